@@ -1,0 +1,29 @@
+# Each target does what it says on a clean clone: Python 3.11+, make and git are all it needs.
+PYTHON ?= python3
+PROFILE ?= quick
+NOTEBOOK ?=
+WORKERS ?=
+SCHEDULER ?=
+READY := .venv/.ready
+
+.PHONY: study test lab clean
+.DEFAULT_GOAL := study
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+study: $(READY)
+	@.venv/bin/python -m alutils study "$(PROFILE)" --notebook "$(NOTEBOOK)" --workers "$(WORKERS)" --scheduler "$(SCHEDULER)"
+
+test: $(READY)
+	.venv/bin/python -m pytest
+
+lab: $(READY)
+	.venv/bin/python -m jupyter lab notebooks
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info

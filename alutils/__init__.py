@@ -1,0 +1,3 @@
+"""Model, data and strategy code of a reproducible study of deep active learning."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,39 @@
+"""Command line: ``python -m alutils study PROFILE``. The Makefile calls it."""
+
+import argparse
+import sys
+
+from alutils.config import ParameterError
+
+
+def main() -> int:
+    """Run a command; 0 on success, else one line on the standard error."""
+    parser = argparse.ArgumentParser(prog="python -m alutils")
+    commands = parser.add_subparsers(dest="command", required=True)
+    study = commands.add_parser("study", help="run a profile's notebooks and render their reports")
+    study.add_argument("profile")
+    study.add_argument("--notebook", default="")
+    study.add_argument("--workers", default="")
+    study.add_argument("--scheduler", default="")
+    options = vars(parser.parse_args())
+    options.pop("command")
+
+    from alutils.runner import StudyFailed
+    from alutils.runner import study as run
+
+    try:
+        run(**options)
+    except ParameterError as error:
+        return _fail(error, 2)
+    except StudyFailed as error:
+        return _fail(error, 1)
+    return 0
+
+
+def _fail(error: Exception, status: int) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

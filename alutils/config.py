@@ -1,0 +1,332 @@
+"""What a run is: validated parameters, the cells they unfold into, and each cell's identity.
+
+Nothing here imports torch, so that a wrong parameter is refused within a second.
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from alutils import paths
+
+PROTOCOL_VERSION = 1
+"""Raised by hand whenever the same cell would give another record than before."""
+
+
+class ParameterError(ValueError):
+    """A parameter is unknown or not allowed; the message names it, its value and the remedy."""
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What must be known of a dataset before it is loaded."""
+
+    train: int
+    channels: int
+    size: int
+    title: str
+    checksum: str
+
+    def pool(self, heldout_fraction: float) -> int:
+        """Images that may be labelled: the training set less the held-out share."""
+        return self.train - int(self.train * heldout_fraction)
+
+
+DATASETS = {
+    "mnist": DatasetFacts(60_000, 1, 28, "MNIST", "cd2ab9d0a0830519"),
+    "cifar10": DatasetFacts(50_000, 3, 32, "CIFAR-10", "90cb3c5af89c3fab"),
+    "digits": DatasetFacts(1_437, 1, 28, "digits", "2729f24308ade0e3"),
+}
+ARMS = ("random", "uncertainty", "margin", "kmeans", "bayesian")
+CUSTOM_ARMS: dict[str, str] = {}
+"""Name to source hash of the strategies that a user registered (see ``strategies.register``)."""
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Protocol(BaseModel):
+    """How one training is done and judged; the defaults are the poster's protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    epochs: Count = 100
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    mc_passes: Count = 20
+    clusters: Annotated[int, Field(ge=2)] = 12
+    candidates: Annotated[int, Field(ge=0)] = 0
+    stem: Literal["7x7", "3x3"] = "7x7"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    live_taps: bool = True
+    heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    heldout_every: Annotated[int, Field(ge=0)] = 0
+    test: bool = True
+
+
+class Cell(Protocol):
+    """One (protocol, dataset, arm, seed): a pure function of these fields gives its record.
+
+    The defaults are frozen at ``PROTOCOL_VERSION``: only fields that differ from them enter the
+    identity, so a new option with a neutral default leaves finished records valid.
+    """
+
+    figure: int | str = 3
+    dataset: str
+    arm: str
+    seed: int
+    first_labels: Count
+    acquisition_fraction: Share = 0.001
+    rounds: Count = 150
+    label_counts: tuple[int, ...] = ()
+    strategy_source: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that make this cell another one than the defaults would be."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def name(self) -> str:
+        """Stem of the record's file: dataset, arm, seed and a hash of all that matters."""
+        facts = [PROTOCOL_VERSION, DATASETS[self.dataset].checksum, self.identity()]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+        return f"{self.dataset}-{self.arm}-seed{self.seed}-{digest}"
+
+    @property
+    def twin(self) -> Self:
+        """The same cell without its arm: cells with equal twins share their first round."""
+        return self.model_copy(update={"arm": "random", "strategy_source": ""})
+
+    def schedule_of_labels(self) -> list[int]:
+        """Label count of every round, the first one included."""
+        if self.label_counts:
+            return list(self.label_counts)
+        pool = DATASETS[self.dataset].pool(self.heldout_fraction)
+        counts = [self.first_labels]
+        for _ in range(self.rounds - 1):
+            counts.append(counts[-1] + int(self.acquisition_fraction * (pool - counts[-1])))
+        return counts
+
+    def steps(self) -> list[int]:
+        """Optimiser steps of every round."""
+        return [labels // self.batch_size * self.epochs for labels in self.schedule_of_labels()]
+
+
+class Study(Protocol):
+    """The parameters that every notebook of runs has."""
+
+    profile: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "quick"
+    seeds: Seeds = (0, 1, 2)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0
+    scheduler: str = ""
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], source: str = "parameters") -> Self:
+        """Validate plain values (as YAML or a notebook gives them); raise one clear error."""
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ParameterError(f"{source}: {_explain(cls, error)}") from None
+
+    @classmethod
+    def from_notebook(cls, namespace: dict[str, Any]) -> Self:
+        """Study of a notebook's own globals; refuses what papermill injected and no one reads."""
+        values = {key: namespace[key] for key in cls.model_fields if key in namespace}
+        values |= {key: namespace.get(key) for key in _injected(namespace)}
+        return cls.parse(values, "notebook parameters")
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        _no_duplicates("seeds", self.seeds)
+        for cell in self.cells():
+            _check_cell(cell)
+        return self
+
+    def cells(self) -> list[Cell]:
+        """The cells to run, those that complete a seed first."""
+        raise NotImplementedError
+
+    def _protocol(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in Protocol.model_fields}
+
+
+class TrainingSizeStudy(Study):
+    """Figure 2: accuracy against training-set size, on nested random labels."""
+
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("mnist", "cifar10")
+    label_counts: Annotated[tuple[Count, ...], Field(min_length=1)] = (
+        540, 590, 690, 840, 990, 1240, 1490, 1990, 2490, 2990, 3490, 3990, 4490, 4990, 5490,
+    )  # fmt: skip
+
+    def cells(self) -> list[Cell]:
+        """One cell a seed and dataset; its rounds are the sizes."""
+        _no_duplicates("datasets", self.datasets)
+        for dataset in self.datasets:
+            _known("datasets", dataset, DATASETS)
+        if list(self.label_counts) != sorted(set(self.label_counts)):
+            raise ValueError(f"label_counts = {list(self.label_counts)} must increase")
+        return [
+            Cell(
+                figure=2,
+                dataset=dataset,
+                arm="random",
+                seed=seed,
+                first_labels=self.label_counts[0],
+                label_counts=self.label_counts,
+                rounds=len(self.label_counts),
+                **self._protocol(),
+            )
+            for seed in self.seeds
+            for dataset in self.datasets
+        ]
+
+
+class ActiveLearningStudy(Study):
+    """Figures 3 and 4: every arm on one dataset, paired by seed."""
+
+    dataset: str = "cifar10"
+    arms: Annotated[tuple[str, ...], Field(min_length=1)] = ARMS
+    first_labels: Share | Count = 0.01
+    acquisition_fraction: Share = 0.001
+    rounds: Count = 150
+
+    @property
+    def first_count(self) -> int:
+        """First labels as a count: a float is a share of the pool, an integer counts."""
+        if isinstance(self.first_labels, int):
+            return self.first_labels
+        return int(self.first_labels * DATASETS[self.dataset].pool(self.heldout_fraction))
+
+    def cells(self) -> list[Cell]:
+        """One cell a seed and arm."""
+        _known("dataset", self.dataset, DATASETS)
+        _no_duplicates("arms", self.arms)
+        for arm in self.arms:
+            _known("arms", arm, [*ARMS, *CUSTOM_ARMS])
+        if self.first_count < 1:
+            raise ValueError(f"first_labels = {self.first_labels} gives no label: raise it")
+        return [
+            Cell(
+                figure={"cifar10": 3, "mnist": 4}.get(self.dataset, self.dataset),
+                dataset=self.dataset,
+                arm=arm,
+                seed=seed,
+                first_labels=self.first_count,
+                acquisition_fraction=self.acquisition_fraction,
+                rounds=self.rounds,
+                strategy_source=CUSTOM_ARMS.get(arm, ""),
+                **self._protocol(),
+            )
+            for seed in self.seeds
+            for arm in self.arms
+        ]
+
+
+STUDIES: dict[str, type[Study]] = {
+    "01-training-size": TrainingSizeStudy,
+    "02-cifar10-active-learning": ActiveLearningStudy,
+    "03-mnist-active-learning": ActiveLearningStudy,
+}
+
+
+def profiles() -> list[str]:
+    """Names of the profiles there are."""
+    return sorted(folder.name for folder in paths.PARAMS.iterdir() if folder.is_dir())
+
+
+def notebooks(profile: str) -> list[str]:
+    """Names of the notebooks of a profile, in their order."""
+    _known("PROFILE", profile, profiles(), ParameterError)
+    return sorted(file.stem for file in (paths.PARAMS / profile).glob("*.yaml"))
+
+
+def params_file(profile: str, notebook: str) -> Path:
+    """Parameter file of one notebook in one profile."""
+    _known("NOTEBOOK", notebook, notebooks(profile), ParameterError)
+    return paths.PARAMS / profile / f"{notebook}.yaml"
+
+
+def load_study(profile: str, notebook: str) -> Study:
+    """Read and validate one parameter file."""
+    file = params_file(profile, notebook)
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ParameterError(f"{file.name}: expected 'key: value' lines, got {values!r}")
+    return STUDIES[notebook].parse(values, f"params/{profile}/{file.name}")
+
+
+def _check_cell(cell: Cell) -> None:
+    pool = DATASETS[cell.dataset].pool(cell.heldout_fraction)
+    counts = cell.schedule_of_labels()
+    if cell.batch_size > counts[0]:
+        raise ValueError(
+            f"batch_size = {cell.batch_size} is larger than the first {counts[0]} labels of "
+            f"{cell.dataset}, so nothing would be trained: lower batch_size or raise the labels"
+        )
+    if counts[-1] > pool:
+        raise ValueError(
+            f"{counts[-1]} labels asked for, but the pool of {cell.dataset} holds {pool}: "
+            "lower rounds, label_counts, first_labels or acquisition_fraction"
+        )
+    if len(set(counts)) < len(counts):
+        raise ValueError(
+            f"acquisition_fraction = {cell.acquisition_fraction} labels nothing in some round "
+            f"of {cell.dataset}: raise it or lower rounds"
+        )
+    largest = max(np_diff(counts), default=0)
+    if cell.candidates and not cell.label_counts and largest > cell.candidates:
+        raise ValueError(
+            f"candidates = {cell.candidates} is fewer than the {largest} labels of a round: "
+            "raise it, or set 0 to score the whole pool"
+        )
+
+
+def np_diff(counts: list[int]) -> list[int]:
+    """Differences between neighbours."""
+    return [after - before for before, after in zip(counts, counts[1:], strict=False)]
+
+
+def _known(key: str, name: str, allowed: Any, error: type[ValueError] = ValueError) -> None:
+    if name not in allowed:
+        near = difflib.get_close_matches(str(name), list(allowed), n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise error(f"{key} = {name!r} is unknown: {hint}allowed are {', '.join(allowed)}")
+
+
+def _no_duplicates(key: str, values: tuple) -> None:
+    if len(set(values)) < len(values):
+        raise ValueError(f"{key} = {list(values)} holds duplicates: name each once")
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    """One line for the first problem: key, value, what is allowed, the nearest name."""
+    first = error.errors()[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, model.model_fields, n=1)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields)}"
+        )
+        return f"unknown parameter {key!r} = {first['input']!r}: {hint}"
+    return f"{key} = {first['input']!r} is not allowed: {first['msg'].lower()}"
+
+
+def _injected(namespace: dict[str, Any]) -> list[str]:
+    """Names assigned in cells that papermill injected, read from IPython's input history."""
+    sources = [text for text in namespace.get("In", []) if text.startswith("# Parameters\n")]
+    nodes = [node for text in sources for node in ast.parse(text).body]
+    return [node.targets[0].id for node in nodes if isinstance(node, ast.Assign)]

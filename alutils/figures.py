@@ -1,0 +1,184 @@
+"""The study's figures, each drawn by one function from a table; nothing here trains."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from alutils import published, statistics
+from alutils.config import DATASETS
+
+_COLOURS = sns.color_palette("colorblind")
+ARM_STYLE = {
+    "random": ("#555555", "o"),
+    "uncertainty": (_COLOURS[0], "s"),
+    "margin": (_COLOURS[1], "^"),
+    "kmeans": (_COLOURS[2], "D"),
+    "bayesian": (_COLOURS[4], "v"),
+}
+DATASET_STYLE = {"mnist": (_COLOURS[0], "o"), "cifar10": (_COLOURS[3], "s")}
+ARM_TITLE = {"kmeans": "K-means", "bayesian": "Bayesian"}
+_SPARE = [(_COLOURS[i], marker) for i, marker in zip((5, 6, 8, 9, 3, 7), "PX*<>p", strict=True)]
+KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
+
+
+def arm_style(arm: str, arms: Sequence[str] = ()) -> tuple[object, str]:
+    """Colour and marker of an arm, the same in every figure; spare ones for arms of a user."""
+    if arm in ARM_STYLE:
+        return ARM_STYLE[arm]
+    others = [name for name in arms if name not in ARM_STYLE]
+    return _SPARE[others.index(arm) % len(_SPARE) if arm in others else 0]
+
+
+def arm_title(arm: str) -> str:
+    """An arm's name as it is shown."""
+    return ARM_TITLE.get(arm, arm)
+
+
+def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
+    with sns.axes_style("whitegrid"):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, axes
+
+
+def _curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
+    """Mean line, interval band and every seed's own line."""
+    colour, marker = style
+    mean = statistics.curve(results).sort_values("labels")
+    for _, one in statistics.percent(results).groupby("seed"):
+        axes.plot(one["labels"], one["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
+    axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
+    axes.plot(mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label)
+
+
+def _published(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
+    """The authors' points near the labels that ours reach, hollow and without a line."""
+    reach = 1.25 * max(line.get_xdata().max() for line in axes.lines)
+    near = points[points["labels"] <= reach]
+    axes.plot(
+        near["labels"], near["accuracy"], linestyle="", marker=style[1], markersize=6,
+        markerfacecolor="none", markeredgecolor=style[0], alpha=0.8,
+    )  # fmt: skip
+
+
+def _finish(axes: Axes, title: str) -> None:
+    """Labels, legend, and limits that show every line; wide intervals are cut at the edge."""
+    drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata())]
+    low, high = min(y.min() for y in drawn), max(y.max() for y in drawn)
+    pad = 0.08 * (high - low) + 0.2
+    axes.set(xlabel="labelled images", ylabel="test accuracy (%)", title=title)
+    axes.set_ylim(low - pad, min(high + pad, 100))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
+        axes.plot([], [], "o", markerfacecolor="none", color="grey", label="published")
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    sns.despine(ax=axes)
+
+
+def training_size(results: pd.DataFrame) -> Figure:
+    """Figure 2: accuracy against training-set size, a panel a dataset."""
+    datasets = list(dict.fromkeys(results["dataset"]))
+    figure, axes = _axes(1, len(datasets), (5 * len(datasets), 4.2))
+    theirs = published.training_size()
+    for panel, dataset in zip(axes[0], datasets, strict=True):
+        ours = results[results["dataset"] == dataset]
+        style = DATASET_STYLE.get(dataset, _SPARE[0])
+        _curve(panel, ours, style, "random labels, ours")
+        _published(panel, theirs[theirs["dataset"] == dataset], style)
+        _finish(panel, DATASETS[dataset].title)
+    return figure
+
+
+def learning_curves(results: pd.DataFrame) -> Figure:
+    """Figures 3 and 4: accuracy against labels for every arm of one dataset."""
+    dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
+    figure, axes = _axes()
+    theirs = published.active_learning(dataset)
+    for arm in arms:
+        _curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
+    for arm in arms:
+        _published(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
+    _finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}")
+    return figure
+
+
+def area_differences(differences: dict[str, statistics.Estimate]) -> Figure:
+    """Each arm's paired difference in area to random, with its interval."""
+    figure, axes = _axes(size=(7, 0.8 + 0.5 * len(differences)))
+    panel = axes[0, 0]
+    for row, (arm, one) in enumerate(differences.items()):
+        colour, marker = arm_style(arm, list(differences))
+        panel.plot([one.low, one.high], [row, row], color=colour)
+        panel.plot(one.mean, row, color=colour, marker=marker, markersize=7)
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.set_yticks(range(len(differences)), [arm_title(arm) for arm in differences])
+    panel.invert_yaxis()
+    panel.set(xlabel="difference in area to random (points of accuracy)")
+    sns.despine(ax=panel)
+    return figure
+
+
+def samples(images, labels, classes: Sequence[str]) -> Figure:
+    """The first image of every class: uint8 (N, C, H, W) and labels (N,)."""
+    figure = Figure(figsize=(9, 1.25), layout="constrained")
+    for i, (panel, name) in enumerate(zip(figure.subplots(1, len(classes)), classes, strict=True)):
+        image = images[(labels == i).nonzero()[0, 0]].permute(1, 2, 0)
+        panel.imshow(image.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+        panel.set_title(name, fontsize=9)
+        panel.set_axis_off()
+    return figure
+
+
+def architecture(stages: Sequence[dict]) -> Figure:
+    """Figure 1: the network's stages as boxes in two rows, from ``model.stages``.
+
+    The second row runs from right to left. Each stage has a title, a kind, the output's shape
+    (C, H, W) and a parameter count.
+    """
+    per_row = -(-len(stages) // 2)
+    figure = Figure(figsize=(10.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.05, per_row - 0.1), ylim=(-0.1, 2.2))
+    axes.set_axis_off()
+    corners = [(i, 1.2) if i < per_row else (2 * per_row - 1 - i, 0) for i in range(len(stages))]
+    for stage, corner in zip(stages, corners, strict=True):
+        _stage(axes, stage, corner)
+    for before, after in zip(corners, corners[1:], strict=False):
+        _arrow(axes, before, after)
+    return figure
+
+
+def _stage(axes: Axes, stage: dict, corner: tuple[float, float]) -> None:
+    """One box with its title, output shape and parameters; an arc where it has a shortcut."""
+    x, y = corner
+    box = FancyBboxPatch(
+        corner, 0.8, 0.8, boxstyle="round,pad=0.02", linewidth=0.8,
+        edgecolor="#444444", facecolor=KIND_COLOUR[stage["kind"]],
+    )  # fmt: skip
+    axes.add_patch(box)
+    shape = " × ".join(str(n) for n in stage["output"])
+    count = f"{stage['parameters']:,}\nparameters" if stage["parameters"] else ""
+    for text, height, size in ((stage["title"], 0.66, 10), (shape, 0.45, 9.5), (count, 0.18, 9)):
+        axes.text(x + 0.4, y + height, text, ha="center", va="center", fontsize=size)
+    if stage["kind"] == "block":
+        arc = FancyArrowPatch(
+            (x + 0.06, y + 0.82), (x + 0.74, y + 0.82), connectionstyle="arc3,rad=-0.3",
+            arrowstyle="-|>", mutation_scale=8, color="#2f7d3c",
+        )  # fmt: skip
+        axes.add_patch(arc)
+
+
+def _arrow(axes: Axes, before: tuple[float, float], after: tuple[float, float]) -> None:
+    """From the edge of one box to the facing edge of the next: right, down or left."""
+    (x0, y0), (x1, y1) = before, after
+    if y0 > y1:
+        start, end = (x0 + 0.4, y0 - 0.02), (x1 + 0.4, y1 + 0.82)
+    elif x1 > x0:
+        start, end = (x0 + 0.82, y0 + 0.4), (x1 - 0.02, y1 + 0.4)
+    else:
+        start, end = (x0 - 0.02, y0 + 0.4), (x1 + 0.82, y1 + 0.4)
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#444444"})

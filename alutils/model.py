@@ -1,0 +1,194 @@
+"""torchvision's ResNet-18 for small images, with one dropout layer before its last layer."""
+
+import math
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import resnet18
+from torchvision.models.resnet import BasicBlock
+
+from alutils.config import DATASETS, ParameterError, Protocol
+from alutils.streams import stream
+
+FEATURES = 512
+
+
+class Net(nn.Module):
+    """ResNet-18 (He et al., arXiv 1512.03385) in two parts: a trunk to 512 features, and a head.
+
+    The parts are apart because dropout stands between them: T stochastic passes need the trunk
+    once. Images go in as uint8 (B, C, H, W) and are normalised here, (x / 255 - 0.5) / 0.5.
+    """
+
+    def __init__(self, channels: int, size: int, stem: str = "7x7", precision: str = "fp32"):
+        super().__init__()
+        self.trunk = resnet18(num_classes=10)
+        self.head, self.trunk.fc = self.trunk.fc, nn.Identity()
+        if stem == "3x3":
+            self.trunk.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+            self.trunk.maxpool = nn.Identity()
+        elif channels != 3:
+            self.trunk.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        self.shape = (channels, size, size)
+        self.precision = precision
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features before the last layer, float32 (B, 512), of uint8 images (B, C, H, W)."""
+        inputs = images.to(torch.float32).sub_(127.5).div_(127.5)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        bf16 = self.precision == "bf16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            return self.trunk(inputs).float()
+
+    def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Logits (B, 10); ``keep`` (B, 512) is the dropout mask, None switches dropout off."""
+        features = self.features(images)
+        return self.head(features if keep is None else features * keep)
+
+
+class SmallMapConv2d(nn.Module):
+    """A convolution on a map so small that every output pixel sees every input pixel.
+
+    Then it is one matrix product, and kernel taps that only ever meet padding are left out: their
+    gradient is exactly zero, and Adam without weight decay never moves them. Same function and
+    same gradients as the convolution it replaces; at 32 x 32 inputs 4.2 M parameters live on
+    instead of 11.2 M. Measured on a 2.4 GHz AVX2 core, batch 64, a 256-channel 3 x 3 convolution
+    on 2 x 2 maps: 24.5 ms forward and backward as a convolution, 7.2 ms so.
+    """
+
+    def __init__(self, conv: nn.Conv2d, size: int):
+        super().__init__()
+        taps = _taps(conv, size)
+        self.side = math.isqrt(len(taps))
+        self.live = sorted({tap for row in taps for tap in row})
+        self.register_buffer("full", conv.weight.detach().clone(), persistent=False)
+        live = self.full.flatten(2)[:, :, self.live].transpose(1, 2)
+        self.weight = nn.Parameter(live.contiguous())
+        index = torch.tensor([self.live.index(tap) for row in taps for tap in row])
+        self.register_buffer("index", index if len(taps) > 1 else None, persistent=False)
+
+    @staticmethod
+    def fits(conv: nn.Conv2d, size: int) -> bool:
+        """Whether every output pixel of ``conv`` on a ``size`` x ``size`` map sees all of it."""
+        return all(tap is not None for row in _taps(conv, size) for tap in row)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight if self.index is None else self.weight.index_select(1, self.index)
+        outputs = self.weight.shape[0]
+        pixels = x.permute(0, 2, 3, 1).flatten(1)
+        y = F.linear(pixels, weight.reshape(outputs * self.side**2, -1))
+        y = y.view(-1, outputs, self.side, self.side)
+        return y.contiguous(memory_format=torch.channels_last)
+
+    def full_weight(self) -> Tensor:
+        """The convolution's whole kernel, dead taps as they were initialised."""
+        full = self.full.clone()
+        full.flatten(2)[:, :, self.live] = self.weight.detach().transpose(1, 2)
+        return full
+
+
+def _taps(conv: nn.Conv2d, size: int) -> list[list[int | None]]:
+    """Kernel tap by output pixel and input pixel (None: not connected)."""
+    kernel, stride, padding = conv.kernel_size[0], conv.stride[0], conv.padding[0]
+    outputs = range((size + 2 * padding - kernel) // stride + 1)
+    line = [[i - o * stride + padding for i in range(size)] for o in outputs]
+
+    def tap(y: int, x: int) -> int | None:
+        return y * kernel + x if 0 <= y < kernel and 0 <= x < kernel else None
+
+    return [[tap(y, x) for y in rows for x in columns] for rows in line for columns in line]
+
+
+def build(protocol: Protocol, dataset: str, seed: int, device: torch.device) -> Net:
+    """The network of one seed, with the seed's initial weights, on ``device``."""
+    facts = DATASETS[dataset]
+    net = Net(facts.channels, facts.size, protocol.stem, protocol.precision)
+    initialise(net, stream(seed, "weights"))
+    if protocol.live_taps:
+        use_live_taps(net)
+    return net.to(device, memory_format=torch.channels_last)
+
+
+def initialise(net: Net, rng: torch.Generator) -> None:
+    """torchvision's initialisation, drawn from ``rng`` instead of the global generator."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out", nonlinearity="relu", generator=rng
+            )
+        elif isinstance(module, nn.Linear):
+            bound = 1 / math.sqrt(module.in_features)
+            nn.init.uniform_(module.weight, -bound, bound, generator=rng)
+            nn.init.uniform_(module.bias, -bound, bound, generator=rng)
+
+
+def use_live_taps(net: Net) -> None:
+    """Replace, in place, each convolution that ``SmallMapConv2d`` can stand for."""
+    sizes = {name: shape[-1] for name, shape in map_shapes(net).items()}
+    for name, module in list(net.named_modules()):
+        if isinstance(module, nn.Conv2d) and SmallMapConv2d.fits(module, sizes[name]):
+            parent, _, attribute = name.rpartition(".")
+            setattr(net.get_submodule(parent), attribute, SmallMapConv2d(module, sizes[name]))
+
+
+@torch.no_grad()
+def map_shapes(net: Net, output: bool = False) -> dict[str, tuple[int, ...]]:
+    """Shape (C, H, W) of the input (or output) of every module, by its name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(name: str, module: nn.Module, args: tuple[Tensor, ...], result: Tensor) -> None:
+        shapes.setdefault(name, tuple((result if output else args[0]).shape[1:]))
+
+    hooks = [
+        module.register_forward_hook(partial(note, name)) for name, module in net.named_modules()
+    ]
+    was_training = net.training
+    net.eval()(torch.zeros(1, *net.shape, dtype=torch.uint8))
+    net.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
+def torchvision_state(net: Net) -> dict[str, Tensor]:
+    """State dict that a plain torchvision ``resnet18`` loads, dead taps included."""
+    state = {key.removeprefix("trunk."): value for key, value in net.state_dict().items()}
+    state |= {f"fc.{key}": state.pop(f"head.{key}") for key in ("weight", "bias")}
+    for name, module in net.trunk.named_modules():
+        if isinstance(module, SmallMapConv2d):
+            state[f"{name}.weight"] = module.full_weight()
+    return state
+
+
+def pick_device(name: str) -> torch.device:
+    """The device by name; ``auto`` takes cuda, then mps, then cpu."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        name = next((kind for kind, present in there.items() if present), "cpu")
+    if not there.get(name, True):
+        raise ParameterError(f"device = {name!r} is not on this machine: use auto or cpu")
+    return torch.device(name)
+
+
+def stages(net: Net) -> list[dict]:
+    """The network's stages, read off the module: title, kind, output (C, H, W), parameters."""
+    shapes = map_shapes(net, output=True)
+    modules = dict(net.named_modules())
+    stem = modules["trunk.conv1"]
+    kernel = f"{stem.kernel_size[0]} × {stem.kernel_size[0]} conv / {stem.stride[0]}"
+    rows = [("trunk.conv1", kernel, "conv"), ("trunk.maxpool", "max-pool", "pool")]
+    for name, module in modules.items():
+        if isinstance(module, BasicBlock):
+            rows.append((name, name.removeprefix("trunk.").replace(".", ", block "), "block"))
+    rows += [("trunk.avgpool", "average pool", "pool"), ("head", "dropout, fc", "head")]
+    return [
+        {
+            "title": title,
+            "kind": kind,
+            "output": shapes[name],
+            "parameters": sum(p.numel() for p in modules[name].parameters()),
+        }
+        for name, title, kind in rows
+    ]

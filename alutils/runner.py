@@ -1,0 +1,230 @@
+"""Runs a profile's notebooks with papermill and keeps their reports.
+
+A report is an executed notebook, its HTML, and a fingerprint of all it was made from. While that
+still holds, the report is not made again.
+"""
+
+import datetime
+import hashlib
+import json
+import re
+import sys
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from alutils import config
+from alutils.config import ParameterError, Study
+from alutils.paths import NOTEBOOKS, ROOT, outputs
+from alutils.results import Store, table
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class StudyFailed(RuntimeError):
+    """Some notebook did not run to its end; the message names it and the reason."""
+
+
+def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = "") -> None:
+    """Bring a profile's reports (or one of them) up to date.
+
+    Everything is validated before anything runs. Raises ``ParameterError`` on a wrong parameter,
+    ``StudyFailed`` when a notebook failed; the others are finished first.
+    """
+    names = [notebook] if notebook else config.notebooks(profile)
+    overrides = _overrides(workers, scheduler)
+    studies = {name: config.load_study(profile, name) for name in names}
+    Store(profile).prepare()
+    failures = []
+    for name, plan in studies.items():
+        if is_current(name, plan):
+            print(f"{name}: unchanged", flush=True)
+            continue
+        try:
+            execute(name, plan, overrides)
+        except Exception as error:  # whatever a notebook raised: the others still run
+            failures.append(f"{name}: {_reason(error)}")
+    _results(profile)
+    _index(profile)
+    if failures:
+        raise StudyFailed("; ".join(failures))
+    print(f"reports: {_shown(outputs() / profile / 'index.html')}")
+
+
+def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
+    """Run one notebook; its report replaces the last one only when it ran to its end."""
+    import papermill
+
+    _check_machine(plan)
+    folder = outputs() / plan.profile
+    partial = folder / f"{name}.partial.ipynb"
+    failed = folder / f"{name}.failed.ipynb"
+    print(f"{name}: running", flush=True)
+    parameters = plan.model_dump(mode="json") | overrides
+    try:
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{name}.ipynb",
+            partial,
+            parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            cwd=ROOT,
+        )
+    except BaseException:
+        if partial.exists():
+            partial.replace(failed)
+            _write(failed.with_suffix(".html"), to_html(_tidy(failed, None)))
+        raise
+    notebook = _tidy(partial, fingerprint(name, plan))
+    _write(folder / f"{name}.html", to_html(notebook))
+    _write(folder / f"{name}.ipynb", _text(notebook))
+    for left in (partial, failed, failed.with_suffix(".html")):
+        left.unlink(missing_ok=True)
+
+
+def fingerprint(name: str, plan: Study) -> str:
+    """Hash of what a report is made from: code, notebook, parameters and records."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parent
+    for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.j2")]):
+        digest.update(file.read_bytes())
+    digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
+    digest.update(plan.model_dump_json(exclude={"workers", "scheduler"}).encode())
+    store = Store(plan.profile)
+    for cell in plan.cells():
+        found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
+        digest.update(f"{cell.name} {found}".encode())
+    return digest.hexdigest()
+
+
+def is_current(name: str, plan: Study) -> bool:
+    """Whether the report is there, complete, and made from what is there now."""
+    file = outputs() / plan.profile / f"{name}.ipynb"
+    if not file.exists() or not file.with_suffix(".html").exists():
+        return False
+    kept = json.loads(file.read_text(encoding="utf-8"))["metadata"].get("alutils", {})
+    store = Store(plan.profile)
+    finished = all(store.finished(cell) for cell in plan.cells())
+    return finished and kept.get("fingerprint") == fingerprint(name, plan)
+
+
+def to_html(notebook: Any) -> str:
+    """The notebook as one page that asks for nothing from a network."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="report", extra_template_basedirs=[str(TEMPLATES)], anchor_link_text=""
+    )
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def _tidy(file: Path, made_from: str | None) -> Any:
+    """The executed notebook without what differs from run to run: times, paths, progress lines."""
+    import nbformat
+
+    notebook = nbformat.read(file, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    if made_from:
+        notebook.metadata["alutils"] = {"fingerprint": made_from}
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if made_from and "runs" in cell.metadata.get("tags", []):
+            cell.outputs = []
+    return notebook
+
+
+def _check_machine(plan: Study) -> None:
+    """Device and data, before a notebook starts."""
+    from alutils import data
+    from alutils.model import pick_device
+
+    pick_device(plan.device)
+    for dataset in dict.fromkeys(cell.dataset for cell in plan.cells()):
+        data.load(dataset)
+
+
+def _overrides(workers: str, scheduler: str) -> dict[str, Any]:
+    if workers and not workers.isdecimal():
+        raise ParameterError(
+            f"WORKERS = {workers!r} is not allowed: give a whole number, 0 or more"
+        )
+    chosen = {"workers": int(workers or 0), "scheduler": scheduler}
+    return {key: value for key, value in chosen.items() if value}
+
+
+def _results(profile: str) -> None:
+    """``results.csv``: one row per cell and round of all notebooks of the profile."""
+    cells = {}
+    for name in config.notebooks(profile):
+        cells |= {cell.name: cell for cell in config.load_study(profile, name).cells()}
+    results = table(Store(profile), cells.values())
+    _write(outputs() / profile / "results.csv", results.to_csv(index=False))
+
+
+def _index(profile: str) -> None:
+    """``index.html``: the reports of the profile with their answers."""
+    folder = outputs() / profile
+    parts = []
+    for name in config.notebooks(profile):
+        if (file := folder / f"{name}.ipynb").exists():
+            parts.append(_entry(name, json.loads(file.read_text(encoding="utf-8"))))
+        if (folder / f"{name}.failed.html").exists():
+            parts.append(
+                f'<p class="failed"><a href="{name}.failed.html">{name}: last run failed</a></p>'
+            )
+    text = (TEMPLATES / "index.html").read_text(encoding="utf-8")
+    date = datetime.date.today().isoformat()
+    for key, value in {"profile": profile, "date": date, "reports": "\n".join(parts)}.items():
+        text = text.replace("{{ " + key + " }}", value)
+    _write(folder / "index.html", text)
+
+
+def _entry(name: str, notebook: dict[str, Any]) -> str:
+    """One report on the index page: title, answer, and its headline figure."""
+    title = escape(notebook["metadata"].get("title", name))
+    answer, image = "", ""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            page = output.get("data", {}).get("text/html", "")
+            if "answer" in cell["metadata"].get("tags", []):
+                answer = _paragraphs("".join(output.get("data", {}).get("text/markdown", "")))
+            if "headline" in cell["metadata"].get("tags", []):
+                image = re.search(r"<img .*?>", "".join(page), re.DOTALL).group()
+    return (
+        f'<section><h2><a href="{name}.html">{title}</a></h2>\n{answer}\n'
+        f'<a href="{name}.html">{image}</a></section>'
+    )
+
+
+def _paragraphs(markdown: str) -> str:
+    from nbconvert.filters.markdown import markdown2html
+
+    return markdown2html(markdown)
+
+
+def _write(file: Path, text: str) -> None:
+    part = file.with_suffix(file.suffix + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(file)
+
+
+def _text(notebook: Any) -> str:
+    import nbformat
+
+    return nbformat.writes(notebook) + "\n"
+
+
+def _reason(error: Exception) -> str:
+    """The last line of what went wrong, without a traceback."""
+    name = getattr(error, "ename", type(error).__name__)
+    value = getattr(error, "evalue", str(error))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(value)).strip().splitlines() or [""]
+    return f"{name.rsplit('.', 1)[-1]}: {lines[-1]}"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,0 +1,84 @@
+"""Acquisition: which candidates to label next, from what the model says about them.
+
+A strategy is a pure function ``(view, budget, rng) -> positions``: int64 (budget,), unique, each
+in ``range(len(view))``. It knows neither dataset nor training.
+"""
+
+import hashlib
+import inspect
+import textwrap
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from alutils.config import ARMS, CUSTOM_ARMS
+from alutils.pool import PoolView
+
+Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
+
+
+def random(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The baseline: candidates drawn uniformly, without asking the model."""
+    return torch.randperm(len(view), generator=rng)[:budget]
+
+
+def uncertainty(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """Least confidence: the lowest probability of the likeliest class (Lewis and Gale, 1994)."""
+    return smallest(view.probs_N_C.max(1).values, budget, rng)
+
+
+def margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The smallest gap between the two likeliest classes (Scheffer et al., 2001)."""
+    first, second = view.probs_N_C.topk(2, dim=1).values.unbind(1)
+    return smallest(first - second, budget, rng)
+
+
+def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """Boundary points of a K-means clustering of the features.
+
+    The smallest difference between the Euclidean distances to the second-closest centroid and to
+    the closest one, its own.
+    """
+    from sklearn.cluster import KMeans
+
+    state = int(torch.randint(2**31 - 1, (), generator=rng))
+    features_N_D = view.embeddings_N_D.cpu().numpy()
+    fit = KMeans(min(view.clusters, len(view)), n_init=1, random_state=state).fit(features_N_D)
+    distances_N_K = torch.from_numpy(fit.transform(features_N_D))
+    own, second = distances_N_K.topk(2, dim=1, largest=False).values.unbind(1)
+    return smallest(second - own, budget, rng)
+
+
+def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The highest entropy of the mean prediction over MC-dropout passes (arXiv 1703.02910)."""
+    mean_N_C = view.mc_probs_T_N_C.mean(0)
+    return smallest(-torch.special.entr(mean_N_C).sum(1), budget, rng)
+
+
+def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
+    """Positions of the ``budget`` smallest scores; ties in a random order drawn from ``rng``."""
+    if not torch.isfinite(scores_N).all():
+        raise ValueError("a score is not finite")
+    shuffled = torch.randperm(len(scores_N), generator=rng)
+    return shuffled[scores_N[shuffled].argsort(stable=True)[:budget]]
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "random": random,
+    "uncertainty": uncertainty,
+    "margin": margin,
+    "kmeans": kmeans,
+    "bayesian": bayesian,
+}
+
+
+def register(name: str, strategy: Strategy) -> None:
+    """Make a strategy of one's own an arm of the study; its source decides the record's name."""
+    if name in ARMS:
+        raise ValueError(f"{name!r} is a strategy of the study: choose another name")
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")
+    source = textwrap.dedent(inspect.getsource(strategy))
+    STRATEGIES[name] = strategy
+    CUSTOM_ARMS[name] = hashlib.sha256(source.encode()).hexdigest()[:12]

@@ -1,0 +1,21 @@
+"""Named random streams: independent generators, each derived from its name alone."""
+
+import hashlib
+
+import torch
+
+
+def stream(seed: int, *name: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+    """Generator of the stream ``name`` under ``seed``.
+
+    Streams of different names are independent, so that one arm's use of randomness can't shift
+    another's, and a resumed run needs no saved generator state.
+    """
+    key = "/".join(str(part) for part in (seed, *name))
+    digest = hashlib.sha256(key.encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def stream_seed(seed: int, *name: str | int) -> int:
+    """A 31-bit seed from the same derivation, for libraries that take an integer."""
+    return int(torch.randint(2**31 - 1, (), generator=stream(seed, *name)))

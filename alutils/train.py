@@ -1,0 +1,143 @@
+"""Training a network on a labelled set, and predicting with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alutils.config import Protocol
+from alutils.model import FEATURES, Net
+from alutils.streams import stream
+
+CHUNK = 500
+"""Images a scoring chunk; activations of one take about 150 MB."""
+ONE_CYCLE_WARM_UP = 0.25
+
+
+class NotFinite(ArithmeticError):
+    """The training loss left the real numbers."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training leaves behind beside the weights."""
+
+    steps: int
+    train_accuracy: float
+    heldout_accuracy: list[float]
+
+
+def learning_rate(protocol: Protocol, step: int, steps: int) -> float:
+    """Rate at ``step`` of ``steps``: constant, or one cycle with a linear rise and fall.
+
+    One cycle (after Smith and Topin, arXiv 1708.07120, momentum fixed): from 0 to the peak in the
+    first quarter, to 0 again in the rest.
+    """
+    if protocol.schedule == "constant":
+        return protocol.learning_rate
+    done = step / steps
+    rise, fall = done / ONE_CYCLE_WARM_UP, (1 - done) / (1 - ONE_CYCLE_WARM_UP)
+    return protocol.learning_rate * min(rise, fall)
+
+
+def train(
+    net: Net,
+    images: Tensor,
+    labels: Tensor,
+    protocol: Protocol,
+    seed: int,
+    round_: int,
+    heldout: tuple[Tensor, Tensor] | None = None,
+) -> Training:
+    """Train ``net`` in place with Adam and cross-entropy; fresh optimiser state.
+
+    Parameters
+    ----------
+    images, labels : uint8 (N, C, H, W) and int64 (N,), on the device of ``net``
+    seed, round_ : name the random streams of batches and dropout masks
+    heldout : images and labels judged every ``protocol.heldout_every`` epochs
+
+    Raises ``NotFinite`` when the loss does. An incomplete last batch is dropped.
+    """
+    batches = stream(seed, "batches", round_)
+    masks = stream(seed, "dropout", round_)
+    per_epoch = len(labels) // protocol.batch_size
+    steps = per_epoch * protocol.epochs
+    optimiser = torch.optim.Adam(net.parameters(), fused=labels.device.type != "mps")
+    heldout_accuracy = []
+    for epoch in range(protocol.epochs):
+        net.train()
+        order = torch.randperm(len(labels), generator=batches)[: per_epoch * protocol.batch_size]
+        order = order.to(labels.device).view(per_epoch, protocol.batch_size)
+        right = torch.zeros((), device=labels.device)
+        total = torch.zeros((), device=labels.device)
+        for i, batch in enumerate(order):
+            rate = learning_rate(protocol, epoch * per_epoch + i, steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+            keep = _keep(protocol, masks, labels.device)
+            logits = net(images[batch], keep)
+            loss = F.cross_entropy(logits, labels[batch])
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            right += (logits.detach().argmax(1) == labels[batch]).sum()
+            total += loss.detach()
+        if not torch.isfinite(total):
+            raise NotFinite(f"the loss is not finite in epoch {epoch + 1} (round {round_ + 1})")
+        if heldout and protocol.heldout_every and (epoch + 1) % protocol.heldout_every == 0:
+            heldout_accuracy.append(accuracy(predict(net, heldout[0]), heldout[1]))
+    net.eval()
+    return Training(steps, float(right) / order.numel(), heldout_accuracy)
+
+
+def _keep(protocol: Protocol, rng: torch.Generator, device: torch.device) -> Tensor | None:
+    """Dropout mask of one batch, (B, 512), scaled so that its mean is 1."""
+    if not protocol.dropout:
+        return None
+    keep = torch.empty(protocol.batch_size, FEATURES).bernoulli_(
+        1 - protocol.dropout, generator=rng
+    )
+    return keep.div_(1 - protocol.dropout).to(device)
+
+
+def chunks(net: Net, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
+    """Features (at most ``CHUNK``, 512) of the images, in their order, in eval mode."""
+    net.eval()
+    for start in range(0, len(images if indices is None else indices), CHUNK):
+        part = slice(start, start + CHUNK)
+        with torch.inference_mode():
+            yield net.features(images[part] if indices is None else images[indices[part]])
+
+
+def predict(net: Net, images: Tensor, indices: Tensor | None = None) -> Tensor:
+    """Class probabilities (N, 10) of one deterministic pass, dropout off, on the CPU."""
+    with torch.inference_mode():
+        return torch.cat(
+            [net.head(features).softmax(1).cpu() for features in chunks(net, images, indices)]
+        )
+
+
+def accuracy(probs_N_C: Tensor, labels_N: Tensor) -> float:
+    """Share of right predictions, 0 to 1."""
+    return (probs_N_C.argmax(1) == labels_N.cpu()).double().mean().item()
+
+
+def judge(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> dict[str, float]:
+    """Accuracy, mean negative log-likelihood (nats) and expected calibration error.
+
+    The calibration error (Guo et al., arXiv 1706.04599) has equal-width confidence bins.
+    """
+    labels_N = labels_N.cpu()
+    nll = F.nll_loss(probs_N_C.double().clamp_min(1e-12).log(), labels_N).item()
+    confidence, predicted = probs_N_C.double().max(1)
+    right = (predicted == labels_N).double()
+    bin_N = (confidence * bins).long().clamp_max(bins - 1)
+    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, bin_N, right - confidence)
+    return {
+        "test_accuracy": right.mean().item(),
+        "test_nll": nll,
+        "test_ece": (gap.abs().sum() / len(labels_N)).item(),
+    }
