@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from alutils.config import ParameterError
+from alutils.config import ParameterError, StudyError
 
 
 def main() -> int:
@@ -18,14 +18,13 @@ def main() -> int:
     options = vars(parser.parse_args())
     options.pop("command")
 
-    from alutils.runner import StudyFailed
     from alutils.runner import study as run
 
     try:
         run(**options)
     except ParameterError as error:
         return _fail(error, 2)
-    except StudyFailed as error:
+    except StudyError as error:
         return _fail(error, 1)
     return 0
 

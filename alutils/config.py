@@ -20,6 +20,10 @@ PROTOCOL_VERSION = 1
 """Raised by hand whenever the same cell would give another record than before."""
 
 
+class StudyError(RuntimeError):
+    """A study can't be done or did not end well; the message says why and what is kept."""
+
+
 class ParameterError(ValueError):
     """A parameter is unknown or not allowed; the message names it, its value and the remedy."""
 
@@ -215,6 +219,8 @@ class ActiveLearningStudy(Study):
         _no_duplicates("arms", self.arms)
         for arm in self.arms:
             _known("arms", arm, [*ARMS, *CUSTOM_ARMS])
+        if "random" not in self.arms:
+            raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
         if self.first_count < 1:
             raise ValueError(f"first_labels = {self.first_labels} gives no label: raise it")
         return [

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from alutils.config import DATASETS
+from alutils.config import DATASETS, StudyError
 from alutils.paths import data_cache
 
 CIFAR10_CLASSES = (
@@ -53,7 +53,7 @@ TIMEOUT_S = 20
 Arrays = dict[str, Tensor]
 
 
-class DataUnavailable(RuntimeError):
+class DataUnavailable(StudyError):
     """No route gave the dataset; the message names what was tried and what to do."""
 
 

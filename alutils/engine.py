@@ -16,7 +16,7 @@ import dask
 from distributed import Client, LocalCluster, wait
 from filelock import FileLock, Timeout
 
-from alutils.config import Cell
+from alutils.config import Cell, StudyError
 from alutils.results import Record, Store
 
 WORKER_ENVIRONMENT = {
@@ -35,7 +35,7 @@ POLL_S = 1.0
 Task = Callable[..., tuple[list[dict[str, Any]], dict[str, Any]]]
 
 
-class RunFailed(RuntimeError):
+class RunFailed(StudyError):
     """Some cells failed; the message names them. What finished is kept."""
 
 

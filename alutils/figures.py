@@ -55,10 +55,9 @@ def _curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
     axes.plot(mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label)
 
 
-def _published(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
+def _published(axes: Axes, points: pd.DataFrame, style: tuple, reach: int) -> None:
     """The authors' points near the labels that ours reach, hollow and without a line."""
-    reach = 1.25 * max(line.get_xdata().max() for line in axes.lines)
-    near = points[points["labels"] <= reach]
+    near = points[points["labels"] <= 1.25 * reach]
     axes.plot(
         near["labels"], near["accuracy"], linestyle="", marker=style[1], markersize=6,
         markerfacecolor="none", markeredgecolor=style[0], alpha=0.8,
@@ -88,7 +87,7 @@ def training_size(results: pd.DataFrame) -> Figure:
         ours = results[results["dataset"] == dataset]
         style = DATASET_STYLE.get(dataset, _SPARE[0])
         _curve(panel, ours, style, "random labels, ours")
-        _published(panel, theirs[theirs["dataset"] == dataset], style)
+        _published(panel, theirs[theirs["dataset"] == dataset], style, ours["labels"].max())
         _finish(panel, DATASETS[dataset].title)
     return figure
 
@@ -101,7 +100,8 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     for arm in arms:
         _curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
     for arm in arms:
-        _published(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
+        points = theirs[theirs["arm"] == arm]
+        _published(axes[0, 0], points, arm_style(arm, arms), results["labels"].max())
     _finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}")
     return figure
 

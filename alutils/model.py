@@ -178,7 +178,7 @@ def stages(net: Net) -> list[dict]:
     modules = dict(net.named_modules())
     stem = modules["trunk.conv1"]
     kernel = f"{stem.kernel_size[0]} × {stem.kernel_size[0]} conv / {stem.stride[0]}"
-    rows = [("trunk.conv1", kernel, "conv"), ("trunk.maxpool", "max-pool", "pool")]
+    rows = [("trunk.bn1", kernel, "conv"), ("trunk.maxpool", "max-pool", "pool")]
     for name, module in modules.items():
         if isinstance(module, BasicBlock):
             rows.append((name, name.removeprefix("trunk.").replace(".", ", block "), "block"))
@@ -188,7 +188,8 @@ def stages(net: Net) -> list[dict]:
             "title": title,
             "kind": kind,
             "output": shapes[name],
-            "parameters": sum(p.numel() for p in modules[name].parameters()),
+            "parameters": sum(p.numel() for p in modules[name].parameters())
+            + (stem.weight.numel() if kind == "conv" else 0),
         }
         for name, title, kind in rows
     ]

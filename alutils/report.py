@@ -73,7 +73,7 @@ def training_size_text(results: pd.DataFrame) -> tuple[str, str]:
 def learning_curves_text(results: pd.DataFrame) -> tuple[str, str]:
     """Caption and alternative text of Figures 3 and 4."""
     figure, seeds = results["figure"].iloc[0], results["seed"].nunique()
-    name = f"Figure {figure}" if isinstance(figure, int) else "Learning curves"
+    name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (
         f"{name}. Accuracy on the official test set against labels, by how these were chosen: "
         f"mean, 95 % t interval (cut at the edge) and every line of {_seeds(seeds)}."

@@ -14,30 +14,32 @@ from pathlib import Path
 from typing import Any
 
 from alutils import config
-from alutils.config import ParameterError, Study
+from alutils.config import ParameterError, Study, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.results import Store, table
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-class StudyFailed(RuntimeError):
+class StudyFailed(StudyError):
     """Some notebook did not run to its end; the message names it and the reason."""
 
 
 def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = "") -> None:
     """Bring a profile's reports (or one of them) up to date.
 
-    Everything is validated before anything runs. Raises ``ParameterError`` on a wrong parameter,
-    ``StudyFailed`` when a notebook failed; the others are finished first.
+    Parameters, device and data are checked before anything runs: ``ParameterError`` and
+    ``DataUnavailable``. ``StudyFailed`` when a notebook failed; the others are finished first.
     """
     names = [notebook] if notebook else config.notebooks(profile)
     overrides = _overrides(workers, scheduler)
     studies = {name: config.load_study(profile, name) for name in names}
     Store(profile).prepare()
+    stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
+    _check_machine(list(stale.values()))
     failures = []
     for name, plan in studies.items():
-        if is_current(name, plan):
+        if name not in stale:
             print(f"{name}: unchanged", flush=True)
             continue
         try:
@@ -55,7 +57,6 @@ def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
     """Run one notebook; its report replaces the last one only when it ran to its end."""
     import papermill
 
-    _check_machine(plan)
     folder = outputs() / plan.profile
     partial = folder / f"{name}.partial.ipynb"
     failed = folder / f"{name}.failed.ipynb"
@@ -137,13 +138,16 @@ def _tidy(file: Path, made_from: str | None) -> Any:
     return notebook
 
 
-def _check_machine(plan: Study) -> None:
-    """Device and data, before a notebook starts."""
+def _check_machine(plans: list[Study]) -> None:
+    """Device and data of what is going to run, before any of it does."""
+    if not plans:
+        return
     from alutils import data
     from alutils.model import pick_device
 
-    pick_device(plan.device)
-    for dataset in dict.fromkeys(cell.dataset for cell in plan.cells()):
+    for device in {plan.device for plan in plans}:
+        pick_device(device)
+    for dataset in dict.fromkeys(cell.dataset for plan in plans for cell in plan.cells()):
         data.load(dataset)
 
 

@@ -1,0 +1,65 @@
+"""Shared fixtures: a private outputs folder, small cells on the embedded digits, real data."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from alutils import data
+from alutils.config import Cell
+from alutils.paths import ROOT
+
+SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Compute as the workers do."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch) -> Path:
+    """An outputs folder of the test's own."""
+    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
+
+
+@pytest.fixture
+def digits_cell():
+    """Factory of cells on digits that train in about a second."""
+
+    def make(**changes) -> Cell:
+        fields = dict(
+            dataset="digits", arm="random", seed=0, first_labels=128, rounds=3,
+            acquisition_fraction=0.02, figure="test", **SMALL,
+        )  # fmt: skip
+        return Cell(**{**fields, **changes})
+
+    return make
+
+
+@pytest.fixture(params=["mnist", "cifar10"])
+def real_dataset(request) -> data.Dataset:
+    """A real dataset; skipped where it can't be had, unless ALUTILS_REQUIRE_DATA=1."""
+    try:
+        return data.load(request.param)
+    except data.DataUnavailable as error:
+        if os.environ.get("ALUTILS_REQUIRE_DATA") == "1":
+            raise
+        pytest.skip(str(error))
+
+
+def command(*args: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run ``python -m alutils`` with arguments, from the repository's root."""
+    return subprocess.run(
+        [sys.executable, "-m", "alutils", *args],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )

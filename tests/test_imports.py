@@ -1,0 +1,57 @@
+"""Imports point one way (the layers of the design)."""
+
+import ast
+
+import pytest
+
+from alutils.paths import ROOT
+
+BELOW = {
+    "paths": set(),
+    "config": {"paths"},
+    "streams": set(),
+    "data": {"config", "paths"},
+    "model": {"config", "streams"},
+    "train": {"config", "streams", "model"},
+    "pool": {"model", "train"},
+    "strategies": {"config", "pool"},
+    "results": {"config", "paths"},
+    "statistics": set(),
+    "published": set(),
+    "experiment": {"config", "data", "model", "pool", "results", "strategies", "streams", "train"},
+    "engine": {"config", "results"},
+    "figures": {"config", "published", "statistics"},
+    "report": {"config", "figures", "published", "results", "statistics"},
+    "study": {"config", "data", "engine", "experiment", "model", "paths", "results", "strategies"},
+    "recipe": {"config", "paths", "study"},
+    "runner": {"config", "data", "model", "paths", "results"},
+    "__main__": {"config", "runner"},
+}
+TABLES_ONLY = {"config", "paths", "results", "statistics", "published", "figures", "report"}
+
+
+def imported(module: str) -> tuple[set[str], set[str]]:
+    """Modules of ours, and top-level packages of others, that a module imports anywhere."""
+    ours, others = set(), set()
+    for node in ast.walk(ast.parse((ROOT / "alutils" / f"{module}.py").read_text())):
+        if isinstance(node, ast.Import):
+            others |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "alutils":
+            ours |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("alutils."):
+            ours.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom):
+            others.add(node.module.split(".")[0])
+    return ours, others
+
+
+def test_every_module_has_its_place():
+    files = {file.stem for file in (ROOT / "alutils").glob("*.py")} - {"__init__"}
+    assert files == set(BELOW)
+
+
+@pytest.mark.parametrize("module", BELOW)
+def test_a_module_imports_only_from_below(module):
+    ours, others = imported(module)
+    assert ours <= BELOW[module]
+    assert module not in TABLES_ONLY or "torch" not in others

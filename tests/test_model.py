@@ -1,0 +1,144 @@
+import pytest
+import torch
+from torch import nn
+from torchvision.models import resnet18
+
+from alutils.config import Protocol
+from alutils.model import (
+    Net,
+    SmallMapConv2d,
+    build,
+    initialise,
+    map_shapes,
+    pick_device,
+    stages,
+    torchvision_state,
+    use_live_taps,
+)
+from alutils.streams import stream
+
+CPU = torch.device("cpu")
+CASES = [(3, 32), (1, 28)]
+
+
+def pair(channels: int, size: int) -> tuple[Net, Net]:
+    """A plain network in float64 and its equal with live taps."""
+    plain = Net(channels, size)
+    initialise(plain, stream(0, "weights"))
+    plain.features = lambda images: plain.trunk(images)
+    plain.shape = (channels, size, size)
+    live = Net(channels, size)
+    live.load_state_dict(plain.state_dict())
+    use_live_taps(live)
+    live.features = lambda images: live.trunk(images)
+    return plain.double(), live.double()
+
+
+def live_part(plain: nn.Module, module: SmallMapConv2d, name: str) -> torch.Tensor:
+    gradient = plain.get_submodule(name).weight.grad
+    return gradient.flatten(2)[:, :, module.live].transpose(1, 2)
+
+
+@pytest.mark.parametrize(("channels", "size"), CASES)
+def test_live_taps_give_the_same_outputs_and_gradients(channels, size):
+    plain, live = pair(channels, size)
+    images = torch.randn(8, channels, size, size, dtype=torch.double, generator=stream(1, "x"))
+    labels = torch.arange(8)
+    for net in (plain, live):
+        nn.functional.cross_entropy(net(images), labels).backward()
+    assert torch.allclose(plain(images), live(images), rtol=1e-10, atol=1e-12)
+    small = [(n, m) for n, m in live.named_modules() if isinstance(m, SmallMapConv2d)]
+    assert len(small) == 7
+    for name, module in small:
+        full = plain.get_submodule(name).weight.grad
+        assert torch.allclose(live_part(plain, module, name), module.weight.grad, rtol=1e-10)
+        dead = [tap for tap in range(full[0, 0].numel()) if tap not in module.live]
+        assert not full.flatten(2)[:, :, dead].any()
+
+
+@pytest.mark.parametrize(("channels", "size"), CASES)
+def test_live_taps_stay_equal_over_adam_steps(channels, size):
+    plain, live = pair(channels, size)
+    rng = stream(2, "x")
+    images = torch.randn(16, channels, size, size, dtype=torch.double, generator=rng)
+    labels = torch.randint(10, (16,), generator=rng)
+    for net in (plain, live):
+        optimiser = torch.optim.Adam(net.parameters(), lr=5e-4)
+        for _ in range(5):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(net(images), labels).backward()
+            optimiser.step()
+    expected, found = torchvision_state(plain), torchvision_state(live)
+    assert all(torch.allclose(expected[key], found[key], rtol=1e-8, atol=1e-8) for key in expected)
+
+
+def test_live_taps_leave_a_third_of_the_parameters():
+    net = build(Protocol(), "cifar10", 0, CPU)
+    assert sum(p.numel() for p in net.parameters()) == 4_234_826
+
+
+def test_the_state_loads_into_plain_torchvision():
+    net = build(Protocol(), "cifar10", 3, CPU).eval()
+    plain = resnet18(num_classes=10)
+    plain.load_state_dict(torchvision_state(net))
+    images = torch.randint(256, (4, 3, 32, 32), generator=stream(0, "x"), dtype=torch.uint8)
+    with torch.inference_mode():
+        theirs = plain.eval()((images / 255 - 0.5) / 0.5)
+        assert torch.allclose(net(images), theirs, atol=1e-4)
+
+
+def test_weights_come_from_the_seed_alone():
+    torch.manual_seed(1)
+    one = build(Protocol(), "mnist", 5, CPU)
+    torch.manual_seed(2)
+    two, other = build(Protocol(), "mnist", 5, CPU), build(Protocol(), "mnist", 6, CPU)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_initialisation_has_torchvisions_spread():
+    ours, theirs = Net(3, 32), resnet18(num_classes=10)
+    initialise(ours, stream(0, "weights"))
+    for name, module in theirs.named_modules():
+        if isinstance(module, nn.Conv2d):
+            spread = ours.trunk.get_submodule(name).weight.std().item()
+            assert spread == pytest.approx(module.weight.std().item(), rel=0.05)
+    assert ours.head.weight.abs().max() <= 512**-0.5
+
+
+def test_stem_and_feature_maps():
+    shapes = map_shapes(Net(3, 32), output=True)
+    assert shapes["trunk.conv1"] == (64, 16, 16) and shapes["trunk.layer4"] == (512, 1, 1)
+    assert map_shapes(Net(3, 32, stem="3x3"), output=True)["trunk.layer1"] == (64, 32, 32)
+    assert map_shapes(Net(1, 28), output=True)["trunk.layer3"] == (256, 2, 2)
+
+
+def test_stages_account_for_every_parameter():
+    net = Net(3, 32)
+    told = stages(net)
+    assert sum(s["parameters"] for s in told) == sum(p.numel() for p in net.parameters())
+    assert [s["kind"] for s in told].count("block") == 8
+
+
+def test_dropout_is_before_the_last_layer_alone():
+    net = build(Protocol(), "mnist", 0, CPU).eval()
+    images = torch.randint(256, (2, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
+    keep = torch.zeros(2, 512)
+    assert not any(isinstance(module, nn.Dropout) for module in net.modules())
+    assert torch.equal(net(images, keep), net.head.bias.expand(2, 10))
+    assert torch.equal(net(images, torch.ones(2, 512)), net(images))
+
+
+def test_normalisation_is_minus_one_to_one():
+    net = build(Protocol(), "mnist", 0, CPU)
+    net.trunk = nn.Identity()
+    values = net.features(torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None])
+    assert values.flatten().tolist() == [-1, 1]
+
+
+def test_a_device_that_is_not_there_is_refused():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(ValueError, match="device = 'cuda' is not on this machine"):
+        pick_device("cuda")
+    assert pick_device("auto").type in ("cpu", "mps")

@@ -1,0 +1,45 @@
+import ast
+import json
+
+import pytest
+
+from alutils import config
+from alutils.paths import NOTEBOOKS
+
+FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
+
+
+def code_cells(file) -> list[dict]:
+    cells = json.loads(file.read_text())["cells"]
+    return [cell for cell in cells if cell["cell_type"] == "code"]
+
+
+def source(cell) -> str:
+    return "".join(cell["source"])
+
+
+def test_every_study_has_its_notebook():
+    assert [file.stem for file in FILES] == sorted(config.STUDIES)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+class TestNotebook:
+    def test_defaults_are_the_quick_profile(self, file):
+        (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
+        nodes = ast.parse(source(cell)).body
+        values = {node.targets[0].id: ast.literal_eval(node.value) for node in nodes}
+        plan = config.load_study("quick", file.stem)
+        assert type(plan).parse(values) == plan and set(values) == set(type(plan).model_fields)
+
+    def test_it_is_kept_without_outputs_on_the_standard_kernel(self, file):
+        assert json.loads(file.read_text())["metadata"]["kernelspec"]["name"] == "python3"
+        assert all(c["outputs"] == [] and c["execution_count"] is None for c in code_cells(file))
+
+    def test_cells_are_short_and_plain(self, file):
+        for cell in code_cells(file):
+            if "parameters" in cell["metadata"].get("tags", []):
+                continue
+            lines = source(cell).splitlines()
+            assert len(lines) <= 10
+            assert not any(line.lstrip().startswith(("%", "!")) for line in lines)
+            assert "sys.path" not in source(cell) and "class " not in source(cell)

@@ -1,0 +1,90 @@
+import pytest
+import torch
+
+from alutils.config import Protocol
+from alutils.model import build
+from alutils.pool import Pool, PoolView
+from alutils.streams import stream
+
+
+def pool(size: int = 100) -> Pool:
+    return Pool(size, 0.1, stream(0, "split"))
+
+
+@pytest.fixture(scope="module")
+def view() -> PoolView:
+    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
+    return make_view(net, images)
+
+
+def make_view(net, images, **changes) -> PoolView:
+    fields = dict(candidates=torch.arange(5, 35), labelled=torch.arange(5), mc_passes=6,
+                  dropout=0.5, clusters=3, rng=stream(0, "mc"))  # fmt: skip
+    return PoolView(net, images, **{**fields, **changes})
+
+
+def test_heldout_and_pool_part_the_training_set():
+    one = pool()
+    assert len(one.heldout) == 10 and len(one.unlabelled) == 90
+    assert not set(one.heldout.tolist()) & set(one.unlabelled.tolist())
+    assert torch.equal(one.heldout, pool().heldout)
+
+
+def test_nothing_is_labelled_twice_or_taken_from_the_heldout():
+    one = pool()
+    first = one.unlabelled[:3]
+    one.label(first)
+    assert one.labelled.tolist() == first.tolist() and len(one.unlabelled) == 87
+    for wrong in (first[:1], one.heldout[:1], one.unlabelled[:1].repeat(2)):
+        with pytest.raises(ValueError, match="labelled twice or held out"):
+            one.label(wrong)
+
+
+def test_candidates_are_unlabelled_dataset_indices():
+    """Guards: indices into a sub-sampled pool taken for pool indices (baal)."""
+    one = pool()
+    one.label(one.unlabelled[::2])
+    some = one.candidates(10, stream(0, "candidates"))
+    assert len(some) == 10 and set(some.tolist()) <= set(one.unlabelled.tolist())
+    assert torch.equal(one.candidates(0, stream(0, "c")), one.unlabelled)
+    assert torch.equal(one.candidates(1000, stream(0, "c")), one.unlabelled)
+
+
+def test_the_view_says_what_the_network_says(view):
+    view.net.eval()
+    with torch.inference_mode():
+        expected = view.net(view.images[5:35]).softmax(1)
+    assert torch.allclose(view.probs_N_C, expected, atol=1e-6)
+    assert view.embeddings_N_D.shape == (30, 512)
+    assert view.labelled_embeddings_M_D.shape == (5, 512)
+    assert len(view) == 30
+
+
+def test_mc_passes_differ_and_leave_batchnorm_alone(view):
+    """Guards: the whole network in train mode during MC dropout (deepALplus, DISTIL)."""
+    before = {key: value.clone() for key, value in view.net.state_dict().items()}
+    probs = view.mc_probs_T_N_C
+    assert probs.shape == (6, 30, 10)
+    assert torch.allclose(probs.sum(2), torch.ones(6, 30), atol=1e-5)
+    assert all(not torch.equal(probs[0], probs[t]) for t in range(1, 6))
+    assert all(torch.equal(before[key], value) for key, value in view.net.state_dict().items())
+    assert not view.net.training
+
+
+def test_mc_passes_are_dropout_before_the_last_layer(view):
+    again = make_view(view.net, view.images)
+    keep = torch.empty(6, 512).bernoulli_(0.5, generator=stream(0, "mc")) * 2
+    with torch.inference_mode():
+        expected = view.net(view.images[5:35], keep[2].expand(30, 512)).softmax(1)
+    assert torch.allclose(again.mc_probs_T_N_C[2], expected, atol=1e-5)
+
+
+def test_without_dropout_all_passes_are_equal(view):
+    probs = make_view(view.net, view.images, dropout=0.0).mc_probs_T_N_C
+    assert torch.allclose(probs, probs[:1].expand_as(probs))
+
+
+def test_nothing_is_computed_before_it_is_asked_for(view):
+    lazy = make_view(None, None)
+    assert len(lazy) == 30 and lazy.seconds == 0

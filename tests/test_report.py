@@ -1,0 +1,75 @@
+import pandas as pd
+import pytest
+
+from alutils import config, figures, published, report
+from tests.test_statistics import results
+
+ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
+         "margin": [[0.6] * 3, [0.71] * 3, [0.8] * 3],
+         "kmeans": [[0.4] * 3, [0.49] * 3, [0.6] * 3],
+         "bayesian": [[0.9] * 3, [0.2] * 3, [0.7] * 3]}  # fmt: skip
+
+
+def test_the_answer_says_which_intervals_exclude_zero():
+    text = report.answer(results(ABOVE)).data
+    assert "margin lies above random" in text
+    assert "K-means lies below random" in text
+    assert "for Bayesian the interval holds zero: undecided" in text
+    assert "On MNIST, from 100 to 400 labels and over 3 paired seeds" in text
+
+
+def test_with_one_seed_nothing_is_claimed():
+    one = results({arm: curves[:1] for arm, curves in ABOVE.items()})
+    assert "nothing can be said" in report.answer(one).data
+    assert "no interval" in report.difference_sentences(one).data
+    assert "zero" not in report.difference_sentences(one).data
+
+
+def test_tables_and_figures_hold_every_arm():
+    found = results(ABOVE)
+    for html in (report.curve_table(found).data, report.differences_table(found).data):
+        assert "margin" in html
+    assert "+10." in report.differences_table(found).data
+    assert figures.learning_curves(found).axes[0].get_legend() is not None
+    caption, alt = report.learning_curves_text(found)
+    assert caption.startswith("Figure 4.") and "K-means from" in alt
+
+
+def test_captions_and_alternative_text_are_escaped():
+    html = report.show(figures.learning_curves(results(ABOVE)), "a < b", 'say "x"').data
+    assert "a &lt; b" in html and "&quot;x&quot;" in html and "base64," in html
+
+
+def test_reductions_name_what_differs_from_the_poster():
+    text = report.reductions(config.load_study("quick", "03-mnist-active-learning")).data
+    assert "`epochs`: 10 instead of 100" in text and "candidates drawn at random" in text
+    unreduced = report.reductions(config.load_study("poster", "03-mnist-active-learning")).data
+    assert "`epochs`" not in unreduced
+
+
+def test_an_arm_of_ones_own_has_a_style():
+    assert figures.arm_style("mine", ["random", "mine"]) not in figures.ARM_STYLE.values()
+
+
+def test_published_numbers_are_those_of_the_tables():
+    size = published.training_size()
+    assert len(size) == 30 and size["accuracy"].max() == 98.40
+    theirs = published.active_learning("cifar10")
+    curve = theirs[theirs["arm"] == "kmeans"]
+    assert len(curve) == 16 and curve["accuracy"].iloc[-1] == 57.56
+    assert theirs[theirs["arm"] == "random"]["accuracy"].tolist() == [55.56]
+    assert published.active_learning("digits").empty
+
+
+def test_a_missing_dataset_in_the_published_numbers_leaves_the_note_true():
+    frame = results({"random": [[0.1] * 3] * 2}).assign(dataset="digits")
+    assert "no numbers for this dataset" in report.published_note(frame).data
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+def test_training_size_sentences(dataset):
+    frame = pd.DataFrame(results({"random": [[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]]}))
+    frame = frame.assign(dataset=dataset, figure=2)
+    text = report.size_sentences(frame).data
+    assert "15.00 % at 100 labels and 35.00 % at 400" in text and "+20.00 points" in text
+    assert ("Hollow points" in report.training_size_text(frame)[0]) == (dataset == "mnist")

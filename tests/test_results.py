@@ -1,0 +1,84 @@
+import json
+
+import pytest
+
+from alutils import results
+from alutils.config import ParameterError
+from alutils.results import Store, chained, table
+
+
+def rounds(count: int) -> list[dict]:
+    done, before = [], ""
+    for number in range(count):
+        one = {
+            "labels": 128 + number,
+            "labelled": list(range(number)),
+            "test_accuracy": 0.1 * number,
+            "heldout_accuracy": [0.2, 0.5, 0.4],
+            "seconds_train": 1.5,
+        }
+        before = chained(one, before)
+        done.append(one | {"digest": before})
+    return done
+
+
+@pytest.fixture
+def stored(outputs, digits_cell):
+    store, cell = Store("test"), digits_cell()
+    store.prepare()
+    record = store.load(cell) | {"status": "finished", "rounds": rounds(3)}
+    store.save(cell, record)
+    return store, cell
+
+
+def test_a_record_comes_back_as_it_was_written(stored):
+    store, cell = stored
+    record = store.load(cell)
+    assert record["rounds"] == rounds(3) and store.finished(cell)
+    assert record["cell"]["dataset"] == "digits" and len(record["checksum"]) == 64
+    assert '"labelled": [0, 1]' in store.path(cell).read_text()
+    assert list(store.folder.glob("*.part")) == []
+
+
+def test_the_digest_ignores_times_and_nothing_else():
+    one = rounds(1)[0]
+    assert chained(one | {"seconds_train": 9.0}, "") == one["digest"]
+    assert chained(one | {"labels": 5}, "") != one["digest"]
+    assert chained(one, "x") != one["digest"]
+
+
+@pytest.mark.parametrize(("damage", "kept"), [("labels", 1), ("cut", 0), ("status", 3)])
+def test_a_damaged_record_is_set_aside_and_its_sound_rounds_kept(stored, damage, kept, capsys):
+    store, cell = stored
+    text = store.path(cell).read_text()
+    changed = {
+        "labels": text.replace('"labels": 129', '"labels": 130'),
+        "cut": text[: len(text) // 2],
+        "status": text.replace('"finished"', '"running"'),
+    }[damage]
+    store.path(cell).write_text(changed)
+    record = store.load(cell)
+    assert len(record["rounds"]) == kept and record["status"] == "running"
+    assert not store.path(cell).exists() and list(store.folder.glob("*.damaged"))
+    assert f"going on after {kept} sound rounds" in capsys.readouterr().err
+
+
+def test_the_table_has_a_row_a_round_of_finished_cells(stored, digits_cell):
+    store, cell = stored
+    found = table(store, [cell, digits_cell(seed=1)])
+    assert found["labels"].tolist() == [128, 129, 130] and found["round"].tolist() == [1, 2, 3]
+    assert set(found["seed"]) == {0} and found["heldout_best"].tolist() == [0.5] * 3
+    assert found["heldout_last"].tolist() == [0.4] * 3
+
+
+def test_an_outputs_folder_that_can_not_be_written_is_one_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "file"))
+    with pytest.raises(ParameterError, match="can't be written.*ALUTILS_OUTPUTS"):
+        Store("test").prepare()
+
+
+def test_canonical_text_does_not_depend_on_the_order_of_keys():
+    assert results.canonical({"b": 1, "a": [1, 2]}) == results.canonical(
+        json.loads('{"a": [1, 2], "b": 1}')
+    )

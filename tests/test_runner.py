@@ -1,0 +1,199 @@
+"""Every notebook end to end on the embedded digits, as ``make study PROFILE=smoke`` runs it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+
+from alutils import config, runner
+from alutils.config import ParameterError
+from alutils.paths import NOTEBOOKS, PARAMS, ROOT
+from alutils.results import Store
+from tests.conftest import command
+
+NAMES = config.notebooks("smoke")
+NOTEBOOK = "03-mnist-active-learning"
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """Outputs of one uninterrupted run of the whole smoke profile with one worker."""
+    outputs = tmp_path_factory.mktemp("smoke")
+    done = command("study", "smoke", "--workers", "1", ALUTILS_OUTPUTS=str(outputs))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (outputs / "log").write_text(done.stdout)
+    return outputs
+
+
+@pytest.fixture
+def copy(smoke, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished smoke outputs that a test may spoil."""
+    shutil.copytree(smoke, tmp_path / "outputs")
+    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
+
+
+def equal_part(outputs: Path, notebook: str) -> dict:
+    """What must be equal in the records of a notebook, however they came about."""
+    cells = config.load_study("smoke", notebook).cells()
+    kept = {}
+    for cell in cells:
+        record = json.loads((outputs / "smoke" / "runs" / f"{cell.name}.json").read_text())
+        kept[cell.name] = {
+            key: value for key, value in record.items() if key not in ("provenance", "checksum")
+        }
+        for done in kept[cell.name]["rounds"]:
+            for key in [key for key in done if key.startswith("seconds_")]:
+                del done[key]
+    return kept
+
+
+def processes(outputs: Path) -> list[psutil.Process]:
+    """Processes that work on these outputs, wherever in the tree they are."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("ALUTILS_OUTPUTS") == str(outputs):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return [process for process in found if process.pid != os.getpid()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_is_an_executed_notebook_and_a_page_that_needs_no_network(smoke, name):
+    notebook = nbformat.read(smoke / "smoke" / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code if cell.source)
+    assert not any(o.output_type in ("error", "stream") for cell in code for o in cell.outputs)
+    page = (smoke / "smoke" / f"{name}.html").read_text()
+    assert not re.search(r"""(src|href)=["']?(https?:)?//(?!arxiv\.org)""", page)
+    assert "@import" not in page and "url(http" not in page and "<script" not in page
+    images = re.findall(r"<img [^>]*>", page)
+    assert images and all(re.search(r'alt="[^"]{20,}"', image) for image in images)
+    for text in (page, (smoke / "smoke" / f"{name}.ipynb").read_text()):
+        assert str(ROOT) not in text and str(smoke) not in text
+    assert len(page) < 3_000_000
+
+
+def test_the_index_and_the_table_hold_all_reports(smoke):
+    index = (smoke / "smoke" / "index.html").read_text()
+    assert all(f'href="{name}.html"' in index for name in NAMES)
+    assert "On digits, from 128" in index and index.count("<img ") == len(NAMES)
+    rows = (smoke / "smoke" / "results.csv").read_text().splitlines()
+    assert len(rows) == 1 + sum(
+        cell.rounds for name in NAMES for cell in config.load_study("smoke", name).cells()
+    )
+
+
+def test_the_terminal_shows_a_line_a_round(smoke):
+    log = (smoke / "log").read_text()
+    assert re.search(r"digits +margin +seed 0 +round +2/3 +186 labels +accuracy", log)
+    assert "Executing Cell" not in log and "IPython.core.display" not in log
+
+
+def test_a_second_run_executes_nothing(copy):
+    before = {file: file.stat().st_mtime_ns for file in copy.glob("smoke/*.ipynb")}
+    done = command("study", "smoke")
+    assert done.returncode == 0 and done.stdout.count("unchanged") == len(NAMES)
+    assert before == {file: file.stat().st_mtime_ns for file in copy.glob("smoke/*.ipynb")}
+
+
+def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
+    plan = config.load_study("smoke", NOTEBOOK)
+    assert runner.is_current(NOTEBOOK, plan)
+    assert runner.is_current(NOTEBOOK, plan.model_copy(update={"workers": 7}))
+    assert not runner.is_current(NOTEBOOK, plan.model_copy(update={"candidates": 700}))
+    cell, store = plan.cells()[0], Store("smoke")
+    store.save(cell, store.load(cell) | {"provenance": {"wall_seconds": 1.0}})
+    assert not runner.is_current(NOTEBOOK, plan)
+
+
+def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tmp_path):
+    broken = tmp_path / "notebooks"
+    broken.mkdir()
+    notebook = nbformat.read(NOTEBOOKS / f"{NOTEBOOK}.ipynb", as_version=4)
+    notebook.cells[-1].source = "raise RuntimeError('on purpose <b>')"
+    nbformat.write(notebook, broken / f"{NOTEBOOK}.ipynb")
+    monkeypatch.setattr(runner, "NOTEBOOKS", broken)
+    good = (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes()
+    with pytest.raises(runner.StudyFailed, match=f"{NOTEBOOK}: RuntimeError: on purpose"):
+        runner.study("smoke", NOTEBOOK)
+    assert (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes() == good
+    assert "on purpose &lt;b&gt;" in (copy / "smoke" / f"{NOTEBOOK}.failed.html").read_text()
+    assert not list(copy.glob("smoke/*.partial.ipynb"))
+
+
+@pytest.mark.parametrize("moment", ["starting", "running"])
+def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path, moment):
+    environment = os.environ | {"ALUTILS_OUTPUTS": str(tmp_path)}
+    run = [sys.executable, "-m", "alutils", "study", "smoke", "--notebook", NOTEBOOK]
+    process = subprocess.Popen(
+        run, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True
+    )
+    told = "running" if moment == "starting" else "round   2/3"
+    for line in process.stdout:
+        if told in line:
+            break
+    time.sleep(3 if moment == "starting" else 0)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 10
+    while processes(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes(tmp_path) == []
+    done = command("study", "smoke", "--notebook", NOTEBOOK, "--workers", "2",
+                   ALUTILS_OUTPUTS=str(tmp_path))  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert equal_part(tmp_path, NOTEBOOK) == equal_part(smoke, NOTEBOOK)
+
+
+def test_raw_papermill_runs_a_notebook_by_itself(copy, tmp_path):
+    source, params = NOTEBOOKS / f"{NOTEBOOK}.ipynb", PARAMS / "smoke" / f"{NOTEBOOK}.yaml"
+    papermill = [sys.executable, "-m", "papermill", str(source), str(tmp_path / "out.ipynb")]
+    done = subprocess.run([*papermill, "-f", str(params)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wrong = [*papermill, "-f", str(params), "-p", "epochz", "3"]
+    done = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "unknown parameter 'epochz' = 3: did you mean 'epochs'?" in done.stderr
+
+
+BAD_COMMANDS = [
+    (["quik"], "did you mean 'quick'"),
+    (["smoke", "--notebook", "03-mnist"], "did you mean '03-mnist-active-learning'"),
+    (["smoke", "--workers", "two"], "WORKERS = 'two'"),
+    (["smoke", "--workers", "-1"], "WORKERS = '-1'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), BAD_COMMANDS, ids=lambda v: str(v))
+def test_a_wrong_command_is_one_line_and_a_status(arguments, told, tmp_path):
+    done = command("study", *arguments, ALUTILS_OUTPUTS=str(tmp_path))
+    assert done.returncode == 2 and told in done.stderr
+    assert done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_outputs_folder_is_one_line_and_a_status(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = command("study", "smoke", ALUTILS_OUTPUTS=str(tmp_path / "file"))
+    assert done.returncode == 2 and done.stderr.startswith("error: the outputs folder")
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_runs(outputs, monkeypatch):
+    plan = config.load_study("smoke", NOTEBOOK).model_copy(update={"device": "mps"})
+    monkeypatch.setattr(config, "load_study", lambda profile, name: plan)
+    with pytest.raises(ParameterError, match="device = 'mps' is not on this machine"):
+        runner.study("smoke", NOTEBOOK)
+    assert not list(outputs.rglob("*.json"))

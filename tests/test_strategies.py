@@ -1,0 +1,135 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from alutils import config, experiment, strategies
+from alutils.config import ARMS
+from alutils.strategies import STRATEGIES, register, smallest
+from alutils.streams import stream
+
+PROBS = torch.tensor(
+    [
+        [0.98, 0.01, 0.01],
+        [0.50, 0.49, 0.01],
+        [0.40, 0.30, 0.30],
+        [0.45, 0.44, 0.11],
+        [0.80, 0.10, 0.10],
+    ]
+)
+
+
+def fake_view(count: int = 200, seed: int = 0, **given) -> SimpleNamespace:
+    rng = stream(seed, "fake")
+    fields = dict(
+        probs_N_C=torch.rand(count, 10, generator=rng).softmax(1),
+        mc_probs_T_N_C=torch.rand(5, count, 10, generator=rng).softmax(2),
+        embeddings_N_D=torch.randn(count, 16, generator=rng),
+        clusters=4,
+    )
+    view = SimpleNamespace(**{**fields, **given})
+    size = len(given["probs_N_C"]) if "probs_N_C" in given else count
+    view_type = type("View", (SimpleNamespace,), {"__len__": lambda self: size})
+    return view_type(**vars(view))
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return stream(seed, "acquisition")
+
+
+def test_the_arms_of_the_study_are_the_strategies_there_are():
+    assert set(ARMS) <= set(STRATEGIES)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_keeps_the_contract(name):
+    view = fake_view()
+    picks = STRATEGIES[name](view, 20, rng())
+    experiment.check_positions(picks, 20, len(view), name)
+    assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
+    everything = STRATEGIES[name](view, 200, rng())
+    assert sorted(everything.tolist()) == list(range(200))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_ties_vary_with_the_seed_and_not_by_position(name):
+    tied = fake_view(
+        probs_N_C=torch.full((200, 10), 0.1),
+        mc_probs_T_N_C=torch.full((5, 200, 10), 0.1),
+        embeddings_N_D=torch.eye(4, 16).repeat(50, 1),
+    )
+    picks = [set(STRATEGIES[name](tied, 20, rng(seed)).tolist()) for seed in range(3)]
+    assert picks[0] != picks[1] and picks[1] != picks[2]
+    assert all(chosen != set(range(20)) for chosen in picks)
+
+
+def test_uncertainty_takes_the_lowest_top_probability():
+    picks = strategies.uncertainty(fake_view(probs_N_C=PROBS), 5, rng())
+    assert picks.tolist() == [2, 3, 1, 4, 0]
+
+
+def test_margin_takes_the_smallest_gap():
+    picks = strategies.margin(fake_view(probs_N_C=PROBS), 3, rng())
+    assert set(picks[:2].tolist()) == {1, 3} and picks[2] == 2
+
+
+def test_kmeans_takes_points_between_centroids():
+    left, right = torch.zeros(20, 2), torch.tensor([[10.0, 0.0]]).repeat(20, 1)
+    spread = torch.randn(40, 2, generator=stream(0, "s")) * 0.1
+    points = torch.cat([torch.cat([left, right]) + spread, torch.tensor([[4.9, 0.0], [6.5, 0.0]])])
+    view = fake_view(embeddings_N_D=points, clusters=2, probs_N_C=torch.zeros(42, 2))
+    assert strategies.kmeans(view, 2, rng()).tolist() == [40, 41]
+
+
+def test_bayesian_takes_the_entropy_of_the_mean_not_the_mean_of_entropies():
+    """Guards: mean of per-pass entropies (modAL), logits averaged (baal), 0 log 0 (DeepAL)."""
+    disagree = [[1.0, 0.0], [0.0, 1.0]]
+    unsure = [[0.7, 0.3], [0.7, 0.3]]
+    sure = [[1.0, 0.0], [1.0, 0.0]]
+    mc = torch.tensor([disagree, unsure, sure]).transpose(0, 1)
+    view = fake_view(mc_probs_T_N_C=mc, probs_N_C=mc[0])
+    assert strategies.bayesian(view, 3, rng()).tolist() == [0, 1, 2]
+
+
+def test_random_asks_the_model_nothing():
+    class Blind:
+        def __len__(self):
+            return 50
+
+    assert len(strategies.random(Blind(), 7, rng())) == 7
+
+
+def test_a_score_that_is_not_finite_is_refused():
+    with pytest.raises(ValueError, match="not finite"):
+        smallest(torch.tensor([0.1, float("nan")]), 1, rng())
+
+
+def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(monkeypatch):
+    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
+    monkeypatch.setattr(config, "CUSTOM_ARMS", {})
+    monkeypatch.setattr(strategies, "CUSTOM_ARMS", config.CUSTOM_ARMS)
+
+    def first(view, budget, rng):
+        return torch.arange(budget)
+
+    register("first", first)
+    plan = config.ActiveLearningStudy(arms=("random", "first"))
+    before = plan.cells()[1].name
+
+    def first(view, budget, rng):  # noqa: F811
+        return torch.arange(budget).flip(0)
+
+    register("first", first)
+    assert config.ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
+    for wrong in ("margin", "../x", ""):
+        with pytest.raises(ValueError):
+            register(wrong, first)
+
+
+@pytest.mark.parametrize(
+    ("positions", "told"),
+    [([0, 1], "returned 2"), ([0, 0, 1], "2 of them different"), ([0, 1, 9], "outside")],
+)
+def test_a_strategy_that_breaks_the_contract_is_named(positions, told):
+    with pytest.raises(config.ParameterError, match=told):
+        experiment.check_positions(torch.tensor(positions), 3, 5, "mine")

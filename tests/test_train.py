@@ -1,0 +1,108 @@
+import pytest
+import torch
+
+from alutils import train
+from alutils.config import Protocol
+from alutils.model import build
+from alutils.streams import stream
+
+CPU = torch.device("cpu")
+
+
+def small_set(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    rng = stream(0, "set")
+    images = torch.randint(256, (count, 1, 28, 28), generator=rng, dtype=torch.uint8)
+    return images, torch.randint(10, (count,), generator=rng)
+
+
+def fit(protocol: Protocol, count: int = 130, seed: int = 0, **more):
+    net = build(protocol, "mnist", seed, CPU)
+    return net, train.train(net, *small_set(count), protocol, seed, 0, **more)
+
+
+def test_one_cycle_rises_in_the_first_quarter_and_falls_to_zero():
+    protocol = Protocol(schedule="one-cycle", learning_rate=2e-3)
+    rates = [train.learning_rate(protocol, step, 100) for step in range(100)]
+    assert rates[0] == 0 and rates[25] == pytest.approx(2e-3)
+    assert rates[10] == pytest.approx(2e-3 * 0.1 / 0.25)
+    assert rates[70] == pytest.approx(2e-3 * 0.3 / 0.75)
+    assert train.learning_rate(Protocol(), 77, 100) == 5e-4
+
+
+def test_the_incomplete_last_batch_is_dropped():
+    _, trained = fit(Protocol(epochs=2), count=130)
+    assert trained.steps == 4
+
+
+def test_training_is_a_pure_function_of_its_seed():
+    protocol = Protocol(epochs=2)
+    (one, a), (two, b), (other, _) = fit(protocol), fit(protocol), fit(protocol, seed=1)
+    assert a == b
+    assert all(torch.equal(x, y) for x, y in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one.head.weight, other.head.weight)
+
+
+def test_adam_without_decay_is_what_trains():
+    protocol = Protocol(epochs=1, dropout=0.0)
+    net, _ = fit(protocol, count=64)
+    reference = build(protocol, "mnist", 0, CPU).train()
+    images, labels = small_set(64)
+    order = torch.randperm(64, generator=stream(0, "batches", 0))
+    optimiser = torch.optim.Adam(reference.parameters(), lr=5e-4)
+    torch.nn.functional.cross_entropy(reference(images[order]), labels[order]).backward()
+    optimiser.step()
+    for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_dropout_masks_change_training_and_are_scaled():
+    with_dropout, _ = fit(Protocol(epochs=1))
+    without, _ = fit(Protocol(epochs=1, dropout=0.0))
+    assert not torch.equal(with_dropout.head.weight, without.head.weight)
+    keep = train._keep(Protocol(), stream(0, "m"), CPU)
+    assert set(keep.unique().tolist()) == {0.0, 2.0} and keep.mean() == pytest.approx(1, abs=0.03)
+
+
+def test_heldout_accuracy_is_taken_every_so_many_epochs_and_changes_nothing():
+    heldout = small_set(50)
+    net, trained = fit(Protocol(epochs=4, heldout_every=2), heldout=heldout)
+    plain, _ = fit(Protocol(epochs=4))
+    assert len(trained.heldout_accuracy) == 2
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), plain.parameters(), strict=True))
+
+
+def test_a_loss_that_is_not_finite_is_an_error_that_names_the_round():
+    protocol = Protocol(epochs=1)
+    net = build(protocol, "mnist", 0, CPU)
+    with torch.no_grad():
+        net.head.bias.fill_(float("nan"))
+    with pytest.raises(train.NotFinite, match=r"epoch 1 \(round 3\)"):
+        train.train(net, *small_set(64), protocol, 0, 2)
+
+
+def test_prediction_drops_nothing_and_changes_no_buffer(monkeypatch):
+    """Guards: the pool scored through the training path, samples dropped, BatchNorm updated."""
+    net, _ = fit(Protocol(epochs=1))
+    images, _ = small_set(130)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    whole = train.predict(net, images)
+    monkeypatch.setattr(train, "CHUNK", 64)
+    chunked = train.predict(net, images)
+    assert whole.shape == (130, 10) and torch.allclose(whole, chunked, atol=1e-6)
+    assert torch.equal(whole, train.predict(net.train(), images)) or not net.training
+    assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
+
+
+def test_judging_against_a_hand_worked_example():
+    probs = torch.tensor([[0.85, 0.15], [0.65, 0.35], [0.25, 0.75], [0.85, 0.15]])
+    judged = train.judge(probs, torch.tensor([0, 1, 1, 0]), bins=10)
+    assert judged["test_accuracy"] == 0.75
+    nll = -torch.tensor([0.85, 0.35, 0.75, 0.85]).log().mean().item()
+    assert judged["test_nll"] == pytest.approx(nll, rel=1e-6)
+    # two right at 0.85; one wrong at 0.65; one right at 0.75: three bins
+    assert judged["test_ece"] == pytest.approx((2 * 0.15 + 0.65 + 0.25) / 4, rel=1e-6)
+
+
+def test_judging_a_certain_wrong_answer_stays_finite():
+    judged = train.judge(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
+    assert 0 < judged["test_nll"] < 100 and judged["test_ece"] == 1
