@@ -4,6 +4,7 @@ A report is an executed notebook, its HTML, and a fingerprint of all it was made
 still holds, the report is not made again.
 """
 
+import base64
 import datetime
 import hashlib
 import json
@@ -81,6 +82,7 @@ def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
         raise
     notebook = _tidy(partial, fingerprint(name, plan))
     _write(folder / f"{name}.html", to_html(notebook))
+    (folder / f"{name}.png").write_bytes(base64.b64decode(headline(notebook)[1]))
     _write(folder / f"{name}.ipynb", _text(notebook))
     for left in (partial, failed, failed.with_suffix(".html")):
         left.unlink(missing_ok=True)
@@ -189,25 +191,27 @@ def _index(profile: str) -> None:
 
 def _entry(name: str, notebook: dict[str, Any]) -> str:
     """One report on the index page: title, answer, and its headline figure."""
+    from nbconvert.filters.markdown import markdown2html
+
     title = escape(notebook["metadata"].get("title", name))
-    answer, image = "", ""
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            page = output.get("data", {}).get("text/html", "")
-            if "answer" in cell["metadata"].get("tags", []):
-                answer = _paragraphs("".join(output.get("data", {}).get("text/markdown", "")))
-            if "headline" in cell["metadata"].get("tags", []):
-                image = re.search(r"<img .*?>", "".join(page), re.DOTALL).group()
+    answer = markdown2html(_output(notebook, "answer", "text/markdown"))
     return (
         f'<section><h2><a href="{name}.html">{title}</a></h2>\n{answer}\n'
-        f'<a href="{name}.html">{image}</a></section>'
+        f'<a href="{name}.html">{headline(notebook)[0]}</a></section>'
     )
 
 
-def _paragraphs(markdown: str) -> str:
-    from nbconvert.filters.markdown import markdown2html
+def headline(notebook: dict[str, Any]) -> tuple[str, str]:
+    """The image element of a report's headline figure, and its PNG in base64."""
+    page = _output(notebook, "headline", "text/html")
+    found = re.search(r'<img src="data:image/png;base64,([^"]+)".*?>', page, re.DOTALL)
+    return found.group(0), found.group(1)
 
-    return markdown2html(markdown)
+
+def _output(notebook: dict[str, Any], tag: str, kind: str) -> str:
+    """What the cell of a tag put out, as the kind that is asked for."""
+    (cell,) = [c for c in notebook["cells"] if tag in c["metadata"].get("tags", [])]
+    return "".join(cell["outputs"][0]["data"][kind])
 
 
 def _write(file: Path, text: str) -> None:
