@@ -4,7 +4,6 @@ A task is one round: a worker gets cells and their history and gives back the ne
 worker that dies, or a run that is killed, costs the rounds in flight and no more.
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import dask
+from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, wait
 from filelock import FileLock, Timeout
 
@@ -243,7 +243,7 @@ def _client(workers: int, scheduler: str) -> Iterator[Client]:
     with (
         dask.config.set(settings),
         LocalCluster(
-            n_workers=workers or len(os.sched_getaffinity(0)),
+            n_workers=workers or CPU_COUNT,
             threads_per_worker=1,
             memory_limit=None,
             host="127.0.0.1",

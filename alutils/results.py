@@ -59,7 +59,7 @@ class Store:
         """Lock that whoever runs the cell holds; it dies with its process."""
         folder = self.folder / ".locks"
         folder.mkdir(exist_ok=True)
-        return FileLock(folder / f"{cell.name}.lock")
+        return FileLock(folder / f"{cell.name}.lock", thread_local=False)
 
     def load(self, cell: Cell) -> Record:
         """The cell's record, or an empty one; of a damaged file the sound rounds stay."""

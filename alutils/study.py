@@ -21,12 +21,13 @@ def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
     """
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
-    pick_device(study.device)
+    place = pick_device(study.device)
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         data.load(dataset)
     custom = {cell.arm: STRATEGIES[cell.arm] for cell in cells if cell.arm not in ARMS}
     task = experiment.round_task(study.device, custom)
-    engine.run(cells, task, store, {"commit": commit()}, study.workers, study.scheduler, say)
+    workers = study.workers or (0 if place.type == "cpu" else 1)
+    engine.run(cells, task, store, {"commit": commit()}, workers, study.scheduler, say)
     return table(store, cells)
 
 

@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+from distributed import LocalCluster
 
 from alutils import engine
 from alutils.config import Cell
@@ -102,6 +103,14 @@ def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
     run([cell], never, store)
     thread.join()
     assert store.finished(cell)
+
+
+def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
+    cell = digits_cell()
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        engine.run([cell], stub, store, {}, scheduler=address, say=lambda line: None)
+        assert store.finished(cell) and cluster.status.name == "running"
 
 
 def test_durations_are_readable():
