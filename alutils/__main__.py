@@ -15,11 +15,13 @@ def main() -> int:
     study.add_argument("--notebook", default="")
     study.add_argument("--workers", default="")
     study.add_argument("--scheduler", default="")
+    readme = commands.add_parser("readme", help="put a profile's results into the README")
+    readme.add_argument("profile")
     options = vars(parser.parse_args())
-    options.pop("command")
 
-    from alutils.runner import study as run
+    from alutils import runner
 
+    run = {"study": runner.study, "readme": runner.readme}[options.pop("command")]
     try:
         run(**options)
     except ParameterError as error:

@@ -306,7 +306,7 @@ def np_diff(counts: list[int]) -> list[int]:
 
 def _known(key: str, name: str, allowed: Any, error: type[ValueError] = ValueError) -> None:
     if name not in allowed:
-        near = difflib.get_close_matches(str(name), list(allowed), n=1)
+        near = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise error(f"{key} = {name!r} is unknown: {hint}allowed are {', '.join(allowed)}")
 

@@ -99,11 +99,21 @@ def _cached(name: str) -> Arrays:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             if (arrays := _read(file, name)) is None:
+                _sweep(name)
                 _write(file, fetch(name))
                 arrays = _read(file, name)
     if arrays is None:
         raise Corrupt(f"{file} reads back otherwise than it was written: check the disk")
     return arrays
+
+
+def _sweep(name: str) -> None:
+    """Remove what a killed fetch of this dataset left in the cache."""
+    for left in data_cache().glob(f"{name}[-.]*"):
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.suffix == ".part":
+            left.unlink()
 
 
 def _read(file: Path, name: str) -> Arrays | None:
@@ -133,7 +143,7 @@ def fetch(name: str) -> Arrays:
     """Verified arrays from the first source that gives them; raises ``DataUnavailable``."""
     tried = []
     for title, route in SOURCES[name]:
-        with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=data_cache()) as folder:
             try:
                 print(f"{DATASETS[name].title}: fetching from {title}", file=sys.stderr)
                 return route(Path(folder))

@@ -19,6 +19,7 @@ from alutils.strategies import STRATEGIES, Strategy
 from alutils.streams import stream
 
 Round = dict[str, Any]
+PHASES = ("seconds_train", "seconds_test", "seconds_score", "seconds_select")
 
 
 def run_round(
@@ -63,7 +64,7 @@ def run_round(
     rounds, view = [], None
     before = history[-1]["digest"] if history else ""
     for each in cells:
-        own = Clock(clock)
+        own = clock.share(len(cells))
         if number + 1 == each.rounds:
             picks = torch.empty(0, dtype=torch.long)
         elif each.label_counts:
@@ -79,8 +80,14 @@ def run_round(
 class Clock:
     """Wall seconds by phase."""
 
-    def __init__(self, before: "Clock | None" = None):
-        self.seconds = dict(before.seconds) if before else {}
+    def __init__(self):
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+
+    def share(self, among: int) -> "Clock":
+        """A clock that starts with an equal share of what several cells spent together."""
+        own = Clock()
+        own.seconds = {phase: round(spent / among, 3) for phase, spent in self.seconds.items()}
+        return own
 
     @contextmanager
     def __call__(self, phase: str):
@@ -177,7 +184,9 @@ def _acquire(
     with clock("seconds_select"):
         positions = strategy(view, budget, stream(cell.seed, "acquisition", cell.arm, number))
     clock.seconds["seconds_score"] = round(view.seconds - before, 3)
-    clock.seconds["seconds_select"] -= clock.seconds["seconds_score"]
+    clock.seconds["seconds_select"] = round(
+        clock.seconds["seconds_select"] - clock.seconds["seconds_score"], 3
+    )
     check_positions(positions, budget, len(view), cell.arm)
     return view.candidates[positions]
 

@@ -74,14 +74,14 @@ def _finish(axes: Axes, title: str) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
         axes.plot([], [], "o", markerfacecolor="none", color="grey", label="published")
-    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     sns.despine(ax=axes)
 
 
 def training_size(results: pd.DataFrame) -> Figure:
     """Figure 2: accuracy against training-set size, a panel a dataset."""
     datasets = list(dict.fromkeys(results["dataset"]))
-    figure, axes = _axes(1, len(datasets), (5 * len(datasets), 4.2))
+    figure, axes = _axes(1, len(datasets), (6 * len(datasets), 4.2))
     theirs = published.training_size()
     for panel, dataset in zip(axes[0], datasets, strict=True):
         ours = results[results["dataset"] == dataset]
@@ -116,7 +116,7 @@ def area_differences(differences: dict[str, statistics.Estimate]) -> Figure:
         panel.plot(one.mean, row, color=colour, marker=marker, markersize=7)
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set_yticks(range(len(differences)), [arm_title(arm) for arm in differences])
-    panel.invert_yaxis()
+    panel.set_ylim(len(differences) - 0.4, -0.6)
     panel.set(xlabel="difference in area to random (points of accuracy)")
     sns.despine(ax=panel)
     return figure

@@ -62,7 +62,7 @@ def training_size_text(results: pd.DataFrame) -> tuple[str, str]:
     """Caption and alternative text of Figure 2."""
     seeds = results["seed"].nunique()
     caption = (
-        "Figure 2. Accuracy on the official test set against the number of randomly drawn "
+        "Figure 2. Test accuracy against the number of randomly drawn "
         f"labels: mean, 95 % t interval (cut at the edge) and every line of {_seeds(seeds)}."
     )
     if results["dataset"].isin(published.training_size()["dataset"]).any():
@@ -75,7 +75,7 @@ def learning_curves_text(results: pd.DataFrame) -> tuple[str, str]:
     figure, seeds = results["figure"].iloc[0], results["seed"].nunique()
     name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (
-        f"{name}. Accuracy on the official test set against labels, by how these were chosen: "
+        f"{name}. Test accuracy against labels, by how these were chosen: "
         f"mean, 95 % t interval (cut at the edge) and every line of {_seeds(seeds)}."
     )
     if not published.active_learning(results["dataset"].iloc[0]).empty:
@@ -171,6 +171,8 @@ def curve_table(results: pd.DataFrame) -> HTML:
     wide = curve.pivot(index="labels", columns=key, values="text")
     wide = wide[list(dict.fromkeys(curve[key]))].fillna("")
     wide.index = [f"{labels:,}" for labels in wide.index]
+    titles = {name: facts.title for name, facts in DATASETS.items()} | figures.ARM_TITLE
+    wide = wide.rename(columns=titles)
     return _table(wide.rename_axis(columns=None).rename_axis("labels").reset_index())
 
 
@@ -257,6 +259,29 @@ def differences_table(results: pd.DataFrame) -> HTML:
             }
         rows.append(row)
     return _table(pd.DataFrame(rows).fillna(""))
+
+
+def markdown_results(results: pd.DataFrame, profile: str) -> str:
+    """The results of Figures 3 and 4 as a Markdown table: what the README shows."""
+    lines = [
+        "| dataset | arm | labels | last accuracy (%) | area, difference to random (points) |",
+        "|---|---|---|---|---|",
+    ]
+    for (_, dataset), ours in results[results["figure"] != 2].groupby(["figure", "dataset"]):
+        areas, last = statistics.areas(ours), statistics.final(ours)
+        by_area = statistics.paired_differences(areas)
+        span = f"{ours['labels'].min():,} to {ours['labels'].max():,}"
+        for arm in areas.columns:
+            difference = _points(by_area[arm], "") if arm in by_area else "baseline"
+            lines.append(
+                f"| {DATASETS[dataset].title} | {figures.arm_title(arm)} | {span} "
+                f"| {last[arm].mean():.2f} | {difference} |"
+            )
+    note = (
+        f"Profile `{profile}`: test set, last epoch; mean over {_seeds(len(areas))}, "
+        "difference with its 95 % t interval."
+    )
+    return "\n".join([*lines, "", note])
 
 
 def difference_sentences(results: pd.DataFrame) -> Markdown:

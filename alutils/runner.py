@@ -20,6 +20,7 @@ from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.results import Store, table
 
 TEMPLATES = Path(__file__).parent / "templates"
+MARKS = ("<!-- results -->", "<!-- end of results -->")
 
 
 class StudyFailed(StudyError):
@@ -54,6 +55,20 @@ def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = 
     print(f"reports: {_shown(outputs() / profile / 'index.html')}")
 
 
+def readme(profile: str) -> None:
+    """Put the profile's results into the README, between the marks that it has for them."""
+    import pandas as pd
+
+    from alutils.report import markdown_results
+
+    results = pd.read_csv(outputs() / profile / "results.csv")
+    file = ROOT / "README.md"
+    before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0])
+    after = rest.partition(MARKS[1])[2]
+    block = markdown_results(results, profile)
+    _write(file, f"{before}{MARKS[0]}\n{block}\n{MARKS[1]}{after}")
+
+
 def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
     """Run one notebook; its report replaces the last one only when it ran to its end."""
     import papermill
@@ -72,7 +87,7 @@ def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             cwd=ROOT,
         )
     except BaseException:

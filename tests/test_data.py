@@ -73,6 +73,16 @@ def test_a_fetch_that_breaks_off_leaves_nothing_in_place(cache, monkeypatch):
     assert [f.name for f in cache.iterdir()] == ["mnist.lock"]
 
 
+def test_what_a_killed_fetch_left_is_swept_away(cache):
+    (cache / "mnist-abc").mkdir()
+    (cache / "mnist-abc" / "half.tgz").write_bytes(b"x")
+    (cache / "mnist.123.part").write_bytes(b"x")
+    (cache / "cifar10-abc").mkdir()
+    data._cached("mnist")
+    found = sorted(path.name for path in cache.iterdir())
+    assert found == ["cifar10-abc", "mnist.lock", "mnist.safetensors"]
+
+
 def test_when_no_route_is_open_the_error_names_tries_and_remedies(cache, monkeypatch):
     def route(message):
         def fail(folder):

@@ -24,7 +24,7 @@ BELOW = {
     "report": {"config", "figures", "published", "results", "statistics"},
     "study": {"config", "data", "engine", "experiment", "model", "paths", "results", "strategies"},
     "recipe": {"config", "paths", "study"},
-    "runner": {"config", "data", "model", "paths", "results"},
+    "runner": {"config", "data", "model", "paths", "report", "results"},
     "__main__": {"config", "runner"},
 }
 TABLES_ONLY = {"config", "paths", "results", "statistics", "published", "figures", "report"}

@@ -191,6 +191,17 @@ def test_an_unwritable_outputs_folder_is_one_line_and_a_status(tmp_path):
     assert done.returncode == 2 and done.stderr.startswith("error: the outputs folder")
 
 
+def test_no_network_is_one_error_and_nothing_runs(tmp_path):
+    closed = {key: "http://127.0.0.1:9" for key in ("HTTP_PROXY", "HTTPS_PROXY")}
+    closed |= {key.lower(): value for key, value in closed.items()}
+    done = command("study", "quick", "--notebook", NOTEBOOK, PATH="",
+                   ALUTILS_OUTPUTS=str(tmp_path / "o"), ALUTILS_DATA=str(tmp_path / "d"),
+                   **closed)  # fmt: skip
+    error = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and error.startswith("error: MNIST is not in")
+    assert "make study PROFILE=smoke" in error and not list(tmp_path.rglob("*.json"))
+
+
 def test_a_device_that_is_not_there_is_refused_before_anything_runs(outputs, monkeypatch):
     plan = config.load_study("smoke", NOTEBOOK).model_copy(update={"device": "mps"})
     monkeypatch.setattr(config, "load_study", lambda profile, name: plan)

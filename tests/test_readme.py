@@ -1,0 +1,19 @@
+import pandas as pd
+
+from alutils import report
+from alutils.paths import ROOT
+from alutils.runner import MARKS
+
+
+def test_the_readme_shows_the_committed_results():
+    text = (ROOT / "README.md").read_text()
+    block = text.split(MARKS[0])[1].split(MARKS[1])[0].strip()
+    results = pd.read_csv(ROOT / "outputs" / "quick" / "results.csv")
+    assert block == report.markdown_results(results, "quick")
+
+
+def test_what_the_readme_links_to_is_there():
+    import re
+
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links and all((ROOT / link).exists() for link in links)
