@@ -8,6 +8,7 @@ import difflib
 import hashlib
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -291,17 +292,12 @@ def _check_cell(cell: Cell) -> None:
             f"acquisition_fraction = {cell.acquisition_fraction} labels nothing in some round "
             f"of {cell.dataset}: raise it or lower rounds"
         )
-    largest = max(np_diff(counts), default=0)
+    largest = max((b - a for a, b in pairwise(counts)), default=0)
     if cell.candidates and not cell.label_counts and largest > cell.candidates:
         raise ValueError(
             f"candidates = {cell.candidates} is fewer than the {largest} labels of a round: "
             "raise it, or set 0 to score the whole pool"
         )
-
-
-def np_diff(counts: list[int]) -> list[int]:
-    """Differences between neighbours."""
-    return [after - before for before, after in zip(counts, counts[1:], strict=False)]
 
 
 def _known(key: str, name: str, allowed: Any, error: type[ValueError] = ValueError) -> None:

@@ -37,18 +37,10 @@ def run_round(
     pool, new = _label(cell, history)
     net = build(cell, cell.dataset, cell.seed, place)
     clock = Clock()
+    chosen, heldout = pool.labelled.to(place), pool.heldout.to(place)
+    judges = (images[heldout], labels[heldout]) if cell.heldout_every else None
     with clock("seconds_train"):
-        chosen = pool.labelled.to(place)
-        heldout = pool.heldout.to(place)
-        trained = train.train(
-            net,
-            images[chosen],
-            labels[chosen],
-            cell,
-            cell.seed,
-            number,
-            (images[heldout], labels[heldout]) if cell.heldout_every else None,
-        )
+        trained = train.train(net, images[chosen], labels[chosen], cell, cell.seed, number, judges)
     with clock("seconds_test"):
         judged = _test(net, dataset, place) if cell.test else {}
     done: Round = {
