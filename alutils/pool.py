@@ -6,8 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from alutils.model import FEATURES, Net
-from alutils.train import chunks
+from alutils.model import Net
+from alutils.train import chunks, dropout_mask
 
 
 class Pool:
@@ -100,10 +100,7 @@ class PoolView:
         A pass keeps its dropout mask for all candidates, as in BatchBALD (arXiv 1906.08158): the
         mask then thins the last layer's weights, and the trunk runs once for all passes.
         """
-        keep = torch.empty(self.mc_passes, FEATURES).bernoulli_(
-            1 - self.dropout, generator=self.rng
-        )
-        keep = keep.div_(1 - self.dropout).to(self.net.head.weight.device)
+        keep = dropout_mask(self.mc_passes, self.dropout, self.rng).to(self.net.head.weight.device)
         return torch.stack([self._probs(self.net.head.weight * mask) for mask in keep])
 
     def _features(self, indices: Tensor) -> Tensor:

@@ -317,7 +317,7 @@ def provenance(study: Study) -> HTML:
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     rows = {
         "profile": study.profile,
-        "records": f"{len(records)} finished cells",
+        "records": f"{sum(r['status'] == 'finished' for r in records)} finished cells",
         "training and scoring": f"{hours:.2f} hours of one worker",
         "device": _unique(facts, "device"),
         "machine": f"{_unique(facts, 'machine')}, {_unique(facts, 'cpu_capability')}, "
@@ -332,17 +332,6 @@ def provenance(study: Study) -> HTML:
         ),
     }
     return _table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
-
-
-def failed(study: Study) -> list[str]:
-    """Names of the study's cells whose last run failed, with the error."""
-    store = Store(study.profile)
-    records = [(cell, store.load(cell)) for cell in study.cells() if store.path(cell).exists()]
-    return [
-        f"{cell.name}: {record['final']['error']}"
-        for cell, record in records
-        if record["status"] == "failed"
-    ]
 
 
 def _poster(study: Study) -> dict:

@@ -77,7 +77,10 @@ def train(
             rate = learning_rate(protocol, epoch * per_epoch + i, steps)
             for group in optimiser.param_groups:
                 group["lr"] = rate
-            keep = _keep(protocol, masks, labels.device)
+            keep = None
+            if protocol.dropout:
+                mask = dropout_mask(protocol.batch_size, protocol.dropout, masks)
+                keep = mask.to(labels.device)
             logits = net(images[batch], keep)
             loss = F.cross_entropy(logits, labels[batch])
             optimiser.zero_grad(set_to_none=True)
@@ -93,14 +96,9 @@ def train(
     return Training(steps, float(right) / order.numel(), heldout_accuracy)
 
 
-def _keep(protocol: Protocol, rng: torch.Generator, device: torch.device) -> Tensor | None:
-    """Dropout mask of one batch, (B, 512), scaled so that its mean is 1."""
-    if not protocol.dropout:
-        return None
-    keep = torch.empty(protocol.batch_size, FEATURES).bernoulli_(
-        1 - protocol.dropout, generator=rng
-    )
-    return keep.div_(1 - protocol.dropout).to(device)
+def dropout_mask(rows: int, rate: float, rng: torch.Generator) -> Tensor:
+    """Random mask (rows, 512), on the CPU, scaled so that its mean is 1."""
+    return torch.empty(rows, FEATURES).bernoulli_(1 - rate, generator=rng).div_(1 - rate)
 
 
 def chunks(net: Net, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
