@@ -12,7 +12,7 @@ import torch
 
 from alutils import data, train
 from alutils.config import Cell, ParameterError
-from alutils.model import Net, build, pick_device
+from alutils.model import BF16_PRODUCTS, Net, build, pick_device
 from alutils.pool import Pool, PoolView
 from alutils.results import chained
 from alutils.strategies import STRATEGIES, Strategy
@@ -107,6 +107,7 @@ def provenance(place: torch.device) -> dict[str, Any]:
         "host": platform.node(),
         "machine": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16_products": BF16_PRODUCTS,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},

@@ -19,13 +19,14 @@ def one_round(cell, history=()):
 
 def test_golden_cell(digits_cell):
     """A change of these figures means other records: raise PROTOCOL_VERSION."""
-    done = one_round(digits_cell(arm="margin", epochs=4))
+    done = one_round(digits_cell(arm="margin"))
     assert done["labelled"][:6] == [1, 9, 13, 21, 30, 34]
-    assert done["steps"] == 8 and sum(done["class_counts"]) == 128
-    assert done["test_nll"] == pytest.approx(GOLDEN_NLL, rel=3e-4)
+    assert done["steps"] == 2 and sum(done["class_counts"]) == 128
+    assert done["test_nll"] == pytest.approx(GOLDEN_NLL, abs=GOLDEN_SPREAD)
 
 
-GOLDEN_NLL = 2.2414621
+GOLDEN_NLL, GOLDEN_SPREAD = 2.288669, 3e-5
+"""Seen over AVX-512, AVX2 and SSE4.1 kernels: 2.288662 to 2.288682."""
 
 
 def test_arms_share_the_first_round_and_get_what_they_would_alone(digits_cell):

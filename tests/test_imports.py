@@ -24,6 +24,7 @@ BELOW = {
     "report": {"config", "figures", "published", "results", "statistics"},
     "study": {"config", "data", "engine", "experiment", "model", "paths", "results", "strategies"},
     "recipe": {"config", "paths", "study"},
+    "precision": {"config", "paths", "statistics", "study"},
     "runner": {"config", "data", "model", "paths", "report", "results"},
     "__main__": {"config", "runner"},
 }

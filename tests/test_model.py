@@ -11,9 +11,9 @@ from alutils.model import (
     initialise,
     map_shapes,
     pick_device,
+    shape_convolutions,
     stages,
     torchvision_state,
-    use_live_taps,
 )
 from alutils.streams import stream
 
@@ -29,7 +29,7 @@ def pair(channels: int, size: int) -> tuple[Net, Net]:
     plain.shape = (channels, size, size)
     live = Net(channels, size)
     live.load_state_dict(plain.state_dict())
-    use_live_taps(live)
+    shape_convolutions(live, live_taps=True)
     live.features = lambda images: live.trunk(images)
     return plain.double(), live.double()
 
@@ -64,7 +64,7 @@ def test_live_taps_stay_equal_over_adam_steps(channels, size):
     labels = torch.randint(10, (16,), generator=rng)
     for net in (plain, live):
         optimiser = torch.optim.Adam(net.parameters(), lr=5e-4)
-        for _ in range(5):
+        for _ in range(50):
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(images), labels).backward()
             optimiser.step()

@@ -1,0 +1,95 @@
+"""Whether bf16 trains as well as fp32, on the held-out split alone: ``python -m alutils.precision``.
+
+Two one-sided tests per dataset: paired by seed, the difference is averaged over the sizes, and its
+90 % t interval must lie within ``MARGIN``. The margins and sizes were fixed before the runs. The
+test set is never loaded, and the seeds are not those of kept runs.
+"""
+
+import pandas as pd
+
+from alutils import study
+from alutils.config import DATASETS, TrainingSizeStudy
+from alutils.paths import ROOT
+from alutils.statistics import Estimate, estimate
+
+MARGIN = {"mnist": 0.3, "cifar10": 1.0}
+"""Percentage points: those within which two arms count as equal."""
+LEVEL = 0.90
+"""Of the interval: two one-sided tests at 5 %."""
+
+
+def plan(precision: str) -> TrainingSizeStudy:
+    """The reduced recipe at one precision, on both datasets, three sizes and five seeds."""
+    return TrainingSizeStudy(
+        profile="precision",
+        seeds=(100, 101, 102, 103, 104),
+        label_counts=(540, 1540, 5490),
+        epochs=20,
+        learning_rate=2e-3,
+        schedule="one-cycle",
+        precision=precision,
+        heldout_every=20,
+        test=False,
+    )
+
+
+def compare() -> pd.DataFrame:
+    """Held-out accuracy (%) by dataset, labels and seed (rows) and precision (columns)."""
+    parts = [study.run(plan(p)).assign(precision=p) for p in ("fp32", "bf16")]
+    results = pd.concat(parts)
+    results["accuracy"] = 100 * results["heldout_last"]
+    return results.pivot_table(
+        index=["dataset", "labels", "seed"], columns="precision", values="accuracy"
+    )
+
+
+def differences(accuracy: pd.DataFrame) -> dict[tuple[str, int | None], Estimate]:
+    """bf16 minus fp32 in points, by dataset and size; under size None, pooled over the sizes."""
+    gain = accuracy["bf16"] - accuracy["fp32"]
+    told: dict[tuple[str, int | None], Estimate] = {}
+    for dataset, of_dataset in gain.groupby("dataset", sort=False):
+        for labels, of_size in of_dataset.groupby("labels"):
+            told[dataset, labels] = estimate(of_size, LEVEL)
+        told[dataset, None] = estimate(of_dataset.groupby("seed").mean(), LEVEL)
+    return told
+
+
+def equivalent(difference: Estimate, dataset: str) -> bool:
+    """Whether the whole interval lies within the dataset's margin."""
+    return -MARGIN[dataset] < difference.low and difference.high < MARGIN[dataset]
+
+
+def document(accuracy: pd.DataFrame) -> str:
+    """The comparison and its verdicts as Markdown."""
+    means = accuracy.groupby(["dataset", "labels"], sort=False).mean()
+    rows, verdicts = [], []
+    for (dataset, labels), found in differences(accuracy).items():
+        title = DATASETS[dataset].title
+        told = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+        if labels is None:
+            rows.append(f"| {title} | pooled | | | {told} |")
+            holds = "equivalent" if equivalent(found, dataset) else "**not shown equivalent**"
+            verdicts.append(f"{title}: {holds} within {MARGIN[dataset]} points.")
+        else:
+            fp32, bf16 = means.loc[(dataset, labels), ["fp32", "bf16"]]
+            rows.append(f"| {title} | {labels:,} | {fp32:.2f} | {bf16:.2f} | {told} |")
+    seeds = ", ".join(str(seed) for seed in sorted(accuracy.index.unique("seed")))
+    return (
+        "# bf16 against fp32\n\n"
+        "Accuracy (%) on the held-out 10 %, last epoch, one-cycle rate over 20 epochs, mean over "
+        f"the seeds {seeds}; difference bf16 minus fp32, paired by seed, with its "
+        f"{LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. The test set was not "
+        "loaded.\n\n"
+        "| dataset | labels | fp32 | bf16 | difference (points) |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n\n"
+        + " ".join(verdicts)
+        + "\n\nMade by `python -m alutils.precision` from the records in "
+        "`outputs/precision/runs/`.\n"
+    )
+
+
+if __name__ == "__main__":
+    text = document(compare())
+    (ROOT / "docs" / "precision.md").write_text(text, encoding="utf-8")
+    print(text)
