@@ -6,7 +6,7 @@ WORKERS ?=
 SCHEDULER ?=
 READY := .venv/.ready
 
-.PHONY: study test lab clean
+.PHONY: study test lab bench clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements.lock pyproject.toml
@@ -25,5 +25,13 @@ test: $(READY)
 lab: $(READY)
 	.venv/bin/python -m jupyter lab notebooks
 
+# The peers live in an environment of their own, on top of .venv; without them the rest is measured.
+bench: $(READY)
+	$(PYTHON) -m venv --clear .venv-bench
+	@.venv/bin/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
+	    > "$$(.venv-bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/study.pth"
+	-.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
+	.venv/bin/python benchmarks/bench.py
+
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-bench .pytest_cache .ruff_cache .hypothesis *.egg-info

@@ -73,7 +73,7 @@ def run(
     progress = Progress(cells, store, say)
     failures: list[str] = []
     running: dict[Any, Job] = {}
-    with _client(workers, scheduler) as client:
+    with cluster(workers, scheduler) as client:
         try:
             while waiting or running:
                 _submit(client, task, store, waiting, running)
@@ -227,7 +227,7 @@ def _release(job: Job) -> None:
 
 
 @contextmanager
-def _client(workers: int, scheduler: str) -> Iterator[Client]:
+def cluster(workers: int = 0, scheduler: str = "") -> Iterator[Client]:
     """A client of the scheduler, or of a local cluster of one-thread worker processes.
 
     Workers notice when this process is gone, however it ended, and end too (Dask's own pipe).

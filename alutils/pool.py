@@ -1,13 +1,15 @@
 """The pool: what may be labelled, what has been, and what the model says about the rest."""
 
 import time
+from collections.abc import Iterable
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from alutils.model import Net
-from alutils.train import chunks, dropout_mask
+from alutils.train import CHUNK, chunks, dropout_mask
 
 
 class Pool:
@@ -50,12 +52,20 @@ class Pool:
         return unlabelled[chosen].sort().values
 
 
+KEPT_FEATURES = 2**16
+"""Candidates up to which one pass through the trunk serves all quantities (128 MB of features).
+
+In a larger pool features are kept only for a strategy that asks for them; all else is computed
+chunk by chunk, in memory that doesn't grow with the pool.
+"""
+
+
 class PoolView:
     """What the model says about N candidates: all that a strategy gets to see.
 
     Each quantity is computed at its first use, once. Scoring is in eval mode, never augments and
     never drops a candidate; stochastic passes switch on dropout alone. ``seconds`` counts the
-    time that the trunk took.
+    time that scoring took.
     """
 
     def __init__(
@@ -81,34 +91,55 @@ class PoolView:
     @cached_property
     def embeddings_N_D(self) -> Tensor:
         """Features before the last layer, float32 (N, 512), on the network's device."""
-        return self._features(self.candidates)
+        return self._timed(chunks(self.net, self.images, self.candidates))
 
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
         """The same of the M labelled images."""
-        return self._features(self.labelled)
+        return self._timed(chunks(self.net, self.images, self.labelled))
 
     @cached_property
     def probs_N_C(self) -> Tensor:
-        """Class probabilities of one deterministic pass, dropout off."""
-        return self._probs(self.net.head.weight)
+        """Class probabilities of one deterministic pass, dropout off, on the CPU."""
+        return self._timed(self.net.head(x).softmax(1).cpu() for x in self._features())
+
+    @cached_property
+    def mc_mean_N_C(self) -> Tensor:
+        """Mean class probabilities of T stochastic passes, on the CPU.
+
+        The passes (Gal and Ghahramani, arXiv 1506.02142) differ in their dropout alone, which
+        stands before the last layer. A pass keeps its mask for all candidates, as in BatchBALD
+        (arXiv 1906.08158): it thins the last layer's weights, the trunk runs once for all passes,
+        and the T thinned layers are one matrix product.
+        """
+        return self._timed(self._passes(x).mean(1).cpu() for x in self._features())
 
     @cached_property
     def mc_probs_T_N_C(self) -> Tensor:
-        """Class probabilities of T stochastic passes (Gal and Ghahramani, arXiv 1506.02142).
+        """Class probabilities of each of these passes, on the CPU."""
+        return self._timed(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
 
-        A pass keeps its dropout mask for all candidates, as in BatchBALD (arXiv 1906.08158): the
-        mask then thins the last layer's weights, and the trunk runs once for all passes.
-        """
-        keep = dropout_mask(self.mc_passes, self.dropout, self.rng).to(self.net.head.weight.device)
-        return torch.stack([self._probs(self.net.head.weight * mask) for mask in keep])
+    @cached_property
+    def _thinned(self) -> tuple[Tensor, Tensor]:
+        """Weights (T * C, D) and biases (T * C,) of the last layer under T dropout masks."""
+        head = self.net.head
+        keep_T_1_D = dropout_mask(self.mc_passes, self.dropout, self.rng).unsqueeze(1)
+        weight = head.weight.detach() * keep_T_1_D.to(head.weight.device)
+        return weight.flatten(0, 1), head.bias.detach().repeat(self.mc_passes)
 
-    def _features(self, indices: Tensor) -> Tensor:
-        start = time.perf_counter()
-        features = torch.cat(list(chunks(self.net, self.images, indices)))
-        self.seconds += time.perf_counter() - start
-        return features
+    def _passes(self, features_B_D: Tensor) -> Tensor:
+        logits = F.linear(features_B_D, *self._thinned)
+        return logits.view(len(features_B_D), self.mc_passes, -1).softmax(2)
 
-    def _probs(self, weight_C_D: Tensor) -> Tensor:
+    def _features(self) -> Iterable[Tensor]:
+        """Features chunk by chunk: those that are kept, or a pass through the trunk."""
+        if len(self) <= KEPT_FEATURES or "embeddings_N_D" in self.__dict__:
+            return self.embeddings_N_D.split(CHUNK)
+        return chunks(self.net, self.images, self.candidates)
+
+    def _timed(self, parts: Iterable[Tensor]) -> Tensor:
+        start, before = time.perf_counter(), self.seconds
         with torch.inference_mode():
-            return (self.embeddings_N_D @ weight_C_D.T + self.net.head.bias).softmax(1).cpu()
+            whole = torch.cat(list(parts))
+        self.seconds = before + time.perf_counter() - start
+        return whole

@@ -1,4 +1,4 @@
-"""Whether bf16 trains as well as fp32, on the held-out split alone: ``python -m alutils.precision``.
+"""Whether bf16 trains as well as fp32, on held-out data: ``python -m alutils.precision``.
 
 Two one-sided tests per dataset: paired by seed, the difference is averaged over the sizes, and its
 90 % t interval must lie within ``MARGIN``. The margins and sizes were fixed before the runs. The

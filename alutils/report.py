@@ -114,7 +114,7 @@ def protocol(study: Study) -> HTML:
         for key, value in study.model_dump().items()
         if key not in RUNTIME
     ]
-    return _table(pd.DataFrame(rows))
+    return table(pd.DataFrame(rows))
 
 
 def reductions(study: Study) -> Markdown:
@@ -160,7 +160,7 @@ def data_summary(names: list[str], heldout_fraction: float) -> HTML:
                 "checksum": facts.checksum,
             }
         )
-    return _table(pd.DataFrame(rows))
+    return table(pd.DataFrame(rows))
 
 
 def curve_table(results: pd.DataFrame) -> HTML:
@@ -173,7 +173,7 @@ def curve_table(results: pd.DataFrame) -> HTML:
     wide.index = [f"{labels:,}" for labels in wide.index]
     titles = {name: facts.title for name, facts in DATASETS.items()} | figures.ARM_TITLE
     wide = wide.rename(columns=titles)
-    return _table(wide.rename_axis(columns=None).rename_axis("labels").reset_index())
+    return table(wide.rename_axis(columns=None).rename_axis("labels").reset_index())
 
 
 def beside_published(results: pd.DataFrame) -> HTML | Markdown:
@@ -200,7 +200,7 @@ def beside_published(results: pd.DataFrame) -> HTML | Markdown:
                 "last epoch on test (%)": _interval(last, "%"),
             }
         )
-    return _table(pd.DataFrame(rows))
+    return table(pd.DataFrame(rows))
 
 
 def size_sentences(results: pd.DataFrame) -> Markdown:
@@ -258,7 +258,7 @@ def differences_table(results: pd.DataFrame) -> HTML:
                 "last label count, difference to random (points)": _points(by_last[arm], ""),
             }
         rows.append(row)
-    return _table(pd.DataFrame(rows).fillna(""))
+    return table(pd.DataFrame(rows).fillna(""))
 
 
 def markdown_results(results: pd.DataFrame, profile: str) -> str:
@@ -331,7 +331,7 @@ def provenance(study: Study) -> HTML:
             for found in [version(name)]
         ),
     }
-    return _table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
+    return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
 
 
 def _poster(study: Study) -> dict:
@@ -391,6 +391,7 @@ def _unique(facts: list[dict], key: str) -> str:
     return ", ".join(dict.fromkeys(str(fact[key]) for fact in facts if key in fact))
 
 
-def _table(frame: pd.DataFrame) -> HTML:
+def table(frame: pd.DataFrame) -> HTML:
+    """A table that scrolls on a narrow screen, without its index."""
     html = frame.to_html(index=False, border=0, justify="left", escape=True)
     return HTML(f'<div class="table">{html}</div>')

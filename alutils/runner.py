@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 import sys
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -70,17 +71,28 @@ def readme(profile: str) -> None:
 
 
 def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
-    """Run one notebook; its report replaces the last one only when it ran to its end."""
+    """Run one of the study's notebooks, and keep its report."""
+    print(f"{name}: running", flush=True)
+    render(
+        NOTEBOOKS / f"{name}.ipynb",
+        outputs() / plan.profile,
+        plan.model_dump(mode="json") | overrides,
+        lambda: fingerprint(name, plan),
+    )
+
+
+def render(
+    source: Path, folder: Path, parameters: dict[str, Any], made_from: Callable[[], str] = str
+) -> None:
+    """Run a notebook; its report replaces the last one only when it ran to its end."""
     import papermill
 
-    folder = outputs() / plan.profile
+    name = source.stem
     partial = folder / f"{name}.partial.ipynb"
     failed = folder / f"{name}.failed.ipynb"
-    print(f"{name}: running", flush=True)
-    parameters = plan.model_dump(mode="json") | overrides
     try:
         papermill.execute_notebook(
-            NOTEBOOKS / f"{name}.ipynb",
+            source,
             partial,
             parameters,
             kernel_name="python3",
@@ -93,9 +105,10 @@ def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
     except BaseException:
         if partial.exists():
             partial.replace(failed)
-            _write(failed.with_suffix(".html"), to_html(_tidy(failed, None)))
+            _write(failed.with_suffix(".html"), to_html(_tidy(failed)))
         raise
-    notebook = _tidy(partial, fingerprint(name, plan))
+    notebook = _tidy(partial, dropped="runs")
+    notebook.metadata["alutils"] = {"fingerprint": made_from()}
     _write(folder / f"{name}.html", to_html(notebook))
     (folder / f"{name}.png").write_bytes(base64.b64decode(headline(notebook)[1]))
     _write(folder / f"{name}.ipynb", _text(notebook))
@@ -139,18 +152,19 @@ def to_html(notebook: Any) -> str:
     return exporter.from_notebook_node(notebook)[0]
 
 
-def _tidy(file: Path, made_from: str | None) -> Any:
-    """The executed notebook without what differs from run to run: times, paths, progress lines."""
+def _tidy(file: Path, dropped: str = "") -> Any:
+    """The executed notebook without what differs from run to run: times and paths.
+
+    The outputs of cells with the tag ``dropped`` go too: progress lines.
+    """
     import nbformat
 
     notebook = nbformat.read(file, as_version=4)
     notebook.metadata.pop("papermill", None)
-    if made_from:
-        notebook.metadata["alutils"] = {"fingerprint": made_from}
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
-        if made_from and "runs" in cell.metadata.get("tags", []):
+        if dropped in cell.metadata.get("tags", []):
             cell.outputs = []
     return notebook
 

@@ -12,6 +12,8 @@ import pandas as pd
 from scipy import stats
 
 LEVEL = 0.95
+BOOTSTRAP_SEEDS = 10
+"""Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,85 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
         return Estimate(mean, math.nan, math.nan, count)
     half = stats.t.ppf((1 + level) / 2, count - 1) * stats.sem(values)
     return Estimate(mean, mean - half, mean + half, count)
+
+
+def bootstrap(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate | None:
+    """Mean with its BCa bootstrap interval (Efron, 1987); None with fewer than 10 values."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < BOOTSTRAP_SEEDS:
+        return None
+    found = stats.bootstrap((values,), np.mean, confidence_level=level, rng=0)
+    low, high = found.confidence_interval
+    return Estimate(float(values.mean()), float(low), float(high), len(values))
+
+
+def p_value(values: np.ndarray | list[float]) -> float:
+    """Two-sided p-value of the one-sample t test against zero; NaN with one value.
+
+    Values without any spread decide as their mean does: p = 0, or 1 where all are zero.
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return math.nan
+    if np.ptp(values) == 0:
+        return float(values[0] == 0)
+    return float(stats.ttest_1samp(values, 0).pvalue)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Adjusted p-values (Holm, 1979): the family-wise error is at most the level."""
+    from statsmodels.stats.multitest import multipletests
+
+    return multipletests(p_values, method="holm")[1].tolist() if p_values else []
+
+
+def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:
+    """p-value that the mean lies ``margin`` or more away from zero (Schuirmann, 1987).
+
+    Below 0.05 the values are equivalent to zero: the same as a 90 % interval within the margin.
+    NaN with one value.
+    """
+    from statsmodels.stats.weightstats import DescrStatsW
+
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return math.nan
+    if np.ptp(values) == 0:
+        return float(abs(values[0]) >= margin)
+    return float(DescrStatsW(values).ttost_mean(-margin, margin)[0])
+
+
+def detectable(spread: float, seeds: int, power: float = 0.8, level: float = LEVEL) -> float:
+    """Smallest true mean difference that ``seeds`` pairs would show with the given power.
+
+    ``spread`` is the standard deviation of the paired differences; two-sided paired t test. NaN
+    with one seed.
+    """
+    from statsmodels.stats.power import TTestPower
+
+    if seeds < 2:
+        return math.nan
+    effect = TTestPower().solve_power(nobs=seeds, alpha=1 - level, power=power)
+    return float(spread * np.squeeze(effect))
+
+
+def labels_to_reach(labels: np.ndarray, accuracy: np.ndarray, target: float) -> float:
+    """Label count at which a monotone fit of the curve reaches ``target``; NaN if it never does.
+
+    The fit is isotonic regression (Barlow et al., 1972), linear between label counts. A target
+    that the first point already meets gives the first label count: the true one may be smaller.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    labels = np.asarray(labels, dtype=float)
+    fit = isotonic_regression(np.asarray(accuracy, dtype=float))
+    if not fit[-1] >= target:
+        return math.nan
+    first = int(np.argmax(fit >= target))
+    if first == 0:
+        return float(labels[0])
+    share = (target - fit[first - 1]) / (fit[first] - fit[first - 1])
+    return float(labels[first - 1] + share * (labels[first] - labels[first - 1]))
 
 
 def area(labels: np.ndarray, accuracy: np.ndarray) -> float:
@@ -78,6 +159,46 @@ def paired_differences(by_seed: pd.DataFrame, reference: str = "random") -> dict
         raise ValueError("some arm lacks a seed, so its difference can't be paired")
     others = by_seed.columns.drop(reference)
     return {arm: estimate(by_seed[arm] - by_seed[reference]) for arm in others}
+
+
+def label_savings(results: pd.DataFrame, reference: str = "random") -> pd.DataFrame:
+    """Labels of the reference at its end over labels at which an arm reaches its final accuracy.
+
+    By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
+    never gets there.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    curves = {
+        key: group.sort_values("labels")
+        for key, group in percent(results).groupby(["seed", "arm"], sort=False)
+    }
+    savings: dict[str, dict[int, float]] = {}
+    for (seed, arm), one in curves.items():
+        if arm == reference:
+            continue
+        base = curves[seed, reference]
+        target = isotonic_regression(base["accuracy"].to_numpy(dtype=float))[-1]
+        needed = labels_to_reach(one["labels"], one["accuracy"], target)
+        savings.setdefault(arm, {})[seed] = float(base["labels"].iloc[-1]) / needed
+    return pd.DataFrame(savings)
+
+
+def win_matrix(results: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+    """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
+
+    A win is a paired t interval of the accuracy difference above zero at that label count; of one
+    dataset. Row sums tell who wins, column means who loses (less is better).
+    """
+    wide = percent(results).pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
+    arms = list(dict.fromkeys(results["arm"]))
+    wins = pd.DataFrame(0.0, index=arms, columns=arms)
+    sizes = [group for _, group in wide.groupby("labels")]
+    for one in arms:
+        for other in arms:
+            beats = [estimate(size[one] - size[other], level).low > 0 for size in sizes]
+            wins.loc[one, other] = float(np.mean(beats))
+    return wins
 
 
 def final(results: pd.DataFrame) -> pd.DataFrame:

@@ -52,8 +52,7 @@ def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The highest entropy of the mean prediction over MC-dropout passes (arXiv 1703.02910)."""
-    mean_N_C = view.mc_probs_T_N_C.mean(0)
-    return smallest(-torch.special.entr(mean_N_C).sum(1), budget, rng)
+    return smallest(-torch.special.entr(view.mc_mean_N_C).sum(1), budget, rng)
 
 
 def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:

@@ -60,8 +60,8 @@ def test_live_taps_give_the_same_outputs_and_gradients(channels, size):
 def test_live_taps_stay_equal_over_adam_steps(channels, size):
     plain, live = pair(channels, size)
     rng = stream(2, "x")
-    images = torch.randn(16, channels, size, size, dtype=torch.double, generator=rng)
-    labels = torch.randint(10, (16,), generator=rng)
+    images = torch.randn(4, channels, size, size, dtype=torch.double, generator=rng)
+    labels = torch.randint(10, (4,), generator=rng)
     for net in (plain, live):
         optimiser = torch.optim.Adam(net.parameters(), lr=5e-4)
         for _ in range(50):
@@ -70,6 +70,24 @@ def test_live_taps_stay_equal_over_adam_steps(channels, size):
             optimiser.step()
     expected, found = torchvision_state(plain), torchvision_state(live)
     assert all(torch.allclose(expected[key], found[key], rtol=1e-8, atol=1e-8) for key in expected)
+
+
+def test_a_processor_without_bf16_products_gets_the_same_up_to_rounding(monkeypatch):
+    protocol = Protocol(precision="bf16")
+    net = build(protocol, "cifar10", 0, CPU).eval()
+    images = torch.randint(256, (16, 3, 32, 32), generator=stream(0, "x"), dtype=torch.uint8)
+    found = {}
+    for able in (True, False):
+        monkeypatch.setattr("alutils.model.BF16_PRODUCTS", able)
+        net.zero_grad()
+        features = net.features(images)
+        features.square().mean().backward()
+        found[able] = features.detach(), net.trunk.conv1.weight.grad.clone()
+    for native, emulated in zip(*found.values(), strict=True):
+        assert (native - emulated).norm() / native.norm() < 0.02
+    plain = build(Protocol(), "cifar10", 0, CPU).eval().features(images).detach()
+    assert not torch.equal(found[False][0], plain)
+    assert (found[False][0] - plain).norm() / plain.norm() < 0.02
 
 
 def test_live_taps_leave_a_third_of_the_parameters():

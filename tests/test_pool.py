@@ -80,6 +80,46 @@ def test_mc_passes_are_dropout_before_the_last_layer(view):
     assert torch.allclose(again.mc_probs_T_N_C[2], expected, atol=1e-5)
 
 
+def test_the_mean_is_that_of_the_passes(view):
+    one, other = make_view(view.net, view.images), make_view(view.net, view.images)
+    mean, passes = one.mc_mean_N_C, other.mc_probs_T_N_C
+    assert torch.allclose(mean, passes.mean(0), atol=1e-6)
+    assert torch.allclose(one.mc_probs_T_N_C, passes, atol=1e-6)
+
+
+def test_one_pass_through_the_trunk_serves_all_quantities(view, monkeypatch):
+    runs = count_trunk_runs(view, monkeypatch)
+    one = make_view(view.net, view.images)
+    assert one.probs_N_C.shape == one.mc_mean_N_C.shape == (30, 10)
+    assert one.embeddings_N_D.shape == (30, 512)
+    assert runs == [30]
+
+
+def test_a_large_pool_is_scored_without_keeping_its_features(view, monkeypatch):
+    monkeypatch.setattr("alutils.pool.KEPT_FEATURES", 29)
+    small, large = view, make_view(view.net, view.images)
+    runs = count_trunk_runs(view, monkeypatch)
+    assert torch.equal(large.probs_N_C, small.probs_N_C)
+    assert torch.allclose(large.mc_mean_N_C, make_view(view.net, view.images).mc_mean_N_C)
+    assert "embeddings_N_D" not in large.__dict__
+    before = len(runs)
+    assert large.embeddings_N_D.shape == (30, 512)
+    assert torch.equal(large.mc_probs_T_N_C.mean(0).argmax(1), large.mc_mean_N_C.argmax(1))
+    assert len(runs) == before + 1
+
+
+def count_trunk_runs(view, monkeypatch) -> list[int]:
+    """Grows by the size of every batch that goes through the trunk."""
+    runs, trunk = [], view.net.trunk.forward
+
+    def counted(inputs):
+        runs.append(len(inputs))
+        return trunk(inputs)
+
+    monkeypatch.setattr(view.net.trunk, "forward", counted)
+    return runs
+
+
 def test_without_dropout_all_passes_are_equal(view):
     probs = make_view(view.net, view.images, dropout=0.0).mc_probs_T_N_C
     assert torch.allclose(probs, probs[:1].expand_as(probs))

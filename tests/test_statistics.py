@@ -61,3 +61,87 @@ def test_curve_and_final():
     assert curve["mean"].tolist() == pytest.approx([20, 30, 40])
     assert curve["seeds"].tolist() == [2, 2, 2]
     assert statistics.final(found)["random"].tolist() == pytest.approx([30, 50])
+
+
+def test_bootstrap_needs_ten_seeds_and_is_scipys():
+    assert statistics.bootstrap(np.arange(9.0)) is None
+    values = np.array([1.0, 2.5, 0.3, 4.1, 2.2, 1.9, 3.3, 0.8, 2.7, 1.4])
+    found = statistics.bootstrap(values)
+    expected = stats.bootstrap((values,), np.mean, confidence_level=0.95, rng=0)
+    low, high = expected.confidence_interval
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
+    assert found.low < values.mean() < found.high
+
+
+def test_the_p_value_is_that_of_a_paired_t_test():
+    """Student's sleep data (1908): t = -4.0621, p = 0.002833 in every textbook."""
+    first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
+    second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
+    found = statistics.p_value(np.subtract(first, second))
+    assert found == pytest.approx(0.002833, abs=5e-7)
+    assert found == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-12)
+    assert statistics.p_value([1, 1, 1]) == 0 and statistics.p_value([0, 0, 0]) == 1
+    assert math.isnan(statistics.p_value([1.0]))
+
+
+def test_holm_by_hand():
+    """0.01 x 4, then 0.02 x 3, then max(0.06, 0.03 x 2), then max(0.06, 0.04)."""
+    assert statistics.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert statistics.holm([]) == []
+
+
+def test_two_one_sided_agrees_with_its_interval():
+    values = np.array([0.12, -0.05, 0.20, 0.08, -0.11])
+    p = statistics.two_one_sided(values, 0.3)
+    sem = stats.sem(values)
+    by_hand = max(
+        stats.t.sf((values.mean() + 0.3) / sem, 4), stats.t.cdf((values.mean() - 0.3) / sem, 4)
+    )
+    assert p == pytest.approx(by_hand, rel=1e-9)
+    within = statistics.estimate(values, 0.90)
+    assert (p < 0.05) == (-0.3 < within.low and within.high < 0.3)
+    edge = max(abs(within.low), abs(within.high))
+    assert statistics.two_one_sided(values, edge) == pytest.approx(0.05, rel=1e-9)
+
+
+def test_the_detectable_difference_has_its_power():
+    """G*Power's example: effect 0.5, alpha 0.05 two-sided, power 0.8 needs 34 pairs."""
+    assert statistics.detectable(1.0, 34) == pytest.approx(0.4949, abs=5e-4)
+    found = statistics.detectable(2.0, 5)
+    shift, critical = found / 2 * math.sqrt(5), stats.t.ppf(0.975, 4)
+    power = stats.nct.sf(critical, 4, shift) + stats.nct.cdf(-critical, 4, shift)
+    assert power == pytest.approx(0.8, abs=1e-6)
+    assert math.isnan(statistics.detectable(1.0, 1))
+
+
+def test_labels_to_reach_on_a_monotone_fit():
+    """70, 60 pool to 65, so 72.5 lies halfway from 65 at 300 to 80 at 400."""
+    labels, accuracy = [100, 200, 300, 400], [50, 70, 60, 80]
+    assert statistics.labels_to_reach(labels, accuracy, 72.5) == pytest.approx(350)
+    assert statistics.labels_to_reach(labels, accuracy, 57.5) == pytest.approx(150)
+    assert statistics.labels_to_reach(labels, accuracy, 80) == 400
+    assert statistics.labels_to_reach(labels, accuracy, 40) == 100
+    assert math.isnan(statistics.labels_to_reach(labels, accuracy, 80.1))
+
+
+def test_label_savings_per_seed():
+    """Random ends at 80 with 400 labels; margin is there at 200 in seed 0 and never in seed 1."""
+    table = results(
+        {"random": [[0.5, 0.7, 0.8], [0.5, 0.7, 0.8]], "margin": [[0.6, 0.8, 0.9], [0.5, 0.6, 0.7]]}
+    )
+    savings = statistics.label_savings(table)
+    assert savings.loc[0, "margin"] == pytest.approx(2.0)
+    assert math.isnan(savings.loc[1, "margin"])
+
+
+def test_the_win_matrix_counts_label_counts_won():
+    """Margin beats random at 200 and 400 in every seed by about as much, at 100 in none."""
+    table = results(
+        {
+            "random": [[0.5, 0.60, 0.70], [0.5, 0.61, 0.71], [0.5, 0.62, 0.69]],
+            "margin": [[0.5, 0.65, 0.75], [0.5, 0.66, 0.76], [0.5, 0.68, 0.74]],
+        }
+    )
+    wins = statistics.win_matrix(table)
+    assert wins.loc["margin", "random"] == pytest.approx(2 / 3)
+    assert wins.loc["random", "margin"] == 0 and wins.loc["margin", "margin"] == 0

@@ -30,7 +30,7 @@ def fake_view(count: int = 200, seed: int = 0, **given) -> SimpleNamespace:
     view = SimpleNamespace(**{**fields, **given})
     size = len(given["probs_N_C"]) if "probs_N_C" in given else count
     view_type = type("View", (SimpleNamespace,), {"__len__": lambda self: size})
-    return view_type(**vars(view))
+    return view_type(**vars(view), mc_mean_N_C=view.mc_probs_T_N_C.mean(0))
 
 
 def rng(seed: int = 0) -> torch.Generator:

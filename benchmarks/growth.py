@@ -1,0 +1,51 @@
+"""How cost grows with the pool: time and memory of scoring and selecting N candidates.
+
+``growth.py DATASET N STRATEGY`` prints them as one line of JSON. The candidates are real images,
+repeated, so that images take the same memory whatever N is.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import torch
+
+from alutils import data
+from alutils.config import Cell
+from alutils.model import build
+from alutils.pool import PoolView
+from alutils.strategies import STRATEGIES
+from alutils.streams import stream
+
+
+def measure(dataset: str, count: int, strategy: str) -> dict[str, float]:
+    """Seconds, and peak memory (GB) beyond what stood before scoring and the (N, 10) results."""
+    torch.set_num_threads(1)
+    cell = Cell(dataset=dataset, arm=strategy, seed=0, first_labels=64, precision="bf16")
+    images = data.load(dataset).train_images
+    images.sum()  # read it in, so that the memory map counts as standing before
+    net = build(cell, dataset, 0, torch.device("cpu"))
+    candidates = torch.arange(count) % len(images)
+    view = PoolView(net, images, candidates, candidates[:0], 20, 0.5, 12, stream(0, "mc"))
+    before = _resident()
+    start = time.perf_counter()
+    picks = STRATEGIES[strategy](view, 1000, stream(0, "acquisition"))
+    seconds = time.perf_counter() - start
+    assert len(picks.unique()) == 1000
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    results = count * 10 * 4 / 2**30
+    return {
+        "scoring": view.seconds,
+        "selecting": seconds - view.seconds,
+        "memory": peak - before - results,
+    }
+
+
+def _resident() -> float:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**30
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), sys.argv[3])))

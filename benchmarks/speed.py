@@ -1,0 +1,165 @@
+"""Figures, tables and sentences of the benchmark's report, from ``results.json``."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+
+from alutils import report
+
+TITLES = {"ours": "this study", "plain": "plain loop", "baal": "baal", "skorch": "skorch"}
+WORKS = {"train": "training", "score": "scoring the pool", "mc": "MC dropout, 20 passes"}
+PANELS = {
+    "scoring": "seconds to score",
+    "selecting": "seconds to select",
+    "memory": "GB beyond images and results",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Rows (median, low, high, unit) by key, what could not be measured, and on what it ran."""
+
+    rows: pd.DataFrame
+    missing: dict[str, str]
+    facts: dict[str, Any]
+
+    def told(self, key: str) -> str:
+        """Median and range of a row."""
+        row = self.rows.loc[key]
+        return f"{row['median']:,.2f} ({row['low']:,.2f} to {row['high']:,.2f})"
+
+    def contenders(self, work: str) -> list[str]:
+        """Those that did the work."""
+        return [name for name in TITLES if f"{work}_{name}" in self.rows.index]
+
+
+def read(file: str) -> Measured:
+    """The results of ``make bench``."""
+    whole = json.loads(Path(file).read_text(encoding="utf-8"))
+    missing, facts = whole.pop("missing"), whole.pop("provenance")
+    return Measured(pd.DataFrame.from_dict(whole, orient="index"), missing, facts)
+
+
+def answer(measured: Measured) -> Markdown:
+    """The ratios in one list."""
+    lines = [
+        f"- {title}: {measured.told(f'{work}_vs_{name}')} times {TITLES[name]}"
+        for work, title in WORKS.items()
+        for name in measured.contenders(work)[1:]
+    ]
+    lines += [
+        f"- four strategies end to end: {measured.told('end_to_end_vs_plain')} times plain loop",
+        f"- training reaches {measured.told('train_share_of_limit')} of the best matrix product",
+        f"- a worker holds {measured.told('worker_memory_gb')} GB at its peak",
+        *[f"- {name} could not be measured: {why}" for name, why in measured.missing.items()],
+    ]
+    lead = "This study's speed on the whole machine, median (lowest to highest):\n\n"
+    return Markdown(lead + "\n".join(lines))
+
+
+def rates(measured: Measured) -> Figure:
+    """Images per second of every contender, by kind of work."""
+    with sns.axes_style("whitegrid"):
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        panels = figure.subplots(1, len(WORKS))
+    for axes, (work, title) in zip(panels, WORKS.items(), strict=True):
+        names = measured.contenders(work)
+        part = measured.rows.loc[[f"{work}_{name}" for name in names]]
+        axes.barh(
+            [TITLES[name] for name in names],
+            part["median"],
+            xerr=[part["median"] - part["low"], part["high"] - part["median"]],
+            color=["#0173b2" if name == "ours" else "#949494" for name in names],
+        )
+        axes.invert_yaxis()
+        axes.set(title=title, xlabel="images per second")
+        axes.set_xscale("log" if work == "mc" else "linear")
+        sns.despine(ax=axes, left=True)
+    return figure
+
+
+def rates_text(measured: Measured) -> tuple[str, str]:
+    """Caption and alternative text of the figure of rates."""
+    dataset = "CIFAR-10" if "train_baal" in measured.rows.index else "small images"
+    caption = (
+        f"Images per second on the whole machine, {dataset}; bars: median, whiskers: range. "
+        "The MC-dropout axis is logarithmic."
+    )
+    parts = [
+        f"{title}: "
+        + ", ".join(
+            f"{TITLES[name]} {measured.rows.loc[f'{work}_{name}', 'median']:,.0f}"
+            for name in measured.contenders(work)
+        )
+        for work, title in WORKS.items()
+    ]
+    return caption, "Bar charts of images per second. " + "; ".join(parts) + "."
+
+
+def _pools(measured: Measured, what: str) -> pd.DataFrame:
+    """A quantity by strategy and number of candidates."""
+    found = measured.rows[measured.rows.index.str.match(rf"pool_\w+_{what}_\d+$")]
+    keys = found.index.str.extract(r"pool_(?P<strategy>\w+)_\w+_(?P<candidates>\d+)$")
+    return keys.astype({"candidates": int}).assign(value=found["median"].to_numpy())
+
+
+def growth(measured: Measured) -> Figure:
+    """Time and memory of scoring and selecting by pool size."""
+    with sns.axes_style("whitegrid"):
+        figure = Figure(figsize=(9, 3.4), layout="constrained")
+        panels = figure.subplots(1, len(PANELS))
+    for axes, (what, label) in zip(panels, PANELS.items(), strict=True):
+        by_strategy = _pools(measured, what).groupby("strategy")
+        for (strategy, part), marker in zip(by_strategy, "osD", strict=False):
+            axes.plot(part["candidates"], part["value"], marker=marker, label=strategy)
+        axes.set(xscale="log", xlabel="candidates", ylabel=label)
+        axes.set_yscale("linear" if what == "memory" else "log")
+        sns.despine(ax=axes)
+    axes.legend(frameon=False)
+    return figure
+
+
+def growth_text(measured: Measured) -> tuple[str, str]:
+    """Caption and alternative text of the figure of growth."""
+    caption = (
+        "Cost of one round's scoring and selecting by pool size, on one thread. K-means keeps the "
+        "features of all candidates; the others go through large pools in chunks."
+    )
+    parts = []
+    for what, label in PANELS.items():
+        for strategy, part in _pools(measured, what).groupby("strategy"):
+            few, many = part.iloc[0], part.iloc[-1]
+            parts.append(
+                f"{label}, {strategy}: {few['value']:.2f} at {few['candidates']:,} candidates, "
+                f"{many['value']:.2f} at {many['candidates']:,}"
+            )
+    return caption, "Three panels by number of candidates. " + "; ".join(parts) + "."
+
+
+def scaling(measured: Measured) -> HTML:
+    """Our training rate by worker processes and by label count."""
+    found = measured.rows[measured.rows.index.str.match(r"train_\d+_(workers|labels)$")]
+    names = found.index.str.removeprefix("train_").str.replace("_", " ")
+    return _shown(found.drop(columns="unit").set_index(names.rename("training, images/s")))
+
+
+def table(measured: Measured) -> HTML:
+    """Every row."""
+    return _shown(measured.rows.rename_axis("key"))
+
+
+def provenance(measured: Measured) -> HTML:
+    """What it was measured on."""
+    values = {key: str(value) for key, value in measured.facts.items()}
+    return _shown(pd.DataFrame({"value": values}).rename_axis("what"))
+
+
+def _shown(frame: pd.DataFrame) -> HTML:
+    rounded = frame.map(lambda value: f"{value:,.2f}" if isinstance(value, float) else value)
+    return report.table(rounded.reset_index())
