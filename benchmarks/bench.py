@@ -54,7 +54,7 @@ class Contender:
         settings = engine.WORKER_ENVIRONMENT if name == "ours" else {}
         settings = settings | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         environment = os.environ | {key: str(value) for key, value in settings.items()}
-        self.images = count * processes
+        self.images = 0
         self.errors = tempfile.TemporaryFile("w+")
         self.processes = [
             subprocess.Popen(
@@ -66,8 +66,7 @@ class Contender:
 
     def wait(self) -> None:
         """Until every process has done its work once; ``Unavailable`` if one can't."""
-        for process in self.processes:
-            self._answer(process)
+        self.images = sum(int(self._answer(process)) for process in self.processes)
 
     def rate(self) -> float:
         """Images per second, all processes at once."""
@@ -82,13 +81,14 @@ class Contender:
     def close(self) -> None:
         for process in self.processes:
             process.kill()
-            process.wait()
+            process.communicate()
         self.errors.close()
 
-    def _answer(self, process: subprocess.Popen) -> None:
-        if not process.stdout.readline():
-            self.errors.seek(0)
-            raise Unavailable((self.errors.read().strip().splitlines() or ["no message"])[-1])
+    def _answer(self, process: subprocess.Popen) -> str:
+        if answer := process.stdout.readline():
+            return answer
+        self.errors.seek(0)
+        raise Unavailable((self.errors.read().strip().splitlines() or ["no message"])[-1])
 
 
 class Bench:
@@ -121,8 +121,10 @@ class Bench:
         for name in others:
             if name in self.missing:
                 continue
-            modes = [[turn[way] for turn in turns] for way in ready if way[0] == name]
-            rates = max(modes, key=statistics.median)
+            modes = {way[1]: [turn[way] for turn in turns] for way in ready if way[0] == name}
+            for processes, rates in modes.items():
+                self.put(f"{label}_{name}_{processes}_processes", rates, "images/s")
+            rates = max(modes.values(), key=statistics.median)
             self.put(f"{label}_{name}", rates, "images/s")
             ratios = [one / other for one, other in zip(ours, rates, strict=True)]
             self.put(f"{label}_vs_{name}", ratios, "ratio")

@@ -1,20 +1,17 @@
 """The same work done by this project, the plain loop and two peers: ``contenders.py NAME ...``.
 
-As a program it does one piece of work per line on its standard input, and answers each with the
-seconds it took; so several can be kept ready and measured in turns.
+As a program it does one piece of work per line on its standard input and answers each; so several
+can be kept ready and measured in turns.
 """
 
 import argparse
-import json
 import os
 import sys
-import time
 
 import numpy as np
 import plain_loop
 import torch
 from torch import nn
-from torch.utils.data import TensorDataset
 
 from alutils import data
 from alutils.config import Cell
@@ -29,9 +26,17 @@ PASSES = 20
 class Ours:
     """The study's own training and scoring, on one thread, as its workers do it."""
 
+    epochs = 3
+    """Of one piece of training: the others, three times slower, have one."""
+
     def __init__(self, dataset: str, count: int):
         self.cell = Cell(
-            dataset=dataset, arm="bayesian", seed=0, first_labels=count, epochs=1, precision="bf16"
+            dataset=dataset,
+            arm="bayesian",
+            seed=0,
+            first_labels=count,
+            epochs=self.epochs,
+            precision="bf16",
         )
         found = data.load(dataset)
         self.images, self.labels = found.train_images, found.train_labels
@@ -72,14 +77,14 @@ class Plain:
 
 
 class Baal:
-    """baal's ``ModelWrapper``, on images that are normalised tensors in memory already."""
+    """baal's ``ModelWrapper`` on a torchvision dataset, as in its documentation."""
 
     def __init__(self, dataset: str, count: int):
         from baal.modelwrapper import ModelWrapper, TrainingArgs
 
-        images, labels = _in_memory(dataset, count)
-        self.images = TensorDataset(images, labels)
-        net = plain_loop.network(images.shape[1])
+        images, _ = plain_loop.load(dataset)
+        self.images = plain_loop.Subset(images, range(count))
+        net = plain_loop.network(data.load(dataset).train_images.shape[1])
         optimiser = torch.optim.Adam(net.parameters(), lr=5e-4)
         self.model = ModelWrapper(
             net,
@@ -99,15 +104,16 @@ class Baal:
 
 
 class Skorch:
-    """skorch's ``NeuralNetClassifier``, on images that are normalised arrays in memory already."""
+    """skorch's ``NeuralNetClassifier`` on normalised arrays in memory, as in its documentation."""
 
     def __init__(self, dataset: str, count: int):
         from skorch import NeuralNetClassifier
 
-        images, labels = _in_memory(dataset, count)
-        self.images, self.labels = images.numpy(), labels.numpy()
+        found = data.load(dataset)
+        self.images = (found.train_images[:count].float() - 127.5).div_(127.5).numpy()
+        self.labels = found.train_labels[:count].numpy()
         self.model = NeuralNetClassifier(
-            plain_loop.network(images.shape[1]), criterion=nn.CrossEntropyLoss,
+            plain_loop.network(self.images.shape[1]), criterion=nn.CrossEntropyLoss,
             optimizer=torch.optim.Adam, lr=5e-4, batch_size=plain_loop.BATCH, max_epochs=1,
             iterator_train__shuffle=True, iterator_train__drop_last=True,
             iterator_valid__batch_size=plain_loop.SCORING_BATCH, train_split=None, verbose=0,
@@ -144,16 +150,11 @@ class Limit:
             torch.mm(*self.matrices[kind])
 
 
-def _in_memory(dataset: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    found = data.load(dataset)
-    return (found.train_images[:count].float() - 127.5) / 127.5, found.train_labels[:count]
-
-
 CONTENDERS = {"ours": Ours, "plain": Plain, "baal": Baal, "skorch": Skorch, "limit": Limit}
 
 
 def main() -> None:
-    """Set up, do the work once to warm up, say so, then once per line."""
+    """Set up, work once to warm up, say how many images that was, then work once per line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name", choices=CONTENDERS)
     parser.add_argument("work")
@@ -164,13 +165,14 @@ def main() -> None:
     torch.manual_seed(0)
     np.random.seed(0)
     answers, sys.stdout = sys.stdout, sys.stderr  # peers print; answers keep a channel of their own
-    work = getattr(CONTENDERS[options.name](options.dataset, options.count), options.work)
+    contender = CONTENDERS[options.name](options.dataset, options.count)
+    work = getattr(contender, options.work)
+    epochs = getattr(contender, "epochs", 1) if options.work == "train" else 1
     work()
-    print(json.dumps("ready"), file=answers, flush=True)
+    print(options.count * epochs, file=answers, flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
         work()
-        print(json.dumps(time.perf_counter() - start), file=answers, flush=True)
+        print("done", file=answers, flush=True)
 
 
 if __name__ == "__main__":

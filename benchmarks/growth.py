@@ -30,9 +30,10 @@ def measure(dataset: str, count: int, strategy: str) -> dict[str, float]:
     view = PoolView(net, images, candidates, candidates[:0], 20, 0.5, 12, stream(0, "mc"))
     before = _resident()
     start = time.perf_counter()
-    picks = STRATEGIES[strategy](view, 1000, stream(0, "acquisition"))
+    budget = count // 100
+    picks = STRATEGIES[strategy](view, budget, stream(0, "acquisition"))
     seconds = time.perf_counter() - start
-    assert len(picks.unique()) == 1000
+    assert len(picks.unique()) == budget
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     results = count * 10 * 4 / 2**30
     return {

@@ -163,3 +163,25 @@ def provenance(measured: Measured) -> HTML:
 def _shown(frame: pd.DataFrame) -> HTML:
     rounded = frame.map(lambda value: f"{value:,.2f}" if isinstance(value, float) else value)
     return report.table(rounded.reset_index())
+
+
+def markdown(measured: Measured) -> str:
+    """The ratios as the README's table."""
+    rows = [
+        (f"{title}, against {TITLES[name]}", f"{work}_vs_{name}")
+        for work, title in WORKS.items()
+        for name in measured.contenders(work)[1:]
+    ]
+    rows += [
+        ("four strategies end to end on MNIST, against plain loop", "end_to_end_vs_plain"),
+        ("training, as a share of the best matrix product", "train_share_of_limit"),
+        ("memory of a worker at its peak, GB", "worker_memory_gb"),
+        ("scoring 1 million images against 100 thousand: time", "pool_cost_1m_vs_100k"),
+        ("and memory beyond images and results", "pool_memory_1m_vs_100k"),
+    ]
+    lines = [f"| {title} | {measured.told(key)} |" for title, key in rows]
+    return "\n".join(["| ratio, median (range) | |", "|---|---|", *lines])
+
+
+if __name__ == "__main__":
+    print(markdown(read("outputs/bench/results.json")))
