@@ -74,6 +74,7 @@ class Protocol(BaseModel):
     stem: Literal["7x7", "3x3"] = "7x7"
     precision: Literal["fp32", "bf16"] = "fp32"
     live_taps: bool = True
+    compiled: bool = False
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     heldout_every: Annotated[int, Field(ge=0)] = 0
     test: bool = True
@@ -127,14 +128,12 @@ class Cell(Protocol):
         return [labels // self.batch_size * self.epochs for labels in self.schedule_of_labels()]
 
 
-class Study(Protocol):
-    """The parameters that every notebook of runs has."""
+class Parameters(BaseModel):
+    """What every notebook's parameters have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     profile: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "quick"
-    seeds: Seeds = (0, 1, 2)
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
-    scheduler: str = ""
 
     @classmethod
     def parse(cls, values: dict[str, Any], source: str = "parameters") -> Self:
@@ -147,10 +146,23 @@ class Study(Protocol):
 
     @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
-        """Study of a notebook's own globals; refuses what papermill injected and no one reads."""
+        """Parameters of a notebook's own globals; refuses what was injected and no one reads."""
         values = {key: namespace[key] for key in cls.model_fields if key in namespace}
         values |= {key: namespace.get(key) for key in _injected(namespace)}
         return cls.parse(values, "notebook parameters")
+
+    def cells(self) -> list[Cell]:
+        """The cells that the notebook is about."""
+        raise NotImplementedError
+
+
+class Study(Protocol, Parameters):
+    """The parameters that every notebook of runs has."""
+
+    seeds: Seeds = (0, 1, 2)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: Annotated[int, Field(ge=0)] = 0
+    scheduler: str = ""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
@@ -158,10 +170,6 @@ class Study(Protocol):
         for cell in self.cells():
             _check_cell(cell)
         return self
-
-    def cells(self) -> list[Cell]:
-        """The cells to run, those that complete a seed first."""
-        raise NotImplementedError
 
     def _protocol(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in Protocol.model_fields}
@@ -241,10 +249,23 @@ class ActiveLearningStudy(Study):
         ]
 
 
-STUDIES: dict[str, type[Study]] = {
+class ClaimsStudy(Parameters):
+    """The audit of the poster's claims: reads what a profile's other notebooks ran."""
+
+    def cells(self) -> list[Cell]:
+        """All cells of the profile, each once."""
+        cells: dict[str, Cell] = {}
+        for notebook in notebooks(self.profile):
+            if issubclass(STUDIES[notebook], Study):
+                cells |= {cell.name: cell for cell in load_study(self.profile, notebook).cells()}
+        return list(cells.values())
+
+
+STUDIES: dict[str, type[Parameters]] = {
     "01-training-size": TrainingSizeStudy,
     "02-cifar10-active-learning": ActiveLearningStudy,
     "03-mnist-active-learning": ActiveLearningStudy,
+    "04-claims": ClaimsStudy,
 }
 
 
@@ -265,7 +286,7 @@ def params_file(profile: str, notebook: str) -> Path:
     return paths.PARAMS / profile / f"{notebook}.yaml"
 
 
-def load_study(profile: str, notebook: str) -> Study:
+def load_study(profile: str, notebook: str) -> Parameters:
     """Read and validate one parameter file."""
     file = params_file(profile, notebook)
     values = yaml.safe_load(file.read_text(encoding="utf-8"))

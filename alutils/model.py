@@ -137,6 +137,8 @@ def build(protocol: Protocol, dataset: str, seed: int, device: torch.device) -> 
     net = Net(facts.channels, facts.size, protocol.stem, protocol.precision)
     initialise(net, stream(seed, "weights"))
     shape_convolutions(net, protocol.live_taps)
+    if protocol.compiled:
+        net.trunk.compile()
     return net.to(device, memory_format=torch.channels_last)
 
 

@@ -59,6 +59,19 @@ def equivalent(difference: Estimate, dataset: str) -> bool:
     return -MARGIN[dataset] < difference.low and difference.high < MARGIN[dataset]
 
 
+def verdict(difference: Estimate, dataset: str) -> str:
+    """What the interval shows, in a sentence."""
+    title, margin = DATASETS[dataset].title, MARGIN[dataset]
+    if equivalent(difference, dataset):
+        return f"{title}: equivalent within {margin} points."
+    if difference.low > -margin:
+        return (
+            f"{title}: not shown equivalent within {margin} points; bf16 is not the worse by as "
+            f"much, the interval reaches {difference.high:+.2f} in its favour."
+        )
+    return f"{title}: not shown equivalent within {margin} points."
+
+
 def document(accuracy: pd.DataFrame) -> str:
     """The comparison and its verdicts as Markdown."""
     means = accuracy.groupby(["dataset", "labels"], sort=False).mean()
@@ -68,8 +81,7 @@ def document(accuracy: pd.DataFrame) -> str:
         told = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
         if labels is None:
             rows.append(f"| {title} | pooled | | | {told} |")
-            holds = "equivalent" if equivalent(found, dataset) else "**not shown equivalent**"
-            verdicts.append(f"{title}: {holds} within {MARGIN[dataset]} points.")
+            verdicts.append(verdict(found, dataset))
         else:
             fp32, bf16 = means.loc[(dataset, labels), ["fp32", "bf16"]]
             rows.append(f"| {title} | {labels:,} | {fp32:.2f} | {bf16:.2f} | {told} |")

@@ -15,7 +15,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from alutils import figures, published, statistics
-from alutils.config import DATASETS, Study
+from alutils.config import DATASETS, Parameters, Study
 from alutils.results import Store
 
 DOTS_PER_INCH = 160
@@ -232,9 +232,9 @@ def answer(results: pd.DataFrame) -> Markdown:
     below = [figures.arm_title(arm) for arm, one in differences.items() if one.high < 0]
     open_ = [figures.arm_title(a) for a, one in differences.items() if not one.decided]
     parts = [
-        f"{_join(above)} {_verb(above)} above random" if above else "",
-        f"{_join(below)} {_verb(below)} below random" if below else "",
-        f"for {_join(open_)} the interval holds zero: undecided" if open_ else "",
+        f"{join(above)} {_verb(above)} above random" if above else "",
+        f"{join(below)} {_verb(below)} below random" if below else "",
+        f"for {join(open_)} the interval holds zero: undecided" if open_ else "",
     ]
     return Markdown(
         f"On {title}, from {low:,} to {high:,} labels and over {_seeds(seeds)}, by area under the "
@@ -309,7 +309,7 @@ def published_note(results: pd.DataFrame) -> Markdown:
     )
 
 
-def provenance(study: Study) -> HTML:
+def provenance(study: Parameters) -> HTML:
     """What computed the records of this report, and when they could differ."""
     store = Store(study.profile)
     records = [store.load(cell) for cell in study.cells() if store.path(cell).exists()]
@@ -379,7 +379,8 @@ def _seeds(count: int) -> str:
     return "1 seed" if count == 1 else f"{count} paired seeds"
 
 
-def _join(names: list[str]) -> str:
+def join(names: list[str]) -> str:
+    """Names in a sentence: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

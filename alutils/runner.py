@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from alutils import config
-from alutils.config import ParameterError, Study, StudyError
+from alutils.config import ParameterError, Parameters, Study, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.results import Store, table
 
@@ -39,14 +39,14 @@ def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = 
     studies = {name: config.load_study(profile, name) for name in names}
     Store(profile).prepare()
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
-    _check_machine(list(stale.values()))
+    _check_machine([plan for plan in stale.values() if isinstance(plan, Study)])
     failures = []
     for name, plan in studies.items():
         if name not in stale:
             print(f"{name}: unchanged", flush=True)
             continue
         try:
-            execute(name, plan, overrides)
+            execute(name, plan, overrides if isinstance(plan, Study) else {})
         except Exception as error:  # whatever a notebook raised: the others still run
             failures.append(f"{name}: {_reason(error)}")
     _results(profile)
@@ -70,7 +70,7 @@ def readme(profile: str) -> None:
     _write(file, f"{before}{MARKS[0]}\n{block}\n{MARKS[1]}{after}")
 
 
-def execute(name: str, plan: Study, overrides: dict[str, Any]) -> None:
+def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
     """Run one of the study's notebooks, and keep its report."""
     print(f"{name}: running", flush=True)
     render(
@@ -116,7 +116,7 @@ def render(
         left.unlink(missing_ok=True)
 
 
-def fingerprint(name: str, plan: Study) -> str:
+def fingerprint(name: str, plan: Parameters) -> str:
     """Hash of what a report is made from: code, notebook, parameters and records."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
@@ -131,7 +131,7 @@ def fingerprint(name: str, plan: Study) -> str:
     return digest.hexdigest()
 
 
-def is_current(name: str, plan: Study) -> bool:
+def is_current(name: str, plan: Parameters) -> bool:
     """Whether the report is there, complete, and made from what is there now."""
     file = outputs() / plan.profile / f"{name}.ipynb"
     if not file.exists() or not file.with_suffix(".html").exists():
@@ -193,10 +193,7 @@ def _overrides(workers: str, scheduler: str) -> dict[str, Any]:
 
 def _results(profile: str) -> None:
     """``results.csv``: one row per cell and round of all notebooks of the profile."""
-    cells = {}
-    for name in config.notebooks(profile):
-        cells |= {cell.name: cell for cell in config.load_study(profile, name).cells()}
-    results = table(Store(profile), cells.values())
+    results = table(Store(profile), config.ClaimsStudy(profile=profile).cells())
     _write(outputs() / profile / "results.csv", results.to_csv(index=False))
 
 

@@ -65,10 +65,11 @@ def p_value(values: np.ndarray | list[float]) -> float:
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Adjusted p-values (Holm, 1979): the family-wise error is at most the level."""
+    """Adjusted p-values (Holm, 1979), which bound the family-wise error; NaN counts as 1."""
     from statsmodels.stats.multitest import multipletests
 
-    return multipletests(p_values, method="holm")[1].tolist() if p_values else []
+    known = np.nan_to_num(np.asarray(p_values, dtype=float), nan=1.0)
+    return multipletests(known, method="holm")[1].tolist() if len(known) else []
 
 
 def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from alutils import data, engine, experiment
-from alutils.config import ARMS, Study
+from alutils.config import ARMS, Parameters, Study
 from alutils.model import pick_device
 from alutils.paths import ROOT
 from alutils.results import Store, table
@@ -29,6 +29,11 @@ def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
     workers = study.workers or (0 if place.type == "cpu" else 1)
     engine.run(cells, task, store, {"commit": commit()}, workers, study.scheduler, say)
     return table(store, cells)
+
+
+def read(parameters: Parameters) -> pd.DataFrame:
+    """The results that are there already, one row per round of the finished cells."""
+    return table(Store(parameters.profile), parameters.cells())
 
 
 def commit() -> str:

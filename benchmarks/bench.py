@@ -320,7 +320,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     whole = bench.rows | {"missing": bench.missing, "provenance": facts}
     (folder / "results.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    runner.render(HERE / "speed.ipynb", folder, {"file": str(folder / "results.json")})
+    file = os.path.relpath(folder / "results.json", ROOT)
+    runner.render(HERE / "speed.ipynb", folder, {"file": file})
 
 
 if __name__ == "__main__":

@@ -79,7 +79,8 @@ def rates(measured: Measured) -> Figure:
         )
         axes.invert_yaxis()
         axes.set(title=title, xlabel="images per second")
-        axes.set_xscale("log" if work == "mc" else "linear")
+        if work == "mc":
+            axes.set(xscale="log", xlim=(10, None))
         sns.despine(ax=axes, left=True)
     return figure
 

@@ -144,3 +144,12 @@ def test_validation_needs_no_torch():
 def test_study_is_abstract():
     with pytest.raises(NotImplementedError):
         Study()
+
+
+def test_the_audit_reads_what_the_other_notebooks_ran():
+    plan = config.load_study("smoke", "04-claims")
+    names = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
+    ran = {cell.name for name in names for cell in config.load_study("smoke", name).cells()}
+    assert {cell.name for cell in plan.cells()} == ran
+    with pytest.raises(ParameterError, match="unknown parameter 'seeds'"):
+        config.ClaimsStudy.parse({"profile": "quick", "seeds": [0]})

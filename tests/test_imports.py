@@ -18,17 +18,21 @@ BELOW = {
     "results": {"config", "paths"},
     "statistics": set(),
     "published": set(),
+    "claims": {"config", "statistics"},
     "experiment": {"config", "data", "model", "pool", "results", "strategies", "streams", "train"},
     "engine": {"config", "results"},
     "figures": {"config", "published", "statistics"},
     "report": {"config", "figures", "published", "results", "statistics"},
+    "audit": {"claims", "report"},
     "study": {"config", "data", "engine", "experiment", "model", "paths", "results", "strategies"},
     "recipe": {"config", "paths", "study"},
     "precision": {"config", "paths", "statistics", "study"},
     "runner": {"config", "data", "model", "paths", "report", "results"},
     "__main__": {"config", "runner"},
 }
-TABLES_ONLY = {"config", "paths", "results", "statistics", "published", "figures", "report"}
+TABLES_ONLY = {
+    "config", "paths", "results", "statistics", "claims", "published", "figures", "report", "audit",
+}  # fmt: skip
 
 
 def imported(module: str) -> tuple[set[str], set[str]]:

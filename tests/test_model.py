@@ -6,6 +6,7 @@ from torchvision.models import resnet18
 from alutils.config import Protocol
 from alutils.model import (
     Net,
+    PointwiseConv2d,
     SmallMapConv2d,
     build,
     initialise,
@@ -34,11 +35,6 @@ def pair(channels: int, size: int) -> tuple[Net, Net]:
     return plain.double(), live.double()
 
 
-def live_part(plain: nn.Module, module: SmallMapConv2d, name: str) -> torch.Tensor:
-    gradient = plain.get_submodule(name).weight.grad
-    return gradient.flatten(2)[:, :, module.live].transpose(1, 2)
-
-
 @pytest.mark.parametrize(("channels", "size"), CASES)
 def test_live_taps_give_the_same_outputs_and_gradients(channels, size):
     plain, live = pair(channels, size)
@@ -46,14 +42,23 @@ def test_live_taps_give_the_same_outputs_and_gradients(channels, size):
     labels = torch.arange(8)
     for net in (plain, live):
         nn.functional.cross_entropy(net(images), labels).backward()
-    assert torch.allclose(plain(images), live(images), rtol=1e-10, atol=1e-12)
-    small = [(n, m) for n, m in live.named_modules() if isinstance(m, SmallMapConv2d)]
-    assert len(small) == 7
-    for name, module in small:
-        full = plain.get_submodule(name).weight.grad
-        assert torch.allclose(live_part(plain, module, name), module.weight.grad, rtol=1e-10)
-        dead = [tap for tap in range(full[0, 0].numel()) if tap not in module.live]
-        assert not full.flatten(2)[:, :, dead].any()
+    assert apart(plain(images), live(images)) < 1e-10
+    kinds = [type(m) for m in live.modules() if type(m) in (SmallMapConv2d, PointwiseConv2d)]
+    assert kinds.count(SmallMapConv2d) == 7 and kinds.count(PointwiseConv2d) == 3
+    for name, parameter in live.named_parameters():
+        module = live.get_submodule(name.rpartition(".")[0])
+        gradient = plain.get_parameter(name).grad
+        if isinstance(module, SmallMapConv2d):
+            taps = gradient.flatten(2).transpose(1, 2)
+            dead = [tap for tap in range(taps.shape[1]) if tap not in module.live]
+            assert not taps[:, dead].any()
+            gradient = taps[:, module.live]
+        assert apart(gradient, parameter.grad) < 1e-10, name
+
+
+def apart(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """Relative distance."""
+    return ((expected - found).norm() / expected.norm()).item()
 
 
 @pytest.mark.parametrize(("channels", "size"), CASES)
@@ -152,6 +157,14 @@ def test_normalisation_is_minus_one_to_one():
     net.trunk = nn.Identity()
     values = net.features(torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None])
     assert values.flatten().tolist() == [-1, 1]
+
+
+def test_the_network_is_compiled_where_that_is_asked_for(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
+    build(Protocol(), "mnist", 0, CPU)
+    net = build(Protocol(compiled=True), "mnist", 0, CPU)
+    assert compiled == [net.trunk]
 
 
 def test_a_device_that_is_not_there_is_refused():

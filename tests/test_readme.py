@@ -17,3 +17,13 @@ def test_what_the_readme_links_to_is_there():
 
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links and all((ROOT / link).exists() for link in links)
+
+
+def test_the_readme_shows_the_committed_benchmark(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import speed
+
+    text = (ROOT / "README.md").read_text()
+    block = text.split("<!-- speed -->")[1].split("<!-- end of speed -->")[0].strip()
+    measured = speed.read(str(ROOT / "outputs" / "bench" / "results.json"))
+    assert block == speed.markdown(measured)

@@ -1,0 +1,153 @@
+"""How the audit of the poster's claims is shown: verdicts, one figure a claim, sentences."""
+
+from collections import Counter
+from html import escape
+
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML, Markdown
+from matplotlib.figure import Figure
+
+from alutils import report
+from alutils.claims import Claim, Finding, Verdict
+
+COLOUR: dict[Verdict, str] = {
+    "supported": "#2f7d3c",
+    "undecided": "#8a8a8a",
+    "not supported": "#b3402a",
+}
+MARKER: dict[Verdict, str] = {"supported": "o", "undecided": "D", "not supported": "X"}
+SHORT = {
+    "C1": "more labels, better accuracy",
+    "C2": "MNIST constant from 1,500, CIFAR-10 rising at 5,500",
+    "C3": "active learning beats random labels",
+    "C4": "the four approaches are very similar",
+    "C5": "at most 4 points better on CIFAR-10",
+    "C6": "a much smaller set will do on MNIST",
+}
+
+
+def answer(found: list[Claim]) -> Markdown:
+    """The audit in one paragraph."""
+    counts = Counter(claim.verdict for claim in found)
+    parts = [
+        f"{counts[verdict]} {verdict} ({', '.join(c.key for c in found if c.verdict == verdict)})"
+        for verdict in COLOUR
+        if counts[verdict]
+    ]
+    lacking = [claim.key for claim in found if claim.lacking]
+    note = f" The runs don't reach what {report.join(lacking)} speak of." if lacking else ""
+    if len(lacking) == 1:
+        note = f" The runs don't reach what {lacking[0]} speaks of."
+    return Markdown(f"Of the poster's {len(found)} claims, {report.join(parts)}.{note}")
+
+
+def overview(found: list[Claim]) -> Figure:
+    """Every claim with its verdict."""
+    with sns.axes_style("whitegrid"):
+        figure = Figure(figsize=(8, 0.6 + 0.42 * len(found)), layout="constrained")
+        axes = figure.subplots()
+    verdicts = list(reversed(COLOUR))
+    for row, claim in enumerate(found):
+        axes.plot(
+            verdicts.index(claim.verdict), row, MARKER[claim.verdict],
+            color=COLOUR[claim.verdict], markersize=12,
+        )  # fmt: skip
+    axes.set_xticks(range(len(verdicts)), verdicts)
+    axes.set_yticks(range(len(found)), [f"{c.key}: {SHORT[c.key]}" for c in found])
+    axes.set(xlim=(-0.5, len(verdicts) - 0.5), ylim=(len(found) - 0.5, -0.5))
+    axes.xaxis.tick_top()
+    sns.despine(ax=axes, left=True, bottom=True)
+    return figure
+
+
+def overview_text(found: list[Claim]) -> tuple[str, str]:
+    """Caption and alternative text of the overview."""
+    told = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}" for c in found)
+    return "The poster's claims and what the runs say of them.", f"Verdicts. {told}."
+
+
+def verdicts(found: list[Claim]) -> HTML:
+    """The table at the top: claim, verdict, evidence, seeds, and what would change it."""
+    rows = [
+        {
+            "claim": f"{claim.key}. {claim.words}",
+            "verdict": claim.verdict,
+            "evidence": _evidence(claim),
+            "seeds": claim.seeds or "none",
+            "what would change it": claim.change,
+        }
+        for claim in found
+    ]
+    return report.table(pd.DataFrame(rows))
+
+
+def claim(found: list[Claim], key: str) -> HTML:
+    """One claim in full: its words, its rule, verdict, figure, and every finding."""
+    (one,) = [claim for claim in found if claim.key == key]
+    parts = [
+        f"<blockquote><p>{escape(one.words)}</p></blockquote>",
+        f"<p>Rule: {escape(one.rule)}</p>",
+        f'<p>Verdict: <strong style="color: {COLOUR[one.verdict]}">{one.verdict}</strong>. '
+        f"What would change it: {escape(one.change)}</p>",
+    ]
+    if any(finding.estimate for finding in one.findings):
+        parts.append(report.show(forest(one), *_forest_text(one)).data)
+    if one.findings:
+        rows = [
+            {
+                "finding": finding.what,
+                "mean (95 % interval)": _told(finding, one.unit),
+                "verdict": finding.verdict,
+                "note": finding.note,
+            }
+            for finding in one.findings
+        ]
+        parts.append(report.table(pd.DataFrame(rows)).data)
+    return HTML("\n".join(parts))
+
+
+def forest(one: Claim) -> Figure:
+    """Every finding's mean and interval, and the lines at which it is judged."""
+    drawn = [finding for finding in one.findings if finding.estimate]
+    with sns.axes_style("whitegrid"):
+        figure = Figure(figsize=(8, 0.9 + 0.36 * len(drawn)), layout="constrained")
+        axes = figure.subplots()
+    for row, finding in enumerate(drawn):
+        colour, interval = COLOUR[finding.verdict], finding.estimate
+        axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
+        axes.plot([interval.low, interval.high], [row, row], color=colour)
+        axes.plot(interval.mean, row, MARKER[finding.verdict], color=colour, markersize=7)
+    axes.set_yticks(range(len(drawn)), [finding.what for finding in drawn])
+    axes.set_ylim(len(drawn) - 0.4, -0.6)
+    axes.set_xlabel(f"{one.unit.strip()}, with 95 % interval")
+    sns.despine(ax=axes)
+    return figure
+
+
+def _forest_text(one: Claim) -> tuple[str, str]:
+    told = "; ".join(f"{f.what}: {_told(f, one.unit)}" for f in one.findings if f.estimate)
+    caption = (
+        f"{one.key}. Mean over {one.seeds} paired seeds with its 95 % interval; black: where it is "
+        "judged."
+    )
+    return caption, f"Intervals. {told}."
+
+
+def _told(finding: Finding, unit: str) -> str:
+    one = finding.estimate
+    if one is None:
+        return "no number"
+    if one.seeds < 2:
+        return f"{one.mean:.2f}{unit} (one seed)"
+    return f"{one.mean:.2f}{unit} ({one.low:.2f} to {one.high:.2f})"
+
+
+def _evidence(one: Claim) -> str:
+    """The finding that is nearest to where it is judged, and how many there are."""
+    known = [finding for finding in one.findings if finding.estimate]
+    if not known:
+        return "no runs" if not one.findings else one.findings[0].note
+    nearest = min(known, key=Finding.gap)
+    more = f"; {len(one.findings) - 1} more below" if len(one.findings) > 1 else ""
+    return f"{nearest.what}: {_told(nearest, one.unit)}{more}"

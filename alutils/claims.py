@@ -1,0 +1,366 @@
+"""The audit of the poster's claims, from a results table; nothing here trains.
+
+The rules were fixed before the runs. Intervals are 95 % t intervals over paired seeds. A claim is
+supported when its test says so, not supported when the opposite is shown, undecided otherwise, and
+whenever the label range or three seeds are not there.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Literal
+
+import pandas as pd
+from scipy import stats
+
+from alutils import statistics
+from alutils.config import DATASETS
+from alutils.statistics import LEVEL, Estimate, estimate
+
+Verdict = Literal["supported", "not supported", "undecided"]
+ARMS = {
+    "uncertainty": "uncertainty",
+    "margin": "margin",
+    "kmeans": "K-means",
+    "bayesian": "Bayesian",
+}
+"""The poster's four approaches with their titles; arms of a user's own are not judged."""
+RANGE = {"cifar10": (450, 6549), "mnist": (540, 7875)}
+"""Labels of the first and the last round of the poster's Figures 3 and 4."""
+SLACK = 0.05
+"""Share by which a run may miss either end of that range."""
+MARGIN = {"cifar10": 1.0, "mnist": 0.3}
+"""Points of area within which two arms count as equal."""
+SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test of a claim: what was compared, its interval, where that is judged, the verdict."""
+
+    what: str
+    estimate: Estimate | None
+    lines: tuple[float, ...]
+    verdict: Verdict
+    p: float = math.nan
+    note: str = ""
+
+    def gap(self) -> float:
+        """How far the interval's ends lie from where it is judged; infinite without an interval."""
+        if self.estimate is None or math.isnan(self.estimate.low):
+            return math.inf
+        return min(_distance(self.estimate, line) for line in self.lines)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the poster, the rule that judges it, and what was found."""
+
+    key: str
+    words: str
+    rule: str
+    unit: str = " points"
+    findings: tuple[Finding, ...] = ()
+    lacking: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Supported when every finding is; not supported when the opposite of one is shown."""
+        verdicts = {finding.verdict for finding in self.findings}
+        if self.lacking or not verdicts:
+            return "undecided"
+        if "not supported" in verdicts:
+            return "not supported"
+        return "supported" if verdicts == {"supported"} else "undecided"
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds behind any finding."""
+        return min((f.estimate.seeds for f in self.findings if f.estimate), default=0)
+
+    @property
+    def change(self) -> str:
+        """What would change the verdict."""
+        if self.lacking:
+            return f"It needs runs on {self.lacking}."
+        if self.verdict == "undecided":
+            return self._open()
+        decisive = [f for f in self.findings if f.verdict == self.verdict and f.estimate]
+        if not decisive:
+            return "An arm that gets there in some seed."
+        closest = min(decisive, key=Finding.gap)
+        line = min(closest.lines, key=lambda line: _distance(closest.estimate, line))
+        return f"An interval of “{closest.what}” that reaches {line:g}{self.unit}."
+
+    def _open(self) -> str:
+        undecided = [f.estimate for f in self.findings if f.verdict == "undecided" and f.estimate]
+        if not undecided:
+            return "Runs in which the arms get there in every seed."
+        shown = max(statistics.detectable(_spread(one), one.seeds) for one in undecided)
+        return (
+            f"More seeds: {self.seeds} show only what lies {shown:.2f}{self.unit} or more from "
+            "where it is judged (80 % power)."
+        )
+
+
+def audit(results: pd.DataFrame) -> list[Claim]:
+    """The six claims, judged on a results table: a row per record and round.
+
+    Columns: ``figure``, ``dataset``, ``arm``, ``seed``, ``labels``, ``test_accuracy`` (0 to 1).
+    Rows of figure 2 are the training-size runs; those of figures 3 and 4 the arms.
+    """
+    figure = results["figure"].astype(str)
+    sizes, arms = results[figure == "2"], results[figure.isin(["3", "4"])]
+    return [c1(sizes), c2(sizes), c3(arms), c4(arms), c5(arms), c6(arms)]
+
+
+def c1(sizes: pd.DataFrame) -> Claim:
+    """A larger training set gives better accuracy."""
+    claim = Claim(
+        "C1",
+        "For both datasets it is clear that larger training set size gives better accuracy.",
+        "The gain from the smallest to the largest size has its lower bound above 0, on both.",
+    )
+
+    def test(dataset: str, curves: pd.DataFrame) -> list[Finding]:
+        return [_gain(dataset, curves, curves.columns[0], curves.columns[-1], 0.0, _above)]
+
+    return _on_sizes(claim, sizes, test)
+
+
+def c2(sizes: pd.DataFrame) -> Claim:
+    """MNIST is about constant from 1,500 labels; CIFAR-10 still rises at 5,500."""
+    claim = Claim(
+        "C2",
+        "For MNIST the accuracy becomes somewhat constant at around 1500 training set datapoints, "
+        "while the accuracy for CIFAR-10 still increases at training set size 5500.",
+        "From 1,500 to 5,500 labels MNIST gains less than 1.5 points (upper bound) and CIFAR-10 "
+        "more than 5 (lower bound).",
+    )
+
+    def test(dataset: str, curves: pd.DataFrame) -> list[Finding]:
+        low, high = (_nearest(curves.columns, count) for count in (1500, 5500))
+        if low is None or high is None:
+            raise Lacking(f"{_title(dataset)} at 1,500 and 5,500 labels")
+        line, judge = {"mnist": (1.5, _below), "cifar10": (5.0, _above)}[dataset]
+        return [_gain(dataset, curves, low, high, line, judge)]
+
+    return _on_sizes(claim, sizes, test)
+
+
+def c3(arms: pd.DataFrame) -> Claim:
+    """For the same number of labels, active learning beats the random baseline."""
+    claim = Claim(
+        "C3",
+        "It is clear that for the same amount of data points the baseline is outperformed by the "
+        "active learning models.",
+        "Per arm and dataset, the paired difference in area to the random arm has its lower bound "
+        "above 0, Holm-corrected over the eight.",
+    )
+
+    def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
+        return [
+            _difference(dataset, areas[arm] - areas["random"], f"{title} minus random", 0.0, _above)
+            for arm, title in ARMS.items()
+        ]
+
+    claim = _on_arms(claim, arms, test)
+    adjusted = statistics.holm([finding.p for finding in claim.findings])
+    return replace(
+        claim,
+        findings=tuple(
+            replace(
+                finding,
+                verdict=finding.verdict if p < 1 - LEVEL else "undecided",
+                note=f"p = {p:.3g} after Holm's correction",
+            )
+            for finding, p in zip(claim.findings, adjusted, strict=True)
+        ),
+    )
+
+
+def c4(arms: pd.DataFrame) -> Claim:
+    """The four active-learning approaches are very similar."""
+    claim = Claim(
+        "C4",
+        "For both datasets the accuracy of the 4 active learning approaches are very similar.",
+        "Two one-sided tests on the differences in area between the four arms, margin 1.0 point "
+        "on CIFAR-10 and 0.3 on MNIST.",
+    )
+
+    def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
+        margin, found = MARGIN[dataset], []
+        for one, other in combinations(ARMS, 2):
+            difference = areas[one] - areas[other]
+            interval, p = estimate(difference), statistics.two_one_sided(difference, margin)
+            apart = interval.low > margin or interval.high < -margin
+            verdict: Verdict = (
+                "supported" if p < 1 - LEVEL else "not supported" if apart else "undecided"
+            )
+            what = f"{_title(dataset)}, {ARMS[one]} minus {ARMS[other]}"
+            note = f"p = {p:.3g} against a difference of {margin:g} or more"
+            found.append(Finding(what, interval, (-margin, margin), verdict, p, note))
+        return found
+
+    return _on_arms(claim, arms, test)
+
+
+def c5(arms: pd.DataFrame) -> Claim:
+    """On CIFAR-10 at most 4 points better."""
+    claim = Claim(
+        "C5",
+        "For the same size training data the active learning approaches have atmost a 4% better "
+        "accuracy than that of the baseline.",
+        "On CIFAR-10, the upper bound of the best arm's difference to random at the last label "
+        "count is below 4 points.",
+    )
+
+    def test(dataset: str, _: pd.DataFrame, one: pd.DataFrame) -> list[Finding]:
+        last = statistics.final(one)
+        best = max(ARMS, key=lambda arm: (last[arm] - last["random"]).mean())
+        what = f"{ARMS[best]}, the best arm, minus random at the last label count"
+        return [_difference(dataset, last[best] - last["random"], what, 4.0, _below)]
+
+    return _on_arms(claim, arms, test, ["cifar10"])
+
+
+def c6(arms: pd.DataFrame) -> Claim:
+    """On MNIST the baseline's accuracy needs a much smaller set."""
+    claim = Claim(
+        "C6",
+        "For the MNIST dataset the accuracy of the 4 active learning approaches are better than "
+        "the baseline for a much smaller dataset.",
+        "On MNIST, per arm, the lower bound of the label saving is above 2: labels at the end of "
+        "the random arm, over labels at which the arm reaches the accuracy that random ends with, "
+        "on monotone fits per seed.",
+        " times",
+    )
+
+    def test(dataset: str, _: pd.DataFrame, one: pd.DataFrame) -> list[Finding]:
+        savings = statistics.label_savings(one)
+        return [_saving(dataset, savings[arm], title) for arm, title in ARMS.items()]
+
+    return _on_arms(claim, arms, test, ["mnist"])
+
+
+class Lacking(LookupError):
+    """The runs don't reach what a claim speaks of; the message says which are lacking."""
+
+
+def _on_sizes(
+    claim: Claim, sizes: pd.DataFrame, test: Callable[[str, pd.DataFrame], list[Finding]]
+) -> Claim:
+    """The claim with the findings of ``test`` on accuracy (%) by seed and label count."""
+
+    def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
+        one = statistics.percent(sizes[sizes["dataset"] == dataset])
+        curves = one.pivot_table(index="seed", columns="labels", values="accuracy")
+        if curves.shape[1] < 2:
+            raise Lacking(f"{_title(dataset)} at two sizes or more")
+        _check_seeds(dataset, curves, lacking)
+        return test(dataset, curves)
+
+    return _collect(claim, RANGE, of_dataset)
+
+
+def _on_arms(
+    claim: Claim,
+    arms: pd.DataFrame,
+    test: Callable[[str, pd.DataFrame, pd.DataFrame], list[Finding]],
+    datasets: Iterable[str] = tuple(RANGE),
+) -> Claim:
+    """The claim with the findings of ``test`` on areas by seed and arm, and on all rows."""
+
+    def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
+        one = arms[(arms["dataset"] == dataset) & arms["arm"].isin(["random", *ARMS])]
+        if missing := {"random", *ARMS} - set(one["arm"]):
+            raise Lacking(f"{_title(dataset)} with the arms {', '.join(sorted(missing))}")
+        first, last = RANGE[dataset]
+        ends = one.groupby(["arm", "seed"])["labels"].agg(["min", "max"])
+        if (ends["min"] > (1 + SLACK) * first).any() or (ends["max"] < (1 - SLACK) * last).any():
+            lacking.append(f"{_title(dataset)} from {first:,} to {last:,} labels")
+        areas = statistics.areas(one)
+        _check_seeds(dataset, areas, lacking)
+        return test(dataset, areas, one)
+
+    return _collect(claim, datasets, of_dataset)
+
+
+def _collect(
+    claim: Claim, datasets: Iterable[str], of_dataset: Callable[[str, list[str]], list[Finding]]
+) -> Claim:
+    """The claim with its findings; where runs are lacking they describe, and decide nothing."""
+    findings: list[Finding] = []
+    lacking: list[str] = []
+    for dataset in datasets:
+        try:
+            findings += of_dataset(dataset, lacking)
+        except Lacking as error:
+            lacking.append(str(error))
+    if lacking:
+        findings = [replace(finding, verdict="undecided") for finding in findings]
+    return replace(claim, findings=tuple(findings), lacking=" and ".join(lacking))
+
+
+def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str]) -> None:
+    if by_seed.isna().any(axis=None):
+        raise Lacking(f"{_title(dataset)} with the same seeds throughout")
+    if len(by_seed) < SEEDS:
+        lacking.append(f"{_title(dataset)} with {SEEDS} seeds or more")
+
+
+Judge = Callable[[Estimate, float], Verdict]
+
+
+def _above(one: Estimate, line: float) -> Verdict:
+    return "supported" if one.low > line else "not supported" if one.high < line else "undecided"
+
+
+def _below(one: Estimate, line: float) -> Verdict:
+    return "supported" if one.high < line else "not supported" if one.low > line else "undecided"
+
+
+def _gain(
+    dataset: str, curves: pd.DataFrame, low: int, high: int, line: float, judge: Judge
+) -> Finding:
+    gain = curves[high] - curves[low]
+    return _difference(dataset, gain, f"gain from {low:,} to {high:,} labels", line, judge)
+
+
+def _difference(dataset: str, values: pd.Series, what: str, line: float, judge: Judge) -> Finding:
+    one = estimate(values)
+    p = statistics.p_value(values)
+    return Finding(f"{_title(dataset)}, {what}", one, (line,), judge(one, line), p)
+
+
+def _saving(dataset: str, savings: pd.Series, title: str) -> Finding:
+    """Judged where the arm gets there in every seed; opposed where it does so in none."""
+    what = f"{_title(dataset)}, label saving of {title}"
+    reached = savings.dropna()
+    if len(reached) == len(savings):
+        one = estimate(savings)
+        return Finding(what, one, (2.0,), _above(one, 2.0))
+    verdict: Verdict = "undecided" if len(reached) else "not supported"
+    note = f"random's accuracy not reached in {len(savings) - len(reached)} of {len(savings)} seeds"
+    return Finding(what, None, (2.0,), verdict, note=note)
+
+
+def _nearest(counts: pd.Index, wanted: int) -> int | None:
+    """The label count nearest to the wanted one, if it lies within 2 %."""
+    nearest = min(counts, key=lambda count: abs(count - wanted))
+    return nearest if abs(nearest - wanted) <= 0.02 * wanted else None
+
+
+def _distance(one: Estimate, line: float) -> float:
+    return min(abs(one.low - line), abs(one.high - line))
+
+
+def _spread(one: Estimate) -> float:
+    """Standard deviation of the differences behind an interval."""
+    quantile = stats.t.ppf((1 + LEVEL) / 2, one.seeds - 1)
+    return (one.high - one.mean) / quantile * math.sqrt(one.seeds)
+
+
+def _title(dataset: str) -> str:
+    return DATASETS[dataset].title

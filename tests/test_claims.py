@@ -1,0 +1,157 @@
+"""The audit on made-up results: claims that hold, whose opposite holds, and that are undecided."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from alutils import claims
+from alutils.claims import ARMS, audit
+
+SIZES = [540, 1490, 2990, 5490]
+LABELS = {"cifar10": [450, 2000, 4000, 6549], "mnist": [540, 2500, 5000, 7875]}
+
+
+def sizes(mnist: list[float], cifar10: list[float], noise: float = 0.05, seeds: int = 5):
+    """Rows of figure 2: accuracy (%) at four sizes, seeds a little apart."""
+    rng = np.random.default_rng(0)
+    return [
+        row(2, dataset, "random", seed, labels, value + noise * rng.standard_normal())
+        for dataset, curve in {"mnist": mnist, "cifar10": cifar10}.items()
+        for seed in range(seeds)
+        for labels, value in zip(SIZES, curve, strict=True)
+    ]
+
+
+def arms(gains: dict[str, dict[str, float]], noise: float = 0.02, seeds: int = 5, last=None):
+    """Rows of figures 3 and 4: every arm its gain (points) over random at each label count."""
+    rng = np.random.default_rng(1)
+    base = {"cifar10": [34.0, 47.0, 53.0, 57.0], "mnist": [92.0, 97.0, 98.0, 98.4]}
+    rows = []
+    for dataset, curve in base.items():
+        for arm in ("random", *ARMS):
+            gain = gains[dataset].get(arm, 0.0)
+            for seed in range(seeds):
+                for i, labels in enumerate((last or LABELS)[dataset]):
+                    own = gain * (i > 0) + noise * rng.standard_normal()
+                    figure = {"cifar10": 3, "mnist": 4}[dataset]
+                    rows.append(row(figure, dataset, arm, seed, labels, curve[i] + own))
+    return rows
+
+
+def row(figure, dataset, arm, seed, labels, accuracy) -> dict:
+    return {
+        "figure": figure, "dataset": dataset, "arm": arm, "seed": seed, "labels": labels,
+        "test_accuracy": accuracy / 100,
+    }  # fmt: skip
+
+
+def all_arms(cifar10: float, mnist: float) -> dict[str, dict[str, float]]:
+    return {"cifar10": dict.fromkeys(ARMS, cifar10), "mnist": dict.fromkeys(ARMS, mnist)}
+
+
+def judged(rows: list[dict], key: str) -> claims.Claim:
+    columns = ["figure", "dataset", "arm", "seed", "labels", "test_accuracy"]
+    (found,) = [c for c in audit(pd.DataFrame(rows, columns=columns)) if c.key == key]
+    return found
+
+
+RISING = ([91.5, 97.2, 97.9, 98.3], [34, 44, 50, 56])
+UNEQUAL = {"cifar10": {"margin": 3.0}, "mnist": {"margin": 1.2}}
+CASES = {
+    "C1": {
+        "supported": sizes(*RISING),
+        "not supported": sizes([98, 97, 96, 95], [56, 50, 44, 34]),
+        "undecided": sizes([95, 95, 95, 95], [40, 40, 40, 40], noise=2),
+    },
+    "C2": {
+        "supported": sizes(*RISING),
+        "not supported": sizes([91.5, 95.0, 97.0, 98.3], [34, 44, 50, 56]),
+        "undecided": sizes([91.5, 96.9, 97.9, 98.3], [34, 44, 50, 56], noise=2),
+    },
+    "C3": {
+        "supported": arms(all_arms(2.0, 0.8)),
+        "not supported": arms(all_arms(-2.0, -0.8)),
+        "undecided": arms(all_arms(0.1, 0.05), noise=2),
+    },
+    "C4": {
+        "supported": arms(all_arms(2.0, 0.8)),
+        "not supported": arms(UNEQUAL),
+        "undecided": arms(all_arms(2.0, 0.8), noise=2),
+    },
+    "C5": {
+        "supported": arms(all_arms(2.0, 0.8)),
+        "not supported": arms(all_arms(6.0, 0.8)),
+        "undecided": arms(all_arms(4.0, 0.8), noise=1),
+    },
+    "C6": {
+        "supported": arms(all_arms(2.0, 1.5)),
+        "not supported": arms(all_arms(2.0, 0.2)),
+        "undecided": arms(all_arms(2.0, 0.4), noise=0.5),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "expected", "rows"),
+    [(key, expected, rows) for key, sets in CASES.items() for expected, rows in sets.items()],
+)
+def test_the_verdict_is_the_rules(key, expected, rows):
+    claim = judged(rows, key)
+    assert claim.verdict == expected
+    assert not claim.lacking and claim.findings and claim.change
+
+
+@pytest.mark.parametrize("key", CASES)
+def test_two_seeds_decide_nothing(key):
+    rows = [one for one in CASES[key]["supported"] if one["seed"] < 2]
+    claim = judged(rows, key)
+    assert claim.verdict == "undecided" and "3 seeds" in claim.change
+
+
+@pytest.mark.parametrize("key", ["C3", "C4", "C5", "C6"])
+def test_a_shorter_label_range_decides_nothing(key):
+    short = {"cifar10": [450, 900, 1300, 1700], "mnist": [540, 1000, 1500, 2000]}
+    claim = judged(arms(all_arms(3.0, 1.5), last=short), key)
+    assert claim.verdict == "undecided" and "labels" in claim.change
+
+
+def test_sizes_that_miss_1500_and_5500_decide_nothing_on_c2():
+    rows = [one for one in CASES["C2"]["supported"] if one["labels"] != 5490]
+    assert judged(rows, "C1").verdict == "supported"
+    claim = judged(rows, "C2")
+    assert claim.verdict == "undecided" and "5,500" in claim.change
+
+
+def test_without_runs_every_claim_is_undecided_and_says_what_it_needs():
+    found = audit(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
+    assert [claim.key for claim in found] == ["C1", "C2", "C3", "C4", "C5", "C6"]
+    assert {claim.verdict for claim in found} == {"undecided"}
+    assert all(claim.change.startswith("It needs runs on") for claim in found)
+
+
+def test_c3_is_corrected_for_eight_comparisons():
+    """One arm on one dataset stays at 0: all others hold, the claim as a whole does not."""
+    gains = all_arms(2.0, 0.8)
+    gains["mnist"]["kmeans"] = 0.0
+    claim = judged(arms(gains, noise=0.3), "C3")
+    verdicts = {finding.what: finding.verdict for finding in claim.findings}
+    assert len(verdicts) == 8 and claim.verdict == "undecided"
+    assert verdicts["MNIST, K-means minus random"] == "undecided"
+    assert verdicts["CIFAR-10, margin minus random"] == "supported"
+    assert all("Holm" in finding.note for finding in claim.findings)
+
+
+def test_a_label_saving_that_is_not_reached_is_no_number():
+    rows = arms(all_arms(2.0, 1.5))
+    for one in rows:
+        if one["dataset"] == "mnist" and one["arm"] == "margin" and one["seed"] == 0:
+            one["test_accuracy"] = 0.9
+    (found,) = [f for f in judged(rows, "C6").findings if "margin" in f.what]
+    assert found.estimate is None and found.verdict == "undecided"
+    assert found.note == "random's accuracy not reached in 1 of 5 seeds"
+
+
+def test_a_users_own_arm_is_not_judged():
+    rows = arms(all_arms(2.0, 0.8))
+    own = [{**one, "arm": "mine"} for one in rows if one["arm"] == "margin"]
+    assert judged(rows + own, "C3") == judged(rows, "C3")
