@@ -8,7 +8,7 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from alutils import report
+from alutils import figures, report
 from alutils.claims import Claim, Finding, Verdict
 
 COLOUR: dict[Verdict, str] = {
@@ -44,9 +44,7 @@ def answer(found: list[Claim]) -> Markdown:
 
 def overview(found: list[Claim]) -> Figure:
     """Every claim with its verdict."""
-    with sns.axes_style("whitegrid"):
-        figure = Figure(figsize=(8, 0.6 + 0.42 * len(found)), layout="constrained")
-        axes = figure.subplots()
+    figure, ((axes,),) = figures.grid(size=(8, 0.6 + 0.42 * len(found)))
     verdicts = list(reversed(COLOUR))
     for row, claim in enumerate(found):
         axes.plot(
@@ -110,9 +108,7 @@ def claim(found: list[Claim], key: str) -> HTML:
 def forest(one: Claim) -> Figure:
     """Every finding's mean and interval, and the lines at which it is judged."""
     drawn = [finding for finding in one.findings if finding.estimate]
-    with sns.axes_style("whitegrid"):
-        figure = Figure(figsize=(8, 0.9 + 0.36 * len(drawn)), layout="constrained")
-        axes = figure.subplots()
+    figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
         colour, interval = COLOUR[finding.verdict], finding.estimate
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)

@@ -38,7 +38,8 @@ def arm_title(arm: str) -> str:
     return ARM_TITLE.get(arm, arm)
 
 
-def _axes(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
+def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
+    """A figure of ``size`` inches with an array (rows, columns) of axes, in the house's style."""
     with sns.axes_style("whitegrid"):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
@@ -81,7 +82,7 @@ def _finish(axes: Axes, title: str) -> None:
 def training_size(results: pd.DataFrame) -> Figure:
     """Figure 2: accuracy against training-set size, a panel a dataset."""
     datasets = list(dict.fromkeys(results["dataset"]))
-    figure, axes = _axes(1, len(datasets), (6 * len(datasets), 4.2))
+    figure, axes = grid(1, len(datasets), (6 * len(datasets), 4.2))
     theirs = published.training_size()
     for panel, dataset in zip(axes[0], datasets, strict=True):
         ours = results[results["dataset"] == dataset]
@@ -95,7 +96,7 @@ def training_size(results: pd.DataFrame) -> Figure:
 def learning_curves(results: pd.DataFrame) -> Figure:
     """Figures 3 and 4: accuracy against labels for every arm of one dataset."""
     dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
-    figure, axes = _axes()
+    figure, axes = grid()
     theirs = published.active_learning(dataset)
     for arm in arms:
         _curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
@@ -108,7 +109,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
 
 def area_differences(differences: dict[str, statistics.Estimate]) -> Figure:
     """Each arm's paired difference in area to random, with its interval."""
-    figure, axes = _axes(size=(7, 0.8 + 0.5 * len(differences)))
+    figure, axes = grid(size=(7, 0.8 + 0.5 * len(differences)))
     panel = axes[0, 0]
     for row, (arm, one) in enumerate(differences.items()):
         colour, marker = arm_style(arm, list(differences))

@@ -53,7 +53,7 @@ def _product(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) 
     """``op(x, weight)`` in the precision of ``x``; the weight is kept in float32.
 
     A processor without bfloat16 products multiplies the rounded values in float32 and rounds the
-    result: the same but for the order of sums, at float32's speed instead of a fifth of it.
+    result: the same but for the order of sums, at float32's speed.
     """
     weight = weight.to(x.dtype)
     if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not BF16_PRODUCTS:

@@ -8,12 +8,11 @@ test set is never loaded, and the seeds are not those of kept runs.
 import pandas as pd
 
 from alutils import study
+from alutils.claims import MARGIN
 from alutils.config import DATASETS, TrainingSizeStudy
 from alutils.paths import ROOT
 from alutils.statistics import Estimate, estimate
 
-MARGIN = {"mnist": 0.3, "cifar10": 1.0}
-"""Percentage points: those within which two arms count as equal."""
 LEVEL = 0.90
 """Of the interval: two one-sided tests at 5 %."""
 

@@ -10,12 +10,13 @@ runs.
 import pandas as pd
 
 from alutils import study
+from alutils.claims import MARGIN
 from alutils.config import DATASETS, TrainingSizeStudy
 from alutils.paths import ROOT
 
 CANDIDATES = [(10, 1e-3), (10, 2e-3), (20, 2e-3)]
-TOLERANCE = {"mnist": 0.3, "cifar10": 1.0}
-"""Percentage points that a cheaper recipe may lose: those within which two arms count as equal."""
+TOLERANCE = MARGIN
+"""Percentage points that a cheaper recipe may lose."""
 
 
 def candidate(epochs: int, peak: float) -> TrainingSizeStudy:

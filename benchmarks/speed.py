@@ -10,7 +10,7 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from alutils import report
+from alutils import figures, report
 
 TITLES = {"ours": "this study", "plain": "plain loop", "baal": "baal", "skorch": "skorch"}
 WORKS = {"train": "training", "score": "scoring the pool", "mc": "MC dropout, 20 passes"}
@@ -65,9 +65,7 @@ def answer(measured: Measured) -> Markdown:
 
 def rates(measured: Measured) -> Figure:
     """Images per second of every contender, by kind of work."""
-    with sns.axes_style("whitegrid"):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        panels = figure.subplots(1, len(WORKS))
+    figure, (panels,) = figures.grid(1, len(WORKS), (9, 3.4))
     for axes, (work, title) in zip(panels, WORKS.items(), strict=True):
         names = measured.contenders(work)
         part = measured.rows.loc[[f"{work}_{name}" for name in names]]
@@ -87,9 +85,8 @@ def rates(measured: Measured) -> Figure:
 
 def rates_text(measured: Measured) -> tuple[str, str]:
     """Caption and alternative text of the figure of rates."""
-    dataset = "CIFAR-10" if "train_baal" in measured.rows.index else "small images"
     caption = (
-        f"Images per second on the whole machine, {dataset}; bars: median, whiskers: range. "
+        "Images per second on the whole machine, CIFAR-10; bars: median, whiskers: range. "
         "The MC-dropout axis is logarithmic."
     )
     parts = [
@@ -112,9 +109,7 @@ def _pools(measured: Measured, what: str) -> pd.DataFrame:
 
 def growth(measured: Measured) -> Figure:
     """Time and memory of scoring and selecting by pool size."""
-    with sns.axes_style("whitegrid"):
-        figure = Figure(figsize=(9, 3.4), layout="constrained")
-        panels = figure.subplots(1, len(PANELS))
+    figure, (panels,) = figures.grid(1, len(PANELS), (9, 3.4))
     for axes, (what, label) in zip(panels, PANELS.items(), strict=True):
         by_strategy = _pools(measured, what).groupby("strategy")
         for (strategy, part), marker in zip(by_strategy, "osD", strict=False):

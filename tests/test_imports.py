@@ -23,10 +23,10 @@ BELOW = {
     "engine": {"config", "results"},
     "figures": {"config", "published", "statistics"},
     "report": {"config", "figures", "published", "results", "statistics"},
-    "audit": {"claims", "report"},
+    "audit": {"claims", "figures", "report"},
     "study": {"config", "data", "engine", "experiment", "model", "paths", "results", "strategies"},
-    "recipe": {"config", "paths", "study"},
-    "precision": {"config", "paths", "statistics", "study"},
+    "recipe": {"claims", "config", "paths", "study"},
+    "precision": {"claims", "config", "paths", "statistics", "study"},
     "runner": {"config", "data", "model", "paths", "report", "results"},
     "__main__": {"config", "runner"},
 }
