@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from alutils import statistics
-from alutils.config import DATASETS
+from alutils.protocol import DATASETS
 from alutils.statistics import LEVEL, Estimate, estimate
 
 Verdict = Literal["supported", "not supported", "undecided"]
@@ -107,7 +107,7 @@ class Claim:
 def audit(results: pd.DataFrame) -> list[Claim]:
     """The six claims, judged on a results table: a row per record and round.
 
-    Columns: ``figure``, ``dataset``, ``arm``, ``seed``, ``labels``, ``test_accuracy`` (0 to 1).
+    Columns: ``figure``, ``dataset``, ``arm``, ``seed``, ``labels``, ``accuracy`` (%).
     Rows of figure 2 are the training-size runs; those of figures 3 and 4 the arms.
     """
     figure = results["figure"].astype(str)
@@ -254,7 +254,7 @@ def _on_sizes(
     """The claim with the findings of ``test`` on accuracy (%) by seed and label count."""
 
     def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
-        one = statistics.percent(sizes[sizes["dataset"] == dataset])
+        one = sizes[sizes["dataset"] == dataset]
         curves = one.pivot_table(index="seed", columns="labels", values="accuracy")
         if curves.shape[1] < 2:
             raise Lacking(f"{_title(dataset)} at two sizes or more")

@@ -1,13 +1,10 @@
-"""What a run is: validated parameters, the cells they unfold into, and each cell's identity.
+"""What a study is: validated parameters, and the cells they unfold into.
 
 Nothing here imports torch, so that a wrong parameter is refused within a second.
 """
 
 import ast
 import difflib
-import hashlib
-import json
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -16,9 +13,16 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alutils import paths
-
-PROTOCOL_VERSION = 1
-"""Raised by hand whenever the same cell would give another record than before."""
+from alutils.protocol import (
+    ARMS,
+    BASELINE,
+    CONTROLS,
+    DATASETS,
+    Cell,
+    Count,
+    Protocol,
+    Share,
+)
 
 
 class StudyError(RuntimeError):
@@ -29,103 +33,10 @@ class ParameterError(ValueError):
     """A parameter is unknown or not allowed; the message names it, its value and the remedy."""
 
 
-@dataclass(frozen=True)
-class DatasetFacts:
-    """What must be known of a dataset before it is loaded."""
-
-    train: int
-    channels: int
-    size: int
-    title: str
-    checksum: str
-
-    def pool(self, heldout_fraction: float) -> int:
-        """Images that may be labelled: the training set less the held-out share."""
-        return self.train - int(self.train * heldout_fraction)
-
-
-DATASETS = {
-    "mnist": DatasetFacts(60_000, 1, 28, "MNIST", "cd2ab9d0a0830519"),
-    "cifar10": DatasetFacts(50_000, 3, 32, "CIFAR-10", "90cb3c5af89c3fab"),
-    "digits": DatasetFacts(1_437, 1, 28, "digits", "2729f24308ade0e3"),
-}
-ARMS = ("random", "uncertainty", "margin", "kmeans", "bayesian")
 CUSTOM_ARMS: dict[str, str] = {}
 """Name to source hash of the strategies that a user registered (see ``strategies.register``)."""
 
-Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class Protocol(BaseModel):
-    """How one training is done and judged; the defaults are the poster's protocol."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    epochs: Count = 100
-    batch_size: Annotated[int, Field(ge=2)] = 64
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
-    schedule: Literal["constant", "one-cycle"] = "constant"
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    mc_passes: Count = 20
-    clusters: Annotated[int, Field(ge=2)] = 12
-    candidates: Annotated[int, Field(ge=0)] = 0
-    stem: Literal["7x7", "3x3"] = "7x7"
-    precision: Literal["fp32", "bf16"] = "fp32"
-    live_taps: bool = True
-    compiled: bool = False
-    heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    heldout_every: Annotated[int, Field(ge=0)] = 0
-    test: bool = True
-
-
-class Cell(Protocol):
-    """One (protocol, dataset, arm, seed): a pure function of these fields gives its record.
-
-    The defaults are frozen at ``PROTOCOL_VERSION``: only fields that differ from them enter the
-    identity, so a new option with a neutral default leaves finished records valid.
-    """
-
-    figure: int | str = 3
-    dataset: str
-    arm: str
-    seed: int
-    first_labels: Count
-    acquisition_fraction: Share = 0.001
-    rounds: Count = 150
-    label_counts: tuple[int, ...] = ()
-    strategy_source: str = ""
-
-    def identity(self) -> dict[str, Any]:
-        """The fields that make this cell another one than the defaults would be."""
-        return self.model_dump(mode="json", exclude_defaults=True)
-
-    @property
-    def name(self) -> str:
-        """Stem of the record's file: dataset, arm, seed and a hash of all that matters."""
-        facts = [PROTOCOL_VERSION, DATASETS[self.dataset].checksum, self.identity()]
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
-        return f"{self.dataset}-{self.arm}-seed{self.seed}-{digest}"
-
-    @property
-    def twin(self) -> Self:
-        """The same cell without its arm: cells with equal twins share their first round."""
-        return self.model_copy(update={"arm": "random", "strategy_source": ""})
-
-    def schedule_of_labels(self) -> list[int]:
-        """Label count of every round, the first one included."""
-        if self.label_counts:
-            return list(self.label_counts)
-        pool = DATASETS[self.dataset].pool(self.heldout_fraction)
-        counts = [self.first_labels]
-        for _ in range(self.rounds - 1):
-            counts.append(counts[-1] + int(self.acquisition_fraction * (pool - counts[-1])))
-        return counts
-
-    def steps(self) -> list[int]:
-        """Optimiser steps of every round."""
-        return [labels // self.batch_size * self.epochs for labels in self.schedule_of_labels()]
 
 
 class Parameters(BaseModel):
@@ -160,6 +71,7 @@ class Study(Protocol, Parameters):
     """The parameters that every notebook of runs has."""
 
     seeds: Seeds = (0, 1, 2)
+    reported: Literal["test", "heldout-best", "heldout-last"] = "test"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
     scheduler: str = ""
@@ -167,6 +79,7 @@ class Study(Protocol, Parameters):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         _no_duplicates("seeds", self.seeds)
+        _check_judging(self)
         for cell in self.cells():
             _check_cell(cell)
         return self
@@ -190,6 +103,8 @@ class TrainingSizeStudy(Study):
             _known("datasets", dataset, DATASETS)
         if list(self.label_counts) != sorted(set(self.label_counts)):
             raise ValueError(f"label_counts = {list(self.label_counts)} must increase")
+        if self.adam_state == "arms":
+            raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
         return [
             Cell(
                 figure=2,
@@ -211,6 +126,7 @@ class ActiveLearningStudy(Study):
 
     dataset: str = "cifar10"
     arms: Annotated[tuple[str, ...], Field(min_length=1)] = ARMS
+    single_baseline: bool = False
     first_labels: Share | Count = 0.01
     acquisition_fraction: Share = 0.001
     rounds: Count = 150
@@ -223,30 +139,54 @@ class ActiveLearningStudy(Study):
         return int(self.first_labels * DATASETS[self.dataset].pool(self.heldout_fraction))
 
     def cells(self) -> list[Cell]:
-        """One cell a seed and arm."""
+        """One cell a seed and arm.
+
+        With ``adam_state = "arms"`` all arms but random are one cell, in their order. The single
+        baseline is one training at the last label count, with a fresh Adam.
+        """
+        self._check_arms()
+        cells: list[Cell] = []
+        for seed in self.seeds:
+            arms = [self._cell(arm, seed) for arm in self.arms]
+            if self.adam_state == "arms":
+                others = tuple(arm for arm in self.arms if arm != "random")
+                sequence = self._cell("sequence", seed).model_copy(update={"sequence": others})
+                random = self._cell("random", seed).model_copy(update={"adam_state": "rounds"})
+                arms = [random, sequence]
+            if self.single_baseline:
+                last = arms[0].schedule_of_labels()[-1]
+                once = {"first_labels": last, "rounds": 1, "adam_state": "fresh"}
+                arms.append(self._cell(BASELINE, seed).model_copy(update=once))
+            cells += arms
+        return cells
+
+    def _cell(self, arm: str, seed: int) -> Cell:
+        return Cell(
+            figure={"cifar10": 3, "mnist": 4}.get(self.dataset, self.dataset),
+            dataset=self.dataset,
+            arm=arm,
+            seed=seed,
+            first_labels=self.first_count,
+            acquisition_fraction=self.acquisition_fraction,
+            rounds=self.rounds,
+            strategy_source=CUSTOM_ARMS.get(arm, ""),
+            **self._protocol(),
+        )
+
+    def _check_arms(self) -> None:
         _known("dataset", self.dataset, DATASETS)
         _no_duplicates("arms", self.arms)
         for arm in self.arms:
-            _known("arms", arm, [*ARMS, *CUSTOM_ARMS])
+            _known("arms", arm, [*ARMS, *CONTROLS, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
+        if self.adam_state == "arms" and (len(self.arms) < 2 or set(self.arms) & set(CUSTOM_ARMS)):
+            raise ValueError(
+                f"adam_state = 'arms' goes through the study's own arms one after another, but "
+                f"arms = {list(self.arms)}: name some beside random, or use rounds"
+            )
         if self.first_count < 1:
             raise ValueError(f"first_labels = {self.first_labels} gives no label: raise it")
-        return [
-            Cell(
-                figure={"cifar10": 3, "mnist": 4}.get(self.dataset, self.dataset),
-                dataset=self.dataset,
-                arm=arm,
-                seed=seed,
-                first_labels=self.first_count,
-                acquisition_fraction=self.acquisition_fraction,
-                rounds=self.rounds,
-                strategy_source=CUSTOM_ARMS.get(arm, ""),
-                **self._protocol(),
-            )
-            for seed in self.seeds
-            for arm in self.arms
-        ]
 
 
 class ClaimsStudy(Parameters):
@@ -254,11 +194,24 @@ class ClaimsStudy(Parameters):
 
     def cells(self) -> list[Cell]:
         """All cells of the profile, each once."""
-        cells: dict[str, Cell] = {}
-        for notebook in notebooks(self.profile):
-            if issubclass(STUDIES[notebook], Study):
-                cells |= {cell.name: cell for cell in load_study(self.profile, notebook).cells()}
-        return list(cells.values())
+        return list(
+            {cell.name: cell for study in self._studies() for cell in study.cells()}.values()
+        )
+
+    @property
+    def reported(self) -> str:
+        """The accuracy that the profile's notebooks report; raises where they differ in that."""
+        found = {study.reported for study in self._studies()}
+        if len(found) > 1:
+            raise ParameterError(
+                f"reported = {' and '.join(sorted(found))} in the notebooks of {self.profile!r}: "
+                "claims are judged on one kind of accuracy, so set the same in all"
+            )
+        return found.pop() if found else "test"
+
+    def _studies(self) -> list[Study]:
+        names = [n for n in notebooks(self.profile) if issubclass(STUDIES[n], Study)]
+        return [load_study(self.profile, name) for name in names]
 
 
 STUDIES: dict[str, type[Parameters]] = {
@@ -293,6 +246,20 @@ def load_study(profile: str, notebook: str) -> Parameters:
     if not isinstance(values, dict):
         raise ParameterError(f"{file.name}: expected 'key: value' lines, got {values!r}")
     return STUDIES[notebook].parse(values, f"params/{profile}/{file.name}")
+
+
+def _check_judging(study: Study) -> None:
+    if study.heldout_every > study.epochs:
+        raise ValueError(
+            f"heldout_every = {study.heldout_every} is more than epochs = {study.epochs}, so the "
+            "held-out set would never be judged: lower it, or set 0"
+        )
+    if study.reported == "test" and not study.test:
+        raise ValueError("reported = 'test' needs test = true, or report heldout-best")
+    if study.reported != "test" and not study.heldout_every:
+        raise ValueError(f"reported = {study.reported!r} needs heldout_every above 0")
+    if study.mc_score == "mutual-information" and study.mc_passes < 2:
+        raise ValueError("mc_score = 'mutual-information' needs mc_passes of 2 or more")
 
 
 def _check_cell(cell: Cell) -> None:

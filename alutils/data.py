@@ -25,8 +25,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from alutils.config import DATASETS, StudyError
+from alutils.config import StudyError
 from alutils.paths import data_cache
+from alutils.protocol import DATASETS
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

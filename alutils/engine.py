@@ -16,7 +16,8 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, wait
 from filelock import FileLock, Timeout
 
-from alutils.config import Cell, StudyError
+from alutils.config import StudyError
+from alutils.protocol import Cell
 from alutils.results import Record, Store
 
 WORKER_ENVIRONMENT = {
@@ -32,7 +33,7 @@ WORKER_ENVIRONMENT = {
 POLL_S = 1.0
 """How often a run looks whether another run has let go of a cell, or workers have joined."""
 
-Task = Callable[..., tuple[list[dict[str, Any]], dict[str, Any]]]
+Task = Callable[..., tuple[list[dict[str, Any]], dict[str, Any], bytes | None]]
 
 
 class RunFailed(StudyError):
@@ -61,7 +62,8 @@ def run(
 
     Parameters
     ----------
-    task : ``(cells, history) -> (a round per cell, provenance)``, sent to the workers
+    task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
+        workers; ``state`` is what a round hands on to the next beside its record, or None
     facts : what the client knows of the run, added to each record's provenance
     workers : local worker processes, 0 for one a core; unused with a scheduler
     scheduler : address of a running Dask scheduler; without one, a local cluster is started
@@ -111,9 +113,10 @@ class Progress:
         self.finished += record["status"] == "finished"
         shown = done.get("test_accuracy", (done["heldout_accuracy"] or [float("nan")])[-1])
         seconds = self.left * (time.monotonic() - self.start) / self.done
+        arm, _ = cell.position(len(record["rounds"]) - 1)
         self.say(
-            f"{cell.dataset:8}{cell.arm:12} seed {cell.seed:<3} "
-            f"round {len(record['rounds']):>3}/{cell.rounds:<3} {done['labels']:>6,} labels  "
+            f"{cell.dataset:8}{arm:12} seed {cell.seed:<3} "
+            f"round {len(record['rounds']):>3}/{cell.length:<3} {done['labels']:>6,} labels  "
             f"accuracy {100 * shown:5.2f} %  {self.finished:>3}/{self.total} cells  "
             f"{_duration(seconds)} left"
         )
@@ -144,7 +147,9 @@ def _submit(client: Client, task: Task, store: Store, waiting: deque, running: d
         if taken:
             waiting.extend(_jobs(taken, store))
         if job.cells:
-            future = client.submit(task, job.cells, job.records[0]["rounds"], pure=False)
+            record = job.records[0]
+            state = store.load_state(job.cells[0], record)
+            future = client.submit(task, job.cells, record["rounds"], state, pure=False)
             running[future] = job
 
 
@@ -190,7 +195,7 @@ def _collect(
 ) -> list[Job]:
     """Write what a worker gave back; returns the jobs that go on."""
     try:
-        rounds, provenance = future.result()
+        rounds, provenance, state = future.result()
     except Exception as error:  # whatever the task raised belongs to its cells, not to the run
         for cell, record in zip(job.cells, job.records, strict=True):
             store.save(cell, record | {"status": "failed", "final": {"error": repr(error)}})
@@ -200,7 +205,9 @@ def _collect(
     more = []
     for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
         _append(cell, record, done, provenance | facts)
+        store.save_state(cell, record, state)
         store.save(cell, record)
+        store.drop_states(cell, record)
         progress.round(cell, record)
         if record["status"] == "finished":
             lock.release()
@@ -211,7 +218,7 @@ def _collect(
 
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
     record["rounds"].append(done)
-    whole = len(record["rounds"]) == cell.rounds
+    whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"
     keys = ("labels", "test_accuracy", "heldout_accuracy")
     record["final"] = {key: done[key] for key in keys if key in done} if whole else {}
@@ -239,6 +246,8 @@ def cluster(workers: int = 0, scheduler: str = "") -> Iterator[Client]:
     settings = {
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.worker.multiprocessing-method": "spawn",
+        # An optimiser's state travels with its task.
+        "distributed.admin.large-graph-warning-threshold": "100MB",
     }
     with (
         dask.config.set(settings),

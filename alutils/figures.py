@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils import published, statistics
-from alutils.config import DATASETS
+from alutils.protocol import DATASETS
 
 _COLOURS = sns.color_palette("colorblind")
 ARM_STYLE = {
@@ -50,7 +50,7 @@ def _curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
     """Mean line, interval band and every seed's own line."""
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
-    for _, one in statistics.percent(results).groupby("seed"):
+    for _, one in results.groupby("seed"):
         axes.plot(one["labels"], one["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
     axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
     axes.plot(mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock
 
-from alutils.config import DATASETS, ParameterError, Protocol
+from alutils.config import ParameterError
+from alutils.protocol import DATASETS, Protocol
 from alutils.streams import stream
 
 FEATURES = 512

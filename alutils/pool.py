@@ -78,11 +78,12 @@ class PoolView:
         dropout: float,
         clusters: int,
         rng: torch.Generator,
+        mc_score: str = "entropy",
     ):
         self.net, self.images = net, images
         self.candidates, self.labelled = candidates, labelled
         self.mc_passes, self.dropout, self.clusters = mc_passes, dropout, clusters
-        self.rng = rng
+        self.rng, self.mc_score = rng, mc_score
         self.seconds = 0.0
 
     def __len__(self) -> int:

@@ -9,8 +9,9 @@ import pandas as pd
 
 from alutils import study
 from alutils.claims import MARGIN
-from alutils.config import DATASETS, TrainingSizeStudy
+from alutils.config import TrainingSizeStudy
 from alutils.paths import ROOT
+from alutils.protocol import DATASETS
 from alutils.statistics import Estimate, estimate
 
 LEVEL = 0.90
@@ -29,15 +30,14 @@ def plan(precision: str) -> TrainingSizeStudy:
         precision=precision,
         heldout_every=20,
         test=False,
+        reported="heldout-last",
     )
 
 
 def compare() -> pd.DataFrame:
     """Held-out accuracy (%) by dataset, labels and seed (rows) and precision (columns)."""
     parts = [study.run(plan(p)).assign(precision=p) for p in ("fp32", "bf16")]
-    results = pd.concat(parts)
-    results["accuracy"] = 100 * results["heldout_last"]
-    return results.pivot_table(
+    return pd.concat(parts).pivot_table(
         index=["dataset", "labels", "seed"], columns="precision", values="accuracy"
     )
 

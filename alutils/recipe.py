@@ -11,8 +11,9 @@ import pandas as pd
 
 from alutils import study
 from alutils.claims import MARGIN
-from alutils.config import DATASETS, TrainingSizeStudy
+from alutils.config import TrainingSizeStudy
 from alutils.paths import ROOT
+from alutils.protocol import DATASETS
 
 CANDIDATES = [(10, 1e-3), (10, 2e-3), (20, 2e-3)]
 TOLERANCE = MARGIN
@@ -30,6 +31,7 @@ def candidate(epochs: int, peak: float) -> TrainingSizeStudy:
         schedule="one-cycle",
         heldout_every=epochs,
         test=False,
+        reported="heldout-last",
     )
 
 
@@ -37,8 +39,7 @@ def compare() -> pd.DataFrame:
     """Held-out accuracy (%) of every candidate: a row per dataset, epochs, peak, labels, seed."""
     parts = []
     for epochs, peak in CANDIDATES:
-        results = study.run(candidate(epochs, peak)).assign(peak=peak)
-        parts.append(results.assign(accuracy=100 * results["heldout_last"]))
+        parts.append(study.run(candidate(epochs, peak)).assign(peak=peak))
     return pd.concat(parts)[["dataset", "epochs", "peak", "labels", "seed", "accuracy"]]
 
 

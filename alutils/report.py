@@ -15,12 +15,15 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from alutils import figures, published, statistics
-from alutils.config import DATASETS, Parameters, Study
+from alutils.config import Parameters, Study
+from alutils.protocol import DATASETS
 from alutils.results import Store
 
 DOTS_PER_INCH = 160
 RUNTIME = ("profile", "device", "workers", "scheduler")
 """Parameters that say where a study runs, not what it is."""
+OBSERVED = ("heldout_every", "diagnostics")
+"""Parameters that say what is written down of a training, which is the same either way."""
 
 
 def show(figure: Figure, caption: str, alt: str) -> HTML:
@@ -123,7 +126,7 @@ def reductions(study: Study) -> Markdown:
     changed = [
         f"- `{key}`: {_plain(value)} instead of {_plain(poster[key])}"
         for key, value in study.model_dump().items()
-        if key not in (*RUNTIME, "seeds") and value != poster[key]
+        if key not in (*RUNTIME, *OBSERVED, "seeds") and value != poster[key]
     ]
     if not changed:
         return Markdown(f"The poster's protocol, unreduced, with {_seeds(len(study.seeds))}.")
@@ -207,7 +210,7 @@ def size_sentences(results: pd.DataFrame) -> Markdown:
     """Figure 2 in words: gain from the smallest to the largest set, and area, by dataset."""
     lines = []
     for dataset, ours in results.groupby("dataset", sort=False):
-        wide = statistics.percent(ours).pivot(index="seed", columns="labels", values="accuracy")
+        wide = ours.pivot(index="seed", columns="labels", values="accuracy")
         first, last = wide.columns[0], wide.columns[-1]
         gain = statistics.estimate(wide[last] - wide[first])
         area = statistics.estimate(statistics.areas(ours)["random"])

@@ -4,15 +4,16 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from alutils.config import DATASETS, Cell, ParameterError
+from alutils.config import ParameterError
 from alutils.paths import outputs
+from alutils.protocol import DATASETS, Cell
 
 Record = dict[str, Any]
 
@@ -68,11 +69,14 @@ class Store:
             return _empty(cell)
         text = path.read_text(encoding="utf-8", errors="replace")
         record, damage = _parse(text)
+        sound = _sound_rounds(record) if damage else record["rounds"]
+        whole = {} if damage else record
+        if self._lacks_state(cell, _empty(cell) | {"rounds": sound} | whole):
+            damage, sound = damage or "its optimiser's state is lost", []
         if not damage:
             return record
         aside = path.with_suffix(".damaged")
         path.replace(aside)
-        sound = _sound_rounds(record)
         print(
             f"{path.name} is damaged ({damage}): set aside as {aside.name}, "
             f"going on after {len(sound)} sound rounds",
@@ -83,35 +87,93 @@ class Store:
     def save(self, cell: Cell, record: Record) -> None:
         """Write the record whole, with its checksum, through a temporary file and a rename."""
         record["checksum"] = _checksum(record)
-        path = self.path(cell)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(_dump(record) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        _write_whole(self.path(cell), (_dump(record) + "\n").encode())
+
+    def load_state(self, cell: Cell, record: Record) -> bytes | None:
+        """The optimiser's state after the record's last round; None where none is carried."""
+        if cell.adam_state == "fresh" or not record["rounds"]:
+            return None
+        return self._state(cell, record["rounds"][-1]).read_bytes()
+
+    def save_state(self, cell: Cell, record: Record, state: bytes | None) -> None:
+        """Keep the state that the next round goes on from; to be called before ``save``."""
+        if state:
+            _write_whole(self._state(cell, record["rounds"][-1]), state)
+
+    def drop_states(self, cell: Cell, record: Record) -> None:
+        """Remove the states that no round will go on from; to be called after ``save``."""
+        if cell.adam_state == "fresh":
+            return
+        needed = None if record["status"] == "finished" else self._state(cell, record["rounds"][-1])
+        for path in self.folder.glob(f"{cell.name}.*.state"):
+            if path != needed:
+                path.unlink(missing_ok=True)
+
+    def _state(self, cell: Cell, last: dict[str, Any]) -> Path:
+        return self.folder / f"{cell.name}.{last['digest']}.state"
+
+    def _lacks_state(self, cell: Cell, record: Record) -> bool:
+        """Whether an unfinished cell can't go on, as its optimiser's state is lost or damaged."""
+        if cell.adam_state == "fresh" or not record["rounds"] or record["status"] == "finished":
+            return False
+        last = record["rounds"][-1]
+        path = self._state(cell, last)
+        return not path.exists() or state_digest(path.read_bytes()) != last.get("state_digest")
 
     def finished(self, cell: Cell) -> bool:
         """Whether the cell's record is on disk and complete."""
         return self.path(cell).exists() and self.load(cell)["status"] == "finished"
 
 
-def table(store: Store, cells: Iterable[Cell]) -> pd.DataFrame:
-    """One row per cell and round of the finished cells, in the order of ``cells``."""
+def state_digest(state: bytes) -> str:
+    """Short hash of an optimiser's state, kept in the round that left it."""
+    return hashlib.sha256(state).hexdigest()[:16]
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """All of a file or nothing of it: a temporary one, flushed, then renamed."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with open(part, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)
+
+
+def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.DataFrame:
+    """One row per cell and round of the finished cells, in the order of ``cells``.
+
+    ``accuracy`` (%) is what is ``reported``: on the ``test`` set after the last epoch, or on the
+    held-out set, its best or its last evaluation (``heldout-best``, ``heldout-last``). NaN where
+    a record has no such number.
+    """
     rows = []
-    for cell in cells:
-        if not store.path(cell).exists():
-            continue
-        record = store.load(cell)
-        if record["status"] != "finished":
-            continue
-        fields = {key: getattr(cell, key) for key in ("figure", "dataset", "arm", "seed")}
-        for number, done in enumerate(record["rounds"], start=1):
-            plain = {key: value for key, value in done.items() if not isinstance(value, list)}
+    for cell, record in finished(store, cells):
+        for done, (arm, number) in rounds(cell, record):
+            plain = {k: v for k, v in done.items() if not isinstance(v, (list, dict))}
             held = done["heldout_accuracy"]
             best = {"heldout_best": max(held), "heldout_last": held[-1]} if held else {}
-            rows.append(fields | {"round": number} | plain | best | {"record": cell.name})
-    return pd.DataFrame(rows)
+            fields = {"figure": cell.figure, "dataset": cell.dataset, "arm": arm, "seed": cell.seed}
+            rows.append(fields | {"round": number + 1} | plain | best | {"record": cell.name})
+    results = pd.DataFrame(rows)
+    if rows:
+        column = results.get({"test": "test_accuracy"}.get(reported, reported.replace("-", "_")))
+        results["accuracy"] = float("nan") if column is None else 100 * column
+        results["reported"] = reported
+    return results
+
+
+def finished(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
+    """The finished cells with their records."""
+    for cell in cells:
+        if store.path(cell).exists() and (record := store.load(cell))["status"] == "finished":
+            yield cell, record
+
+
+def rounds(cell: Cell, record: Record) -> Iterator[tuple[dict[str, Any], tuple[str, int]]]:
+    """A record's rounds, each with its arm and its number within that arm, from 0."""
+    for i, done in enumerate(record["rounds"]):
+        yield done, cell.position(i)
 
 
 def _empty(cell: Cell) -> Record:

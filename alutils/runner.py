@@ -193,7 +193,8 @@ def _overrides(workers: str, scheduler: str) -> dict[str, Any]:
 
 def _results(profile: str) -> None:
     """``results.csv``: one row per cell and round of all notebooks of the profile."""
-    results = table(Store(profile), config.ClaimsStudy(profile=profile).cells())
+    plan = config.ClaimsStudy(profile=profile)
+    results = table(Store(profile), plan.cells(), plan.reported)
     _write(outputs() / profile / "results.csv", results.to_csv(index=False))
 
 

@@ -1,6 +1,6 @@
 """Statistics over the tidy results table: curves with intervals, areas, paired differences.
 
-Accuracies are in percent throughout; a seed is one replication, and intervals are t intervals
+Its column ``accuracy`` is in percent; a seed is one replication, and intervals are t intervals
 over seeds. With one seed there is no interval: its bounds are NaN.
 """
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
+
+from alutils.protocol import BASELINE
 
 LEVEL = 0.95
 BOOTSTRAP_SEEDS = 10
@@ -132,21 +134,19 @@ def area(labels: np.ndarray, accuracy: np.ndarray) -> float:
     return float(np.trapezoid(accuracy, labels) / (labels[-1] - labels[0]))
 
 
-def percent(results: pd.DataFrame) -> pd.DataFrame:
-    """The results with ``accuracy``, the test accuracy in percent."""
-    return results.assign(accuracy=100 * results["test_accuracy"])
-
-
 def curve(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and interval by dataset, arm and label count: mean, low, high, seeds."""
-    groups = percent(results).groupby(["dataset", "arm", "labels"], sort=False)["accuracy"]
+    groups = results.groupby(["dataset", "arm", "labels"], sort=False)["accuracy"]
     rows = [dict(zip(groups.keys, key, strict=True)) | vars(estimate(g)) for key, g in groups]
     return pd.DataFrame(rows)
 
 
 def areas(results: pd.DataFrame) -> pd.DataFrame:
-    """Area under the budget curve by seed (rows) and arm (columns), of one dataset."""
-    table = percent(results).sort_values("labels")
+    """Area under the budget curve by seed (rows) and arm (columns), of one dataset.
+
+    A single baseline has no curve, and so no area.
+    """
+    table = results[results["arm"] != BASELINE].sort_values("labels")
     groups = table.groupby(["seed", "arm"], sort=False)
     return groups.apply(lambda g: area(g["labels"], g["accuracy"])).unstack("arm")
 
@@ -172,7 +172,7 @@ def label_savings(results: pd.DataFrame, reference: str = "random") -> pd.DataFr
 
     curves = {
         key: group.sort_values("labels")
-        for key, group in percent(results).groupby(["seed", "arm"], sort=False)
+        for key, group in results.groupby(["seed", "arm"], sort=False)
     }
     savings: dict[str, dict[int, float]] = {}
     for (seed, arm), one in curves.items():
@@ -191,7 +191,7 @@ def win_matrix(results: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     A win is a paired t interval of the accuracy difference above zero at that label count; of one
     dataset. Row sums tell who wins, column means who loses (less is better).
     """
-    wide = percent(results).pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
+    wide = results.pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
     arms = list(dict.fromkeys(results["arm"]))
     wins = pd.DataFrame(0.0, index=arms, columns=arms)
     sizes = [group for _, group in wide.groupby("labels")]
@@ -204,5 +204,5 @@ def win_matrix(results: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
 
 def final(results: pd.DataFrame) -> pd.DataFrame:
     """Accuracy (%) at the last label count by seed (rows) and arm (columns)."""
-    last = percent(results).sort_values("labels").groupby(["seed", "arm"], sort=False).last()
+    last = results.sort_values("labels").groupby(["seed", "arm"], sort=False).last()
     return last["accuracy"].unstack("arm")

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from alutils.config import ARMS, CUSTOM_ARMS
+from alutils.config import CUSTOM_ARMS, ParameterError
 from alutils.pool import PoolView
+from alutils.protocol import ARMS, BASELINE, CONTROLS
 
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
 
@@ -51,8 +52,27 @@ def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """The highest entropy of the mean prediction over MC-dropout passes (arXiv 1703.02910)."""
-    return smallest(-torch.special.entr(view.mc_mean_N_C).sum(1), budget, rng)
+    """The highest entropy of the mean prediction over MC-dropout passes (arXiv 1703.02910).
+
+    With ``mc_score = "mutual-information"`` that entropy less the mean entropy of the passes
+    (Houlsby et al., arXiv 1112.5745). It is zero up to rounding where the passes are equal, as
+    they are without dropout.
+    """
+    if view.mc_score == "mutual-information":
+        probs_T_N_C = view.mc_probs_T_N_C
+        information_N = _entropy(probs_T_N_C.mean(0)) - _entropy(probs_T_N_C).mean(0)
+        return smallest(-information_N, budget, rng)
+    return smallest(-_entropy(view.mc_mean_N_C), budget, rng)
+
+
+def entropy(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The highest entropy of the deterministic prediction (Shannon, 1948)."""
+    return smallest(-_entropy(view.probs_N_C), budget, rng)
+
+
+def _entropy(probs: Tensor) -> Tensor:
+    """Entropy in nats over the last axis; 0 log 0 is 0."""
+    return torch.special.entr(probs).sum(-1)
 
 
 def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
@@ -63,19 +83,31 @@ def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
     return shuffled[scores_N[shuffled].argsort(stable=True)[:budget]]
 
 
+def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -> None:
+    """Raise ``ParameterError`` unless a strategy kept its contract."""
+    if len(positions) != budget or len(positions.unique()) != budget:
+        raise ParameterError(
+            f"strategy {arm!r} returned {len(positions)} positions, "
+            f"{len(positions.unique())} of them different; {budget} different ones are needed"
+        )
+    if budget and not 0 <= int(positions.min()) <= int(positions.max()) < candidates:
+        raise ParameterError(f"strategy {arm!r} returned a position outside [0, {candidates})")
+
+
 STRATEGIES: dict[str, Strategy] = {
     "random": random,
     "uncertainty": uncertainty,
     "margin": margin,
     "kmeans": kmeans,
     "bayesian": bayesian,
+    "entropy": entropy,
 }
 
 
 def register(name: str, strategy: Strategy) -> None:
     """Make a strategy of one's own an arm of the study; its source decides the record's name."""
-    if name in ARMS:
-        raise ValueError(f"{name!r} is a strategy of the study: choose another name")
+    if name in (*ARMS, *CONTROLS, BASELINE, "sequence"):
+        raise ValueError(f"{name!r} is a name of the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")
     source = textwrap.dedent(inspect.getsource(strategy))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from alutils import data, engine, experiment
-from alutils.config import ARMS, Parameters, Study
+from alutils.config import CUSTOM_ARMS, Parameters, Study
 from alutils.model import pick_device
 from alutils.paths import ROOT
 from alutils.results import Store, table
@@ -24,16 +24,16 @@ def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
     place = pick_device(study.device)
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         data.load(dataset)
-    custom = {cell.arm: STRATEGIES[cell.arm] for cell in cells if cell.arm not in ARMS}
+    custom = {arm: STRATEGIES[arm] for arm in CUSTOM_ARMS}
     task = experiment.round_task(study.device, custom)
     workers = study.workers or (0 if place.type == "cpu" else 1)
     engine.run(cells, task, store, {"commit": commit()}, workers, study.scheduler, say)
-    return table(store, cells)
+    return table(store, cells, study.reported)
 
 
 def read(parameters: Parameters) -> pd.DataFrame:
     """The results that are there already, one row per round of the finished cells."""
-    return table(Store(parameters.profile), parameters.cells())
+    return table(Store(parameters.profile), parameters.cells(), parameters.reported)
 
 
 def commit() -> str:

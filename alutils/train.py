@@ -1,19 +1,21 @@
 """Training a network on a labelled set, and predicting with it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load, save
 from torch import Tensor
 
-from alutils.config import Protocol
 from alutils.model import FEATURES, Net
+from alutils.protocol import Protocol
 from alutils.streams import stream
 
 CHUNK = 500
 """Images a scoring chunk; activations of one take about 150 MB."""
 ONE_CYCLE_WARM_UP = 0.25
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class NotFinite(ArithmeticError):
@@ -27,6 +29,7 @@ class Training:
     steps: int
     train_accuracy: float
     heldout_accuracy: list[float]
+    optimiser: torch.optim.Optimizer = field(compare=False, repr=False)
 
 
 def learning_rate(protocol: Protocol, step: int, steps: int) -> float:
@@ -50,14 +53,16 @@ def train(
     seed: int,
     round_: int,
     heldout: tuple[Tensor, Tensor] | None = None,
+    state: bytes | None = None,
 ) -> Training:
-    """Train ``net`` in place with Adam and cross-entropy; fresh optimiser state.
+    """Train ``net`` in place with Adam and cross-entropy.
 
     Parameters
     ----------
     images, labels : uint8 (N, C, H, W) and int64 (N,), on the device of ``net``
     seed, round_ : name the random streams of batches and dropout masks
     heldout : images and labels judged every ``protocol.heldout_every`` epochs
+    state : of an earlier optimiser (see ``pack``) to go on from; None starts afresh
 
     Raises ``NotFinite`` when the loss does. An incomplete last batch is dropped.
     """
@@ -66,6 +71,8 @@ def train(
     per_epoch = len(labels) // protocol.batch_size
     steps = per_epoch * protocol.epochs
     optimiser = torch.optim.Adam(net.parameters(), fused=labels.device.type != "mps")
+    if state:
+        unpack(state, optimiser)
     heldout_accuracy = []
     for epoch in range(protocol.epochs):
         net.train()
@@ -93,7 +100,33 @@ def train(
         if heldout and protocol.heldout_every and (epoch + 1) % protocol.heldout_every == 0:
             heldout_accuracy.append(accuracy(predict(net, heldout[0]), heldout[1]))
     net.eval()
-    return Training(steps, float(right) / order.numel(), heldout_accuracy)
+    return Training(steps, float(right) / order.numel(), heldout_accuracy, optimiser)
+
+
+def pack(optimiser: torch.optim.Optimizer) -> bytes:
+    """Adam's moments and step counts, as safetensors."""
+    states = optimiser.state_dict()["state"]
+    return save(
+        {f"{i}.{key}": v.contiguous() for i, one in states.items() for key, v in one.items()}
+    )
+
+
+def unpack(state: bytes, optimiser: torch.optim.Optimizer) -> None:
+    """Put what ``pack`` gave into an optimiser over parameters of the same shapes.
+
+    Moments get their parameter's memory layout, which the fused update takes for granted.
+    """
+    found = load(state)
+    parameters = optimiser.param_groups[0]["params"]
+    states = {
+        i: {
+            "step": found[f"{i}.step"],
+            **{key: torch.empty_like(p).copy_(found[f"{i}.{key}"]) for key in MOMENTS},
+        }
+        for i, p in enumerate(parameters)
+    }
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": states, "param_groups": groups})
 
 
 def dropout_mask(rows: int, rate: float, rng: torch.Generator) -> Tensor:
@@ -123,19 +156,38 @@ def accuracy(probs_N_C: Tensor, labels_N: Tensor) -> float:
     return (probs_N_C.argmax(1) == labels_N.cpu()).double().mean().item()
 
 
-def judge(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> dict[str, float]:
-    """Accuracy, mean negative log-likelihood (nats) and expected calibration error.
+@dataclass(frozen=True)
+class Reliability:
+    """Predictions by confidence in equal-width bins: how many, and their sums (float64)."""
 
-    The calibration error (Guo et al., arXiv 1706.04599) has equal-width confidence bins.
-    """
-    labels_N = labels_N.cpu()
-    nll = F.nll_loss(probs_N_C.double().clamp_min(1e-12).log(), labels_N).item()
+    count: Tensor
+    confidence: Tensor
+    right: Tensor
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (Guo et al., arXiv 1706.04599)."""
+        return ((self.right - self.confidence).abs().sum() / self.count.sum()).item()
+
+
+def reliability(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> Reliability:
+    """The predictions of ``probs_N_C``, held against int64 ``labels_N``, by confidence."""
     confidence, predicted = probs_N_C.double().max(1)
-    right = (predicted == labels_N).double()
     bin_N = (confidence * bins).long().clamp_max(bins - 1)
-    gap = torch.zeros(bins, dtype=torch.double).index_add_(0, bin_N, right - confidence)
+
+    def add(values_N: Tensor) -> Tensor:
+        return torch.zeros(bins, dtype=torch.double).index_add_(0, bin_N, values_N.double())
+
+    return Reliability(
+        add(torch.ones_like(confidence)), add(confidence), add(predicted == labels_N.cpu())
+    )
+
+
+def judge(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> dict[str, float]:
+    """Accuracy, mean negative log-likelihood (nats) and expected calibration error."""
+    labels_N = labels_N.cpu()
     return {
-        "test_accuracy": right.mean().item(),
-        "test_nll": nll,
-        "test_ece": (gap.abs().sum() / len(labels_N)).item(),
+        "test_accuracy": accuracy(probs_N_C, labels_N),
+        "test_nll": F.nll_loss(probs_N_C.double().clamp_min(1e-12).log(), labels_N).item(),
+        "test_ece": reliability(probs_N_C, labels_N, bins).error,
     }

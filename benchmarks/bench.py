@@ -22,10 +22,10 @@ import psutil
 from dask.system import CPU_COUNT as CORES
 
 from alutils import data, engine, runner, study
-from alutils.config import DATASETS, Cell
 from alutils.experiment import provenance, round_task, run_round
 from alutils.model import pick_device
 from alutils.paths import ROOT, outputs
+from alutils.protocol import DATASETS, Cell
 from alutils.results import Store
 
 HERE = Path(__file__).parent
@@ -221,7 +221,7 @@ class Bench:
         ]  # fmt: skip
         with engine.cluster(CORES) as client:
             peaks = dict.fromkeys(client.run(os.getpid).values(), 0.0)
-            rounds = client.map(lambda cell: run_round([cell], [], "cpu", {}), cells)
+            rounds = client.map(lambda cell: run_round([cell], [], None, "cpu", {}), cells)
             while not all(future.done() for future in rounds):
                 for pid in peaks:
                     held = psutil.Process(pid).memory_full_info().pss / 2**30

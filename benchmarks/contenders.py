@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from alutils import data
-from alutils.config import Cell
 from alutils.model import build
 from alutils.pool import PoolView
+from alutils.protocol import Cell
 from alutils.streams import stream
 from alutils.train import train
 

@@ -12,9 +12,9 @@ import time
 import torch
 
 from alutils import data
-from alutils.config import Cell
 from alutils.model import build
 from alutils.pool import PoolView
+from alutils.protocol import Cell
 from alutils.strategies import STRATEGIES
 from alutils.streams import stream
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from alutils import data
-from alutils.config import Cell
 from alutils.paths import ROOT
+from alutils.protocol import Cell
 
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
 

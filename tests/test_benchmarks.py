@@ -5,8 +5,8 @@ import json
 import pytest
 
 from alutils import data, runner
-from alutils.config import Cell
 from alutils.paths import ROOT
+from alutils.protocol import Cell
 
 BENCH = ROOT / "benchmarks"
 

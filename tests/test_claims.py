@@ -41,7 +41,7 @@ def arms(gains: dict[str, dict[str, float]], noise: float = 0.02, seeds: int = 5
 def row(figure, dataset, arm, seed, labels, accuracy) -> dict:
     return {
         "figure": figure, "dataset": dataset, "arm": arm, "seed": seed, "labels": labels,
-        "test_accuracy": accuracy / 100,
+        "accuracy": accuracy,
     }  # fmt: skip
 
 
@@ -50,7 +50,7 @@ def all_arms(cifar10: float, mnist: float) -> dict[str, dict[str, float]]:
 
 
 def judged(rows: list[dict], key: str) -> claims.Claim:
-    columns = ["figure", "dataset", "arm", "seed", "labels", "test_accuracy"]
+    columns = ["figure", "dataset", "arm", "seed", "labels", "accuracy"]
     (found,) = [c for c in audit(pd.DataFrame(rows, columns=columns)) if c.key == key]
     return found
 
@@ -145,7 +145,7 @@ def test_a_label_saving_that_is_not_reached_is_no_number():
     rows = arms(all_arms(2.0, 1.5))
     for one in rows:
         if one["dataset"] == "mnist" and one["arm"] == "margin" and one["seed"] == 0:
-            one["test_accuracy"] = 0.9
+            one["accuracy"] = 90.0
     (found,) = [f for f in judged(rows, "C6").findings if "margin" in f.what]
     assert found.estimate is None and found.verdict == "undecided"
     assert found.note == "random's accuracy not reached in 1 of 5 seeds"

@@ -5,8 +5,9 @@ import pytest
 import yaml
 
 from alutils import config
-from alutils.config import ARMS, ActiveLearningStudy, Cell, ParameterError, Study
+from alutils.config import ActiveLearningStudy, ParameterError, Study
 from alutils.paths import PARAMS, ROOT
+from alutils.protocol import ARMS, Cell
 
 FILES = sorted(PARAMS.glob("*/*.yaml"))
 
@@ -37,7 +38,7 @@ def test_every_parameter_file_is_complete_and_valid(file):
 @pytest.mark.parametrize("notebook", config.STUDIES)
 def test_the_poster_profile_is_the_defaults(notebook):
     plan = config.load_study("poster", notebook)
-    free = {"profile", "seeds", "dataset", "heldout_every"}
+    free = {"profile", "seeds", "dataset", "heldout_every", "diagnostics"}
     defaults = {key: field.default for key, field in type(plan).model_fields.items()}
     assert {k: v for k, v in plan.model_dump().items() if k not in free} == {
         k: v for k, v in defaults.items() if k not in free

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from alutils import data
-from alutils.config import DATASETS
+from alutils.protocol import DATASETS
 
 
 @pytest.fixture

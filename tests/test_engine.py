@@ -5,11 +5,11 @@ import pytest
 from distributed import LocalCluster
 
 from alutils import engine
-from alutils.config import Cell
+from alutils.protocol import Cell
 from alutils.results import Store, chained
 
 
-def stub(cells: list[Cell], history: list[dict]) -> tuple[list[dict], dict]:
+def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
     """A round without training: what it says depends on cell and history alone."""
     before = history[-1]["digest"] if history else ""
     done = []
@@ -23,16 +23,16 @@ def stub(cells: list[Cell], history: list[dict]) -> tuple[list[dict], dict]:
             "seconds_train": 0.01,
         }
         done.append(one | {"digest": chained(one, before)})
-    return done, {"device": "stub"}
+    return done, {"device": "stub"}, None
 
 
-def fails_for_margin(cells, history):
+def fails_for_margin(cells, history, state):
     if history and cells[0].arm == "margin":
         raise ArithmeticError("no number")
     return stub(cells, history)
 
 
-def never(cells, history):
+def never(cells, history, state):
     raise AssertionError("nothing should have been submitted")
 
 
@@ -88,12 +88,11 @@ def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
     lock = store.lock(cell)
     lock.acquire()
     record = store.load(cell)
-    rounds, _ = stub([cell], [])
 
     def other_run():
         time.sleep(8)
         for _ in range(3):
-            done, _ = stub([cell], record["rounds"])
+            done, _, _ = stub([cell], record["rounds"])
             record["rounds"] += done
         store.save(cell, record | {"status": "finished"})
         lock.release()

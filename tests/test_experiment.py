@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from alutils import experiment
-from alutils.config import ARMS
-from alutils.experiment import run_round
+from alutils.experiment import run_round, settle
+from alutils.protocol import ARMS
 from alutils.results import chained
 from alutils.strategies import STRATEGIES
 from alutils.streams import stream
+from alutils.turn import Turn, new_pool
 
 
 def plain(done: dict) -> dict:
@@ -14,7 +14,11 @@ def plain(done: dict) -> dict:
 
 
 def one_round(cell, history=()):
-    return run_round([cell], list(history), "cpu", {})[0][0]
+    return run_round([cell], list(history), None, "cpu", {})[0][0]
+
+
+def turn(cell) -> Turn:
+    return Turn(cell, [], settle("cpu"))
 
 
 def test_golden_cell(digits_cell):
@@ -32,7 +36,7 @@ GOLDEN_NLL, GOLDEN_SPREAD = 2.288669, 3e-5
 def test_arms_share_the_first_round_and_get_what_they_would_alone(digits_cell):
     """Guards: initial sets that differ between the compared arms (deepALplus)."""
     cells = [digits_cell(arm=arm) for arm in ARMS]
-    together, _ = run_round(cells, [], "cpu", {})
+    together, _, _ = run_round(cells, [], None, "cpu", {})
     assert len({tuple(done["labelled"]) for done in together}) == 1
     assert len({done["test_nll"] for done in together}) == 1
     assert len({tuple(done["picks"]) for done in together}) == len(ARMS)
@@ -48,7 +52,7 @@ def test_rounds_chain_and_the_ledger_adds_up(digits_cell):
     assert history[1]["labelled"] == history[0]["picks"] and history[-1]["picks"] == []
     everything = [index for done in history for index in done["labelled"]]
     assert len(set(everything)) == len(everything) == history[-1]["labels"]
-    heldout = set(experiment.new_pool(cell).heldout.tolist())
+    heldout = set(new_pool(cell).heldout.tolist())
     assert not heldout & set(everything)
     for before, done in zip([None, *history], history, strict=False):
         assert done["digest"] == chained(done, before["digest"] if before else "")
@@ -59,7 +63,7 @@ def test_figure_2_sets_are_nested_beginnings_of_one_permutation(digits_cell):
     history = []
     for _ in range(3):
         history.append(one_round(cell, history))
-    pool = experiment.new_pool(cell).unlabelled
+    pool = new_pool(cell).unlabelled
     order = pool[torch.randperm(len(pool), generator=stream(0, "first-labels"))]
     labelled = [index for done in history for index in done["labelled"]]
     assert [done["labels"] for done in history] == [128, 140, 150]
@@ -74,21 +78,15 @@ def test_a_round_without_the_test_set_says_nothing_of_it(digits_cell):
 
 def test_candidates_limit_what_is_scored(digits_cell):
     cell = digits_cell(arm="margin", candidates=50)
-    pool, _ = experiment._label(cell, [])
-    allowed = pool.candidates(50, stream(0, "candidates", 0))
+    allowed = turn(cell).pool.candidates(50, stream(0, "candidates", 0))
     assert set(one_round(cell)["picks"]) <= set(allowed.tolist())
 
 
 def test_picks_of_a_trained_network_are_where_their_strategy_looks(digits_cell):
     """On real digits: smaller margins, lower top probabilities, higher entropies than random's."""
     cell = digits_cell(epochs=12, first_labels=256, rounds=2, acquisition_fraction=0.05)
-    place = experiment.settle("cpu")
-    dataset, images, labels = experiment._on_device("digits", place)
-    pool, _ = experiment._label(cell, [])
-    net = experiment.build(cell, "digits", 0, place)
-    chosen = pool.labelled
-    trained = experiment.train.train(net, images[chosen], labels[chosen], cell, 0, 0)
-    view = experiment._view(net, images, pool, cell, 0)
+    now = turn(cell)
+    trained, view = now.train(None), now.view
     picks = {arm: STRATEGIES[arm](view, 50, stream(0, arm)) for arm in ARMS}
     top = view.probs_N_C.topk(2, dim=1).values
     gap, entropy = top[:, 0] - top[:, 1], torch.special.entr(view.mc_probs_T_N_C.mean(0)).sum(1)
@@ -101,6 +99,5 @@ def test_picks_of_a_trained_network_are_where_their_strategy_looks(digits_cell):
 def test_a_strategy_of_ones_own_travels_with_the_call(digits_cell):
     cell = digits_cell(arm="first")
     own = {"first": lambda view, budget, rng: torch.arange(budget)}
-    done = run_round([cell], [], "cpu", own)[0][0]
-    pool, _ = experiment._label(cell, [])
-    assert done["picks"] == pool.unlabelled[: len(done["picks"])].tolist()
+    done = run_round([cell], [], None, "cpu", own)[0][0]
+    assert done["picks"] == turn(cell).pool.unlabelled[: len(done["picks"])].tolist()

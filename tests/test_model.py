@@ -3,7 +3,6 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from alutils.config import Protocol
 from alutils.model import (
     Net,
     PointwiseConv2d,
@@ -16,6 +15,7 @@ from alutils.model import (
     stages,
     torchvision_state,
 )
+from alutils.protocol import Protocol
 from alutils.streams import stream
 
 CPU = torch.device("cpu")

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from alutils.config import Protocol
 from alutils.model import build
 from alutils.pool import Pool, PoolView
+from alutils.protocol import Protocol
 from alutils.streams import stream
 
 

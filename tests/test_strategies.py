@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alutils import config, experiment, strategies
-from alutils.config import ARMS
+from alutils import config, strategies
+from alutils.protocol import ARMS
 from alutils.strategies import STRATEGIES, register, smallest
 from alutils.streams import stream
 
@@ -26,6 +26,7 @@ def fake_view(count: int = 200, seed: int = 0, **given) -> SimpleNamespace:
         mc_probs_T_N_C=torch.rand(5, count, 10, generator=rng).softmax(2),
         embeddings_N_D=torch.randn(count, 16, generator=rng),
         clusters=4,
+        mc_score="entropy",
     )
     view = SimpleNamespace(**{**fields, **given})
     size = len(given["probs_N_C"]) if "probs_N_C" in given else count
@@ -45,7 +46,7 @@ def test_the_arms_of_the_study_are_the_strategies_there_are():
 def test_every_strategy_keeps_the_contract(name):
     view = fake_view()
     picks = STRATEGIES[name](view, 20, rng())
-    experiment.check_positions(picks, 20, len(view), name)
+    strategies.check_positions(picks, 20, len(view), name)
     assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
     everything = STRATEGIES[name](view, 200, rng())
     assert sorted(everything.tolist()) == list(range(200))
@@ -132,4 +133,4 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(mo
 )
 def test_a_strategy_that_breaks_the_contract_is_named(positions, told):
     with pytest.raises(config.ParameterError, match=told):
-        experiment.check_positions(torch.tensor(positions), 3, 5, "mine")
+        strategies.check_positions(torch.tensor(positions), 3, 5, "mine")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from alutils import train
-from alutils.config import Protocol
 from alutils.model import build
+from alutils.protocol import Protocol
 from alutils.streams import stream
 
 CPU = torch.device("cpu")

@@ -1,0 +1,69 @@
+"""Checks that every round makes of itself; one that fails ends the cell with an error."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from alutils.model import Net
+from alutils.pool import Pool, PoolView
+from alutils.protocol import Cell
+from alutils.streams import stream
+from alutils.train import predict
+
+SAMPLE = 200
+"""Unlabelled images on which scoring is checked."""
+
+
+class SelfCheckFailed(RuntimeError):
+    """A round did not hold what the protocol promises; the message says what."""
+
+
+@contextmanager
+def buffers_unchanged(net: Net) -> Iterator[None]:
+    """Refuse what changes a buffer of ``net``: the running statistics of its batch norms."""
+    before = [buffer.clone() for buffer in net.buffers()]
+    yield
+    if not all(map(torch.equal, before, net.buffers())):
+        raise SelfCheckFailed("scoring changed the network's batch-norm statistics")
+
+
+def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> None:
+    """Refuse label lists by round that name an index twice or don't add up to the schedule."""
+    everything = [index for added in labelled for index in added]
+    expected = cell.schedule_of_labels()[number]
+    if not len(set(everything)) == len(everything) == len(pool.labelled) == expected:
+        raise SelfCheckFailed(
+            f"{len(everything)} labels in the ledger, {len(set(everything))} of them different, "
+            f"{len(pool.labelled)} in the pool; the protocol has {expected}"
+        )
+
+
+def scoring(net: Net, images: Tensor, pool: Pool, cell: Cell, number: int) -> str:
+    """Refuse scoring that depends on when it is done, or MC passes that don't differ.
+
+    Returns whether the passes differ: without dropout they must not.
+    """
+    sample = pool.unlabelled[:SAMPLE]
+    once, again = (predict(net, images, sample).max(1).values for _ in range(2))
+    if not torch.equal(once.argsort(stable=True), again.argsort(stable=True)):
+        raise SelfCheckFailed("scoring the same images twice gave two orders")
+    rng = stream(cell.seed, "self-check", number)
+    view = PoolView(net, images, sample, sample[:0], 2, cell.dropout, cell.clusters, rng)
+    differ = len(sample) > 0 and not torch.equal(*view.mc_probs_T_N_C)
+    if len(sample) and differ != (cell.dropout > 0):
+        raise SelfCheckFailed(f"MC passes are {'un' * differ}equal at dropout = {cell.dropout}")
+    return "yes" if differ else f"no: dropout = {cell.dropout:g}"
+
+
+def fingerprint(values: list[int] | dict[str, Tensor]) -> str:
+    """Short hash of a list of indices, or of tensors by name."""
+    digest = hashlib.sha256()
+    if isinstance(values, list):
+        digest.update(repr(values).encode())
+    else:
+        for name, tensor in values.items():
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

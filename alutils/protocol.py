@@ -1,0 +1,135 @@
+"""How one cell is trained and judged, and what makes its record's name."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PROTOCOL_VERSION = 1
+"""Raised by hand whenever the same cell would give another record than before."""
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What must be known of a dataset before it is loaded."""
+
+    train: int
+    channels: int
+    size: int
+    title: str
+    checksum: str
+
+    def pool(self, heldout_fraction: float) -> int:
+        """Images that may be labelled: the training set less the held-out share."""
+        return self.train - int(self.train * heldout_fraction)
+
+
+DATASETS = {
+    "mnist": DatasetFacts(60_000, 1, 28, "MNIST", "cd2ab9d0a0830519"),
+    "cifar10": DatasetFacts(50_000, 3, 32, "CIFAR-10", "90cb3c5af89c3fab"),
+    "digits": DatasetFacts(1_437, 1, 28, "digits", "2729f24308ade0e3"),
+}
+ARMS = ("random", "uncertainty", "margin", "kmeans", "bayesian")
+"""The poster's four ways of choosing, and the baseline."""
+CONTROLS = ("entropy",)
+"""Further arms, to hold the poster's against."""
+BASELINE = "baseline"
+"""Name of the one run at the last label count that the authors hold their arms against."""
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Protocol(BaseModel):
+    """How one training is done and judged; the defaults are the poster's protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    epochs: Count = 100
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    adam_state: Literal["fresh", "rounds", "arms"] = "fresh"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    mc_passes: Count = 20
+    mc_score: Literal["entropy", "mutual-information"] = "entropy"
+    clusters: Annotated[int, Field(ge=2)] = 12
+    candidates: Annotated[int, Field(ge=0)] = 0
+    stem: Literal["7x7", "3x3"] = "7x7"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    live_taps: bool = True
+    compiled: bool = False
+    heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    heldout_every: Annotated[int, Field(ge=0)] = 0
+    test: bool = True
+    diagnostics: bool = False
+
+
+class Cell(Protocol):
+    """One (protocol, dataset, arm, seed): a pure function of these fields gives its record.
+
+    The defaults are frozen at ``PROTOCOL_VERSION``: only fields that differ from them enter the
+    identity, so a new option with a neutral default leaves finished records valid.
+
+    A cell with ``sequence`` runs these arms one after another, ``rounds`` rounds each, so that the
+    optimiser's state can go from arm to arm.
+    """
+
+    figure: int | str = 3
+    dataset: str
+    arm: str
+    seed: int
+    first_labels: Count
+    acquisition_fraction: Share = 0.001
+    rounds: Count = 150
+    label_counts: tuple[int, ...] = ()
+    sequence: tuple[str, ...] = ()
+    strategy_source: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that make this cell another one than the defaults would be."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def name(self) -> str:
+        """Stem of the record's file: dataset, arm, seed and a hash of all that matters."""
+        facts = [PROTOCOL_VERSION, DATASETS[self.dataset].checksum, self.identity()]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+        return f"{self.dataset}-{self.arm}-seed{self.seed}-{digest}"
+
+    @property
+    def twin(self) -> Self:
+        """The same cell without its arm: cells with equal twins share their first round."""
+        return self.model_copy(update={"arm": "random", "strategy_source": ""})
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms whose rounds the record holds, in their order."""
+        return self.sequence or (self.arm,)
+
+    @property
+    def length(self) -> int:
+        """Rounds in the finished record."""
+        return self.rounds * len(self.arms)
+
+    def position(self, done: int) -> tuple[str, int]:
+        """Arm of the round after ``done`` rounds, and its number within that arm, from 0."""
+        turn, number = divmod(done, self.rounds)
+        return self.arms[turn], number
+
+    def schedule_of_labels(self) -> list[int]:
+        """Label count of every round of an arm, the first one included."""
+        if self.label_counts:
+            return list(self.label_counts)
+        pool = DATASETS[self.dataset].pool(self.heldout_fraction)
+        counts = [self.first_labels]
+        for _ in range(self.rounds - 1):
+            counts.append(counts[-1] + int(self.acquisition_fraction * (pool - counts[-1])))
+        return counts
+
+    def steps(self) -> list[int]:
+        """Optimiser steps of every round."""
+        counts = self.schedule_of_labels() * len(self.arms)
+        return [labels // self.batch_size * self.epochs for labels in counts]

@@ -1,0 +1,188 @@
+"""A cell at one of its rounds: what is labelled, the network, and what is asked of it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alutils import checks, data, diagnostics, train
+from alutils.model import build
+from alutils.pool import Pool, PoolView
+from alutils.protocol import Cell
+from alutils.strategies import STRATEGIES, Strategy, check_positions
+from alutils.streams import stream
+
+Round = dict[str, Any]
+PHASES = ("seconds_train", "seconds_test", "seconds_diagnose", "seconds_score", "seconds_select")
+
+
+class Clock:
+    """Wall seconds by phase."""
+
+    def __init__(self):
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+
+    def share(self, among: int) -> "Clock":
+        """A clock that starts with an equal share of what several cells spent together."""
+        own = Clock()
+        own.seconds = {phase: round(spent / among, 3) for phase, spent in self.seconds.items()}
+        return own
+
+    def move(self, seconds: float, from_: str, to: str) -> None:
+        """Book seconds of one phase on another."""
+        self.seconds[from_] = round(self.seconds[from_] - seconds, 3)
+        self.seconds[to] = round(self.seconds[to] + seconds, 3)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        spent = time.perf_counter() - start
+        self.seconds[phase] = round(self.seconds[phase] + spent, 3)
+
+
+class Turn:
+    """A cell at the round after ``history``: its pool, its new labels, its network."""
+
+    def __init__(self, cell: Cell, history: list[Round], place: torch.device):
+        self.cell, self.place = cell, place
+        self.arm, self.number = cell.position(len(history))
+        self.past = history[len(history) - self.number :]
+        self.dataset, self.images, self.labels = _on_device(cell.dataset, place)
+        self.pool, self.new = _label(cell, self.past)
+        self.net = build(cell, cell.dataset, cell.seed, place)
+
+    @property
+    def last(self) -> bool:
+        """Whether the arm's rounds end with this one."""
+        return self.number + 1 == self.cell.rounds
+
+    def check_start(self) -> dict[str, str]:
+        """Check the ledger; returns hashes of what all arms of a seed have in common."""
+        labelled = [*(done["labelled"] for done in self.past), self.new.tolist()]
+        checks.ledger(self.cell, self.number, self.pool, labelled)
+        return {
+            "first_labels": checks.fingerprint(labelled[0]),
+            "initial_weights": checks.fingerprint(self.net.state_dict()),
+        }
+
+    def train(self, state: bytes | None) -> train.Training:
+        """Train the network on what is labelled."""
+        chosen, heldout = self.pool.labelled.to(self.place), self.pool.heldout.to(self.place)
+        judges = (self.images[heldout], self.labels[heldout]) if self.cell.heldout_every else None
+        images, labels = self.images[chosen], self.labels[chosen]
+        cell, number = self.cell, self.number
+        return train.train(self.net, images, labels, cell, cell.seed, number, judges, state)
+
+    @cached_property
+    def test_probs_N_C(self) -> Tensor:
+        """What the network says of the test images."""
+        return train.predict(self.net, self.dataset.test_images.to(self.place))
+
+    def judge(self) -> dict[str, float]:
+        """Accuracy, likelihood and calibration on the test set, if the protocol has it."""
+        if not self.cell.test:
+            return {}
+        return train.judge(self.test_probs_N_C, self.dataset.test_labels)
+
+    def class_counts(self) -> list[int]:
+        """Labelled images of every class."""
+        classes = len(self.dataset.classes)
+        return self.labels[self.pool.labelled.to(self.place)].bincount(minlength=classes).tolist()
+
+    def acquire(self, cell: Cell, custom: dict[str, Strategy], clock: Clock) -> Tensor:
+        """Dataset indices that ``cell`` labels next, in its order of preference; none at the end.
+
+        ``cell`` is the turn's own or one that differs from it in nothing but the arm.
+        """
+        if self.last:
+            return torch.empty(0, dtype=torch.long)
+        if cell.label_counts:
+            return _first_labels(cell)[slice(*cell.label_counts[self.number : self.number + 2])]
+        arm = self.arm if cell.sequence else cell.arm
+        counts = cell.schedule_of_labels()
+        budget = counts[self.number + 1] - counts[self.number]
+        rng, before = stream(cell.seed, "acquisition", arm, self.number), self.view.seconds
+        with clock("seconds_select"):
+            positions = (custom.get(arm) or STRATEGIES[arm])(self.view, budget, rng)
+        clock.move(self.view.seconds - before, "seconds_select", "seconds_score")
+        check_positions(positions, budget, len(self.view), arm)
+        return self.view.candidates[positions]
+
+    @cached_property
+    def view(self) -> PoolView:
+        """What the network says of the candidates."""
+        cell, number = self.cell, self.number
+        return PoolView(
+            self.net,
+            self.images,
+            self.pool.candidates(cell.candidates, stream(cell.seed, "candidates", number)),
+            self.pool.labelled,
+            mc_passes=cell.mc_passes,
+            dropout=cell.dropout,
+            clusters=cell.clusters,
+            rng=stream(cell.seed, "mc-masks", number),
+            mc_score=cell.mc_score,
+        )
+
+    def looks(self, picks: Tensor) -> dict[str, Any]:
+        """Picks described, and in the first, middle and last round the map of the pool."""
+        if not self.cell.diagnostics:
+            return {}
+        found: dict[str, Any] = {}
+        if len(picks):
+            found["gallery"] = diagnostics.gallery(self.net, self.images, self.labels, picks)
+        if self.number in (0, self.cell.rounds // 2, self.cell.rounds - 1):
+            found["map"] = self.map.marking(self.new if self.last else picks)
+        return found
+
+    @cached_property
+    def map(self) -> diagnostics.PoolMap:
+        """The seed's fixed pool images on two axes."""
+        indices = new_pool(self.cell).unlabelled
+        order = torch.randperm(len(indices), generator=stream(self.cell.seed, "map"))
+        fixed = indices[order[: diagnostics.MAPPED]].sort().values
+        return diagnostics.PoolMap(self.net, self.images, fixed)
+
+    def closing(self) -> dict[str, Any]:
+        """In the last round, how the network errs: on the test set, or else on what is held out."""
+        if not (self.cell.diagnostics and self.last):
+            return {}
+        if self.cell.test:
+            return {"closing": diagnostics.closing(self.test_probs_N_C, self.dataset.test_labels)}
+        heldout = self.pool.heldout.to(self.place)
+        probs_N_C = train.predict(self.net, self.images, heldout)
+        return {"closing": diagnostics.closing(probs_N_C, self.labels[heldout])}
+
+
+@cache
+def _on_device(name: str, place: torch.device):
+    dataset = data.load(name)
+    return dataset, dataset.train_images.to(place), dataset.train_labels.to(place)
+
+
+def new_pool(cell: Cell) -> Pool:
+    """The pool of a cell's seed, nothing labelled yet."""
+    size = len(data.load(cell.dataset).train_labels)
+    return Pool(size, cell.heldout_fraction, stream(cell.seed, "split"))
+
+
+def _first_labels(cell: Cell) -> Tensor:
+    """The seed's permutation of the pool; its beginning is labelled first, in every arm."""
+    indices = new_pool(cell).unlabelled
+    return indices[torch.randperm(len(indices), generator=stream(cell.seed, "first-labels"))]
+
+
+def _label(cell: Cell, history: list[Round]) -> tuple[Pool, Tensor]:
+    """The pool as it stands in the round after ``history``, and the indices new in it."""
+    pool = new_pool(cell)
+    for past in history:
+        pool.label(torch.tensor(past["labelled"]))
+    first = _first_labels(cell)[: cell.first_labels]
+    new = torch.tensor(history[-1]["picks"]) if history else first.sort().values
+    pool.label(new)
+    return pool, new
