@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from alutils.config import ParameterError, StudyError
+from alutils.parameters import ParameterError, StudyError
 
 
 def main() -> int:

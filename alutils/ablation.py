@@ -67,10 +67,13 @@ class AblationStudy(Study):
 
 
 def results(plan: AblationStudy) -> pd.DataFrame:
-    """The finished records of a plan: a row per round, with its ``variant``."""
+    """A row per round, with its ``variant``, of the seeds that have finished every variant."""
     names = {cell.name: key.split("/")[0] for key, cell in plan.variants().items()}
     found = study.read(plan)
-    return found.assign(variant=found["record"].map(names)) if len(found) else found
+    if found.empty:
+        return found
+    found = found.assign(variant=found["record"].map(names))
+    return found[found.groupby(["dataset", "seed"])["record"].transform("nunique") == len(VARIANTS)]
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ class _Accuracies:
 
 def _switches(at: _Accuracies, first: bool) -> dict[str, pd.Series]:
     found = {
-        "best of 10 instead of the last epoch": at.best("random") - at.last("random"),
+        "best held-out evaluation instead of the last": at.best("random") - at.last("random"),
         "held-out instead of test set": at.last("random") - at.test("random"),
         "no dropout": at.test("random without dropout") - at.test("random"),
     }

@@ -3,16 +3,16 @@
 Nothing here imports torch, so that a wrong parameter is refused within a second.
 """
 
-import ast
-import difflib
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from alutils import paths
+from alutils.parameters import ParameterError, Parameters, known, no_duplicates
 from alutils.protocol import (
     ARMS,
     BASELINE,
@@ -24,47 +24,10 @@ from alutils.protocol import (
     Share,
 )
 
-
-class StudyError(RuntimeError):
-    """A study can't be done or did not end well; the message says why and what is kept."""
-
-
-class ParameterError(ValueError):
-    """A parameter is unknown or not allowed; the message names it, its value and the remedy."""
-
-
 CUSTOM_ARMS: dict[str, str] = {}
 """Name to source hash of the strategies that a user registered (see ``strategies.register``)."""
 
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-
-
-class Parameters(BaseModel):
-    """What every notebook's parameters have."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    profile: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "quick"
-
-    @classmethod
-    def parse(cls, values: dict[str, Any], source: str = "parameters") -> Self:
-        """Validate plain values (as YAML or a notebook gives them); raise one clear error."""
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise ParameterError(f"{source}: {_explain(cls, error)}") from None
-
-    @classmethod
-    def from_notebook(cls, namespace: dict[str, Any]) -> Self:
-        """Parameters of a notebook's own globals; refuses what was injected and no one reads."""
-        values = {key: namespace[key] for key in cls.model_fields if key in namespace}
-        values |= {key: namespace.get(key) for key in _injected(namespace)}
-        return cls.parse(values, "notebook parameters")
-
-    def cells(self) -> list[Cell]:
-        """The cells that the notebook is about."""
-        raise NotImplementedError
 
 
 class Study(Protocol, Parameters):
@@ -78,7 +41,7 @@ class Study(Protocol, Parameters):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        _no_duplicates("seeds", self.seeds)
+        no_duplicates("seeds", self.seeds)
         _check_judging(self)
         for cell in self.cells():
             _check_cell(cell)
@@ -98,9 +61,9 @@ class TrainingSizeStudy(Study):
 
     def cells(self) -> list[Cell]:
         """One cell a seed and dataset; its rounds are the sizes."""
-        _no_duplicates("datasets", self.datasets)
+        no_duplicates("datasets", self.datasets)
         for dataset in self.datasets:
-            _known("datasets", dataset, DATASETS)
+            known("datasets", dataset, DATASETS)
         if list(self.label_counts) != sorted(set(self.label_counts)):
             raise ValueError(f"label_counts = {list(self.label_counts)} must increase")
         if self.adam_state == "arms":
@@ -174,10 +137,10 @@ class ActiveLearningStudy(Study):
         )
 
     def _check_arms(self) -> None:
-        _known("dataset", self.dataset, DATASETS)
-        _no_duplicates("arms", self.arms)
+        known("dataset", self.dataset, DATASETS)
+        no_duplicates("arms", self.arms)
         for arm in self.arms:
-            _known("arms", arm, [*ARMS, *CONTROLS, *CUSTOM_ARMS])
+            known("arms", arm, [*ARMS, *CONTROLS, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
         if self.adam_state == "arms" and (len(self.arms) < 2 or set(self.arms) & set(CUSTOM_ARMS)):
@@ -187,6 +150,90 @@ class ActiveLearningStudy(Study):
             )
         if self.first_count < 1:
             raise ValueError(f"first_labels = {self.first_labels} gives no label: raise it")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A cell under the name of what is varied, and its level there."""
+
+    factor: str
+    level: float | str
+    cell: Cell
+
+
+class SensitivityStudy(Study):
+    """What the arms' own settings are worth: one varied at a time, to about ``last_labels``."""
+
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("mnist", "cifar10")
+    dropouts: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.1, 0.25, 0.5, 0.75)
+    passes: tuple[Count, ...] = (1, 5, 20, 50)
+    cluster_counts: tuple[Annotated[int, Field(ge=2)], ...] = (6, 12, 24, 48)
+    acquisition_fractions: tuple[Share, ...] = (0.02, 0.01, 0.005, 0.001)
+    acquisition_fraction: Share = 0.01
+    first_labels: Count = 540
+    last_labels: Count = 2700
+
+    def settings(self) -> list[Setting]:
+        """Every cell with what is varied in it; a cell may serve several settings.
+
+        The acquisition size comes last, from the coarsest to the finest, as that costs the most.
+        """
+        self._check_lists()
+        step = self.acquisition_fraction
+        varied: list[tuple[str, float | str, str, float, dict[str, Any]]] = []
+        for rate in self.dropouts:
+            for arm in ("random", "bayesian"):
+                varied.append(("dropout", rate, arm, step, {"dropout": rate}))
+        for count in self.passes:
+            varied.append(("passes", count, "bayesian", step, {"mc_passes": count}))
+        varied += [("passes", "no dropout when scoring", "entropy", step, {})]
+        varied += [("passes", "", "random", step, {}), ("clusters", "", "random", step, {})]
+        for count in self.cluster_counts:
+            varied.append(("clusters", count, "kmeans", step, {"clusters": count}))
+        for share in sorted(self.acquisition_fractions, reverse=True):
+            for arm in ("random", "margin"):
+                varied.append(("acquisition", share, arm, share, {}))
+        return [
+            Setting(factor, level, self._cell(dataset, seed, arm, share, changes))
+            for factor, level, arm, share, changes in varied
+            for seed in self.seeds
+            for dataset in self.datasets
+        ]
+
+    def cells(self) -> list[Cell]:
+        """The cells of all settings, each once."""
+        return list({one.cell.name: one.cell for one in self.settings()}.values())
+
+    def _cell(
+        self, dataset: str, seed: int, arm: str, share: float, changes: dict[str, Any]
+    ) -> Cell:
+        fields = self._protocol() | changes
+        cell = Cell(
+            figure="sensitivity",
+            dataset=dataset,
+            arm=arm,
+            seed=seed,
+            first_labels=self.first_labels,
+            acquisition_fraction=share,
+            rounds=self.last_labels,
+            **fields,
+        )
+        counts = list(dict.fromkeys(cell.schedule_of_labels()))
+        nearest = min(counts, key=lambda count: abs(count - self.last_labels))
+        return cell.model_copy(update={"rounds": counts.index(nearest) + 1})
+
+    def _check_lists(self) -> None:
+        for key in ("datasets", "dropouts", "passes", "cluster_counts", "acquisition_fractions"):
+            no_duplicates(key, getattr(self, key))
+        for dataset in self.datasets:
+            known("datasets", dataset, DATASETS)
+        if self.adam_state == "arms":
+            raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
+        if self.last_labels <= self.first_labels:
+            raise ValueError(
+                f"last_labels = {self.last_labels} is not above first_labels = "
+                f"{self.first_labels}: raise it"
+            )
 
 
 class ClaimsStudy(Parameters):
@@ -210,7 +257,8 @@ class ClaimsStudy(Parameters):
         return found.pop() if found else "test"
 
     def _studies(self) -> list[Study]:
-        names = [n for n in notebooks(self.profile) if issubclass(STUDIES[n], Study)]
+        figures = (TrainingSizeStudy, ActiveLearningStudy)
+        names = [n for n in notebooks(self.profile) if issubclass(STUDIES[n], figures)]
         return [load_study(self.profile, name) for name in names]
 
 
@@ -219,6 +267,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "02-cifar10-active-learning": ActiveLearningStudy,
     "03-mnist-active-learning": ActiveLearningStudy,
     "04-claims": ClaimsStudy,
+    "06-sensitivity": SensitivityStudy,
 }
 
 
@@ -229,13 +278,13 @@ def profiles() -> list[str]:
 
 def notebooks(profile: str) -> list[str]:
     """Names of the notebooks of a profile, in their order."""
-    _known("PROFILE", profile, profiles(), ParameterError)
+    known("PROFILE", profile, profiles(), ParameterError)
     return sorted(file.stem for file in (paths.PARAMS / profile).glob("*.yaml"))
 
 
 def params_file(profile: str, notebook: str) -> Path:
     """Parameter file of one notebook in one profile."""
-    _known("NOTEBOOK", notebook, notebooks(profile), ParameterError)
+    known("NOTEBOOK", notebook, notebooks(profile), ParameterError)
     return paths.PARAMS / profile / f"{notebook}.yaml"
 
 
@@ -280,43 +329,15 @@ def _check_cell(cell: Cell) -> None:
             f"acquisition_fraction = {cell.acquisition_fraction} labels nothing in some round "
             f"of {cell.dataset}: raise it or lower rounds"
         )
+    if "bayesian" in cell.arms and cell.dropout == 0 and cell.mc_score == "entropy":
+        raise ValueError(
+            "dropout = 0.0 makes all MC passes equal, so the bayesian arm would be plain entropy: "
+            "raise dropout, take the entropy arm, or set mc_score to mutual-information, which "
+            "is then zero up to rounding as in the authors' code"
+        )
     largest = max((b - a for a, b in pairwise(counts)), default=0)
     if cell.candidates and not cell.label_counts and largest > cell.candidates:
         raise ValueError(
             f"candidates = {cell.candidates} is fewer than the {largest} labels of a round: "
             "raise it, or set 0 to score the whole pool"
         )
-
-
-def _known(key: str, name: str, allowed: Any, error: type[ValueError] = ValueError) -> None:
-    if name not in allowed:
-        near = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise error(f"{key} = {name!r} is unknown: {hint}allowed are {', '.join(allowed)}")
-
-
-def _no_duplicates(key: str, values: tuple) -> None:
-    if len(set(values)) < len(values):
-        raise ValueError(f"{key} = {list(values)} holds duplicates: name each once")
-
-
-def _explain(model: type[BaseModel], error: ValidationError) -> str:
-    """One line for the first problem: key, value, what is allowed, the nearest name."""
-    first = error.errors()[0]
-    if not first["loc"]:
-        return str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
-    key = str(first["loc"][0])
-    if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, model.model_fields, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields)}"
-        )
-        return f"unknown parameter {key!r} = {first['input']!r}: {hint}"
-    return f"{key} = {first['input']!r} is not allowed: {first['msg'].lower()}"
-
-
-def _injected(namespace: dict[str, Any]) -> list[str]:
-    """Names assigned in cells that papermill injected, read from IPython's input history."""
-    sources = [text for text in namespace.get("In", []) if text.startswith("# Parameters\n")]
-    nodes = [node for text in sources for node in ast.parse(text).body]
-    return [node.targets[0].id for node in nodes if isinstance(node, ast.Assign)]

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from alutils.config import StudyError
+from alutils.parameters import StudyError
 from alutils.paths import data_cache
 from alutils.protocol import DATASETS
 

@@ -41,7 +41,7 @@ class PoolMap:
 
         self.net, self.images, self.indices = net, images, indices
         features_N_D = self._features(indices)
-        self.fit = PCA(2, svd_solver="full").fit(features_N_D)
+        self.fit = PCA(2, svd_solver="covariance_eigh").fit(features_N_D)
         self.x, self.y = self._project(features_N_D)
 
     def marking(self, marked: Tensor) -> dict[str, list]:

@@ -16,7 +16,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster, wait
 from filelock import FileLock, Timeout
 
-from alutils.config import StudyError
+from alutils.parameters import StudyError
 from alutils.protocol import Cell
 from alutils.results import Record, Store
 
@@ -83,8 +83,8 @@ def run(
                     time.sleep(POLL_S)
                     continue
                 for future in _done(running):
-                    job = running.pop(future)
-                    more = _collect(future, job, store, facts, progress, failures)
+                    more = _collect(future, running[future], store, facts, progress, failures)
+                    del running[future]
                     waiting.extendleft(reversed(more))
         finally:
             client.cancel(list(running), force=True)

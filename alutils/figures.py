@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils import published, statistics
-from alutils.protocol import DATASETS
+from alutils.protocol import BASELINE, DATASETS
 
 _COLOURS = sns.color_palette("colorblind")
 ARM_STYLE = {
@@ -18,10 +18,17 @@ ARM_STYLE = {
     "margin": (_COLOURS[1], "^"),
     "kmeans": (_COLOURS[2], "D"),
     "bayesian": (_COLOURS[4], "v"),
+    "entropy": (_COLOURS[5], "P"),
+    BASELINE: ("#555555", "_"),
 }
 DATASET_STYLE = {"mnist": (_COLOURS[0], "o"), "cifar10": (_COLOURS[3], "s")}
-ARM_TITLE = {"kmeans": "K-means", "bayesian": "Bayesian"}
-_SPARE = [(_COLOURS[i], marker) for i, marker in zip((5, 6, 8, 9, 3, 7), "PX*<>p", strict=True)]
+ARM_TITLE = {"kmeans": "K-means", "bayesian": "Bayesian", BASELINE: "baseline run"}
+REPORTED = {
+    "test": "test accuracy",
+    "heldout-best": "best held-out accuracy",
+    "heldout-last": "last held-out accuracy",
+}
+_SPARE = [(_COLOURS[i], marker) for i, marker in zip((6, 8, 9, 3, 7), "X*<>p", strict=True)]
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
 
 
@@ -36,6 +43,11 @@ def arm_style(arm: str, arms: Sequence[str] = ()) -> tuple[object, str]:
 def arm_title(arm: str) -> str:
     """An arm's name as it is shown."""
     return ARM_TITLE.get(arm, arm)
+
+
+def reported(results: pd.DataFrame) -> str:
+    """Name of the accuracy that a results table reports."""
+    return REPORTED[results["reported"].iloc[0]]
 
 
 def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
@@ -65,12 +77,12 @@ def _published(axes: Axes, points: pd.DataFrame, style: tuple, reach: int) -> No
     )  # fmt: skip
 
 
-def _finish(axes: Axes, title: str) -> None:
+def _finish(axes: Axes, title: str, accuracy: str) -> None:
     """Labels, legend, and limits that show every line; wide intervals are cut at the edge."""
     drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata())]
     low, high = min(y.min() for y in drawn), max(y.max() for y in drawn)
     pad = 0.08 * (high - low) + 0.2
-    axes.set(xlabel="labelled images", ylabel="test accuracy (%)", title=title)
+    axes.set(xlabel="labelled images", ylabel=f"{accuracy} (%)", title=title)
     axes.set_ylim(low - pad, min(high + pad, 100))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
@@ -89,7 +101,7 @@ def training_size(results: pd.DataFrame) -> Figure:
         style = DATASET_STYLE.get(dataset, _SPARE[0])
         _curve(panel, ours, style, "random labels, ours")
         _published(panel, theirs[theirs["dataset"] == dataset], style, ours["labels"].max())
-        _finish(panel, DATASETS[dataset].title)
+        _finish(panel, DATASETS[dataset].title, reported(results))
     return figure
 
 
@@ -98,12 +110,16 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
     figure, axes = grid()
     theirs = published.active_learning(dataset)
+    if BASELINE in arms:
+        arms.remove(BASELINE)
+        level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
+        axes[0, 0].axhline(level, color="#555555", linestyle="--", label=arm_title(BASELINE))
     for arm in arms:
         _curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
     for arm in arms:
         points = theirs[theirs["arm"] == arm]
         _published(axes[0, 0], points, arm_style(arm, arms), results["labels"].max())
-    _finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}")
+    _finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}", reported(results))
     return figure
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 from torchvision.models.resnet import BasicBlock
 
-from alutils.config import ParameterError
+from alutils.parameters import ParameterError
 from alutils.protocol import DATASETS, Protocol
 from alutils.streams import stream
 

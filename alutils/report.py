@@ -15,8 +15,9 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from alutils import figures, published, statistics
-from alutils.config import Parameters, Study
-from alutils.protocol import DATASETS
+from alutils.config import Study
+from alutils.parameters import Parameters
+from alutils.protocol import BASELINE, DATASETS
 from alutils.results import Store
 
 DOTS_PER_INCH = 160
@@ -26,10 +27,10 @@ OBSERVED = ("heldout_every", "diagnostics")
 """Parameters that say what is written down of a training, which is the same either way."""
 
 
-def show(figure: Figure, caption: str, alt: str) -> HTML:
+def show(figure: Figure, caption: str, alt: str, dots_per_inch: int = DOTS_PER_INCH) -> HTML:
     """A figure as an image in the page itself, with its caption and alternative text."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    figure.savefig(buffer, format="png", dpi=dots_per_inch)
     data = base64.b64encode(buffer.getvalue()).decode()
     width = round(figure.get_figwidth() * 96)
     return HTML(
@@ -65,7 +66,7 @@ def training_size_text(results: pd.DataFrame) -> tuple[str, str]:
     """Caption and alternative text of Figure 2."""
     seeds = results["seed"].nunique()
     caption = (
-        "Figure 2. Test accuracy against the number of randomly drawn "
+        f"Figure 2. {_capital(figures.reported(results))} against the number of randomly drawn "
         f"labels: mean, 95 % t interval (cut at the edge) and every line of {_seeds(seeds)}."
     )
     if results["dataset"].isin(published.training_size()["dataset"]).any():
@@ -78,7 +79,7 @@ def learning_curves_text(results: pd.DataFrame) -> tuple[str, str]:
     figure, seeds = results["figure"].iloc[0], results["seed"].nunique()
     name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (
-        f"{name}. Test accuracy against labels, by how these were chosen: "
+        f"{name}. {_capital(figures.reported(results))} against labels, by how these were chosen: "
         f"mean, 95 % t interval (cut at the edge) and every line of {_seeds(seeds)}."
     )
     if not published.active_learning(results["dataset"].iloc[0]).empty:
@@ -93,7 +94,7 @@ def differences_text(results: pd.DataFrame) -> tuple[str, str]:
         "Difference of each arm to random in area under the budget curve: mean and 95 % t "
         f"interval over {_seeds(results['seed'].nunique())}."
     )
-    told = "; ".join(f"{figures.arm_title(arm)} {_points(d)}" for arm, d in differences.items())
+    told = "; ".join(f"{figures.arm_title(arm)} {points(d)}" for arm, d in differences.items())
     return caption, f"Interval plot of area differences to random: {told}."
 
 
@@ -216,7 +217,7 @@ def size_sentences(results: pd.DataFrame) -> Markdown:
         area = statistics.estimate(statistics.areas(ours)["random"])
         lines.append(
             f"- **{DATASETS[dataset].title}**: {wide[first].mean():.2f} % at {first:,} labels and "
-            f"{wide[last].mean():.2f} % at {last:,}, a difference of {_points(gain)}. "
+            f"{wide[last].mean():.2f} % at {last:,}, a difference of {points(gain)}. "
             f"Area under the curve {_interval(area, '%')}."
         )
     return Markdown("\n".join(lines))
@@ -257,8 +258,8 @@ def differences_table(results: pd.DataFrame) -> HTML:
         row = {"arm": figures.arm_title(arm), "area (%)": f"{areas[arm].mean():.2f}"}
         if arm in by_area:
             row |= {
-                "area, difference to random (points)": _points(by_area[arm], ""),
-                "last label count, difference to random (points)": _points(by_last[arm], ""),
+                "area, difference to random (points)": points(by_area[arm], ""),
+                "last label count, difference to random (points)": points(by_last[arm], ""),
             }
         rows.append(row)
     return table(pd.DataFrame(rows).fillna(""))
@@ -275,13 +276,13 @@ def markdown_results(results: pd.DataFrame, profile: str) -> str:
         by_area = statistics.paired_differences(areas)
         span = f"{ours['labels'].min():,} to {ours['labels'].max():,}"
         for arm in areas.columns:
-            difference = _points(by_area[arm], "") if arm in by_area else "baseline"
+            difference = points(by_area[arm], "") if arm in by_area else "baseline"
             lines.append(
                 f"| {DATASETS[dataset].title} | {figures.arm_title(arm)} | {span} "
                 f"| {last[arm].mean():.2f} | {difference} |"
             )
     note = (
-        f"Profile `{profile}`: test set, last epoch; mean over {_seeds(len(areas))}, "
+        f"Profile `{profile}`: {figures.reported(results)}; mean over {_seeds(len(areas))}, "
         "difference with its 95 % t interval."
     )
     return "\n".join([*lines, "", note])
@@ -293,7 +294,12 @@ def difference_sentences(results: pd.DataFrame) -> Markdown:
     lines = []
     for arm, one in differences.items():
         verdict = "" if one.seeds < 2 else f" {_verdict(one)}"
-        lines.append(f"- **{figures.arm_title(arm)}**: {_points(one)}.{verdict}")
+        lines.append(f"- **{figures.arm_title(arm)}**: {points(one)}.{verdict}")
+    last = statistics.final(results)
+    if BASELINE in last:
+        gains = statistics.paired_differences(last, BASELINE).items()
+        told = ", ".join(f"{figures.arm_title(arm)} {points(one, '')}" for arm, one in gains)
+        lines.append(f"- At the last label count, less the single baseline run: {told} points.")
     return Markdown("\n".join(lines))
 
 
@@ -326,6 +332,8 @@ def provenance(study: Parameters) -> HTML:
         "machine": f"{_unique(facts, 'machine')}, {_unique(facts, 'cpu_capability')}, "
         f"{_unique(facts, 'threads')} thread a worker",
         "commit": _unique(facts, "commit"),
+        "accuracy": figures.REPORTED[study.reported],
+        "self-checks": _checks(records),
         "dataset checksums": _unique(facts, "dataset_checksum"),
         "Python": f"{platform.python_version()} (report), {_unique(facts, 'python')} (records)",
         "packages": ", ".join(
@@ -335,6 +343,33 @@ def provenance(study: Parameters) -> HTML:
         ),
     }
     return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
+
+
+def _checks(records: list[dict]) -> str:
+    """What the runs checked of themselves, and whether arms of a seed started from the same."""
+    checked = [r for r in records if "checks" in r["provenance"] and r["status"] == "finished"]
+    if not checked:
+        return "none recorded"
+    passes = _unique([r["provenance"]["checks"] for r in checked], "mc_passes_differ")
+    told = (
+        f"{len(checked)} cells ended, as a cell does only when all its checks hold in every round: "
+        "scoring twice gives one order and changes no buffer, no index is labelled twice, labels "
+        f"add up. MC passes differ: {passes}."
+    )
+    return f"{told} {_alike(checked, 'first_labels')} {_alike(checked, 'initial_weights')}"
+
+
+def _alike(records: list[dict], what: str) -> str:
+    """Whether the arms of a seed have the same hash; a single baseline has labels of its own."""
+    groups: dict[tuple, set[str]] = {}
+    for record in records:
+        cell = record["cell"]
+        if cell["arm"] != BASELINE:
+            key = (cell["figure"], cell["dataset"], cell["seed"])
+            groups.setdefault(key, set()).add(record["provenance"]["checks"][what])
+    odd = [f"seed {key[2]} of {key[1]}" for key, hashes in groups.items() if len(hashes) > 1]
+    name = what.replace("_", " ").capitalize()
+    return f"{name}: " + (f"differ within {join(odd)}." if odd else "the same within each seed.")
 
 
 def _poster(study: Study) -> dict:
@@ -355,7 +390,8 @@ def _verdict(one: statistics.Estimate) -> str:
     )
 
 
-def _points(one: statistics.Estimate, unit: str = " points") -> str:
+def points(one: statistics.Estimate, unit: str = " points") -> str:
+    """A difference with its sign, interval and seeds."""
     if one.seeds < 2:
         return f"{one.mean:+.2f}{unit} (one seed, no interval)"
     return f"{one.mean:+.2f}{unit} ({one.low:+.2f} to {one.high:+.2f}, {one.seeds} seeds)"
@@ -376,6 +412,10 @@ def _plain(value: object) -> str:
     if isinstance(value, tuple):
         return ", ".join(str(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _seeds(count: int) -> str:

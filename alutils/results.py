@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from alutils.config import ParameterError
+from alutils.parameters import ParameterError
 from alutils.paths import outputs
 from alutils.protocol import DATASETS, Cell
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from alutils import config
-from alutils.config import ParameterError, Parameters, Study, StudyError
+from alutils.config import Study
+from alutils.parameters import ParameterError, Parameters, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.results import Store, table
 

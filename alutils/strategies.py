@@ -12,7 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from alutils.config import CUSTOM_ARMS, ParameterError
+from alutils.config import CUSTOM_ARMS
+from alutils.parameters import ParameterError
 from alutils.pool import PoolView
 from alutils.protocol import ARMS, BASELINE, CONTROLS
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import pandas as pd
 
 from alutils import data, engine, experiment
-from alutils.config import CUSTOM_ARMS, Parameters, Study
+from alutils.config import CUSTOM_ARMS, Study
 from alutils.model import pick_device
+from alutils.parameters import Parameters
 from alutils.paths import ROOT
 from alutils.results import Store, table
 from alutils.strategies import STRATEGIES

@@ -5,9 +5,10 @@ import pytest
 import yaml
 
 from alutils import config
-from alutils.config import ActiveLearningStudy, ParameterError, Study
+from alutils.config import ActiveLearningStudy, Study
+from alutils.parameters import ParameterError
 from alutils.paths import PARAMS, ROOT
-from alutils.protocol import ARMS, Cell
+from alutils.protocol import ARMS, Cell, Protocol
 
 FILES = sorted(PARAMS.glob("*/*.yaml"))
 
@@ -35,7 +36,7 @@ def test_every_parameter_file_is_complete_and_valid(file):
     )
 
 
-@pytest.mark.parametrize("notebook", config.STUDIES)
+@pytest.mark.parametrize("notebook", config.notebooks("poster"))
 def test_the_poster_profile_is_the_defaults(notebook):
     plan = config.load_study("poster", notebook)
     free = {"profile", "seeds", "dataset", "heldout_every", "diagnostics"}
@@ -101,6 +102,14 @@ BAD = [
     ({"profile": "../escape"}, "profile = '../escape'"),
     ({"workers": -2}, "workers = -2"),
     ({"live_taps": "yes"}, "live_taps = 'yes'"),
+    ({"dropout": 0.0}, "dropout = 0.0"),
+    ({"mc_score": "mutual-information", "mc_passes": 1}, "mc_passes of 2"),
+    ({"test": False}, "reported = 'test'"),
+    ({"reported": "heldout-best"}, "heldout_every"),
+    ({"reported": "best"}, "reported = 'best'"),
+    ({"heldout_every": 101}, "heldout_every = 101"),
+    ({"adam_state": "arms", "arms": ["random"]}, "adam_state = 'arms'"),
+    ({"adam_state": "carried"}, "adam_state = 'carried'"),
 ]
 
 
@@ -110,6 +119,57 @@ def test_bad_parameters_are_refused_with_one_line_that_names_them(values, told):
         ActiveLearningStudy.parse(values, "params/x.yaml")
     message = str(refused.value)
     assert told in message and message.startswith("params/x.yaml: ") and "\n" not in message
+
+
+def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseline():
+    plan = config.load_study("replica", "03-mnist-active-learning")
+    random, sequence, baseline = plan.cells()
+    assert sequence.arms == ("uncertainty", "margin", "bayesian", "kmeans")
+    assert (sequence.length, random.length, baseline.length) == (600, 150, 1)
+    assert (sequence.adam_state, random.adam_state, baseline.adam_state) == (
+        "arms", "rounds", "fresh",
+    )  # fmt: skip
+    assert baseline.schedule_of_labels() == [7875] and sum(sequence.steps()) == 4 * 999_700
+    assert sequence.position(149) == ("uncertainty", 149) and sequence.position(150) == (
+        "margin",
+        0,
+    )
+    assert (plan.reported, plan.test, plan.dropout) == ("heldout-best", False, 0.0)
+
+
+def test_a_sequence_needs_arms_to_go_through():
+    with pytest.raises(ParameterError, match="adam_state = 'arms' needs arms"):
+        config.TrainingSizeStudy.parse({"adam_state": "arms"})
+
+
+def test_all_arms_have_one_protocol():
+    """Guards: different dropout rates for different arms (realistic-al)."""
+    fields = set(Protocol.model_fields)
+    cells = ActiveLearningStudy(seeds=(0,)).cells()
+    assert len({cell.model_copy(update={"arm": "random"}).name for cell in cells}) == 1
+    assert len({str(cell.model_dump(include=fields)) for cell in cells}) == 1
+
+
+def test_claims_are_judged_on_the_accuracy_that_the_profile_reports():
+    assert config.load_study("replica", "04-claims").reported == "heldout-best"
+    assert config.load_study("quick", "04-claims").reported == "test"
+
+
+def test_a_sensitivity_study_varies_one_setting_at_a_time():
+    plan = config.SensitivityStudy(datasets=("mnist",), seeds=(0,))
+    settings = plan.settings()
+    assert {s.factor for s in settings} == {"dropout", "passes", "clusters", "acquisition"}
+    base = plan._cell("mnist", 0, "random", 0.01, {})
+    for one in settings:
+        changed = {k for k, v in one.cell.model_dump().items() if v != getattr(base, k)}
+        assert len(changed - {"arm", "rounds"}) <= 1
+        assert abs(one.cell.schedule_of_labels()[-1] - 2700) <= 550
+    assert len(plan.cells()) < len(settings)
+
+
+def test_a_sensitivity_study_must_go_up():
+    with pytest.raises(ParameterError, match="last_labels = 500"):
+        config.SensitivityStudy.parse({"last_labels": 500})
 
 
 def test_label_counts_must_increase():

@@ -24,11 +24,12 @@ def test_every_study_has_its_notebook():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 class TestNotebook:
-    def test_defaults_are_the_quick_profile(self, file):
+    def test_defaults_are_those_of_quick_or_of_the_notebooks_own_profile(self, file):
         (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
         nodes = ast.parse(source(cell)).body
         values = {node.targets[0].id: ast.literal_eval(node.value) for node in nodes}
-        plan = config.load_study("quick", file.stem)
+        home = "quick" if file.stem in config.notebooks("quick") else file.stem.partition("-")[2]
+        plan = config.load_study(home, file.stem)
         assert type(plan).parse(values) == plan and set(values) == set(type(plan).model_fields)
 
     def test_it_is_kept_without_outputs_on_the_standard_kernel(self, file):

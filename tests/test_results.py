@@ -3,7 +3,7 @@ import json
 import pytest
 
 from alutils import results
-from alutils.config import ParameterError
+from alutils.parameters import ParameterError
 from alutils.results import Store, chained, table
 
 

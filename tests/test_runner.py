@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from alutils import config, runner
-from alutils.config import ParameterError
+from alutils.parameters import ParameterError
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.results import Store
 from tests.conftest import command

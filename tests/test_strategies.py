@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alutils import config, strategies
+from alutils import config, parameters, strategies
 from alutils.protocol import ARMS
 from alutils.strategies import STRATEGIES, register, smallest
 from alutils.streams import stream
@@ -132,5 +132,5 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(mo
     [([0, 1], "returned 2"), ([0, 0, 1], "2 of them different"), ([0, 1, 9], "outside")],
 )
 def test_a_strategy_that_breaks_the_contract_is_named(positions, told):
-    with pytest.raises(config.ParameterError, match=told):
+    with pytest.raises(parameters.ParameterError, match=told):
         strategies.check_positions(torch.tensor(positions), 3, 5, "mine")

@@ -1,0 +1,103 @@
+"""How the effects of the authors' evaluation and optimiser are shown in the audit."""
+
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML, Markdown
+
+from alutils import figures, published, report
+from alutils.ablation import Effect, effects, parts
+from alutils.protocol import DATASETS
+
+NOTHING = "No such runs are in the outputs folder: `python -m alutils.ablation` makes them."
+
+
+def answer(found: pd.DataFrame) -> Markdown:
+    """What a difference measured as the authors do consists of, dataset by dataset."""
+    if found.empty:
+        return Markdown(NOTHING)
+    lines = []
+    for dataset, own in found.groupby("dataset", sort=False):
+        whole, *shares = parts(found, dataset).items()
+        told = ", ".join(f"{what} {report.points(one, '')}" for what, one in shares)
+        labels, title = own["labels"].max(), DATASETS[dataset].title
+        lines.append(
+            f"- **{title}** at {labels:,} labels: margin with a carried Adam less random labels "
+            f"with a fresh one, both by the best held-out evaluation of a training, is "
+            f"{report.points(whole[1])}. It consists of: {told}."
+            f"{_one_run(own)}{_published(dataset, labels)}"
+        )
+    return Markdown("\n".join(lines))
+
+
+def _one_run(own: pd.DataFrame) -> str:
+    """How far a single baseline run may lie from the mean of several."""
+    random = own[(own["variant"] == "random") & (own["labels"] == own["labels"].max())]
+    if len(random) < 2:
+        return ""
+    return (
+        f" One baseline run instead of several: the {len(random)} seeds of random labels have a "
+        f"standard deviation of {(100 * random['test_accuracy']).std():.2f} points."
+    )
+
+
+def _published(dataset: str, labels: int) -> str:
+    """The published difference nearest to that label count, where there is one."""
+    arms, sizes = published.active_learning(dataset), published.training_size()
+    margin, random = arms[arms["arm"] == "margin"], sizes[sizes["dataset"] == dataset]
+    if margin.empty or random.empty:
+        return ""
+    one, other = (t.loc[(t["labels"] - labels).abs().idxmin()] for t in (margin, random))
+    return (
+        f" Published: margin {one['accuracy']:.2f} % at {one['labels']:,} labels, random labels "
+        f"{other['accuracy']:.2f} % at {other['labels']:,}."
+    )
+
+
+def figure(found: pd.DataFrame) -> HTML | Markdown:
+    """Every switch's effect with its interval, a panel a dataset and label count."""
+    if found.empty:
+        return Markdown(NOTHING)
+    told = effects(found)
+    panels = list(dict.fromkeys((e.dataset, e.labels) for e in told))
+    rows = max(sum((e.dataset, e.labels) == panel for e in told) for panel in panels)
+    whole, axes = figures.grid(len(panels), 1, (8.5, len(panels) * (0.7 + 0.3 * rows)))
+    for axis, panel in zip(axes[:, 0], panels, strict=True):
+        own = [e for e in told if (e.dataset, e.labels) == panel]
+        for row, effect in enumerate(own):
+            one = effect.estimate
+            colour = "#1f6fa8" if one.decided else "#8a8a8a"
+            axis.plot([one.low, one.high], [row, row], color=colour)
+            axis.plot(one.mean, row, "o", color=colour)
+        axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_yticks(range(len(own)), [effect.what for effect in own])
+        axis.set_ylim(len(own) - 0.4, -0.6)
+        axis.set_title(f"{DATASETS[panel[0]].title}, {panel[1]:,} labels", loc="left", fontsize=10)
+        sns.despine(ax=axis)
+    axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
+    seeds = min(effect.estimate.seeds for effect in told)
+    caption = (
+        f"Each switch alone: its effect on accuracy, mean over {seeds} paired seeds with its 95 % "
+        "t interval, not corrected for their number; grey where the interval holds zero."
+    )
+    return report.show(whole, caption, f"Interval plots. {'; '.join(map(_told, told))}.")
+
+
+def table(found: pd.DataFrame) -> HTML | Markdown:
+    """The same in numbers."""
+    if found.empty:
+        return Markdown(NOTHING)
+    rows = [
+        {
+            "dataset": DATASETS[effect.dataset].title,
+            "labels": f"{effect.labels:,}",
+            "switch": effect.what,
+            "effect (points)": report.points(effect.estimate, ""),
+        }
+        for effect in effects(found)
+    ]
+    return report.table(pd.DataFrame(rows))
+
+
+def _told(effect: Effect) -> str:
+    where = f"{DATASETS[effect.dataset].title} at {effect.labels:,} labels"
+    return f"{where}, {effect.what}: {report.points(effect.estimate)}"

@@ -1,0 +1,168 @@
+"""What the arms' own settings are worth: areas against random, level by level, and how shown."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML, Markdown
+
+from alutils import figures, report
+from alutils.config import SensitivityStudy
+from alutils.figures import arm_style, arm_title
+from alutils.protocol import DATASETS
+from alutils.results import Store, table
+from alutils.statistics import Estimate, area, estimate
+
+FACTORS = {
+    "dropout": "dropout rate",
+    "passes": "stochastic passes",
+    "clusters": "clusters",
+    "acquisition": "share of the remaining pool labelled at a time",
+}
+POSTER = {"passes": 20, "clusters": 12, "acquisition": 0.001}
+"""The poster's levels, and of the passes this study's."""
+
+
+def results(plan: SensitivityStudy) -> pd.DataFrame:
+    """A row per setting and round of the finished cells, with its ``factor`` and ``level``."""
+    rows = table(Store(plan.profile), plan.cells(), plan.reported)
+    if rows.empty:
+        return rows
+    settings = pd.DataFrame(
+        [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in plan.settings()]
+    )
+    return rows.merge(settings, on="record")
+
+
+def areas(found: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """Area by dataset and seed (rows) and (arm, level) (columns), for one factor.
+
+    Areas of a dataset end where the shortest of its curves does, so that they compare.
+    """
+    own = found[found["factor"] == factor]
+    ends = own.groupby(["dataset", "record"])["labels"].max().groupby("dataset").min()
+    rows = [
+        {"dataset": dataset, "seed": seed, "arm": arm, "level": level,
+         "area": _area_to(curve.sort_values("labels"), ends[dataset])}
+        for (dataset, seed, arm, level), curve in own.groupby(
+            ["dataset", "seed", "arm", "level"], sort=False
+        )
+    ]  # fmt: skip
+    wide = pd.DataFrame(rows).pivot(index=["dataset", "seed"], columns=["arm", "level"])
+    return wide["area"]
+
+
+def _area_to(curve: pd.DataFrame, end: int) -> float:
+    """Area under a curve up to ``end`` labels, where it is interpolated."""
+    within = curve[curve["labels"] < end]
+    last = float(np.interp(end, curve["labels"], curve["accuracy"]))
+    return area([*within["labels"], end], [*within["accuracy"], last])
+
+
+def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | str, pd.Series]]:
+    """Dataset, arm, level, and the area's difference to random by seed, where both are there.
+
+    Random at the same level where it was run at every level, or else the one there is.
+    """
+    for dataset, own in areas(found, factor).groupby("dataset", sort=False):
+        for arm, level in own.columns:
+            random = ("random", level) if ("random", level) in own else ("random", "")
+            if arm != "random" and random in own:
+                gain = (own[arm, level] - own[random]).dropna()
+                if len(gain):
+                    yield dataset, arm, level, gain.droplevel("dataset")
+
+
+def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
+    """Difference in area to random at every level of a factor, a panel a dataset."""
+    told = list(gains(found, factor)) if len(found) else []
+    if not told:
+        return Markdown(f"No run on the {FACTORS[factor]} is finished yet.")
+    datasets = list(dict.fromkeys(dataset for dataset, *_ in told))
+    whole, axes = figures.grid(1, len(datasets), (5.2 * len(datasets), 3.6))
+    parts = []
+    for panel, dataset in zip(axes[0], datasets, strict=True):
+        own = [(arm, level, estimate(gain)) for name, arm, level, gain in told if name == dataset]
+        for place, (arm, _, one) in enumerate(own):
+            colour, marker = arm_style(arm)
+            panel.plot([place, place], [one.low, one.high], color=colour)
+            panel.plot(place, one.mean, marker=marker, color=colour, markersize=7)
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set_xticks(range(len(own)), [_level(factor, arm, level) for arm, level, _ in own])
+        panel.set(
+            title=DATASETS[dataset].title, xlabel=FACTORS[factor], xlim=(-0.5, len(own) - 0.5)
+        )
+        sns.despine(ax=panel)
+        parts.append(f"{DATASETS[dataset].title}, {_listed(factor, own)}")
+    axes[0, 0].set_ylabel("area less random's (points)")
+    caption = (
+        f"By {FACTORS[factor]}: area under the curve less that of random labels, mean with its "
+        f"95 % t interval over {_seeds(told)}; {_range(found, factor)}."
+    )
+    return report.show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
+
+
+def sentences(found: pd.DataFrame, factor: str) -> Markdown:
+    """By dataset, the level with the largest mean gain, and what it has over the poster's."""
+    told = list(gains(found, factor)) if len(found) else []
+    lines = []
+    for dataset in dict.fromkeys(dataset for dataset, *_ in told):
+        own = {(arm, level): gain for name, arm, level, gain in told if name == dataset}
+        best = max(own, key=lambda key: own[key].mean())
+        text = (
+            f"- **{DATASETS[dataset].title}**: the largest mean gain over random is that of "
+            f"{_level(factor, *best).replace(chr(10), ' ')}, {report.points(estimate(own[best]))}"
+        )
+        poster = [key for key in own if key[1] == POSTER.get(factor)]
+        if poster and poster[0] != best:
+            more = estimate((own[best] - own[poster[0]]).dropna())
+            shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
+            name = _level(factor, *poster[0]).replace("\n", " ")
+            text += f", which is {report.points(more)} more than {name}{shown}"
+        lines.append(f"{text}.")
+    return Markdown("\n".join(lines) or f"No run on the {FACTORS[factor]} is finished yet.")
+
+
+def answer(found: pd.DataFrame) -> Markdown:
+    """How many levels of each factor were tried, and in how many the interval excludes zero."""
+    parts = []
+    for factor, title in FACTORS.items():
+        told = [estimate(gain) for *_, gain in gains(found, factor)] if len(found) else []
+        above = sum(one.low > 0 for one in told)
+        if told:
+            parts.append(f"{title}: {above} of {len(told)}")
+    if not parts:
+        return Markdown("No run is finished yet.")
+    return Markdown(
+        "Settings, over both datasets, whose area lies above that of random labels with the whole "
+        f"95 % interval (not corrected for their number). By {'; by '.join(parts)}."
+    )
+
+
+def _level(factor: str, arm: str, level: float | str) -> str:
+    """A level on an axis."""
+    if isinstance(level, str):
+        return f"{arm_title(arm)},\n{level}"
+    return f"{100 * level:g} %" if factor == "acquisition" else f"{level:g}"
+
+
+def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:
+    told = (f"{_level(factor, arm, level)} {report.points(one)}" for arm, level, one in own)
+    return ", ".join(told).replace("\n", " ")
+
+
+def _seeds(told: list[tuple]) -> str:
+    counts = {len(gain) for *_, gain in told}
+    low, high = min(counts), max(counts)
+    return f"{low} seeds" if low == high else f"{low} to {high} seeds"
+
+
+def _range(found: pd.DataFrame, factor: str) -> str:
+    """Label range of the areas, by dataset."""
+    own = found[found["factor"] == factor]
+    ends = own.groupby(["dataset", "record"], sort=False)["labels"].agg(["min", "max"])
+    return "; ".join(
+        f"{DATASETS[dataset].title} from {one['min'].min():,} to {one['max'].min():,} labels"
+        for dataset, one in ends.groupby("dataset", sort=False)
+    )

@@ -1,0 +1,103 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from alutils import ablation, attribution
+from alutils.ablation import VARIANTS, AblationStudy
+
+EFFECT = {
+    ("random", "random"): 0.0,
+    ("margin", "margin"): 1.0,
+    ("bayesian", "bayesian"): 0.8,
+    ("random without dropout", "random"): -0.3,
+    ("bayesian without dropout", "bayesian"): 0.4,
+    ("random, Adam carried", "random"): 0.5,
+    ("arms in sequence", "margin"): 1.7,
+    ("arms in sequence", "uncertainty"): 2.0,
+}
+"""Points over the random variant on the test set."""
+
+
+def made_up(seeds: int = 3, best: float = 0.6, heldout: float = 0.25) -> pd.DataFrame:
+    """Records in which every switch has a known effect, the same in every seed."""
+    rows = [
+        {
+            "dataset": "mnist", "seed": seed, "labels": labels, "variant": variant, "arm": arm,
+            "test_accuracy": (90 + seed + effect) / 100,
+            "heldout_last": (90 + seed + effect + heldout) / 100,
+            "heldout_best": (90 + seed + effect + heldout + best * (1 + (effect > 1.5))) / 100,
+        }
+        for labels in (540, 1490)
+        for (variant, arm), effect in EFFECT.items()
+        for seed in range(seeds)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_every_switch_has_the_effect_that_was_put_in():
+    found = {(e.labels, e.what): e.estimate for e in ablation.effects(made_up())}
+    assert {one.seeds for one in found.values()} == {3}
+    means = {key: one.mean for key, one in found.items()}
+    assert means == pytest.approx(
+        {
+            (540, "best held-out evaluation instead of the last"): 0.6,
+            (540, "held-out instead of test set"): 0.25,
+            (540, "no dropout"): -0.3,
+            (540, "Adam carried from another arm"): 2.0,
+            (1490, "best held-out evaluation instead of the last"): 0.6,
+            (1490, "held-out instead of test set"): 0.25,
+            (1490, "no dropout"): -0.3,
+            (1490, "Adam carried from the round before"): 0.5,
+            (1490, "choosing by margin"): 1.0,
+            (1490, "choosing by margin, Adam carried"): 1.2,
+            (1490, "choosing by MC-dropout entropy"): 0.8,
+            (1490, "choosing by the score that is rounding noise"): 0.7,
+        }
+    )
+
+
+def test_the_parts_add_up_to_the_difference_as_the_authors_measure_it():
+    noisy = made_up()
+    rng = np.random.default_rng(0)
+    for column in ("test_accuracy", "heldout_best"):
+        noisy[column] += rng.normal(0, 0.01, len(noisy))
+    whole, *shares = (one.mean for one in ablation.parts(noisy, "mnist").values())
+    assert whole == pytest.approx(sum(shares))
+    exact = {what: one.mean for what, one in ablation.parts(made_up(), "mnist").items()}
+    assert exact == pytest.approx(
+        {
+            "as the authors measure it": 2.3,
+            "choosing labels": 1.0,
+            "optimiser state": 0.7,
+            "evaluation": 0.6,
+        }
+    )
+
+
+def test_every_variant_is_one_switch_away_from_the_posters_protocol():
+    plan = AblationStudy(datasets=("mnist",), seeds=(0,))
+    cells = {key.split("/")[0]: cell for key, cell in plan.variants().items()}
+    assert set(cells) == set(VARIANTS) and len(plan.cells()) == len(VARIANTS)
+    base = cells["random"]
+    assert base.epochs == 100 and base.schedule == "constant" and base.heldout_every == 10
+    assert all(cell.schedule_of_labels() == [540, 1490] for cell in cells.values())
+    for name, (arm, changes) in VARIANTS.items():
+        assert cells[name] == base.model_copy(update={"arm": arm} | changes)
+
+
+def test_what_is_said_is_what_was_found():
+    text = attribution.answer(made_up()).data
+    assert "**MNIST** at 1,490 labels" in text
+    assert "is +2.30 points (+2.30 to +2.30, 3 seeds)" in text
+    assert "choosing labels +1.00 (+1.00 to +1.00, 3 seeds)" in text
+    assert "standard deviation of 1.00 points" in text
+    assert "Published: margin 98.23 % at 1,589 labels, random labels 97.25 % at 1,490." in text
+    page = attribution.figure(made_up()).data
+    assert "MNIST at 540 labels, Adam carried from another arm: +2.00 points" in page
+    assert "rounding noise" in attribution.table(made_up()).data
+
+
+def test_without_runs_it_says_how_to_make_them(outputs):
+    nothing = ablation.results(AblationStudy())
+    for told in (attribution.answer, attribution.figure, attribution.table):
+        assert "python -m alutils.ablation" in told(nothing).data

@@ -1,0 +1,76 @@
+import pandas as pd
+import pytest
+
+from alutils import data, evidence, study
+from alutils.config import ActiveLearningStudy
+
+PLAN = ActiveLearningStudy(
+    profile="evidence", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
+    first_labels=128, acquisition_fraction=0.03, rounds=3, candidates=200, epochs=1,
+    diagnostics=True,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> tuple[pd.DataFrame, list[evidence.Look]]:
+    """A small run with diagnostics."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        results = study.run(PLAN, say=lambda line: None)
+        return results, evidence.looks(PLAN)
+
+
+def test_every_round_is_looked_at_under_its_arm(ran):
+    results, looks = ran
+    assert [(look.arm, look.seed, look.number) for look in looks] == [
+        (arm, seed, number) for seed in (0, 1) for arm in PLAN.arms for number in range(3)
+    ]
+    assert [look.labels for look in looks] == results["labels"].tolist()
+
+
+def test_captions_tell_what_the_records_hold(ran):
+    results, looks = ran
+    classes = data.load("digits").classes
+    text = evidence.likelihood(results).data
+    for arm, own in results[results["round"] == 3].groupby("arm"):
+        assert f"{arm} {own['test_nll'].mean():.2f} nats" in text
+    assert "Mean confidence less accuracy, in points: random " in evidence.reliability(looks).data
+    confusion = evidence.confusion(looks, classes).data
+    worst = evidence._errors([look for look in looks if look.arm == "margin" and look.number == 2])
+    assert f"({worst.max():.1f} %)" in confusion
+    asked = evidence.asked_for(looks, classes).data
+    added = pd.DataFrame(
+        [
+            [b - a for a, b in zip(one.done["class_counts"], two.done["class_counts"], strict=True)]
+            for one, two in zip(looks[::3], looks[2::3], strict=True)
+        ]
+    )
+    margin = 100 * added.div(added.sum(axis=1), axis=0).iloc[[1, 3]].mean()
+    assert f"margin {classes[margin.argmax()]} ({margin.max():.0f} %)" in asked
+
+
+def test_the_gallery_and_the_map_show_one_seed_at_its_first_middle_and_last_round(ran):
+    _, looks = ran
+    dataset = data.load("digits")
+    assert "picks of seed 0" in evidence.gallery(looks, dataset).data
+    page = evidence.pool_map(looks, dataset).data
+    assert "1,294 pool images of seed 0" in page
+    own = [look for look in looks if look.arm == "margin" and look.seed == 0]
+    assert [look.number for look in evidence._moments(own)] == [0, 1, 2]
+    assert evidence._moments(own[:1]) == own[:1]
+
+
+def test_tables_and_times_have_every_arm(ran):
+    results, looks = ran
+    table = evidence.auroc(looks, data.load("digits").classes).data
+    assert table.count("<tr") == 12 and "mean of classes" in table and "margin" in table
+    assert "ROC at the last round" in evidence.roc(looks).data
+    mean = results[[*evidence.PHASES]].sum(axis=1).groupby(results["arm"]).mean()
+    assert f"margin {mean['margin']:.1f} s" in evidence.phases(results).data
+
+
+def test_without_diagnostics_it_says_so(ran):
+    results, _ = ran
+    for told in (evidence.reliability([]), evidence.roc([]), evidence.gallery([], None)):
+        assert "`diagnostics` switches them on" in told.data
+    assert "did not judge" in evidence.likelihood(results.drop(columns="test_nll")).data
