@@ -4,8 +4,9 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML, Markdown
 
-from alutils import figures, published, report
+from alutils import figures, prose, published
 from alutils.ablation import Effect, effects, parts
+from alutils.prose import points, show
 from alutils.protocol import DATASETS
 
 NOTHING = "No such runs are in the outputs folder: `python -m alutils.ablation` makes them."
@@ -18,12 +19,12 @@ def answer(found: pd.DataFrame) -> Markdown:
     lines = []
     for dataset, own in found.groupby("dataset", sort=False):
         whole, *shares = parts(found, dataset).items()
-        told = ", ".join(f"{what} {report.points(one, '')}" for what, one in shares)
+        told = ", ".join(f"{what} {points(one, '')}" for what, one in shares)
         labels, title = own["labels"].max(), DATASETS[dataset].title
         lines.append(
             f"- **{title}** at {labels:,} labels: margin with a carried Adam less random labels "
             f"with a fresh one, both by the best held-out evaluation of a training, is "
-            f"{report.points(whole[1])}. It consists of: {told}."
+            f"{points(whole[1])}. It consists of: {told}."
             f"{_one_run(own)}{_published(dataset, labels)}"
         )
     return Markdown("\n".join(lines))
@@ -79,7 +80,7 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
         f"Each switch alone: its effect on accuracy, mean over {seeds} paired seeds with its 95 % "
         "t interval, not corrected for their number; grey where the interval holds zero."
     )
-    return report.show(whole, caption, f"Interval plots. {'; '.join(map(_told, told))}.")
+    return show(whole, caption, f"Interval plots. {'; '.join(map(_told, told))}.")
 
 
 def table(found: pd.DataFrame) -> HTML | Markdown:
@@ -91,13 +92,13 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
             "dataset": DATASETS[effect.dataset].title,
             "labels": f"{effect.labels:,}",
             "switch": effect.what,
-            "effect (points)": report.points(effect.estimate, ""),
+            "effect (points)": points(effect.estimate, ""),
         }
         for effect in effects(found)
     ]
-    return report.table(pd.DataFrame(rows))
+    return prose.table(pd.DataFrame(rows))
 
 
 def _told(effect: Effect) -> str:
     where = f"{DATASETS[effect.dataset].title} at {effect.labels:,} labels"
-    return f"{where}, {effect.what}: {report.points(effect.estimate)}"
+    return f"{where}, {effect.what}: {points(effect.estimate)}"

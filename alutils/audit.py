@@ -8,8 +8,9 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from alutils import figures, report
+from alutils import figures
 from alutils.claims import Claim, Finding, Verdict
+from alutils.prose import join, show, table
 
 COLOUR: dict[Verdict, str] = {
     "supported": "#2f7d3c",
@@ -36,14 +37,14 @@ def answer(found: list[Claim]) -> Markdown:
         if counts[verdict]
     ]
     lacking = [claim.key for claim in found if claim.lacking]
-    note = f" The runs don't reach what {report.join(lacking)} speak of." if lacking else ""
+    note = f" The runs don't reach what {join(lacking)} speak of." if lacking else ""
     if len(lacking) == 1:
         note = f" The runs don't reach what {lacking[0]} speaks of."
-    return Markdown(f"Of the poster's {len(found)} claims, {report.join(parts)}.{note}")
+    return Markdown(f"Of the poster's {len(found)} claims, {join(parts)}.{note}")
 
 
-def overview(found: list[Claim]) -> Figure:
-    """Every claim with its verdict."""
+def overview(found: list[Claim]) -> HTML:
+    """Every claim with its verdict, as a figure."""
     figure, ((axes,),) = figures.grid(size=(8, 0.6 + 0.42 * len(found)))
     verdicts = list(reversed(COLOUR))
     for row, claim in enumerate(found):
@@ -56,13 +57,9 @@ def overview(found: list[Claim]) -> Figure:
     axes.set(xlim=(-0.5, len(verdicts) - 0.5), ylim=(len(found) - 0.5, -0.5))
     axes.xaxis.tick_top()
     sns.despine(ax=axes, left=True, bottom=True)
-    return figure
-
-
-def overview_text(found: list[Claim]) -> tuple[str, str]:
-    """Caption and alternative text of the overview."""
     told = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}" for c in found)
-    return "The poster's claims and what the runs say of them.", f"Verdicts. {told}."
+    caption = "The poster's claims and what the runs say of them."
+    return show(figure, caption, f"Verdicts. {told}.")
 
 
 def verdicts(found: list[Claim]) -> HTML:
@@ -77,7 +74,7 @@ def verdicts(found: list[Claim]) -> HTML:
         }
         for claim in found
     ]
-    return report.table(pd.DataFrame(rows))
+    return table(pd.DataFrame(rows))
 
 
 def claim(found: list[Claim], key: str) -> HTML:
@@ -90,7 +87,7 @@ def claim(found: list[Claim], key: str) -> HTML:
         f"What would change it: {escape(one.change)}</p>",
     ]
     if any(finding.estimate for finding in one.findings):
-        parts.append(report.show(forest(one), *_forest_text(one)).data)
+        parts.append(show(forest(one), *_forest_text(one)).data)
     if one.findings:
         rows = [
             {
@@ -101,7 +98,7 @@ def claim(found: list[Claim], key: str) -> HTML:
             }
             for finding in one.findings
         ]
-        parts.append(report.table(pd.DataFrame(rows)).data)
+        parts.append(table(pd.DataFrame(rows)).data)
     return HTML("\n".join(parts))
 
 

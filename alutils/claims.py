@@ -15,17 +15,12 @@ import pandas as pd
 from scipy import stats
 
 from alutils import statistics
-from alutils.protocol import DATASETS
+from alutils.protocol import ARMS, DATASETS, arm_title
 from alutils.statistics import LEVEL, Estimate, estimate
 
 Verdict = Literal["supported", "not supported", "undecided"]
-ARMS = {
-    "uncertainty": "uncertainty",
-    "margin": "margin",
-    "kmeans": "K-means",
-    "bayesian": "Bayesian",
-}
-"""The poster's four approaches with their titles; arms of a user's own are not judged."""
+APPROACHES = ARMS[1:]
+"""The poster's four; arms of a user's own are not judged."""
 RANGE = {"cifar10": (450, 6549), "mnist": (540, 7875)}
 """Labels of the first and the last round of the poster's Figures 3 and 4."""
 SLACK = 0.05
@@ -161,8 +156,10 @@ def c3(arms: pd.DataFrame) -> Claim:
 
     def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
         return [
-            _difference(dataset, areas[arm] - areas["random"], f"{title} minus random", 0.0, _above)
-            for arm, title in ARMS.items()
+            _difference(
+                dataset, areas[arm] - areas["random"], f"{arm_title(arm)} minus random", 0.0, _above
+            )
+            for arm in APPROACHES
         ]
 
     claim = _on_arms(claim, arms, test)
@@ -191,14 +188,14 @@ def c4(arms: pd.DataFrame) -> Claim:
 
     def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
         margin, found = MARGIN[dataset], []
-        for one, other in combinations(ARMS, 2):
+        for one, other in combinations(APPROACHES, 2):
             difference = areas[one] - areas[other]
             interval, p = estimate(difference), statistics.two_one_sided(difference, margin)
             apart = interval.low > margin or interval.high < -margin
             verdict: Verdict = (
                 "supported" if p < 1 - LEVEL else "not supported" if apart else "undecided"
             )
-            what = f"{_title(dataset)}, {ARMS[one]} minus {ARMS[other]}"
+            what = f"{_title(dataset)}, {arm_title(one)} minus {arm_title(other)}"
             note = f"p = {p:.3g} against a difference of {margin:g} or more"
             found.append(Finding(what, interval, (-margin, margin), verdict, p, note))
         return found
@@ -218,8 +215,8 @@ def c5(arms: pd.DataFrame) -> Claim:
 
     def test(dataset: str, _: pd.DataFrame, one: pd.DataFrame) -> list[Finding]:
         last = statistics.final(one)
-        best = max(ARMS, key=lambda arm: (last[arm] - last["random"]).mean())
-        what = f"{ARMS[best]}, the best arm, minus random at the last label count"
+        best = max(APPROACHES, key=lambda arm: (last[arm] - last["random"]).mean())
+        what = f"{arm_title(best)}, the best arm, minus random at the last label count"
         return [_difference(dataset, last[best] - last["random"], what, 4.0, _below)]
 
     return _on_arms(claim, arms, test, ["cifar10"])
@@ -239,7 +236,7 @@ def c6(arms: pd.DataFrame) -> Claim:
 
     def test(dataset: str, _: pd.DataFrame, one: pd.DataFrame) -> list[Finding]:
         savings = statistics.label_savings(one)
-        return [_saving(dataset, savings[arm], title) for arm, title in ARMS.items()]
+        return [_saving(dataset, savings[arm], arm_title(arm)) for arm in APPROACHES]
 
     return _on_arms(claim, arms, test, ["mnist"])
 
@@ -273,8 +270,8 @@ def _on_arms(
     """The claim with the findings of ``test`` on areas by seed and arm, and on all rows."""
 
     def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
-        one = arms[(arms["dataset"] == dataset) & arms["arm"].isin(["random", *ARMS])]
-        if missing := {"random", *ARMS} - set(one["arm"]):
+        one = arms[(arms["dataset"] == dataset) & arms["arm"].isin(ARMS)]
+        if missing := set(ARMS) - set(one["arm"]):
             raise Lacking(f"{_title(dataset)} with the arms {', '.join(sorted(missing))}")
         first, last = RANGE[dataset]
         ends = one.groupby(["arm", "seed"])["labels"].agg(["min", "max"])

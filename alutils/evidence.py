@@ -14,10 +14,11 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML, Markdown
 
-from alutils import figures, report, statistics
+from alutils import figures, statistics
 from alutils.config import Study
-from alutils.figures import arm_style, arm_title
-from alutils.report import join, show
+from alutils.figures import arm_style
+from alutils.prose import join, show, table
+from alutils.protocol import BASELINE, arm_title
 from alutils.results import Store, finished, rounds
 
 PHASES = {
@@ -86,7 +87,7 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
         panel.set_ylim(0, 1.08 * max(line.get_ydata().max() for line in panel.lines))
         sns.despine(ax=panel)
     axes[0, 1].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
-    last = results[results["arm"] != "baseline"].sort_values("labels").groupby(["arm", "seed"])
+    last = results[results["arm"] != BASELINE].sort_values("labels").groupby(["arm", "seed"])
     ends = last[list(LIKELIHOOD)].last().groupby("arm").mean()
     told = "; ".join(
         f"{arm_title(arm)} {ends.loc[arm, 'test_nll']:.2f} nats and an error of "
@@ -208,7 +209,7 @@ def auroc(found: list[Look], classes: Sequence[str]) -> HTML:
             one = statistics.estimate(values)
             half = f" ± {one.high - one.mean:.4f}" if one.seeds > 1 else ""
             row[arm_title(arm)] = f"{one.mean:.4f}{half if row is rows[-1] else ''}"
-    return report.table(pd.DataFrame(rows))
+    return table(pd.DataFrame(rows))
 
 
 @_needs("class_counts")

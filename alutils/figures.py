@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils import published, statistics
-from alutils.protocol import BASELINE, DATASETS
+from alutils.protocol import BASELINE, DATASETS, arm_title
 
 _COLOURS = sns.color_palette("colorblind")
 ARM_STYLE = {
@@ -22,7 +22,6 @@ ARM_STYLE = {
     BASELINE: ("#555555", "_"),
 }
 DATASET_STYLE = {"mnist": (_COLOURS[0], "o"), "cifar10": (_COLOURS[3], "s")}
-ARM_TITLE = {"kmeans": "K-means", "bayesian": "Bayesian", BASELINE: "baseline run"}
 REPORTED = {
     "test": "test accuracy",
     "heldout-best": "best held-out accuracy",
@@ -38,11 +37,6 @@ def arm_style(arm: str, arms: Sequence[str] = ()) -> tuple[object, str]:
         return ARM_STYLE[arm]
     others = [name for name in arms if name not in ARM_STYLE]
     return _SPARE[others.index(arm) % len(_SPARE) if arm in others else 0]
-
-
-def arm_title(arm: str) -> str:
-    """An arm's name as it is shown."""
-    return ARM_TITLE.get(arm, arm)
 
 
 def reported(results: pd.DataFrame) -> str:

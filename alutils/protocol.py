@@ -37,9 +37,15 @@ CONTROLS = ("entropy",)
 """Further arms, to hold the poster's against."""
 BASELINE = "baseline"
 """Name of the one run at the last label count that the authors hold their arms against."""
+ARM_TITLE = {"kmeans": "K-means", "bayesian": "Bayesian", BASELINE: "baseline run"}
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def arm_title(arm: str) -> str:
+    """An arm's name as it is shown."""
+    return ARM_TITLE.get(arm, arm)
 
 
 class Protocol(BaseModel):

@@ -7,10 +7,11 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML, Markdown
 
-from alutils import figures, report
+from alutils import figures
 from alutils.config import SensitivityStudy
-from alutils.figures import arm_style, arm_title
-from alutils.protocol import DATASETS
+from alutils.figures import arm_style
+from alutils.prose import points, show
+from alutils.protocol import DATASETS, arm_title
 from alutils.results import Store, table
 from alutils.statistics import Estimate, area, estimate
 
@@ -100,7 +101,7 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
         f"By {FACTORS[factor]}: area under the curve less that of random labels, mean with its "
         f"95 % t interval over {_seeds(told)}; {_range(found, factor)}."
     )
-    return report.show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
+    return show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
 
 
 def sentences(found: pd.DataFrame, factor: str) -> Markdown:
@@ -112,14 +113,14 @@ def sentences(found: pd.DataFrame, factor: str) -> Markdown:
         best = max(own, key=lambda key: own[key].mean())
         text = (
             f"- **{DATASETS[dataset].title}**: the largest mean gain over random is that of "
-            f"{_level(factor, *best).replace(chr(10), ' ')}, {report.points(estimate(own[best]))}"
+            f"{_level(factor, *best).replace(chr(10), ' ')}, {points(estimate(own[best]))}"
         )
         poster = [key for key in own if key[1] == POSTER.get(factor)]
         if poster and poster[0] != best:
             more = estimate((own[best] - own[poster[0]]).dropna())
             shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
             name = _level(factor, *poster[0]).replace("\n", " ")
-            text += f", which is {report.points(more)} more than {name}{shown}"
+            text += f", which is {points(more)} more than {name}{shown}"
         lines.append(f"{text}.")
     return Markdown("\n".join(lines) or f"No run on the {FACTORS[factor]} is finished yet.")
 
@@ -148,7 +149,7 @@ def _level(factor: str, arm: str, level: float | str) -> str:
 
 
 def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:
-    told = (f"{_level(factor, arm, level)} {report.points(one)}" for arm, level, one in own)
+    told = (f"{_level(factor, arm, level)} {points(one)}" for arm, level, one in own)
     return ", ".join(told).replace("\n", " ")
 
 

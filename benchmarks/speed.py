@@ -10,7 +10,7 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from alutils import figures, report
+from alutils import figures, prose
 
 TITLES = {"ours": "this study", "plain": "plain loop", "baal": "baal", "skorch": "skorch"}
 WORKS = {"train": "training", "score": "scoring the pool", "mc": "MC dropout, 20 passes"}
@@ -158,7 +158,7 @@ def provenance(measured: Measured) -> HTML:
 
 def _shown(frame: pd.DataFrame) -> HTML:
     rounded = frame.map(lambda value: f"{value:,.2f}" if isinstance(value, float) else value)
-    return report.table(rounded.reset_index())
+    return prose.table(rounded.reset_index())
 
 
 def markdown(measured: Measured) -> str:

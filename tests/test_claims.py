@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from alutils import claims
-from alutils.claims import ARMS, audit
+from alutils.claims import APPROACHES, audit
 
 SIZES = [540, 1490, 2990, 5490]
 LABELS = {"cifar10": [450, 2000, 4000, 6549], "mnist": [540, 2500, 5000, 7875]}
@@ -28,7 +28,7 @@ def arms(gains: dict[str, dict[str, float]], noise: float = 0.02, seeds: int = 5
     base = {"cifar10": [34.0, 47.0, 53.0, 57.0], "mnist": [92.0, 97.0, 98.0, 98.4]}
     rows = []
     for dataset, curve in base.items():
-        for arm in ("random", *ARMS):
+        for arm in ("random", *APPROACHES):
             gain = gains[dataset].get(arm, 0.0)
             for seed in range(seeds):
                 for i, labels in enumerate((last or LABELS)[dataset]):
@@ -46,7 +46,10 @@ def row(figure, dataset, arm, seed, labels, accuracy) -> dict:
 
 
 def all_arms(cifar10: float, mnist: float) -> dict[str, dict[str, float]]:
-    return {"cifar10": dict.fromkeys(ARMS, cifar10), "mnist": dict.fromkeys(ARMS, mnist)}
+    return {
+        "cifar10": dict.fromkeys(APPROACHES, cifar10),
+        "mnist": dict.fromkeys(APPROACHES, mnist),
+    }
 
 
 def judged(rows: list[dict], key: str) -> claims.Claim:

@@ -34,14 +34,15 @@ BELOW = {
     "statistics": {"protocol"},
     "claims": {"protocol", "statistics"},
     "figures": {"protocol", "published", "statistics"},
-    "report": {
-        "config", "figures", "parameters", "protocol", "published", "results", "statistics",
-    },
-    "audit": {"claims", "figures", "report"},
-    "evidence": {"config", "figures", "report", "results", "statistics"},
-    "sensitivity": {"config", "figures", "protocol", "report", "results", "statistics"},
+    "prose": {"statistics"},
+    "captions": {"figures", "prose", "protocol", "published", "statistics"},
+    "account": {"config", "figures", "parameters", "prose", "protocol", "results"},
+    "report": {"figures", "prose", "protocol", "published", "statistics"},
+    "audit": {"claims", "figures", "prose"},
+    "evidence": {"config", "figures", "prose", "protocol", "results", "statistics"},
+    "sensitivity": {"config", "figures", "prose", "protocol", "results", "statistics"},
     "ablation": {"config", "protocol", "statistics", "study"},
-    "attribution": {"ablation", "figures", "protocol", "published", "report"},
+    "attribution": {"ablation", "figures", "prose", "protocol", "published"},
     "recipe": {"claims", "config", "paths", "protocol", "study"},
     "precision": {"claims", "config", "paths", "protocol", "statistics", "study"},
     "runner": {"config", "data", "model", "parameters", "paths", "report", "results"},
@@ -49,7 +50,7 @@ BELOW = {
 }  # fmt: skip
 TABLES_ONLY = {
     "config", "paths", "parameters", "protocol", "results", "statistics", "claims", "published",
-    "figures", "report", "audit", "evidence", "sensitivity",
+    "figures", "prose", "captions", "account", "report", "audit", "evidence", "sensitivity",
 }  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from alutils import config, figures, published, report
+from alutils import account, captions, config, figures, prose, published, report
 from tests.test_statistics import results
 
 ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
@@ -31,19 +31,19 @@ def test_tables_and_figures_hold_every_arm():
         assert "margin" in html
     assert "+10." in report.differences_table(found).data
     assert figures.learning_curves(found).axes[0].get_legend() is not None
-    caption, alt = report.learning_curves_text(found)
-    assert caption.startswith("Figure 4.") and "K-means from" in alt
+    page = captions.learning_curves(found).data
+    assert "<figcaption>Figure 4. Test accuracy against labels" in page and "K-means from" in page
 
 
 def test_captions_and_alternative_text_are_escaped():
-    html = report.show(figures.learning_curves(results(ABOVE)), "a < b", 'say "x"').data
+    html = prose.show(figures.learning_curves(results(ABOVE)), "a < b", 'say "x"').data
     assert "a &lt; b" in html and "&quot;x&quot;" in html and "base64," in html
 
 
 def test_reductions_name_what_differs_from_the_poster():
-    text = report.reductions(config.load_study("quick", "03-mnist-active-learning")).data
+    text = account.reductions(config.load_study("quick", "03-mnist-active-learning")).data
     assert "`epochs`: 10 instead of 100" in text and "candidates drawn at random" in text
-    unreduced = report.reductions(config.load_study("poster", "03-mnist-active-learning")).data
+    unreduced = account.reductions(config.load_study("poster", "03-mnist-active-learning")).data
     assert "`epochs`" not in unreduced
 
 
@@ -72,4 +72,4 @@ def test_training_size_sentences(dataset):
     frame = frame.assign(dataset=dataset, figure=2)
     text = report.size_sentences(frame).data
     assert "15.00 % at 100 labels and 35.00 % at 400" in text and "+20.00 points" in text
-    assert ("Hollow points" in report.training_size_text(frame)[0]) == (dataset == "mnist")
+    assert ("Hollow points" in captions.training_size(frame).data) == (dataset == "mnist")

@@ -1,0 +1,144 @@
+"""What a study is beside the poster's protocol, and what computed its records."""
+
+import platform
+from importlib.metadata import version
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.config import Study
+from alutils.figures import REPORTED
+from alutils.parameters import Parameters
+from alutils.prose import join, paired_seeds, plain, table
+from alutils.protocol import BASELINE, DATASETS
+from alutils.results import Store
+
+RUNTIME = ("profile", "device", "workers", "scheduler")
+"""Parameters that say where a study runs, not what it is."""
+OBSERVED = ("heldout_every", "diagnostics")
+"""Parameters that say what is written down of a training, which is the same either way."""
+
+
+def protocol(study: Study) -> HTML:
+    """The study's parameters, and the poster's beside those that differ."""
+    poster = _poster(study)
+    rows = [
+        {"parameter": key, "here": plain(value), "poster": plain(poster[key])}
+        for key, value in study.model_dump().items()
+        if key not in RUNTIME
+    ]
+    return table(pd.DataFrame(rows))
+
+
+def reductions(study: Study) -> Markdown:
+    """What this run has less of than the poster's protocol, one line each."""
+    poster = _poster(study)
+    changed = [
+        f"- `{key}`: {plain(value)} instead of {plain(poster[key])}"
+        for key, value in study.model_dump().items()
+        if key not in (*RUNTIME, *OBSERVED, "seeds") and value != poster[key]
+    ]
+    if not changed:
+        return Markdown(f"The poster's protocol, unreduced, with {paired_seeds(len(study.seeds))}.")
+    return Markdown(
+        f"This run (`{study.profile}`) departs from the poster's protocol in "
+        f"{len(changed)} parameters, and has {paired_seeds(len(study.seeds))}:\n\n"
+        + "\n".join(changed)
+        + _candidates(study)
+    )
+
+
+def _candidates(study: Study) -> str:
+    if not study.candidates:
+        return ""
+    return (
+        f"\n\nEach acquisition chooses among {study.candidates:,} candidates drawn at random from "
+        "the unlabelled pool, the same number for every arm, not among the whole pool."
+    )
+
+
+def data_summary(names: list[str], heldout_fraction: float) -> HTML:
+    """Sizes of the datasets and of their split."""
+    rows = []
+    for name in names:
+        facts = DATASETS[name]
+        pool = facts.pool(heldout_fraction)
+        shape = f"{facts.size} × {facts.size} × {facts.channels}"
+        rows.append(
+            {
+                "dataset": facts.title,
+                "image": shape,
+                "pool": f"{pool:,}",
+                "held out": f"{facts.train - pool:,}",
+                "checksum": facts.checksum,
+            }
+        )
+    return table(pd.DataFrame(rows))
+
+
+def provenance(study: Parameters) -> HTML:
+    """What computed the records of this report, and when they could differ."""
+    store = Store(study.profile)
+    records = [store.load(cell) for cell in study.cells() if store.path(cell).exists()]
+    facts = [record["provenance"] for record in records]
+    hours = sum(fact["wall_seconds"] for fact in facts) / 3600
+    rows = {
+        "profile": study.profile,
+        "records": f"{sum(r['status'] == 'finished' for r in records)} finished cells",
+        "training and scoring": f"{hours:.2f} hours of one worker",
+        "device": _unique(facts, "device"),
+        "machine": f"{_unique(facts, 'machine')}, {_unique(facts, 'cpu_capability')}, "
+        f"{_unique(facts, 'threads')} thread a worker",
+        "commit": _unique(facts, "commit"),
+        "accuracy": REPORTED[study.reported],
+        "self-checks": _checks(records),
+        "dataset checksums": _unique(facts, "dataset_checksum"),
+        "Python": f"{platform.python_version()} (report), {_unique(facts, 'python')} (records)",
+        "packages": ", ".join(
+            f"{name} {found}"
+            for name in ("torch", "torchvision", "numpy", "scikit-learn", "matplotlib", "papermill")
+            for found in [version(name)]
+        ),
+    }
+    return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
+
+
+def _checks(records: list[dict]) -> str:
+    """What the runs checked of themselves, and whether arms of a seed started from the same."""
+    checked = [r for r in records if "checks" in r["provenance"] and r["status"] == "finished"]
+    if not checked:
+        return "none recorded"
+    passes = _unique([r["provenance"]["checks"] for r in checked], "mc_passes_differ")
+    told = (
+        f"{len(checked)} cells ended, as a cell does only when all its checks hold in every round: "
+        "scoring twice gives one order and changes no buffer, no index is labelled twice, labels "
+        f"add up. MC passes differ: {passes}."
+    )
+    return f"{told} {_alike(checked, 'first_labels')} {_alike(checked, 'initial_weights')}"
+
+
+def _alike(records: list[dict], what: str) -> str:
+    """Whether the arms of a seed have the same hash; a single baseline has labels of its own."""
+    groups: dict[tuple, set[str]] = {}
+    for record in records:
+        cell = record["cell"]
+        if cell["arm"] != BASELINE:
+            key = (cell["figure"], cell["dataset"], cell["seed"])
+            groups.setdefault(key, set()).add(record["provenance"]["checks"][what])
+    odd = [f"seed {key[2]} of {key[1]}" for key, hashes in groups.items() if len(hashes) > 1]
+    name = what.replace("_", " ").capitalize()
+    return f"{name}: " + (f"differ within {join(odd)}." if odd else "the same within each seed.")
+
+
+def _poster(study: Study) -> dict:
+    """The class's defaults, which are the poster's protocol, with the study's own dataset.
+
+    The seed is that of the authors' one run.
+    """
+    fields = type(study).model_fields
+    own = {key: getattr(study, key) for key in ("dataset",) if key in fields}
+    return {key: field.default for key, field in fields.items()} | own | {"seeds": (42,)}
+
+
+def _unique(facts: list[dict], key: str) -> str:
+    return ", ".join(dict.fromkeys(str(fact[key]) for fact in facts if key in fact))

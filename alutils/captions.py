@@ -1,0 +1,81 @@
+"""The study's figures with their captions and alternative text, as a report shows them."""
+
+import pandas as pd
+from IPython.display import HTML
+
+from alutils import figures, published, statistics
+from alutils.prose import capital, paired_seeds, points, show
+from alutils.protocol import ARM_TITLE, DATASETS, arm_title
+
+
+def architecture(stages: list[dict], dataset: str) -> HTML:
+    """Figure 1: the network, from ``model.stages``."""
+    total = sum(stage["parameters"] for stage in stages)
+    size = DATASETS[dataset].size
+    caption = (
+        f"Figure 1. ResNet-18 for {DATASETS[dataset].title} ({size} × {size}): every stage with "
+        f"the shape of its output (channels × height × width) and its parameters, {total:,} in "
+        "all. Green arcs are residual connections."
+    )
+    path = "; ".join(f"{s['title']}, {' by '.join(map(str, s['output']))}" for s in stages)
+    alt = f"Block diagram of the network from input to output: {path}."
+    return show(figures.architecture(stages), caption, alt)
+
+
+def samples(dataset) -> HTML:
+    """The first training image of every class of a loaded dataset."""
+    title = DATASETS[dataset.name].title
+    picture = figures.samples(dataset.train_images, dataset.train_labels, dataset.classes)
+    caption = f"{title}: the first training image of every class."
+    return show(picture, caption, f"A row of ten small images, one for each class of {title}.")
+
+
+def training_size(results: pd.DataFrame) -> HTML:
+    """Figure 2."""
+    seeds = results["seed"].nunique()
+    caption = (
+        f"Figure 2. {capital(figures.reported(results))} against the number of randomly drawn "
+        f"labels: mean, 95 % t interval (cut at the edge) and every line of {paired_seeds(seeds)}."
+    )
+    if results["dataset"].isin(published.training_size()["dataset"]).any():
+        caption += f" Hollow points: published ({published.RULE})."
+    alt = f"Learning curves on random labels. {_ends(results, 'dataset')}"
+    return show(figures.training_size(results), caption, alt)
+
+
+def learning_curves(results: pd.DataFrame) -> HTML:
+    """Figure 3 or 4."""
+    figure, seeds = results["figure"].iloc[0], results["seed"].nunique()
+    name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
+    caption = (
+        f"{name}. {capital(figures.reported(results))} against labels, by how these were chosen: "
+        f"mean, 95 % t interval (cut at the edge) and every line of {paired_seeds(seeds)}."
+    )
+    if not published.active_learning(results["dataset"].iloc[0]).empty:
+        caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
+    alt = f"Learning curves of {results['arm'].nunique()} arms. {_ends(results, 'arm')}"
+    return show(figures.learning_curves(results), caption, alt)
+
+
+def area_differences(results: pd.DataFrame) -> HTML:
+    """Every arm's difference in area to random."""
+    differences = statistics.paired_differences(statistics.areas(results))
+    caption = (
+        "Difference of each arm to random in area under the budget curve: mean and 95 % t "
+        f"interval over {paired_seeds(results['seed'].nunique())}."
+    )
+    told = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
+    alt = f"Interval plot of area differences to random: {told}."
+    return show(figures.area_differences(differences), caption, alt)
+
+
+def _ends(results: pd.DataFrame, key: str) -> str:
+    """First and last mean accuracy of every curve, in words."""
+    curve = statistics.curve(results).sort_values("labels")
+    titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
+    parts = [
+        f"{titles.get(name, name)} from {one['mean'].iloc[0]:.1f} % at {one['labels'].iloc[0]:,} "
+        f"labels to {one['mean'].iloc[-1]:.1f} % at {one['labels'].iloc[-1]:,}"
+        for name, one in curve.groupby(key, sort=False)
+    ]
+    return "; ".join(parts) + "."

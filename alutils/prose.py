@@ -1,0 +1,79 @@
+"""Numbers, lists, tables and figures as text and HTML."""
+
+import base64
+import io
+from html import escape
+
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+
+from alutils.statistics import Estimate
+
+DOTS_PER_INCH = 160
+
+
+def show(figure: Figure, caption: str, alt: str, dots_per_inch: int = DOTS_PER_INCH) -> HTML:
+    """A figure as an image in the page itself, with its caption and alternative text."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dots_per_inch)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    width = round(figure.get_figwidth() * 96)
+    return HTML(
+        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" '
+        f'style="width: {width}px; max-width: 100%; height: auto">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def table(frame: pd.DataFrame) -> HTML:
+    """A table that scrolls on a narrow screen, without its index."""
+    html = frame.to_html(index=False, border=0, justify="left", escape=True)
+    return HTML(f'<div class="table">{html}</div>')
+
+
+def points(one: Estimate, unit: str = " points") -> str:
+    """A difference with its sign, interval and seeds."""
+    if one.seeds < 2:
+        return f"{one.mean:+.2f}{unit} (one seed, no interval)"
+    return f"{one.mean:+.2f}{unit} ({one.low:+.2f} to {one.high:+.2f}, {one.seeds} seeds)"
+
+
+def interval(one: Estimate, unit: str) -> str:
+    """A mean with its interval and seeds."""
+    if one.seeds < 2:
+        return f"{one.mean:.2f} {unit} (one seed, no interval)"
+    return f"{one.mean:.2f} {unit} ({one.low:.2f} to {one.high:.2f}, {one.seeds} seeds)"
+
+
+def percent(row) -> str:
+    """Mean and half an interval of a row of ``statistics.curve``."""
+    half = f" ± {row.high - row.mean:.2f}" if row.seeds > 1 else ""
+    return f"{row.mean:.2f}{half}"
+
+
+def plain(value: object) -> str:
+    """A parameter as it is shown."""
+    if isinstance(value, tuple):
+        return ", ".join(str(v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def capital(text: str) -> str:
+    """Text with a capital first letter."""
+    return text[0].upper() + text[1:]
+
+
+def paired_seeds(count: int) -> str:
+    """A number of seeds in words."""
+    return "1 seed" if count == 1 else f"{count} paired seeds"
+
+
+def join(names: list[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def verb(names: list[str]) -> str:
+    """The verb that goes with that many names."""
+    return "lies" if len(names) == 1 else "lie"
