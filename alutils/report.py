@@ -86,8 +86,9 @@ def answer(results: pd.DataFrame) -> Markdown:
         f"for {join(open_)} the interval holds zero: undecided" if open_ else "",
     ]
     return Markdown(
-        f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area under "
-        f"the budget curve (95 % t intervals, not corrected for {len(differences)} comparisons): "
+        f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
+        "under the budget curve (95 % t intervals, not corrected for "
+        f"{len(differences)} comparisons): "
         + "; ".join(part for part in parts if part)
         + "."
     )
