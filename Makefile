@@ -6,7 +6,7 @@ WORKERS ?=
 SCHEDULER ?=
 READY := .venv/.ready
 
-.PHONY: study test lab bench clean
+.PHONY: study verify test lab bench clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements.lock pyproject.toml
@@ -18,6 +18,9 @@ $(READY): requirements.lock pyproject.toml
 
 study: $(READY)
 	@.venv/bin/python -m alutils study "$(PROFILE)" --notebook "$(NOTEBOOK)" --workers "$(WORKERS)" --scheduler "$(SCHEDULER)"
+
+verify: $(READY)
+	@.venv/bin/python -m alutils verify "$(PROFILE)"
 
 test: $(READY)
 	.venv/bin/python -m pytest

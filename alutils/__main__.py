@@ -1,6 +1,7 @@
 """Command line: ``python -m alutils study PROFILE``. The Makefile calls it."""
 
 import argparse
+import logging
 import sys
 
 from alutils.parameters import ParameterError, StudyError
@@ -15,20 +16,47 @@ def main() -> int:
     study.add_argument("--notebook", default="")
     study.add_argument("--workers", default="")
     study.add_argument("--scheduler", default="")
+    verify = commands.add_parser("verify", help="check a profile's records, recompute a few picks")
+    verify.add_argument("profile")
     readme = commands.add_parser("readme", help="put a profile's results into the README")
     readme.add_argument("profile")
     options = vars(parser.parse_args())
-
-    from alutils import runner
-
-    run = {"study": runner.study, "readme": runner.readme}[options.pop("command")]
     try:
-        run(**options)
+        COMMANDS[options.pop("command")](**options)
     except ParameterError as error:
         return _fail(error, 2)
     except StudyError as error:
         return _fail(error, 1)
+    except KeyboardInterrupt:
+        return 130
     return 0
+
+
+def _study(**options: str) -> None:
+    from alutils import runner
+
+    try:
+        runner.study(**options)
+    except KeyboardInterrupt:
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end is meant
+        kept = runner.kept(options["profile"], options["notebook"])
+        print(f"stopped: {kept}; the same command goes on from there", file=sys.stderr)
+        raise
+
+
+def _verify(profile: str) -> None:
+    from alutils import verify
+
+    verify.verify(profile)
+
+
+def _readme(profile: str) -> None:
+    from alutils import runner
+
+    runner.readme(profile)
+
+
+COMMANDS = {"study": _study, "verify": _verify, "readme": _readme}
 
 
 def _fail(error: Exception, status: int) -> int:

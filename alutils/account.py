@@ -11,7 +11,7 @@ from alutils.figures import REPORTED
 from alutils.parameters import Parameters
 from alutils.prose import join, paired_seeds, plain, table
 from alutils.protocol import BASELINE, DATASETS
-from alutils.results import Store
+from alutils.results import Store, failures
 
 RUNTIME = ("profile", "device", "workers", "scheduler")
 """Parameters that say where a study runs, not what it is."""
@@ -76,6 +76,17 @@ def data_summary(names: list[str], heldout_fraction: float) -> HTML:
     return table(pd.DataFrame(rows))
 
 
+def cells(study: Study) -> HTML | Markdown:
+    """How many cells are finished, and which failed and why."""
+    every = study.cells()
+    failed = list(failures(Store(study.profile), every))
+    if not failed:
+        return Markdown(f"All {len(every)} cells are finished.")
+    rows = [{"failed cell": cell.name, "why": why} for cell, why in failed]
+    note = "<p>Seeds that lack a cell are left out of everything below.</p>"
+    return HTML(table(pd.DataFrame(rows)).data + note)
+
+
 def provenance(study: Parameters) -> HTML:
     """What computed the records of this report, and when they could differ."""
     store = Store(study.profile)
@@ -89,7 +100,7 @@ def provenance(study: Parameters) -> HTML:
         "device": _unique(facts, "device"),
         "machine": f"{_unique(facts, 'machine')}, {_unique(facts, 'cpu_capability')}, "
         f"{_unique(facts, 'threads')} thread a worker",
-        "commit": _unique(facts, "commit"),
+        "commit": ", ".join(dict.fromkeys(_commit(fact) for fact in facts)),
         "accuracy": REPORTED[study.reported],
         "self-checks": _checks(records),
         "dataset checksums": _unique(facts, "dataset_checksum"),
@@ -101,6 +112,15 @@ def provenance(study: Parameters) -> HTML:
         ),
     }
     return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
+
+
+def _commit(fact: dict) -> str:
+    changed = fact.get("changed_since_commit")
+    return (
+        f"{fact.get('commit')} (changed since: {', '.join(changed)})"
+        if changed
+        else str(fact.get("commit"))
+    )
 
 
 def _checks(records: list[dict]) -> str:

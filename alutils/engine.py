@@ -4,16 +4,18 @@ A task is one round: a worker gets cells and their history and gives back the ne
 worker that dies, or a run that is killed, costs the rounds in flight and no more.
 """
 
+import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster, wait
+from distributed import Client, KilledWorker, LocalCluster, wait
 from filelock import FileLock, Timeout
 
 from alutils.parameters import StudyError
@@ -29,7 +31,12 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": 0,
     "MALLOC_TRIM_THRESHOLD_": 2**32,
     "MALLOC_TOP_PAD_": 2**28,
+    "DASK_LOGGING__DISTRIBUTED": "error",
 }
+DEATHS = 3
+"""Workers that a cell may lose; with the next one it has failed."""
+PATIENCE = 3
+"""Looks in a row at which a job's worker is missing before the job is given to another."""
 POLL_S = 1.0
 """How often a run looks whether another run has let go of a cell, or workers have joined."""
 
@@ -42,11 +49,17 @@ class RunFailed(StudyError):
 
 @dataclass
 class Job:
-    """Cells that await the same next round, with their records and locks."""
+    """Cells that await the same next round, with their records and locks.
+
+    ``worker`` computes it; ``missed`` counts the looks at which that worker was not there.
+    """
 
     cells: list[Cell]
     records: list[Record] = field(default_factory=list)
     locks: list[FileLock] = field(default_factory=list)
+    deaths: int = 0
+    worker: str = ""
+    missed: int = 0
 
 
 def run(
@@ -82,6 +95,7 @@ def run(
                 if not running:
                     time.sleep(POLL_S)
                     continue
+                waiting.extendleft(_left_alone(client, running))
                 for future in _done(running):
                     more = _collect(future, running[future], store, facts, progress, failures)
                     del running[future]
@@ -121,6 +135,13 @@ class Progress:
             f"{_duration(seconds)} left"
         )
 
+    def death(self, job: Job) -> None:
+        """Report that a worker died while it computed a job's round."""
+        self.say(
+            f"a worker died in round {len(job.records[0]['rounds']) + 1} of {job.cells[0].name}: "
+            f"trying again ({job.deaths} of {DEATHS})"
+        )
+
 
 def _duration(seconds: float) -> str:
     minutes = max(0, round(seconds / 60))
@@ -137,20 +158,40 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
 
 
 def _submit(client: Client, task: Task, store: Store, waiting: deque, running: dict) -> None:
-    """Send the next jobs while workers are free; a cell that another run holds waits."""
-    slots = max(1, sum(client.nthreads().values()))
+    """Send the next jobs to free workers; a cell that another run holds waits.
+
+    A job is for one worker, so that a worker's death counts against the job that it ran alone.
+    """
+    busy = Counter(job.worker for job in running.values())
+    free = [w for w, slots in client.nthreads().items() for _ in range(slots - busy[w])]
     for _ in range(len(waiting)):
-        if len(running) >= slots:
+        if not free:
             return
         job = waiting.popleft()
         taken = [] if job.locks else _lock(job, store)
         if taken:
             waiting.extend(_jobs(taken, store))
         if job.cells:
-            record = job.records[0]
-            state = store.load_state(job.cells[0], record)
-            future = client.submit(task, job.cells, record["rounds"], state, pure=False)
+            job.worker, job.missed = free.pop(0), 0
+            history, state = (
+                job.records[0]["rounds"],
+                store.load_state(job.cells[0], job.records[0]),
+            )
+            future = client.submit(
+                task, job.cells, history, state, pure=False, workers=[job.worker]
+            )
             running[future] = job
+
+
+def _left_alone(client: Client, running: dict) -> list[Job]:
+    """Jobs whose worker is gone without a word, taken back; the others stay as they are."""
+    there, back = client.nthreads(), []
+    for future, job in list(running.items()):
+        job.missed = 0 if job.worker in there or future.done() else job.missed + 1
+        if job.missed > PATIENCE:
+            future.cancel(force=True)
+            back.append(running.pop(future))
+    return back
 
 
 def _lock(job: Job, store: Store) -> list[Cell]:
@@ -196,15 +237,21 @@ def _collect(
     """Write what a worker gave back; returns the jobs that go on."""
     try:
         rounds, provenance, state = future.result()
+    except CancelledError:
+        raise StudyError(
+            "the scheduler is gone; all finished rounds are kept: run the same command again"
+        ) from None
+    except KilledWorker as error:
+        job.deaths += 1
+        if job.deaths <= DEATHS:
+            progress.death(job)
+            return [job]
+        return _fail(job, store, f"{job.deaths} workers died on it ({error})", failures)
     except Exception as error:  # whatever the task raised belongs to its cells, not to the run
-        for cell, record in zip(job.cells, job.records, strict=True):
-            store.save(cell, record | {"status": "failed", "final": {"error": repr(error)}})
-            failures.append(f"{cell.name}, round {len(record['rounds']) + 1}: {error}")
-        _release(job)
-        return []
+        return _fail(job, store, f"{type(error).__name__}: {error}", failures)
     more = []
     for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
-        _append(cell, record, done, provenance | facts)
+        _append(cell, record, done, provenance | facts | {"worker_deaths": job.deaths})
         store.save_state(cell, record, state)
         store.save(cell, record)
         store.drop_states(cell, record)
@@ -212,8 +259,17 @@ def _collect(
         if record["status"] == "finished":
             lock.release()
         else:
-            more.append(Job([cell], [record], [lock]))
+            more.append(Job([cell], [record], [lock], job.deaths))
     return more
+
+
+def _fail(job: Job, store: Store, reason: str, failures: list[str]) -> list[Job]:
+    """Note in the records that their cells failed, and why; the rounds they have stay."""
+    for cell, record in zip(job.cells, job.records, strict=True):
+        store.save(cell, record | {"status": "failed", "final": {"error": reason}})
+        failures.append(f"{cell.name}, round {len(record['rounds']) + 1}: {reason}")
+    _release(job)
+    return []
 
 
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
@@ -243,9 +299,13 @@ def cluster(workers: int = 0, scheduler: str = "") -> Iterator[Client]:
         with Client(scheduler, timeout=10) as client:
             yield client
         return
+    for part in ("nanny", "scheduler"):  # they warn of what is meant: workers that are ended
+        logging.getLogger(f"distributed.{part}").setLevel(logging.ERROR)
     settings = {
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.worker.multiprocessing-method": "spawn",
+        # A death is counted here, by cell, not by the scheduler.
+        "distributed.scheduler.allowed-failures": 0,
         # An optimiser's state travels with its task.
         "distributed.admin.large-graph-warning-threshold": "100MB",
     }

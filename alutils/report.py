@@ -88,9 +88,7 @@ def answer(results: pd.DataFrame) -> Markdown:
     return Markdown(
         f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
         "under the budget curve (95 % t intervals, not corrected for "
-        f"{len(differences)} comparisons): "
-        + "; ".join(part for part in parts if part)
-        + "."
+        f"{len(differences)} comparisons): " + "; ".join(part for part in parts if part) + "."
     )
 
 

@@ -5,17 +5,23 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from alutils.parameters import ParameterError
+from alutils.parameters import ParameterError, StudyError
 from alutils.paths import outputs
 from alutils.protocol import DATASETS, Cell
 
 Record = dict[str, Any]
+
+
+class CanNotWrite(StudyError):
+    """A file can't be written, for want of space or rights."""
 
 
 def canonical(value: Any) -> str:
@@ -64,30 +70,41 @@ class Store:
 
     def load(self, cell: Cell) -> Record:
         """The cell's record, or an empty one; of a damaged file the sound rounds stay."""
-        path = self.path(cell)
-        if not path.exists():
-            return _empty(cell)
-        text = path.read_text(encoding="utf-8", errors="replace")
-        record, damage = _parse(text)
-        sound = _sound_rounds(record) if damage else record["rounds"]
-        whole = {} if damage else record
-        if self._lacks_state(cell, _empty(cell) | {"rounds": sound} | whole):
-            damage, sound = damage or "its optimiser's state is lost", []
+        record, damage = self.read(cell)
         if not damage:
             return record
-        aside = path.with_suffix(".damaged")
+        path = self.path(cell)
+        aside = _free(path.with_suffix(".damaged"))
         path.replace(aside)
         print(
             f"{path.name} is damaged ({damage}): set aside as {aside.name}, "
-            f"going on after {len(sound)} sound rounds",
+            f"going on after {len(record['rounds'])} sound rounds",
             file=sys.stderr,
         )
-        return _empty(cell) | {"rounds": sound}
+        return record
+
+    def read(self, cell: Cell) -> tuple[Record, str]:
+        """The cell's record, and what is wrong with its file (nothing: an empty string).
+
+        Without a file an empty record; of a damaged one the rounds that it can go on from, without
+        their times, which no digest covers.
+        """
+        path = self.path(cell)
+        if not path.exists():
+            return _empty(cell), ""
+        record, damage = _parse(path.read_text(encoding="utf-8", errors="replace"))
+        if not damage and not _belongs(record, cell):
+            record, damage = {}, "it is the record of another cell"
+        if damage:
+            record = _empty(cell) | {"rounds": _sound_rounds(record)}
+        if self._lacks_state(cell, record):
+            record, damage = _empty(cell), damage or "its optimiser's state is lost"
+        return record, damage
 
     def save(self, cell: Cell, record: Record) -> None:
         """Write the record whole, with its checksum, through a temporary file and a rename."""
         record["checksum"] = _checksum(record)
-        _write_whole(self.path(cell), (_dump(record) + "\n").encode())
+        write_whole(self.path(cell), (_dump(record) + "\n").encode())
 
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
         """The optimiser's state after the record's last round; None where none is carried."""
@@ -98,7 +115,7 @@ class Store:
     def save_state(self, cell: Cell, record: Record, state: bytes | None) -> None:
         """Keep the state that the next round goes on from; to be called before ``save``."""
         if state:
-            _write_whole(self._state(cell, record["rounds"][-1]), state)
+            write_whole(self._state(cell, record["rounds"][-1]), state)
 
     def drop_states(self, cell: Cell, record: Record) -> None:
         """Remove the states that no round will go on from; to be called after ``save``."""
@@ -130,14 +147,31 @@ def state_digest(state: bytes) -> str:
     return hashlib.sha256(state).hexdigest()[:16]
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """All of a file or nothing of it: a temporary one, flushed, then renamed."""
+def write_whole(path: Path, content: bytes) -> None:
+    """All of a file or nothing of it: a temporary one, flushed to the disk, then renamed.
+
+    Raises ``CanNotWrite``; the file that was there stays.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with open(part, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        if os.name == "posix":  # the rename itself must reach the disk too
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise CanNotWrite(
+            f"{path.name} can't be written ({error.strerror}): what was written before is kept; "
+            "make room, then run the same command again"
+        ) from error
 
 
 def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.DataFrame:
@@ -163,11 +197,28 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
     return results
 
 
+def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
+    """The rows of those seeds of a figure and dataset that have finished every cell."""
+    if results.empty:
+        return results
+    there = set(results["record"])
+    lacking = {(c.figure, c.dataset, c.seed) for c in cells if c.name not in there}
+    keys = zip(results["figure"], results["dataset"], results["seed"], strict=True)
+    return results[[key not in lacking for key in keys]]
+
+
 def finished(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
     """The finished cells with their records."""
     for cell in cells:
         if store.path(cell).exists() and (record := store.load(cell))["status"] == "finished":
             yield cell, record
+
+
+def failures(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, str]]:
+    """The failed cells, each with the reason."""
+    for cell in cells:
+        if store.path(cell).exists() and (record := store.load(cell))["status"] == "failed":
+            yield cell, record["final"]["error"]
 
 
 def rounds(cell: Cell, record: Record) -> Iterator[tuple[dict[str, Any], tuple[str, int]]]:
@@ -204,6 +255,22 @@ def _parse(text: str) -> tuple[Record, str]:
     return record, ""
 
 
+def _belongs(record: Record, cell: Cell) -> bool:
+    """Whether the record says that it is the cell's; keys that are not known here don't count."""
+    told = {key: value for key, value in record["cell"].items() if key in Cell.model_fields}
+    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
+    try:
+        return Cell(**plain).name == cell.name
+    except (ValueError, KeyError):
+        return False
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first one like it that no file has yet."""
+    taken = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return path if not path.exists() else next(one for one in taken if not one.exists())
+
+
 def _sound_rounds(record: Record) -> list[dict[str, Any]]:
     """The rounds up to the first one whose chained digest does not hold."""
     sound: list[dict[str, Any]] = []
@@ -212,7 +279,7 @@ def _sound_rounds(record: Record) -> list[dict[str, Any]]:
         before = sound[-1]["digest"] if sound else ""
         if not isinstance(done, dict) or done.get("digest") != chained(done, before):
             break
-        sound.append(done)
+        sound.append({k: v for k, v in done.items() if not k.startswith("seconds_")})
     return sound
 
 

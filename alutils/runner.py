@@ -8,9 +8,11 @@ import base64
 import datetime
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from alutils import config
 from alutils.config import Study
 from alutils.parameters import ParameterError, Parameters, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
-from alutils.results import Store, table
+from alutils.results import Store, table, write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = ("<!-- results -->", "<!-- end of results -->")
@@ -35,9 +37,8 @@ def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = 
     Parameters, device and data are checked before anything runs: ``ParameterError`` and
     ``DataUnavailable``. ``StudyFailed`` when a notebook failed; the others are finished first.
     """
-    names = [notebook] if notebook else config.notebooks(profile)
     overrides = _overrides(workers, scheduler)
-    studies = {name: config.load_study(profile, name) for name in names}
+    studies = _plans(profile, notebook)
     Store(profile).prepare()
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
     _check_machine([plan for plan in stale.values() if isinstance(plan, Study)])
@@ -55,6 +56,21 @@ def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = 
     if failures:
         raise StudyFailed("; ".join(failures))
     print(f"reports: {_shown(outputs() / profile / 'index.html')}")
+
+
+def _plans(profile: str, notebook: str = "") -> dict[str, Parameters]:
+    names = [notebook] if notebook else config.notebooks(profile)
+    return {name: config.load_study(profile, name) for name in names}
+
+
+def kept(profile: str, notebook: str = "") -> str:
+    """What of a profile, or of one of its notebooks, is finished, in words."""
+    store = Store(profile)
+    cells = [cell for plan in _plans(profile, notebook).values() for cell in plan.cells()]
+    records = [store.load(cell) for cell in {cell.name: cell for cell in cells}.values()]
+    finished = sum(record["status"] == "finished" for record in records)
+    rounds = sum(len(record["rounds"]) for record in records)
+    return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
 
 
 def readme(profile: str) -> None:
@@ -89,7 +105,8 @@ def render(
     import papermill
 
     name = source.stem
-    partial = folder / f"{name}.partial.ipynb"
+    _sweep(folder, name)
+    partial = folder / f"{name}.{os.getpid()}.partial.ipynb"
     failed = folder / f"{name}.failed.ipynb"
     try:
         papermill.execute_notebook(
@@ -103,18 +120,31 @@ def render(
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             cwd=ROOT,
         )
-    except BaseException:
-        if partial.exists():
-            partial.replace(failed)
-            _write(failed.with_suffix(".html"), to_html(_tidy(failed)))
+        notebook = _tidy(partial, dropped="runs")
+    except Exception:
+        with suppress(OSError, ValueError):  # the first error is the one to tell
+            notebook = _tidy(partial)
+            _write(failed, _text(notebook))
+            _write(failed.with_suffix(".html"), to_html(notebook))
         raise
-    notebook = _tidy(partial, dropped="runs")
+    finally:
+        partial.unlink(missing_ok=True)
     notebook.metadata["alutils"] = {"fingerprint": made_from()}
     _write(folder / f"{name}.html", to_html(notebook))
-    (folder / f"{name}.png").write_bytes(base64.b64decode(headline(notebook)[1]))
+    _write(folder / f"{name}.png", base64.b64decode(headline(notebook)[1]))
     _write(folder / f"{name}.ipynb", _text(notebook))
-    for left in (partial, failed, failed.with_suffix(".html")):
+    for left in (failed, failed.with_suffix(".html")):
         left.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Remove the unfinished notebooks that dead processes left."""
+    import psutil
+
+    for left in folder.glob(f"{name}.*.partial.ipynb"):
+        owner = left.name.split(".")[-3]
+        if not owner.isdecimal() or not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
 
 
 def fingerprint(name: str, plan: Parameters) -> str:
@@ -242,10 +272,9 @@ def _output(notebook: dict[str, Any], tag: str, kind: str) -> str:
     return "".join(cell["outputs"][0]["data"][kind])
 
 
-def _write(file: Path, text: str) -> None:
-    part = file.with_suffix(file.suffix + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
+def _write(file: Path, content: str | bytes) -> None:
+    """All of a file or nothing of it."""
+    write_whole(file, content.encode() if isinstance(content, str) else content)
 
 
 def _text(notebook: Any) -> str:

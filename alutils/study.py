@@ -10,15 +10,19 @@ from alutils.config import CUSTOM_ARMS, Study
 from alutils.model import pick_device
 from alutils.parameters import Parameters
 from alutils.paths import ROOT
-from alutils.results import Store, table
+from alutils.results import Store, complete, failures, table
 from alutils.strategies import STRATEGIES
+
+CODE = ("alutils", "notebooks", "params", "requirements.lock")
+"""What a record's provenance says was changed since the commit, or not."""
 
 
 def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
     """Run what is not finished yet, and return the results, one row per cell and round.
 
-    Data, device and outputs folder are checked before any training; raises ``RunFailed`` when
-    cells failed, after all others have finished.
+    Data, device and outputs folder are checked before any training. Where cells fail, all others
+    finish first, and the results are those of the seeds that have every cell; ``RunFailed`` is
+    raised when no such seed is left (see ``finish`` for the others).
     """
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
@@ -28,26 +32,45 @@ def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
     custom = {arm: STRATEGIES[arm] for arm in CUSTOM_ARMS}
     task = experiment.round_task(study.device, custom)
     workers = study.workers or (0 if place.type == "cpu" else 1)
-    engine.run(cells, task, store, {"commit": commit()}, workers, study.scheduler, say)
-    return table(store, cells, study.reported)
+    try:
+        engine.run(cells, task, store, commit(), workers, study.scheduler, say)
+    except engine.RunFailed as error:
+        results = read(study)
+        if results.empty:
+            raise
+        say(f"error: {error}")
+        return results
+    return read(study)
 
 
 def read(parameters: Parameters) -> pd.DataFrame:
-    """The results that are there already, one row per round of the finished cells."""
-    return table(Store(parameters.profile), parameters.cells(), parameters.reported)
+    """The results that are there already: a row per round, of seeds that have every cell."""
+    cells = parameters.cells()
+    return complete(table(Store(parameters.profile), cells, parameters.reported), cells)
 
 
-def commit() -> str:
-    """Short hash of the code's commit, with a plus sign where what computes was changed since."""
+def finish(study: Study) -> None:
+    """End a notebook: raise ``RunFailed`` where some of its cells failed."""
+    failed = [cell for cell, _ in failures(Store(study.profile), study.cells())]
+    if failed:
+        raise engine.RunFailed(
+            f"{len(failed)} of {len(study.cells())} cells failed: "
+            f"{', '.join(cell.name for cell in failed)}"
+        )
+
+
+def commit() -> dict[str, object]:
+    """Short hash of the code's commit, and what of it was changed since."""
     git = ["git", "-C", str(ROOT)]
     try:
-        head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        head, *changed = (
+            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout
+            for words in (
+                ["rev-parse", "--short=12", "HEAD"],
+                *(["status", "--porcelain", part] for part in CODE),
+            )
         )
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "alutils", "requirements.lock"],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head.stdout.strip() + ("+" if changed.stdout.strip() else "")
+        return {"commit": "unknown", "changed_since_commit": []}
+    dirty = [part for part, text in zip(CODE, changed, strict=True) if text.strip()]
+    return {"commit": head.strip(), "changed_since_commit": dirty}

@@ -19,7 +19,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class NotFinite(ArithmeticError):
-    """The training loss left the real numbers."""
+    """The training loss, or a weight, left the real numbers."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def train(
         order = torch.randperm(len(labels), generator=batches)[: per_epoch * protocol.batch_size]
         order = order.to(labels.device).view(per_epoch, protocol.batch_size)
         right = torch.zeros((), device=labels.device)
-        total = torch.zeros((), device=labels.device)
+        losses = torch.zeros(per_epoch, device=labels.device)
         for i, batch in enumerate(order):
             rate = learning_rate(protocol, epoch * per_epoch + i, steps)
             for group in optimiser.param_groups:
@@ -94,11 +94,17 @@ def train(
             loss.backward()
             optimiser.step()
             right += (logits.detach().argmax(1) == labels[batch]).sum()
-            total += loss.detach()
-        if not torch.isfinite(total):
-            raise NotFinite(f"the loss is not finite in epoch {epoch + 1} (round {round_ + 1})")
+            losses[i] = loss.detach()
+        if not (finite := losses.isfinite()).all():
+            step = epoch * per_epoch + int((~finite).nonzero()[0]) + 1
+            raise NotFinite(
+                f"the loss is {losses[~finite][0]:g} at step {step:,} of {steps:,} "
+                f"(epoch {epoch + 1}): lower learning_rate, or set precision to fp32"
+            )
         if heldout and protocol.heldout_every and (epoch + 1) % protocol.heldout_every == 0:
             heldout_accuracy.append(accuracy(predict(net, heldout[0]), heldout[1]))
+    if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
+        raise NotFinite(f"the weights are not finite after {steps:,} steps: lower learning_rate")
     net.eval()
     return Training(steps, float(right) / order.numel(), heldout_accuracy, optimiser)
 
@@ -135,12 +141,31 @@ def dropout_mask(rows: int, rate: float, rng: torch.Generator) -> Tensor:
 
 
 def chunks(net: Net, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
-    """Features (at most ``CHUNK``, 512) of the images, in their order, in eval mode."""
+    """Features (at most ``CHUNK``, 512) of the images, in their order, in eval mode.
+
+    Where memory runs out, a chunk is halved and tried again.
+    """
     net.eval()
-    for start in range(0, len(images if indices is None else indices), CHUNK):
-        part = slice(start, start + CHUNK)
-        with torch.inference_mode():
-            yield net.features(images[part] if indices is None else images[indices[part]])
+    total = len(images if indices is None else indices)
+    start, size = 0, CHUNK
+    while start < total:
+        part = slice(start, start + size)
+        try:
+            with torch.inference_mode():
+                features = net.features(images[part] if indices is None else images[indices[part]])
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not out_of_memory(error):
+                raise
+            size //= 2
+            continue
+        yield features
+        start += size
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch says in this way that host or device memory ran out."""
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
 
 
 def predict(net: Net, images: Tensor, indices: Tensor | None = None) -> Tensor:

@@ -311,7 +311,7 @@ def main() -> None:
     bench = Bench(repeats=5)
     measure(bench)
     facts = provenance(pick_device("cpu")) | {
-        "commit": study.commit(),
+        **study.commit(),
         "cores": CORES,
         "minutes": round((time.monotonic() - start) / 60, 1),
         "date": datetime.date.today().isoformat(),

@@ -214,3 +214,35 @@ def test_the_audit_reads_what_the_other_notebooks_ran():
     assert {cell.name for cell in plan.cells()} == ran
     with pytest.raises(ParameterError, match="unknown parameter 'seeds'"):
         config.ClaimsStudy.parse({"profile": "quick", "seeds": [0]})
+
+
+def spoiled() -> list[tuple[type, str, object]]:
+    """Every key of every study with a wrong type, out of range or misspelt."""
+    found = []
+    for study in sorted({*config.STUDIES.values()}, key=lambda kind: kind.__name__):
+        for key, field in study.model_fields.items():
+            default = field.default
+            wrong: list[object] = [None, {"a": 1}]
+            if isinstance(default, bool):
+                wrong += [1, "true"]
+            elif isinstance(default, int | float):
+                wrong += [-1, "7", float("nan"), [1]]
+            elif isinstance(default, tuple):
+                wrong += [3, [-1], [None]]
+            else:
+                wrong += [5, "no such thing/.."]
+            if key == "scheduler":
+                wrong.remove("no such thing/..")
+            found += [(study, key, value) for value in wrong]
+            found.append((study, key + "z", default))
+    return found
+
+
+def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
+    cases = spoiled()
+    assert len(cases) > 300
+    for study, key, value in cases:
+        with pytest.raises(ParameterError) as refused:
+            study.parse({key: value}, "params/x.yaml")
+        message = str(refused.value)
+        assert message.startswith("params/x.yaml: ") and key in message and "\n" not in message

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -82,3 +83,60 @@ def test_canonical_text_does_not_depend_on_the_order_of_keys():
     assert results.canonical({"b": 1, "a": [1, 2]}) == results.canonical(
         json.loads('{"a": [1, 2], "b": 1}')
     )
+
+
+def test_no_changed_byte_and_no_cut_goes_unnoticed(stored):
+    """Every byte of a record replaced in turn, and the file cut at every length."""
+    store, cell = stored
+    whole, record = store.path(cell).read_bytes(), store.load(cell)
+    untimed = [{k: v for k, v in done.items() if k != "seconds_train"} for done in record["rounds"]]
+    changed = (whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :]
+               for i in range(len(whole)) for flip in (1, 32))  # fmt: skip
+    cuts = (whole[:i] for i in range(len(whole)))
+    seen = 0
+    for text in (*changed, *cuts):
+        store.path(cell).write_bytes(text)
+        found, damage = store.read(cell)
+        if damage:
+            assert found["status"] == "running"
+            assert found["rounds"] == untimed[: len(found["rounds"])]
+            seen += 1
+        else:  # white space, or the last line end
+            assert found == record
+    assert seen > 2.5 * len(whole)
+
+
+def test_another_cells_record_is_not_taken_for_ones_own(stored, digits_cell, capsys):
+    store, cell = stored
+    other = digits_cell(seed=1)
+    shutil.copy(store.path(cell), store.path(other))
+    assert store.load(other)["rounds"] == []
+    assert "it is the record of another cell" in capsys.readouterr().err
+
+
+def test_what_is_set_aside_is_never_overwritten(stored):
+    store, cell = stored
+    for _ in range(3):
+        store.path(cell).write_text("{}")
+        store.load(cell)
+    assert len(list(store.folder.glob("*.damaged*"))) == 3
+
+
+def test_a_full_disk_is_one_error_and_leaves_the_record_that_was_there(stored, monkeypatch):
+    store, cell = stored
+    before = store.path(cell).read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(results.os, "fsync", full)
+    with pytest.raises(results.CanNotWrite, match="No space left on device.*make room"):
+        store.save(cell, store.load(cell) | {"status": "failed"})
+    assert store.path(cell).read_bytes() == before and not list(store.folder.glob("*.part"))
+
+
+def test_only_seeds_that_have_every_cell_are_compared(stored, digits_cell):
+    store, cell = stored
+    cells = [cell, digits_cell(arm="margin"), digits_cell(seed=1)]
+    assert results.complete(table(store, cells), cells).empty
+    assert len(results.complete(table(store, [cell]), [cell])) == 3

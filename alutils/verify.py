@@ -1,0 +1,102 @@
+"""Whether a profile's records hold: checksums, digests, ledger, and a few picks made again."""
+
+from collections.abc import Iterator
+
+from alutils import config, data
+from alutils.experiment import run_round
+from alutils.parameters import StudyError
+from alutils.protocol import ARMS, CONTROLS, DATASETS, Cell
+from alutils.results import Record, Store, chained
+from alutils.turn import new_pool
+
+RECOMPUTED = 3
+"""Cells of which one early round is computed again."""
+OVERLAP = 0.95
+"""Share of equal picks that is enough on another kind of processor or with other versions."""
+SAME = ("device", "machine", "cpu_capability", "bf16_products", "versions")
+"""What must be equal for a round to come out bit for bit."""
+
+
+class NotVerified(StudyError):
+    """A record doesn't hold; the message says which and why."""
+
+
+def verify(profile: str) -> None:
+    """Check every record of a profile and recompute a few rounds; raise ``NotVerified``."""
+    store = Store(profile)
+    cells = {cell.name: cell for plan in _plans(profile) for cell in plan.cells()}.values()
+    read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
+    wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
+    records = [(cell, record) for cell, record, damage in read if not damage]
+    if not read:
+        raise NotVerified(f"there is no record in {store.folder}: run `make study` first")
+    for dataset in dict.fromkeys(cell.dataset for cell, _ in records):
+        data.load(dataset)
+    wrong += [f"{c.name}: {why}" for c, record in records for why in problems(c, record)]
+    rounds = sum(len(record["rounds"]) for _, record in records)
+    print(f"{len(read)} of {len(cells)} records, {rounds:,} rounds: {len(wrong)} problems")
+    for cell, record in sample(records):
+        told, sound = recompute(cell, record)
+        print(f"{cell.name}: {told}")
+        wrong += [] if sound else [f"{cell.name}: {told}"]
+    if wrong:
+        raise NotVerified("; ".join(wrong))
+
+
+def _plans(profile: str) -> list[config.Parameters]:
+    return [config.load_study(profile, name) for name in config.notebooks(profile)]
+
+
+def problems(cell: Cell, record: Record) -> Iterator[str]:
+    """What doesn't hold in a record, one line each; its checksum was checked when it was read."""
+    if record["provenance"]["dataset_checksum"] != DATASETS[cell.dataset].checksum:
+        yield "its dataset is another one"
+    if record["status"] == "failed":
+        yield f"failed ({record['final']['error']})"
+    if record["status"] == "finished" and len(record["rounds"]) != cell.length:
+        yield f"finished with {len(record['rounds'])} rounds instead of {cell.length}"
+    heldout, before = set(new_pool(cell).heldout.tolist()), ""
+    labelled: list[int] = []
+    for i, done in enumerate(record["rounds"]):
+        arm, number = cell.position(i)
+        if done["digest"] != chained(done, before):
+            yield f"the digest of round {i + 1} does not hold"
+        before = done["digest"]
+        if number == 0:
+            labelled = []
+        elif done["labelled"] != record["rounds"][i - 1]["picks"]:
+            yield f"round {i + 1} labelled something else than {arm} asked for"
+        labelled += done["labelled"]
+        expected = cell.schedule_of_labels()[number]
+        if not len(labelled) == len(set(labelled)) == done["labels"] == expected:
+            yield f"the labels of round {i + 1} don't add up to {expected}"
+        if heldout & set(done["labelled"]):
+            yield f"round {i + 1} labelled what is held out"
+
+
+def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
+    """Up to three cells with an early acquisition to compute again, of different arms first."""
+    able = [
+        (cell, record)
+        for cell, record in records
+        if cell.adam_state == "fresh" and record["rounds"] and record["rounds"][0]["picks"]
+        and set(cell.arms) <= {*ARMS, *CONTROLS}
+    ]  # fmt: skip
+    by_arm: dict[str, list] = {}
+    for one in able:
+        by_arm.setdefault(one[0].arm, []).append(one)
+    turns = [group[i] for i in range(RECOMPUTED) for group in by_arm.values() if i < len(group)]
+    model_based = [one for one in turns if one[0].arm != "random"]
+    return (model_based or turns)[:RECOMPUTED]
+
+
+def recompute(cell: Cell, record: Record) -> tuple[str, bool]:
+    """Compute a record's second round again (or its first), and hold the picks against it."""
+    number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
+    (again,), here, _ = run_round([cell], record["rounds"][:number], None, "auto", {})
+    kept = record["rounds"][number]
+    equal = len(set(again["picks"]) & set(kept["picks"])) / len(kept["picks"])
+    same = all(record["provenance"].get(key) == here[key] for key in SAME)
+    where = "on the same processor type and versions" if same else "elsewhere"
+    told = f"round {number + 1}, {100 * equal:.1f} % of {len(kept['picks'])} picks equal {where}"
+    return told, again["picks"] == kept["picks"] if same else equal >= OVERLAP

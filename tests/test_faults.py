@@ -1,0 +1,192 @@
+"""What goes wrong in a run: one cell fails, the others finish, nothing finished is lost."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from alutils import account, engine, experiment, study, train
+from alutils.config import ActiveLearningStudy
+from alutils.engine import RunFailed
+from alutils.paths import ROOT
+from alutils.results import Store
+from tests.conftest import command
+from tests.test_engine import stub
+from tests.test_runner import NOTEBOOK, equal_part, processes, smoke  # noqa: F401
+
+
+def not_a_number(cells, history, state):
+    """A round whose loss leaves the real numbers in margin's second round."""
+    if history and cells[0].arm == "margin":
+        cells = [cells[0].model_copy(update={"learning_rate": 1e38})]
+    return experiment.run_round(cells, history, state, "cpu", {})
+
+
+def deadly(cells, history, state):
+    """Kills its worker in margin's second round; in kmeans's third the first two times."""
+    arm, deaths = cells[0].arm, Path(os.environ["DEATHS"])
+    if arm == "margin" and len(history) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if arm == "kmeans" and len(history) == 2 and len(list(deaths.iterdir())) < 2:
+        (deaths / f"{time.time_ns()}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stub(cells, history)
+
+
+@pytest.fixture
+def store(outputs) -> Store:
+    one = Store("test")
+    one.prepare()
+    return one
+
+
+def test_a_loss_that_is_not_finite_names_its_step(digits_cell, store):
+    cells = [digits_cell(arm=arm, epochs=2) for arm in ("margin", "random")]
+    with pytest.raises(RunFailed) as failed:
+        engine.run(cells, not_a_number, store, {}, workers=1, say=lambda line: None)
+    told = str(failed.value)
+    assert told.startswith(f"1 of 2 cells failed: {cells[0].name}, round 2: NotFinite: the loss is")
+    assert "at step 3 of 4 (epoch 2): lower learning_rate" in told
+    assert store.finished(cells[1]) and len(store.load(cells[0])["rounds"]) == 1
+
+
+def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits_cell):
+    cell = digits_cell(epochs=1, first_labels=128).model_copy(update={"learning_rate": 1e38})
+    with pytest.raises(train.NotFinite, match="weights are not finite after 2 steps"):
+        experiment.Turn(cell, [], experiment.settle("cpu")).train(None)
+
+
+def test_a_worker_that_dies_is_replaced_three_times_a_cell(
+    digits_cell, store, tmp_path, monkeypatch
+):
+    (tmp_path / "deaths").mkdir()
+    monkeypatch.setenv("DEATHS", str(tmp_path / "deaths"))
+    cells = [digits_cell(arm=arm, seed=seed) for seed, arm in enumerate(("margin", "kmeans"))]
+    lines: list[str] = []
+    with pytest.raises(RunFailed, match=f"1 of 2 cells failed: {cells[0].name}, round 2: 4 work"):
+        engine.run(cells, deadly, store, {}, workers=2, say=lines.append)
+    deaths = [line for line in lines if "a worker died" in line]
+    assert sum(f"round 2 of {cells[0].name}" in line for line in deaths) == 3
+    assert sum(f"round 3 of {cells[1].name}" in line for line in deaths) == 2
+    assert store.finished(cells[1]) and store.load(cells[1])["provenance"]["worker_deaths"] == 2
+    assert len(store.load(cells[0])["rounds"]) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypatch, error):
+    now = experiment.Turn(digits_cell(), [], experiment.settle("cpu"))
+    whole, features, sizes = train.predict(now.net, now.images[:300]), now.net.features, []
+
+    def limited(images):
+        sizes.append(len(images))
+        if len(images) > 90:
+            raise error
+        return features(images)
+
+    monkeypatch.setattr(now.net, "features", limited)
+    assert torch.allclose(train.predict(now.net, now.images[:300]), whole, atol=1e-6)
+    assert sizes[:3] == [300, 250, 125] and sizes[3:] == [62] * 4 + [52]
+
+
+def test_an_error_that_is_not_about_memory_is_not_swallowed(digits_cell, monkeypatch):
+    now = experiment.Turn(digits_cell(), [], experiment.settle("cpu"))
+
+    def broken(images):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(now.net, "features", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        train.predict(now.net, now.images[:10])
+
+
+def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, monkeypatch):
+    plan = ActiveLearningStudy(
+        profile="faulty", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
+        first_labels=128, acquisition_fraction=0.03, rounds=2, epochs=1, workers=1,
+    )  # fmt: skip
+    monkeypatch.setattr(experiment, "round_task", lambda device, custom: fails_for_one)
+    lines: list[str] = []
+    results = study.run(plan, lines.append)
+    assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
+    assert lines[-1].startswith("error: 1 of 4 cells failed: digits-margin-seed1")
+    shown = account.cells(plan).data
+    assert "digits-margin-seed1" in shown and "ArithmeticError: no number" in shown
+    with pytest.raises(RunFailed, match="1 of 4 cells failed"):
+        study.finish(plan)
+
+
+def fails_for_one(cells, history, state):
+    if history and cells[0].arm == "margin" and cells[0].seed == 1:
+        raise ArithmeticError("no number")
+    return experiment.run_round(cells, history, state, "cpu", {})
+
+
+def started(outputs: Path, *options: str) -> subprocess.Popen:
+    run = [sys.executable, "-m", "alutils", "study", "smoke", "--notebook", NOTEBOOK, *options]
+    return subprocess.Popen(
+        run, cwd=ROOT, env=os.environ | {"ALUTILS_OUTPUTS": str(outputs)}, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
+    process = started(tmp_path)
+    for line in process.stdout:
+        if "round   1/3" in line:
+            break
+    at = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - at < 30
+    assert told.splitlines()[-1].startswith("stopped: 0 of 10 cells finished, ")
+    assert "Traceback" not in told and "the same command goes on from there" in told
+    deadline = time.monotonic() + 10
+    while processes(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert processes(tmp_path) == []
+    assert not list(tmp_path.rglob("*.failed.*")) and not list(tmp_path.rglob("*.partial.*"))
+
+
+def test_two_runs_at_once_end_well_and_with_the_records_of_one(smoke, tmp_path):  # noqa: F811
+    runs = [started(tmp_path, "--workers", "1") for _ in range(2)]
+    for process in runs:
+        out, told = process.communicate(timeout=400)
+        assert process.returncode == 0, out + told
+    assert equal_part(tmp_path, NOTEBOOK) == equal_part(smoke, NOTEBOOK)
+    assert not list(tmp_path.rglob("*.damaged")) and not list(tmp_path.rglob("*.part*"))
+
+
+def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
+    smoke, tmp_path, monkeypatch  # noqa: F811
+):  # fmt: skip
+    """Writing notebook and page fails; a limit on the size of files stands for a full disk."""
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); "
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{NOTEBOOK}']; "
+        "runpy.run_module('alutils', run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", limited], cwd=ROOT, capture_output=True, text=True, timeout=400,
+        env=os.environ | {"ALUTILS_OUTPUTS": str(tmp_path)},
+    )  # fmt: skip
+    error = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and error.startswith("error: "), done.stderr
+    assert "File too large" in error or "can't be written" in error
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("03*.html"))
+    again = command("study", "smoke", "--notebook", NOTEBOOK, ALUTILS_OUTPUTS=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert equal_part(tmp_path, NOTEBOOK) == equal_part(smoke, NOTEBOOK)

@@ -1,0 +1,102 @@
+import pytest
+
+from alutils import config, verify
+from alutils.experiment import run_round
+from alutils.results import Store, chained
+from alutils.verify import NotVerified
+
+
+@pytest.fixture
+def made(outputs, digits_cell, monkeypatch):
+    """A profile of two finished cells that really ran."""
+    cells = [digits_cell(arm=arm) for arm in ("margin", "kmeans")]
+    store = Store("test")
+    store.prepare()
+    for cell in cells:
+        record = store.load(cell)
+        for _ in range(cell.rounds):
+            (done,), provenance, _ = run_round([cell], record["rounds"], None, "cpu", {})
+            record["rounds"].append(done)
+        record["provenance"] |= provenance
+        store.save(cell, record | {"status": "finished"})
+    plan = type("Plan", (), {"cells": lambda self: cells})()
+    monkeypatch.setattr(verify, "_plans", lambda profile: [plan])
+    return store, cells
+
+
+def change(store, cell, edit) -> None:
+    record = store.load(cell)
+    edit(record)
+    before = ""
+    for done in record["rounds"]:
+        done["digest"] = before = chained(done, before)
+    store.save(cell, record)
+
+
+def test_records_that_hold_are_made_again_to_the_same_picks(made, capsys):
+    verify.verify("test")
+    told = capsys.readouterr().out
+    assert "2 of 2 records, 6 rounds: 0 problems" in told
+    assert told.count("100.0 % of 22 picks equal on the same processor type and versions") == 2
+
+
+def swap(record):
+    picks = record["rounds"][1]["picks"]
+    pool = set(range(1437)) - {i for done in record["rounds"] for i in done["labelled"]}
+    new = sorted(pool)[0]
+    record["rounds"][1]["picks"] = record["rounds"][2]["labelled"] = [new, *picks[1:]]
+
+
+def twice(record):
+    first = record["rounds"][0]["labelled"][0]
+    for key, i in (("picks", 1), ("labelled", 2)):
+        record["rounds"][i][key] = [first, *record["rounds"][i][key][1:]]
+
+
+def other_labels(record):
+    record["rounds"][2]["labelled"] = sorted(record["rounds"][2]["labelled"])[::-1]
+
+
+def fewer_rounds(record):
+    record["rounds"].pop()
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (swap, "round 2, 95.5 % of 22 picks equal on the same"),
+        (twice, "the labels of round 3 don't add up"),
+        (other_labels, "round 3 labelled something else than margin asked for"),
+        (fewer_rounds, "finished with 2 rounds instead of 3"),
+    ],
+    ids=lambda value: getattr(value, "__name__", "told"),
+)
+def test_a_record_that_was_tampered_with_is_named(made, edit, told):
+    """Even with digests and checksum made anew."""
+    store, cells = made
+    change(store, cells[0], edit)
+    with pytest.raises(NotVerified, match=f"{cells[0].name}.*{told}"):
+        verify.verify("test")
+
+
+def test_a_damaged_file_is_named_and_left_where_it_is(made):
+    store, cells = made
+    store.path(cells[0]).write_text("{}")
+    with pytest.raises(NotVerified, match=f"{cells[0].name}: its checksum does not hold"):
+        verify.verify("test")
+    assert store.path(cells[0]).exists()
+
+
+def test_elsewhere_most_picks_must_be_equal(made, capsys):
+    store, cells = made
+    change(store, cells[0], swap)
+    change(store, cells[0], lambda record: record["provenance"].update(machine="other"))
+    verify.verify("test")
+    assert "95.5 % of 22 picks equal elsewhere" in capsys.readouterr().out
+
+
+def test_without_records_there_is_nothing_to_verify(outputs):
+    with pytest.raises(NotVerified, match="run `make study` first"):
+        verify.verify("smoke")
+    with pytest.raises(config.ParameterError, match="did you mean 'smoke'"):
+        verify.verify("smok")
