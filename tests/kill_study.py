@@ -137,8 +137,8 @@ def main(kills: int, seed: int) -> None:
                 outputs = Path(folder) / f"run{reruns}"
         assert in_peace(outputs) == expected
     print(
-        f"{sum(counts.values())} kills ({dict(counts)}): {lost} records lost a round, all processes "
-        f"gone within {slowest:.1f} s, {reruns + 1} runs ended with equal records"
+        f"{sum(counts.values())} kills ({dict(counts)}): {lost} records lost a round, all "
+        f"processes gone within {slowest:.1f} s, {reruns + 1} runs ended with equal records"
     )
 
 
