@@ -4,9 +4,10 @@ PROFILE ?= quick
 NOTEBOOK ?=
 WORKERS ?=
 SCHEDULER ?=
+STEP_MS ?=
 READY := .venv/.ready
 
-.PHONY: study verify test lab bench clean
+.PHONY: study estimate verify test lab bench clean
 .DEFAULT_GOAL := study
 
 $(READY): requirements.lock pyproject.toml
@@ -18,6 +19,9 @@ $(READY): requirements.lock pyproject.toml
 
 study: $(READY)
 	@.venv/bin/python -m alutils study "$(PROFILE)" --notebook "$(NOTEBOOK)" --workers "$(WORKERS)" --scheduler "$(SCHEDULER)"
+
+estimate: $(READY)
+	@.venv/bin/python -m alutils estimate "$(PROFILE)" --step-ms "$(STEP_MS)"
 
 verify: $(READY)
 	@.venv/bin/python -m alutils verify "$(PROFILE)"

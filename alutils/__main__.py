@@ -16,6 +16,9 @@ def main() -> int:
     study.add_argument("--notebook", default="")
     study.add_argument("--workers", default="")
     study.add_argument("--scheduler", default="")
+    estimate = commands.add_parser("estimate", help="what a profile will take")
+    estimate.add_argument("profile")
+    estimate.add_argument("--step-ms", default="")
     verify = commands.add_parser("verify", help="check a profile's records, recompute a few picks")
     verify.add_argument("profile")
     readme = commands.add_parser("readme", help="put a profile's results into the README")
@@ -44,6 +47,12 @@ def _study(**options: str) -> None:
         raise
 
 
+def _estimate(**options: str) -> None:
+    from alutils import estimate
+
+    estimate.estimate(**options)
+
+
 def _verify(profile: str) -> None:
     from alutils import verify
 
@@ -56,7 +65,7 @@ def _readme(profile: str) -> None:
     runner.readme(profile)
 
 
-COMMANDS = {"study": _study, "verify": _verify, "readme": _readme}
+COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}
 
 
 def _fail(error: Exception, status: int) -> int:

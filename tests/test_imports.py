@@ -46,7 +46,11 @@ BELOW = {
     "recipe": {"claims", "config", "paths", "protocol", "study"},
     "precision": {"claims", "config", "paths", "protocol", "statistics", "study"},
     "runner": {"config", "data", "model", "parameters", "paths", "report", "results"},
-    "__main__": {"parameters", "runner"},
+    "estimate": {
+        "config", "experiment", "parameters", "protocol", "results", "train", "turn",
+    },
+    "verify": {"config", "data", "experiment", "parameters", "protocol", "results", "turn"},
+    "__main__": {"estimate", "parameters", "runner", "verify"},
 }  # fmt: skip
 TABLES_ONLY = {
     "config", "paths", "parameters", "protocol", "results", "statistics", "claims", "published",

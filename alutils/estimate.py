@@ -1,0 +1,144 @@
+"""What a profile will take: cells, rounds, steps, and hours on this device or at a given speed."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from alutils import config
+from alutils.config import Study
+from alutils.parameters import ParameterError
+from alutils.protocol import DATASETS, Cell
+from alutils.results import Store
+
+STEPS = 20
+"""Training steps that are timed, after a few that are not."""
+TEST_IMAGES = 10_000
+SCORED_A_STEP = 230
+"""Images that are scored in the time of a step, where only the step's is given; measured."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be computed: rounds, training steps, images scored."""
+
+    cells: int
+    rounds: int
+    steps: int
+    images: int
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            *(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
+
+    def hours(self, step: float, image: float) -> float:
+        """Hours of one worker, from the seconds of a step and of an image scored."""
+        return (self.steps * step + self.images * image) / 3600
+
+
+def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
+    """What these cells take in all, or, with a store, what is left of them.
+
+    A first round that several arms of a seed share is counted once.
+    """
+    total, shared = Work(0, 0, 0, 0), set()
+    for cell in cells:
+        done = len(store.load(cell)["rounds"]) if store else 0
+        started = done > 0 or cell.twin.name in shared
+        shared.add(cell.twin.name)
+        steps, left = cell.steps(), range(done, cell.length)
+        total += Work(
+            cells=int(done < cell.length),
+            rounds=len(left),
+            steps=sum(steps[i] for i in left if i or not started),
+            images=sum(_images(cell, i) for i in left),
+        )
+    return total
+
+
+def _images(cell: Cell, i: int) -> int:
+    """Images that are scored in a round: judged, and candidates where the arm asks the model."""
+    facts = DATASETS[cell.dataset]
+    arm, number = cell.position(i)
+    judged = TEST_IMAGES * cell.test
+    if cell.heldout_every:
+        heldout = facts.train - facts.pool(cell.heldout_fraction)
+        judged += heldout * (cell.epochs // cell.heldout_every)
+    if arm == "random" or cell.label_counts or number + 1 == cell.rounds:
+        return judged
+    pool = facts.pool(cell.heldout_fraction) - cell.schedule_of_labels()[number]
+    return judged + min(pool, cell.candidates or pool)
+
+
+def measure(cell: Cell, device: str) -> tuple[float, float]:
+    """Seconds of a training step and of an image scored, on one worker of this machine."""
+    from alutils import train
+    from alutils.experiment import settle
+    from alutils.turn import Turn
+
+    first = min(cell.schedule_of_labels()[0], 10 * cell.batch_size)
+    fields = {"first_labels": first, "label_counts": (), "sequence": (), "rounds": 1}
+    per_epoch = first // cell.batch_size
+    one = cell.model_copy(update=fields | {"epochs": -(-STEPS // per_epoch), "heldout_every": 0})
+    turn = Turn(one, [], settle(device))
+    turn.train(None)
+    begin = time.perf_counter()
+    steps = turn.train(None).steps
+    middle = time.perf_counter()
+    images = min(2_000, len(turn.images))
+    train.predict(turn.net, turn.images[:images])
+    return (middle - begin) / steps, (time.perf_counter() - middle) / images
+
+
+def estimate(profile: str, step_ms: str = "") -> None:
+    """Print what a profile takes, notebook by notebook, in all and what is left of it."""
+    given = _step(step_ms)
+    store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
+    for name in config.notebooks(profile):
+        plan = config.load_study(profile, name)
+        if not isinstance(plan, Study):
+            continue
+        for dataset in dict.fromkeys(cell.dataset for cell in plan.cells()):
+            cells = [cell for cell in plan.cells() if cell.dataset == dataset]
+            whole, left = work(cells), work(cells, store)
+            key = (dataset, cells[0].precision)
+            if key not in speeds:
+                speeds[key] = (
+                    (given, given / SCORED_A_STEP) if given else measure(cells[0], plan.device)
+                )
+            hours += whole.hours(*speeds[key])
+            left_hours += left.hours(*speeds[key])
+            print(
+                f"{name}, {DATASETS[dataset].title}: {whole.cells:,} cells, {whole.rounds:,} "
+                f"rounds, {whole.steps:,} steps ({_each(cells)}), {whole.images:,} images scored; "
+                f"left: {left.cells:,} cells, {left.steps:,} steps"
+            )
+    source = "given" if given else "measured here on one worker"
+    for (dataset, precision), (step, image) in speeds.items():
+        print(
+            f"{dataset}, {precision}: {1000 * step:.1f} ms a step, {1 / image:,.0f} images scored "
+            f"a second ({source})"
+        )
+    print(
+        f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left; n workers on n cores "
+        "or GPUs take about an n-th of it"
+    )
+
+
+def _each(cells: list[Cell]) -> str:
+    """Steps of one arm and seed."""
+    counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != "baseline"}
+    low, high = min(counts), max(counts)
+    span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{span} an arm and seed"
+
+
+def _step(step_ms: str) -> float:
+    """Seconds of a step from what the user gave; 0 where nothing was given."""
+    try:
+        found = float(step_ms or 0) / 1000
+    except ValueError:
+        found = -1.0
+    if not 0 <= found < 3600:
+        raise ParameterError(f"STEP_MS = {step_ms!r} is not allowed: give milliseconds, above 0")
+    return found

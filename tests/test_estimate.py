@@ -1,0 +1,60 @@
+import pytest
+
+from alutils import config, estimate
+from alutils.estimate import Work, work
+from alutils.parameters import ParameterError
+from alutils.results import Store
+from tests.test_results import rounds
+
+
+def test_the_poster_takes_what_its_protocol_says(capsys):
+    estimate.estimate("poster", "3")
+    told = capsys.readouterr().out
+    assert "25 cells, 3,750 rounds, 20,756,000 steps (830,800 an arm and seed)" in told
+    assert "24,976,500 steps (999,700 an arm and seed)" in told
+    assert "3.0 ms a step" in told and "(given)" in told
+
+
+def test_a_shared_first_round_counts_once(digits_cell):
+    cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    first, *later = cells[0].steps()
+    assert work(cells).steps == first + 3 * sum(later)
+    assert work(cells).rounds == 9 and work(cells).cells == 3
+
+
+def test_what_is_finished_is_not_left(digits_cell, outputs):
+    store, cells = Store("test"), [digits_cell(), digits_cell(seed=1)]
+    store.prepare()
+    store.save(cells[0], store.load(cells[0]) | {"status": "finished", "rounds": rounds(3)})
+    store.save(cells[1], store.load(cells[1]) | {"rounds": rounds(1)})
+    left = work(cells, store)
+    assert (left.cells, left.rounds) == (1, 2) and left.steps == sum(cells[1].steps()[1:])
+
+
+def test_images_are_those_that_are_judged_and_those_that_are_asked_about(digits_cell):
+    random, margin = (work([digits_cell(arm=arm)]).images for arm in ("random", "margin"))
+    counts = digits_cell().schedule_of_labels()
+    assert random == 3 * 10_000
+    assert margin - random == sum(1294 - labels for labels in counts[:2])
+    assert work([digits_cell(arm="margin", candidates=50)]).images - random == 100
+
+
+def test_hours_are_steps_and_images_at_their_speed():
+    assert Work(1, 1, 36_000, 7_200_000).hours(0.1, 0.001) == pytest.approx(3.0)
+
+
+def test_a_device_is_timed(digits_cell):
+    step, image = estimate.measure(digits_cell(arm="margin"), "cpu")
+    assert 0 < image < step < 10
+
+
+@pytest.mark.parametrize("wrong", ["fast", "-1", "1e9", "nan"])
+def test_a_step_that_is_no_time_is_refused(wrong):
+    with pytest.raises(ParameterError, match=f"STEP_MS = '{wrong}'"):
+        estimate.estimate("smoke", wrong)
+
+
+def test_a_profile_that_is_not_there_is_refused():
+    with pytest.raises(ParameterError, match="did you mean 'desktop'"):
+        estimate.estimate("destop")
+    assert "poster" in config.profiles()
