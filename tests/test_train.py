@@ -71,12 +71,12 @@ def test_heldout_accuracy_is_taken_every_so_many_epochs_and_changes_nothing():
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), plain.parameters(), strict=True))
 
 
-def test_a_loss_that_is_not_finite_is_an_error_that_names_the_round():
+def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step():
     protocol = Protocol(epochs=1)
     net = build(protocol, "mnist", 0, CPU)
     with torch.no_grad():
         net.head.bias.fill_(float("nan"))
-    with pytest.raises(train.NotFinite, match=r"epoch 1 \(round 3\)"):
+    with pytest.raises(train.NotFinite, match=r"nan at step 1 of 1 \(epoch 1\)"):
         train.train(net, *small_set(64), protocol, 0, 2)
 
 
