@@ -6,7 +6,7 @@ from importlib.metadata import version
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from alutils.config import Study
+from alutils.config import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.figures import REPORTED
 from alutils.parameters import Parameters
 from alutils.prose import join, paired_seeds, plain, table
@@ -23,7 +23,7 @@ def protocol(study: Study) -> HTML:
     """The study's parameters, and the poster's beside those that differ."""
     poster = _poster(study)
     rows = [
-        {"parameter": key, "here": plain(value), "poster": plain(poster[key])}
+        {"parameter": key, "here": plain(value), "poster": plain(poster.get(key, ""))}
         for key, value in study.model_dump().items()
         if key not in RUNTIME
     ]
@@ -83,7 +83,7 @@ def cells(study: Study) -> HTML | Markdown:
     if not failed:
         return Markdown(f"All {len(every)} cells are finished.")
     rows = [{"failed cell": cell.name, "why": why} for cell, why in failed]
-    note = "<p>Seeds that lack a cell are left out of everything below.</p>"
+    note = f"<p>{len(failed)} of {len(every)} cells failed; what is compared below lacks them.</p>"
     return HTML(table(pd.DataFrame(rows)).data + note)
 
 
@@ -151,11 +151,12 @@ def _alike(records: list[dict], what: str) -> str:
 
 
 def _poster(study: Study) -> dict:
-    """The class's defaults, which are the poster's protocol, with the study's own dataset.
+    """The poster's protocol, where it has such a parameter, with the study's own dataset.
 
-    The seed is that of the authors' one run.
+    That is the defaults of the studies of its figures; the seed is that of the authors' one run.
     """
-    fields = type(study).model_fields
+    kind = TrainingSizeStudy if isinstance(study, TrainingSizeStudy) else ActiveLearningStudy
+    fields = kind.model_fields
     own = {key: getattr(study, key) for key in ("dataset",) if key in fields}
     return {key: field.default for key, field in fields.items()} | own | {"seeds": (42,)}
 

@@ -11,10 +11,10 @@ from alutils.model import Net
 from alutils.pool import Pool, PoolView
 from alutils.protocol import Cell
 from alutils.streams import stream
-from alutils.train import predict
+from alutils.train import dropout_mask, predict
 
 SAMPLE = 200
-"""Unlabelled images on which scoring is checked."""
+"""Images that may be labelled on which scoring is checked."""
 ROUNDING = 1e-5
 """Difference of two probabilities that rounding may make."""
 
@@ -44,19 +44,19 @@ def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> No
 
 
 def scoring(net: Net, images: Tensor, pool: Pool, cell: Cell, number: int) -> str:
-    """Refuse scoring that depends on when it is done, or MC passes that don't differ.
+    """Refuse scoring that depends on when it is done, or MC passes that don't follow their masks.
 
-    Returns whether the passes differ: without dropout they must not.
+    Returns whether two passes differ: they do where their dropout masks do.
     """
-    sample = pool.unlabelled[:SAMPLE]
+    sample = pool.may_label.nonzero().squeeze(1)[:SAMPLE]
     once, again = (predict(net, images, sample).max(1).values for _ in range(2))
     if not torch.equal(once.argsort(stable=True), again.argsort(stable=True)):
         raise SelfCheckFailed("scoring the same images twice gave two orders")
-    rng = stream(cell.seed, "self-check", number)
-    view = PoolView(net, images, sample, sample[:0], 2, cell.dropout, cell.clusters, rng)
+    name = (cell.seed, "self-check", number)
+    view = PoolView(net, images, sample, sample[:0], 2, cell.dropout, cell.clusters, stream(*name))
     one, other = view.mc_probs_T_N_C
     differ = bool(((one - other).abs() > ROUNDING).any())
-    if len(sample) and differ != (cell.dropout > 0):
+    if differ == torch.equal(*dropout_mask(2, cell.dropout, stream(*name))):
         found = "differ" if differ else "are equal"
         raise SelfCheckFailed(f"the MC passes {found} at dropout = {cell.dropout:g}")
     return "yes" if differ else f"no: dropout = {cell.dropout:g}"

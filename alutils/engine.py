@@ -4,41 +4,34 @@ A task is one round: a worker gets cells and their history and gives back the ne
 worker that dies, or a run that is killed, costs the rounds in flight and no more.
 """
 
-import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-import dask
-from dask.system import CPU_COUNT
-from distributed import Client, KilledWorker, LocalCluster, wait
+from distributed import Client, Future, KilledWorker, wait
+from distributed.client import ClosedClientError
+from distributed.comm import CommClosedError
 from filelock import FileLock, Timeout
 
+from alutils.cluster import cluster
 from alutils.parameters import StudyError
+from alutils.progress import Progress
 from alutils.protocol import Cell
-from alutils.results import Record, Store
+from alutils.results import Record, Store, final
 
-WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": 1,
-    "MKL_NUM_THREADS": 1,
-    "OPENBLAS_NUM_THREADS": 1,
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
-    # Large tensors from the heap, not from fresh pages each step: 10 % faster steps on the CPU.
-    "MALLOC_MMAP_MAX_": 0,
-    "MALLOC_TRIM_THRESHOLD_": 2**32,
-    "MALLOC_TOP_PAD_": 2**28,
-    "DASK_LOGGING__DISTRIBUTED": "error",
-}
 DEATHS = 3
 """Workers that a cell may lose; with the next one it has failed."""
 PATIENCE = 3
 """Looks in a row at which a job's worker is missing before the job is given to another."""
 POLL_S = 1.0
 """How often a run looks whether another run has let go of a cell, or workers have joined."""
+
+LOST = (CancelledError, CommClosedError, ClosedClientError)
+"""What Dask raises when the scheduler is gone."""
 
 Task = Callable[..., tuple[list[dict[str, Any]], dict[str, Any], bytes | None]]
 
@@ -61,6 +54,40 @@ class Job:
     worker: str = ""
     missed: int = 0
 
+    def lock(self, store: Store) -> list[Cell]:
+        """Lock the cells and read their records; returns the cells that another run holds.
+
+        What another run has finished or moved on meanwhile leaves the job.
+        """
+        cells, self.cells, taken = self.cells, [], []
+        for cell in cells:
+            lock = store.lock(cell)
+            try:
+                lock.acquire(blocking=False)
+            except Timeout:
+                taken.append(cell)
+                continue
+            record = store.recover(cell)
+            moved_on = self.records and len(record["rounds"]) != len(self.records[0]["rounds"])
+            if record["status"] == "finished" or moved_on:
+                lock.release()
+                taken += [cell] if record["status"] != "finished" else []
+                continue
+            self.cells.append(cell)
+            self.records.append(record)
+            self.locks.append(lock)
+        return taken
+
+    def release(self) -> None:
+        """Let go of the cells."""
+        for lock in self.locks:
+            lock.release()
+
+    def apart(self) -> list["Job"]:
+        """A job for each of the cells."""
+        rows = zip(self.cells, self.records, self.locks, strict=True)
+        return [Job([cell], [record], [lock]) for cell, record, lock in rows]
+
 
 def run(
     cells: list[Cell],
@@ -82,70 +109,148 @@ def run(
     scheduler : address of a running Dask scheduler; without one, a local cluster is started
     say : gets one line a finished round
     """
-    waiting = deque(_jobs([cell for cell in cells if not store.finished(cell)], store))
-    if not waiting:
+    unfinished = [cell for cell in cells if not store.sound(cell)]
+    if not unfinished:
         return
     progress = Progress(cells, store, say)
-    failures: list[str] = []
-    running: dict[Any, Job] = {}
     with cluster(workers, scheduler) as client:
+        this = Run(client, task, store, facts, progress, unfinished)
+        this.to_the_end()
+    if this.failures:
+        told = "; ".join(this.failures)
+        raise RunFailed(f"{len(this.failures)} of {len(cells)} cells failed: {told}")
+
+
+class Run:
+    """One call of ``run``: jobs that wait, jobs that are computed, and cells that failed."""
+
+    def __init__(
+        self,
+        client: Client,
+        task: Task,
+        store: Store,
+        facts: dict[str, Any],
+        progress: Progress,
+        cells: list[Cell],
+    ):
+        self.client, self.task, self.store = client, task, store
+        self.facts, self.progress = facts, progress
+        self.waiting = deque(_jobs(cells, store))
+        self.running: dict[Future, Job] = {}
+        self.failures: list[str] = []
+
+    def to_the_end(self) -> None:
+        """Submit, collect and write until no job is left."""
         try:
-            while waiting or running:
-                _submit(client, task, store, waiting, running)
-                if not running:
+            while self.waiting or self.running:
+                self._submit()
+                if not self.running:
                     time.sleep(POLL_S)
                     continue
-                waiting.extendleft(_left_alone(client, running))
-                for future in _done(running):
-                    more = _collect(future, running[future], store, facts, progress, failures)
-                    del running[future]
-                    waiting.extendleft(reversed(more))
+                self._take_back()
+                for future in self._done():
+                    self._collect(future, self.running[future])
+                    del self.running[future]
+        except LOST as error:
+            raise StudyError(
+                "the scheduler is gone; all finished rounds are kept: run the same command again"
+            ) from error
         finally:
-            client.cancel(list(running), force=True)
-            for job in [*running.values(), *waiting]:
-                _release(job)
-    if failures:
-        raise RunFailed(f"{len(failures)} of {len(cells)} cells failed: {'; '.join(failures)}")
+            for job in [*self.running.values(), *self.waiting]:
+                job.release()
+            with suppress(*LOST, OSError, TimeoutError):
+                self.client.cancel(list(self.running), force=True)
 
+    def _submit(self) -> None:
+        """Send the next jobs to free workers; a cell that another run holds waits.
 
-class Progress:
-    """One line a finished round, with the time left at the pace so far."""
+        A job is for one worker, so that a worker's death counts against the job that it ran alone.
+        """
+        busy = Counter(job.worker for job in self.running.values())
+        slots = self.client.nthreads()
+        free = [worker for worker in slots for _ in range(slots[worker] - busy[worker])]
+        for _ in range(len(self.waiting)):
+            if not free:
+                return
+            job = self.waiting.popleft()
+            try:
+                if not job.locks:
+                    self.waiting.extend(_jobs(job.lock(self.store), self.store))
+                if job.cells:
+                    self._send(job, free.pop(0))
+            except BaseException:
+                job.release()
+                raise
 
-    def __init__(self, cells: list[Cell], store: Store, say: Callable[[str], None]):
-        self.say = say
-        self.total = len(cells)
-        records = [store.load(cell) for cell in cells]
-        self.finished = sum(record["status"] == "finished" for record in records)
-        left = [sum(c.steps()[len(r["rounds"]) :]) for c, r in zip(cells, records, strict=True)]
-        self.left, self.done, self.start = sum(left), 0, time.monotonic()
+    def _send(self, job: Job, worker: str) -> None:
+        job.worker, job.missed = worker, 0
+        state = self.store.load_state(job.cells[0], job.records[0])
+        given = (job.cells, job.records[0]["rounds"], state)
+        future = self.client.submit(self.task, *given, pure=False, workers=[worker])
+        self.running[future] = job
 
-    def round(self, cell: Cell, record: Record) -> None:
-        """Report the last round of a record."""
-        done = record["rounds"][-1]
-        self.left -= done["steps"]
-        self.done += done["steps"]
-        self.finished += record["status"] == "finished"
-        shown = done.get("test_accuracy", (done["heldout_accuracy"] or [float("nan")])[-1])
-        seconds = self.left * (time.monotonic() - self.start) / self.done
-        arm, _ = cell.position(len(record["rounds"]) - 1)
-        self.say(
-            f"{cell.dataset:8}{arm:12} seed {cell.seed:<3} "
-            f"round {len(record['rounds']):>3}/{cell.length:<3} {done['labels']:>6,} labels  "
-            f"accuracy {100 * shown:5.2f} %  {self.finished:>3}/{self.total} cells  "
-            f"{_duration(seconds)} left"
-        )
+    def _take_back(self) -> None:
+        """Give jobs whose worker is gone without a word to another."""
+        there = self.client.nthreads()
+        for future, job in list(self.running.items()):
+            job.missed = 0 if job.worker in there or future.done() else job.missed + 1
+            if job.missed > PATIENCE:
+                future.cancel(force=True)
+                del self.running[future]
+                self._died(job)
 
-    def death(self, job: Job) -> None:
-        """Report that a worker died while it computed a job's round."""
-        self.say(
-            f"a worker died in round {len(job.records[0]['rounds']) + 1} of {job.cells[0].name}: "
-            f"trying again ({job.deaths} of {DEATHS})"
-        )
+    def _done(self) -> list[Future]:
+        try:
+            found = wait(list(self.running), timeout=POLL_S, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            return []
+        return list(found.done)
 
+    def _collect(self, future: Future, job: Job) -> None:
+        """Write what a worker gave back; the cells that go on wait for their next round."""
+        try:
+            rounds, provenance, state = future.result()
+        except LOST:
+            raise
+        except KilledWorker:
+            self._died(job)
+            return
+        except Exception as error:  # whatever the task raised belongs to its cells, not to the run
+            self._fail(job, f"{type(error).__name__}: {error}")
+            return
+        more = []
+        for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
+            _append(cell, record, done, provenance | self.facts | {"worker_deaths": job.deaths})
+            self.store.save_state(cell, record, state)
+            self.store.save(cell, record)
+            self.store.drop_states(cell, record)
+            self.progress.round(cell, record)
+            if record["status"] == "finished":
+                lock.release()
+            else:
+                more.append(Job([cell], [record], [lock], job.deaths))
+        self.waiting.extendleft(reversed(more))
 
-def _duration(seconds: float) -> str:
-    minutes = max(0, round(seconds / 60))
-    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"
+    def _died(self, job: Job) -> None:
+        job.deaths += 1
+        if job.deaths > DEATHS:
+            self._fail(job, f"{job.deaths} workers died on it")
+        else:
+            self.progress.death(job.cells[0], job.records[0], f"{job.deaths} of {DEATHS}")
+            self.waiting.appendleft(job)
+
+    def _fail(self, job: Job, reason: str) -> None:
+        """Note in the record that its cell failed, and why; the rounds that it has stay.
+
+        Of several cells that share a round only one may be at fault: each is tried by itself.
+        """
+        if len(job.cells) > 1:
+            self.waiting.extendleft(reversed(job.apart()))
+            return
+        cell, record = job.cells[0], job.records[0]
+        self.store.save(cell, record | {"status": "failed", "final": {"error": reason}})
+        self.failures.append(f"{cell.name}, round {len(record['rounds']) + 1}: {reason}")
+        job.release()
 
 
 def _jobs(cells: list[Cell], store: Store) -> list[Job]:
@@ -157,167 +262,12 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
     return list(jobs.values())
 
 
-def _submit(client: Client, task: Task, store: Store, waiting: deque, running: dict) -> None:
-    """Send the next jobs to free workers; a cell that another run holds waits.
-
-    A job is for one worker, so that a worker's death counts against the job that it ran alone.
-    """
-    busy = Counter(job.worker for job in running.values())
-    free = [w for w, slots in client.nthreads().items() for _ in range(slots - busy[w])]
-    for _ in range(len(waiting)):
-        if not free:
-            return
-        job = waiting.popleft()
-        taken = [] if job.locks else _lock(job, store)
-        if taken:
-            waiting.extend(_jobs(taken, store))
-        if job.cells:
-            job.worker, job.missed = free.pop(0), 0
-            history, state = (
-                job.records[0]["rounds"],
-                store.load_state(job.cells[0], job.records[0]),
-            )
-            future = client.submit(
-                task, job.cells, history, state, pure=False, workers=[job.worker]
-            )
-            running[future] = job
-
-
-def _left_alone(client: Client, running: dict) -> list[Job]:
-    """Jobs whose worker is gone without a word, taken back; the others stay as they are."""
-    there, back = client.nthreads(), []
-    for future, job in list(running.items()):
-        job.missed = 0 if job.worker in there or future.done() else job.missed + 1
-        if job.missed > PATIENCE:
-            future.cancel(force=True)
-            back.append(running.pop(future))
-    return back
-
-
-def _lock(job: Job, store: Store) -> list[Cell]:
-    """Lock the job's cells and read their records; returns the cells that another run holds.
-
-    What another run has finished or moved on meanwhile leaves the job.
-    """
-    cells, job.cells, taken = job.cells, [], []
-    for cell in cells:
-        lock = store.lock(cell)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            taken.append(cell)
-            continue
-        record = store.load(cell)
-        moved_on = job.records and len(record["rounds"]) != len(job.records[0]["rounds"])
-        if record["status"] == "finished" or moved_on:
-            lock.release()
-            taken += [cell] if moved_on and record["status"] != "finished" else []
-            continue
-        job.cells.append(cell)
-        job.records.append(record)
-        job.locks.append(lock)
-    return taken
-
-
-def _done(running: dict) -> list[Any]:
-    try:
-        return list(wait(list(running), timeout=POLL_S, return_when="FIRST_COMPLETED").done)
-    except TimeoutError:
-        return []
-
-
-def _collect(
-    future: Any,
-    job: Job,
-    store: Store,
-    facts: dict[str, Any],
-    progress: Progress,
-    failures: list[str],
-) -> list[Job]:
-    """Write what a worker gave back; returns the jobs that go on."""
-    try:
-        rounds, provenance, state = future.result()
-    except CancelledError:
-        raise StudyError(
-            "the scheduler is gone; all finished rounds are kept: run the same command again"
-        ) from None
-    except KilledWorker as error:
-        job.deaths += 1
-        if job.deaths <= DEATHS:
-            progress.death(job)
-            return [job]
-        return _fail(job, store, f"{job.deaths} workers died on it ({error})", failures)
-    except Exception as error:  # whatever the task raised belongs to its cells, not to the run
-        return _fail(job, store, f"{type(error).__name__}: {error}", failures)
-    more = []
-    for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
-        _append(cell, record, done, provenance | facts | {"worker_deaths": job.deaths})
-        store.save_state(cell, record, state)
-        store.save(cell, record)
-        store.drop_states(cell, record)
-        progress.round(cell, record)
-        if record["status"] == "finished":
-            lock.release()
-        else:
-            more.append(Job([cell], [record], [lock], job.deaths))
-    return more
-
-
-def _fail(job: Job, store: Store, reason: str, failures: list[str]) -> list[Job]:
-    """Note in the records that their cells failed, and why; the rounds they have stay."""
-    for cell, record in zip(job.cells, job.records, strict=True):
-        store.save(cell, record | {"status": "failed", "final": {"error": reason}})
-        failures.append(f"{cell.name}, round {len(record['rounds']) + 1}: {reason}")
-    _release(job)
-    return []
-
-
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"
-    keys = ("labels", "test_accuracy", "heldout_accuracy")
-    record["final"] = {key: done[key] for key in keys if key in done} if whole else {}
+    record["final"] = final(record) if whole else {}
     seconds = sum(value for key, value in done.items() if key.startswith("seconds_"))
     record["provenance"] |= provenance | {
         "wall_seconds": round(record["provenance"]["wall_seconds"] + seconds, 3)
     }
-
-
-def _release(job: Job) -> None:
-    for lock in job.locks:
-        lock.release()
-
-
-@contextmanager
-def cluster(workers: int = 0, scheduler: str = "") -> Iterator[Client]:
-    """A client of the scheduler, or of a local cluster of one-thread worker processes.
-
-    Workers notice when this process is gone, however it ended, and end too (Dask's own pipe).
-    """
-    if scheduler:
-        with Client(scheduler, timeout=10) as client:
-            yield client
-        return
-    for part in ("nanny", "scheduler"):  # they warn of what is meant: workers that are ended
-        logging.getLogger(f"distributed.{part}").setLevel(logging.ERROR)
-    settings = {
-        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-        "distributed.worker.multiprocessing-method": "spawn",
-        # A death is counted here, by cell, not by the scheduler.
-        "distributed.scheduler.allowed-failures": 0,
-        # An optimiser's state travels with its task.
-        "distributed.admin.large-graph-warning-threshold": "100MB",
-    }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers or CPU_COUNT,
-            threads_per_worker=1,
-            memory_limit=None,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client

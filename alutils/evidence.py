@@ -46,13 +46,17 @@ class Look:
     done: dict[str, Any]
 
 
-def looks(plan: Study) -> list[Look]:
-    """The rounds of a plan's finished cells that have diagnostics, in the order of the cells."""
+def looks(plan: Study, results: pd.DataFrame) -> list[Look]:
+    """The rounds with diagnostics of the cells in a results table, in the order of the cells.
+
+    A single baseline is left out: it has one round alone.
+    """
+    shown = set(results["record"])
     return [
         Look(arm, cell.seed, number, done["labels"], done)
         for cell, record in finished(Store(plan.profile), plan.cells())
         for done, (arm, number) in rounds(cell, record)
-        if cell.diagnostics
+        if cell.diagnostics and cell.name in shown and arm != BASELINE
     ]
 
 
@@ -128,7 +132,8 @@ def reliability(found: list[Look]) -> HTML:
     sns.despine(ax=axes)
     caption = (
         "Reliability at the last round: accuracy by confidence of the likeliest class; below the "
-        "dotted line a network is too sure of itself. Mean confidence less accuracy, in points: "
+        "dotted line a network is too sure of itself (test set, or the held-out set where the test "
+        "set is not used). Mean confidence less accuracy, in points: "
         f"{', '.join(gaps)}. Bins of fewer than {SEEN} predictions are left out."
     )
     return show(figure, caption, "Accuracy against confidence, one line an arm.")
@@ -324,9 +329,10 @@ def _scatter(panel: Any, places: dict[str, list], dataset: Any) -> None:
 
 
 def phases(results: pd.DataFrame) -> HTML:
-    """Where the time of a round went, by arm."""
+    """Where the time of a round went, by arm; first rounds, which arms share, are left out."""
     known = [phase for phase in PHASES if phase in results]
-    mean = results.groupby("arm", sort=False)[known].mean()
+    own = results[(results["arm"] != BASELINE) & (results["round"] > 1)]
+    mean = (results if own.empty else own).groupby("arm", sort=False)[known].mean()
     figure, ((axes,),) = figures.grid(size=(9, 0.9 + 0.42 * len(mean)))
     left = np.zeros(len(mean))
     for phase, colour in zip(known, sns.color_palette("muted"), strict=False):
@@ -334,12 +340,15 @@ def phases(results: pd.DataFrame) -> HTML:
         left += mean[phase].to_numpy()
     axes.set_yticks(range(len(mean)), [arm_title(arm) for arm in mean.index])
     axes.invert_yaxis()
-    axes.set(xlabel="seconds of one worker, mean of all rounds")
+    axes.set(xlabel="seconds of one worker, mean of the rounds after the first")
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     sns.despine(ax=axes)
     total = mean.sum(axis=1)
     told = ", ".join(f"{arm_title(arm)} {seconds:.1f} s" for arm, seconds in total.items())
-    caption = f"Time of a round by phase: {told}. A first round that arms share is split evenly."
+    caption = (
+        f"Time of a round by phase: {told}. First rounds, which arms share, are left out; in the "
+        "last round nothing is chosen."
+    )
     return show(figure, caption, "Stacked bars, one an arm.")
 
 

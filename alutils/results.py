@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -69,37 +70,50 @@ class Store:
         return FileLock(folder / f"{cell.name}.lock", thread_local=False)
 
     def load(self, cell: Cell) -> Record:
-        """The cell's record, or an empty one; of a damaged file the sound rounds stay."""
+        """The cell's record, or an empty one; of a damaged file what is sound in it."""
+        return self.read(cell)[0]
+
+    def read(self, cell: Cell) -> tuple[Record, str]:
+        """The cell's record, and what is wrong with its file (nothing: an empty string).
+
+        Without a file an empty record; of a damaged one the rounds whose digests hold, without
+        their times, which no digest covers.
+        """
+        try:
+            text = self.path(cell).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return _empty(cell), ""
+        record, damage = _parse(text)
+        if not damage and not _belongs(record, cell):
+            record, damage = {}, "it is the record of another cell"
+        if damage:
+            record = _empty(cell) | {"rounds": _sound_rounds(record)[: cell.length]}
+            if len(record["rounds"]) == cell.length:
+                record |= {"status": "finished", "final": final(record)}
+        if self._lacks_state(cell, record):
+            record, damage = _empty(cell), damage or "its optimiser's state is lost"
+        return record, damage
+
+    def recover(self, cell: Cell) -> Record:
+        """The cell's record to go on from; call it under the cell's lock.
+
+        A damaged file is set aside, and what is sound in it written anew.
+        """
         record, damage = self.read(cell)
         if not damage:
             return record
         path = self.path(cell)
         aside = _free(path.with_suffix(".damaged"))
         path.replace(aside)
+        kept = len(record["rounds"])
         print(
-            f"{path.name} is damaged ({damage}): set aside as {aside.name}, "
-            f"going on after {len(record['rounds'])} sound rounds",
+            f"{path.name} is damaged ({damage}): set aside as {aside.name}, going on after "
+            f"{kept} sound rounds",
             file=sys.stderr,
         )
+        if kept:
+            self.save(cell, record)
         return record
-
-    def read(self, cell: Cell) -> tuple[Record, str]:
-        """The cell's record, and what is wrong with its file (nothing: an empty string).
-
-        Without a file an empty record; of a damaged one the rounds that it can go on from, without
-        their times, which no digest covers.
-        """
-        path = self.path(cell)
-        if not path.exists():
-            return _empty(cell), ""
-        record, damage = _parse(path.read_text(encoding="utf-8", errors="replace"))
-        if not damage and not _belongs(record, cell):
-            record, damage = {}, "it is the record of another cell"
-        if damage:
-            record = _empty(cell) | {"rounds": _sound_rounds(record)}
-        if self._lacks_state(cell, record):
-            record, damage = _empty(cell), damage or "its optimiser's state is lost"
-        return record, damage
 
     def save(self, cell: Cell, record: Record) -> None:
         """Write the record whole, with its checksum, through a temporary file and a rename."""
@@ -138,8 +152,20 @@ class Store:
         return not path.exists() or state_digest(path.read_bytes()) != last.get("state_digest")
 
     def finished(self, cell: Cell) -> bool:
-        """Whether the cell's record is on disk and complete."""
-        return self.path(cell).exists() and self.load(cell)["status"] == "finished"
+        """Whether the cell has all its rounds."""
+        return self.load(cell)["status"] == "finished"
+
+    def sound(self, cell: Cell) -> bool:
+        """Whether the cell has all its rounds, in a file that is as it was written."""
+        record, damage = self.read(cell)
+        return record["status"] == "finished" and not damage
+
+
+def final(record: Record) -> dict[str, Any]:
+    """What stands at the end of a finished record."""
+    last = record["rounds"][-1]
+    keys = ("labels", "test_accuracy", "heldout_accuracy")
+    return {key: last[key] for key in keys if key in last}
 
 
 def state_digest(state: bytes) -> str:
@@ -159,19 +185,20 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        if os.name == "posix":  # the rename itself must reach the disk too
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+        remedy = "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "change its rights"
         raise CanNotWrite(
             f"{path.name} can't be written ({error.strerror}): what was written before is kept; "
-            "make room, then run the same command again"
+            f"{remedy}, then run the same command again"
         ) from error
+    with suppress(OSError):  # where a folder can be synced, the rename reaches the disk too
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.DataFrame:

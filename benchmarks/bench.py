@@ -22,6 +22,7 @@ import psutil
 from dask.system import CPU_COUNT as CORES
 
 from alutils import data, engine, runner, study
+from alutils.cluster import WORKER_ENVIRONMENT, cluster
 from alutils.experiment import provenance, round_task, run_round
 from alutils.model import pick_device
 from alutils.paths import ROOT, outputs
@@ -51,7 +52,7 @@ class Contender:
             raise Unavailable(f"{python.relative_to(ROOT)} is not there")
         command = [python, HERE / "contenders.py", name, work]
         command += ["--dataset", dataset, "--count", str(count)]
-        settings = engine.WORKER_ENVIRONMENT if name == "ours" else {}
+        settings = WORKER_ENVIRONMENT if name == "ours" else {}
         settings = settings | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         environment = os.environ | {key: str(value) for key, value in settings.items()}
         self.images = 0
@@ -219,7 +220,7 @@ class Bench:
             )
             for seed in range(CORES)
         ]  # fmt: skip
-        with engine.cluster(CORES) as client:
+        with cluster(CORES) as client:
             peaks = dict.fromkeys(client.run(os.getpid).values(), 0.0)
             rounds = client.map(lambda cell: run_round([cell], [], None, "cpu", {}), cells)
             while not all(future.done() for future in rounds):
@@ -232,7 +233,7 @@ class Bench:
 
     def growth(self, dataset: str, pools: dict[str, list[int]]) -> None:
         """Seconds and memory of scoring and selecting, on one thread, by pool size."""
-        settings = {key: str(value) for key, value in engine.WORKER_ENVIRONMENT.items()}
+        settings = {key: str(value) for key, value in WORKER_ENVIRONMENT.items()}
         for strategy, counts in pools.items():
             for count in counts:
                 command = [sys.executable, HERE / "growth.py", dataset, str(count), strategy]

@@ -5,6 +5,7 @@ import pytest
 from distributed import LocalCluster
 
 from alutils import engine
+from alutils.progress import _duration
 from alutils.protocol import Cell
 from alutils.results import Store, chained
 
@@ -115,4 +116,4 @@ def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
 
 
 def test_durations_are_readable():
-    assert engine._duration(30) == "0 min" and engine._duration(3 * 3600 + 300) == "3 h 05 min"
+    assert _duration(30) == "0 min" and _duration(3 * 3600 + 300) == "3 h 05 min"
