@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from alutils import study
 from alutils.config import Count, Seeds, Study
 from alutils.protocol import DATASETS, Cell
+from alutils.results import Store, complete, table
 from alutils.statistics import Estimate, estimate
 
 NOISE = {"dropout": 0.0, "mc_passes": 10, "mc_score": "mutual-information"}
@@ -69,11 +69,9 @@ class AblationStudy(Study):
 def results(plan: AblationStudy) -> pd.DataFrame:
     """A row per round, with its ``variant``, of the seeds that have finished every variant."""
     names = {cell.name: key.split("/")[0] for key, cell in plan.variants().items()}
-    found = study.read(plan)
-    if found.empty:
-        return found
-    found = found.assign(variant=found["record"].map(names))
-    return found[found.groupby(["dataset", "seed"])["record"].transform("nunique") == len(VARIANTS)]
+    cells = plan.cells()
+    found = complete(table(Store(plan.profile), cells, plan.reported), cells)
+    return found if found.empty else found.assign(variant=found["record"].map(names))
 
 
 @dataclass(frozen=True)
@@ -162,5 +160,13 @@ def _switches(at: _Accuracies, first: bool) -> dict[str, pd.Series]:
     }
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run what is missing."""
+    from alutils import study
+
     study.run(AblationStudy())
+    study.finish(AblationStudy())
+
+
+if __name__ == "__main__":
+    main()

@@ -6,7 +6,7 @@ Nothing here imports torch, so that a wrong parameter is refused within a second
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import Field, model_validator
@@ -27,6 +27,8 @@ from alutils.protocol import (
 CUSTOM_ARMS: dict[str, str] = {}
 """Name to source hash of the strategies that a user registered (see ``strategies.register``)."""
 
+Level = TypeVar("Level")
+Levels = Annotated[tuple[Level, ...], Field(min_length=1)]
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
@@ -66,8 +68,6 @@ class TrainingSizeStudy(Study):
             known("datasets", dataset, DATASETS)
         if list(self.label_counts) != sorted(set(self.label_counts)):
             raise ValueError(f"label_counts = {list(self.label_counts)} must increase")
-        if self.adam_state == "arms":
-            raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
         return [
             Cell(
                 figure=2,
@@ -165,10 +165,10 @@ class SensitivityStudy(Study):
     """What the arms' own settings are worth: one varied at a time, to about ``last_labels``."""
 
     datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("mnist", "cifar10")
-    dropouts: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.1, 0.25, 0.5, 0.75)
-    passes: tuple[Count, ...] = (1, 5, 20, 50)
-    cluster_counts: tuple[Annotated[int, Field(ge=2)], ...] = (6, 12, 24, 48)
-    acquisition_fractions: tuple[Share, ...] = (0.02, 0.01, 0.005, 0.001)
+    dropouts: Levels[Annotated[float, Field(gt=0, lt=1)]] = (0.1, 0.25, 0.5, 0.75)
+    passes: Levels[Count] = (1, 5, 20, 50)
+    cluster_counts: Levels[Annotated[int, Field(ge=2)]] = (6, 12, 24, 48)
+    acquisition_fractions: Levels[Share] = (0.02, 0.01, 0.005, 0.001)
     acquisition_fraction: Share = 0.01
     first_labels: Count = 540
     last_labels: Count = 2700
@@ -220,6 +220,11 @@ class SensitivityStudy(Study):
         )
         counts = list(dict.fromkeys(cell.schedule_of_labels()))
         nearest = min(counts, key=lambda count: abs(count - self.last_labels))
+        if nearest == self.first_labels:
+            raise ValueError(
+                f"acquisition_fraction = {share} leads nowhere between {self.first_labels} and "
+                f"{self.last_labels} labels of {dataset}: take another one, or raise last_labels"
+            )
         return cell.model_copy(update={"rounds": counts.index(nearest) + 1})
 
     def _check_lists(self) -> None:
@@ -227,8 +232,6 @@ class SensitivityStudy(Study):
             no_duplicates(key, getattr(self, key))
         for dataset in self.datasets:
             known("datasets", dataset, DATASETS)
-        if self.adam_state == "arms":
-            raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
         if self.last_labels <= self.first_labels:
             raise ValueError(
                 f"last_labels = {self.last_labels} is not above first_labels = "
@@ -303,12 +306,12 @@ def _check_judging(study: Study) -> None:
             f"heldout_every = {study.heldout_every} is more than epochs = {study.epochs}, so the "
             "held-out set would never be judged: lower it, or set 0"
         )
+    if study.adam_state == "arms" and not isinstance(study, ActiveLearningStudy):
+        raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
     if study.reported == "test" and not study.test:
         raise ValueError("reported = 'test' needs test = true, or report heldout-best")
     if study.reported != "test" and not study.heldout_every:
         raise ValueError(f"reported = {study.reported!r} needs heldout_every above 0")
-    if study.mc_score == "mutual-information" and study.mc_passes < 2:
-        raise ValueError("mc_score = 'mutual-information' needs mc_passes of 2 or more")
 
 
 def _check_cell(cell: Cell) -> None:
@@ -329,6 +332,8 @@ def _check_cell(cell: Cell) -> None:
             f"acquisition_fraction = {cell.acquisition_fraction} labels nothing in some round "
             f"of {cell.dataset}: raise it or lower rounds"
         )
+    if cell.mc_score == "mutual-information" and cell.mc_passes < 2:
+        raise ValueError("mc_score = 'mutual-information' needs mc_passes of 2 or more")
     if "bayesian" in cell.arms and cell.dropout == 0 and cell.mc_score == "entropy":
         raise ValueError(
             "dropout = 0.0 makes all MC passes equal, so the bayesian arm would be plain entropy: "

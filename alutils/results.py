@@ -19,6 +19,8 @@ from alutils.paths import outputs
 from alutils.protocol import DATASETS, Cell
 
 Record = dict[str, Any]
+COLUMNS = ["figure", "dataset", "arm", "seed", "round", "labels", "accuracy", "reported", "record"]
+"""What every results table has, an empty one too."""
 
 
 class CanNotWrite(StudyError):
@@ -216,7 +218,7 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
             best = {"heldout_best": max(held), "heldout_last": held[-1]} if held else {}
             fields = {"figure": cell.figure, "dataset": cell.dataset, "arm": arm, "seed": cell.seed}
             rows.append(fields | {"round": number + 1} | plain | best | {"record": cell.name})
-    results = pd.DataFrame(rows)
+    results = pd.DataFrame(rows, columns=None if rows else COLUMNS)
     if rows:
         column = results.get({"test": "test_accuracy"}.get(reported, reported.replace("-", "_")))
         results["accuracy"] = float("nan") if column is None else 100 * column

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from alutils import config
+from alutils.ablation import AblationStudy
 from alutils.config import Study
 from alutils.parameters import ParameterError, Parameters, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
-from alutils.results import Store, table, write_whole
+from alutils.protocol import Cell
+from alutils.results import CanNotWrite, Store, table, write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
 MARKS = ("<!-- results -->", "<!-- end of results -->")
@@ -51,8 +53,11 @@ def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = 
             execute(name, plan, overrides if isinstance(plan, Study) else {})
         except Exception as error:  # whatever a notebook raised: the others still run
             failures.append(f"{name}: {_reason(error)}")
-    _results(profile)
-    _index(profile)
+    try:
+        _results(profile)
+        _index(profile)
+    except CanNotWrite as error:
+        failures.append(str(error))
     if failures:
         raise StudyFailed("; ".join(failures))
     print(f"reports: {_shown(outputs() / profile / 'index.html')}")
@@ -122,7 +127,7 @@ def render(
         )
         notebook = _tidy(partial, dropped="runs")
     except Exception:
-        with suppress(OSError, ValueError):  # the first error is the one to tell
+        with suppress(StudyError, OSError, ValueError):  # the first error is the one to tell
             notebook = _tidy(partial)
             _write(failed, _text(notebook))
             _write(failed.with_suffix(".html"), to_html(notebook))
@@ -155,11 +160,16 @@ def fingerprint(name: str, plan: Parameters) -> str:
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
     digest.update(plan.model_dump_json(exclude={"workers", "scheduler"}).encode())
-    store = Store(plan.profile)
-    for cell in plan.cells():
+    for cell, store in _read_by(plan):
         found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
         digest.update(f"{cell.name} {found}".encode())
     return digest.hexdigest()
+
+
+def _read_by(plan: Parameters) -> list[tuple[Cell, Store]]:
+    """The cells that a notebook reads, with their stores; the audit reads the ablation's too."""
+    plans = [plan, AblationStudy()] if isinstance(plan, config.ClaimsStudy) else [plan]
+    return [(cell, Store(one.profile)) for one in plans for cell in one.cells()]
 
 
 def is_current(name: str, plan: Parameters) -> bool:
@@ -223,9 +233,13 @@ def _overrides(workers: str, scheduler: str) -> dict[str, Any]:
 
 
 def _results(profile: str) -> None:
-    """``results.csv``: one row per cell and round of all notebooks of the profile."""
-    plan = config.ClaimsStudy(profile=profile)
-    results = table(Store(profile), plan.cells(), plan.reported)
+    """``results.csv``: one row per cell and round of all notebooks of the profile, each once."""
+    import pandas as pd
+
+    store = Store(profile)
+    studies = [plan for plan in _plans(profile).values() if isinstance(plan, Study)]
+    tables = [table(store, plan.cells(), plan.reported) for plan in studies]
+    results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
     _write(outputs() / profile / "results.csv", results.to_csv(index=False))
 
 

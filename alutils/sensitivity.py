@@ -10,7 +10,7 @@ from IPython.display import HTML, Markdown
 from alutils import figures
 from alutils.config import SensitivityStudy
 from alutils.figures import arm_style
-from alutils.prose import points, show
+from alutils.prose import join, paired_seeds, points, show
 from alutils.protocol import DATASETS, arm_title
 from alutils.results import Store, table
 from alutils.statistics import Estimate, area, estimate
@@ -91,9 +91,9 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
             panel.plot(place, one.mean, marker=marker, color=colour, markersize=7)
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xticks(range(len(own)), [_level(factor, arm, level) for arm, level, _ in own])
-        panel.set(
-            title=DATASETS[dataset].title, xlabel=FACTORS[factor], xlim=(-0.5, len(own) - 0.5)
-        )
+        arms = join(list(dict.fromkeys(arm_title(arm) for arm, *_ in own)))
+        panel.set(title=f"{DATASETS[dataset].title}: {arms}", xlabel=FACTORS[factor])
+        panel.set_xlim(-0.5, len(own) - 0.5)
         sns.despine(ax=panel)
         parts.append(f"{DATASETS[dataset].title}, {_listed(factor, own)}")
     axes[0, 0].set_ylabel("area less random's (points)")
@@ -135,9 +135,10 @@ def answer(found: pd.DataFrame) -> Markdown:
             parts.append(f"{title}: {above} of {len(told)}")
     if not parts:
         return Markdown("No run is finished yet.")
+    names = [DATASETS[name].title for name in dict.fromkeys(found["dataset"])]
     return Markdown(
-        "Settings, over both datasets, whose area lies above that of random labels with the whole "
-        f"95 % interval (not corrected for their number). By {'; by '.join(parts)}."
+        "Settings whose area lies above that of random labels with the whole 95 % interval, over "
+        f"{join(names)} (not corrected for their number). By {'; by '.join(parts)}."
     )
 
 
@@ -156,7 +157,7 @@ def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:
 def _seeds(told: list[tuple]) -> str:
     counts = {len(gain) for *_, gain in told}
     low, high = min(counts), max(counts)
-    return f"{low} seeds" if low == high else f"{low} to {high} seeds"
+    return paired_seeds(low) if low == high else f"{low} to {high} paired seeds"
 
 
 def _range(found: pd.DataFrame, factor: str) -> str:

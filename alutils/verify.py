@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from alutils import config, data
+from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
 from alutils.parameters import StudyError
 from alutils.protocol import ARMS, CONTROLS, DATASETS, Cell
@@ -44,6 +45,8 @@ def verify(profile: str) -> None:
 
 
 def _plans(profile: str) -> list[config.Parameters]:
+    if profile == AblationStudy().profile:
+        return [AblationStudy()]
     return [config.load_study(profile, name) for name in config.notebooks(profile)]
 
 
@@ -58,6 +61,9 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
     heldout, before = set(new_pool(cell).heldout.tolist()), ""
     labelled: list[int] = []
     for i, done in enumerate(record["rounds"]):
+        if i >= cell.length:
+            yield f"it has more than {cell.length} rounds"
+            return
         arm, number = cell.position(i)
         if done["digest"] != chained(done, before):
             yield f"the digest of round {i + 1} does not hold"
