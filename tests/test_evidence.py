@@ -17,7 +17,7 @@ def ran(tmp_path_factory) -> tuple[pd.DataFrame, list[evidence.Look]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
         results = study.run(PLAN, say=lambda line: None)
-        return results, evidence.looks(PLAN)
+        return results, evidence.looks(PLAN, results)
 
 
 def test_every_round_is_looked_at_under_its_arm(ran):

@@ -55,6 +55,20 @@ def test_a_loss_that_is_not_finite_names_its_step(digits_cell, store):
     assert store.finished(cells[1]) and len(store.load(cells[0])["rounds"]) == 1
 
 
+def breaks_for_margin(cells, history, state):
+    """An arm at fault in the round that all arms share."""
+    if any(cell.arm == "margin" for cell in cells):
+        raise ValueError("a score is not finite")
+    return stub(cells, history)
+
+
+def test_an_arm_at_fault_in_a_shared_round_does_not_take_the_others_along(digits_cell, store):
+    cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    with pytest.raises(RunFailed, match=f"1 of 3 cells failed: {cells[1].name}, round 1: ValueE"):
+        engine.run(cells, breaks_for_margin, store, {}, workers=1, say=lambda line: None)
+    assert [store.finished(cell) for cell in cells] == [True, False, True]
+
+
 def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits_cell):
     cell = digits_cell(epochs=1, first_labels=128).model_copy(update={"learning_rate": 1e38})
     with pytest.raises(train.NotFinite, match="weights are not finite after 2 steps"):

@@ -26,7 +26,9 @@ BELOW = {
     },
     "results": {"parameters", "paths", "protocol"},
     "experiment": {"checks", "model", "protocol", "results", "strategies", "train", "turn"},
-    "engine": {"parameters", "protocol", "results"},
+    "cluster": set(),
+    "progress": {"protocol", "results"},
+    "engine": {"cluster", "parameters", "progress", "protocol", "results"},
     "study": {
         "config", "data", "engine", "experiment", "model", "parameters", "paths", "results",
         "strategies",
@@ -41,15 +43,20 @@ BELOW = {
     "audit": {"claims", "figures", "prose"},
     "evidence": {"config", "figures", "prose", "protocol", "results", "statistics"},
     "sensitivity": {"config", "figures", "prose", "protocol", "results", "statistics"},
-    "ablation": {"config", "protocol", "statistics", "study"},
+    "ablation": {"config", "protocol", "results", "statistics", "study"},
     "attribution": {"ablation", "figures", "prose", "protocol", "published"},
     "recipe": {"claims", "config", "paths", "protocol", "study"},
     "precision": {"claims", "config", "paths", "protocol", "statistics", "study"},
-    "runner": {"config", "data", "model", "parameters", "paths", "report", "results"},
+    "runner": {
+        "ablation", "config", "data", "model", "parameters", "paths", "protocol", "report",
+        "results",
+    },
     "estimate": {
         "config", "experiment", "parameters", "protocol", "results", "train", "turn",
     },
-    "verify": {"config", "data", "experiment", "parameters", "protocol", "results", "turn"},
+    "verify": {
+        "ablation", "config", "data", "experiment", "parameters", "protocol", "results", "turn",
+    },
     "__main__": {"estimate", "parameters", "runner", "verify"},
 }  # fmt: skip
 TABLES_ONLY = {

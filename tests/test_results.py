@@ -59,9 +59,16 @@ def test_a_damaged_record_is_set_aside_and_its_sound_rounds_kept(stored, damage,
     }[damage]
     store.path(cell).write_text(changed)
     record = store.load(cell)
-    assert len(record["rounds"]) == kept and record["status"] == "running"
-    assert not store.path(cell).exists() and list(store.folder.glob("*.damaged"))
+    assert store.path(cell).read_text() == changed, "readers change nothing"
+    assert len(record["rounds"]) == kept and not store.sound(cell)
+    assert record["status"] == ("finished" if kept == 3 else "running")
+    assert store.recover(cell)["rounds"] == record["rounds"]
+    (aside,) = store.folder.glob("*.damaged")
+    assert aside.read_text() == changed
     assert f"going on after {kept} sound rounds" in capsys.readouterr().err
+    assert (
+        store.path(cell).exists() == bool(kept) and store.load(cell)["rounds"] == record["rounds"]
+    )
 
 
 def test_the_table_has_a_row_a_round_of_finished_cells(stored, digits_cell):
@@ -98,7 +105,7 @@ def test_no_changed_byte_and_no_cut_goes_unnoticed(stored):
         store.path(cell).write_bytes(text)
         found, damage = store.read(cell)
         if damage:
-            assert found["status"] == "running"
+            assert (found["status"] == "finished") == (len(found["rounds"]) == 3)
             assert found["rounds"] == untimed[: len(found["rounds"])]
             seen += 1
         else:  # white space, or the last line end
@@ -110,7 +117,7 @@ def test_another_cells_record_is_not_taken_for_ones_own(stored, digits_cell, cap
     store, cell = stored
     other = digits_cell(seed=1)
     shutil.copy(store.path(cell), store.path(other))
-    assert store.load(other)["rounds"] == []
+    assert store.recover(other)["rounds"] == []
     assert "it is the record of another cell" in capsys.readouterr().err
 
 
@@ -118,7 +125,7 @@ def test_what_is_set_aside_is_never_overwritten(stored):
     store, cell = stored
     for _ in range(3):
         store.path(cell).write_text("{}")
-        store.load(cell)
+        store.recover(cell)
     assert len(list(store.folder.glob("*.damaged*"))) == 3
 
 
