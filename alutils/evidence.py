@@ -314,7 +314,7 @@ def pool_map(found: list[Look], dataset: Any) -> HTML:
         "of the network's features, each map with axes of its own, coloured by true class. Black "
         "rings: the first picks of the next acquisition; in the last round, of the last one."
     )
-    return show(figure, caption, "Scatter plots of the pool, a row an arm, a column a round.", 90)
+    return show(figure, caption, "Scatter plots of the pool, a row an arm, a column a round.", 64)
 
 
 def _scatter(panel: Any, places: dict[str, list], dataset: Any) -> None:
