@@ -65,7 +65,8 @@ def test_tables_and_times_have_every_arm(ran):
     table = evidence.auroc(looks, data.load("digits").classes).data
     assert table.count("<tr") == 12 and "mean of classes" in table and "margin" in table
     assert "ROC at the last round" in evidence.roc(looks).data
-    mean = results[[*evidence.PHASES]].sum(axis=1).groupby(results["arm"]).mean()
+    later = results[results["round"] > 1]
+    mean = later[[*evidence.PHASES]].sum(axis=1).groupby(later["arm"]).mean()
     assert f"margin {mean['margin']:.1f} s" in evidence.phases(results).data
 
 
