@@ -157,7 +157,7 @@ def _poster(study: Study) -> dict:
     """
     kind = TrainingSizeStudy if isinstance(study, TrainingSizeStudy) else ActiveLearningStudy
     fields = kind.model_fields
-    own = {key: getattr(study, key) for key in ("dataset",) if key in fields}
+    own = {key: getattr(study, key) for key in ("dataset",) if hasattr(study, key)}
     return {key: field.default for key, field in fields.items()} | own | {"seeds": (42,)}
 
 
