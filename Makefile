@@ -27,7 +27,7 @@ verify: $(READY)
 	@.venv/bin/python -m alutils verify "$(PROFILE)"
 
 test: $(READY)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4
 
 lab: $(READY)
 	.venv/bin/python -m jupyter lab notebooks

@@ -1,6 +1,7 @@
 """What a study is beside the poster's protocol, and what computed its records."""
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 
 import pandas as pd
@@ -10,10 +11,10 @@ from alutils.config import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.figures import REPORTED
 from alutils.parameters import Parameters
 from alutils.prose import join, paired_seeds, plain, table
-from alutils.protocol import BASELINE, DATASETS
-from alutils.results import Store, failures
+from alutils.protocol import BASELINE, DATASETS, Cell
+from alutils.results import Store, failures, finished
 
-RUNTIME = ("profile", "device", "workers", "scheduler")
+RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler")
 """Parameters that say where a study runs, not what it is."""
 OBSERVED = ("heldout_every", "diagnostics")
 """Parameters that say what is written down of a training, which is the same either way."""
@@ -112,6 +113,19 @@ def provenance(study: Parameters) -> HTML:
         ),
     }
     return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
+
+
+def effort(profile: str, cells: Iterable[Cell]) -> str:
+    """What the finished cells were computed on, and for how long, in a sentence."""
+    store = Store(profile)
+    facts = [record["provenance"] for _, record in finished(store, cells)]
+    hours = sum(fact["wall_seconds"] for fact in facts) / 3600
+    return (
+        f"{len(facts)} finished cells: {hours:.1f} hours of one worker on "
+        f"{_unique(facts, 'device')} ({_unique(facts, 'cpu_capability')})."
+        if facts
+        else "No cell is finished yet."
+    )
 
 
 def _commit(fact: dict) -> str:

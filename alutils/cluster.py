@@ -1,12 +1,20 @@
 """Where rounds are computed: a local cluster of one-thread workers, or a running scheduler."""
 
+import hashlib
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client, Nanny, Scheduler, SpecCluster
+
+from alutils.parameters import ParameterError, StudyError
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": 1,
@@ -19,37 +27,212 @@ WORKER_ENVIRONMENT = {
     "MALLOC_TOP_PAD_": 2**28,
     "DASK_LOGGING__DISTRIBUTED": "error",
 }
+CONNECT_S = 10
+"""How long to look for a scheduler."""
+JOIN_S = 60
+"""How long a scheduler may be without a worker before that is an error."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where cells are to be computed.
+
+    ``gpus`` are the local ones by CUDA's names, ``cells_per_gpu`` how many cells share one, there
+    or on the cluster; ``workers`` local processes, 0 for one a core or a GPU's share.
+    """
+
+    scheduler: str = ""
+    device: str = "cpu"
+    workers: int = 0
+    gpus: tuple[str, ...] = ()
+    cells_per_gpu: int = 1
+
+    @property
+    def processes(self) -> int:
+        """Local worker processes."""
+        return self.workers or len(self.gpus) * self.cells_per_gpu or CPU_COUNT
+
+    @property
+    def share(self) -> float:
+        """Part of a GPU that a cell takes; rounded down, so that the shares never exceed it."""
+        return int(1e6 / self.cells_per_gpu) / 1e6
+
+
+class Workers:
+    """The workers of a cluster that can take cells; each is checked once, when it is first seen.
+
+    A worker must run the same alutils, torch and Python as this process does, and have a ``GPU``
+    resource where cells are for GPUs: with ``device = "cuda"``, and with ``"auto"`` wherever a
+    worker offers it. ``resources`` is what a cell takes of it.
+    """
+
+    def __init__(self, client: Client, place: Placement, say: Callable[[str], None]):
+        self.client, self.place, self.say = client, place, say
+        self.checked: dict[str, str] = {}
+        self.resources: dict[str, float] = {}
+        self._first_look()
+
+    def slots(self) -> dict[str, int]:
+        """How many cells each worker takes at a time, by its address.
+
+        Raises ``StudyError`` when there are workers, and none that fits.
+        """
+        there = self._there()
+        if not there and self.checked and self.place.scheduler:
+            self.say("no worker is left: waiting for one")
+        self._check(there)
+        fit = {name: self._slots(there[name]) for name in there if not self.checked.get(name, "?")}
+        if there and not fit and all(map(self.checked.get, there)):
+            raise StudyError("; ".join(self.checked[name] for name in there))
+        return fit
+
+    def _first_look(self) -> None:
+        try:
+            self.client.wait_for_workers(1, timeout=JOIN_S)
+        except TimeoutError:
+            raise StudyError(
+                f"{self.place.scheduler} has no worker: start some with {self._command()}"
+            ) from None
+        there = self._there()
+        self._check(there)
+        if wrong := [reason for reason in self.checked.values() if reason]:
+            raise StudyError("; ".join(wrong))
+        if self._for_gpus(there):
+            self.resources = {"GPU": self.place.share}
+
+    def _for_gpus(self, there: dict[str, Any]) -> bool:
+        """Whether cells need a GPU; ``StudyError`` where they do and no worker offers one."""
+        device = self.place.device
+        offered = any(facts["resources"].get("GPU") for facts in there.values())
+        if offered or device in ("cpu", "mps"):
+            return offered and device in ("cuda", "auto")
+        if device == "cuda":
+            raise StudyError(
+                "device = 'cuda', but no worker offers the resource GPU: start one for each GPU "
+                f"with {self._command(gpu=True)}"
+            )
+        if any(self.client.run(_sees_gpu, workers=list(there)).values()):
+            raise StudyError(
+                "there are GPUs, but no worker offers the resource GPU: start one for each with "
+                f"{self._command(gpu=True)}, or set device: cpu"
+            )
+        return False
+
+    def _check(self, there: dict[str, Any]) -> None:
+        """Compare the versions of workers that are new; those that leave are forgotten."""
+        self.checked = {name: reason for name, reason in self.checked.items() if name in there}
+        new = [name for name in there if name not in self.checked]
+        if not new:
+            return
+        own = versions()
+        for name, found in self.client.run(versions, workers=new, on_error="return").items():
+            if isinstance(found, OSError):
+                continue  # it is leaving again
+            self.checked[name] = _difference(name, found, own)
+            if self.checked[name] and len(self.checked) > len(new):
+                self.say(f"not used: {self.checked[name]}")
+
+    def _there(self) -> dict[str, Any]:
+        return self.client.scheduler_info(n_workers=-1)["workers"]
+
+    def _slots(self, facts: dict[str, Any]) -> int:
+        shares = facts["resources"].get("GPU", 0) / self.place.share if self.resources else 1e9
+        return min(facts["nthreads"], int(shares + 1e-3))
+
+    def _command(self, gpu: bool = False) -> str:
+        pinned, offer = ("CUDA_VISIBLE_DEVICES=0 ", " --resources GPU=1") if gpu else ("", "")
+        return f"`{pinned}dask worker {self.place.scheduler} --nthreads 1{offer}`"
+
+
+def versions() -> dict[str, str]:
+    """What must be equal wherever a study is computed; alutils by its source."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.read_bytes())
+    return {
+        "alutils": f"{version('alutils')} ({digest.hexdigest()[:8]})",
+        "torch": version("torch"),
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+    }
 
 
 @contextmanager
-def cluster(workers: int = 0, scheduler: str = "") -> Iterator[Client]:
-    """A client of the scheduler, or of a local cluster of one-thread worker processes.
+def cluster(place: Placement, say: Callable[[str], None] = print) -> Iterator[Workers]:
+    """The workers of a scheduler, or of a local cluster of one-thread worker processes.
 
-    Workers notice when this process is gone, however it ended, and end too (Dask's own pipe).
+    Local workers notice when this process is gone, however it ended, and end too (Dask's own
+    pipe). Raises ``StudyError`` when there is no scheduler, or no worker that fits.
     """
-    if scheduler:
-        with Client(scheduler, timeout=10) as client:
-            yield client
+    if place.scheduler:
+        with _connected(place.scheduler) as client:
+            say(f"dashboard: {client.dashboard_link}")
+            yield Workers(client, place, say)
         return
-    for part in ("nanny", "scheduler"):  # they warn of what is meant: workers that are ended
-        logging.getLogger(f"distributed.{part}").setLevel(logging.ERROR)
     settings = {
         "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
         "distributed.worker.multiprocessing-method": "spawn",
-        # A death is counted here, by cell, not by the scheduler.
+        # A death is counted by cell, not by the scheduler.
         "distributed.scheduler.allowed-failures": 0,
         # An optimiser's state travels with its task.
         "distributed.admin.large-graph-warning-threshold": "100MB",
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers or CPU_COUNT,
-            threads_per_worker=1,
-            memory_limit=None,
-            host="127.0.0.1",
-            dashboard_address="127.0.0.1:0",
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    with dask.config.set(settings), _local(place) as local, Client(local) as client:
+        say(f"dashboard: {client.dashboard_link}")
+        yield Workers(client, place, say)
+
+
+@contextmanager
+def _local(place: Placement) -> Iterator[SpecCluster]:
+    """One process a core, or one for each cell that a GPU takes, pinned to it."""
+    quiet = logging.ERROR  # it warns of what is meant: workers that are ended
+    options = {
+        "nthreads": 1,
+        "memory_limit": None,
+        "host": "127.0.0.1",
+        "dashboard_address": None,
+        "silence_logs": quiet,
+    }
+    workers = {
+        i: {"cls": Nanny, "options": options | _pinned(place, i)} for i in range(place.processes)
+    }
+    scheduler = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
+    local = SpecCluster(
+        workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=quiet
+    )
+    try:
+        yield local
+    finally:
+        with suppress(AssertionError):  # Dask's, when a busy machine ends a worker late
+            local.close()
+
+
+def _pinned(place: Placement, i: int) -> dict[str, Any]:
+    if not place.gpus:
+        return {}
+    gpu = place.gpus[i % len(place.gpus)]
+    return {"env": {"CUDA_VISIBLE_DEVICES": gpu}, "resources": {"GPU": place.share}}
+
+
+def _connected(scheduler: str) -> Client:
+    try:
+        return Client(scheduler, timeout=CONNECT_S)
+    except (OSError, ValueError) as error:
+        raise ParameterError(
+            f"scheduler = {scheduler!r} can't be reached ({error}): start one with `dask "
+            "scheduler`, and give its address as tcp://HOST:8786"
+        ) from None
+
+
+def _difference(worker: str, found: Any, own: dict[str, str]) -> str:
+    """What a worker lacks of this process's versions, in words; nothing: an empty string."""
+    remedy = "install there what is installed here (the same commit, requirements.lock)"
+    if isinstance(found, Exception):
+        return f"worker {worker} can't import alutils ({found}): {remedy}"
+    wrong = [f"{key} {found[key]}, here {own[key]}" for key in own if found[key] != own[key]]
+    return f"worker {worker} has {', '.join(wrong)}: {remedy}" if wrong else ""
+
+
+def _sees_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

@@ -39,6 +39,7 @@ class Study(Protocol, Parameters):
     reported: Literal["test", "heldout-best", "heldout-last"] = "test"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     workers: Annotated[int, Field(ge=0)] = 0
+    cells_per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
     scheduler: str = ""
 
     @model_validator(mode="after")
@@ -201,8 +202,9 @@ class SensitivityStudy(Study):
         ]
 
     def cells(self) -> list[Cell]:
-        """The cells of all settings, each once."""
-        return list({one.cell.name: one.cell for one in self.settings()}.values())
+        """The cells of all settings, each once, seed by seed."""
+        cells = {one.cell.name: one.cell for one in self.settings()}.values()
+        return sorted(cells, key=lambda cell: cell.seed)
 
     def _cell(
         self, dataset: str, seed: int, arm: str, share: float, changes: dict[str, Any]

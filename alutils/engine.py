@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, wait
+from distributed import Future, KilledWorker, wait
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
 from filelock import FileLock, Timeout
 
-from alutils.cluster import cluster
+from alutils.cluster import Placement, Workers, cluster
 from alutils.parameters import StudyError
 from alutils.progress import Progress
 from alutils.protocol import Cell
@@ -94,8 +94,7 @@ def run(
     task: Task,
     store: Store,
     facts: dict[str, Any],
-    workers: int = 0,
-    scheduler: str = "",
+    place: Placement,
     say: Callable[[str], None] = print,
 ) -> None:
     """Bring every cell's record to its end; raise ``RunFailed`` when some can't be.
@@ -105,17 +104,21 @@ def run(
     task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
         workers; ``state`` is what a round hands on to the next beside its record, or None
     facts : what the client knows of the run, added to each record's provenance
-    workers : local worker processes, 0 for one a core; unused with a scheduler
-    scheduler : address of a running Dask scheduler; without one, a local cluster is started
+    place : where to compute: a running Dask scheduler's workers, or a local cluster
     say : gets one line a finished round
     """
     unfinished = [cell for cell in cells if not store.sound(cell)]
     if not unfinished:
         return
     progress = Progress(cells, store, say)
-    with cluster(workers, scheduler) as client:
-        this = Run(client, task, store, facts, progress, unfinished)
-        this.to_the_end()
+    try:
+        with cluster(place, say) as workers:
+            this = Run(workers, task, store, facts, progress, unfinished)
+            this.to_the_end()
+    except LOST as error:
+        raise StudyError(
+            "the scheduler is gone; all finished rounds are kept: run the same command again"
+        ) from error
     if this.failures:
         told = "; ".join(this.failures)
         raise RunFailed(f"{len(this.failures)} of {len(cells)} cells failed: {told}")
@@ -126,14 +129,14 @@ class Run:
 
     def __init__(
         self,
-        client: Client,
+        workers: Workers,
         task: Task,
         store: Store,
         facts: dict[str, Any],
         progress: Progress,
         cells: list[Cell],
     ):
-        self.client, self.task, self.store = client, task, store
+        self.workers, self.task, self.store = workers, task, store
         self.facts, self.progress = facts, progress
         self.waiting = deque(_jobs(cells, store))
         self.running: dict[Future, Job] = {}
@@ -143,31 +146,27 @@ class Run:
         """Submit, collect and write until no job is left."""
         try:
             while self.waiting or self.running:
-                self._submit()
+                slots = self.workers.slots()
+                self._take_back(slots)
+                self._submit(slots)
                 if not self.running:
                     time.sleep(POLL_S)
                     continue
-                self._take_back()
                 for future in self._done():
                     self._collect(future, self.running[future])
                     del self.running[future]
-        except LOST as error:
-            raise StudyError(
-                "the scheduler is gone; all finished rounds are kept: run the same command again"
-            ) from error
         finally:
             for job in [*self.running.values(), *self.waiting]:
                 job.release()
             with suppress(*LOST, OSError, TimeoutError):
-                self.client.cancel(list(self.running), force=True)
+                self.workers.client.cancel(list(self.running), force=True)
 
-    def _submit(self) -> None:
+    def _submit(self, slots: dict[str, int]) -> None:
         """Send the next jobs to free workers; a cell that another run holds waits.
 
         A job is for one worker, so that a worker's death counts against the job that it ran alone.
         """
         busy = Counter(job.worker for job in self.running.values())
-        slots = self.client.nthreads()
         free = [worker for worker in slots for _ in range(slots[worker] - busy[worker])]
         for _ in range(len(self.waiting)):
             if not free:
@@ -186,12 +185,14 @@ class Run:
         job.worker, job.missed = worker, 0
         state = self.store.load_state(job.cells[0], job.records[0])
         given = (job.cells, job.records[0]["rounds"], state)
-        future = self.client.submit(self.task, *given, pure=False, workers=[worker])
+        needs = self.workers.resources
+        future = self.workers.client.submit(
+            self.task, *given, pure=False, workers=[worker], resources=needs
+        )
         self.running[future] = job
 
-    def _take_back(self) -> None:
+    def _take_back(self, there: dict[str, int]) -> None:
         """Give jobs whose worker is gone without a word to another."""
-        there = self.client.nthreads()
         for future, job in list(self.running.items()):
             job.missed = 0 if job.worker in there or future.done() else job.missed + 1
             if job.missed > PATIENCE:

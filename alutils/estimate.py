@@ -13,6 +13,8 @@ from alutils.results import Store
 STEPS = 20
 """Training steps that are timed, after a few that are not."""
 TEST_IMAGES = 10_000
+LONG = 20_000
+"""Steps from which on a run says how long it will take; 25 minutes at 75 ms."""
 SCORED_A_STEP = 230
 """Images that are scored in the time of a step, where only the step's is given; measured."""
 
@@ -90,6 +92,22 @@ def measure(cell: Cell, device: str) -> tuple[float, float]:
     return (middle - begin) / steps, (time.perf_counter() - middle) / images
 
 
+def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) -> str:
+    """What is left of a run, in a line; with its hours where it is long and computed here.
+
+    ``processes`` local workers share it; 0 where it is computed elsewhere.
+    """
+    cells = list(cells)
+    left = work(cells, store)
+    told = f"to do: {left.cells:,} cells, {left.rounds:,} rounds, {left.steps:,} steps"
+    if left.steps < LONG or not processes:
+        return told
+    hours = 0.0
+    for own in _groups(cells).values():
+        hours += work(own, store).hours(*measure(own[0], device))
+    return f"{told}; about {hours / processes:,.1f} hours with {processes} workers"
+
+
 def estimate(profile: str, step_ms: str = "") -> None:
     """Print what a profile takes, notebook by notebook, in all and what is left of it."""
     given = _step(step_ms)
@@ -98,10 +116,8 @@ def estimate(profile: str, step_ms: str = "") -> None:
         plan = config.load_study(profile, name)
         if not isinstance(plan, Study):
             continue
-        for dataset in dict.fromkeys(cell.dataset for cell in plan.cells()):
-            cells = [cell for cell in plan.cells() if cell.dataset == dataset]
+        for key, cells in _groups(plan.cells()).items():
             whole, left = work(cells), work(cells, store)
-            key = (dataset, cells[0].precision)
             if key not in speeds:
                 speeds[key] = (
                     (given, given / SCORED_A_STEP) if given else measure(cells[0], plan.device)
@@ -109,7 +125,7 @@ def estimate(profile: str, step_ms: str = "") -> None:
             hours += whole.hours(*speeds[key])
             left_hours += left.hours(*speeds[key])
             print(
-                f"{name}, {DATASETS[dataset].title}: {whole.cells:,} cells, {whole.rounds:,} "
+                f"{name}, {DATASETS[key[0]].title}: {whole.cells:,} cells, {whole.rounds:,} "
                 f"rounds, {whole.steps:,} steps ({_each(cells)}), {whole.images:,} images scored; "
                 f"left: {left.cells:,} cells, {left.steps:,} steps"
             )
@@ -123,6 +139,33 @@ def estimate(profile: str, step_ms: str = "") -> None:
         f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left; n workers on n cores "
         "or GPUs take about an n-th of it"
     )
+
+
+def markdown_hours(profiles: Iterable[str], steps_ms: Iterable[float]) -> str:
+    """What profiles take at given milliseconds a step, as the README's table."""
+    steps_ms = list(steps_ms)
+    heads = "".join(f" hours at {step:g} ms a step |" for step in steps_ms)
+    lines = [
+        f"| profile | cells | rounds | steps | images scored |{heads}",
+        "|---" * (5 + len(steps_ms)) + "|",
+    ]
+    for profile in profiles:
+        plans = [config.load_study(profile, name) for name in config.notebooks(profile)]
+        cells = [cell for plan in plans if isinstance(plan, Study) for cell in plan.cells()]
+        one = work(cells)
+        steps = [step / 1000 for step in steps_ms]
+        hours = "".join(f" {one.hours(step, step / SCORED_A_STEP):,.0f} |" for step in steps)
+        counts = f"{one.cells:,} | {one.rounds:,} | {one.steps:,} | {one.images:,}"
+        lines.append(f"| `{profile}` | {counts} |{hours}")
+    return "\n".join(lines)
+
+
+def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
+    """Cells whose steps take the same time, by dataset and precision."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.dataset, cell.precision), []).append(cell)
+    return groups
 
 
 def _each(cells: list[Cell]) -> str:

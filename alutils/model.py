@@ -1,6 +1,7 @@
 """torchvision's ResNet-18 for small images, with one dropout layer before its last layer."""
 
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 
@@ -218,6 +219,13 @@ def pick_device(name: str) -> torch.device:
     if not there.get(name, True):
         raise ParameterError(f"device = {name!r} is not on this machine: use auto or cpu")
     return torch.device(name)
+
+
+def visible_gpus() -> tuple[str, ...]:
+    """CUDA's names of the GPUs that this process may use."""
+    count = torch.cuda.device_count()
+    named = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+    return tuple(name.strip() for name in named.split(",")[:count])
 
 
 def stages(net: Net) -> list[dict]:

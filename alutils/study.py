@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from alutils import data, engine, experiment
+from alutils import data, engine, estimate, experiment
+from alutils.cluster import Placement
 from alutils.config import CUSTOM_ARMS, Study
-from alutils.model import pick_device
+from alutils.model import pick_device, visible_gpus
 from alutils.parameters import Parameters
 from alutils.paths import ROOT
 from alutils.results import Store, complete, failures, table
@@ -26,14 +27,16 @@ def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
     """
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
-    place = pick_device(study.device)
+    place = placement(study)
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         data.load(dataset)
     custom = {arm: STRATEGIES[arm] for arm in CUSTOM_ARMS}
     task = experiment.round_task(study.device, custom)
-    workers = study.workers or (0 if place.type == "cpu" else 1)
+    if not all(map(store.sound, cells)):
+        processes = 0 if study.scheduler else place.processes
+        say(estimate.outlook(cells, store, study.device, processes))
     try:
-        engine.run(cells, task, store, commit(), workers, study.scheduler, say)
+        engine.run(cells, task, store, commit(), place, say)
     except engine.RunFailed as error:
         results = read(study)
         if results.empty:
@@ -41,6 +44,20 @@ def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
         say(f"error: {error}")
         return results
     return read(study)
+
+
+def placement(study: Study) -> Placement:
+    """Where the study is computed; ``ParameterError`` where this machine lacks the device.
+
+    On a cluster the device is the workers', not this machine's. Locally, a GPU takes
+    ``cells_per_gpu`` cells at a time, other accelerators one.
+    """
+    if study.scheduler:
+        return Placement(study.scheduler, study.device, cells_per_gpu=study.cells_per_gpu)
+    device = pick_device(study.device).type
+    gpus = visible_gpus() if device == "cuda" else ()
+    workers = study.workers or (1 if device == "mps" else 0)
+    return Placement("", device, workers, gpus, study.cells_per_gpu)
 
 
 def read(parameters: Parameters) -> pd.DataFrame:

@@ -22,7 +22,7 @@ import psutil
 from dask.system import CPU_COUNT as CORES
 
 from alutils import data, engine, runner, study
-from alutils.cluster import WORKER_ENVIRONMENT, cluster
+from alutils.cluster import WORKER_ENVIRONMENT, Placement, cluster
 from alutils.experiment import provenance, round_task, run_round
 from alutils.model import pick_device
 from alutils.paths import ROOT, outputs
@@ -220,7 +220,8 @@ class Bench:
             )
             for seed in range(CORES)
         ]  # fmt: skip
-        with cluster(CORES) as client:
+        with cluster(Placement(workers=CORES)) as workers:
+            client = workers.client
             peaks = dict.fromkeys(client.run(os.getpid).values(), 0.0)
             rounds = client.map(lambda cell: run_round([cell], [], None, "cpu", {}), cells)
             while not all(future.done() for future in rounds):
@@ -275,7 +276,7 @@ def _run(cells: list[Cell]) -> tuple[float, float]:
             store = Store("bench")
             store.prepare()
             start = time.perf_counter()
-            engine.run(cells, round_task("cpu", {}), store, {}, say=lambda line: None)
+            engine.run(cells, round_task("cpu", {}), store, {}, Placement(), lambda line: None)
             seconds = time.perf_counter() - start
             rounds = [done for cell in cells for done in store.load(cell)["rounds"]]
         finally:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from alutils import data
 from alutils.paths import ROOT
@@ -51,6 +52,19 @@ def real_dataset(request) -> data.Dataset:
         if os.environ.get("ALUTILS_REQUIRE_DATA") == "1":
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> Path:
+    """Outputs of one uninterrupted run of the smoke profile, one for all processes of the suite."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
+    with FileLock(f"{shared}.lock"):
+        if not (shared / "log").exists():
+            done = command("study", "smoke", ALUTILS_OUTPUTS=str(shared))
+            assert done.returncode == 0, done.stdout + done.stderr
+            (shared / "log").write_text(done.stdout)
+    return shared
 
 
 def command(*args: str, **environment: str) -> subprocess.CompletedProcess:

@@ -1,6 +1,6 @@
 """Kills ``make study`` at random moments and looks at what is left: run by hand.
 
-``python tests/kill_study.py [KILLS] [SEED]``. Each kill is a SIGKILL to make's whole process group;
+``python -m tests.kill_study [KILLS] [SEED]``. Each kill is a SIGKILL to make's whole process group;
 after it no process may be left within 10 seconds and no finished round may be lost. A run that was
 killed is started again; when it has ended, its records must equal those of a run in peace, and the
 next kills begin with empty outputs. Every tenth kill falls into the download of a dataset.
@@ -17,10 +17,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import psutil
+from tests.processes import NOTEBOOK, equal_part, gone_within, start
 
-ROOT = Path(__file__).parents[1]
-NOTEBOOK = "03-mnist-active-learning"
 MOMENTS = {
     "starting": (0.0, 6.0),
     "training": (0.0, 1.5),
@@ -32,26 +30,10 @@ MOMENTS = {
 MARKS = {"training": "round   1/3", "records": "round   2/3", "saving": "10/10 cells"}
 
 
-def start(outputs: Path, profile: str = "smoke", **environment: str) -> subprocess.Popen:
+def make(outputs: Path, profile: str = "smoke", **environment: str) -> subprocess.Popen:
     """Start ``make study`` in a process group of its own."""
     command = ["make", "study", f"PROFILE={profile}", f"NOTEBOOK={NOTEBOOK}"]
-    own = os.environ | {"ALUTILS_OUTPUTS": str(outputs)} | environment
-    return subprocess.Popen(
-        command, cwd=ROOT, env=own, start_new_session=True, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def left(outputs: Path) -> list[psutil.Process]:
-    """Processes that work on these outputs, wherever in the tree they are."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("ALUTILS_OUTPUTS") == str(outputs):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return start(outputs, command=command, **environment)
 
 
 def rounds(outputs: Path) -> dict[str, list[str]]:
@@ -60,18 +42,6 @@ def rounds(outputs: Path) -> dict[str, list[str]]:
         path.name: [done["digest"] for done in json.loads(path.read_text())["rounds"]]
         for path in sorted(outputs.glob("smoke/runs/*.json"))
     }
-
-
-def equal_part(outputs: Path) -> dict[str, object]:
-    """What must be equal in the records, however they came about."""
-    kept = {}
-    for path in sorted(outputs.glob("smoke/runs/*.json")):
-        record = json.loads(path.read_text())
-        for done in record["rounds"]:
-            for key in [key for key in done if key.startswith("seconds_")]:
-                del done[key]
-        kept[path.name] = {k: v for k, v in record.items() if k not in ("provenance", "checksum")}
-    return kept
 
 
 def kill(process: subprocess.Popen, phase: str, after: float) -> bool:
@@ -85,24 +55,15 @@ def kill(process: subprocess.Popen, phase: str, after: float) -> bool:
     if not ended:
         os.killpg(process.pid, signal.SIGKILL)
     process.stdout.close()
+    process.stderr.close()
     process.wait()
     return not ended
 
 
-def gone_after(outputs: Path, limit: float = 10) -> float:
-    """Seconds until no process is left; raises when one still is at the limit."""
-    begin = time.monotonic()
-    while found := left(outputs):
-        if time.monotonic() - begin > limit:
-            raise AssertionError(f"left after {limit} s: {[p.cmdline() for p in found]}")
-        time.sleep(0.1)
-    return time.monotonic() - begin
-
-
 def in_peace(outputs: Path) -> dict[str, object]:
     """The records of a run that no one disturbs."""
-    process = start(outputs)
-    told, _ = process.communicate()
+    process = make(outputs)
+    _, told = process.communicate()
     assert process.returncode == 0, told
     return equal_part(outputs)
 
@@ -117,15 +78,15 @@ def main(kills: int, seed: int) -> None:
             done = sum(counts.values())
             if done % 10 == 9:
                 phase, place = "download", Path(folder) / f"download{done}"
-                process = start(place, "quick", ALUTILS_DATA=str(place / "data"))
+                process = make(place, "quick", ALUTILS_DATA=str(place / "data"))
             else:
                 phase, place = rng.choice([p for p in MOMENTS if p != "download"]), outputs
                 before = rounds(place)
-                process = start(place)
+                process = make(place)
             killed = kill(process, phase, rng.uniform(*MOMENTS[phase]))
             if killed:
                 counts[phase] += 1
-                slowest = max(slowest, gone_after(place))
+                slowest = max(slowest, gone_within(place))
                 print(f"{done + 1:>3} {phase}", flush=True)
             if phase == "download":
                 continue

@@ -5,6 +5,7 @@ import pytest
 from distributed import LocalCluster
 
 from alutils import engine
+from alutils.cluster import Placement
 from alutils.progress import _duration
 from alutils.protocol import Cell
 from alutils.results import Store, chained
@@ -46,8 +47,8 @@ def store(outputs) -> Store:
 
 def run(cells, task, store, workers=1):
     lines: list[str] = []
-    engine.run(cells, task, store, {"commit": "abc"}, workers=workers, say=lines.append)
-    return lines
+    engine.run(cells, task, store, {"commit": "abc"}, Placement(workers=workers), lines.append)
+    return [line for line in lines if not line.startswith("dashboard: http://127.0.0.1:")]
 
 
 def facts(store, cells):
@@ -111,7 +112,7 @@ def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
     cell = digits_cell()
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
         address = cluster.scheduler_address
-        engine.run([cell], stub, store, {}, scheduler=address, say=lambda line: None)
+        engine.run([cell], stub, store, {}, Placement(address), say=lambda line: None)
         assert store.finished(cell) and cluster.status.name == "running"
 
 

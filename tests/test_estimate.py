@@ -48,6 +48,19 @@ def test_a_device_is_timed(digits_cell):
     assert 0 < image < step < 10
 
 
+def test_a_long_run_says_how_long_it_will_take(digits_cell, outputs, monkeypatch):
+    cells, store = [digits_cell(), digits_cell(seed=1)], Store("test")
+    told = estimate.outlook(cells, store, "cpu", 2)
+    assert told == f"to do: 2 cells, 6 rounds, {2 * sum(cells[0].steps())} steps"
+    monkeypatch.setattr(estimate, "LONG", 1)
+    monkeypatch.setattr(estimate, "measure", lambda cell, device: (3600.0, 0.0))
+    hours = sum(cells[0].steps())
+    assert (
+        estimate.outlook(cells, store, "cpu", 2) == f"{told}; about {hours}.0 hours with 2 workers"
+    )
+    assert estimate.outlook(cells, store, "cpu", 0) == told
+
+
 @pytest.mark.parametrize("wrong", ["fast", "-1", "1e9", "nan"])
 def test_a_step_that_is_no_time_is_refused(wrong):
     with pytest.raises(ParameterError, match=f"STEP_MS = '{wrong}'"):

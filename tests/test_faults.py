@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from alutils import account, engine, experiment, study, train
+from alutils.cluster import Placement
 from alutils.config import ActiveLearningStudy
 from alutils.engine import RunFailed
 from alutils.paths import ROOT
 from alutils.results import Store
 from tests.conftest import command
+from tests.processes import equal_part, gone_within, start
 from tests.test_engine import stub
-from tests.test_runner import NOTEBOOK, equal_part, processes, smoke  # noqa: F401
 
 
 def not_a_number(cells, history, state):
@@ -48,7 +49,7 @@ def store(outputs) -> Store:
 def test_a_loss_that_is_not_finite_names_its_step(digits_cell, store):
     cells = [digits_cell(arm=arm, epochs=2) for arm in ("margin", "random")]
     with pytest.raises(RunFailed) as failed:
-        engine.run(cells, not_a_number, store, {}, workers=1, say=lambda line: None)
+        engine.run(cells, not_a_number, store, {}, Placement(workers=1), say=lambda line: None)
     told = str(failed.value)
     assert told.startswith(f"1 of 2 cells failed: {cells[0].name}, round 2: NotFinite: the loss is")
     assert "at step 3 of 4 (epoch 2): lower learning_rate" in told
@@ -65,7 +66,7 @@ def breaks_for_margin(cells, history, state):
 def test_an_arm_at_fault_in_a_shared_round_does_not_take_the_others_along(digits_cell, store):
     cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
     with pytest.raises(RunFailed, match=f"1 of 3 cells failed: {cells[1].name}, round 1: ValueE"):
-        engine.run(cells, breaks_for_margin, store, {}, workers=1, say=lambda line: None)
+        engine.run(cells, breaks_for_margin, store, {}, Placement(workers=1), say=lambda line: None)
     assert [store.finished(cell) for cell in cells] == [True, False, True]
 
 
@@ -83,7 +84,7 @@ def test_a_worker_that_dies_is_replaced_three_times_a_cell(
     cells = [digits_cell(arm=arm, seed=seed) for seed, arm in enumerate(("margin", "kmeans"))]
     lines: list[str] = []
     with pytest.raises(RunFailed, match=f"1 of 2 cells failed: {cells[0].name}, round 2: 4 work"):
-        engine.run(cells, deadly, store, {}, workers=2, say=lines.append)
+        engine.run(cells, deadly, store, {}, Placement(workers=2), say=lines.append)
     deaths = [line for line in lines if "a worker died" in line]
     assert sum(f"round 2 of {cells[0].name}" in line for line in deaths) == 3
     assert sum(f"round 3 of {cells[1].name}" in line for line in deaths) == 2
@@ -148,16 +149,8 @@ def fails_for_one(cells, history, state):
     return experiment.run_round(cells, history, state, "cpu", {})
 
 
-def started(outputs: Path, *options: str) -> subprocess.Popen:
-    run = [sys.executable, "-m", "alutils", "study", "smoke", "--notebook", NOTEBOOK, *options]
-    return subprocess.Popen(
-        run, cwd=ROOT, env=os.environ | {"ALUTILS_OUTPUTS": str(outputs)}, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
-    process = started(tmp_path)
+    process = start(tmp_path)
     for line in process.stdout:
         if "round   1/3" in line:
             break
@@ -167,30 +160,28 @@ def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
     assert process.returncode == 130 and time.monotonic() - at < 30
     assert told.splitlines()[-1].startswith("stopped: 0 of 10 cells finished, ")
     assert "Traceback" not in told and "the same command goes on from there" in told
-    deadline = time.monotonic() + 10
-    while processes(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert processes(tmp_path) == []
+    gone_within(tmp_path)
     assert not list(tmp_path.rglob("*.failed.*")) and not list(tmp_path.rglob("*.partial.*"))
 
 
-def test_two_runs_at_once_end_well_and_with_the_records_of_one(smoke, tmp_path):  # noqa: F811
-    runs = [started(tmp_path, "--workers", "1") for _ in range(2)]
+def test_two_runs_at_once_end_well_and_with_the_records_of_one(smoke, tmp_path):
+    runs = [start(tmp_path, "--workers", "1") for _ in range(2)]
     for process in runs:
         out, told = process.communicate(timeout=400)
         assert process.returncode == 0, out + told
-    assert equal_part(tmp_path, NOTEBOOK) == equal_part(smoke, NOTEBOOK)
+    assert equal_part(tmp_path) == equal_part(smoke)
     assert not list(tmp_path.rglob("*.damaged")) and not list(tmp_path.rglob("*.part*"))
 
 
 def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
-    smoke, tmp_path, monkeypatch  # noqa: F811
+    smoke, tmp_path, monkeypatch
 ):  # fmt: skip
     """Writing notebook and page fails; a limit on the size of files stands for a full disk."""
+    small = "01-training-size"
     limited = (
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); "
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{NOTEBOOK}']; "
+        f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{small}']; "
         "runpy.run_module('alutils', run_name='__main__')"
     )
     done = subprocess.run(
@@ -200,7 +191,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     error = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and error.startswith("error: "), done.stderr
     assert "File too large" in error or "can't be written" in error
-    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("03*.html"))
-    again = command("study", "smoke", "--notebook", NOTEBOOK, ALUTILS_OUTPUTS=str(tmp_path))
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("01*.html"))
+    again = command("study", "smoke", "--notebook", small, ALUTILS_OUTPUTS=str(tmp_path))
     assert again.returncode == 0, again.stderr
-    assert equal_part(tmp_path, NOTEBOOK) == equal_part(smoke, NOTEBOOK)
+    assert equal_part(tmp_path, small) == equal_part(smoke, small)

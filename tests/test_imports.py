@@ -26,30 +26,32 @@ BELOW = {
     },
     "results": {"parameters", "paths", "protocol"},
     "experiment": {"checks", "model", "protocol", "results", "strategies", "train", "turn"},
-    "cluster": set(),
+    "cluster": {"parameters"},
     "progress": {"protocol", "results"},
     "engine": {"cluster", "parameters", "progress", "protocol", "results"},
     "study": {
-        "config", "data", "engine", "experiment", "model", "parameters", "paths", "results",
-        "strategies",
+        "cluster", "config", "data", "engine", "estimate", "experiment", "model", "parameters",
+        "paths", "results", "strategies",
     },
     "statistics": {"protocol"},
     "claims": {"protocol", "statistics"},
     "figures": {"protocol", "published", "statistics"},
     "prose": {"statistics"},
-    "captions": {"figures", "prose", "protocol", "published", "statistics"},
+    "page": set(),
+    "interactive": {"figures", "page", "protocol", "statistics"},
+    "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
     "account": {"config", "figures", "parameters", "prose", "protocol", "results"},
     "report": {"figures", "prose", "protocol", "published", "statistics"},
     "audit": {"claims", "figures", "prose"},
-    "evidence": {"config", "figures", "prose", "protocol", "results", "statistics"},
+    "evidence": {"config", "figures", "interactive", "prose", "protocol", "results", "statistics"},
     "sensitivity": {"config", "figures", "prose", "protocol", "results", "statistics"},
     "ablation": {"config", "protocol", "results", "statistics", "study"},
     "attribution": {"ablation", "figures", "prose", "protocol", "published"},
     "recipe": {"claims", "config", "paths", "protocol", "study"},
     "precision": {"claims", "config", "paths", "protocol", "statistics", "study"},
     "runner": {
-        "ablation", "config", "data", "model", "parameters", "paths", "protocol", "report",
-        "results",
+        "ablation", "account", "config", "data", "model", "page", "parameters", "paths",
+        "protocol", "report", "results",
     },
     "estimate": {
         "config", "experiment", "parameters", "protocol", "results", "train", "turn",
@@ -62,6 +64,7 @@ BELOW = {
 TABLES_ONLY = {
     "config", "paths", "parameters", "protocol", "results", "statistics", "claims", "published",
     "figures", "prose", "captions", "account", "report", "audit", "evidence", "sensitivity",
+    "interactive", "page",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 import pandas as pd
 
-from alutils import report
+from alutils import estimate, report
 from alutils.paths import ROOT
 from alutils.runner import MARKS
 
@@ -10,6 +10,12 @@ def test_the_readme_shows_the_committed_results():
     block = text.split(MARKS[0])[1].split(MARKS[1])[0].strip()
     results = pd.read_csv(ROOT / "outputs" / "quick" / "results.csv")
     assert block == report.markdown_results(results, "quick")
+
+
+def test_the_readme_shows_the_hours_of_the_long_profiles():
+    text = (ROOT / "README.md").read_text()
+    block = text.split("<!-- hours -->")[1].split("<!-- end of hours -->")[0].strip()
+    assert block.startswith(estimate.markdown_hours(["desktop", "poster", "replica"], [75, 10]))
 
 
 def test_what_the_readme_links_to_is_there():

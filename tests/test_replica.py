@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from alutils import experiment, train
+from alutils.cluster import Placement
 from alutils.engine import run
 from alutils.experiment import run_round, settle
 from alutils.results import Store, table
@@ -94,16 +95,18 @@ def interrupted(cell, store, after: int) -> None:
     lines: list[str] = []
 
     def say(line: str) -> None:
-        lines.append(line)
+        if " round " in line:
+            lines.append(line)
         if len(lines) == after:
             raise Stopped
 
     with pytest.raises(Stopped):
-        run([cell], experiment.round_task("cpu", {}), store, {}, workers=1, say=say)
+        run([cell], experiment.round_task("cpu", {}), store, {}, Placement(workers=1), say)
 
 
 def finish(cell, store) -> list[dict]:
-    run([cell], experiment.round_task("cpu", {}), store, {}, workers=1, say=lambda line: None)
+    task, place = experiment.round_task("cpu", {}), Placement(workers=1)
+    run([cell], task, store, {}, place, say=lambda line: None)
     assert not list(store.folder.glob("*.state")) and store.finished(cell)
     return [plain(done) for done in store.load(cell)["rounds"]]
 
@@ -157,7 +160,8 @@ def test_mutual_information_is_high_where_passes_disagree():
 
 def test_the_reported_accuracy_is_the_one_asked_for(digits_cell, store):
     cell = digits_cell(rounds=1, epochs=4, heldout_every=1)
-    run([cell], experiment.round_task("cpu", {}), store, {}, workers=1, say=lambda line: None)
+    task, place = experiment.round_task("cpu", {}), Placement(workers=1)
+    run([cell], task, store, {}, place, say=lambda line: None)
     held = store.load(cell)["rounds"][0]["heldout_accuracy"]
     found = {rule: table(store, [cell], rule).iloc[0] for rule in
              ("test", "heldout-best", "heldout-last")}  # fmt: skip

@@ -1,6 +1,5 @@
 """Every notebook end to end on the embedded digits, as ``make study PROFILE=smoke`` runs it."""
 
-import json
 import os
 import re
 import shutil
@@ -11,7 +10,6 @@ import time
 from pathlib import Path
 
 import nbformat
-import psutil
 import pytest
 
 from alutils import config, runner
@@ -19,19 +17,9 @@ from alutils.parameters import ParameterError
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.results import Store
 from tests.conftest import command
+from tests.processes import NOTEBOOK, equal_part, gone_within, start
 
 NAMES = config.notebooks("smoke")
-NOTEBOOK = "03-mnist-active-learning"
-
-
-@pytest.fixture(scope="session")
-def smoke(tmp_path_factory) -> Path:
-    """Outputs of one uninterrupted run of the whole smoke profile with one worker."""
-    outputs = tmp_path_factory.mktemp("smoke")
-    done = command("study", "smoke", "--workers", "1", ALUTILS_OUTPUTS=str(outputs))
-    assert done.returncode == 0, done.stdout + done.stderr
-    (outputs / "log").write_text(done.stdout)
-    return outputs
 
 
 @pytest.fixture
@@ -40,33 +28,6 @@ def copy(smoke, tmp_path, monkeypatch) -> Path:
     shutil.copytree(smoke, tmp_path / "outputs")
     monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path / "outputs"
-
-
-def equal_part(outputs: Path, notebook: str) -> dict:
-    """What must be equal in the records of a notebook, however they came about."""
-    cells = config.load_study("smoke", notebook).cells()
-    kept = {}
-    for cell in cells:
-        record = json.loads((outputs / "smoke" / "runs" / f"{cell.name}.json").read_text())
-        kept[cell.name] = {
-            key: value for key, value in record.items() if key not in ("provenance", "checksum")
-        }
-        for done in kept[cell.name]["rounds"]:
-            for key in [key for key in done if key.startswith("seconds_")]:
-                del done[key]
-    return kept
-
-
-def processes(outputs: Path) -> list[psutil.Process]:
-    """Processes that work on these outputs, wherever in the tree they are."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("ALUTILS_OUTPUTS") == str(outputs):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return [process for process in found if process.pid != os.getpid()]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -134,29 +95,21 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
     assert not list(copy.glob("smoke/*.partial.ipynb"))
 
 
-@pytest.mark.parametrize("moment", ["starting", "running"])
-def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path, moment):
-    environment = os.environ | {"ALUTILS_OUTPUTS": str(tmp_path)}
-    run = [sys.executable, "-m", "alutils", "study", "smoke", "--notebook", NOTEBOOK]
-    process = subprocess.Popen(
-        run, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.PIPE, text=True
-    )
-    told = "running" if moment == "starting" else "round   2/3"
-    for line in process.stdout:
-        if told in line:
-            break
-    time.sleep(3 if moment == "starting" else 0)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    deadline = time.monotonic() + 10
-    while processes(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert processes(tmp_path) == []
-    done = command("study", "smoke", "--notebook", NOTEBOOK, "--workers", "2",
-                   ALUTILS_OUTPUTS=str(tmp_path))  # fmt: skip
+def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path):
+    for told, seconds in (("running", 3), ("round   2/3", 0)):
+        process = start(tmp_path)
+        for line in process.stdout:
+            if told in line:
+                break
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+        gone_within(tmp_path)
+    done = command("study", "smoke", "--notebook", NOTEBOOK, ALUTILS_OUTPUTS=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert equal_part(tmp_path, NOTEBOOK) == equal_part(smoke, NOTEBOOK)
+    assert equal_part(tmp_path) == equal_part(smoke)
 
 
 def test_raw_papermill_runs_a_notebook_by_itself(copy, tmp_path):

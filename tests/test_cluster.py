@@ -1,0 +1,226 @@
+"""Which workers take cells, and what happens to a run when a cluster loses some of itself."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alutils import cluster, engine
+from alutils.cluster import Placement, Workers
+from alutils.parameters import ParameterError, StudyError
+from alutils.results import Store
+from tests.test_engine import facts, never, stub
+
+ADDRESS = "tcp://somewhere:8786"
+
+
+class FakeClient:
+    """A cluster of made-up workers: resources, threads and versions by address."""
+
+    def __init__(self, sees_gpu: bool = False):
+        self.there, self.told, self.sees_gpu = {}, {}, sees_gpu
+
+    def join(self, name: str, versions: object = None, threads: int = 1, **resources: float):
+        self.there[name] = {"nthreads": threads, "resources": resources}
+        self.told[name] = versions or cluster.versions()
+        return self
+
+    def wait_for_workers(self, count: int, timeout: float) -> None:
+        if len(self.there) < count:
+            raise TimeoutError
+
+    def scheduler_info(self, n_workers: int) -> dict:
+        return {"workers": dict(self.there)}
+
+    def run(self, function, workers: list[str], on_error: str = "raise") -> dict:
+        if function is cluster._sees_gpu:
+            return dict.fromkeys(workers, self.sees_gpu)
+        return {name: self.told[name] for name in workers}
+
+
+def workers(client: FakeClient, **place) -> Workers:
+    client.lines = []
+    return Workers(client, Placement(ADDRESS, **place), client.lines.append)
+
+
+def other(**changes: str) -> dict[str, str]:
+    return cluster.versions() | changes
+
+
+def test_workers_take_a_cell_a_thread():
+    found = workers(FakeClient().join("a").join("b", threads=4))
+    assert found.slots() == {"a": 1, "b": 4} and found.resources == {}
+
+
+@pytest.mark.parametrize(
+    ("cells_per_gpu", "offered", "slots"),
+    [(1, 1, 1), (1, 2, 2), (2, 1, 2), (3, 1, 3), (7, 1, 7), (2, 0.5, 1)],
+)
+def test_a_gpu_takes_as_many_cells_as_share_it(cells_per_gpu, offered, slots):
+    client = FakeClient().join("cpu").join("gpu", threads=16, GPU=offered)
+    found = workers(client, device="auto", cells_per_gpu=cells_per_gpu)
+    assert found.slots() == {"cpu": 0, "gpu": slots}
+    assert slots * found.resources["GPU"] <= offered
+
+
+def test_cells_for_a_cpu_leave_gpus_alone():
+    client = FakeClient().join("a", GPU=1)
+    assert workers(client, device="cpu").resources == {}
+
+
+@pytest.mark.parametrize("place", [{"device": "cuda"}, {"device": "auto"}])
+def test_a_cluster_without_the_resource_is_an_error_with_the_command_to_type(place):
+    client = FakeClient(sees_gpu=True).join("a")
+    with pytest.raises(StudyError) as failed:
+        workers(client, **place)
+    command = f"`CUDA_VISIBLE_DEVICES=0 dask worker {ADDRESS} --nthreads 1 --resources GPU=1`"
+    assert command in str(failed.value) and "no worker offers the resource GPU" in str(failed.value)
+
+
+def test_workers_without_gpus_compute_on_their_processors():
+    assert workers(FakeClient().join("a"), device="auto").resources == {}
+
+
+def test_a_scheduler_without_workers_is_an_error():
+    with pytest.raises(StudyError, match=f"has no worker.*`dask worker {ADDRESS} --nthreads 1`"):
+        workers(FakeClient())
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (other(torch="1.0"), "has torch 1.0, here"),
+        (other(Python="3.9"), "has Python 3.9, here 3"),
+        (other(alutils="0.0"), "has alutils 0.0, here 0"),
+        (ModuleNotFoundError("No module named 'alutils'"), "can't import alutils"),
+    ],
+)
+def test_a_worker_with_other_versions_is_refused(told, message):
+    client = FakeClient().join("good").join("tcp://bad", told)
+    with pytest.raises(StudyError, match="worker tcp://bad .*install there what is installed here"):
+        workers(client)
+    client = FakeClient().join("good")
+    found = workers(client)
+    client.join("tcp://bad", told)
+    assert found.slots() == {"good": 1}
+    assert len(client.lines) == 1 and message in client.lines[0]
+    assert found.slots() == {"good": 1} and len(client.lines) == 1
+    del client.there["good"]
+    with pytest.raises(StudyError, match=message):
+        found.slots()
+
+
+def test_a_worker_that_leaves_while_it_is_looked_at_is_looked_at_again():
+    client = FakeClient().join("a")
+    found = workers(client)
+    client.join("b", OSError("gone"))
+    assert found.slots() == {"a": 1}
+    client.join("b")
+    assert found.slots() == {"a": 1, "b": 1} and client.lines == []
+
+
+def test_local_workers_are_dealt_to_the_gpus_and_pinned():
+    place = Placement(device="cuda", gpus=("2", "5"), cells_per_gpu=2)
+    options = [cluster._pinned(place, i) for i in range(4)]
+    assert [one["env"]["CUDA_VISIBLE_DEVICES"] for one in options] == ["2", "5", "2", "5"]
+    assert all(one["resources"] == {"GPU": 0.5} for one in options)
+
+
+def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_S", 1)
+    for address in ("tcp://127.0.0.1:9", "127.0.0.1:9/x", "nowhere"):
+        with pytest.raises(ParameterError, match=f"scheduler = '{address}' can't be reached"):
+            with cluster.cluster(Placement(address)):
+                pass
+
+
+# A scheduler and workers started by hand, each in a folder of its own.
+
+
+def counted(cells, history, state=None):
+    """A round that takes a moment and notes that it was computed."""
+    time.sleep(0.3)
+    name = f"{cells[0].name}.{len(history)}.{time.time_ns()}"
+    (Path(os.environ["COMPUTED"]) / name).touch()
+    return stub(cells, history)
+
+
+@pytest.fixture
+def by_hand(tmp_path, monkeypatch):
+    """Starts ``dask scheduler`` and ``dask worker``; ends what is left of them."""
+    (tmp_path / "computed").mkdir()
+    monkeypatch.setenv("COMPUTED", str(tmp_path / "computed"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+
+    def start(kind: str, *words: str) -> subprocess.Popen:
+        place = tmp_path / f"{kind}{len(started)}"
+        place.mkdir()
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "dask", kind, *words, "--dashboard-address", "127.0.0.1:0"],
+                cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    address = f"tcp://127.0.0.1:{port}"
+    yield {
+        "address": address,
+        "scheduler": lambda: start("scheduler", "--host", "127.0.0.1", "--port", str(port)),
+        "worker": lambda *words: start(
+            "worker", address, "--nthreads", "1", "--no-nanny", "--death-timeout", "20", *words
+        ),
+    }
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def store(outputs) -> Store:
+    one = Store("test")
+    one.prepare()
+    return one
+
+
+def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_hand, tmp_path):
+    cells = [digits_cell(arm=arm, seed=seed) for seed in range(4) for arm in ("random", "margin")]
+    alone = Store("alone")
+    alone.prepare()
+    engine.run(cells, stub, alone, {}, Placement(workers=1), lambda line: None)
+    place = Placement(by_hand["address"], device="auto")
+    scheduler = by_hand["scheduler"]()
+    first = by_hand["worker"]("--resources", "GPU=1")
+    by_hand["worker"]("--resources", "GPU=1")
+    by_hand["worker"]()
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        finished = sum("accuracy" in line for line in lines)
+        if finished == 5 and first.poll() is None:
+            first.send_signal(signal.SIGKILL)
+            by_hand["worker"]("--resources", "GPU=1")
+        if finished == 14:
+            scheduler.send_signal(signal.SIGKILL)
+
+    with pytest.raises(StudyError, match="the scheduler is gone; all finished rounds are kept"):
+        engine.run(cells, counted, store, {}, place, say)
+    kept = sum(len(store.load(cell)["rounds"]) for cell in cells)
+    assert kept >= 14 and lines[0].startswith("dashboard: http://127.0.0.1")
+    by_hand["scheduler"]()
+    by_hand["worker"]("--resources", "GPU=1")
+    engine.run(cells, counted, store, {}, place, lines.append)
+    assert facts(store, cells) == facts(alone, cells)
+    computed = [file.name.rsplit(".", 1)[0] for file in (tmp_path / "computed").iterdir()]
+    assert len(computed) - len(set(computed)) <= 3  # those in flight, one a lost worker
+    engine.run(cells, never, store, {}, place, never)
