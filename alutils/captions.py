@@ -3,7 +3,8 @@
 import pandas as pd
 from IPython.display import HTML
 
-from alutils import figures, published, statistics
+from alutils import figures, interactive, published, statistics
+from alutils.interactive import Chart
 from alutils.prose import capital, paired_seeds, points, show
 from alutils.protocol import ARM_TITLE, DATASETS, arm_title
 
@@ -43,8 +44,8 @@ def training_size(results: pd.DataFrame) -> HTML:
     return show(figures.training_size(results), caption, alt)
 
 
-def learning_curves(results: pd.DataFrame) -> HTML:
-    """Figure 3 or 4."""
+def learning_curves(results: pd.DataFrame) -> Chart:
+    """Figure 3 or 4; where a page can draw it, a pointer on a mark gets its numbers."""
     figure, seeds = results["figure"].iloc[0], results["seed"].nunique()
     name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (
@@ -54,7 +55,8 @@ def learning_curves(results: pd.DataFrame) -> HTML:
     if not published.active_learning(results["dataset"].iloc[0]).empty:
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
     alt = f"Learning curves of {results['arm'].nunique()} arms. {_ends(results, 'arm')}"
-    return show(figures.learning_curves(results), caption, alt)
+    static = show(figures.learning_curves(results), caption, alt)
+    return Chart(static, interactive.learning_curves(results))
 
 
 def area_differences(results: pd.DataFrame) -> HTML:

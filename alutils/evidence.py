@@ -17,7 +17,8 @@ from IPython.display import HTML, Markdown
 from alutils import figures, statistics
 from alutils.config import Study
 from alutils.figures import arm_style
-from alutils.prose import join, show, table
+from alutils.interactive import steps
+from alutils.prose import show, table
 from alutils.protocol import BASELINE, arm_title
 from alutils.results import Store, finished, rounds
 
@@ -28,8 +29,10 @@ PHASES = {
     "seconds_select": "choosing",
     "seconds_diagnose": "diagnostics and checks",
 }
-SHOWN = 8
+SHOWN = 16
 """Picks of a round in the gallery."""
+GALLERIES = 6
+"""Acquisitions of which the gallery shows picks, from the first to the last."""
 SEEN = 20
 """Predictions below which a confidence bin is not drawn."""
 CLASS_COLOURS = sns.color_palette("tab10", 10)
@@ -256,26 +259,35 @@ def _asked(own: list[Look]) -> np.ndarray | None:
 
 @_needs("gallery")
 def gallery(found: list[Look], dataset: Any) -> HTML:
-    """The first picks of the first, middle and last acquisition, arm by arm, of one seed."""
+    """The first picks of one seed, arm by arm; one acquisition is shown at a time."""
     seed = found[0].seed
-    arms = [(arm, _moments(own)) for arm, own in _by_arm(found, seed)]
-    moments = max(len(own) for _, own in arms)
-    figure, axes = figures.grid(len(arms), moments, (4.1 * moments, 0.98 * len(arms) + 0.2))
-    for row, (arm, own) in zip(axes, arms, strict=True):
-        for panel, look in zip(row, own, strict=False):
-            _strip(panel, look.done["gallery"], dataset)
-        row[0].set_ylabel(arm_title(arm), fontsize=9)
-    for panel, look in zip(axes[0], arms[0][1], strict=True):
-        panel.set_title(f"asked for at {look.labels:,} labels", fontsize=9)
-    for panel in axes.flat:
+    arms = [(arm, _moments(own, GALLERIES)) for arm, own in _by_arm(found, seed)]
+    parts = {
+        f"{moment[0][1].labels:,} labels": _picks(moment, dataset)
+        for moment in zip(*([(arm, look) for look in own] for arm, own in arms), strict=True)
+    }
+    return steps("gallery", parts, f"The first {SHOWN} picks of seed {seed}, asked for at")
+
+
+def _picks(moment: Sequence[tuple[str, Look]], dataset: Any) -> HTML:
+    """What every arm asked for at one acquisition."""
+    figure, axes = figures.grid(len(moment), 1, (8.2, 0.98 * len(moment)))
+    for panel, (arm, look) in zip(axes[:, 0], moment, strict=True):
+        _strip(panel, look.done["gallery"], dataset)
+        panel.set_ylabel(arm_title(arm), fontsize=9)
         panel.set(xticks=[], yticks=[])
         panel.grid(False)
         sns.despine(ax=panel, left=True, bottom=True)
+    labels, names = moment[0][1].labels, dataset.classes
     caption = (
-        f"The first {SHOWN} picks of seed {seed} at the first, middle and last acquisition. Under "
-        "an image its true class; below that the two classes that the network found likeliest."
+        f"Asked for at {labels:,} labels. Under an image its true class; below that the two "
+        "classes that the network found likeliest."
     )
-    return show(figure, caption, f"Rows of small images, one row each for {join(_titles(arms))}.")
+    told = "; ".join(
+        f"{arm_title(arm)}: {', '.join(names[i] for i in look.done['gallery']['truth'][:SHOWN])}"
+        for arm, look in moment
+    )
+    return show(figure, caption, f"Picked images at {labels:,} labels, by true class. {told}.")
 
 
 def _strip(panel: Any, picks: dict[str, list], dataset: Any) -> None:
@@ -363,10 +375,10 @@ def _by_arm(found: list[Look], seed: int | None = None) -> list[tuple[str, list[
     return [(arm, [look for look in kept if look.arm == arm]) for arm in _arms(found)]
 
 
-def _moments(own: list[Look]) -> list[Look]:
-    """The first, middle and last of some rounds; fewer where these are the same."""
-    places = dict.fromkeys((0, len(own) // 2, len(own) - 1))
-    return [own[place] for place in sorted(places)]
+def _moments(own: list[Look], count: int = 3) -> list[Look]:
+    """Some rounds from the first to the last; fewer where there are not so many."""
+    places = np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(int)
+    return [own[place] for place in places]
 
 
 def _titles(arms: list[tuple[str, Any]]) -> list[str]:

@@ -11,13 +11,14 @@ from PIL import Image
 
 from alutils.statistics import Estimate
 
-DOTS_PER_INCH = 160
+DOTS_PER_INCH = 192
+"""Two pixels for one of the page."""
 
 
-def show(figure: Figure, caption: str, alt: str, colours: int = 0) -> HTML:
+def show(figure: Figure, caption: str, alt: str, colours: int = 256) -> HTML:
     """A figure as an image in the page itself, with its caption and alternative text.
 
-    A number of ``colours`` makes a picture of many small marks a third as large.
+    A palette of so many ``colours`` makes the picture a third as large; 0 keeps every colour.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)

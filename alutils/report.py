@@ -93,6 +93,23 @@ def answer(results: pd.DataFrame) -> Markdown:
     )
 
 
+def savings(results: pd.DataFrame) -> Markdown:
+    """How many labels every arm saves, on monotone fits per seed, in a sentence."""
+    title, last = DATASETS[results["dataset"].iloc[0]].title, results["labels"].max()
+    found = statistics.label_savings(results[results["arm"] != BASELINE])
+    told = []
+    for arm in found:
+        reached = found[arm].dropna()
+        if len(reached) < len(found):
+            told.append(f"{arm_title(arm)} in {len(reached)} of {len(found)} seeds only")
+        else:
+            one = statistics.estimate(reached)
+            told.append(f"{arm_title(arm)} with {interval(one, 'times fewer')}")
+    return Markdown(
+        f"On {title} the final accuracy of random labels, at {last:,}, is reached by {join(told)}."
+    )
+
+
 def differences_table(results: pd.DataFrame) -> HTML:
     """Every arm's area, and its paired differences to random: area, and last label count."""
     areas, last = statistics.areas(results), statistics.final(results)

@@ -5,7 +5,6 @@ still holds, the report is not made again.
 """
 
 import base64
-import datetime
 import hashlib
 import json
 import os
@@ -13,11 +12,10 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from alutils import config
+from alutils import config, page
 from alutils.ablation import AblationStudy
 from alutils.config import Study
 from alutils.parameters import ParameterError, Parameters, StudyError
@@ -25,7 +23,6 @@ from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.protocol import Cell
 from alutils.results import CanNotWrite, Store, table, write_whole
 
-TEMPLATES = Path(__file__).parent / "templates"
 MARKS = ("<!-- results -->", "<!-- end of results -->")
 
 
@@ -43,7 +40,7 @@ def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = 
     studies = _plans(profile, notebook)
     Store(profile).prepare()
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
-    _check_machine([plan for plan in stale.values() if isinstance(plan, Study)])
+    _check_machine([plan for plan in stale.values() if isinstance(plan, Study)], scheduler)
     failures = []
     for name, plan in studies.items():
         if name not in stale:
@@ -130,13 +127,13 @@ def render(
         with suppress(StudyError, OSError, ValueError):  # the first error is the one to tell
             notebook = _tidy(partial)
             _write(failed, _text(notebook))
-            _write(failed.with_suffix(".html"), to_html(notebook))
+            _write(failed.with_suffix(".html"), page.to_html(notebook))
         raise
     finally:
         partial.unlink(missing_ok=True)
     notebook.metadata["alutils"] = {"fingerprint": made_from()}
-    _write(folder / f"{name}.html", to_html(notebook))
-    _write(folder / f"{name}.png", base64.b64decode(headline(notebook)[1]))
+    _write(folder / f"{name}.html", page.to_html(notebook))
+    _write(folder / f"{name}.png", base64.b64decode(page.headline(notebook)[1]))
     _write(folder / f"{name}.ipynb", _text(notebook))
     for left in (failed, failed.with_suffix(".html")):
         left.unlink(missing_ok=True)
@@ -156,10 +153,10 @@ def fingerprint(name: str, plan: Parameters) -> str:
     """Hash of what a report is made from: code, notebook, parameters and records."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.j2")]):
+    for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.*")]):
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
-    digest.update(plan.model_dump_json(exclude={"workers", "scheduler"}).encode())
+    digest.update(plan.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler"}).encode())
     for cell, store in _read_by(plan):
         found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
         digest.update(f"{cell.name} {found}".encode())
@@ -183,16 +180,6 @@ def is_current(name: str, plan: Parameters) -> bool:
     return finished and kept.get("fingerprint") == fingerprint(name, plan)
 
 
-def to_html(notebook: Any) -> str:
-    """The notebook as one page that asks for nothing from a network."""
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(
-        template_name="report", extra_template_basedirs=[str(TEMPLATES)], anchor_link_text=""
-    )
-    return exporter.from_notebook_node(notebook)[0]
-
-
 def _tidy(file: Path, dropped: str = "") -> Any:
     """The executed notebook without what differs from run to run: times and paths.
 
@@ -210,14 +197,17 @@ def _tidy(file: Path, dropped: str = "") -> Any:
     return notebook
 
 
-def _check_machine(plans: list[Study]) -> None:
-    """Device and data of what is going to run, before any of it does."""
+def _check_machine(plans: list[Study], scheduler: str) -> None:
+    """Device and data of what is going to run, before any of it does.
+
+    A cluster's devices are looked at when it is connected.
+    """
     if not plans:
         return
     from alutils import data
     from alutils.model import pick_device
 
-    for device in {plan.device for plan in plans}:
+    for device in {plan.device for plan in plans if not (scheduler or plan.scheduler)}:
         pick_device(device)
     for dataset in dict.fromkeys(cell.dataset for plan in plans for cell in plan.cells()):
         data.load(dataset)
@@ -245,45 +235,19 @@ def _results(profile: str) -> None:
 
 def _index(profile: str) -> None:
     """``index.html``: the reports of the profile with their answers."""
-    folder = outputs() / profile
-    parts = []
-    for name in config.notebooks(profile):
-        if (file := folder / f"{name}.ipynb").exists():
-            parts.append(_entry(name, json.loads(file.read_text(encoding="utf-8"))))
-        if (folder / f"{name}.failed.html").exists():
-            parts.append(
-                f'<p class="failed"><a href="{name}.failed.html">{name}: last run failed</a></p>'
-            )
-    text = (TEMPLATES / "index.html").read_text(encoding="utf-8")
-    date = datetime.date.today().isoformat()
-    for key, value in {"profile": profile, "date": date, "reports": "\n".join(parts)}.items():
-        text = text.replace("{{ " + key + " }}", value)
-    _write(folder / "index.html", text)
+    from alutils.account import effort
 
-
-def _entry(name: str, notebook: dict[str, Any]) -> str:
-    """One report on the index page: title, answer, and its headline figure."""
-    from nbconvert.filters.markdown import markdown2html
-
-    title = escape(notebook["metadata"].get("title", name))
-    answer = markdown2html(_output(notebook, "answer", "text/markdown"))
-    return (
-        f'<section><h2><a href="{name}.html">{title}</a></h2>\n{answer}\n'
-        f'<a href="{name}.html">{headline(notebook)[0]}</a></section>'
+    folder, names = outputs() / profile, config.notebooks(profile)
+    kept = {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name in names
+        if (file := folder / f"{name}.ipynb").exists()
+    }
+    failed = [name for name in names if (folder / f"{name}.failed.html").exists()]
+    cells = {cell.name: cell for plan in _plans(profile).values() for cell in plan.cells()}
+    _write(
+        folder / "index.html", page.index(profile, kept, failed, effort(profile, cells.values()))
     )
-
-
-def headline(notebook: dict[str, Any]) -> tuple[str, str]:
-    """The image element of a report's headline figure, and its PNG in base64."""
-    page = _output(notebook, "headline", "text/html")
-    found = re.search(r'<img src="data:image/png;base64,([^"]+)".*?>', page, re.DOTALL)
-    return found.group(0), found.group(1)
-
-
-def _output(notebook: dict[str, Any], tag: str, kind: str) -> str:
-    """What the cell of a tag put out, as the kind that is asked for."""
-    (cell,) = [c for c in notebook["cells"] if tag in c["metadata"].get("tags", [])]
-    return "".join(cell["outputs"][0]["data"][kind])
 
 
 def _write(file: Path, content: str | bytes) -> None:
