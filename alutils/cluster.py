@@ -13,6 +13,7 @@ from typing import Any
 import dask
 from dask.system import CPU_COUNT
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.comm import CommClosedError
 
 from alutils.parameters import ParameterError, StudyError
 
@@ -133,7 +134,11 @@ class Workers:
                 self.say(f"not used: {self.checked[name]}")
 
     def _there(self) -> dict[str, Any]:
-        return self.client.scheduler_info(n_workers=-1)["workers"]
+        """The scheduler's workers; ``CommClosedError`` when it is gone."""
+        identity = self.client.scheduler_info(n_workers=-1)
+        if "workers" not in identity:  # Dask's client notes that quietly
+            raise CommClosedError("the scheduler is gone")
+        return identity["workers"]
 
     def _slots(self, facts: dict[str, Any]) -> int:
         shares = facts["resources"].get("GPU", 0) / self.place.share if self.resources else 1e9

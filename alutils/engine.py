@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from alutils.cluster import Placement, Workers, cluster
 from alutils.parameters import StudyError
-from alutils.progress import Progress
+from alutils.progress import Progress, Say
 from alutils.protocol import Cell
 from alutils.results import Record, Store, final
 
@@ -95,7 +95,7 @@ def run(
     store: Store,
     facts: dict[str, Any],
     place: Placement,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> None:
     """Bring every cell's record to its end; raise ``RunFailed`` when some can't be.
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from alutils import config
 from alutils.config import Study
 from alutils.parameters import ParameterError
+from alutils.progress import duration
 from alutils.protocol import DATASETS, Cell
 from alutils.results import Store
 
 STEPS = 20
 """Training steps that are timed, after a few that are not."""
 TEST_IMAGES = 10_000
-LONG = 20_000
-"""Steps from which on a run says how long it will take; 25 minutes at 75 ms."""
+LONG = 2_000
+"""Steps from which on a run says how long it will take; 2 minutes at 75 ms on one worker."""
 SCORED_A_STEP = 230
 """Images that are scored in the time of a step, where only the step's is given; measured."""
 
@@ -105,7 +106,7 @@ def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) ->
     hours = 0.0
     for own in _groups(cells).values():
         hours += work(own, store).hours(*measure(own[0], device))
-    return f"{told}; about {hours / processes:,.1f} hours with {processes} workers"
+    return f"{told}; about {duration(3600 * hours / processes)} with {processes} workers"
 
 
 def estimate(profile: str, step_ms: str = "") -> None:

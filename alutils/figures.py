@@ -1,6 +1,6 @@
 """The study's figures, each drawn by one function from a table; nothing here trains."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 import seaborn as sns
@@ -62,22 +62,30 @@ def _curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
     axes.plot(mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label)
 
 
-def _published(axes: Axes, points: pd.DataFrame, style: tuple, reach: int) -> None:
-    """The authors' points near the labels that ours reach, hollow and without a line."""
-    near = points[points["labels"] <= 1.25 * reach]
+def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """The published points whose labels ours reach, or nearly so."""
+    return points[points["labels"] <= 1.25 * results["labels"].max()]
+
+
+def limits(accuracies: Iterable[float]) -> tuple[float, float]:
+    """Ends of an axis that shows every accuracy (%); wide intervals are cut at them."""
+    low, high = min(accuracies), max(accuracies)
+    pad = 0.08 * (high - low) + 0.2
+    return low - pad, min(high + pad, 100)
+
+
+def _published(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
+    """The authors' points, hollow and without a line."""
     axes.plot(
-        near["labels"], near["accuracy"], linestyle="", marker=style[1], markersize=6,
+        points["labels"], points["accuracy"], linestyle="", marker=style[1], markersize=6,
         markerfacecolor="none", markeredgecolor=style[0], alpha=0.8,
     )  # fmt: skip
 
 
 def _finish(axes: Axes, title: str, accuracy: str) -> None:
-    """Labels, legend, and limits that show every line; wide intervals are cut at the edge."""
-    drawn = [line.get_ydata() for line in axes.lines if len(line.get_ydata())]
-    low, high = min(y.min() for y in drawn), max(y.max() for y in drawn)
-    pad = 0.08 * (high - low) + 0.2
+    """Labels, legend, and limits that show every line."""
     axes.set(xlabel="labelled images", ylabel=f"{accuracy} (%)", title=title)
-    axes.set_ylim(low - pad, min(high + pad, 100))
+    axes.set_ylim(limits([y for line in axes.lines for y in line.get_ydata()]))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
         axes.plot([], [], "o", markerfacecolor="none", color="grey", label="published")
@@ -94,7 +102,7 @@ def training_size(results: pd.DataFrame) -> Figure:
         ours = results[results["dataset"] == dataset]
         style = DATASET_STYLE.get(dataset, _SPARE[0])
         _curve(panel, ours, style, "random labels, ours")
-        _published(panel, theirs[theirs["dataset"] == dataset], style, ours["labels"].max())
+        _published(panel, near(theirs[theirs["dataset"] == dataset], ours), style)
         _finish(panel, DATASETS[dataset].title, reported(results))
     return figure
 
@@ -103,7 +111,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     """Figures 3 and 4: accuracy against labels for every arm of one dataset."""
     dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
     figure, axes = grid()
-    theirs = published.active_learning(dataset)
+    theirs = near(published.active_learning(dataset), results)
     if BASELINE in arms:
         arms.remove(BASELINE)
         level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
@@ -111,8 +119,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     for arm in arms:
         _curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
     for arm in arms:
-        points = theirs[theirs["arm"] == arm]
-        _published(axes[0, 0], points, arm_style(arm, arms), results["labels"].max())
+        _published(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
     _finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}", reported(results))
     return figure
 

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.colors import to_hex
 
-from alutils import figures, statistics
+from alutils import figures, published, statistics
 from alutils.page import VEGA_LITE
 from alutils.protocol import BASELINE, arm_title
 
@@ -24,10 +24,49 @@ class Chart:
 
 
 def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
-    """Mean accuracy (%) and interval against labels; a pointer on a mark gets its numbers."""
+    """Figure 3 or 4 as a Vega-Lite specification: what the static figure shows, and its numbers.
+
+    A pointer on a mark gets arm, labels, accuracy (%) and interval; one on the legend brings out
+    an arm.
+    """
+    arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != BASELINE]
+    theirs = figures.near(published.active_learning(results["dataset"].iloc[0]), results)
+    shown = figures.limits([*results["accuracy"], *theirs["accuracy"]])
+    scale = {"domain": [round(end, 2) for end in shown], "zero": False, "nice": False}
+    title = f"{figures.reported(results)} (%)"
+    y = {"field": "accuracy", "type": "quantitative", "title": title, "scale": scale}
+    x = {
+        "field": "labels",
+        "type": "quantitative",
+        "title": "labelled images",
+        "scale": {"zero": False, "nice": False, "padding": 8},
+        "axis": {"tickCount": 7},
+    }
+    layers = [
+        _band(results, scale),
+        _lines(results, y),
+        {"mark": "line", "data": _means(results), "encoding": {"y": y, "opacity": CHOSEN}},
+        _marks(results, y, arms),
+        _hollow(theirs, y),
+    ]
+    if (results["arm"] == BASELINE).any():
+        layers.append(_level(results, y))
+    return {
+        "width": "container",
+        "height": 360,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "encoding": {"x": x, "color": _colour(arms)},
+        "layer": layers,
+    }
+
+
+CHOSEN = {"condition": {"param": "arm", "value": 1}, "value": 0.15}
+"""Opacity of what belongs to an arm: all of it, or faint while another arm is brought out."""
+
+
+def _means(results: pd.DataFrame) -> dict[str, Any]:
+    """Rows of the mean curves, with the text that a pointer gets."""
     curve = statistics.curve(results[results["arm"] != BASELINE])
-    arms = list(dict.fromkeys(curve["arm"]))
-    styles = [figures.arm_style(arm, arms) for arm in arms]
     rows = [
         {
             "arm": arm_title(row.arm),
@@ -35,49 +74,101 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
             "accuracy": round(row.mean, 3),
             "low": round(row.low, 3),
             "high": round(row.high, 3),
-            "interval": f"{row.low:.2f} to {row.high:.2f}" if row.seeds > 1 else "one seed",
+            "interval": f"{row.low:.2f} to {row.high:.2f}",
         }
         for row in curve.itertuples()
     ]
-    x = {"field": "labels", "type": "quantitative", "title": "labelled images"}
-    axis = {"type": "quantitative", "scale": {"zero": False}}
-    y = {"field": "accuracy", "title": f"{figures.reported(results)} (%)", **axis}
-    titles = [arm_title(arm) for arm in arms]
-    colour = {
-        "field": "arm",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": titles, "range": [to_hex(colour) for colour, _ in styles]},
-    }
-    shapes = [SHAPES.get(marker, "cross") for _, marker in styles]
-    shape = {**colour, "scale": {"domain": titles, "range": shapes}}
-    there = {"condition": {"param": "arm", "value": 1}, "value": 0.15}
-    told = [
-        {"field": "arm", "title": "arm"},
-        {"field": "labels", "title": "labels", "format": ",", "type": "quantitative"},
-        {"field": "accuracy", "title": "accuracy (%)", "format": ".2f", "type": "quantitative"},
-        {"field": "interval", "title": "95 % interval"},
-    ]
-    band = {
+    if results["seed"].nunique() < 2:
+        rows = [row | {"low": None, "high": None, "interval": "one seed, none"} for row in rows]
+    return {"values": rows}
+
+
+def _rows(points: pd.DataFrame, *columns: str) -> dict[str, Any]:
+    kept = points[["arm", "labels", "accuracy", *columns]].assign(arm=points["arm"].map(arm_title))
+    return {"values": kept.round(3).to_dict("records")}
+
+
+def _colour(arms: list[str]) -> dict[str, Any]:
+    colours = [to_hex(figures.arm_style(arm, arms)[0]) for arm in arms]
+    scale = {"domain": [arm_title(arm) for arm in arms], "range": colours}
+    return {"field": "arm", "type": "nominal", "title": None, "scale": scale, "legend": LEGEND}
+
+
+LEGEND = {"symbolOpacity": 1, "symbolSize": 80, "orient": "bottom", "columns": 3}
+
+
+def _band(results: pd.DataFrame, scale: dict[str, Any]) -> dict[str, Any]:
+    """The interval about every mean."""
+    low = {"field": "low", "type": "quantitative", "scale": scale}
+    return {
         "mark": {"type": "area", "opacity": 0.13, "clip": True},
-        "encoding": {"y": {"field": "low", **axis}, "y2": {"field": "high"}},
+        "data": _means(results),
+        "encoding": {"y": low, "y2": {"field": "high"}},
         "transform": [{"filter": {"param": "arm"}}],
     }
-    chosen = {"type": "point", "fields": ["arm"]}
-    marks = {
-        "mark": {"type": "point", "size": 70, "filled": True},
-        "params": [{"name": "arm", "select": chosen, "bind": "legend"}],
-        "encoding": {"y": y, "shape": shape, "tooltip": told, "opacity": there},
-    }
-    line = {"mark": "line", "encoding": {"y": y, "opacity": there}}
+
+
+def _lines(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
+    """Every seed's own line."""
     return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
-        "data": {"values": rows},
-        "width": "container",
-        "height": 340,
-        "encoding": {"x": {**x, "scale": {"zero": False}}, "color": colour},
-        "layer": [band, line, marks],
+        "mark": {"type": "line", "strokeWidth": 0.7, "opacity": 0.35},
+        "data": _rows(results[results["arm"] != BASELINE], "seed"),
+        "encoding": {"y": y, "detail": {"field": "seed"}},
+        "transform": [{"filter": {"param": "arm"}}],
     }
+
+
+def _marks(results: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[str, Any]:
+    """Means that answer to a pointer, in the arms' shapes."""
+    shapes = [SHAPES.get(figures.arm_style(arm, arms)[1], "cross") for arm in arms]
+    scale = {"domain": [arm_title(arm) for arm in arms], "range": shapes}
+    chosen = {"type": "point", "fields": ["arm"]}
+    return {
+        "mark": {"type": "point", "size": 70, "filled": True},
+        "data": _means(results),
+        "params": [{"name": "arm", "select": chosen, "bind": "legend"}],
+        "encoding": {
+            "y": y,
+            "shape": _colour(arms) | {"scale": scale},
+            "opacity": CHOSEN,
+            "tooltip": [*_told("labels", "accuracy"), {"field": "interval", "title": INTERVAL}],
+        },
+    }
+
+
+INTERVAL = "95 % interval"
+
+
+def _told(*fields: str) -> list[dict[str, Any]]:
+    """The arm and these numbers, as a pointer gets them."""
+    formats = {"labels": ("labels", ","), "accuracy": ("accuracy (%)", ".2f")}
+    numbers = [
+        {"field": f, "type": "quantitative", "title": formats[f][0], "format": formats[f][1]}
+        for f in fields
+    ]
+    return [{"field": "arm", "title": "arm"}, *numbers]
+
+
+def _hollow(theirs: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
+    """The authors' points."""
+    return {
+        "mark": {"type": "point", "size": 45, "filled": False, "strokeWidth": 1.2},
+        "data": _rows(theirs.assign(source="published"), "source"),
+        "encoding": {
+            "y": y,
+            "opacity": CHOSEN,
+            "tooltip": [*_told("labels", "accuracy"), {"field": "source", "title": "source"}],
+        },
+    }
+
+
+def _level(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
+    """The single baseline run, a line across."""
+    once = results[results["arm"] == BASELINE]
+    mean = once.groupby(["arm", "labels"], as_index=False)["accuracy"].mean()
+    dashed = {"type": "rule", "strokeDash": [5, 4], "color": "#555555"}
+    tooltip = {"tooltip": _told("labels", "accuracy"), "color": {"value": "#555555"}}
+    return {"mark": dashed, "data": _rows(mean), "encoding": {"x": None, "y": y, **tooltip}}
 
 
 def steps(name: str, parts: dict[str, HTML], legend: str) -> HTML:

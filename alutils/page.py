@@ -152,4 +152,4 @@ def _vega() -> str:
     """Vega, Vega-Lite and their embedding in one script."""
     import vl_convert
 
-    return vl_convert.javascript_bundle(vl_version="5.21")
+    return vl_convert.javascript_bundle(vl_version="6.4")

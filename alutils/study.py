@@ -1,7 +1,6 @@
 """Running a study: from validated parameters to records and their table."""
 
 import subprocess
-from collections.abc import Callable
 
 import pandas as pd
 
@@ -11,6 +10,7 @@ from alutils.config import CUSTOM_ARMS, Study
 from alutils.model import pick_device, visible_gpus
 from alutils.parameters import Parameters
 from alutils.paths import ROOT
+from alutils.progress import Say, telling
 from alutils.results import Store, complete, failures, table
 from alutils.strategies import STRATEGIES
 
@@ -18,13 +18,19 @@ CODE = ("alutils", "notebooks", "params", "requirements.lock")
 """What a record's provenance says was changed since the commit, or not."""
 
 
-def run(study: Study, say: Callable[[str], None] = print) -> pd.DataFrame:
+def run(study: Study, say: Say | None = None) -> pd.DataFrame:
     """Run what is not finished yet, and return the results, one row per cell and round.
 
+    ``say`` gets a line a round, and before all what is to be done and how long it will take.
     Data, device and outputs folder are checked before any training. Where cells fail, all others
     finish first, and the results are those of the seeds that have every cell; ``RunFailed`` is
     raised when no such seed is left (see ``finish`` for the others).
     """
+    with telling(say) as tell:
+        return _run(study, tell)
+
+
+def _run(study: Study, say: Say) -> pd.DataFrame:
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
     place = placement(study)

@@ -6,7 +6,6 @@ from distributed import LocalCluster
 
 from alutils import engine
 from alutils.cluster import Placement
-from alutils.progress import _duration
 from alutils.protocol import Cell
 from alutils.results import Store, chained
 
@@ -114,7 +113,3 @@ def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
         address = cluster.scheduler_address
         engine.run([cell], stub, store, {}, Placement(address), say=lambda line: None)
         assert store.finished(cell) and cluster.status.name == "running"
-
-
-def test_durations_are_readable():
-    assert _duration(30) == "0 min" and _duration(3 * 3600 + 300) == "3 h 05 min"

@@ -56,7 +56,7 @@ def test_a_long_run_says_how_long_it_will_take(digits_cell, outputs, monkeypatch
     monkeypatch.setattr(estimate, "measure", lambda cell, device: (3600.0, 0.0))
     hours = sum(cells[0].steps())
     assert (
-        estimate.outlook(cells, store, "cpu", 2) == f"{told}; about {hours}.0 hours with 2 workers"
+        estimate.outlook(cells, store, "cpu", 2) == f"{told}; about {hours} h 00 min with 2 workers"
     )
     assert estimate.outlook(cells, store, "cpu", 0) == told
 

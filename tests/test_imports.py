@@ -31,14 +31,14 @@ BELOW = {
     "engine": {"cluster", "parameters", "progress", "protocol", "results"},
     "study": {
         "cluster", "config", "data", "engine", "estimate", "experiment", "model", "parameters",
-        "paths", "results", "strategies",
+        "paths", "progress", "results", "strategies",
     },
     "statistics": {"protocol"},
     "claims": {"protocol", "statistics"},
     "figures": {"protocol", "published", "statistics"},
     "prose": {"statistics"},
     "page": set(),
-    "interactive": {"figures", "page", "protocol", "statistics"},
+    "interactive": {"figures", "page", "protocol", "published", "statistics"},
     "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
     "account": {"config", "figures", "parameters", "prose", "protocol", "results"},
     "report": {"figures", "prose", "protocol", "published", "statistics"},
@@ -54,7 +54,7 @@ BELOW = {
         "protocol", "report", "results",
     },
     "estimate": {
-        "config", "experiment", "parameters", "protocol", "results", "train", "turn",
+        "config", "experiment", "parameters", "progress", "protocol", "results", "train", "turn",
     },
     "verify": {
         "ablation", "config", "data", "experiment", "parameters", "protocol", "results", "turn",

@@ -31,7 +31,7 @@ def test_tables_and_figures_hold_every_arm():
         assert "margin" in html
     assert "+10." in report.differences_table(found).data
     assert figures.learning_curves(found).axes[0].get_legend() is not None
-    page = captions.learning_curves(found).data
+    page = captions.learning_curves(found).static.data
     assert "<figcaption>Figure 4. Test accuracy against labels" in page and "K-means from" in page
 
 
