@@ -1,0 +1,41 @@
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from alutils.progress import duration
+
+TALK = """
+from alutils.progress import Live, telling
+with telling(None) as say:
+    for i in range(20):
+        say(f"line {i}")
+    if isinstance(say, Live):
+        say.advance(0.5)
+"""
+
+
+def outputs(monkeypatch, session: str | None) -> list[dict]:
+    """What a notebook shows of a run that speaks, in JupyterLab or elsewhere."""
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    if session:
+        monkeypatch.setenv("JPY_SESSION_NAME", session)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(TALK)])
+    return NotebookClient(notebook, timeout=60).execute().cells[0].outputs
+
+
+def test_elsewhere_a_run_speaks_in_plain_lines(monkeypatch):
+    (stream,) = outputs(monkeypatch, None)
+    assert stream["text"].splitlines() == [f"line {i}" for i in range(20)]
+
+
+def test_in_jupyterlab_a_bar_and_the_last_line_are_left(monkeypatch):
+    bar, text = outputs(monkeypatch, "03.ipynb")
+    assert "<progress" in bar["data"]["text/html"] and "value='500'" in bar["data"]["text/html"]
+    assert text["data"] == {"text/plain": "line 19"}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(0, "0 min"), (89, "1 min"), (3600, "1 h 00 min"), (7_530, "2 h 06 min")]
+)
+def test_a_duration_is_hours_and_minutes(seconds, told):
+    assert duration(seconds) == told
