@@ -83,7 +83,7 @@ def claim(found: list[Claim], key: str) -> HTML:
     parts = [
         f"<blockquote><p>{escape(one.words)}</p></blockquote>",
         f"<p>Rule: {escape(one.rule)}</p>",
-        f'<p>Verdict: <strong style="color: {COLOUR[one.verdict]}">{one.verdict}</strong>. '
+        f'<p>Verdict: <strong class="{one.verdict.replace(" ", "-")}">{one.verdict}</strong>. '
         f"What would change it: {escape(one.change)}</p>",
     ]
     if any(finding.estimate for finding in one.findings):

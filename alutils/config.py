@@ -272,6 +272,7 @@ STUDIES: dict[str, type[Parameters]] = {
     "02-cifar10-active-learning": ActiveLearningStudy,
     "03-mnist-active-learning": ActiveLearningStudy,
     "04-claims": ClaimsStudy,
+    "05-your-own-strategy": ActiveLearningStudy,
     "06-sensitivity": SensitivityStudy,
 }
 

@@ -47,8 +47,9 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
         _lines(results, y),
         {"mark": "line", "data": _means(results), "encoding": {"y": y, "opacity": CHOSEN}},
         _marks(results, y, arms),
-        _hollow(theirs, y),
     ]
+    if len(theirs):
+        layers.append(_hollow(theirs, y))
     if (results["arm"] == BASELINE).any():
         layers.append(_level(results, y))
     return {

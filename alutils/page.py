@@ -32,6 +32,7 @@ def to_html(notebook: Any) -> str:
     style, script = (_template(name) for name in ("style.css", "report.js"))
     resources = {"vega": _vega() if charts else "", "style": style, "script": script}
     page = exporter.from_notebook_node(shown, resources)[0]
+    page = re.sub(r'<a class="anchor-link".*?</a>', "", page)  # they have no text of their own
     headings = re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', page)
     links = "".join(
         f'<li><a href="#{anchor}">{re.sub("<.*?>", "", title)}</a></li>'
@@ -77,6 +78,7 @@ def index(profile: str, reports: dict[str, dict[str, Any]], failed: list[str], f
         "date": datetime.date.today().isoformat(),
         "facts": escape(facts),
         "style": _template("style.css"),
+        "script": _template("report.js"),
         "verdicts": verdicts,
         "reports": "\n".join([*entries, *lost]),
     }

@@ -129,6 +129,17 @@ def differences_table(results: pd.DataFrame) -> HTML:
     return table(pd.DataFrame(rows).fillna(""))
 
 
+def against(results: pd.DataFrame, arm: str) -> HTML:
+    """One arm's paired differences in area to every other arm."""
+    areas = statistics.areas(results)
+    rows = [
+        {f"area of {arm_title(arm)} less that of": arm_title(other), "points": points(one, "")}
+        for other in areas.columns.drop(arm)
+        for one in [statistics.estimate(areas[arm] - areas[other])]
+    ]
+    return table(pd.DataFrame(rows))
+
+
 def wins(results: pd.DataFrame) -> HTML | Markdown:
     """Share of label counts at which an arm (row) beats another (column)."""
     if results["seed"].nunique() < 2:
