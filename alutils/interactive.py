@@ -55,6 +55,7 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
     return {
         "width": "container",
         "height": 360,
+        "padding": 12,
         "autosize": {"type": "fit-x", "contains": "padding"},
         "encoding": {"x": x, "color": _colour(arms)},
         "layer": layers,

@@ -104,7 +104,7 @@ def savings(results: pd.DataFrame) -> Markdown:
             told.append(f"{arm_title(arm)} in {len(reached)} of {len(found)} seeds only")
         else:
             one = statistics.estimate(reached)
-            told.append(f"{arm_title(arm)} with {interval(one, 'times fewer')}")
+            told.append(f"{arm_title(arm)} with {interval(one, 'times fewer labels')}")
     return Markdown(
         f"On {title} the final accuracy of random labels, at {last:,}, is reached by {join(told)}."
     )

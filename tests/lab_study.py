@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import yaml
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from playwright.sync_api import Page, sync_playwright
 
@@ -26,7 +27,7 @@ from tests.test_browser import CHROMIUM, OPTIONS
 
 def small(name: str, folder: Path) -> int:
     """Write the notebook with the values of ``smoke``; returns how many code cells it has."""
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook = load_notebook_node(str(NOTEBOOKS / f"{name}.ipynb"))
     values = yaml.safe_load(config.params_file("smoke", name).read_text(encoding="utf-8"))
     notebook = parameterize_notebook(notebook, values)
     nbformat.write(notebook, folder / f"{name}.ipynb")
@@ -41,14 +42,14 @@ def free_port() -> int:
 
 def run_all(page: Page, cells: int) -> list[str]:
     """Choose *Run All Cells* and wait for the last one; returns what was seen of the progress."""
-    page.locator(".jp-Notebook").wait_for(timeout=60_000)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
     seen: list[str] = []
     for _ in range(600):
-        told = page.locator(".jp-OutputArea-output pre", has_text=" left").all_inner_texts()
+        told = page.locator(".jp-OutputArea-output pre", has_text=" left").all_text_contents()
         seen += [text for text in told if text not in seen]
-        counts = page.locator(".jp-CodeCell .jp-InputArea-prompt").all_inner_texts()
+        counts = page.locator(".jp-CodeCell .jp-InputArea-prompt").all_text_contents()
         if page.locator("[data-mime-type='application/vnd.jupyter.error']").count():
             raise SystemExit("a cell raised an error")
         if f"[{cells}]:" in counts:
