@@ -28,6 +28,7 @@ class DatasetFacts:
 
 DATASETS = {
     "mnist": DatasetFacts(60_000, 1, 28, "MNIST", "cd2ab9d0a0830519"),
+    "fashion-mnist": DatasetFacts(60_000, 1, 28, "Fashion-MNIST", "a2839b338cd08cf9"),
     "cifar10": DatasetFacts(50_000, 3, 32, "CIFAR-10", "90cb3c5af89c3fab"),
     "digits": DatasetFacts(1_437, 1, 28, "digits", "2729f24308ade0e3"),
 }
