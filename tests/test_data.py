@@ -144,9 +144,8 @@ def test_debians_fashion_mnist_is_unpacked_verified_and_read(packed, tmp_path):
 def damage(content: bytes, how: str) -> bytes:
     if how == "other":
         return gzip.compress(gzip.decompress(content)[:-1] + b"x")
-    return {"cut": content[:-20], "not gzip": b"no archive", "bits": content[:20] + b"\xff" * 60}[
-        how
-    ]
+    bits = content[:20] + b"\xff" * 60
+    return {"cut": content[:-20], "not gzip": b"no archive", "bits": bits}[how]
 
 
 @pytest.mark.parametrize("how", ["other", "cut", "not gzip", "bits"])
