@@ -55,9 +55,8 @@ def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title()
                  "`augmentation`: crop-flip instead of none", "`start`: warm instead of cold",
                  "in 6 parameters"):  # fmt: skip
         assert line in text
-    assert (
-        "unreduced" in account.reductions(config.ActiveLearningStudy(dataset="fashion-mnist")).data
-    )
+    fashion = config.ActiveLearningStudy(dataset="fashion-mnist")
+    assert "unreduced" in account.reductions(fashion).data
 
 
 def test_an_arm_of_ones_own_has_a_style():
