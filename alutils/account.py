@@ -32,7 +32,7 @@ def protocol(study: Study) -> HTML:
 
 
 def reductions(study: Study) -> Markdown:
-    """What this run has less of than the poster's protocol, one line each."""
+    """Where this run departs from the poster's protocol, one line each."""
     poster = _poster(study)
     changed = [
         f"- `{key}`: {plain(value)} instead of {plain(poster[key])}"

@@ -47,6 +47,7 @@ class Study(Protocol, Parameters):
         no_duplicates("seeds", self.seeds)
         _check_judging(self)
         for cell in self.cells():
+            _check_recipe(cell)
             _check_cell(cell)
         return self
 
@@ -119,7 +120,8 @@ class ActiveLearningStudy(Study):
                 arms = [random, sequence]
             if self.single_baseline:
                 last = arms[0].schedule_of_labels()[-1]
-                once = {"first_labels": last, "rounds": 1, "adam_state": "fresh"}
+                fresh = {"adam_state": "fresh", "start": "cold"}
+                once = {"first_labels": last, "rounds": 1} | fresh
                 arms.append(self._cell(BASELINE, seed).model_copy(update=once))
             cells += arms
         return cells
@@ -315,6 +317,24 @@ def _check_judging(study: Study) -> None:
         raise ValueError("reported = 'test' needs test = true, or report heldout-best")
     if study.reported != "test" and not study.heldout_every:
         raise ValueError(f"reported = {study.reported!r} needs heldout_every above 0")
+
+
+def _check_recipe(cell: Cell) -> None:
+    if cell.adam_state == "arms" and cell.start != "cold":
+        raise ValueError(
+            f"start = {cell.start!r} goes on from an arm's own round before, adam_state = 'arms' "
+            "from the arm before: use adam_state rounds or fresh, or start cold"
+        )
+    if cell.adam_state != "fresh" and cell.optimiser != "adam":
+        raise ValueError(
+            f"adam_state = {cell.adam_state!r} carries Adam's moments, and optimiser = "
+            f"{cell.optimiser!r} has none: use adam_state fresh, or optimiser adam"
+        )
+    if cell.augmentation != "none" and cell.dataset != "cifar10":
+        raise ValueError(
+            f"augmentation = {cell.augmentation!r} is for cifar10 alone, not for {cell.dataset}, "
+            "whose images say something else when they are mirrored or cut: set none"
+        )
 
 
 def _check_cell(cell: Cell) -> None:

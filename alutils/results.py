@@ -93,7 +93,8 @@ class Store:
             if len(record["rounds"]) == cell.length:
                 record |= {"status": "finished", "final": final(record)}
         if self._lacks_state(cell, record):
-            record, damage = _empty(cell), damage or "its optimiser's state is lost"
+            lost = "its last weights are" if cell.start != "cold" else "its optimiser's state is"
+            record, damage = _empty(cell), damage or f"{lost} lost"
         return record, damage
 
     def recover(self, cell: Cell) -> Record:
@@ -123,8 +124,8 @@ class Store:
         write_whole(self.path(cell), (_dump(record) + "\n").encode())
 
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
-        """The optimiser's state after the record's last round; None where none is carried."""
-        if cell.adam_state == "fresh" or not record["rounds"]:
+        """What the record's last round handed on; None where the protocol carries nothing."""
+        if not cell.carries_state or not record["rounds"]:
             return None
         return self._state(cell, record["rounds"][-1]).read_bytes()
 
@@ -135,7 +136,7 @@ class Store:
 
     def drop_states(self, cell: Cell, record: Record) -> None:
         """Remove the states that no round will go on from; to be called after ``save``."""
-        if cell.adam_state == "fresh":
+        if not cell.carries_state:
             return
         needed = None if record["status"] == "finished" else self._state(cell, record["rounds"][-1])
         for path in self.folder.glob(f"{cell.name}.*.state"):
@@ -146,8 +147,8 @@ class Store:
         return self.folder / f"{cell.name}.{last['digest']}.state"
 
     def _lacks_state(self, cell: Cell, record: Record) -> bool:
-        """Whether an unfinished cell can't go on, as its optimiser's state is lost or damaged."""
-        if cell.adam_state == "fresh" or not record["rounds"] or record["status"] == "finished":
+        """Whether an unfinished cell can't go on, as what it goes on from is lost or damaged."""
+        if not cell.carries_state or not record["rounds"] or record["status"] == "finished":
             return False
         last = record["rounds"][-1]
         path = self._state(cell, last)
@@ -171,7 +172,7 @@ def final(record: Record) -> dict[str, Any]:
 
 
 def state_digest(state: bytes) -> str:
-    """Short hash of an optimiser's state, kept in the round that left it."""
+    """Short hash of what a round hands on, kept in that round."""
     return hashlib.sha256(state).hexdigest()[:16]
 
 

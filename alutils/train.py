@@ -1,5 +1,6 @@
 """Training a network on a labelled set, and predicting with it."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -8,13 +9,17 @@ import torch.nn.functional as F
 from safetensors.torch import load, save
 from torch import Tensor
 
+from alutils.augmentation import crop_flip
 from alutils.model import FEATURES, Net
 from alutils.protocol import Protocol
+from alutils.start import weights
 from alutils.streams import stream
 
 CHUNK = 500
 """Images a scoring chunk; activations of one take about 150 MB."""
 ONE_CYCLE_WARM_UP = 0.25
+MOMENTUM = 0.9
+"""Of SGD, after Nesterov."""
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -33,16 +38,34 @@ class Training:
 
 
 def learning_rate(protocol: Protocol, step: int, steps: int) -> float:
-    """Rate at ``step`` of ``steps``: constant, or one cycle with a linear rise and fall.
+    """Rate at ``step`` of ``steps``: constant, one cycle, or half a cosine.
 
-    One cycle (after Smith and Topin, arXiv 1708.07120, momentum fixed): from 0 to the peak in the
-    first quarter, to 0 again in the rest.
+    One cycle (after Smith and Topin, arXiv 1708.07120, momentum fixed): linear from 0 to the peak
+    in the first quarter, to 0 again in the rest. Cosine (Loshchilov and Hutter, arXiv 1608.03983,
+    without restarts or warm-up): from the peak towards 0, step by step.
     """
     if protocol.schedule == "constant":
         return protocol.learning_rate
     done = step / steps
+    if protocol.schedule == "cosine":
+        return protocol.learning_rate * (1 + math.cos(math.pi * done)) / 2
     rise, fall = done / ONE_CYCLE_WARM_UP, (1 - done) / (1 - ONE_CYCLE_WARM_UP)
     return protocol.learning_rate * min(rise, fall)
+
+
+def make_optimiser(net: Net, protocol: Protocol) -> torch.optim.Optimizer:
+    """Adam, or SGD with Nesterov momentum, over all parameters.
+
+    Weight decay is decoupled from Adam (AdamW; Loshchilov and Hutter, arXiv 1711.05101): a step
+    shrinks a parameter by the rate times ``weight_decay``. With SGD it is the plain L2 penalty.
+    Biases and batch norms are decayed as all else is.
+    """
+    fused = net.head.weight.device.type != "mps"
+    options = {"lr": protocol.learning_rate, "weight_decay": protocol.weight_decay, "fused": fused}
+    if protocol.optimiser == "sgd":
+        return torch.optim.SGD(net.parameters(), momentum=MOMENTUM, nesterov=True, **options)
+    kind = torch.optim.AdamW if protocol.weight_decay else torch.optim.Adam
+    return kind(net.parameters(), **options)
 
 
 def train(
@@ -55,23 +78,24 @@ def train(
     heldout: tuple[Tensor, Tensor] | None = None,
     state: bytes | None = None,
 ) -> Training:
-    """Train ``net`` in place with Adam and cross-entropy.
+    """Train ``net`` in place, from the weights that it has, with cross-entropy.
 
     Parameters
     ----------
     images, labels : uint8 (N, C, H, W) and int64 (N,), on the device of ``net``
-    seed, round_ : name the random streams of batches and dropout masks
+    seed, round_ : name the random streams of batches, dropout masks and crops
     heldout : images and labels judged every ``protocol.heldout_every`` epochs
-    state : of an earlier optimiser (see ``pack``) to go on from; None starts afresh
+    state : of the round before (see ``pack``), whose Adam to go on from; None starts afresh
 
     Raises ``NotFinite`` when the loss does. An incomplete last batch is dropped.
     """
     batches = stream(seed, "batches", round_)
     masks = stream(seed, "dropout", round_)
+    crops = stream(seed, "augmentation", round_)
     per_epoch = len(labels) // protocol.batch_size
     steps = per_epoch * protocol.epochs
-    optimiser = torch.optim.Adam(net.parameters(), fused=labels.device.type != "mps")
-    if state:
+    optimiser = make_optimiser(net, protocol)
+    if state and protocol.adam_state != "fresh":
         unpack(state, optimiser)
     heldout_accuracy = []
     for epoch in range(protocol.epochs):
@@ -88,7 +112,10 @@ def train(
             if protocol.dropout:
                 mask = dropout_mask(protocol.batch_size, protocol.dropout, masks)
                 keep = mask.to(labels.device)
-            logits = net(images[batch], keep)
+            shown = images[batch]
+            if protocol.augmentation == "crop-flip":
+                shown = crop_flip(shown, crops)
+            logits = net(shown, keep)
             loss = F.cross_entropy(logits, labels[batch])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
@@ -109,16 +136,15 @@ def train(
     return Training(steps, float(right) / order.numel(), heldout_accuracy, optimiser)
 
 
-def pack(optimiser: torch.optim.Optimizer) -> bytes:
-    """Adam's moments and step counts, as safetensors."""
-    states = optimiser.state_dict()["state"]
-    return save(
-        {f"{i}.{key}": v.contiguous() for i, one in states.items() for key, v in one.items()}
-    )
+def pack(optimiser: torch.optim.Optimizer | None, net: Net | None = None) -> bytes:
+    """Adam's moments and step counts, a network's weights, or both, as safetensors."""
+    states = optimiser.state_dict()["state"] if optimiser else {}
+    tensors = {f"{i}.{key}": v.contiguous() for i, one in states.items() for key, v in one.items()}
+    return save(tensors | (weights(net) if net else {}))
 
 
 def unpack(state: bytes, optimiser: torch.optim.Optimizer) -> None:
-    """Put what ``pack`` gave into an optimiser over parameters of the same shapes.
+    """Put what ``pack`` gave of an Adam into one over parameters of the same shapes.
 
     Moments get their parameter's memory layout, which the fused update takes for granted.
     """

@@ -13,8 +13,10 @@ from alutils import checks, data, diagnostics, train
 from alutils.model import build
 from alutils.pool import Pool, PoolView
 from alutils.protocol import Cell
+from alutils.start import restart
 from alutils.strategies import STRATEGIES, Strategy, check_positions
 from alutils.streams import stream
+from alutils.train import Training
 
 Round = dict[str, Any]
 PHASES = ("seconds_train", "seconds_test", "seconds_diagnose", "seconds_score", "seconds_select")
@@ -70,13 +72,25 @@ class Turn:
             "initial_weights": checks.fingerprint(self.net.state_dict()),
         }
 
-    def train(self, state: bytes | None) -> train.Training:
-        """Train the network on what is labelled."""
+    def train(self, state: bytes | None) -> Training:
+        """Train the network on what is labelled, from where the protocol starts it.
+
+        ``state`` is what the round before handed on.
+        """
         chosen, heldout = self.pool.labelled.to(self.place), self.pool.heldout.to(self.place)
         judges = (self.images[heldout], self.labels[heldout]) if self.cell.heldout_every else None
         images, labels = self.images[chosen], self.labels[chosen]
         cell, number = self.cell, self.number
+        if state and cell.start != "cold":
+            restart(self.net, state, cell, cell.dataset, cell.seed, number)
         return train.train(self.net, images, labels, cell, cell.seed, number, judges, state)
+
+    def hand_on(self, trained: Training) -> bytes | None:
+        """What the next round goes on from; None where the protocol carries nothing."""
+        if not self.cell.carries_state:
+            return None
+        optimiser = trained.optimiser if self.cell.adam_state != "fresh" else None
+        return train.pack(optimiser, self.net if self.cell.start != "cold" else None)
 
     @cached_property
     def test_probs_N_C(self) -> Tensor:

@@ -85,7 +85,7 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
     able = [
         (cell, record)
         for cell, record in records
-        if cell.adam_state == "fresh" and record["rounds"] and record["rounds"][0]["picks"]
+        if not cell.carries_state and record["rounds"] and record["rounds"][0]["picks"]
         and set(cell.arms) <= {*ARMS, *CONTROLS}
     ]  # fmt: skip
     by_arm: dict[str, list] = {}

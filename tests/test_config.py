@@ -96,7 +96,15 @@ BAD = [
     ({"candidates": 10, "acquisition_fraction": 0.01}, "candidates = 10"),
     ({"dropout": 1.0}, "dropout = 1.0"),
     ({"learning_rate": "5e-4"}, "learning_rate = '5e-4'"),
-    ({"schedule": "cosine"}, "schedule = 'cosine'"),
+    ({"schedule": "linear"}, "schedule = 'linear'"),
+    ({"optimiser": "adamw"}, "optimiser = 'adamw'"),
+    ({"weight_decay": -1e-4}, "weight_decay = -0.0001"),
+    ({"weight_decay": float("inf")}, "weight_decay = inf"),
+    ({"augmentation": "flip"}, "augmentation = 'flip'"),
+    ({"augmentation": "crop-flip", "dataset": "mnist"}, "for cifar10 alone, not for mnist"),
+    ({"start": "hot"}, "start = 'hot'"),
+    ({"start": "warm", "adam_state": "arms"}, "start = 'warm'"),
+    ({"optimiser": "sgd", "adam_state": "rounds"}, "use adam_state fresh, or optimiser adam"),
     ({"precision": "fp16"}, "precision = 'fp16'"),
     ({"device": "tpu"}, "device = 'tpu'"),
     ({"profile": "../escape"}, "profile = '../escape'"),
@@ -140,6 +148,21 @@ def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseli
 def test_a_sequence_needs_arms_to_go_through():
     with pytest.raises(ParameterError, match="adam_state = 'arms' needs arms"):
         config.TrainingSizeStudy.parse({"adam_state": "arms"})
+
+
+def test_the_single_baseline_has_nothing_to_start_from():
+    plan = ActiveLearningStudy(single_baseline=True, seeds=(0,), start="warm")
+    *arms, baseline = plan.cells()
+    assert baseline.start == "cold" and {cell.start for cell in arms} == {"warm"}
+
+
+def test_crops_are_refused_where_another_dataset_is_studied():
+    values = {"augmentation": "crop-flip", "datasets": ["cifar10", "digits"]}
+    with pytest.raises(
+        ParameterError, match="augmentation = 'crop-flip'.*not for digits.*set none"
+    ):
+        config.TrainingSizeStudy.parse(values)
+    assert config.TrainingSizeStudy.parse(values | {"datasets": ["cifar10"]})
 
 
 def test_all_arms_have_one_protocol():

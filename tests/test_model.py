@@ -17,18 +17,19 @@ from alutils.model import (
 )
 from alutils.protocol import Protocol
 from alutils.streams import stream
+from alutils.train import make_optimiser
 
 CPU = torch.device("cpu")
 CASES = [(3, 32), (1, 28)]
 
 
-def pair(channels: int, size: int) -> tuple[Net, Net]:
+def pair(channels: int, size: int, stem: str = "7x7") -> tuple[Net, Net]:
     """A plain network in float64 and its equal with live taps."""
-    plain = Net(channels, size)
+    plain = Net(channels, size, stem)
     initialise(plain, stream(0, "weights"))
     plain.features = lambda images: plain.trunk(images)
     plain.shape = (channels, size, size)
-    live = Net(channels, size)
+    live = Net(channels, size, stem)
     live.load_state_dict(plain.state_dict())
     shape_convolutions(live, live_taps=True)
     live.features = lambda images: live.trunk(images)
@@ -75,6 +76,44 @@ def test_live_taps_stay_equal_over_adam_steps(channels, size):
             optimiser.step()
     expected, found = torchvision_state(plain), torchvision_state(live)
     assert all(torch.allclose(expected[key], found[key], rtol=1e-8, atol=1e-8) for key in expected)
+
+
+@pytest.mark.parametrize(("channels", "size"), CASES)
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_live_taps_stay_the_same_function_under_weight_decay(channels, size, optimiser):
+    """torchvision's dead taps shrink and ours don't, which no output tells."""
+    plain, live = pair(channels, size)
+    rng = stream(2, "x")
+    images = torch.randn(4, channels, size, size, dtype=torch.double, generator=rng)
+    labels = torch.randint(10, (4,), generator=rng)
+    protocol = Protocol(optimiser=optimiser, learning_rate=5e-4, weight_decay=0.5)
+    for net in (plain, live):
+        steps = make_optimiser(net, protocol)
+        for _ in range(10):
+            steps.zero_grad()
+            nn.functional.cross_entropy(net(images), labels).backward()
+            steps.step()
+    torchvision = resnet18(num_classes=10)
+    if channels != 3:
+        torchvision.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+    torchvision.double().eval().load_state_dict(torchvision_state(live))
+    others = torch.randn(4, channels, size, size, dtype=torch.double, generator=rng)
+    with torch.no_grad():
+        expected = plain.eval()(others)
+        assert apart(expected, live.eval()(others)) < 1e-8
+        assert apart(expected, torchvision(others)) < 1e-8
+    dead = "trunk.layer4.1.conv2.weight"
+    ours = live.get_submodule(dead.removesuffix(".weight")).full_weight()
+    shrunk = plain.get_parameter(dead)[..., 0, 0] / ours[..., 0, 0]
+    assert torch.allclose(shrunk, shrunk.mean()) and shrunk.mean() < 0.999
+
+
+def test_live_taps_are_the_same_function_with_the_small_stem():
+    plain, live = pair(3, 32, "3x3")
+    images = torch.randn(2, 3, 32, 32, dtype=torch.double, generator=stream(1, "x"))
+    assert apart(plain(images), live(images)) < 1e-10
+    kinds = [type(m) for m in live.modules() if type(m) in (SmallMapConv2d, PointwiseConv2d)]
+    assert kinds == [PointwiseConv2d] * 3
 
 
 def test_a_processor_without_bf16_products_gets_the_same_up_to_rounding(monkeypatch):
@@ -136,15 +175,19 @@ def test_initialisation_has_torchvisions_spread():
 def test_stem_and_feature_maps():
     shapes = map_shapes(Net(3, 32), output=True)
     assert shapes["trunk.conv1"] == (64, 16, 16) and shapes["trunk.layer4"] == (512, 1, 1)
-    assert map_shapes(Net(3, 32, stem="3x3"), output=True)["trunk.layer1"] == (64, 32, 32)
+    small = map_shapes(Net(3, 32, stem="3x3"), output=True)
+    assert small["trunk.layer1"] == (64, 32, 32) and small["trunk.layer4"] == (512, 4, 4)
+    assert map_shapes(Net(1, 28, stem="3x3"), output=True)["trunk.layer4"] == (512, 4, 4)
     assert map_shapes(Net(1, 28), output=True)["trunk.layer3"] == (256, 2, 2)
 
 
 def test_stages_account_for_every_parameter():
-    net = Net(3, 32)
-    told = stages(net)
-    assert sum(s["parameters"] for s in told) == sum(p.numel() for p in net.parameters())
-    assert [s["kind"] for s in told].count("block") == 8
+    for stem, pools in (("7x7", 2), ("3x3", 1)):
+        net = Net(3, 32, stem)
+        told = stages(net)
+        assert sum(s["parameters"] for s in told) == sum(p.numel() for p in net.parameters())
+        kinds = [s["kind"] for s in told]
+        assert kinds.count("block") == 8 and kinds.count("pool") == pools
 
 
 def test_dropout_is_before_the_last_layer_alone():

@@ -47,6 +47,18 @@ def test_reductions_name_what_differs_from_the_poster():
     assert "`epochs`" not in unreduced
 
 
+def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title():
+    changes = {"optimiser": "sgd", "weight_decay": 5e-4, "augmentation": "crop-flip",
+               "schedule": "cosine", "stem": "3x3", "start": "warm"}  # fmt: skip
+    text = account.reductions(config.ActiveLearningStudy(**changes)).data
+    for line in ("`optimiser`: sgd instead of adam", "`weight_decay`: 0.0005 instead of 0",
+                 "`augmentation`: crop-flip instead of none", "`start`: warm instead of cold",
+                 "in 6 parameters"):  # fmt: skip
+        assert line in text
+    fashion = config.ActiveLearningStudy(dataset="fashion-mnist")
+    assert "unreduced" in account.reductions(fashion).data
+
+
 def test_an_arm_of_ones_own_has_a_style():
     assert figures.arm_style("mine", ["random", "mine"]) not in figures.ARM_STYLE.values()
 

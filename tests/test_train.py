@@ -29,6 +29,80 @@ def test_one_cycle_rises_in_the_first_quarter_and_falls_to_zero():
     assert train.learning_rate(Protocol(), 77, 100) == 5e-4
 
 
+def test_a_cosine_falls_from_the_peak_to_zero_step_by_step():
+    protocol = Protocol(schedule="cosine", learning_rate=0.1)
+    rates = [train.learning_rate(protocol, step, 100) for step in range(101)]
+    assert rates[0] == 0.1 and rates[50] == pytest.approx(0.05) and abs(rates[100]) < 1e-12
+    assert rates[25] == pytest.approx(0.1 * (1 + 0.5**0.5) / 2)
+    assert rates == sorted(rates, reverse=True)
+
+
+class Line(torch.nn.Module):
+    """A weight and a bias in place of a network."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = torch.nn.Linear(1, 1)
+        with torch.no_grad():
+            self.head.weight.fill_(2.0)
+            self.head.bias.fill_(-1.0)
+
+    def step(self, optimiser: torch.optim.Optimizer, gradient: float) -> list[float]:
+        for parameter in self.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        optimiser.step()
+        return [parameter.item() for parameter in self.parameters()]
+
+
+def test_decay_is_decoupled_from_adam_and_takes_biases_too():
+    net, rate, decay = Line(), 0.1, 0.02
+    protocol = Protocol(learning_rate=rate, weight_decay=decay)
+    optimiser = train.make_optimiser(net, protocol)
+    expected, mean, square = [2.0, -1.0], 0.0, 0.0
+    for t, gradient in enumerate((3.0, -1.0, 0.5), start=1):
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+        move = rate * mean / (1 - 0.9**t) / ((square / (1 - 0.999**t)) ** 0.5 + 1e-8)
+        expected = [value * (1 - rate * decay) - move for value in expected]
+        assert net.step(optimiser, gradient) == pytest.approx(expected, rel=1e-5)
+
+
+def test_sgd_has_nesterovs_momentum_and_an_l2_penalty():
+    net, rate, decay = Line(), 0.1, 0.02
+    protocol = Protocol(optimiser="sgd", learning_rate=rate, weight_decay=decay)
+    optimiser = train.make_optimiser(net, protocol)
+    expected, speed = [2.0, -1.0], [0.0, 0.0]
+    for gradient in (3.0, -1.0, 0.5):
+        slopes = [gradient + decay * value for value in expected]
+        speed = [0.9 * v + slope for v, slope in zip(speed, slopes, strict=True)]
+        steps = [slope + 0.9 * v for v, slope in zip(speed, slopes, strict=True)]
+        expected = [value - rate * step for value, step in zip(expected, steps, strict=True)]
+        assert net.step(optimiser, gradient) == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_decay_adam_is_adam_itself():
+    assert type(train.make_optimiser(Line(), Protocol())) is torch.optim.Adam
+    assert type(train.make_optimiser(Line(), Protocol(weight_decay=0.1))) is torch.optim.AdamW
+
+
+@pytest.mark.parametrize(("optimiser", "precision"), [("adam", "fp32"), ("sgd", "bf16")])
+def test_a_modern_recipe_trains_as_a_pure_function_of_its_seed(optimiser, precision):
+    """Small stem, decay, cosine and crops together, on images of CIFAR-10's shape."""
+    protocol = Protocol(
+        epochs=2, batch_size=8, stem="3x3", optimiser=optimiser, weight_decay=5e-4,
+        schedule="cosine", augmentation="crop-flip", precision=precision, heldout_every=1,
+    )  # fmt: skip
+    rng = stream(0, "set")
+    images = torch.randint(256, (20, 3, 32, 32), generator=rng, dtype=torch.uint8)
+    labels, ends = torch.randint(10, (20,), generator=rng), []
+    for changes in ({}, {}, {"augmentation": "none"}):
+        one = protocol.model_copy(update=changes)
+        net = build(one, "cifar10", 0, CPU)
+        trained = train.train(net, images, labels, one, 0, 0, heldout=(images, labels))
+        assert trained.steps == 4 and len(trained.heldout_accuracy) == 2
+        ends.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+    assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
+
+
 def test_the_incomplete_last_batch_is_dropped():
     _, trained = fit(Protocol(epochs=2), count=130)
     assert trained.steps == 4
