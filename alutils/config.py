@@ -18,6 +18,9 @@ from alutils.protocol import (
     BASELINE,
     CONTROLS,
     DATASETS,
+    FROM_PASSES,
+    FURTHER,
+    LARGEST_BATCHBALD,
     Cell,
     Count,
     Protocol,
@@ -141,7 +144,7 @@ class ActiveLearningStudy(Study):
         known("dataset", self.dataset, DATASETS)
         no_duplicates("arms", self.arms)
         for arm in self.arms:
-            known("arms", arm, [*ARMS, *CONTROLS, *CUSTOM_ARMS])
+            known("arms", arm, [*ARMS, *CONTROLS, *FURTHER, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
         if self.adam_state == "arms" and (len(self.arms) < 2 or set(self.arms) & set(CUSTOM_ARMS)):
@@ -316,6 +319,24 @@ def _check_judging(study: Study) -> None:
         raise ValueError(f"reported = {study.reported!r} needs heldout_every above 0")
 
 
+def _check_passes(cell: Cell, largest: int) -> None:
+    """Refuse an arm that compares MC passes where they are equal, one, or too many are asked."""
+    arms = [arm for arm in cell.arms if arm in FROM_PASSES]
+    if arms and cell.dropout == 0:
+        raise ValueError(
+            f"dropout = 0.0 makes all MC passes equal, so the {arms[0]} arm would choose at "
+            "random: raise dropout, or leave the arm out"
+        )
+    if arms and cell.mc_passes < 2:
+        raise ValueError(f"mc_passes = 1 gives the {arms[0]} arm nothing to compare: raise it")
+    if "batchbald" in arms and largest > LARGEST_BATCHBALD:
+        raise ValueError(
+            f"acquisition_fraction = {cell.acquisition_fraction} asks for up to {largest} labels "
+            f"a round of {cell.dataset}, and the batchbald arm chooses at most "
+            f"{LARGEST_BATCHBALD}: lower it, or take power-bald"
+        )
+
+
 def _check_cell(cell: Cell) -> None:
     pool = DATASETS[cell.dataset].pool(cell.heldout_fraction)
     counts = cell.schedule_of_labels()
@@ -343,6 +364,7 @@ def _check_cell(cell: Cell) -> None:
             "is then zero up to rounding as in the authors' code"
         )
     largest = max((b - a for a, b in pairwise(counts)), default=0)
+    _check_passes(cell, largest)
     if cell.candidates and not cell.label_counts and largest > cell.candidates:
         raise ValueError(
             f"candidates = {cell.candidates} is fewer than the {largest} labels of a round: "

@@ -17,7 +17,14 @@ BELOW = {
     "model": {"parameters", "protocol", "streams"},
     "train": {"model", "protocol", "streams"},
     "pool": {"model", "train"},
-    "strategies": {"config", "parameters", "pool", "protocol"},
+    "ranking": set(),
+    "information": {"parameters", "pool", "protocol", "ranking"},
+    "clustering": {"pool", "ranking"},
+    "diversity": {"clustering", "pool", "ranking"},
+    "strategies": {
+        "clustering", "config", "diversity", "information", "parameters", "pool", "protocol",
+        "ranking",
+    },
     "diagnostics": {"model", "train"},
     "checks": {"model", "pool", "protocol", "streams", "train"},
     "turn": {

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alutils import config, parameters, strategies
-from alutils.protocol import ARMS
+from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER
 from alutils.strategies import STRATEGIES, register, smallest
 from alutils.streams import stream
 
@@ -25,13 +25,18 @@ def fake_view(count: int = 200, seed: int = 0, **given) -> SimpleNamespace:
         probs_N_C=torch.rand(count, 10, generator=rng).softmax(1),
         mc_probs_T_N_C=torch.rand(5, count, 10, generator=rng).softmax(2),
         embeddings_N_D=torch.randn(count, 16, generator=rng),
+        labelled_embeddings_M_D=torch.randn(6, 16, generator=rng),
         clusters=4,
         mc_score="entropy",
     )
     view = SimpleNamespace(**{**fields, **given})
     size = len(given["probs_N_C"]) if "probs_N_C" in given else count
     view_type = type("View", (SimpleNamespace,), {"__len__": lambda self: size})
-    return view_type(**vars(view), mc_mean_N_C=view.mc_probs_T_N_C.mean(0))
+    return view_type(
+        **vars(view),
+        mc_mean_N_C=view.mc_probs_T_N_C.mean(0),
+        over_passes=lambda score: score(view.mc_probs_T_N_C),
+    )
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -39,17 +44,19 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_the_arms_of_the_study_are_the_strategies_there_are():
-    assert set(ARMS) <= set(STRATEGIES)
+    assert set(STRATEGIES) == {*ARMS, *CONTROLS, *FURTHER}
+    assert set(FROM_PASSES) <= set(FURTHER)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_keeps_the_contract(name):
-    view = fake_view()
+    view = fake_view(100)
     picks = STRATEGIES[name](view, 20, rng())
     strategies.check_positions(picks, 20, len(view), name)
+    assert picks.dtype == torch.int64
     assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
-    everything = STRATEGIES[name](view, 200, rng())
-    assert sorted(everything.tolist()) == list(range(200))
+    everything = STRATEGIES[name](view, 100, rng())
+    assert sorted(everything.tolist()) == list(range(100))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
