@@ -14,7 +14,7 @@ FEW_CLUSTERS = 50
 MOST_CLUSTERS, SMALL_CLUSTER, NEIGHBOURS = 500, 5, 20
 """TypiClust's bounds, its authors' values."""
 MARGIN_SHARE = 10
-"""Candidates that Cluster-Margin looks at for one that it picks, its paper's value."""
+"""Candidates that Cluster-Margin looks at for each one that it picks; its paper leaves it open."""
 
 
 def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
@@ -105,7 +105,8 @@ def mean_distance(features_N_D: Tensor) -> Tensor:
     neighbours = min(NEIGHBOURS, len(features_N_D) - 1)
     if not neighbours:
         return torch.zeros(1)
-    fit = NearestNeighbors(n_neighbors=neighbours).fit(features_N_D.cpu().numpy())
+    centred_N_D = features_N_D - features_N_D.mean(0)  # scikit-learn squares norms, which rounds
+    fit = NearestNeighbors(n_neighbors=neighbours).fit(centred_N_D.cpu().numpy())
     return torch.from_numpy(fit.kneighbors()[0].mean(1))
 
 
@@ -114,8 +115,8 @@ def cluster_margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
     Citovsky et al., arXiv 2107.14263: of the ``MARGIN_SHARE`` times ``budget`` smallest margins,
     a random one from each cluster, and round again. The paper clusters the whole pool once, by
-    agglomeration, whose memory grows with its square; here those margins alone are clustered, by
-    K-means into ``budget`` clusters, which keeps the paper's mean size of a cluster.
+    agglomeration, whose memory grows with its square; here the candidates of these margins alone
+    are, by K-means into ``budget`` clusters.
     """
     first, second = view.probs_N_C.topk(2, dim=1).values.unbind(1)
     unsure = smallest(first - second, MARGIN_SHARE * budget, rng)

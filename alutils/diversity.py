@@ -87,7 +87,7 @@ def badge(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     probs_N_C = view.probs_N_C.to(points.rows_N_D.device)
     errors = Points(probs_N_C - F.one_hot(probs_N_C.argmax(1), probs_N_C.shape[1]))
     squares_N = errors.squares_N * points.squares_N
-    nearest_N, picks = squares_N, [highest(squares_N, rng)]
+    nearest_N, picks = torch.full_like(squares_N, torch.inf), [highest(squares_N, rng)]
     while len(picks) < budget:
         one = picks[-1]
         product_N = (errors.rows_N_D @ errors.rows_N_D[one]) * (
