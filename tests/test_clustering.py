@@ -76,7 +76,9 @@ def test_typiclust_is_that_of_scikit_activeml():
 
 def test_the_most_typical_is_nearest_to_its_neighbours():
     features = torch.randn(50, 4, generator=stream(0, "points")) + 100
-    distances = torch.cdist(features.double(), features.double()).sort(dim=1).values[:, 1:21].mean(1)
+    distances = (
+        torch.cdist(features.double(), features.double()).sort(dim=1).values[:, 1:21].mean(1)
+    )
     assert torch.allclose(clustering.mean_distance(features), distances, atol=1e-4)
     assert clustering.mean_distance(features[:1]).tolist() == [0]
 

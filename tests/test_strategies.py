@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from alutils import config, parameters, strategies
-from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER
+from alutils.model import build
+from alutils.pool import PoolView
+from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER, Protocol
 from alutils.strategies import STRATEGIES, register, smallest
 from alutils.streams import stream
 
@@ -71,6 +73,20 @@ def test_ties_vary_with_the_seed_and_not_by_position(name):
     assert all(chosen != set(range(20)) for chosen in picks)
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_chooses_from_what_a_network_says(name):
+    """Scoring is in inference mode, choosing is not."""
+    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
+    view = PoolView(
+        net, images, torch.arange(5, 40), torch.arange(5), mc_passes=6, dropout=0.5, clusters=3,
+        rng=stream(0, "mc"),
+    )  # fmt: skip
+    picks = STRATEGIES[name](view, 9, rng())
+    strategies.check_positions(picks, 9, 35, name)
+    assert len(view.candidates[picks].unique()) == 9
+
+
 def test_uncertainty_takes_the_lowest_top_probability():
     picks = strategies.uncertainty(fake_view(probs_N_C=PROBS), 5, rng())
     assert picks.tolist() == [2, 3, 1, 4, 0]
@@ -129,7 +145,7 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(mo
 
     register("first", first)
     assert config.ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
-    for wrong in ("margin", "../x", ""):
+    for wrong in ("margin", "badge", "../x", ""):
         with pytest.raises(ValueError):
             register(wrong, first)
 
