@@ -4,6 +4,7 @@ PROFILE ?= quick
 NOTEBOOK ?=
 WORKERS ?=
 SCHEDULER ?=
+TRAIN ?=
 STEP_MS ?=
 READY := .venv/.ready
 
@@ -18,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 study: $(READY)
-	@.venv/bin/python -m alutils study "$(PROFILE)" --notebook "$(NOTEBOOK)" --workers "$(WORKERS)" --scheduler "$(SCHEDULER)"
+	@.venv/bin/python -m alutils study "$(PROFILE)" --notebook "$(NOTEBOOK)" --workers "$(WORKERS)" --scheduler "$(SCHEDULER)" --train "$(TRAIN)"
 
 estimate: $(READY)
 	@.venv/bin/python -m alutils estimate "$(PROFILE)" --step-ms "$(STEP_MS)"

@@ -16,6 +16,7 @@ def main() -> int:
     study.add_argument("--notebook", default="")
     study.add_argument("--workers", default="")
     study.add_argument("--scheduler", default="")
+    study.add_argument("--train", default="")
     estimate = commands.add_parser("estimate", help="what a profile will take")
     estimate.add_argument("profile")
     estimate.add_argument("--step-ms", default="")

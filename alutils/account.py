@@ -14,7 +14,7 @@ from alutils.prose import join, paired_seeds, plain, table
 from alutils.protocol import BASELINE, DATASETS, Cell
 from alutils.results import Store, failures, finished
 
-RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler")
+RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
 OBSERVED = ("heldout_every", "diagnostics")
 """Parameters that say what is written down of a training, which is the same either way."""
@@ -79,10 +79,16 @@ def data_summary(names: list[str], heldout_fraction: float) -> HTML:
 
 def cells(study: Study) -> HTML | Markdown:
     """How many cells are finished, and which failed and why."""
-    every = study.cells()
-    failed = list(failures(Store(study.profile), every))
+    every, store = study.cells(), Store(study.profile)
+    failed = list(failures(store, every))
+    done = sum(map(store.finished, every))
+    if not failed and done == len(every):
+        return Markdown(f"All {done} cells are finished.")
     if not failed:
-        return Markdown(f"All {len(every)} cells are finished.")
+        return Markdown(
+            f"**{done} of {len(every)} cells are finished**; what is shown below is made of these, "
+            "and where arms are compared of the seeds that have every arm."
+        )
     rows = [{"failed cell": cell.name, "why": why} for cell, why in failed]
     note = f"<p>{len(failed)} of {len(every)} cells failed; what is compared below lacks them.</p>"
     return HTML(table(pd.DataFrame(rows)).data + note)

@@ -4,7 +4,6 @@ Nothing here imports torch, so that a wrong parameter is refused within a second
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -18,11 +17,13 @@ from alutils.protocol import (
     BASELINE,
     CONTROLS,
     DATASETS,
+    FURTHER,
     Cell,
     Count,
     Protocol,
     Share,
 )
+from alutils.validation import check
 
 CUSTOM_ARMS: dict[str, str] = {}
 """Name to source hash of the strategies that a user registered (see ``strategies.register``)."""
@@ -41,14 +42,14 @@ class Study(Protocol, Parameters):
     workers: Annotated[int, Field(ge=0)] = 0
     cells_per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
     scheduler: str = ""
+    train: bool = True
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
         no_duplicates("seeds", self.seeds)
         _check_judging(self)
         for cell in self.cells():
-            _check_recipe(cell)
-            _check_cell(cell)
+            check(cell)
         return self
 
     def _protocol(self) -> dict[str, Any]:
@@ -143,7 +144,7 @@ class ActiveLearningStudy(Study):
         known("dataset", self.dataset, DATASETS)
         no_duplicates("arms", self.arms)
         for arm in self.arms:
-            known("arms", arm, [*ARMS, *CONTROLS, *CUSTOM_ARMS])
+            known("arms", arm, [*ARMS, *CONTROLS, *FURTHER, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
         if self.adam_state == "arms" and (len(self.arms) < 2 or set(self.arms) & set(CUSTOM_ARMS)):
@@ -317,55 +318,3 @@ def _check_judging(study: Study) -> None:
         raise ValueError("reported = 'test' needs test = true, or report heldout-best")
     if study.reported != "test" and not study.heldout_every:
         raise ValueError(f"reported = {study.reported!r} needs heldout_every above 0")
-
-
-def _check_recipe(cell: Cell) -> None:
-    if cell.adam_state == "arms" and cell.start != "cold":
-        raise ValueError(
-            f"start = {cell.start!r} goes on from an arm's own round before, adam_state = 'arms' "
-            "from the arm before: use adam_state rounds or fresh, or start cold"
-        )
-    if cell.adam_state != "fresh" and cell.optimiser != "adam":
-        raise ValueError(
-            f"adam_state = {cell.adam_state!r} carries Adam's moments, and optimiser = "
-            f"{cell.optimiser!r} has none: use adam_state fresh, or optimiser adam"
-        )
-    if cell.augmentation != "none" and cell.dataset != "cifar10":
-        raise ValueError(
-            f"augmentation = {cell.augmentation!r} is for cifar10 alone, not for {cell.dataset}, "
-            "whose images say something else when they are mirrored or cut: set none"
-        )
-
-
-def _check_cell(cell: Cell) -> None:
-    pool = DATASETS[cell.dataset].pool(cell.heldout_fraction)
-    counts = cell.schedule_of_labels()
-    if cell.batch_size > counts[0]:
-        raise ValueError(
-            f"batch_size = {cell.batch_size} is larger than the first {counts[0]} labels of "
-            f"{cell.dataset}, so nothing would be trained: lower batch_size or raise the labels"
-        )
-    if counts[-1] > pool:
-        raise ValueError(
-            f"{counts[-1]} labels asked for, but the pool of {cell.dataset} holds {pool}: "
-            "lower rounds, label_counts, first_labels or acquisition_fraction"
-        )
-    if len(set(counts)) < len(counts):
-        raise ValueError(
-            f"acquisition_fraction = {cell.acquisition_fraction} labels nothing in some round "
-            f"of {cell.dataset}: raise it or lower rounds"
-        )
-    if cell.mc_score == "mutual-information" and cell.mc_passes < 2:
-        raise ValueError("mc_score = 'mutual-information' needs mc_passes of 2 or more")
-    if "bayesian" in cell.arms and cell.dropout == 0 and cell.mc_score == "entropy":
-        raise ValueError(
-            "dropout = 0.0 makes all MC passes equal, so the bayesian arm would be plain entropy: "
-            "raise dropout, take the entropy arm, or set mc_score to mutual-information, which "
-            "is then zero up to rounding as in the authors' code"
-        )
-    largest = max((b - a for a, b in pairwise(counts)), default=0)
-    if cell.candidates and not cell.label_counts and largest > cell.candidates:
-        raise ValueError(
-            f"candidates = {cell.candidates} is fewer than the {largest} labels of a round: "
-            "raise it, or set 0 to score the whole pool"
-        )

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils import published, statistics
-from alutils.protocol import BASELINE, DATASETS, arm_title
+from alutils.protocol import BASELINE, DATASETS, FURTHER, arm_title
 
 _COLOURS = sns.color_palette("colorblind")
 ARM_STYLE = {
@@ -19,6 +19,12 @@ ARM_STYLE = {
     "kmeans": (_COLOURS[2], "D"),
     "bayesian": (_COLOURS[4], "v"),
     "entropy": (_COLOURS[5], "P"),
+    **{
+        arm: (colour, marker)
+        for arm, colour, marker in zip(
+            FURTHER, [*_COLOURS[6:], *_COLOURS[:5], "#000000"], "<>dphHX*8s", strict=True
+        )
+    },
     BASELINE: ("#555555", "_"),
 }
 DATASET_STYLE = {"mnist": (_COLOURS[0], "o"), "cifar10": (_COLOURS[3], "s")}

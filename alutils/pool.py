@@ -1,7 +1,7 @@
 """The pool: what may be labelled, what has been, and what the model says about the rest."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import torch
@@ -119,6 +119,13 @@ class PoolView:
     def mc_probs_T_N_C(self) -> Tensor:
         """Class probabilities of each of these passes, on the CPU."""
         return self._timed(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
+
+    def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """``score`` (N, ...) of these passes, on the CPU, in memory that doesn't grow with T * N.
+
+        It is given them chunk by chunk, (T, B, C), and returns one value or row a candidate.
+        """
+        return self._timed(score(self._passes(x).cpu().transpose(0, 1)) for x in self._features())
 
     @cached_property
     def _thinned(self) -> tuple[Tensor, Tensor]:

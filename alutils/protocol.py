@@ -36,9 +36,24 @@ ARMS = ("random", "uncertainty", "margin", "kmeans", "bayesian")
 """The poster's four ways of choosing, and the baseline."""
 CONTROLS = ("entropy",)
 """Further arms, to hold the poster's against."""
+FURTHER = (
+    "bald", "power-bald", "batchbald", "variation-ratios", "coreset", "badge", "probcover",
+    "typiclust", "cluster-margin", "kmeans-centre",
+)  # fmt: skip
+"""Arms from the literature, and the centres beside K-means' boundary points."""
+FROM_PASSES = ("bald", "power-bald", "batchbald", "variation-ratios")
+"""Those of them that compare MC passes."""
+LARGEST_BATCHBALD = 100
+"""Labels a round up to which BatchBALD is defined: its passes tell no more batches apart."""
 BASELINE = "baseline"
 """Name of the one run at the last label count that the authors hold their arms against."""
-ARM_TITLE = {"kmeans": "K-means", "bayesian": "Bayesian", BASELINE: "baseline run"}
+ARM_TITLE = {
+    "kmeans": "K-means", "bayesian": "Bayesian", "bald": "BALD", "power-bald": "power-BALD",
+    "batchbald": "BatchBALD", "variation-ratios": "variation ratios", "coreset": "CoreSet",
+    "badge": "BADGE", "probcover": "ProbCover", "typiclust": "TypiClust",
+    "cluster-margin": "Cluster-Margin", "kmeans-centre": "K-means centres",
+    BASELINE: "baseline run",
+}  # fmt: skip
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

@@ -30,13 +30,15 @@ class StudyFailed(StudyError):
     """Some notebook did not run to its end; the message names it and the reason."""
 
 
-def study(profile: str, notebook: str = "", workers: str = "", scheduler: str = "") -> None:
-    """Bring a profile's reports (or one of them) up to date.
+def study(
+    profile: str, notebook: str = "", workers: str = "", scheduler: str = "", train: str = ""
+) -> None:
+    """Bring a profile's reports (or one of them) up to date; with ``train = "no"`` as far as it is.
 
     Parameters, device and data are checked before anything runs: ``ParameterError`` and
     ``DataUnavailable``. ``StudyFailed`` when a notebook failed; the others are finished first.
     """
-    overrides = _overrides(workers, scheduler)
+    overrides = _overrides(workers, scheduler, train)
     studies = _plans(profile, notebook)
     Store(profile).prepare()
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
@@ -156,7 +158,9 @@ def fingerprint(name: str, plan: Parameters) -> str:
     for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.*")]):
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
-    digest.update(plan.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler"}).encode())
+    digest.update(
+        plan.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler", "train"}).encode()
+    )
     for cell, store in _read_by(plan):
         found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
         digest.update(f"{cell.name} {found}".encode())
@@ -213,13 +217,16 @@ def _check_machine(plans: list[Study], scheduler: str) -> None:
         data.load(dataset)
 
 
-def _overrides(workers: str, scheduler: str) -> dict[str, Any]:
+def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
     if workers and not workers.isdecimal():
         raise ParameterError(
             f"WORKERS = {workers!r} is not allowed: give a whole number, 0 or more"
         )
+    if train not in ("", "yes", "no"):
+        raise ParameterError(f"TRAIN = {train!r} is not allowed: give yes or no")
     chosen = {"workers": int(workers or 0), "scheduler": scheduler}
-    return {key: value for key, value in chosen.items() if value}
+    kept = {"train": False} if train == "no" else {}
+    return {key: value for key, value in chosen.items() if value} | kept
 
 
 def _results(profile: str) -> None:

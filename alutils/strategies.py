@@ -12,10 +12,21 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from alutils.clustering import cluster_margin, kmeans, kmeans_centre, typiclust
 from alutils.config import CUSTOM_ARMS
+from alutils.diversity import badge, coreset, probcover
+from alutils.information import (
+    bald,
+    batchbald,
+    entropies,
+    mutual_information,
+    power_bald,
+    variation_ratios,
+)
 from alutils.parameters import ParameterError
 from alutils.pool import PoolView
-from alutils.protocol import ARMS, BASELINE, CONTROLS
+from alutils.protocol import ARMS, BASELINE, CONTROLS, FURTHER
+from alutils.ranking import smallest
 
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
 
@@ -36,22 +47,6 @@ def margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     return smallest(first - second, budget, rng)
 
 
-def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """Boundary points of a K-means clustering of the features.
-
-    The smallest difference between the Euclidean distances to the second-closest centroid and to
-    the closest one, its own.
-    """
-    from sklearn.cluster import KMeans
-
-    state = int(torch.randint(2**31 - 1, (), generator=rng))
-    features_N_D = view.embeddings_N_D.cpu().numpy()
-    fit = KMeans(min(view.clusters, len(view)), n_init=1, random_state=state).fit(features_N_D)
-    distances_N_K = torch.from_numpy(fit.transform(features_N_D))
-    own, second = distances_N_K.topk(2, dim=1, largest=False).values.unbind(1)
-    return smallest(second - own, budget, rng)
-
-
 def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The highest entropy of the mean prediction over MC-dropout passes (arXiv 1703.02910).
 
@@ -60,28 +55,13 @@ def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     they are without dropout.
     """
     if view.mc_score == "mutual-information":
-        probs_T_N_C = view.mc_probs_T_N_C
-        information_N = _entropy(probs_T_N_C.mean(0)) - _entropy(probs_T_N_C).mean(0)
-        return smallest(-information_N, budget, rng)
-    return smallest(-_entropy(view.mc_mean_N_C), budget, rng)
+        return smallest(-mutual_information(view.mc_probs_T_N_C), budget, rng)
+    return smallest(-entropies(view.mc_mean_N_C), budget, rng)
 
 
 def entropy(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The highest entropy of the deterministic prediction (Shannon, 1948)."""
-    return smallest(-_entropy(view.probs_N_C), budget, rng)
-
-
-def _entropy(probs: Tensor) -> Tensor:
-    """Entropy in nats over the last axis; 0 log 0 is 0."""
-    return torch.special.entr(probs).sum(-1)
-
-
-def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
-    """Positions of the ``budget`` smallest scores; ties in a random order drawn from ``rng``."""
-    if not torch.isfinite(scores_N).all():
-        raise ValueError("a score is not finite")
-    shuffled = torch.randperm(len(scores_N), generator=rng)
-    return shuffled[scores_N[shuffled].argsort(stable=True)[:budget]]
+    return smallest(-entropies(view.probs_N_C), budget, rng)
 
 
 def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -> None:
@@ -102,12 +82,22 @@ STRATEGIES: dict[str, Strategy] = {
     "kmeans": kmeans,
     "bayesian": bayesian,
     "entropy": entropy,
+    "bald": bald,
+    "power-bald": power_bald,
+    "batchbald": batchbald,
+    "variation-ratios": variation_ratios,
+    "coreset": coreset,
+    "badge": badge,
+    "probcover": probcover,
+    "typiclust": typiclust,
+    "cluster-margin": cluster_margin,
+    "kmeans-centre": kmeans_centre,
 }
 
 
 def register(name: str, strategy: Strategy) -> None:
     """Make a strategy of one's own an arm of the study; its source decides the record's name."""
-    if name in (*ARMS, *CONTROLS, BASELINE, "sequence"):
+    if name in (*ARMS, *CONTROLS, *FURTHER, BASELINE, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")

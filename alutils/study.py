@@ -8,7 +8,7 @@ from alutils import data, engine, estimate, experiment
 from alutils.cluster import Placement
 from alutils.config import CUSTOM_ARMS, Study
 from alutils.model import pick_device, visible_gpus
-from alutils.parameters import Parameters
+from alutils.parameters import Parameters, StudyError
 from alutils.paths import ROOT
 from alutils.progress import Say, telling
 from alutils.results import Store, complete, failures, table
@@ -22,10 +22,13 @@ def run(study: Study, say: Say | None = None) -> pd.DataFrame:
     """Run what is not finished yet, and return the results, one row per cell and round.
 
     ``say`` gets a line a round, and before all what is to be done and how long it will take.
+    Where the study is not to be trained, the results are those that are there already.
     Data, device and outputs folder are checked before any training. Where cells fail, all others
     finish first, and the results are those of the seeds that have every cell; ``RunFailed`` is
     raised when no such seed is left (see ``finish`` for the others).
     """
+    if not study.train:
+        return _finished(study)
     with telling(say) as tell:
         return _run(study, tell)
 
@@ -50,6 +53,16 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
         say(f"error: {error}")
         return results
     return read(study)
+
+
+def _finished(study: Study) -> pd.DataFrame:
+    results = read(study)
+    if results.empty:
+        raise StudyError(
+            f"train = False, and no seed of {study.profile!r} has all its cells finished: nothing "
+            "can be shown yet"
+        )
+    return results
 
 
 def placement(study: Study) -> Placement:

@@ -6,7 +6,7 @@ from alutils import config, data
 from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
 from alutils.parameters import StudyError
-from alutils.protocol import ARMS, CONTROLS, DATASETS, Cell
+from alutils.protocol import ARMS, CONTROLS, DATASETS, FURTHER, Cell
 from alutils.results import Record, Store, chained
 from alutils.turn import new_pool
 
@@ -86,7 +86,7 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
         (cell, record)
         for cell, record in records
         if not cell.carries_state and record["rounds"] and record["rounds"][0]["picks"]
-        and set(cell.arms) <= {*ARMS, *CONTROLS}
+        and set(cell.arms) <= {*ARMS, *CONTROLS, *FURTHER}
     ]  # fmt: skip
     by_arm: dict[str, list] = {}
     for one in able:

@@ -28,12 +28,15 @@ from alutils.model import pick_device
 from alutils.paths import ROOT, outputs
 from alutils.protocol import DATASETS, Cell
 from alutils.results import Store
+from alutils.strategies import STRATEGIES
 
 HERE = Path(__file__).parent
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 MULTIPLY_ADDS = 30.1e6
 """Of the live network, forward, per CIFAR-10 image; a training step is three such passes."""
 PEERS = ("baal", "skorch")
+NOT_FOR_A_MILLION = ("kmeans", "kmeans-centre", "batchbald", "probcover")
+"""Pass over all features again and again, hold all MC passes, or compare all pairs."""
 
 Row = dict[str, Any]
 
@@ -234,20 +237,9 @@ class Bench:
 
     def growth(self, dataset: str, pools: dict[str, list[int]]) -> None:
         """Seconds and memory of scoring and selecting, on one thread, by pool size."""
-        settings = {key: str(value) for key, value in WORKER_ENVIRONMENT.items()}
         for strategy, counts in pools.items():
             for count in counts:
-                command = [sys.executable, HERE / "growth.py", dataset, str(count), strategy]
-                done = subprocess.run(
-                    command,
-                    env=os.environ | settings,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                    check=True,
-                )
-                for key, value in json.loads(done.stdout).items():
-                    unit = "GB" if key == "memory" else "s"
-                    self.put(f"pool_{strategy}_{key}_{count}", [value], unit)
+                self._alone(f"pool_{strategy}_{{}}_{count}", "growth.py", dataset, count, strategy)
         few, many = pools["bayesian"][-2:]
         for kind, key in (("cost", "scoring"), ("memory", "memory")):
             ratio = (
@@ -255,6 +247,22 @@ class Bench:
                 / self.rows[f"pool_bayesian_{key}_{few}"]["median"]
             )
             self.put(f"pool_{kind}_{_short(many)}_vs_{_short(few)}", [ratio], "ratio")
+
+    def selection(self, count: int, budgets: dict[str, int]) -> None:
+        """Seconds and memory of choosing alone, on one thread, by strategy and its budget."""
+        for strategy, budget in budgets.items():
+            key = f"select_{strategy}_{budget}_{{}}_{count}"
+            self._alone(key, "selection.py", count, budget, strategy)
+
+    def _alone(self, key: str, script: str, *arguments: str | int) -> None:
+        """Rows of what a script prints, from a process of its own, as its peak memory is asked."""
+        settings = {name: str(value) for name, value in WORKER_ENVIRONMENT.items()}
+        done = subprocess.run(
+            [sys.executable, HERE / script, *map(str, arguments)],
+            env=os.environ | settings, stdout=subprocess.PIPE, text=True, check=True,
+        )  # fmt: skip
+        for what, value in json.loads(done.stdout).items():
+            self.put(key.format(what), [value], "GB" if what == "memory" else "s")
 
     def scaling(self, dataset: str, count: int, label_counts: list[int]) -> None:
         """Our training rate by worker processes, and by label count."""
@@ -305,6 +313,10 @@ def measure(bench: Bench) -> None:
     sizes = [10_000, 100_000]
     pools = {"bayesian": [*sizes, 1_000_000], "margin": sizes, "kmeans": sizes}
     bench.growth("cifar10", pools)
+    budgets = dict.fromkeys(STRATEGIES, 450)
+    bench.selection(45_000, budgets | {"batchbald": 50})
+    large = [name for name in STRATEGIES if name not in NOT_FOR_A_MILLION]
+    bench.selection(1_000_000, dict.fromkeys(large, 100))
 
 
 def main() -> None:

@@ -138,6 +138,20 @@ def growth_text(measured: Measured) -> tuple[str, str]:
     return caption, "Three panels by number of candidates. " + "; ".join(parts) + "."
 
 
+def selection(measured: Measured) -> HTML:
+    """Seconds and memory of choosing alone, by strategy."""
+    pattern = r"select_(?P<strategy>[\w-]+)_(?P<picks>\d+)_(?P<what>\w+)_(?P<candidates>\d+)$"
+    keys = measured.rows.index.to_series().str.extract(pattern).dropna()
+    if keys.empty:
+        return HTML("<p>Not measured in this run.</p>")
+    keys = keys.astype({"candidates": int, "picks": int}).join(measured.rows["median"])
+    names = keys["what"].map({"seconds": "seconds", "memory": "GB beyond the features"})
+    wide = keys.assign(what=names).pivot(
+        index=["candidates", "strategy", "picks"], columns="what", values="median"
+    )
+    return _shown(wide[["seconds", "GB beyond the features"]].rename_axis(columns=None))
+
+
 def scaling(measured: Measured) -> HTML:
     """Our training rate by worker processes and by label count."""
     found = measured.rows[measured.rows.index.str.match(r"train_\d+_(workers|labels)$")]

@@ -64,6 +64,29 @@ def test_memory_beyond_images_and_results_is_measured(bench):
     assert 0.1 < found["memory"] < 4
 
 
+def test_what_choosing_costs_is_measured_and_shown(bench, tmp_path):
+    import speed
+
+    one = bench.Bench(1, lambda line: None)
+    one.selection(600, {"margin": 6, "cluster-margin": 6})
+    assert one.rows["select_margin_6_seconds_600"]["median"] > 0
+    assert one.rows["select_cluster-margin_6_memory_600"]["unit"] == "GB"
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(one.rows | {"missing": {}, "provenance": {}}))
+    shown = speed.selection(speed.read(str(file))).data
+    assert shown.count("<tr") == 3 and "cluster-margin" in shown and "600" in shown
+
+
+def test_every_strategy_chooses_from_synthetic_features(bench):
+    """Told apart well enough to be sure of some, and not of all."""
+    import selection
+
+    view = selection.synthetic_view(2000, 20)
+    top = view.probs_N_C.max(1).values
+    assert 0.05 < (top > 0.9).float().mean() < 0.95 and len(view.labelled_embeddings_M_D) == 20
+    assert set(bench.NOT_FOR_A_MILLION) < set(bench.STRATEGIES)
+
+
 def test_the_kept_results_hold_every_row_and_make_the_report(tmp_path):
     kept = ROOT / "outputs" / "bench" / "results.json"
     whole = json.loads(kept.read_text())

@@ -8,7 +8,7 @@ from alutils import config
 from alutils.config import ActiveLearningStudy, Study
 from alutils.parameters import ParameterError
 from alutils.paths import PARAMS, ROOT
-from alutils.protocol import ARMS, Cell, Protocol
+from alutils.protocol import ARMS, CONTROLS, FURTHER, Cell, Protocol
 
 FILES = sorted(PARAMS.glob("*/*.yaml"))
 
@@ -112,6 +112,9 @@ BAD = [
     ({"live_taps": "yes"}, "live_taps = 'yes'"),
     ({"dropout": 0.0}, "dropout = 0.0"),
     ({"mc_score": "mutual-information", "mc_passes": 1}, "mc_passes of 2"),
+    ({"arms": ["random", "bald"], "dropout": 0.0}, "so the bald arm would choose at random"),
+    ({"arms": ["random", "variation-ratios"], "mc_passes": 1}, "mc_passes = 1"),
+    ({"arms": ["random", "batchbald"], "acquisition_fraction": 0.01}, "batchbald arm chooses"),
     ({"test": False}, "reported = 'test'"),
     ({"reported": "heldout-best"}, "heldout_every"),
     ({"reported": "best"}, "reported = 'best'"),
@@ -127,6 +130,11 @@ def test_bad_parameters_are_refused_with_one_line_that_names_them(values, told):
         ActiveLearningStudy.parse(values, "params/x.yaml")
     message = str(refused.value)
     assert told in message and message.startswith("params/x.yaml: ") and "\n" not in message
+
+
+def test_every_arm_from_the_literature_may_be_asked_for():
+    plan = ActiveLearningStudy(arms=(*ARMS, *CONTROLS, *FURTHER), seeds=(0,))
+    assert len({cell.name for cell in plan.cells()}) == len(ARMS) + len(CONTROLS) + len(FURTHER)
 
 
 def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseline():

@@ -12,14 +12,22 @@ BELOW = {
     "streams": set(),
     "published": set(),
     "parameters": {"protocol"},
-    "config": {"parameters", "paths", "protocol"},
+    "validation": {"protocol"},
+    "config": {"parameters", "paths", "protocol", "validation"},
     "data": {"parameters", "paths", "protocol"},
     "model": {"parameters", "protocol", "streams"},
     "augmentation": set(),
     "start": {"model", "protocol"},
     "train": {"augmentation", "model", "protocol", "start", "streams"},
     "pool": {"model", "train"},
-    "strategies": {"config", "parameters", "pool", "protocol"},
+    "ranking": set(),
+    "information": {"parameters", "pool", "protocol", "ranking"},
+    "clustering": {"pool", "ranking"},
+    "diversity": {"clustering", "pool", "ranking"},
+    "strategies": {
+        "clustering", "config", "diversity", "information", "parameters", "pool", "protocol",
+        "ranking",
+    },
     "diagnostics": {"model", "train"},
     "checks": {"model", "pool", "protocol", "streams", "train"},
     "turn": {
@@ -64,9 +72,9 @@ BELOW = {
     "__main__": {"estimate", "parameters", "runner", "verify"},
 }  # fmt: skip
 TABLES_ONLY = {
-    "config", "paths", "parameters", "protocol", "results", "statistics", "claims", "published",
-    "figures", "prose", "captions", "account", "report", "audit", "evidence", "sensitivity",
-    "interactive", "page",
+    "config", "validation", "paths", "parameters", "protocol", "results", "statistics", "claims",
+    "published", "figures", "prose", "captions", "account", "report", "audit", "evidence",
+    "sensitivity", "interactive", "page",
 }  # fmt: skip
 
 

@@ -87,6 +87,22 @@ def test_the_mean_is_that_of_the_passes(view):
     assert torch.allclose(one.mc_probs_T_N_C, passes, atol=1e-6)
 
 
+def test_a_score_of_the_passes_is_taken_chunk_by_chunk(view, monkeypatch):
+    """Its values are those of all passes at once, without their being held."""
+    monkeypatch.setattr("alutils.train.CHUNK", 7)
+    monkeypatch.setattr("alutils.pool.CHUNK", 7)
+    one, sizes = make_view(view.net, view.images), []
+
+    def score(probs_T_B_C):
+        sizes.append(probs_T_B_C.shape)
+        return probs_T_B_C.amax((0, 2))
+
+    found = one.over_passes(score)
+    assert sizes == [(6, 7, 10)] * 4 + [(6, 2, 10)] and one.seconds > 0
+    assert "mc_probs_T_N_C" not in one.__dict__
+    assert torch.equal(found, one.mc_probs_T_N_C.amax((0, 2)))
+
+
 def test_one_pass_through_the_trunk_serves_all_quantities(view, monkeypatch):
     runs = count_trunk_runs(view, monkeypatch)
     one = make_view(view.net, view.images)

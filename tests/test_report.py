@@ -1,7 +1,9 @@
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from alutils import account, captions, config, figures, prose, published, report
+from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
 from tests.test_statistics import results
 
 ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
@@ -61,6 +63,15 @@ def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title()
 
 def test_an_arm_of_ones_own_has_a_style():
     assert figures.arm_style("mine", ["random", "mine"]) not in figures.ARM_STYLE.values()
+
+
+def test_no_two_arms_look_or_are_called_the_same():
+    arms = [*ARMS, *CONTROLS, *FURTHER]
+    own = [f"mine {i}" for i in range(5)]
+    styles = [figures.arm_style(arm, [*arms, *own]) for arm in [*arms, *own]]
+    assert len({(to_hex(colour), marker) for colour, marker in styles}) == len(styles)
+    assert len({to_hex(figures.arm_style(arm)[0]) for arm in FURTHER}) == len(FURTHER)
+    assert len({arm_title(arm) for arm in arms}) == len(arms)
 
 
 def test_published_numbers_are_those_of_the_tables():

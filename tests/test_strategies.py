@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from alutils import config, parameters, strategies
-from alutils.protocol import ARMS
+from alutils.model import build
+from alutils.pool import PoolView
+from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER, Protocol
 from alutils.strategies import STRATEGIES, register, smallest
 from alutils.streams import stream
 
@@ -25,13 +27,18 @@ def fake_view(count: int = 200, seed: int = 0, **given) -> SimpleNamespace:
         probs_N_C=torch.rand(count, 10, generator=rng).softmax(1),
         mc_probs_T_N_C=torch.rand(5, count, 10, generator=rng).softmax(2),
         embeddings_N_D=torch.randn(count, 16, generator=rng),
+        labelled_embeddings_M_D=torch.randn(6, 16, generator=rng),
         clusters=4,
         mc_score="entropy",
     )
     view = SimpleNamespace(**{**fields, **given})
     size = len(given["probs_N_C"]) if "probs_N_C" in given else count
     view_type = type("View", (SimpleNamespace,), {"__len__": lambda self: size})
-    return view_type(**vars(view), mc_mean_N_C=view.mc_probs_T_N_C.mean(0))
+    return view_type(
+        **vars(view),
+        mc_mean_N_C=view.mc_probs_T_N_C.mean(0),
+        over_passes=lambda score: score(view.mc_probs_T_N_C),
+    )
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -39,17 +46,19 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_the_arms_of_the_study_are_the_strategies_there_are():
-    assert set(ARMS) <= set(STRATEGIES)
+    assert set(STRATEGIES) == {*ARMS, *CONTROLS, *FURTHER}
+    assert set(FROM_PASSES) <= set(FURTHER)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_keeps_the_contract(name):
-    view = fake_view()
+    view = fake_view(100)
     picks = STRATEGIES[name](view, 20, rng())
     strategies.check_positions(picks, 20, len(view), name)
+    assert picks.dtype == torch.int64
     assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
-    everything = STRATEGIES[name](view, 200, rng())
-    assert sorted(everything.tolist()) == list(range(200))
+    everything = STRATEGIES[name](view, 100, rng())
+    assert sorted(everything.tolist()) == list(range(100))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -62,6 +71,20 @@ def test_ties_vary_with_the_seed_and_not_by_position(name):
     picks = [set(STRATEGIES[name](tied, 20, rng(seed)).tolist()) for seed in range(3)]
     assert picks[0] != picks[1] and picks[1] != picks[2]
     assert all(chosen != set(range(20)) for chosen in picks)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_chooses_from_what_a_network_says(name):
+    """Scoring is in inference mode, choosing is not."""
+    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
+    view = PoolView(
+        net, images, torch.arange(5, 40), torch.arange(5), mc_passes=6, dropout=0.5, clusters=3,
+        rng=stream(0, "mc"),
+    )  # fmt: skip
+    picks = STRATEGIES[name](view, 9, rng())
+    strategies.check_positions(picks, 9, 35, name)
+    assert len(view.candidates[picks].unique()) == 9
 
 
 def test_uncertainty_takes_the_lowest_top_probability():
@@ -122,7 +145,7 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(mo
 
     register("first", first)
     assert config.ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
-    for wrong in ("margin", "../x", ""):
+    for wrong in ("margin", "badge", "../x", ""):
         with pytest.raises(ValueError):
             register(wrong, first)
 

@@ -1,0 +1,144 @@
+"""Acquisition by information: what a label would tell about the weights, from MC-dropout passes.
+
+Each pass is a sample of the weights (Gal and Ghahramani, arXiv 1506.02142). Entropies in nats.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alutils.parameters import ParameterError
+from alutils.pool import PoolView
+from alutils.protocol import LARGEST_BATCHBALD
+from alutils.ranking import highest, smallest
+
+CONFIGURATIONS = 1000
+"""Joint labellings of a batch that BatchBALD looks at: with 10 classes all of those of 3 picks."""
+BLOCK = 2**22
+"""Numbers that BatchBALD holds at a time (16 MB)."""
+
+
+def entropies(probs: Tensor) -> Tensor:
+    """Entropy over the last axis; 0 log 0 is 0."""
+    return torch.special.entr(probs).sum(-1)
+
+
+def mutual_information(probs_T_N_C: Tensor) -> Tensor:
+    """Between label and weights: entropy of the mean prediction less mean entropy of the passes."""
+    return entropies(probs_T_N_C.mean(0)) - entropies(probs_T_N_C).mean(0)
+
+
+def modal_share(probs_T_N_C: Tensor) -> Tensor:
+    """Share of the passes that predict the class which most of them predict."""
+    votes_N_C = F.one_hot(probs_T_N_C.argmax(2), probs_T_N_C.shape[2]).sum(0)
+    return votes_N_C.max(1).values / len(probs_T_N_C)
+
+
+def bald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The highest mutual information between label and weights.
+
+    Houlsby et al., arXiv 1112.5745; by MC dropout: Gal et al., arXiv 1703.02910.
+    """
+    return smallest(-view.over_passes(mutual_information), budget, rng)
+
+
+def power_bald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """Drawn in proportion to BALD's score, without replacement (Kirsch et al., arXiv 2106.12059).
+
+    The highest log scores after Gumbel noise, which is that draw; the paper's exponent beta is 1.
+    A score of zero, or below it by rounding, is drawn after all others.
+    """
+    score_N = view.over_passes(mutual_information).double()
+    gumbel_N = -torch.empty_like(score_N).exponential_(generator=rng).log()
+    tiny = torch.finfo(score_N.dtype).tiny
+    return smallest(-(score_N.clamp_min(tiny).log() + gumbel_N), budget, rng)
+
+
+def variation_ratios(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The most passes that don't predict the modal class (Freeman, 1965; arXiv 1703.02910)."""
+    return smallest(view.over_passes(modal_share), budget, rng)
+
+
+def batchbald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The batch with the highest mutual information between its labels and the weights, greedily.
+
+    Kirsch et al., arXiv 1906.08158. The batch's joint entropy is exact while its labellings number
+    at most ``CONFIGURATIONS``; after that it is estimated from as many, drawn from the passes.
+    Information about T passes is at most log T nats, which a few picks of many reach: batches
+    above ``LARGEST_BATCHBALD`` are refused with ``ParameterError``.
+    """
+    if budget > LARGEST_BATCHBALD:
+        raise ParameterError(
+            f"batchbald chooses at most {LARGEST_BATCHBALD} at a time, and {budget} are asked "
+            "for: lower acquisition_fraction, or take power-bald"
+        )
+    probs_N_T_C = view.mc_probs_T_N_C.transpose(0, 1)
+    labellings = Labellings(probs_N_T_C.shape[1], rng)
+    bound_N = mutual_information(view.mc_probs_T_N_C)
+    picks: list[int] = []
+    for _ in range(budget):
+        picks.append(_best(bound_N, len(picks), probs_N_T_C, labellings, rng))
+        bound_N[picks[-1]] = -torch.inf
+        labellings.add(probs_N_T_C[picks[-1]])
+    return torch.tensor(picks)
+
+
+class Labellings:
+    """The joint labels that picks may have, each with its probability in every pass.
+
+    All of them while they number at most ``limit``; after that ``limit`` or a little more drawn
+    ones, an equal share from each pass. Given the weights, labels are independent.
+    """
+
+    def __init__(self, passes: int, rng: torch.Generator, limit: int = CONFIGURATIONS):
+        self.rng, self.limit = rng, limit
+        self.source_M = torch.arange(-(-limit // passes) * passes) % passes
+        self.drawn_M_T = torch.zeros(len(self.source_M), passes, dtype=torch.double)
+        self.all_M_T: Tensor | None = torch.zeros(1, passes, dtype=torch.double)
+
+    def add(self, probs_T_C: Tensor) -> None:
+        """Take one more pick, with its class probabilities by pass, into the joint labels."""
+        log_C_T = probs_T_C.double().log().T
+        label_M = torch.multinomial(probs_T_C[self.source_M], 1, generator=self.rng).squeeze(1)
+        self.drawn_M_T += log_C_T[label_M]
+        if self.all_M_T is not None:
+            joint_M_T = (self.all_M_T.unsqueeze(1) + log_C_T).flatten(0, 1)
+            possible_M_T = joint_M_T[joint_M_T.max(1).values > -torch.inf]
+            self.all_M_T = possible_M_T if len(possible_M_T) <= self.limit else None
+
+    def gain(self, probs_B_T_C: Tensor) -> Tensor:
+        """Information (B,) about the weights that a candidate adds to that of the picks.
+
+        Its expected mutual information once the picks' labels are known, where a labelling
+        weights the passes by how likely they find it. Equal to the difference of the joint
+        entropies less the candidate's own mean entropy, without their underflow.
+        """
+        exact = self.all_M_T is not None
+        joint_M_T = self.all_M_T if exact else self.drawn_M_T
+        share_M = joint_M_T.exp().mean(1) if exact else torch.full((len(joint_M_T),), 1.0)
+        weights_M_T = joint_M_T.softmax(1).to(probs_B_T_C.dtype)
+        predicted_M_BC = weights_M_T @ probs_B_T_C.transpose(0, 1).flatten(1)
+        # Twice as fast as ``entropies``, and here is where the time goes.
+        terms_M_BC = predicted_M_BC.clamp_min(1e-30).log_().mul_(predicted_M_BC)
+        entropy_M_B = -terms_M_BC.view(len(joint_M_T), len(probs_B_T_C), -1).sum(2)
+        share_M = (share_M / share_M.sum()).to(entropy_M_B.dtype)
+        return share_M @ entropy_M_B - entropies(probs_B_T_C).mean(1)
+
+
+def _best(
+    bound_N: Tensor, picked: int, probs_N_T_C: Tensor, labellings: Labellings, rng: torch.Generator
+) -> int:
+    """The candidate with the highest gain; updates ``bound_N`` where it had to look.
+
+    A gain only falls as picks are added (submodularity), so an earlier one is a bound: candidates
+    whose bound is below the best gain found need no look (Minoux, 1978).
+    """
+    size = max(1, BLOCK // (labellings.limit * probs_N_T_C.shape[2]))
+    order = bound_N.argsort(descending=True)[: len(bound_N) - picked]
+    best = -torch.inf
+    for part in order.split(size):
+        if bound_N[part[0]] < best:
+            break
+        bound_N[part] = labellings.gain(probs_N_T_C[part])
+        best = max(best, float(bound_N[part].max()))
+    return highest(bound_N, rng)

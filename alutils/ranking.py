@@ -1,0 +1,25 @@
+"""From scores to positions: the best first, ties by the random generator, never by order."""
+
+import torch
+from torch import Tensor
+
+
+def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
+    """Positions of the ``budget`` smallest scores; ties in a random order drawn from ``rng``."""
+    if not torch.isfinite(scores_N).all():
+        raise ValueError("a score is not finite")
+    shuffled = torch.randperm(len(scores_N), generator=rng)
+    return shuffled[scores_N[shuffled].argsort(stable=True)[:budget]]
+
+
+def highest(scores_N: Tensor, rng: torch.Generator) -> int:
+    """Position of the highest score; one of them drawn from ``rng`` where several are equal."""
+    tied = (scores_N == scores_N.max()).nonzero().squeeze(1)
+    if not len(tied):
+        raise ValueError("a score is not finite")
+    return int(tied[torch.randint(len(tied), (), generator=rng)])
+
+
+def drawn(weights_N: Tensor, rng: torch.Generator) -> int:
+    """A position drawn from ``rng`` in proportion to its weight, 0 or more."""
+    return int(torch.multinomial(weights_N.double().cpu(), 1, generator=rng))
