@@ -21,7 +21,6 @@ WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": 1,
     "MKL_NUM_THREADS": 1,
     "OPENBLAS_NUM_THREADS": 1,
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     # Large tensors from the heap, not from fresh pages each step: 10 % faster steps on the CPU.
     "MALLOC_MMAP_MAX_": 0,
     "MALLOC_TRIM_THRESHOLD_": 2**32,
@@ -146,7 +145,7 @@ class Workers:
 
     def _command(self, gpu: bool = False) -> str:
         pinned, offer = ("CUDA_VISIBLE_DEVICES=0 ", " --resources GPU=1") if gpu else ("", "")
-        return f"`{pinned}dask worker {self.place.scheduler} --nthreads 1{offer}`"
+        return f"`{pinned}dask worker {self.place.scheduler} --nthreads 1 --memory-limit 0{offer}`"
 
 
 def versions() -> dict[str, str]:
@@ -221,7 +220,7 @@ def _pinned(place: Placement, i: int) -> dict[str, Any]:
 def _connected(scheduler: str) -> Client:
     try:
         return Client(scheduler, timeout=CONNECT_S)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:  # the last where another service answers
         raise ParameterError(
             f"scheduler = {scheduler!r} can't be reached ({error}): start one with `dask "
             "scheduler`, and give its address as tcp://HOST:8786"

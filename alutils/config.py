@@ -21,6 +21,7 @@ from alutils.protocol import (
     Cell,
     Count,
     Protocol,
+    Rounds,
     Share,
 )
 from alutils.validation import check
@@ -39,7 +40,7 @@ class Study(Protocol, Parameters):
     seeds: Seeds = (0, 1, 2)
     reported: Literal["test", "heldout-best", "heldout-last"] = "test"
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Annotated[int, Field(ge=0, le=1_024)] = 0
     cells_per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
     scheduler: str = ""
     train: bool = True
@@ -95,7 +96,7 @@ class ActiveLearningStudy(Study):
     single_baseline: bool = False
     first_labels: Share | Count = 0.01
     acquisition_fraction: Share = 0.001
-    rounds: Count = 150
+    rounds: Rounds = 150
 
     @property
     def first_count(self) -> int:
@@ -171,11 +172,11 @@ class SensitivityStudy(Study):
     datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("mnist", "cifar10")
     dropouts: Levels[Annotated[float, Field(gt=0, lt=1)]] = (0.1, 0.25, 0.5, 0.75)
     passes: Levels[Count] = (1, 5, 20, 50)
-    cluster_counts: Levels[Annotated[int, Field(ge=2)]] = (6, 12, 24, 48)
+    cluster_counts: Levels[Annotated[int, Field(ge=2, le=10_000)]] = (6, 12, 24, 48)
     acquisition_fractions: Levels[Share] = (0.02, 0.01, 0.005, 0.001)
     acquisition_fraction: Share = 0.01
     first_labels: Count = 540
-    last_labels: Count = 2700
+    last_labels: Rounds = 2700
 
     def settings(self) -> list[Setting]:
         """Every cell with what is varied in it; a cell may serve several settings.
@@ -300,10 +301,21 @@ def params_file(profile: str, notebook: str) -> Path:
 def load_study(profile: str, notebook: str) -> Parameters:
     """Read and validate one parameter file."""
     file = params_file(profile, notebook)
-    values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ParameterError(f"{file.name}: expected 'key: value' lines, got {values!r}")
-    return STUDIES[notebook].parse(values, f"params/{profile}/{file.name}")
+    source = f"params/{profile}/{file.name}"
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ParameterError(f"{source} can't be read as YAML: {reason}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ParameterError(f"{source}: expected 'key: value' lines, got {str(values)[:100]}")
+    plan = STUDIES[notebook].parse(values, source)
+    if plan.profile != profile:
+        raise ParameterError(
+            f"{source}: profile = {plan.profile!r} is not allowed in the folder {profile!r}, whose "
+            "reports go to another place: give both the same name"
+        )
+    return plan
 
 
 def _check_judging(study: Study) -> None:

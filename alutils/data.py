@@ -120,14 +120,26 @@ def checksum(arrays: Arrays) -> str:
 def _cached(name: str) -> Arrays:
     file = data_cache() / f"{name}.safetensors"
     if (arrays := _read(file, name)) is None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(file.with_suffix(".lock")):
-            if (arrays := _read(file, name)) is None:
-                _sweep(name)
-                _write(file, fetch(name))
-                arrays = _read(file, name)
+        try:
+            arrays = _fetched(file, name)
+        except OSError as error:
+            raise DataUnavailable(
+                f"{DATASETS[name].title} is not in {file.parent}, and nothing can be written there "
+                f"({error.strerror}): change its rights, or name another folder in ALUTILS_DATA"
+            ) from error
     if arrays is None:
         raise Corrupt(f"{file} reads back otherwise than it was written: check the disk")
+    return arrays
+
+
+def _fetched(file: Path, name: str) -> Arrays | None:
+    """The arrays after a fetch, which another process may have done meanwhile."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        if (arrays := _read(file, name)) is None:
+            _sweep(name)
+            _write(file, fetch(name))
+            arrays = _read(file, name)
     return arrays
 
 

@@ -179,10 +179,12 @@ def _each(cells: list[Cell]) -> str:
 
 def _step(step_ms: str) -> float:
     """Seconds of a step from what the user gave; 0 where nothing was given."""
+    if not step_ms:
+        return 0.0
     try:
-        found = float(step_ms or 0) / 1000
+        found = float(step_ms) / 1000
     except ValueError:
-        found = -1.0
-    if not 0 <= found < 3600:
+        found = 0.0
+    if not 0 < found < 3600:
         raise ParameterError(f"STEP_MS = {step_ms!r} is not allowed: give milliseconds, above 0")
     return found

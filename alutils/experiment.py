@@ -1,5 +1,6 @@
 """One round of a cell: train on its labels, judge, score the pool, choose what to label next."""
 
+import os
 import platform
 from collections.abc import Callable
 from functools import partial
@@ -70,6 +71,7 @@ def run_round(
 
 def settle(device: str) -> torch.device:
     """Make this process compute reproducibly on ``device``: one thread, deterministic kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
     torch.set_num_threads(1)
     place = pick_device(device)
     if place.type == "cuda":

@@ -56,7 +56,8 @@ ARM_TITLE = {
 }  # fmt: skip
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Rounds = Annotated[int, Field(ge=1, le=60_000)]
 
 
 def arm_title(arm: str) -> str:
@@ -74,15 +75,15 @@ class Protocol(BaseModel):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
     schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
     optimiser: Literal["adam", "sgd"] = "adam"
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
     augmentation: Literal["none", "crop-flip"] = "none"
     start: Literal["cold", "warm", "shrink-perturb"] = "cold"
     adam_state: Literal["fresh", "rounds", "arms"] = "fresh"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    mc_passes: Count = 20
+    mc_passes: Annotated[int, Field(ge=1, le=10_000)] = 20
     mc_score: Literal["entropy", "mutual-information"] = "entropy"
-    clusters: Annotated[int, Field(ge=2)] = 12
-    candidates: Annotated[int, Field(ge=0)] = 0
+    clusters: Annotated[int, Field(ge=2, le=10_000)] = 12
+    candidates: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     stem: Literal["7x7", "3x3"] = "7x7"
     precision: Literal["fp32", "bf16"] = "fp32"
     live_taps: bool = True
@@ -114,7 +115,7 @@ class Cell(Protocol):
     seed: int
     first_labels: Count
     acquisition_fraction: Share = 0.001
-    rounds: Count = 150
+    rounds: Rounds = 150
     label_counts: tuple[int, ...] = ()
     sequence: tuple[str, ...] = ()
     strategy_source: str = ""

@@ -82,12 +82,15 @@ class Store:
         their times, which no digest covers.
         """
         try:
-            text = self.path(cell).read_text(encoding="utf-8", errors="replace")
+            record, damage = _parse(self.path(cell).read_text(encoding="utf-8", errors="replace"))
         except FileNotFoundError:
             return _empty(cell), ""
-        record, damage = _parse(text)
+        except OSError as error:
+            record, damage = {}, str(error.strerror)
         if not damage and not _belongs(record, cell):
             record, damage = {}, "it is the record of another cell"
+        if not damage:
+            damage = _unsound(record, cell)
         if damage:
             record = _empty(cell) | {"rounds": _sound_rounds(record)[: cell.length]}
             if len(record["rounds"]) == cell.length:
@@ -276,7 +279,7 @@ def _parse(text: str) -> tuple[Record, str]:
     """The record, and what is wrong with it (nothing: an empty string)."""
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, "not JSON"
     if not isinstance(record, dict):
         return {}, "not a record"
@@ -287,12 +290,30 @@ def _parse(text: str) -> tuple[Record, str]:
 
 def _belongs(record: Record, cell: Cell) -> bool:
     """Whether the record says that it is the cell's; keys that are not known here don't count."""
+    if not isinstance(record.get("cell"), dict):
+        return False
     told = {key: value for key, value in record["cell"].items() if key in Cell.model_fields}
     plain = {key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
     try:
         return Cell(**plain).name == cell.name
     except (ValueError, KeyError):
         return False
+
+
+KEPT = {"status": str, "rounds": list, "final": dict, "provenance": dict}
+"""What a record has beside its cell."""
+
+
+def _unsound(record: Record, cell: Cell) -> str:
+    """What is wrong with a record whose checksum holds (nothing: an empty string)."""
+    wrong = [key for key, kind in KEPT.items() if not isinstance(record.get(key), kind)]
+    if wrong:
+        return f"it lacks {wrong[0]}"
+    if len(_sound_rounds(record)) < len(record["rounds"]):
+        return "the digest of a round does not hold"
+    if (record["status"] == "finished") != (len(record["rounds"]) == cell.length):
+        return f"it says {record['status']} after {len(record['rounds'])} of {cell.length} rounds"
+    return ""
 
 
 def _free(path: Path) -> Path:

@@ -6,7 +6,6 @@ still holds, the report is not made again.
 
 import base64
 import hashlib
-import json
 import os
 import re
 import sys
@@ -176,12 +175,22 @@ def _read_by(plan: Parameters) -> list[tuple[Cell, Store]]:
 def is_current(name: str, plan: Parameters) -> bool:
     """Whether the report is there, complete, and made from what is there now."""
     file = outputs() / plan.profile / f"{name}.ipynb"
-    if not file.exists() or not file.with_suffix(".html").exists():
+    if not file.with_suffix(".html").exists():
         return False
-    kept = json.loads(file.read_text(encoding="utf-8"))["metadata"].get("alutils", {})
+    kept = _report(file).get("metadata", {}).get("alutils", {})
     store = Store(plan.profile)
     finished = all(store.finished(cell) for cell in plan.cells())
     return finished and kept.get("fingerprint") == fingerprint(name, plan)
+
+
+def _report(file: Path) -> dict[str, Any]:
+    """A kept report; empty where there is none, or a damaged one, which is then made again."""
+    import nbformat
+
+    try:
+        return nbformat.read(file, as_version=4)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError):
+        return {}
 
 
 def _tidy(file: Path, dropped: str = "") -> Any:
@@ -245,11 +254,7 @@ def _index(profile: str) -> None:
     from alutils.account import effort
 
     folder, names = outputs() / profile, config.notebooks(profile)
-    kept = {
-        name: json.loads(file.read_text(encoding="utf-8"))
-        for name in names
-        if (file := folder / f"{name}.ipynb").exists()
-    }
+    kept = {name: found for name in names if (found := _report(folder / f"{name}.ipynb"))}
     failed = [name for name in names if (folder / f"{name}.failed.html").exists()]
     cells = {cell.name: cell for plan in _plans(profile).values() for cell in plan.cells()}
     _write(

@@ -48,9 +48,16 @@ def bootstrap(values: np.ndarray | list[float], level: float = LEVEL) -> Estimat
     values = np.asarray(values, dtype=float)
     if len(values) < BOOTSTRAP_SEEDS:
         return None
+    if _equal(values):
+        return Estimate(*3 * (float(values.mean()),), len(values))
     found = stats.bootstrap((values,), np.mean, confidence_level=level, rng=0)
     low, high = found.confidence_interval
     return Estimate(float(values.mean()), float(low), float(high), len(values))
+
+
+def _equal(values: np.ndarray) -> bool:
+    """Whether the values differ by nothing but rounding."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
 
 
 def p_value(values: np.ndarray | list[float]) -> float:
@@ -61,7 +68,7 @@ def p_value(values: np.ndarray | list[float]) -> float:
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return math.nan
-    if np.ptp(values) == 0:
+    if _equal(values):
         return float(values[0] == 0)
     return float(stats.ttest_1samp(values, 0).pvalue)
 
@@ -85,7 +92,7 @@ def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
         return math.nan
-    if np.ptp(values) == 0:
+    if _equal(values):
         return float(abs(values[0]) >= margin)
     return float(DescrStatsW(values).ttost_mean(-margin, margin)[0])
 

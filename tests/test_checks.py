@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
-from alutils import checks
+from alutils import checks, turn
 from alutils.checks import SelfCheckFailed
 from alutils.experiment import run_round, settle
 from alutils.turn import Turn
@@ -65,9 +67,18 @@ def test_a_strategy_that_trains_the_network_ends_its_cell(digits_cell):
         run_round([digits_cell(arm="meddling")], [], None, "cpu", {"meddling": meddling})
 
 
-def test_choices_do_not_depend_on_the_test_set(digits_cell):
-    """Guards: early stopping on test labels (LabelBench)."""
-    cell = digits_cell(arm="margin")
+def test_nothing_but_the_test_figures_depends_on_the_test_set(digits_cell, monkeypatch):
+    """Guards: early stopping on test labels (LabelBench); also a held-out set that is not one."""
+    cell = digits_cell(arm="margin", epochs=4, heldout_every=1)
     judged = run_round([cell], [], None, "cpu", {})[0][0]
+    dataset, images, labels = turn._on_device("digits", torch.device("cpu"))
+    for shift in (1, 2, 3, 4):  # whatever is chosen by them is chosen otherwise by some of these
+        spoiled = replace(dataset, test_labels=(dataset.test_labels + shift) % 10)
+        monkeypatch.setattr(turn, "_on_device", lambda *_, one=spoiled: (one, images, labels))
+        again = run_round([cell], [], None, "cpu", {})[0][0]
+        assert again["test_accuracy"] != judged["test_accuracy"]
+        differs = {key for key in judged if judged[key] != again[key]}
+        allowed = {"test_accuracy", "test_nll", "test_ece", "digest"}
+        assert {key for key in differs if not key.startswith("seconds_")} <= allowed
     unjudged = run_round([cell.model_copy(update={"test": False})], [], None, "cpu", {})[0][0]
-    assert unjudged["picks"] == judged["picks"] and "test_accuracy" in judged
+    assert unjudged["picks"] == judged["picks"] and "test_accuracy" not in unjudged

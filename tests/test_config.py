@@ -257,7 +257,7 @@ def spoiled() -> list[tuple[type, str, object]]:
             if isinstance(default, bool):
                 wrong += [1, "true"]
             elif isinstance(default, int | float):
-                wrong += [-1, "7", float("nan"), [1]]
+                wrong += [-1, "7", float("nan"), [1], 10**26]
             elif isinstance(default, tuple):
                 wrong += [3, [-1], [None]]
             else:
@@ -273,7 +273,35 @@ def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
     cases = spoiled()
     assert len(cases) > 300
     for study, key, value in cases:
-        with pytest.raises(ParameterError) as refused:
+        try:
             study.parse({key: value}, "params/x.yaml")
-        message = str(refused.value)
+            pytest.fail(f"{study.__name__} takes {key} = {value!r}")
+        except ParameterError as error:
+            refused = error
+        message = str(refused)
         assert message.startswith("params/x.yaml: ") and key in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('!!python/object/apply:os.system ["touch ran"]', "can't be read as YAML"),
+        ("epochs: [1, 2", "can't be read as YAML"),
+        ("epochs: \xff".encode("latin-1"), "can't be read as YAML"),
+        ("3: epochs", "expected 'key: value' lines"),
+        ("[1, 2]", "expected 'key: value' lines"),
+        ("", "expected 'key: value' lines"),
+        ('profile: "quick"', "profile = 'quick' is not allowed in the folder 'mine'"),
+        ('profile: "mine"\nrounds: 1000000000', "rounds = 1000000000"),
+    ],
+)
+def test_a_file_that_says_nothing_sound_is_refused_in_a_line(tmp_path, monkeypatch, text, told):
+    monkeypatch.setattr(config.paths, "PARAMS", tmp_path)
+    (tmp_path / "mine").mkdir()
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "mine" / "03-mnist-active-learning.yaml").write_bytes(content)
+    with pytest.raises(ParameterError) as refused:
+        config.load_study("mine", "03-mnist-active-learning")
+    message = str(refused.value)
+    assert told in message and "params/mine/03-mnist-active-learning.yaml" in message
+    assert "\n" not in message and not (ROOT / "ran").exists()

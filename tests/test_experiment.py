@@ -101,3 +101,11 @@ def test_a_strategy_of_ones_own_travels_with_the_call(digits_cell):
     own = {"first": lambda view, budget, rng: torch.arange(budget)}
     done = run_round([cell], [], None, "cpu", own)[0][0]
     assert done["picks"] == turn(cell).pool.unlabelled[: len(done["picks"])].tolist()
+
+
+def test_every_arm_draws_from_a_stream_of_its_own(digits_cell):
+    """Guards: one arm's use of randomness can't shift another's; equal arms draw differently."""
+    own = {name: STRATEGIES["random"] for name in ("one", "other")}
+    cells = [digits_cell(arm=name) for name in own]
+    one, other = run_round(cells, [], None, "cpu", own)[0]
+    assert one["picks"] != other["picks"]

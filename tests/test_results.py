@@ -147,3 +147,39 @@ def test_only_seeds_that_have_every_cell_are_compared(stored, digits_cell):
     cells = [cell, digits_cell(arm="margin"), digits_cell(seed=1)]
     assert results.complete(table(store, cells), cells).empty
     assert len(results.complete(table(store, [cell]), [cell])) == 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: {},
+        lambda record: record | {"cell": None},
+        lambda record: {key: value for key, value in record.items() if key != "status"},
+        lambda record: record | {"status": "finished", "rounds": []},
+        lambda record: record | {"rounds": [{"labels": 128}]},
+        lambda record: record | {"provenance": None},
+    ],
+)
+def test_a_record_with_a_checksum_that_holds_and_nothing_sound_in_it_is_damaged(
+    digits_cell, outputs, spoil
+):
+    cell, store = digits_cell(), Store("test")
+    store.prepare()
+    store.save(cell, store.load(cell))
+    wrong = spoil(store.load(cell))
+    store.save(cell, wrong)
+    record, damage = store.read(cell)
+    assert damage and record["rounds"] == [] and record["status"] == "running"
+    assert not store.sound(cell)
+
+
+def test_what_is_no_file_or_no_json_is_damaged(digits_cell, outputs):
+    cell, store = digits_cell(), Store("test")
+    store.prepare()
+    store.path(cell).write_text("[" * 200_000)
+    assert store.read(cell)[1] == "not JSON"
+    store.path(cell).unlink()
+    store.path(cell).mkdir()
+    assert store.read(cell)[1] == "Is a directory"
+    store.recover(cell)
+    assert not store.path(cell).exists()
