@@ -102,12 +102,11 @@ def test_weights_and_adam_are_carried_side_by_side(digits_cell):
 @pytest.mark.parametrize(
     "recipe",
     [
-        {"start": "warm"},
         {"start": "warm", "adam_state": "rounds"},
         {"start": "shrink-perturb", "optimiser": "sgd", "weight_decay": 5e-4,
          "augmentation": "crop-flip", "schedule": "cosine"},
     ],
-    ids=["warm", "warm-adam", "shrink-perturb"],
+    ids=["warm-adam", "shrink-perturb"],
 )  # fmt: skip
 def test_a_stopped_cell_goes_on_to_the_same_record(digits_cell, store, capsys, recipe):
     cell = digits_cell(arm="margin", **recipe)
