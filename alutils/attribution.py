@@ -75,10 +75,10 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
         axis.set_title(f"{DATASETS[panel[0]].title}, {panel[1]:,} labels", loc="left", fontsize=10)
         sns.despine(ax=axis)
     axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
-    seeds = min(effect.estimate.seeds for effect in told)
+    counts = {effect.estimate.seeds for effect in told}
     caption = (
-        f"Each switch alone: its effect on accuracy, mean over {seeds} paired seeds with its 95 % "
-        "t interval, not corrected for their number; grey where the interval holds zero."
+        f"Each switch alone: its effect on accuracy, mean over {prose.seed_range(counts)} with its "
+        "95 % t interval, not corrected for their number; grey where no interval excludes zero."
     )
     return show(whole, caption, f"Interval plots. {'; '.join(map(_told, told))}.")
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from alutils import figures
 from alutils.claims import Claim, Finding, Verdict
-from alutils.prose import join, show, table
+from alutils.prose import join, seed_range, show, table
 
 COLOUR: dict[Verdict, str] = {
     "supported": "#2f7d3c",
@@ -37,9 +37,7 @@ def answer(found: list[Claim]) -> Markdown:
         if counts[verdict]
     ]
     lacking = [claim.key for claim in found if claim.lacking]
-    note = f" The runs don't reach what {join(lacking)} speak of." if lacking else ""
-    if len(lacking) == 1:
-        note = f" The runs don't reach what {lacking[0]} speaks of."
+    note = f" Runs are lacking for {join(lacking)}." if lacking else ""
     return Markdown(f"Of the poster's {len(found)} claims, {join(parts)}.{note}")
 
 
@@ -120,10 +118,9 @@ def forest(one: Claim) -> Figure:
 
 def _forest_text(one: Claim) -> tuple[str, str]:
     told = "; ".join(f"{f.what}: {_told(f, one.unit)}" for f in one.findings if f.estimate)
-    caption = (
-        f"{one.key}. Mean over {one.seeds} paired seeds with its 95 % interval; black: where it is "
-        "judged."
-    )
+    counts = {f.estimate.seeds for f in one.findings if f.estimate}
+    spread = "" if max(counts) < 2 else " with its 95 % interval"
+    caption = f"{one.key}. Mean over {seed_range(counts)}{spread}; black: where it is judged."
     return caption, f"Intervals. {told}."
 
 
@@ -140,7 +137,7 @@ def _evidence(one: Claim) -> str:
     """The finding that is nearest to where it is judged, and how many there are."""
     known = [finding for finding in one.findings if finding.estimate]
     if not known:
-        return "no runs" if not one.findings else one.findings[0].note
+        return one.findings[0].note if one.findings else "nothing to judge by"
     nearest = min(known, key=Finding.gap)
     more = f"; {len(one.findings) - 1} more below" if len(one.findings) > 1 else ""
     return f"{nearest.what}: {_told(nearest, one.unit)}{more}"

@@ -32,7 +32,10 @@ SEEDS = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """One test of a claim: what was compared, its interval, where that is judged, the verdict."""
+    """One test of a claim: what was compared, its interval, where that is judged, the verdict.
+
+    ``judged`` is the interval that decided, where it is not the 95 % one of ``estimate``.
+    """
 
     what: str
     estimate: Estimate | None
@@ -40,12 +43,23 @@ class Finding:
     verdict: Verdict
     p: float = math.nan
     note: str = ""
+    judged: Estimate | None = None
 
     def gap(self) -> float:
         """How far the interval's ends lie from where it is judged; infinite without an interval."""
-        if self.estimate is None or math.isnan(self.estimate.low):
+        one = self.judged or self.estimate
+        if one is None or math.isnan(one.low):
             return math.inf
-        return min(_distance(self.estimate, line) for line in self.lines)
+        return min(_distance(one, line) for line in self.lines)
+
+    def turn(self, unit: str) -> str:
+        """What would change this finding's verdict."""
+        if self.estimate is None:
+            return f"“{self.what}” with a number in some seed"
+        one = self.judged or self.estimate
+        line = min(self.lines, key=lambda line: _distance(one, line))
+        kind = "a 90 %" if self.judged else "an"
+        return f"{kind} interval of “{self.what}” that reaches {line:g}{unit}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,7 @@ class Claim:
     unit: str = " points"
     findings: tuple[Finding, ...] = ()
     lacking: str = ""
+    tests: int = 1
 
     @property
     def verdict(self) -> Verdict:
@@ -81,21 +96,26 @@ class Claim:
             return f"It needs runs on {self.lacking}."
         if self.verdict == "undecided":
             return self._open()
-        decisive = [f for f in self.findings if f.verdict == self.verdict and f.estimate]
-        if not decisive:
-            return "An arm that gets there in some seed."
-        closest = min(decisive, key=Finding.gap)
-        line = min(closest.lines, key=lambda line: _distance(closest.estimate, line))
-        return f"An interval of “{closest.what}” that reaches {line:g}{self.unit}."
+        decisive = [f for f in self.findings if f.verdict == self.verdict]
+        nearest = min(decisive, key=Finding.gap).turn(self.unit)
+        if self.verdict == "supported" or len(decisive) == 1:
+            return f"{nearest[0].upper()}{nearest[1:]}."
+        return f"Other verdicts on all {len(decisive)} findings that oppose it; nearest: {nearest}."
 
     def _open(self) -> str:
         undecided = [f.estimate for f in self.findings if f.verdict == "undecided" and f.estimate]
         if not undecided:
             return "Runs in which the arms get there in every seed."
-        shown = max(statistics.detectable(_spread(one), one.seeds) for one in undecided)
+        level = 1 - (1 - LEVEL) / self.tests
+        shown = max(
+            statistics.detectable(_spread(one), one.seeds, level=level) for one in undecided
+        )
+        if shown < 0.005:
+            return f"More seeds than {self.seeds}."
+        corrected = f", corrected for {self.tests} tests" if self.tests > 1 else ""
         return (
-            f"More seeds: {self.seeds} show only what lies {shown:.2f}{self.unit} or more from "
-            "where it is judged (80 % power)."
+            f"More seeds: {self.seeds} show for sure only what lies {shown:.2f}{self.unit} or more "
+            f"from where it is judged (80 % power{corrected})."
         )
 
 
@@ -152,6 +172,7 @@ def c3(arms: pd.DataFrame) -> Claim:
         "active learning models.",
         "Per arm and dataset, the paired difference in area to the random arm has its lower bound "
         "above 0, Holm-corrected over the eight.",
+        tests=2 * len(APPROACHES),
     )
 
     def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
@@ -170,7 +191,9 @@ def c3(arms: pd.DataFrame) -> Claim:
             replace(
                 finding,
                 verdict=finding.verdict if p < 1 - LEVEL else "undecided",
-                note=f"p = {p:.3g} after Holm's correction",
+                note=""
+                if math.isnan(finding.p)
+                else f"p = {p:.3g} after Holm's correction for {len(adjusted)} tests",
             )
             for finding, p in zip(claim.findings, adjusted, strict=True)
         ),
@@ -191,13 +214,17 @@ def c4(arms: pd.DataFrame) -> Claim:
         for one, other in combinations(APPROACHES, 2):
             difference = areas[one] - areas[other]
             interval, p = estimate(difference), statistics.two_one_sided(difference, margin)
+            within = estimate(difference, 2 * LEVEL - 1)  # the two tests are this interval
             apart = interval.low > margin or interval.high < -margin
             verdict: Verdict = (
                 "supported" if p < 1 - LEVEL else "not supported" if apart else "undecided"
             )
             what = f"{_title(dataset)}, {arm_title(one)} minus {arm_title(other)}"
-            note = f"p = {p:.3g} against a difference of {margin:g} or more"
-            found.append(Finding(what, interval, (-margin, margin), verdict, p, note))
+            note = (
+                "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
+            )
+            judged = within if verdict == "supported" else None
+            found.append(Finding(what, interval, (-margin, margin), verdict, p, note, judged))
         return found
 
     return _on_arms(claim, arms, test)
@@ -272,7 +299,8 @@ def _on_arms(
     def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
         one = arms[(arms["dataset"] == dataset) & arms["arm"].isin(ARMS)]
         if missing := set(ARMS) - set(one["arm"]):
-            raise Lacking(f"{_title(dataset)} with the arms {', '.join(sorted(missing))}")
+            names = ", ".join(arm_title(arm) for arm in ARMS if arm in missing)
+            raise Lacking(f"{_title(dataset)} with the arms {names}")
         first, last = RANGE[dataset]
         ends = one.groupby(["arm", "seed"])["labels"].agg(["min", "max"])
         if (ends["min"] > (1 + SLACK) * first).any() or (ends["max"] < (1 - SLACK) * last).any():

@@ -144,10 +144,12 @@ class Run:
 
     def to_the_end(self) -> None:
         """Submit, collect and write until no job is left."""
+        looked, slots = -POLL_S, {}
         try:
             while self.waiting or self.running:
-                slots = self.workers.slots()
-                self._take_back(slots)
+                if time.monotonic() - looked >= POLL_S:
+                    looked, slots = time.monotonic(), self.workers.slots()
+                    self._take_back(slots)
                 self._submit(slots)
                 if not self.running:
                     time.sleep(POLL_S)

@@ -131,10 +131,10 @@ def estimate(profile: str, step_ms: str = "") -> None:
                 f"left: {left.cells:,} cells, {left.steps:,} steps"
             )
     source = "given" if given else "measured here on one worker"
-    for (dataset, precision), (step, image) in speeds.items():
+    for (dataset, precision, stem), (step, image) in speeds.items():
         print(
-            f"{dataset}, {precision}: {1000 * step:.1f} ms a step, {1 / image:,.0f} images scored "
-            f"a second ({source})"
+            f"{dataset}, {precision}, {stem}: {1000 * step:.1f} ms a step, {1 / image:,.0f} images "
+            f"scored a second ({source})"
         )
     print(
         f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left; n workers on n cores "
@@ -161,11 +161,11 @@ def markdown_hours(profiles: Iterable[str], steps_ms: Iterable[float]) -> str:
     return "\n".join(lines)
 
 
-def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str], list[Cell]]:
-    """Cells whose steps take the same time, by dataset and precision."""
-    groups: dict[tuple[str, str], list[Cell]] = {}
+def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
+    """Cells whose steps take the same time, by dataset, precision and stem."""
+    groups: dict[tuple[str, str, str], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.dataset, cell.precision), []).append(cell)
+        groups.setdefault((cell.dataset, cell.precision, cell.stem), []).append(cell)
     return groups
 
 

@@ -10,7 +10,11 @@ from alutils import figures, published, statistics
 from alutils.page import VEGA_LITE
 from alutils.protocol import BASELINE, arm_title
 
-SHAPES = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down"}
+SHAPES = {
+    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
+    "<": "triangle-left", ">": "triangle-right",
+}  # fmt: skip
+"""Vega's names of the markers; the others are crosses."""
 
 
 class Chart:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Iterable
 from html import escape
 
 import pandas as pd
@@ -75,6 +76,12 @@ def capital(text: str) -> str:
 def paired_seeds(count: int) -> str:
     """A number of seeds in words."""
     return "1 seed" if count == 1 else f"{count} paired seeds"
+
+
+def seed_range(counts: Iterable[int]) -> str:
+    """The fewest and the most seeds that something rests on, in words."""
+    low, high = min(counts), max(counts)
+    return paired_seeds(low) if low == high else f"{low} to {high} paired seeds"
 
 
 def join(names: list[str]) -> str:

@@ -156,7 +156,9 @@ def markdown_results(results: pd.DataFrame, profile: str) -> str:
         "| dataset | arm | labels | last accuracy (%) | area, difference to random (points) |",
         "|---|---|---|---|---|",
     ]
-    for (_, dataset), ours in results[results["figure"] != 2].groupby(["figure", "dataset"]):
+    for (_, dataset), ours in results[results["figure"].astype(str) != "2"].groupby(
+        ["figure", "dataset"]
+    ):
         areas, last = statistics.areas(ours), statistics.final(ours)
         by_area = statistics.paired_differences(areas)
         span = f"{ours['labels'].min():,} to {ours['labels'].max():,}"

@@ -10,7 +10,7 @@ from IPython.display import HTML, Markdown
 from alutils import figures
 from alutils.config import SensitivityStudy
 from alutils.figures import arm_style
-from alutils.prose import join, paired_seeds, points, show
+from alutils.prose import join, points, seed_range, show
 from alutils.protocol import DATASETS, arm_title
 from alutils.results import Store, table
 from alutils.statistics import Estimate, area, estimate
@@ -99,17 +99,26 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
     axes[0, 0].set_ylabel("area less random's (points)")
     caption = (
         f"By {FACTORS[factor]}: area under the curve less that of random labels, mean with its "
-        f"95 % t interval over {_seeds(told)}; {_range(found, factor)}."
+        f"95 % t interval over {seed_range({len(gain) for *_, gain in told})}; "
+        f"{_range(found, factor)}."
     )
     return show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
 
 
 def sentences(found: pd.DataFrame, factor: str) -> Markdown:
-    """By dataset, the level with the largest mean gain, and what it has over the poster's."""
+    """By dataset, the level with the largest mean gain, and what it has over the poster's.
+
+    Over the seeds that every level has, so that means compare.
+    """
     told = list(gains(found, factor)) if len(found) else []
     lines = []
     for dataset in dict.fromkeys(dataset for dataset, *_ in told):
         own = {(arm, level): gain for name, arm, level, gain in told if name == dataset}
+        shared = set.intersection(*(set(gain.index) for gain in own.values()))
+        own = {key: gain[gain.index.isin(shared)] for key, gain in own.items()}
+        if not shared:
+            lines.append(f"- **{DATASETS[dataset].title}**: no seed has every level yet.")
+            continue
         best = max(own, key=lambda key: own[key].mean())
         text = (
             f"- **{DATASETS[dataset].title}**: the largest mean gain over random is that of "
@@ -117,7 +126,7 @@ def sentences(found: pd.DataFrame, factor: str) -> Markdown:
         )
         poster = [key for key in own if key[1] == POSTER.get(factor)]
         if poster and poster[0] != best:
-            more = estimate((own[best] - own[poster[0]]).dropna())
+            more = estimate(own[best] - own[poster[0]])
             shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
             name = _level(factor, *poster[0]).replace("\n", " ")
             text += f", which is {points(more)} more than {name}{shown}"
@@ -130,11 +139,11 @@ def answer(found: pd.DataFrame) -> Markdown:
     parts = []
     for factor, title in FACTORS.items():
         told = [estimate(gain) for *_, gain in gains(found, factor)] if len(found) else []
-        above = sum(one.low > 0 for one in told)
-        if told:
-            parts.append(f"{title}: {above} of {len(told)}")
+        known = [one for one in told if one.seeds > 1]
+        if known:
+            parts.append(f"{title}: {sum(one.low > 0 for one in known)} of {len(known)}")
     if not parts:
-        return Markdown("No run is finished yet.")
+        return Markdown("No setting has two seeds yet, and an interval needs them.")
     names = [DATASETS[name].title for name in dict.fromkeys(found["dataset"])]
     return Markdown(
         "Settings whose area lies above that of random labels with the whole 95 % interval, over "
@@ -152,12 +161,6 @@ def _level(factor: str, arm: str, level: float | str) -> str:
 def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:
     told = (f"{_level(factor, arm, level)} {points(one)}" for arm, level, one in own)
     return ", ".join(told).replace("\n", " ")
-
-
-def _seeds(told: list[tuple]) -> str:
-    counts = {len(gain) for *_, gain in told}
-    low, high = min(counts), max(counts)
-    return paired_seeds(low) if low == high else f"{low} to {high} paired seeds"
 
 
 def _range(found: pd.DataFrame, factor: str) -> str:

@@ -4,7 +4,7 @@ import pytest
 from alutils import sensitivity
 from alutils.config import SensitivityStudy
 from alutils.protocol import Cell
-from alutils.results import Store
+from alutils.results import Store, chained
 
 PLAN = SensitivityStudy(
     profile="smoke", datasets=("digits",), seeds=(0, 1, 2), dropouts=(0.25, 0.5), passes=(1, 20),
@@ -26,11 +26,12 @@ def found(outputs) -> pd.DataFrame:
     store = Store(PLAN.profile)
     store.prepare()
     for cell in PLAN.cells():
-        rounds = [
-            {"labels": labels, "labelled": [], "heldout_accuracy": [],
-             "test_accuracy": accuracy(cell, cell.seed, labels)}
-            for labels in cell.schedule_of_labels()
-        ]  # fmt: skip
+        rounds: list[dict] = []
+        for labels in cell.schedule_of_labels():
+            share = accuracy(cell, cell.seed, labels)
+            done = {"labels": labels, "heldout_accuracy": [], "test_accuracy": share}
+            before = rounds[-1]["digest"] if rounds else ""
+            rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
     return sensitivity.results(PLAN)
 
@@ -82,6 +83,6 @@ def test_the_poster_level_is_compared_with_the_best(found):
 
 def test_without_runs_it_says_so(outputs):
     nothing = sensitivity.results(PLAN)
-    assert "No run is finished yet" in sensitivity.answer(nothing).data
+    assert "No setting has two seeds yet" in sensitivity.answer(nothing).data
     assert "No run on the clusters" in sensitivity.figure(nothing, "clusters").data
     assert "No run on the dropout rate" in sensitivity.sentences(nothing, "dropout").data
