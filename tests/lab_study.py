@@ -4,6 +4,7 @@
 and lies in a folder of its own, so that it depends on no working directory. Needs Chromium.
 """
 
+import json
 import os
 import secrets
 import socket
@@ -32,6 +33,16 @@ def small(name: str, folder: Path) -> int:
     notebook = parameterize_notebook(notebook, values)
     nbformat.write(notebook, folder / f"{name}.ipynb")
     return sum(cell.cell_type == "code" for cell in notebook.cells)
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Outputs of its own, and all of a notebook drawn, not only what is in sight."""
+    settings = folder / "settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    chosen = json.dumps({"windowingMode": "none"})
+    (settings / "tracker.jupyterlab-settings").write_text(chosen)
+    folders = {"ALUTILS_OUTPUTS": "outputs", "JUPYTERLAB_SETTINGS_DIR": "settings"}
+    return {key: str(folder / name) for key, name in folders.items()}
 
 
 def free_port() -> int:
@@ -66,7 +77,7 @@ def main(name: str, screenshot: str) -> None:
             [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root",
              f"--port={port}", f"--ServerApp.root_dir={place}",
              f"--IdentityProvider.token={token}"],
-            cwd=place, env=os.environ | {"ALUTILS_OUTPUTS": f"{place}/outputs"},
+            cwd=place, env=os.environ | environment(Path(place)),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
@@ -83,7 +94,7 @@ def main(name: str, screenshot: str) -> None:
             else:
                 raise SystemExit(f"JupyterLab did not start: {waiting}")
             seen = run_all(page, cells)
-            figure = page.locator(".vega-embed svg, .vega-embed canvas").first
+            figure = page.locator("figure img[alt^='Learning curves']")
             figure.scroll_into_view_if_needed()
             figure.wait_for(timeout=10_000)
             page.screenshot(path=screenshot)
