@@ -141,16 +141,17 @@ class Run:
         self.waiting = deque(_jobs(cells, store))
         self.running: dict[Future, Job] = {}
         self.failures: list[str] = []
+        self.slots: dict[str, int] = {}
+        self.looked = -POLL_S
 
     def to_the_end(self) -> None:
         """Submit, collect and write until no job is left."""
-        looked, slots = -POLL_S, {}
         try:
             while self.waiting or self.running:
-                if time.monotonic() - looked >= POLL_S:
-                    looked, slots = time.monotonic(), self.workers.slots()
-                    self._take_back(slots)
-                self._submit(slots)
+                if time.monotonic() - self.looked >= POLL_S:
+                    self.looked, self.slots = time.monotonic(), self.workers.slots()
+                    self._take_back()
+                self._submit()
                 if not self.running:
                     time.sleep(POLL_S)
                     continue
@@ -163,13 +164,14 @@ class Run:
             with suppress(*LOST, OSError, TimeoutError):
                 self.workers.client.cancel(list(self.running), force=True)
 
-    def _submit(self, slots: dict[str, int]) -> None:
+    def _submit(self) -> None:
         """Send the next jobs to free workers; a cell that another run holds waits.
 
         A job is for one worker, so that a worker's death counts against the job that it ran alone.
         """
         busy = Counter(job.worker for job in self.running.values())
-        free = [worker for worker in slots for _ in range(slots[worker] - busy[worker])]
+        slots = self.slots.items()
+        free = [worker for worker, count in slots for _ in range(count - busy[worker])]
         for _ in range(len(self.waiting)):
             if not free:
                 return
@@ -193,10 +195,10 @@ class Run:
         )
         self.running[future] = job
 
-    def _take_back(self, there: dict[str, int]) -> None:
+    def _take_back(self) -> None:
         """Give jobs whose worker is gone without a word to another."""
         for future, job in list(self.running.items()):
-            job.missed = 0 if job.worker in there or future.done() else job.missed + 1
+            job.missed = 0 if job.worker in self.slots or future.done() else job.missed + 1
             if job.missed > PATIENCE:
                 future.cancel(force=True)
                 del self.running[future]
@@ -236,6 +238,7 @@ class Run:
 
     def _died(self, job: Job) -> None:
         job.deaths += 1
+        self.looked = -POLL_S  # its worker is still among the slots
         if job.deaths > DEATHS:
             self._fail(job, f"{job.deaths} workers died on it")
         else:

@@ -311,8 +311,9 @@ def _unsound(record: Record, cell: Cell) -> str:
         return f"it lacks {wrong[0]}"
     if len(_sound_rounds(record)) < len(record["rounds"]):
         return "the digest of a round does not hold"
-    if (record["status"] == "finished") != (len(record["rounds"]) == cell.length):
-        return f"it says {record['status']} after {len(record['rounds'])} of {cell.length} rounds"
+    done, whole = len(record["rounds"]), cell.length
+    if done > whole or (done == whole) != (record["status"] == "finished"):
+        return f"it is {record['status']} with {done} of {whole} rounds"
     return ""
 
 

@@ -7,7 +7,7 @@ from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
 from alutils.parameters import StudyError
 from alutils.protocol import ARMS, CONTROLS, DATASETS, FURTHER, Cell
-from alutils.results import Record, Store, chained
+from alutils.results import Record, Store
 from alutils.turn import new_pool
 
 RECOMPUTED = 3
@@ -51,23 +51,15 @@ def _plans(profile: str) -> list[config.Parameters]:
 
 
 def problems(cell: Cell, record: Record) -> Iterator[str]:
-    """What doesn't hold in a record, one line each; its checksum was checked when it was read."""
+    """What doesn't hold in a record whose checksum and digests do, one line each."""
     if record["provenance"]["dataset_checksum"] != DATASETS[cell.dataset].checksum:
         yield "its dataset is another one"
     if record["status"] == "failed":
         yield f"failed ({record['final']['error']})"
-    if record["status"] == "finished" and len(record["rounds"]) != cell.length:
-        yield f"finished with {len(record['rounds'])} rounds instead of {cell.length}"
-    heldout, before = set(new_pool(cell).heldout.tolist()), ""
+    heldout = set(new_pool(cell).heldout.tolist())
     labelled: list[int] = []
     for i, done in enumerate(record["rounds"]):
-        if i >= cell.length:
-            yield f"it has more than {cell.length} rounds"
-            return
         arm, number = cell.position(i)
-        if done["digest"] != chained(done, before):
-            yield f"the digest of round {i + 1} does not hold"
-        before = done["digest"]
         if number == 0:
             labelled = []
         elif done["labelled"] != record["rounds"][i - 1]["picks"]:

@@ -41,7 +41,7 @@ def test_a_report_is_an_executed_notebook_and_a_page_that_needs_no_network(smoke
     markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     assert not re.search(r"""(src|href)=["']?(https?:)?//(?!arxiv\.org)""", markup)
     assert "@import" not in markup and "url(http" not in markup and "<script" not in markup
-    images = re.findall(r"<img [^>]*>", page)
+    images = re.findall(r"<img [^>]*>", markup)
     assert images and all(re.search(r'alt="[^"]{20,}"', image) for image in images)
     for text in (page, (smoke / "smoke" / f"{name}.ipynb").read_text()):
         assert str(ROOT) not in text and str(smoke) not in text

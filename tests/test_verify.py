@@ -67,7 +67,7 @@ def fewer_rounds(record):
         (swap, "round 2, 95.5 % of 22 picks equal on the same"),
         (twice, "the labels of round 3 don't add up"),
         (other_labels, "round 3 labelled something else than margin asked for"),
-        (fewer_rounds, "finished with 2 rounds instead of 3"),
+        (fewer_rounds, "it is finished with 2 of 3 rounds"),
     ],
     ids=lambda value: getattr(value, "__name__", "told"),
 )
