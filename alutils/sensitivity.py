@@ -67,7 +67,7 @@ def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | 
     Random at the same level where it was run at every level, or else the one there is.
     """
     for dataset, own in areas(found, factor).groupby("dataset", sort=False):
-        for arm, level in own.columns:
+        for arm, level in sorted(own.columns, key=lambda key: (isinstance(key[1], str), key[1])):
             random = ("random", level) if ("random", level) in own else ("random", "")
             if arm != "random" and random in own:
                 gain = (own[arm, level] - own[random]).dropna()
