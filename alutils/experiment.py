@@ -2,9 +2,11 @@
 
 import os
 import platform
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,12 +90,22 @@ def provenance(place: torch.device) -> dict[str, Any]:
         "device": gpu or place.type,
         "host": platform.node(),
         "machine": platform.machine(),
+        "processor": _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "bf16_products": BF16_PRODUCTS,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
     }
+
+
+def _processor() -> str:
+    """The processor's vendor, family and model: with another one, sums are rounded otherwise."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.exists():
+        return platform.processor()
+    lines = dict(re.findall(r"^(\S.*?)\s*: (.*)$", facts.read_text(), re.MULTILINE))
+    return ", ".join(lines[key] for key in ("vendor_id", "cpu family", "model") if key in lines)
 
 
 def round_task(device: str, custom: dict[str, Strategy]) -> Callable:

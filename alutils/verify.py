@@ -14,7 +14,7 @@ RECOMPUTED = 3
 """Cells of which one early round is computed again."""
 OVERLAP = 0.95
 """Share of equal picks that is enough on another kind of processor or with other versions."""
-SAME = ("device", "machine", "cpu_capability", "bf16_products", "versions")
+SAME = ("processor", "device", "machine", "cpu_capability", "bf16_products", "versions")
 """What must be equal for a round to come out bit for bit."""
 
 
