@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 VEGA_LITE = "application/vnd.vegalite.v5+json"
-"""Kind of a chart's output; the newest that JupyterLab draws by itself."""
+"""Kind of a chart's output, for the pages; JupyterLab shows the static figure beside it."""
 TEMPLATES = Path(__file__).parent / "templates"
 FIRST = ("answer", "headline")
 """Tags of the cells that a page shows under its title, wherever they stand in the notebook."""

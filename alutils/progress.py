@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from IPython.display import HTML, ProgressBar, display
+from IPython.display import Pretty, ProgressBar, display
 
 from alutils.protocol import Cell
 from alutils.results import Record, Store
@@ -39,12 +39,12 @@ class Live:
         self.lines: deque[str] = deque(maxlen=SHOWN)
         self.bar = ProgressBar(1000)
         self.bar.display()
-        self.text = display(HTML(""), display_id=True)
+        self.text = display(Pretty(""), display_id=True)
 
     def __call__(self, line: str) -> None:
         """Show a line under those before it."""
         self.lines.append(line)
-        self.text.update(_Lines(self.lines))
+        self.text.update(Pretty("\n".join(self.lines)))
 
     def advance(self, share: float) -> None:
         """Move the bar to a share of the whole, 0 to 1."""
@@ -53,17 +53,7 @@ class Live:
     def close(self) -> None:
         """Leave what was said last."""
         self.lines = deque([*self.lines][-1:], maxlen=SHOWN)
-        self.text.update(_Lines(self.lines))
-
-
-class _Lines:
-    """Lines as plain text, which a notebook shows as they are."""
-
-    def __init__(self, lines: deque[str]):
-        self.shown = "\n".join(lines)
-
-    def __repr__(self) -> str:
-        return self.shown
+        self.text.update(Pretty("\n".join(self.lines)))
 
 
 class Progress:

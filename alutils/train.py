@@ -122,18 +122,23 @@ def train(
             optimiser.step()
             right += (logits.detach().argmax(1) == labels[batch]).sum()
             losses[i] = loss.detach()
-        if not (finite := losses.isfinite()).all():
-            step = epoch * per_epoch + int((~finite).nonzero()[0]) + 1
-            raise NotFinite(
-                f"the loss is {losses[~finite][0]:g} at step {step:,} of {steps:,} "
-                f"(epoch {epoch + 1}): lower learning_rate, or set precision to fp32"
-            )
+        _check_losses(losses, epoch, steps)
         if heldout and protocol.heldout_every and (epoch + 1) % protocol.heldout_every == 0:
             heldout_accuracy.append(accuracy(predict(net, heldout[0]), heldout[1]))
     if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
         raise NotFinite(f"the weights are not finite after {steps:,} steps: lower learning_rate")
     net.eval()
     return Training(steps, float(right) / order.numel(), heldout_accuracy, optimiser)
+
+
+def _check_losses(losses: Tensor, epoch: int, steps: int) -> None:
+    """Raise ``NotFinite`` for the first loss of an epoch that is not finite."""
+    if not (finite := losses.isfinite()).all():
+        step = epoch * len(losses) + int((~finite).nonzero()[0]) + 1
+        raise NotFinite(
+            f"the loss is {losses[~finite][0]:g} at step {step:,} of {steps:,} "
+            f"(epoch {epoch + 1}): lower learning_rate, or set precision to fp32"
+        )
 
 
 def pack(optimiser: torch.optim.Optimizer | None, net: Net | None = None) -> bytes:
