@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from alutils.config import Count, Seeds, Study
-from alutils.protocol import DATASETS, Cell
+from alutils.plans import Seeds, Study
+from alutils.protocol import DATASETS, Cell, Count
 from alutils.results import Store, complete, table
 from alutils.statistics import Estimate, estimate
 

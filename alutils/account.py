@@ -7,9 +7,9 @@ from importlib.metadata import version
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from alutils.config import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.figures import REPORTED
 from alutils.parameters import Parameters
+from alutils.plans import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.prose import join, paired_seeds, plain, table
 from alutils.protocol import BASELINE, DATASETS, Cell
 from alutils.results import Store, failures, finished

@@ -52,7 +52,7 @@ def learning_curves(results: pd.DataFrame) -> Chart:
         f"{name}. {capital(figures.reported(results))} against labels, by how these were chosen: "
         f"mean, 95 % t interval (cut at the edge) and every line of {paired_seeds(seeds)}."
     )
-    if not published.active_learning(results["dataset"].iloc[0]).empty:
+    if not figures.near(published.active_learning(results["dataset"].iloc[0]), results).empty:
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
     alt = f"Learning curves of {results['arm'].nunique()} arms. {_ends(results, 'arm')}"
     static = show(figures.learning_curves(results), caption, alt)

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from alutils import config
-from alutils.config import Study
 from alutils.parameters import ParameterError
+from alutils.plans import Study
 from alutils.progress import duration
 from alutils.protocol import DATASETS, Cell
 from alutils.results import Store
@@ -113,11 +113,14 @@ def estimate(profile: str, step_ms: str = "") -> None:
     """Print what a profile takes, notebook by notebook, in all and what is left of it."""
     given = _step(step_ms)
     store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
+    counted: set[str] = set()
     for name in config.notebooks(profile):
         plan = config.load_study(profile, name)
         if not isinstance(plan, Study):
             continue
-        for key, cells in _groups(plan.cells()).items():
+        own = [cell for cell in plan.cells() if cell.name not in counted]
+        counted |= {cell.name for cell in own}
+        for key, cells in _groups(own).items():
             whole, left = work(cells), work(cells, store)
             if key not in speeds:
                 speeds[key] = (
@@ -131,10 +134,10 @@ def estimate(profile: str, step_ms: str = "") -> None:
                 f"left: {left.cells:,} cells, {left.steps:,} steps"
             )
     source = "given" if given else "measured here on one worker"
-    for (dataset, precision, stem), (step, image) in speeds.items():
+    for (dataset, precision, stem, batch), (step, image) in speeds.items():
         print(
-            f"{dataset}, {precision}, {stem}: {1000 * step:.1f} ms a step, {1 / image:,.0f} images "
-            f"scored a second ({source})"
+            f"{dataset}, {precision}, {stem}, batch {batch}: {1000 * step:.1f} ms a step, "
+            f"{1 / image:,.0f} images scored a second ({source})"
         )
     print(
         f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left; n workers on n cores "
@@ -152,8 +155,8 @@ def markdown_hours(profiles: Iterable[str], steps_ms: Iterable[float]) -> str:
     ]
     for profile in profiles:
         plans = [config.load_study(profile, name) for name in config.notebooks(profile)]
-        cells = [cell for plan in plans if isinstance(plan, Study) for cell in plan.cells()]
-        one = work(cells)
+        cells = {c.name: c for plan in plans if isinstance(plan, Study) for c in plan.cells()}
+        one = work(cells.values())
         steps = [step / 1000 for step in steps_ms]
         hours = "".join(f" {one.hours(step, step / SCORED_A_STEP):,.0f} |" for step in steps)
         counts = f"{one.cells:,} | {one.rounds:,} | {one.steps:,} | {one.images:,}"
@@ -161,11 +164,12 @@ def markdown_hours(profiles: Iterable[str], steps_ms: Iterable[float]) -> str:
     return "\n".join(lines)
 
 
-def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str, str], list[Cell]]:
-    """Cells whose steps take the same time, by dataset, precision and stem."""
-    groups: dict[tuple[str, str, str], list[Cell]] = {}
+def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int], list[Cell]]:
+    """Cells whose steps take the same time, by dataset, precision, stem and batch size."""
+    groups: dict[tuple[str, str, str, int], list[Cell]] = {}
     for cell in cells:
-        groups.setdefault((cell.dataset, cell.precision, cell.stem), []).append(cell)
+        key = (cell.dataset, cell.precision, cell.stem, cell.batch_size)
+        groups.setdefault(key, []).append(cell)
     return groups
 
 

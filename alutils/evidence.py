@@ -15,9 +15,9 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 
 from alutils import figures, statistics
-from alutils.config import Study
 from alutils.figures import arm_style
 from alutils.interactive import steps
+from alutils.plans import Study
 from alutils.prose import show, table
 from alutils.protocol import BASELINE, arm_title
 from alutils.results import Store, finished, rounds

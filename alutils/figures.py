@@ -58,7 +58,7 @@ def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) ->
     return figure, axes
 
 
-def _curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
+def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
     """Mean line, interval band and every seed's own line."""
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
@@ -80,7 +80,7 @@ def limits(accuracies: Iterable[float]) -> tuple[float, float]:
     return low - pad, min(high + pad, 100)
 
 
-def _published(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
+def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
     """The authors' points, hollow and without a line."""
     axes.plot(
         points["labels"], points["accuracy"], linestyle="", marker=style[1], markersize=6,
@@ -88,7 +88,7 @@ def _published(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
     )  # fmt: skip
 
 
-def _finish(axes: Axes, title: str, accuracy: str) -> None:
+def finish(axes: Axes, title: str, accuracy: str) -> None:
     """Labels, legend, and limits that show every line."""
     axes.set(xlabel="labelled images", ylabel=f"{accuracy} (%)", title=title)
     axes.set_ylim(limits([y for line in axes.lines for y in line.get_ydata()]))
@@ -107,9 +107,9 @@ def training_size(results: pd.DataFrame) -> Figure:
     for panel, dataset in zip(axes[0], datasets, strict=True):
         ours = results[results["dataset"] == dataset]
         style = DATASET_STYLE.get(dataset, _SPARE[0])
-        _curve(panel, ours, style, "random labels, ours")
-        _published(panel, near(theirs[theirs["dataset"] == dataset], ours), style)
-        _finish(panel, DATASETS[dataset].title, reported(results))
+        curve(panel, ours, style, "random labels, ours")
+        hollow(panel, near(theirs[theirs["dataset"] == dataset], ours), style)
+        finish(panel, DATASETS[dataset].title, reported(results))
     return figure
 
 
@@ -123,10 +123,10 @@ def learning_curves(results: pd.DataFrame) -> Figure:
         level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
         axes[0, 0].axhline(level, color="#555555", linestyle="--", label=arm_title(BASELINE))
     for arm in arms:
-        _curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
+        curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
     for arm in arms:
-        _published(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
-    _finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}", reported(results))
+        hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
+    finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}", reported(results))
     return figure
 
 

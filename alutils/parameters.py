@@ -59,6 +59,12 @@ def no_duplicates(key: str, values: tuple) -> None:
         raise ValueError(f"{key} = {list(values)} holds duplicates: name each once")
 
 
+def increasing(key: str, values: tuple) -> None:
+    """Refuse values that do not go up throughout."""
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"{key} = {list(values)} must increase")
+
+
 def _explain(model: type[BaseModel], error: ValidationError) -> str:
     """One line for the first problem: key, value, what is allowed, the nearest name."""
     first = error.errors()[0]

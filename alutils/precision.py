@@ -9,8 +9,8 @@ import pandas as pd
 
 from alutils import study
 from alutils.claims import MARGIN
-from alutils.config import TrainingSizeStudy
 from alutils.paths import ROOT
+from alutils.plans import TrainingSizeStudy
 from alutils.protocol import DATASETS
 from alutils.statistics import Estimate, estimate
 

@@ -73,6 +73,11 @@ def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
+def count(number: int, thing: str) -> str:
+    """A number of things: 1 arm, 2 arms."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def paired_seeds(count: int) -> str:
     """A number of seeds in words."""
     return "1 seed" if count == 1 else f"{count} paired seeds"

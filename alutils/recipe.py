@@ -11,8 +11,8 @@ import pandas as pd
 
 from alutils import study
 from alutils.claims import MARGIN
-from alutils.config import TrainingSizeStudy
 from alutils.paths import ROOT
+from alutils.plans import TrainingSizeStudy
 from alutils.protocol import DATASETS
 
 CANDIDATES = [(10, 1e-3), (10, 2e-3), (20, 2e-3)]

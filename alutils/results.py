@@ -230,6 +230,17 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
     return results
 
 
+def by_setting(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
+    """The rows once for every setting that their record serves, with its ``factor`` and ``level``.
+
+    A setting has ``cell``, ``factor`` and ``level``.
+    """
+    if results.empty:
+        return results
+    served = [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in settings]
+    return results.merge(pd.DataFrame(served), on="record")
+
+
 def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
     """The rows of those seeds of a figure and dataset that have finished every cell."""
     if results.empty:

@@ -16,9 +16,9 @@ from typing import Any
 
 from alutils import config, page
 from alutils.ablation import AblationStudy
-from alutils.config import Study
 from alutils.parameters import ParameterError, Parameters, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
+from alutils.plans import Study
 from alutils.protocol import Cell
 from alutils.results import CanNotWrite, Store, table, write_whole
 

@@ -8,11 +8,9 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 
 from alutils import figures
-from alutils.config import SensitivityStudy
 from alutils.figures import arm_style
 from alutils.prose import join, points, seed_range, show
 from alutils.protocol import DATASETS, arm_title
-from alutils.results import Store, table
 from alutils.statistics import Estimate, area, estimate
 
 FACTORS = {
@@ -23,17 +21,6 @@ FACTORS = {
 }
 POSTER = {"passes": 20, "clusters": 12, "acquisition": 0.001}
 """The poster's levels, and of the passes this study's."""
-
-
-def results(plan: SensitivityStudy) -> pd.DataFrame:
-    """A row per setting and round of the finished cells, with its ``factor`` and ``level``."""
-    rows = table(Store(plan.profile), plan.cells(), plan.reported)
-    if rows.empty:
-        return rows
-    settings = pd.DataFrame(
-        [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in plan.settings()]
-    )
-    return rows.merge(settings, on="record")
 
 
 def areas(found: pd.DataFrame, factor: str) -> pd.DataFrame:
@@ -108,30 +95,34 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
 def sentences(found: pd.DataFrame, factor: str) -> Markdown:
     """By dataset, the level with the largest mean gain, and what it has over the poster's.
 
-    Over the seeds that every level has, so that means compare.
+    Over the seeds that every level has, so that means compare. Where several arms have the same
+    levels, arm by arm.
     """
     told = list(gains(found, factor)) if len(found) else []
-    lines = []
-    for dataset in dict.fromkeys(dataset for dataset, *_ in told):
-        own = {(arm, level): gain for name, arm, level, gain in told if name == dataset}
-        shared = set.intersection(*(set(gain.index) for gain in own.values()))
-        own = {key: gain[gain.index.isin(shared)] for key, gain in own.items()}
-        if not shared:
-            lines.append(f"- **{DATASETS[dataset].title}**: no seed has every level yet.")
-            continue
-        best = max(own, key=lambda key: own[key].mean())
-        text = (
-            f"- **{DATASETS[dataset].title}**: the largest mean gain over random is that of "
-            f"{_level(factor, *best).replace(chr(10), ' ')}, {points(estimate(own[best]))}"
-        )
-        poster = [key for key in own if key[1] == POSTER.get(factor)]
-        if poster and poster[0] != best:
-            more = estimate(own[best] - own[poster[0]])
-            shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
-            name = _level(factor, *poster[0]).replace("\n", " ")
-            text += f", which is {points(more)} more than {name}{shown}"
-        lines.append(f"{text}.")
+    groups: dict[tuple[str, str], dict[tuple[str, float | str], pd.Series]] = {}
+    for dataset, arm, level, gain in told:
+        group = (dataset, arm if factor == "acquisition" else "")
+        groups.setdefault(group, {})[arm, level] = gain
+    lines = [f"- **{DATASETS[d].title}**: {_best(factor, own)}." for (d, _), own in groups.items()]
     return Markdown("\n".join(lines) or f"No run on the {FACTORS[factor]} is finished yet.")
+
+
+def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
+    """The level with the largest mean gain, in words."""
+    shared = set.intersection(*(set(gain.index) for gain in own.values()))
+    if not shared:
+        return "no seed has every level yet"
+    own = {key: gain[gain.index.isin(shared)] for key, gain in own.items()}
+    names = {key: _level(factor, *key).replace("\n", " ") for key in own}
+    best = max(own, key=lambda key: own[key].mean())
+    text = f"the largest mean gain over random is that of {names[best]}, "
+    text += points(estimate(own[best]))
+    poster = [key for key in own if key[1] == POSTER.get(factor)]
+    if poster and poster[0] != best:
+        more = estimate(own[best] - own[poster[0]])
+        shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
+        text += f", which is {points(more)} more than {names[poster[0]]}{shown}"
+    return text
 
 
 def answer(found: pd.DataFrame) -> Markdown:
@@ -153,9 +144,9 @@ def answer(found: pd.DataFrame) -> Markdown:
 
 def _level(factor: str, arm: str, level: float | str) -> str:
     """A level on an axis."""
-    if isinstance(level, str):
-        return f"{arm_title(arm)},\n{level}"
-    return f"{100 * level:g} %" if factor == "acquisition" else f"{level:g}"
+    if factor == "acquisition":
+        level = f"{100 * level:g} %"
+    return f"{arm_title(arm)},\n{level}" if isinstance(level, str) else f"{level:g}"
 
 
 def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:

@@ -153,7 +153,7 @@ def areas(results: pd.DataFrame) -> pd.DataFrame:
 
     A single baseline has no curve, and so no area.
     """
-    table = results[results["arm"] != BASELINE].sort_values("labels")
+    table = results[results["arm"] != BASELINE].sort_values("labels", kind="stable")
     groups = table.groupby(["seed", "arm"], sort=False)
     return groups.apply(lambda g: area(g["labels"], g["accuracy"])).unstack("arm")
 
@@ -211,5 +211,5 @@ def win_matrix(results: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
 
 def final(results: pd.DataFrame) -> pd.DataFrame:
     """Accuracy (%) at the last label count by seed (rows) and arm (columns)."""
-    last = results.sort_values("labels").groupby(["seed", "arm"], sort=False).last()
+    last = results.sort_values("labels", kind="stable").groupby(["seed", "arm"], sort=False).last()
     return last["accuracy"].unstack("arm")

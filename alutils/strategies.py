@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from alutils.clustering import cluster_margin, kmeans, kmeans_centre, typiclust
-from alutils.config import CUSTOM_ARMS
 from alutils.diversity import badge, coreset, probcover
 from alutils.information import (
     bald,
@@ -24,6 +23,7 @@ from alutils.information import (
     variation_ratios,
 )
 from alutils.parameters import ParameterError
+from alutils.plans import CUSTOM_ARMS
 from alutils.pool import PoolView
 from alutils.protocol import ARMS, BASELINE, CONTROLS, FURTHER
 from alutils.ranking import smallest

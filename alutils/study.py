@@ -6,12 +6,13 @@ import pandas as pd
 
 from alutils import data, engine, estimate, experiment
 from alutils.cluster import Placement
-from alutils.config import CUSTOM_ARMS, Study
 from alutils.model import pick_device, visible_gpus
 from alutils.parameters import Parameters, StudyError
 from alutils.paths import ROOT
+from alutils.plans import CUSTOM_ARMS, Study
 from alutils.progress import Say, telling
-from alutils.results import Store, complete, failures, table
+from alutils.results import Store, by_setting, complete, failures, table
+from alutils.settings import SettingsStudy
 from alutils.strategies import STRATEGIES
 
 CODE = ("alutils", "notebooks", "params", "requirements.lock")
@@ -83,6 +84,12 @@ def read(parameters: Parameters) -> pd.DataFrame:
     """The results that are there already: a row per round, of seeds that have every cell."""
     cells = parameters.cells()
     return complete(table(Store(parameters.profile), cells, parameters.reported), cells)
+
+
+def read_settings(study: SettingsStudy) -> pd.DataFrame:
+    """A row per setting and round of the cells that are finished (see ``results.by_setting``)."""
+    rows = table(Store(study.profile), study.cells(), study.reported)
+    return by_setting(rows, study.settings())
 
 
 def finish(study: Study) -> None:

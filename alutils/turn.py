@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alutils import checks, data, diagnostics, train
-from alutils.model import build
+from alutils.model import Net, build
 from alutils.pool import Pool, PoolView
 from alutils.protocol import Cell
 from alutils.start import restart
@@ -56,7 +56,11 @@ class Turn:
         self.past = history[len(history) - self.number :]
         self.dataset, self.images, self.labels = _on_device(cell.dataset, place)
         self.pool, self.new = _label(cell, self.past)
-        self.net = build(cell, cell.dataset, cell.seed, place)
+
+    @cached_property
+    def net(self) -> Net:
+        """The network, with the seed's initial weights until it is trained."""
+        return build(self.cell, self.cell.dataset, self.cell.seed, self.place)
 
     @property
     def last(self) -> bool:

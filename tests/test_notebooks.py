@@ -24,11 +24,12 @@ def test_every_study_has_its_notebook():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 class TestNotebook:
-    def test_defaults_are_those_of_quick_or_of_the_notebooks_own_profile(self, file):
+    def test_defaults_are_those_of_quick_or_of_the_profile_that_has_its_records(self, file):
         (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
         nodes = ast.parse(source(cell)).body
         values = {node.targets[0].id: ast.literal_eval(node.value) for node in nodes}
-        home = "quick" if file.stem in config.notebooks("quick") else file.stem.partition("-")[2]
+        homes = ("quick", "sensitivity", "desktop")
+        home = next(name for name in homes if file.stem in config.notebooks(name))
         plan = config.load_study(home, file.stem)
         assert type(plan).parse(values) == plan and set(values) == set(type(plan).model_fields)
 

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from alutils import sensitivity
+from alutils import sensitivity, study
 from alutils.config import SensitivityStudy
 from alutils.protocol import Cell
 from alutils.results import Store, chained
@@ -33,7 +33,7 @@ def found(outputs) -> pd.DataFrame:
             before = rounds[-1]["digest"] if rounds else ""
             rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return sensitivity.results(PLAN)
+    return study.read_settings(PLAN)
 
 
 def test_a_cell_stands_under_every_setting_that_it_serves(found):
@@ -82,7 +82,7 @@ def test_the_poster_level_is_compared_with_the_best(found):
 
 
 def test_without_runs_it_says_so(outputs):
-    nothing = sensitivity.results(PLAN)
+    nothing = study.read_settings(PLAN)
     assert "No setting has two seeds yet" in sensitivity.answer(nothing).data
     assert "No run on the clusters" in sensitivity.figure(nothing, "clusters").data
     assert "No run on the dropout rate" in sensitivity.sentences(nothing, "dropout").data

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alutils import config, parameters, strategies
+from alutils import parameters, plans, strategies
 from alutils.model import build
 from alutils.pool import PoolView
 from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER, Protocol
@@ -130,21 +130,21 @@ def test_a_score_that_is_not_finite_is_refused():
 
 def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(monkeypatch):
     monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(config, "CUSTOM_ARMS", {})
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", config.CUSTOM_ARMS)
+    monkeypatch.setattr(plans, "CUSTOM_ARMS", {})
+    monkeypatch.setattr(strategies, "CUSTOM_ARMS", plans.CUSTOM_ARMS)
 
     def first(view, budget, rng):
         return torch.arange(budget)
 
     register("first", first)
-    plan = config.ActiveLearningStudy(arms=("random", "first"))
+    plan = plans.ActiveLearningStudy(arms=("random", "first"))
     before = plan.cells()[1].name
 
     def first(view, budget, rng):  # noqa: F811
         return torch.arange(budget).flip(0)
 
     register("first", first)
-    assert config.ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
+    assert plans.ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
     for wrong in ("margin", "badge", "../x", ""):
         with pytest.raises(ValueError):
             register(wrong, first)

@@ -87,12 +87,64 @@ def test_a_damaged_file_is_named_and_left_where_it_is(made):
     assert store.path(cells[0]).exists()
 
 
-def test_elsewhere_most_picks_must_be_equal(made, capsys):
+def elsewhere(record):
+    record["provenance"]["processor"] = "another one"
+
+
+def less_accurate(record):
+    record["rounds"][1]["test_accuracy"] += 0.2
+
+
+def test_elsewhere_other_picks_are_told_and_another_accuracy_is_refused(made, capsys):
+    """A training goes its own way on another processor: accuracy is what can be held there."""
     store, cells = made
     change(store, cells[0], swap)
-    change(store, cells[0], lambda record: record["provenance"].update(machine="other"))
+    change(store, cells[0], elsewhere)
     verify.verify("test")
-    assert "95.5 % of 22 picks equal elsewhere" in capsys.readouterr().out
+    assert "95.5 % of 22 picks equal elsewhere; accuracy" in capsys.readouterr().out
+    change(store, cells[0], less_accurate)
+    with pytest.raises(NotVerified, match=f"{cells[0].name}.*elsewhere.*points apart allowed"):
+        verify.verify("test")
+
+
+def test_the_allowance_grows_with_the_spread_over_seeds(digits_cell):
+    cells = [digits_cell(arm=arm, seed=seed) for arm in ("margin", "random") for seed in (0, 1)]
+    other = digits_cell(arm="margin", seed=2, epochs=5)
+    records = [
+        (cell, {"rounds": [{"test_accuracy": 0.5 + 0.1 * i}]})
+        for i, cell in enumerate([*cells, other])
+    ]
+    assert verify._spread(cells[0], 0, records) == pytest.approx(0.1)
+    assert verify._spread(other, 0, records) == 0
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_draws_that_no_training_touches_are_held_everywhere(made, digits_cell, where):
+    store, cells = made
+    pool = set(verify.new_pool(cells[0]).unlabelled.tolist())
+
+    def tamper(record):
+        used = {i for done in record["rounds"] for i in done["labelled"]}
+        record["rounds"][0]["labelled"][0] = min(pool - used)
+        if where == "elsewhere":
+            elsewhere(record)
+
+    change(store, cells[1], tamper)
+    with pytest.raises(NotVerified, match=f"{cells[1].name}: its first labels are not those"):
+        verify.verify("test")
+
+
+def test_random_picks_are_drawn_again(outputs, digits_cell):
+    cell = digits_cell(arm="random")
+    rounds: list[dict] = []
+    for _ in range(cell.rounds):
+        (done,), _, _ = run_round([cell], rounds, None, "cpu", {})
+        rounds.append(done)
+    assert list(verify.drawn(cell, {"rounds": rounds})) == []
+    rounds[1]["picks"] = rounds[1]["picks"][::-1]
+    assert list(verify.drawn(cell, {"rounds": rounds})) == [
+        "round 2 asked for other labels than its seed draws"
+    ]
 
 
 def test_without_records_there_is_nothing_to_verify(outputs):

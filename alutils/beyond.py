@@ -1,0 +1,122 @@
+"""Arms ranked by the area under their curves: what the runs show, and how that is shown."""
+
+import math
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils import captions, prose, report, statistics
+from alutils.interactive import Chart
+from alutils.prose import count, join, paired_seeds, points, verb
+from alutils.protocol import ARMS, DATASETS, arm_title
+from alutils.statistics import LEVEL, estimate
+
+NOTHING = "No such run is finished yet."
+
+
+def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
+    """The rows of a factor and dataset, of seeds that have every arm; the best area first."""
+    own = found[found["factor"] == factor] if len(found) else found
+    own = own[own["dataset"] == dataset] if dataset and len(own) else own
+    if own.empty:
+        return own
+    arms = own.groupby("seed")["arm"].transform("nunique")
+    own = own[arms == own["arm"].nunique()]
+    order = statistics.areas(own).mean().sort_values(ascending=False).index
+    return own.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
+
+
+def figure(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
+    """Every arm's difference in area to random, the best first."""
+    own = arms_of(found, "ranking", dataset)
+    return captions.area_differences(own) if len(own) else Markdown(NOTHING)
+
+
+def curves(found: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown:
+    """Accuracy against labels for every arm."""
+    own = arms_of(found, factor, dataset)
+    return captions.learning_curves(own) if len(own) else Markdown(NOTHING)
+
+
+def wins(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
+    """Share of label counts at which an arm (row) beats another (column)."""
+    own = arms_of(found, "ranking", dataset)
+    return report.wins(own) if len(own) else Markdown(NOTHING)
+
+
+def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
+    """Arms by their mean area, with the difference to random, and pairs won and lost.
+
+    A pair is won when the paired 95 % interval of the difference in area lies above zero.
+    """
+    own = arms_of(found, factor, dataset)
+    if own.empty:
+        return Markdown(NOTHING)
+    areas = statistics.areas(own)
+    gains = statistics.paired_differences(areas)
+    p = adjusted(areas)
+    rows = []
+    for place, arm in enumerate(areas.columns, 1):
+        others = [estimate(areas[arm] - areas[other]) for other in areas.columns.drop(arm)]
+        rows.append(
+            {
+                "": place,
+                "arm": arm_title(arm),
+                "area (%)": f"{areas[arm].mean():.2f}",
+                "less random's (points)": points(gains[arm], "") if arm in gains else "baseline",
+                "p, Holm": "" if arm not in p or math.isnan(p[arm]) else f"{p[arm]:.3g}",
+                "pairs won": sum(one.low > 0 for one in others),
+                "pairs lost": sum(one.high < 0 for one in others),
+            }
+        )
+    return prose.table(pd.DataFrame(rows))
+
+
+def adjusted(areas: pd.DataFrame) -> dict[str, float]:
+    """Holm-corrected p-values of every arm's difference in area to random."""
+    arms = areas.columns.drop("random")
+    p = statistics.holm([statistics.p_value(areas[arm] - areas["random"]) for arm in arms])
+    return dict(zip(arms, p, strict=True))
+
+
+def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
+    """What the ranking supports, by dataset: which arms are shown above random, and the first."""
+    lines = []
+    for dataset in dict.fromkeys(found[found["factor"] == factor]["dataset"] if len(found) else ()):
+        own = arms_of(found, factor, dataset)
+        if own.empty or own["seed"].nunique() < 2:
+            continue
+        areas = statistics.areas(own)
+        p, gains = adjusted(areas), statistics.paired_differences(areas)
+        shown = [arm for arm in gains if p[arm] < 1 - LEVEL]
+        above = [arm_title(arm) for arm in shown if gains[arm].mean > 0]
+        below = [arm_title(arm) for arm in shown if gains[arm].mean < 0]
+        told = [
+            f"{join(arms)} {verb(arms)} {where} random"
+            for arms, where in ((above, "above"), (below, "below"))
+            if arms
+        ] or ["no arm is told from random"]
+        span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
+        lines.append(
+            f"- **{DATASETS[dataset].title}**, {span}, {count(len(gains), 'arm')} beside random, "
+            f"{paired_seeds(len(areas))}: by area, corrected for {count(len(gains), 'test')}, "
+            f"{' and '.join(told)}. {_first(areas)}"
+        )
+    return Markdown("\n".join(lines) or "An interval needs two seeds with every arm.")
+
+
+def _first(areas: pd.DataFrame) -> str:
+    """The arm with the largest mean area, and the poster's that are not shown to lie below it."""
+    first, *others = (arm for arm in areas.columns if arm != "random")
+    if not others:
+        return ""
+    apart = {arm: estimate(areas[first] - areas[arm]) for arm in others}
+    poster = [arm for arm in others if arm in ARMS]
+    beaten = [arm_title(arm) for arm in poster if apart[arm].low > 0]
+    told = f"{prose.capital(arm_title(first))} has the largest mean"
+    if not poster:
+        return f"{told}."
+    return (
+        f"{told}; of the poster's other {len(poster)}, it is shown above "
+        f"{join(beaten) if beaten else 'none'} (95 % intervals, and chosen by looking)."
+    )

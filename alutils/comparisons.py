@@ -1,0 +1,209 @@
+"""Studies that compare: the reductions with the poster's values, and what lies beyond it."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from alutils.parameters import increasing, known, no_duplicates
+from alutils.plans import Seeds
+from alutils.protocol import ARMS, CONTROLS, DATASETS, FURTHER, Cell, Count, Rounds, Share
+from alutils.settings import Levels, Setting, SettingsStudy, check_datasets
+
+REPLICA = {
+    "adam_state": "rounds",
+    "dropout": 0.0,
+    "mc_passes": 10,
+    "mc_score": "mutual-information",
+}
+"""The authors' own protocol, where it departs from the poster's in how a network is trained."""
+REPLICA_ARMS = ("uncertainty", "random")
+"""The arm that ran first in the authors' code, so that no other arm's state is in it; and ours."""
+LADDER: dict[str, dict[str, Any]] = {
+    "longer": {},
+    "augmentation": {"augmentation": "crop-flip"},
+    "SGD": {"optimiser": "sgd", "learning_rate": 0.05, "schedule": "cosine", "weight_decay": 5e-4},
+    "3x3 stem": {"stem": "3x3"},
+}
+"""What each rung of a better recipe adds to the ones before (arXiv 1512.03385's, at batch 64)."""
+
+
+class ReductionsStudy(SettingsStudy):
+    """What each reduction is worth: beside the poster's own value, all else equal.
+
+    The study's own protocol is the poster's. On nested random labels (``label_counts``): Adam's
+    state fresh or carried from size to size, the recipe the poster's or the reduced one. Arm by
+    arm, to about ``last_labels`` of ``arms_dataset``: what margin asks for under either recipe,
+    the share labelled at a time, and a piece of the authors' own protocol.
+    """
+
+    datasets: Levels[str] = ("mnist", "cifar10")
+    label_counts: Levels[Count] = (540, 840, 1240, 1490, 1990, 2990, 3990, 5490)
+    arms_dataset: str = "mnist"
+    first_labels: Count = 540
+    last_labels: Rounds = 2000
+    acquisition_fraction: Share = 0.0098
+    fine_fraction: Share = 0.001
+    reduced_epochs: Count = 20
+    reduced_schedule: Literal["constant", "one-cycle", "cosine"] = "one-cycle"
+    reduced_learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    replica_seeds: Seeds = (42,)
+
+    def settings(self) -> list[Setting]:
+        """Every cell with what is varied in it; within a seed, random labels come first."""
+        no_duplicates("replica_seeds", self.replica_seeds)
+        check_datasets("datasets", self.datasets)
+        check_datasets("arms_dataset", (self.arms_dataset,))
+        increasing("label_counts", self.label_counts)
+        sized = [one for s in self.seeds for name in self.datasets for one in self._sized(name, s)]
+        return [*sized, *(one for s in self.seeds for one in self._by_arm(s)), *self._replica()]
+
+    @property
+    def _reduced(self) -> dict[str, Any]:
+        return {
+            "epochs": self.reduced_epochs,
+            "schedule": self.reduced_schedule,
+            "learning_rate": self.reduced_learning_rate,
+        }
+
+    def _sized(self, dataset: str, seed: int) -> list[Setting]:
+        sizes = self.label_counts
+        poster = self._sizes_cell(2, dataset, seed, sizes)
+        carried = self._sizes_cell("reductions", dataset, seed, sizes, adam_state="rounds")
+        reduced = self._sizes_cell("reductions", dataset, seed, sizes, **self._reduced)
+        return [
+            Setting("optimiser", "fresh", poster),
+            Setting("optimiser", "carried", carried),
+            Setting("recipe", "poster", poster),
+            Setting("recipe", "reduced", reduced),
+        ]
+
+    def _by_arm(self, seed: int) -> list[Setting]:
+        coarse, fine, reduced = self.acquisition_fraction, self.fine_fraction, self._reduced
+        varied: list[tuple[str, float | str, float, dict[str, Any], tuple[str, ...]]] = [
+            ("picks", "poster", coarse, {}, ("random", "margin")),
+            ("picks", "reduced", coarse, reduced, ("random", "margin")),
+            ("acquisition", coarse, coarse, reduced, ("random", "margin", "uncertainty")),
+            ("acquisition", fine, fine, reduced, ("random", "margin", "uncertainty")),
+        ]
+        return [
+            Setting(factor, level, self._cell(arm, seed, share, changes))
+            for factor, level, share, changes, arms in varied
+            for arm in arms
+        ]
+
+    def _replica(self) -> list[Setting]:
+        return [
+            Setting("replica", "", self._cell(arm, seed, self.fine_fraction, REPLICA))
+            for seed in self.replica_seeds
+            for arm in REPLICA_ARMS
+        ]
+
+    def _cell(self, arm: str, seed: int, share: float, changes: dict[str, Any]) -> Cell:
+        first, last = self.first_labels, self.last_labels
+        return self._arm_cell(
+            "reductions", self.arms_dataset, arm, seed, first, share, last, **changes
+        )
+
+
+class BeyondStudy(SettingsStudy):
+    """Strategies and recipes beyond the poster's.
+
+    Every arm from ``first_labels`` to about ``last_labels`` (``ranking``); better recipes on random
+    labels, each rung with what the rungs before it have, beside the study's own recipe on more
+    labels (``recipe``); and few labels, trained in small batches (``start``).
+    """
+
+    datasets: Levels[str] = ("mnist", "cifar10")
+    arms: Levels[str] = (*ARMS, "entropy", *(arm for arm in FURTHER if arm != "batchbald"))
+    first_labels: Count = 540
+    acquisition_fraction: Share = 0.0098
+    last_labels: Rounds = 2700
+    recipes_dataset: str = "cifar10"
+    recipe_counts: Levels[Count] = (990, 2490, 4990)
+    recipe_epochs: Count = 30
+    own_counts: Levels[Count] = (540, 990, 2490, 4990, 10_000, 20_000)
+    start_dataset: str = "mnist"
+    start_arms: Levels[str] = ("random", "margin", "typiclust", "probcover", "coreset", "badge")
+    start_first: Count = 20
+    start_step: Count = 20
+    start_last: Rounds = 200
+    start_batch_size: Annotated[int, Field(ge=2)] = 10
+    start_epochs: Count = 50
+
+    def settings(self) -> list[Setting]:
+        """Every cell with what is varied in it, the ranking first."""
+        self._check()
+        every: list[Setting] = []
+        for seed in self.seeds:
+            every += [self._ranked(name, arm, seed) for name in self.datasets for arm in self.arms]
+            every += self._recipes(seed)
+            every += [self._started(arm, seed) for arm in self.start_arms]
+        return every
+
+    def _ranked(self, dataset: str, arm: str, seed: int) -> Setting:
+        first, share, last = self.first_labels, self.acquisition_fraction, self.last_labels
+        cell = self._arm_cell("beyond", dataset, arm, seed, first, share, last)
+        return Setting("ranking", "", cell)
+
+    def _recipes(self, seed: int) -> list[Setting]:
+        own = self._sizes_cell("beyond", self.recipes_dataset, seed, self.own_counts)
+        rungs, changes = [Setting("recipe", "own", own)], {"epochs": self.recipe_epochs}
+        for name, adds in LADDER.items():
+            if name == "augmentation" and self.recipes_dataset != "cifar10":
+                continue
+            changes = changes | adds
+            cell = self._sizes_cell(
+                "beyond", self.recipes_dataset, seed, self.recipe_counts, **changes
+            )
+            rungs.append(Setting("recipe", name, cell))
+        return rungs
+
+    def _started(self, arm: str, seed: int) -> Setting:
+        facts = DATASETS[self.start_dataset]
+        unlabelled = facts.pool(self.heldout_fraction) - self.start_first
+        share = (self.start_step + 0.5) / unlabelled
+        small = {"batch_size": self.start_batch_size, "epochs": self.start_epochs}
+        cell = self._arm_cell(
+            "start",
+            self.start_dataset,
+            arm,
+            seed,
+            self.start_first,
+            share,
+            self.start_last,
+            **small,
+        )
+        return Setting("start", "", cell)
+
+    def _check(self) -> None:
+        for key in ("datasets", "arms", "start_arms"):
+            no_duplicates(key, getattr(self, key))
+        check_datasets("datasets", self.datasets)
+        check_datasets("recipes_dataset", (self.recipes_dataset,))
+        check_datasets("start_dataset", (self.start_dataset,))
+        for key in ("arms", "start_arms"):
+            for arm in getattr(self, key):
+                known(key, arm, [*ARMS, *CONTROLS, *FURTHER])
+            if "random" not in getattr(self, key):
+                raise ValueError(f"{key} lacks random, the baseline: add it")
+        for key in ("recipe_counts", "own_counts"):
+            increasing(key, getattr(self, key))
+        if lacking := set(self.recipe_counts) - set(self.own_counts):
+            raise ValueError(
+                f"recipe_counts = {list(self.recipe_counts)} has {min(lacking)}, which own_counts "
+                "lacks, so that nothing could be compared there: add it to both"
+            )
+        self._check_start()
+
+    def _check_start(self) -> None:
+        first = self.start_first
+        if self.start_batch_size > first:
+            raise ValueError(
+                f"start_batch_size = {self.start_batch_size} is larger than start_first = {first}, "
+                "so nothing would be trained: lower it"
+            )
+        if self.start_last < first + self.start_step:
+            raise ValueError(
+                f"start_last = {self.start_last} is not start_step = {self.start_step} or more "
+                f"above start_first = {first}: raise it"
+            )

@@ -1,0 +1,144 @@
+"""What a better recipe is worth, rung by rung, beside what choosing labels is worth."""
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils import figures, prose, statistics
+from alutils.beyond import NOTHING, arms_of
+from alutils.comparisons import LADDER
+from alutils.prose import interval, points, show
+from alutils.protocol import ARMS, DATASETS, arm_title
+from alutils.statistics import estimate
+
+RUNGS = {"own": "this study's recipe", "longer": "more epochs"} | {
+    name: f"and {name}" for name in list(LADDER)[1:]
+}
+"""The recipes; each has what the ones before it have."""
+STYLES = dict(zip(RUNGS, map(figures.arm_style, ARMS), strict=True))
+
+
+def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Accuracy of every rung less that of the study's own recipe, by seed and label count."""
+    curves = curves_of(found)
+    own = curves.pop("own", pd.DataFrame())
+    gains = {name: (curve - own)[curve.columns].dropna() for name, curve in curves.items()}
+    return {name: one for name, one in gains.items() if one.size}
+
+
+def curves_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Accuracy by seed and label count of every rung that is there, in their order."""
+    rows = found[found["factor"] == "recipe"] if len(found) else found
+    levels = set(rows["level"]) if len(rows) else set()
+    return {
+        name: rows[rows["level"] == name].pivot(index="seed", columns="labels", values="accuracy")
+        for name in RUNGS
+        if name in levels
+    }
+
+
+def labels_of(found: pd.DataFrame, rung: str, labels: int) -> pd.Series:
+    """Labels at which the study's own recipe has a rung's accuracy at ``labels``, by seed.
+
+    On monotone fits; NaN where it never gets there.
+    """
+    curves = curves_of(found)
+    own, accuracy = curves["own"], curves[rung][labels]
+    seeds = own.index.intersection(accuracy.index)
+    sizes = own.columns.to_numpy()
+    return pd.Series(
+        {s: statistics.labels_to_reach(sizes, own.loc[s].to_numpy(), accuracy[s]) for s in seeds}
+    )
+
+
+def table(found: pd.DataFrame) -> HTML | Markdown:
+    """Every rung at every label count: accuracy, gain, and the labels that this gain replaces."""
+    gains, curves = gains_of(found), curves_of(found)
+    if not gains:
+        return Markdown(NOTHING)
+    last = curves["own"].columns[-1]
+    rows = [
+        {
+            "random labels": f"{labels:,}",
+            "recipe": RUNGS[rung],
+            "accuracy (%)": f"{curves[rung][labels].mean():.2f}",
+            "less this study's at the same labels (points)": points(estimate(one[labels]), ""),
+            "labels at which this study's gets there": _needed(
+                labels_of(found, rung, labels), last
+            ),
+        }
+        for labels in next(iter(gains.values())).columns
+        for rung, one in gains.items()
+    ]
+    return prose.table(pd.DataFrame(rows))
+
+
+def _needed(labels: pd.Series, last: int) -> str:
+    reached = labels.dropna()
+    if len(reached) == len(labels):
+        return f"{labels.mean():,.0f}"
+    return f"more than {last:,}" + (
+        f" in {len(labels) - len(reached)} of {len(labels)} seeds" if len(reached) else ""
+    )
+
+
+def figure(found: pd.DataFrame) -> HTML | Markdown:
+    """Accuracy on random labels by recipe, over labels on a logarithmic axis."""
+    rows = found[found["factor"] == "recipe"] if len(found) else found
+    if rows.empty:
+        return Markdown(NOTHING)
+    whole, axes = figures.grid()
+    present = [name for name in RUNGS if name in set(rows["level"])]
+    for name in present:
+        figures.curve(axes[0, 0], rows[rows["level"] == name], STYLES[name], RUNGS[name])
+    title = f"Recipes on random labels of {DATASETS[rows['dataset'].iloc[0]].title}"
+    figures.finish(axes[0, 0], title, figures.reported(rows))
+    sizes = sorted(rows["labels"].unique())
+    axes[0, 0].set_xscale("log")
+    axes[0, 0].set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes[0, 0].minorticks_off()
+    caption = (
+        f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained; "
+        "each recipe has what those before it have. Mean, 95 % t interval (cut at the edge) and "
+        f"every line of {prose.seed_range(rows.groupby('level')['seed'].nunique())}."
+    )
+    told = [
+        f"{RUNGS[name]}, {curve.columns[-1]:,} labels: {curve.iloc[:, -1].mean():.1f} %"
+        for name, curve in curves_of(found).items()
+    ]
+    return show(whole, caption, f"Learning curves of {len(told)} recipes. {'; '.join(told)}.")
+
+
+def sentences(found: pd.DataFrame) -> Markdown:
+    """What the whole ladder is worth beside what choosing labels is worth, in points."""
+    gains = gains_of(found)
+    if not gains:
+        return Markdown(NOTHING)
+    rung, one = list(gains.items())[-1]
+    labels = one.columns[-1]
+    dataset = found.loc[found["factor"] == "recipe", "dataset"].iloc[0]
+    needed = labels_of(found, rung, labels).dropna()
+    own = curves_of(found)["own"]
+    text = (
+        f"On {DATASETS[dataset].title} the whole ladder of recipes is worth "
+        f"{points(estimate(one[labels]))} at {labels:,} random labels"
+    )
+    if len(needed) == len(one):
+        text += (
+            f"; this study's recipe needs {interval(estimate(needed / labels), 'times as many')}"
+        )
+    else:
+        text += f", more than this study's recipe gets from {own.columns[-1]:,} labels"
+    return Markdown(f"{text}. {_choosing(found, dataset)}")
+
+
+def _choosing(found: pd.DataFrame, dataset: str) -> str:
+    """What choosing labels is worth at the end of the ranking, on the same dataset."""
+    ranked = arms_of(found, "ranking", dataset)
+    if ranked.empty:
+        return ""
+    last = statistics.paired_differences(statistics.final(ranked))
+    arm = max(last, key=lambda name: last[name].mean)
+    return (
+        f"Choosing them instead is worth {points(last[arm])} at {ranked['labels'].max():,} labels "
+        f"with {arm_title(arm)}, the arm with the largest mean there (chosen by looking)."
+    )

@@ -1,0 +1,162 @@
+"""What the reduced recipe is worth beside the poster's, and how that is shown."""
+
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML, Markdown
+from matplotlib.axes import Axes
+
+from alutils import figures
+from alutils.prose import join, points, seed_range, show
+from alutils.protocol import DATASETS
+from alutils.statistics import estimate
+
+COMPARED = 1500
+"""Labels near which what margin is worth is compared in words."""
+TITLES = {
+    "fresh": "fresh Adam",
+    "carried": "carried Adam",
+    "poster": "the poster's recipe",
+    "reduced": "the reduced recipe",
+}
+_BASE, _OTHER = figures.arm_style("uncertainty"), figures.arm_style("margin")
+STYLES = {"fresh": _BASE, "carried": _OTHER, "poster": _BASE, "reduced": _OTHER}
+
+
+def by_size(found: pd.DataFrame, column: str = "accuracy", **where: str) -> pd.DataFrame:
+    """A column in percent by seed (rows) and label count (columns), of the rows given by where."""
+    own = found
+    for key, value in where.items():
+        own = own[own[key] == value]
+    scale = 1 if column == "accuracy" else 100
+    return scale * own.pivot_table(index="seed", columns="labels", values=column)
+
+
+def _paired(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Differences by seed and label count, where both are there."""
+    return (one - other).dropna()
+
+
+def datasets_of(found: pd.DataFrame, factor: str) -> list[str]:
+    """The datasets that have rows of a factor."""
+    own = found[found["factor"] == factor] if len(found) else found
+    return list(dict.fromkeys(own["dataset"])) if len(own) else []
+
+
+def recipe_gains(found: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """Accuracy with the reduced recipe less that with the poster's, by seed and label count."""
+    reduced, poster = (
+        by_size(found, factor="recipe", level=level, dataset=dataset)
+        for level in ("reduced", "poster")
+    )
+    return _paired(reduced, poster)
+
+
+def recipe_figure(found: pd.DataFrame) -> HTML | Markdown:
+    """What the reduced recipe gives more or less than the poster's, size by size."""
+    series = {
+        dataset: {"reduced": gains}
+        for dataset in datasets_of(found, "recipe")
+        if (gains := recipe_gains(found, dataset)).size
+    }
+    what = "reduced recipe less the poster's (points)"
+    return _intervals(series, what, "Accuracy with the reduced recipe less that with the poster's")
+
+
+def recipe_sentences(found: pd.DataFrame) -> Markdown:
+    """The mean over sizes, and the sizes at which the recipes are apart, by dataset."""
+    lines = []
+    for dataset in datasets_of(found, "recipe"):
+        gains = recipe_gains(found, dataset)
+        if gains.size:
+            each = {size: estimate(gains[size]) for size in gains.columns}
+            apart = [f"{size:,}" for size, one in each.items() if one.decided]
+            where = "at no size does the interval exclude zero"
+            if apart:
+                where = f"the interval excludes zero at {join(apart)} labels"
+            lines.append(
+                f"- **{DATASETS[dataset].title}**: the reduced recipe is worth "
+                f"{points(estimate(gains.mean(axis=1)))} on average over {len(each)} sizes from "
+                f"{gains.columns[0]:,} to {gains.columns[-1]:,} labels; {where} (not corrected)."
+            )
+    return Markdown("\n".join(lines) or "No size is finished under both recipes yet.")
+
+
+def pick_gains(found: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
+    """Margin less random by recipe, each by seed and label count; only recipes that have both."""
+    gains = {}
+    for level in ("poster", "reduced"):
+        margin, random = (
+            by_size(found, factor="picks", level=level, dataset=dataset, arm=arm)
+            for arm in ("margin", "random")
+        )
+        after_the_first_labels = _paired(margin, random).iloc[:, 1:]
+        if after_the_first_labels.size:
+            gains[level] = after_the_first_labels
+    return gains
+
+
+def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
+    """Margin less random labels at every label count, under either recipe."""
+    series = {
+        dataset: gains
+        for dataset in datasets_of(found, "picks")
+        if (gains := pick_gains(found, dataset))
+    }
+    return _intervals(series, "margin less random (points)", "Accuracy of margin less random's")
+
+
+def picks_sentences(found: pd.DataFrame) -> Markdown:
+    """Whether margin is worth the same under both recipes, near one label count."""
+    lines = []
+    for dataset in datasets_of(found, "picks"):
+        gains = pick_gains(found, dataset)
+        if len(gains) < 2:
+            continue
+        size = min(gains["poster"].columns, key=lambda count: abs(count - COMPARED))
+        told = [
+            f"{points(estimate(one[size]))} under {TITLES[name]}" for name, one in gains.items()
+        ]
+        more = estimate((gains["reduced"] - gains["poster"])[size].dropna())
+        shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
+        lines.append(
+            f"- **{DATASETS[dataset].title}** at {size:,} labels: margin less random is "
+            f"{join(told)}, a difference of {points(more)}{shown}."
+        )
+    return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
+
+
+def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str) -> HTML | Markdown:
+    """Differences by label count with their intervals, a panel a dataset, a colour a recipe."""
+    if not series:
+        return Markdown("No pair of runs is finished yet.")
+    whole, axes = figures.grid(1, len(series), (5.6 * len(series), 3.8))
+    for panel, (dataset, gains) in zip(axes[0], series.items(), strict=True):
+        _panel(panel, gains)
+        panel.set(title=DATASETS[dataset].title, xlabel="labelled images")
+    axes[0, 0].set_ylabel(axis)
+    seeds = {len(one) for gains in series.values() for one in gains.values()}
+    caption = f"{what}: mean with its 95 % t interval over {seed_range(seeds)}, not corrected."
+    told = [
+        f"{DATASETS[dataset].title}, {TITLES[level]}, {size:,} labels: "
+        f"{points(estimate(one[size]))}"
+        for dataset, gains in series.items()
+        for level, one in gains.items()
+        for size in one.columns
+    ]
+    return show(whole, caption, f"Interval plots. {'; '.join(told)}.")
+
+
+def _panel(panel: Axes, gains: dict[str, pd.DataFrame]) -> None:
+    """Intervals by label count, those of several recipes side by side."""
+    sizes = sorted({size for one in gains.values() for size in one.columns})
+    for turn, (level, one) in enumerate(gains.items()):
+        colour, marker = STYLES[level]
+        found = [estimate(one[size]) for size in one.columns]
+        places = [sizes.index(s) + 0.18 * (turn - (len(gains) - 1) / 2) for s in one.columns]
+        panel.vlines(places, [e.low for e in found], [e.high for e in found], color=colour)
+        panel.plot(places, [e.mean for e in found], marker, color=colour, label=TITLES[level])
+    panel.axhline(0, color="black", linewidth=0.8)
+    panel.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes], rotation=45)
+    if len(gains) > 1:
+        panel.legend(frameon=False, fontsize=9)
+    sns.despine(ax=panel)

@@ -1,0 +1,142 @@
+import pandas as pd
+import pytest
+
+from alutils import beyond, ladder, study
+from alutils.config import BeyondStudy, ParameterError
+from alutils.protocol import Cell
+from alutils.results import Store, chained
+
+PLAN = BeyondStudy(
+    profile="smoke", datasets=("cifar10",), seeds=(0, 1, 2), arms=("random", "margin", "badge"),
+    last_labels=1500, recipe_counts=(990,), own_counts=(540, 990, 2490), recipe_epochs=3,
+    start_arms=("random", "typiclust"), start_last=60, start_epochs=1, epochs=2,
+)  # fmt: skip
+GAIN = {"random": 0.0, "margin": 0.02, "badge": 1.0, "typiclust": -1.0}
+
+
+def accuracy(cell: Cell, labels: int) -> float:
+    """Percent; 10 points a thousand labels, and what arm and recipe are worth."""
+    at = 40 + labels / 100 + cell.seed
+    if labels > cell.first_labels:
+        at += GAIN[cell.arm] * (1 + 0.1 * cell.seed * (cell.arm != "margin"))
+        at += 0.3 * (cell.arm == "margin") * (-1) ** cell.seed
+    rungs = [cell.epochs == 3, cell.augmentation != "none", cell.optimiser == "sgd"]
+    return at + 2 * sum(rungs) + 20 * (cell.stem == "3x3")
+
+
+@pytest.fixture
+def found(outputs) -> pd.DataFrame:
+    store = Store(PLAN.profile)
+    store.prepare()
+    for cell in PLAN.cells():
+        rounds: list[dict] = []
+        for labels in cell.schedule_of_labels():
+            share = accuracy(cell, labels) / 100
+            done = {"labels": labels, "heldout_accuracy": [], "test_accuracy": share}
+            before = rounds[-1]["digest"] if rounds else ""
+            rounds.append(done | {"digest": chained(done, before)})
+        store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
+    return study.read_settings(PLAN)
+
+
+def test_each_rung_has_what_the_rungs_before_it_have():
+    rungs = [s.cell for s in PLAN._recipes(0)]
+    own, longer, crops, sgd, stem = rungs
+    changes = [
+        {k: v for k, v in cell.model_dump().items() if v != getattr(longer, k)} for cell in rungs
+    ]
+    assert changes[2] == {"augmentation": "crop-flip"}
+    assert changes[3] == changes[2] | {
+        "optimiser": "sgd", "learning_rate": 0.05, "schedule": "cosine", "weight_decay": 5e-4,
+    }  # fmt: skip
+    assert changes[4] == changes[3] | {"stem": "3x3"}
+    assert (own.epochs, longer.epochs, own.label_counts) == (2, 3, (540, 990, 2490))
+
+
+def test_crops_are_left_out_where_images_must_not_be_cut():
+    rungs = PLAN.model_copy(update={"recipes_dataset": "mnist"})._recipes(0)
+    assert [one.level for one in rungs] == ["own", "longer", "SGD", "3x3 stem"]
+    assert {one.cell.augmentation for one in rungs} == {"none"}
+
+
+def test_the_start_has_the_labels_it_asks_for():
+    for one in PLAN.settings():
+        if one.factor == "start":
+            assert one.cell.schedule_of_labels() == [20, 40, 60]
+            assert (one.cell.batch_size, one.cell.epochs) == (10, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"recipe_counts": [990, 1000]}, "recipe_counts = .* has 1000, which own_counts lacks"),
+        ({"arms": ["margin"]}, "arms lacks random"),
+        ({"start_arms": ["random", "badg"]}, "did you mean 'badge'"),
+        ({"start_batch_size": 40}, "start_batch_size = 40 is larger than start_first = 20"),
+        ({"start_last": 30}, "start_last = 30 is not start_step = 20 or more above"),
+        ({"arms": ["random", "batchbald"]}, "at most 100"),
+    ],
+)
+def test_what_can_not_be_compared_is_refused(values, told):
+    with pytest.raises(ParameterError, match=told):
+        BeyondStudy.parse(values)
+
+
+def test_the_ranking_goes_by_area_and_is_corrected(found):
+    own = beyond.arms_of(found, "ranking", "cifar10")
+    assert list(dict.fromkeys(own["arm"])) == ["badge", "margin", "random"]
+    page = beyond.table(found, "ranking", "cifar10").data
+    rows = page.split("<tr>")[1:]
+    assert "BADGE" in rows[0] and "<td>2</td>" in rows[0].split("BADGE")[1]
+    assert "baseline" in rows[2]
+    text = beyond.sentences(found).data
+    assert "2 arms beside random, 3 paired seeds" in text and "BADGE lies above random" in text
+    assert "corrected for 2 tests" in text and "it is shown above margin" in text
+
+
+def test_an_arm_below_random_is_said_to_be(found):
+    text = beyond.sentences(found, "start").data
+    assert "TypiClust lies below random" in text and "1 arm beside random" in text
+    assert "corrected for 1 test," in text
+
+
+def test_seeds_without_every_arm_are_left_out(found):
+    short = found[~((found["arm"] == "badge") & (found["seed"] == 2))]
+    assert set(beyond.arms_of(short, "ranking", "cifar10")["seed"]) == {0, 1}
+    assert set(beyond.arms_of(short, "start")["seed"]) == {0, 1, 2}
+
+
+def test_a_rung_is_worth_points_and_labels(found):
+    gains = ladder.gains_of(found)
+    assert [one[990].mean() for one in gains.values()] == pytest.approx([2, 4, 6, 26])
+    needed = ladder.labels_of(found, "SGD", 990)
+    assert needed.tolist() == pytest.approx([1590.0] * 3)
+    assert ladder.labels_of(found, "3x3 stem", 990).isna().all()
+    page = ladder.table(found).data
+    assert "1,590" in page and "more than 2,490" in page
+
+
+def test_the_ladder_stands_beside_what_choosing_is_worth(found):
+    text = ladder.sentences(found).data
+    assert "is worth +26.00 points" in text and "gets from 2,490 labels" in text
+    assert "with BADGE, the arm with the largest mean there" in text
+    within = found[~found["level"].isin(["3x3 stem"])]
+    assert "needs 1.61 times as many (1.61 to 1.61, 3 seeds)" in ladder.sentences(within).data
+
+
+def test_figures_say_what_they_show(found):
+    pages = [ladder.figure(found).data, beyond.figure(found, "cifar10").data]
+    assert all("<figcaption>" in page and 'alt="' in page for page in pages)
+    assert "Learning curves" in beyond.curves(found, "start", "mnist").static.data
+    assert "%" in beyond.wins(found, "cifar10").data
+
+
+def test_without_runs_it_says_so(outputs):
+    nothing = study.read_settings(PLAN)
+    for told in (ladder.figure, ladder.sentences, ladder.table):
+        assert told(nothing).data == beyond.NOTHING
+    for told in (beyond.figure, beyond.wins):
+        assert told(nothing, "cifar10").data == beyond.NOTHING
+    assert beyond.curves(nothing, "start", "mnist").data == beyond.NOTHING
+    assert beyond.table(nothing, "start", "mnist").data == beyond.NOTHING
+    assert "needs two seeds" in beyond.sentences(nothing).data

@@ -1,0 +1,142 @@
+import pandas as pd
+import pytest
+
+from alutils import nearness, published, reductions, study
+from alutils.config import ReductionsStudy, load_study
+from alutils.protocol import Cell
+from alutils.results import Store, chained
+
+PLAN = ReductionsStudy(
+    profile="smoke", datasets=("mnist",), seeds=(0, 1, 2), label_counts=(540, 1240, 1990),
+    arms_dataset="mnist", last_labels=1600, epochs=2, heldout_every=1, reduced_epochs=1,
+)  # fmt: skip
+THEIRS = published.training_size().set_index(["dataset", "labels"])["accuracy"]
+
+
+def accuracy(cell: Cell, labels: int) -> float:
+    """Test accuracy in percent, by rules that the tests below know."""
+    at = 90 + labels / 1000 + 0.1 * cell.seed
+    if cell.schedule == "one-cycle":
+        at -= 0.5 * (labels > 540)
+    if cell.arm != "random" and labels > 540:
+        at += {"margin": 2.0, "uncertainty": 1.0}[cell.arm]
+        at -= 0.5 * (cell.schedule == "one-cycle")
+    return at
+
+
+def heldout(cell: Cell, labels: int) -> float:
+    """Best held-out accuracy: the published one plus 0.2, plus 0.6 where Adam is carried."""
+    theirs = THEIRS.get(("mnist", labels), 96.0)
+    return theirs + 0.2 + 0.1 * cell.seed + 0.4 * (cell.adam_state == "rounds")
+
+
+@pytest.fixture
+def found(outputs) -> pd.DataFrame:
+    store = Store(PLAN.profile)
+    store.prepare()
+    for cell in PLAN.cells():
+        rounds: list[dict] = []
+        for labels in cell.schedule_of_labels():
+            done = {
+                "labels": labels,
+                "heldout_accuracy": [heldout(cell, labels) / 100, 0.5],
+                "test_accuracy": accuracy(cell, labels) / 100,
+            }
+            before = rounds[-1]["digest"] if rounds else ""
+            rounds.append(done | {"digest": chained(done, before)})
+        store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
+    return study.read_settings(PLAN)
+
+
+def test_the_poster_s_own_trainings_are_those_of_the_first_notebook():
+    """So that the two notebooks of a profile share them."""
+    own = {s.cell.name for s in load_study("desktop", "08-reductions").settings()
+           if s.level in ("fresh", "poster") and s.factor != "picks"}  # fmt: skip
+    assert own == {cell.name for cell in load_study("desktop", "01-training-size").cells()}
+
+
+def test_a_cell_differs_from_its_counterpart_in_what_is_varied_alone():
+    cells: dict = {}
+    for one in PLAN.settings():
+        cells.setdefault((one.factor, one.cell.dataset, one.cell.arm, one.cell.seed), []).append(
+            one.cell.model_dump()
+        )
+    reduced = {"epochs", "schedule", "learning_rate"}
+    varied = {
+        "optimiser": {"adam_state", "figure"},
+        "recipe": reduced | {"figure"},
+        "picks": reduced,
+        "acquisition": {"acquisition_fraction", "rounds"},
+    }
+    for (factor, *_), pair in cells.items():
+        if factor in varied:
+            one, other = pair
+            assert {key for key in one if one[key] != other[key]} == varied[factor]
+
+
+def test_the_piece_of_the_authors_protocol_departs_as_their_code_does():
+    pieces = [s.cell for s in PLAN.settings() if s.factor == "replica"]
+    assert {cell.arm for cell in pieces} == {"uncertainty", "random"}
+    for cell in pieces:
+        assert (cell.seed, cell.adam_state, cell.dropout) == (42, "rounds", 0.0)
+        assert cell.schedule_of_labels()[:3] == [540, 593, 646]
+
+
+def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_sizes(found):
+    told = {level: one for _, level, _, one in nearness.nearness(found)}
+    assert told["fresh"].mean == pytest.approx(0.3) and told["fresh"].seeds == 3
+    assert told["carried"].mean == pytest.approx(0.7)
+    text = nearness.sentences(found).data
+    assert "**MNIST, fresh Adam**: +0.30 points" in text and "curve, within 0.5" in text
+    assert "**MNIST, carried Adam**: +0.70 points" in text and "curve, not within 0.5" in text
+    assert "2 sizes from 1,240 to 1,990 labels; at 540 labels +0.30" in text
+
+
+def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(found):
+    gains = reductions.recipe_gains(found, "mnist")
+    assert gains.shape == (3, 3)
+    assert gains.mean().tolist() == pytest.approx([0.0, -0.5, -0.5])
+    text = reductions.recipe_sentences(found).data
+    assert "-0.33 points" in text and "excludes zero at 1,240 and 1,990 labels" in text
+
+
+def test_what_margin_is_worth_is_compared_between_recipes(found):
+    gains = reductions.pick_gains(found, "mnist")
+    assert gains["poster"].mean().tolist() == pytest.approx([2.0, 2.0])
+    assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
+    text = reductions.picks_sentences(found).data
+    assert "at 1,581 labels: margin less random is +2.00" in text
+    assert "a difference of -0.50 points" in text and "holds zero" not in text
+
+
+def test_the_replica_stands_beside_the_published_curve_where_both_have_labels(found):
+    text = nearness.replica_sentences(found).data
+    assert text.count("\n") == 0 and "**MNIST, uncertainty**" in text
+    assert "against 91.83 % at 540" in text and "against 97.77 % at 1,069" in text
+
+
+def test_figures_say_what_they_show(found):
+    for page in (
+        nearness.figure(found),
+        nearness.replica_figure(found),
+        reductions.recipe_figure(found),
+        reductions.picks_figure(found),
+    ):
+        assert "<figcaption>" in page.data and 'alt="' in page.data
+
+
+def test_without_runs_it_says_so(outputs):
+    nothing = study.read_settings(PLAN)
+    for told in (
+        nearness.figure, nearness.sentences, nearness.replica_figure, nearness.replica_sentences,
+        reductions.recipe_figure, reductions.recipe_sentences, reductions.picks_figure,
+        reductions.picks_sentences,
+    ):  # fmt: skip
+        assert "yet." in told(nothing).data
+
+
+def test_what_is_half_finished_is_compared_as_far_as_it_goes(found):
+    only = found[(found["level"] != "reduced") & (found["factor"] != "replica")]
+    assert reductions.recipe_gains(only, "mnist").empty
+    assert "under both recipes yet" in reductions.picks_sentences(only).data
+    assert "fresh Adam" in nearness.sentences(only[only["level"] == "fresh"]).data
