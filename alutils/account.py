@@ -16,6 +16,8 @@ from alutils.results import Store, failures, finished
 
 RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
+MACHINE = ("machine", "processor", "cpu_capability")
+"""What a record says of the processor it was computed on."""
 OBSERVED = ("heldout_every", "diagnostics")
 """Parameters that say what is written down of a training, which is the same either way."""
 
@@ -105,8 +107,8 @@ def provenance(study: Parameters) -> HTML:
         "records": f"{sum(r['status'] == 'finished' for r in records)} finished cells",
         "training and scoring": f"{hours:.2f} hours of one worker",
         "device": _unique(facts, "device"),
-        "machine": f"{_unique(facts, 'machine')}, {_unique(facts, 'cpu_capability')}, "
-        f"{_unique(facts, 'threads')} thread a worker",
+        "machine": ", ".join(filter(None, (_unique(facts, key) for key in MACHINE)))
+        + f", {_unique(facts, 'threads')} thread a worker",
         "commit": ", ".join(dict.fromkeys(_commit(fact) for fact in facts)),
         "accuracy": REPORTED[study.reported],
         "self-checks": _checks(records),
