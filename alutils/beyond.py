@@ -1,7 +1,5 @@
 """Arms ranked by the area under their curves: what the runs show, and how that is shown."""
 
-import math
-
 import pandas as pd
 from IPython.display import HTML, Markdown
 
@@ -11,17 +9,21 @@ from alutils.prose import count, join, paired_seeds, points, verb
 from alutils.protocol import ARMS, DATASETS, arm_title
 from alutils.statistics import LEVEL, estimate
 
-NOTHING = "No such run is finished yet."
+NOTHING = "No seed has every arm yet."
 
 
 def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
-    """The rows of a factor and dataset, of seeds that have every arm; the best area first."""
+    """The rows of a factor and dataset, of seeds that have every arm; the best area first.
+
+    None where random is not there yet, or nothing to hold against it.
+    """
     own = found[found["factor"] == factor] if len(found) else found
     own = own[own["dataset"] == dataset] if dataset and len(own) else own
-    if own.empty:
-        return own
+    if own.empty or own["arm"].nunique() < 2 or "random" not in set(own["arm"]):
+        return own.iloc[:0]
     arms = own.groupby("seed")["arm"].transform("nunique")
-    own = own[arms == own["arm"].nunique()]
+    if (own := own[arms == own["arm"].nunique()]).empty:
+        return own
     order = statistics.areas(own).mean().sort_values(ascending=False).index
     return own.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
 
@@ -60,14 +62,22 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
         others = [estimate(areas[arm] - areas[other]) for other in areas.columns.drop(arm)]
         rows.append(
             {
-                "": place,
+                "place": place,
                 "arm": arm_title(arm),
                 "area (%)": f"{areas[arm].mean():.2f}",
-                "less random's (points)": points(gains[arm], "") if arm in gains else "baseline",
-                "p, Holm": "" if arm not in p or math.isnan(p[arm]) else f"{p[arm]:.3g}",
-                "pairs won": sum(one.low > 0 for one in others),
-                "pairs lost": sum(one.high < 0 for one in others),
+                "difference to random (points)": points(gains[arm], "")
+                if arm in gains
+                else "baseline",
             }
+            | (
+                {}
+                if len(areas) < 2
+                else {
+                    "p (Holm)": f"{p[arm]:.3g}" if arm in p else "",
+                    "pairs won": sum(one.low > 0 for one in others),
+                    "pairs lost": sum(one.high < 0 for one in others),
+                }
+            )
         )
     return prose.table(pd.DataFrame(rows))
 
@@ -95,7 +105,7 @@ def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
             f"{join(arms)} {verb(arms)} {where} random"
             for arms, where in ((above, "above"), (below, "below"))
             if arms
-        ] or ["no arm is told from random"]
+        ] or ["no arm is shown to differ from random"]
         span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
         lines.append(
             f"- **{DATASETS[dataset].title}**, {span}, {count(len(gains), 'arm')} beside random, "
@@ -106,17 +116,14 @@ def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
 
 
 def _first(areas: pd.DataFrame) -> str:
-    """The arm with the largest mean area, and the poster's that are not shown to lie below it."""
-    first, *others = (arm for arm in areas.columns if arm != "random")
-    if not others:
-        return ""
-    apart = {arm: estimate(areas[first] - areas[arm]) for arm in others}
-    poster = [arm for arm in others if arm in ARMS]
-    beaten = [arm_title(arm) for arm in poster if apart[arm].low > 0]
+    """The arm with the largest mean area, and the poster's that it is shown to lie above."""
+    first = areas.columns[0]
+    poster = [arm for arm in areas.columns[1:] if arm in ARMS[1:]]
+    beaten = [arm_title(a) for a in poster if estimate(areas[first] - areas[a]).low > 0]
     told = f"{prose.capital(arm_title(first))} has the largest mean"
     if not poster:
         return f"{told}."
     return (
-        f"{told}; of the poster's other {len(poster)}, it is shown above "
-        f"{join(beaten) if beaten else 'none'} (95 % intervals, and chosen by looking)."
+        f"{told}; of the poster's {'other ' if first in ARMS[1:] else ''}{len(poster)}, it is "
+        f"shown above {join(beaten) if beaten else 'none'} (95 % intervals, and chosen by looking)."
     )

@@ -21,7 +21,7 @@ from alutils.cluster import Placement, Workers, cluster
 from alutils.parameters import StudyError
 from alutils.progress import Progress, Say
 from alutils.protocol import Cell
-from alutils.results import Record, Store, final
+from alutils.results import PLACE, Record, Store, final
 
 DEATHS = 3
 """Workers that a cell may lose; with the next one it has failed."""
@@ -269,6 +269,8 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
 
 
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
+    if record["rounds"] and any(record["provenance"].get(k) != provenance.get(k) for k in PLACE):
+        record["provenance"]["moved"] = True  # its rounds were computed in more than one place
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"

@@ -33,7 +33,8 @@ REPORTED = {
     "heldout-best": "best held-out accuracy",
     "heldout-last": "last held-out accuracy",
 }
-_SPARE = [(_COLOURS[i], marker) for i, marker in zip((6, 8, 9, 3, 7), "X*<>p", strict=True)]
+OTHER_STYLES = [(_COLOURS[i], marker) for i, marker in zip((6, 8, 9, 3, 7), "X*<>p", strict=True)]
+"""For what is no arm, and for arms of a user."""
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
 
 
@@ -42,7 +43,7 @@ def arm_style(arm: str, arms: Sequence[str] = ()) -> tuple[object, str]:
     if arm in ARM_STYLE:
         return ARM_STYLE[arm]
     others = [name for name in arms if name not in ARM_STYLE]
-    return _SPARE[others.index(arm) % len(_SPARE) if arm in others else 0]
+    return OTHER_STYLES[others.index(arm) % len(OTHER_STYLES) if arm in others else 0]
 
 
 def reported(results: pd.DataFrame) -> str:
@@ -106,7 +107,7 @@ def training_size(results: pd.DataFrame) -> Figure:
     theirs = published.training_size()
     for panel, dataset in zip(axes[0], datasets, strict=True):
         ours = results[results["dataset"] == dataset]
-        style = DATASET_STYLE.get(dataset, _SPARE[0])
+        style = DATASET_STYLE.get(dataset, OTHER_STYLES[0])
         curve(panel, ours, style, "random labels, ours")
         hollow(panel, near(theirs[theirs["dataset"] == dataset], ours), style)
         finish(panel, DATASETS[dataset].title, reported(results))

@@ -4,23 +4,26 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils import figures, prose, statistics
-from alutils.beyond import NOTHING, arms_of
+from alutils.beyond import arms_of
 from alutils.comparisons import LADDER
-from alutils.prose import interval, points, show
-from alutils.protocol import ARMS, DATASETS, arm_title
+from alutils.prose import count, interval, points, show
+from alutils.protocol import DATASETS, arm_title
 from alutils.statistics import estimate
 
 RUNGS = {"own": "this study's recipe", "longer": "more epochs"} | {
     name: f"and {name}" for name in list(LADDER)[1:]
 }
 """The recipes; each has what the ones before it have."""
-STYLES = dict(zip(RUNGS, map(figures.arm_style, ARMS), strict=True))
+STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
+"""Not those of arms."""
+NOTHING = "No rung is finished beside the study's own recipe yet."
 
 
 def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Accuracy of every rung less that of the study's own recipe, by seed and label count."""
     curves = curves_of(found)
-    own = curves.pop("own", pd.DataFrame())
+    if (own := curves.pop("own", None)) is None:
+        return {}
     gains = {name: (curve - own)[curve.columns].dropna() for name, curve in curves.items()}
     return {name: one for name, one in gains.items() if one.size}
 
@@ -51,19 +54,21 @@ def labels_of(found: pd.DataFrame, rung: str, labels: int) -> pd.Series:
 
 
 def table(found: pd.DataFrame) -> HTML | Markdown:
-    """Every rung at every label count: accuracy, gain, and the labels that this gain replaces."""
+    """Every rung at every label count: accuracy, gain, and the labels that this gain replaces.
+
+    Over the seeds that have both the rung and the study's own recipe.
+    """
     gains, curves = gains_of(found), curves_of(found)
     if not gains:
         return Markdown(NOTHING)
-    last = curves["own"].columns[-1]
     rows = [
         {
             "random labels": f"{labels:,}",
             "recipe": RUNGS[rung],
-            "accuracy (%)": f"{curves[rung][labels].mean():.2f}",
-            "less this study's at the same labels (points)": points(estimate(one[labels]), ""),
-            "labels at which this study's gets there": _needed(
-                labels_of(found, rung, labels), last
+            "accuracy (%)": interval(estimate(curves[rung].loc[one.index, labels]), ""),
+            "difference to this study's recipe (points)": points(estimate(one[labels]), ""),
+            "labels that this study's recipe needs for it": _needed(
+                labels_of(found, rung, labels), curves["own"].columns
             ),
         }
         for labels in next(iter(gains.values())).columns
@@ -72,13 +77,13 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
     return prose.table(pd.DataFrame(rows))
 
 
-def _needed(labels: pd.Series, last: int) -> str:
-    reached = labels.dropna()
-    if len(reached) == len(labels):
-        return f"{labels.mean():,.0f}"
-    return f"more than {last:,}" + (
-        f" in {len(labels) - len(reached)} of {len(labels)} seeds" if len(reached) else ""
-    )
+def _needed(labels: pd.Series, sizes: pd.Index) -> str:
+    """Mean labels over seeds, with what bounds it alone where some seed never gets there."""
+    if missed := int(labels.isna().sum()):
+        seeds = "" if missed == len(labels) else f" in {missed} of {count(len(labels), 'seed')}"
+        return f"more than {sizes[-1]:,}{seeds}"
+    bound = "at most " if (labels == sizes[0]).any() else ""
+    return f"{bound}{labels.mean():,.0f}"
 
 
 def figure(found: pd.DataFrame) -> HTML | Markdown:
@@ -109,36 +114,30 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def sentences(found: pd.DataFrame) -> Markdown:
-    """What the whole ladder is worth beside what choosing labels is worth, in points."""
+    """What the highest rung is worth beside what choosing labels is worth, in points."""
     gains = gains_of(found)
     if not gains:
         return Markdown(NOTHING)
     rung, one = list(gains.items())[-1]
     labels = one.columns[-1]
     dataset = found.loc[found["factor"] == "recipe", "dataset"].iloc[0]
-    needed = labels_of(found, rung, labels).dropna()
-    own = curves_of(found)["own"]
-    text = (
-        f"On {DATASETS[dataset].title} the whole ladder of recipes is worth "
-        f"{points(estimate(one[labels]))} at {labels:,} random labels"
+    needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
+    return Markdown(
+        f"On {DATASETS[dataset].title} the highest rung ({rung}, with all before it) is "
+        f"worth {points(estimate(one[labels]))} at {labels:,} random labels; for its accuracy this "
+        f"study's recipe needs {needed} labels. {_choosing(found, dataset)}"
     )
-    if len(needed) == len(one):
-        text += (
-            f"; this study's recipe needs {interval(estimate(needed / labels), 'times as many')}"
-        )
-    else:
-        text += f", more than this study's recipe gets from {own.columns[-1]:,} labels"
-    return Markdown(f"{text}. {_choosing(found, dataset)}")
 
 
 def _choosing(found: pd.DataFrame, dataset: str) -> str:
     """What choosing labels is worth at the end of the ranking, on the same dataset."""
     ranked = arms_of(found, "ranking", dataset)
     if ranked.empty:
-        return ""
+        return "What choosing labels is worth on it, this run does not tell."
     last = statistics.paired_differences(statistics.final(ranked))
     arm = max(last, key=lambda name: last[name].mean)
     return (
         f"Choosing them instead is worth {points(last[arm])} at {ranked['labels'].max():,} labels "
-        f"with {arm_title(arm)}, the arm with the largest mean there (chosen by looking)."
+        f"with {arm_title(arm)}, of {count(len(last), 'arm')} the one with the largest mean there "
+        "(chosen by looking)."
     )

@@ -7,7 +7,7 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, published
 from alutils.figures import arm_style
-from alutils.prose import join, points, seed_range, show
+from alutils.prose import count, join, paired_seeds, points, seed_range, show
 from alutils.protocol import DATASETS, arm_title
 from alutils.reductions import STYLES, TITLES, by_size, datasets_of
 from alutils.statistics import Estimate, estimate
@@ -50,7 +50,8 @@ def sentences(found: pd.DataFrame) -> Markdown:
         sizes = [size for size in apart.columns if size >= SETTLED]
         text = (
             f"- **{DATASETS[dataset].title}, {TITLES[level]}**: {points(one)} from the published "
-            f"curve{inside}, mean over {len(sizes)} sizes from {sizes[0]:,} to {sizes[-1]:,} labels"
+            f"curve{inside}, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to "
+            f"{sizes[-1]:,} labels"
         )
         before = [size for size in apart.columns if size < SETTLED]
         if before:
@@ -75,12 +76,14 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
         figures.hollow(panel, figures.near(points_, own), ("#555555", "o"))
         figures.finish(panel, DATASETS[dataset].title, figures.REPORTED["heldout-best"])
         told += [f"{DATASETS[dataset].title}, {TITLES[level]}" for level in own["level"].unique()]
-    seeds = found[found["factor"] == "optimiser"].groupby("level")["seed"].nunique()
+    own = found[found["factor"] == "optimiser"]
+    seeds = own.groupby(["dataset", "level"])["seed"].nunique()
     caption = (
         "Random labels, by the authors' rule (best evaluation on the held-out set): mean, 95 % t "
-        f"interval (cut at the edge) and every line of {seed_range(seeds)}. Hollow points: "
-        f"published ({published.RULE})."
+        f"interval (cut at the edge) and every line of {seed_range(seeds)}."
     )
+    if theirs["dataset"].isin(datasets).any():
+        caption += f" Hollow points: published ({published.RULE})."
     text = sentences(found).data.replace("- **", "").replace("**", "")
     return show(whole, caption, f"Learning curves: {join(told)}. {text}")
 
@@ -100,9 +103,11 @@ def replica_figure(found: pd.DataFrame) -> HTML | Markdown:
     figures.finish(axes[0, 0], title, figures.REPORTED["heldout-best"])
     caption = (
         "The authors' protocol in how a network is trained (no dropout, Adam's state carried from "
-        "round to round), by their rule, the best evaluation on the held-out set. The random arm "
-        f"is ours; hollow points: published ({published.RULE})."
+        "round to round), by their rule, the best evaluation on the held-out set; "
+        f"{paired_seeds(own['seed'].nunique())}. The random arm is ours."
     )
+    if len(theirs):
+        caption += f" Hollow points: published ({published.RULE})."
     text = replica_sentences(found).data.replace("- ", "").replace("**", "")
     return show(whole, caption, f"Learning curves of {own['arm'].nunique()} arms. {text}")
 

@@ -150,11 +150,6 @@ class ActiveLearningStudy(Study):
 
 
 def _check_judging(study: Study) -> None:
-    if study.heldout_every > study.epochs:
-        raise ValueError(
-            f"heldout_every = {study.heldout_every} is more than epochs = {study.epochs}, so the "
-            "held-out set would never be judged: lower it, or set 0"
-        )
     if study.adam_state == "arms" and not isinstance(study, ActiveLearningStudy):
         raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
     if study.reported == "test" and not study.test:

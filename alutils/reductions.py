@@ -6,7 +6,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.axes import Axes
 
 from alutils import figures
-from alutils.prose import join, points, seed_range, show
+from alutils.prose import count, join, points, seed_range, show
 from alutils.protocol import DATASETS
 from alutils.statistics import estimate
 
@@ -18,8 +18,8 @@ TITLES = {
     "poster": "the poster's recipe",
     "reduced": "the reduced recipe",
 }
-_BASE, _OTHER = figures.arm_style("uncertainty"), figures.arm_style("margin")
-STYLES = {"fresh": _BASE, "carried": _OTHER, "poster": _BASE, "reduced": _OTHER}
+STYLES = dict(zip(TITLES, figures.OTHER_STYLES[:2] * 2, strict=True))
+"""Not those of arms."""
 
 
 def by_size(found: pd.DataFrame, column: str = "accuracy", **where: str) -> pd.DataFrame:
@@ -70,19 +70,23 @@ def recipe_sentences(found: pd.DataFrame) -> Markdown:
         if gains.size:
             each = {size: estimate(gains[size]) for size in gains.columns}
             apart = [f"{size:,}" for size, one in each.items() if one.decided]
-            where = "at no size does the interval exclude zero"
+            where = "" if len(gains) < 2 else "; at no size does the interval exclude zero"
             if apart:
-                where = f"the interval excludes zero at {join(apart)} labels"
+                where = f"; the interval excludes zero at {join(apart)} labels (not corrected)"
             lines.append(
                 f"- **{DATASETS[dataset].title}**: the reduced recipe is worth "
-                f"{points(estimate(gains.mean(axis=1)))} on average over {len(each)} sizes from "
-                f"{gains.columns[0]:,} to {gains.columns[-1]:,} labels; {where} (not corrected)."
+                f"{points(estimate(gains.mean(axis=1)))} on average over "
+                f"{count(len(each), 'size')} from {gains.columns[0]:,} to {gains.columns[-1]:,} "
+                f"labels{where}."
             )
     return Markdown("\n".join(lines) or "No size is finished under both recipes yet.")
 
 
 def pick_gains(found: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
-    """Margin less random by recipe, each by seed and label count; only recipes that have both."""
+    """Margin less random by recipe, each by seed and label count; only recipes that have both.
+
+    Of the seeds that both recipes have, where there are some.
+    """
     gains = {}
     for level in ("poster", "reduced"):
         margin, random = (
@@ -92,7 +96,8 @@ def pick_gains(found: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
         after_the_first_labels = _paired(margin, random).iloc[:, 1:]
         if after_the_first_labels.size:
             gains[level] = after_the_first_labels
-    return gains
+    shared = set.intersection(*(set(one.index) for one in gains.values())) if gains else set()
+    return {level: one.loc[sorted(shared or one.index)] for level, one in gains.items()}
 
 
 def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
@@ -110,13 +115,13 @@ def picks_sentences(found: pd.DataFrame) -> Markdown:
     lines = []
     for dataset in datasets_of(found, "picks"):
         gains = pick_gains(found, dataset)
-        if len(gains) < 2:
+        if len(gains) < 2 or not gains["poster"].index.equals(gains["reduced"].index):
             continue
         size = min(gains["poster"].columns, key=lambda count: abs(count - COMPARED))
         told = [
             f"{points(estimate(one[size]))} under {TITLES[name]}" for name, one in gains.items()
         ]
-        more = estimate((gains["reduced"] - gains["poster"])[size].dropna())
+        more = estimate((gains["reduced"] - gains["poster"])[size])
         shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
         lines.append(
             f"- **{DATASETS[dataset].title}** at {size:,} labels: margin less random is "

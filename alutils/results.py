@@ -23,6 +23,10 @@ COLUMNS = ["figure", "dataset", "arm", "seed", "round", "labels", "accuracy", "r
 """What every results table has, an empty one too."""
 
 
+PLACE = ("processor", "device", "machine", "cpu_capability", "bf16_products", "versions")
+"""What of a provenance must be equal for a round to come out bit for bit."""
+
+
 class CanNotWrite(StudyError):
     """A file can't be written, for want of space or rights."""
 

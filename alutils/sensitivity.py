@@ -53,6 +53,8 @@ def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | 
 
     Random at the same level where it was run at every level, or else the one there is.
     """
+    if not (found["factor"] == factor).any():
+        return
     for dataset, own in areas(found, factor).groupby("dataset", sort=False):
         for arm, level in sorted(own.columns, key=lambda key: (isinstance(key[1], str), key[1])):
             random = ("random", level) if ("random", level) in own else ("random", "")

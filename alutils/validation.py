@@ -8,6 +8,11 @@ from alutils.protocol import DATASETS, FROM_PASSES, LARGEST_BATCHBALD, Cell
 def check(cell: Cell) -> None:
     """Raise ``ValueError`` with key, value and remedy unless the cell can be trained as it is."""
     counts = cell.schedule_of_labels()
+    if cell.heldout_every > cell.epochs:
+        raise ValueError(
+            f"heldout_every = {cell.heldout_every} is more than epochs = {cell.epochs}, so the "
+            "held-out set would never be judged: lower it, or set 0"
+        )
     _check_recipe(cell)
     _check_labels(cell, counts)
     _check_passes(cell)

@@ -4,22 +4,27 @@ import statistics
 from collections.abc import Iterator
 
 import torch
+from scipy import stats
 
 from alutils import config, data
 from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
 from alutils.parameters import StudyError
 from alutils.protocol import ARMS, CONTROLS, DATASETS, FURTHER, Cell
-from alutils.results import Record, Store
+from alutils.results import PLACE, Record, Store
 from alutils.turn import Clock, Round, Turn, new_pool
 
 RECOMPUTED = 3
 """Cells of which one early round is computed again."""
-DEVIATIONS, LEAST = 3, 0.01
+DEVIATIONS, LEAST = 3, 0.02
 """Elsewhere the accuracy of a round computed again may be so many standard deviations away, over
-the other records that differ in arm and seed alone; or one point, where that is more."""
-SAME = ("processor", "device", "machine", "cpu_capability", "bf16_products", "versions")
-"""What must be equal for a round to come out bit for bit."""
+the profile's trainings on as many labels; or two points, where that is more."""
+CHANCE = 0.999
+"""Elsewhere an arm that ranks by a score must find more of its picks again than by this quantile of
+what chance would give."""
+NEAR = 0.05
+"""Share by which label counts may differ to count as equal there."""
+RANKING = ("uncertainty", "margin", "entropy", "bayesian", "bald")
 
 
 class NotVerified(StudyError):
@@ -62,7 +67,7 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
         yield "its dataset is another one"
     if record["status"] == "failed":
         yield f"failed ({record['final']['error']})"
-    heldout = set(new_pool(cell).heldout.tolist())
+    labels_N, pool = data.load(cell.dataset).train_labels, set(new_pool(cell).unlabelled.tolist())
     labelled: list[int] = []
     for i, done in enumerate(record["rounds"]):
         arm, number = cell.position(i)
@@ -70,12 +75,19 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
             labelled = []
         elif done["labelled"] != record["rounds"][i - 1]["picks"]:
             yield f"round {i + 1} labelled something else than {arm} asked for"
+        if not pool.issuperset(done["labelled"]):
+            yield f"round {i + 1} labelled what is held out, or not there"
+            return
         labelled += done["labelled"]
         expected = cell.schedule_of_labels()[number]
         if not len(labelled) == len(set(labelled)) == done["labels"] == expected:
             yield f"the labels of round {i + 1} don't add up to {expected}"
-        if heldout & set(done["labelled"]):
-            yield f"round {i + 1} labelled what is held out"
+        if done["class_counts"] != labels_N[labelled].bincount(minlength=10).tolist():
+            yield f"the classes of round {i + 1} are not those of its labels"
+        if (done["epochs"], done["steps"]) != (cell.epochs, cell.steps()[i]):
+            yield f"round {i + 1} was trained for other than {cell.steps()[i]:,} steps"
+        if number + 1 == cell.rounds and done["picks"]:
+            yield f"round {i + 1}, the last one, asked for labels"
 
 
 def drawn(cell: Cell, record: Record) -> Iterator[str]:
@@ -86,6 +98,7 @@ def drawn(cell: Cell, record: Record) -> Iterator[str]:
         if number and arm != "random":
             continue
         turn = Turn(cell, rounds[:i], torch.device("cpu"))
+        turn.__dict__["net"] = None  # no draw asks it, and building it takes most of a second
         if number == 0 and done["labelled"] != turn.new.tolist():
             yield "its first labels are not those of its seed"
         if arm == "random" and done["picks"] != turn.acquire(cell, {}, Clock()).tolist():
@@ -111,36 +124,55 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
 def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) -> tuple[str, bool]:
     """Compute a record's second round again (or its first), and hold it against the kept one.
 
-    On the same processor type and versions the picks must be the same. Elsewhere a training goes
-    its own way from its first rounding on, and picks that lie close to each other change places:
-    the share of equal ones is told, and the accuracy must be near that of the record.
+    On the same processor type and versions it must be the same. Elsewhere a training goes its own
+    way from its first rounding on, and picks that lie close to each other change places: its
+    accuracy must be near that of the record, and its picks equal more often than by chance.
     """
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
     (again,), here, _ = run_round([cell], record["rounds"][:number], None, "auto", {})
     kept = record["rounds"][number]
-    equal = len(set(again["picks"]) & set(kept["picks"])) / len(kept["picks"])
-    told = f"round {number + 1}, {100 * equal:.1f} % of {len(kept['picks'])} picks equal"
-    if all(record["provenance"].get(key) == here[key] for key in SAME):
-        return f"{told} on the same processor type and versions", again["picks"] == kept["picks"]
+    equal = len(set(again["picks"]) & set(kept["picks"]))
+    told = f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal"
+    provenance = record["provenance"]
+    if not provenance.get("moved") and all(provenance.get(key) == here[key] for key in PLACE):
+        other = [key for key in kept if _lasting(key) and again.get(key) != kept[key]]
+        told += " on the same processor type and versions"
+        return f"{told}; {', '.join(other)} differ" if other else told, not other
     allowed = max(DEVIATIONS * _spread(cell, number, records), LEAST)
-    one, other = _accuracy(again), _accuracy(kept)
-    told += f" elsewhere; accuracy {100 * one:.2f} %, kept {100 * other:.2f} %"
-    return f"{told}, {100 * allowed:.2f} points apart allowed", abs(one - other) <= allowed
+    apart = abs(_accuracy(again) - _accuracy(kept))
+    told += (
+        f" elsewhere; accuracy {100 * _accuracy(again):.2f} %, kept {100 * _accuracy(kept):.2f} %, "
+        f"{100 * allowed:.2f} points apart allowed"
+    )
+    return told, apart <= allowed and equal > _by_chance(cell, kept)
+
+
+def _lasting(key: str) -> bool:
+    """Whether a round's key holds what was computed, rather than how long that took."""
+    return key != "digest" and not key.startswith("seconds_")
 
 
 def _accuracy(done: Round) -> float:
-    return done.get("test_accuracy") or done["heldout_accuracy"][-1]
+    return done["test_accuracy"] if "test_accuracy" in done else done["heldout_accuracy"][-1]
+
+
+def _by_chance(cell: Cell, kept: Round) -> float:
+    """Equal picks that chance would give now and then; none for an arm that ranks by no score."""
+    if cell.arm not in RANKING:
+        return -1
+    pool = DATASETS[cell.dataset].pool(cell.heldout_fraction) - kept["labels"]
+    count, budget = min(pool, cell.candidates or pool), len(kept["picks"])
+    return stats.hypergeom.ppf(CHANCE, count, budget, budget)
 
 
 def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> float:
-    """Standard deviation of a round's accuracy over the records like this one; 0 with too few."""
-
-    def like(one: Cell) -> Cell:
-        return one.twin.model_copy(update={"seed": 0})
-
-    found = [
-        _accuracy(record["rounds"][number])
+    """Standard deviation of accuracy over all other trainings on as many labels; 0 with too few."""
+    labels = cell.schedule_of_labels()[number]
+    found = {
+        _accuracy(done)
         for other, record in records
-        if other != cell and like(other) == like(cell) and len(record["rounds"]) > number
-    ]
-    return statistics.stdev(found) if len(found) > 1 else 0.0
+        if other != cell and other.dataset == cell.dataset
+        for done in record["rounds"]
+        if abs(done["labels"] - labels) <= NEAR * labels
+    }  # a training that several arms share counts once
+    return statistics.stdev(found) if len(found) > 2 else 0.0

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
+from matplotlib.figure import Figure
+from PIL import Image
 
 from alutils import data
 from alutils.paths import ROOT
@@ -77,3 +79,13 @@ def command(*args: str, **environment: str) -> subprocess.CompletedProcess:
         text=True,
         timeout=400,
     )
+
+
+@pytest.fixture
+def unpainted(monkeypatch) -> None:
+    """Figures are composed and not painted, which takes most of their time."""
+
+    def savefig(self, file, **options) -> None:
+        Image.new("RGB", (1, 1)).save(file, "png")
+
+    monkeypatch.setattr(Figure, "savefig", savefig)

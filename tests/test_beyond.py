@@ -7,11 +7,12 @@ from alutils.protocol import Cell
 from alutils.results import Store, chained
 
 PLAN = BeyondStudy(
-    profile="smoke", datasets=("cifar10",), seeds=(0, 1, 2), arms=("random", "margin", "badge"),
+    profile="smoke", datasets=("cifar10",), seeds=(0, 1, 2),
+    arms=("random", "margin", "uncertainty"),
     last_labels=1500, recipe_counts=(990,), own_counts=(540, 990, 2490), recipe_epochs=3,
     start_arms=("random", "typiclust"), start_last=60, start_epochs=1, epochs=2,
 )  # fmt: skip
-GAIN = {"random": 0.0, "margin": 0.02, "badge": 1.0, "typiclust": -1.0}
+GAIN = {"random": 0.0, "margin": 0.02, "uncertainty": 1.0, "typiclust": -1.0}
 
 
 def accuracy(cell: Cell, labels: int) -> float:
@@ -70,11 +71,16 @@ def test_the_start_has_the_labels_it_asks_for():
     ("values", "told"),
     [
         ({"recipe_counts": [990, 1000]}, "recipe_counts = .* has 1000, which own_counts lacks"),
-        ({"arms": ["margin"]}, "arms lacks random"),
+        ({"arms": ["margin", "badge"]}, "arms = .* must have random"),
+        ({"arms": ["random"]}, "and an arm to hold against it"),
         ({"start_arms": ["random", "badg"]}, "did you mean 'badge'"),
         ({"start_batch_size": 40}, "start_batch_size = 40 is larger than start_first = 20"),
         ({"start_last": 30}, "start_last = 30 is not start_step = 20 or more above"),
         ({"arms": ["random", "batchbald"]}, "at most 100"),
+        ({"start_step": 200, "start_last": 1000}, "start_step = 200 can't be kept up"),
+        ({"start_last": 60000}, "start_last = 60000 is more than the pool of mnist"),
+        ({"heldout_every": 2, "start_epochs": 1}, "heldout_every = 2 is more than epochs = 1"),
+        ({"reported": "heldout-best", "heldout_every": 1}, "use test or heldout-last"),
     ],
 )
 def test_what_can_not_be_compared_is_refused(values, told):
@@ -84,13 +90,14 @@ def test_what_can_not_be_compared_is_refused(values, told):
 
 def test_the_ranking_goes_by_area_and_is_corrected(found):
     own = beyond.arms_of(found, "ranking", "cifar10")
-    assert list(dict.fromkeys(own["arm"])) == ["badge", "margin", "random"]
+    assert list(dict.fromkeys(own["arm"])) == ["uncertainty", "margin", "random"]
     page = beyond.table(found, "ranking", "cifar10").data
     rows = page.split("<tr>")[1:]
-    assert "BADGE" in rows[0] and "<td>2</td>" in rows[0].split("BADGE")[1]
+    assert "uncertainty" in rows[0] and "<td>2</td>" in rows[0].split("uncertainty")[1]
     assert "baseline" in rows[2]
     text = beyond.sentences(found).data
-    assert "2 arms beside random, 3 paired seeds" in text and "BADGE lies above random" in text
+    assert "2 arms beside random, 3 paired seeds" in text
+    assert "uncertainty lies above random" in text
     assert "corrected for 2 tests" in text and "it is shown above margin" in text
 
 
@@ -101,7 +108,7 @@ def test_an_arm_below_random_is_said_to_be(found):
 
 
 def test_seeds_without_every_arm_are_left_out(found):
-    short = found[~((found["arm"] == "badge") & (found["seed"] == 2))]
+    short = found[~((found["arm"] == "uncertainty") & (found["seed"] == 2))]
     assert set(beyond.arms_of(short, "ranking", "cifar10")["seed"]) == {0, 1}
     assert set(beyond.arms_of(short, "start")["seed"]) == {0, 1, 2}
 
@@ -118,10 +125,40 @@ def test_a_rung_is_worth_points_and_labels(found):
 
 def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     text = ladder.sentences(found).data
-    assert "is worth +26.00 points" in text and "gets from 2,490 labels" in text
-    assert "with BADGE, the arm with the largest mean there" in text
+    assert "is worth +26.00 points" in text and "needs more than 2,490 labels" in text
+    assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     within = found[~found["level"].isin(["3x3 stem"])]
-    assert "needs 1.61 times as many (1.61 to 1.61, 3 seeds)" in ladder.sentences(within).data
+    text = ladder.sentences(within).data
+    assert "the highest rung (SGD, with all before it)" in text and "needs 1,590 labels" in text
+
+
+def test_a_rung_below_the_smallest_size_is_bounded_from_above(found):
+    worse = found.copy()
+    worse.loc[worse["level"] == "longer", "accuracy"] -= 30
+    assert "at most 540" in ladder.table(worse).data
+
+
+def test_random_may_be_the_best(found):
+    worse = found.copy()
+    worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
+    text = beyond.sentences(worse).data
+    assert "Random has the largest mean; of the poster's 2, it is shown above" in text
+
+
+@pytest.mark.parametrize("kept", ["random", "margin", "typiclust", "own", "longer", "3x3 stem"])
+def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, found, kept):
+    """One arm or rung alone, all but one of them, and all but the last seed of it."""
+    here = (found["arm"] == kept) | (found["level"] == kept)
+    for rows in (found[here], found[~here], found[~(here & (found["seed"] == 2))]):
+        for told in (ladder.figure, ladder.table, ladder.sentences, beyond.sentences):
+            assert "nan" not in told(rows).data
+        beyond.figure(rows, "cifar10"), beyond.wins(rows, "cifar10")
+        beyond.table(rows, "ranking", "cifar10"), beyond.curves(rows, "start", "mnist")
+
+
+def test_one_seed_has_neither_p_values_nor_wins(found):
+    page = beyond.table(found[found["seed"] == 0], "ranking", "cifar10").data
+    assert "p (Holm)" not in page and "pairs won" not in page and "one seed, no interval" in page
 
 
 def test_figures_say_what_they_show(found):
@@ -134,7 +171,7 @@ def test_figures_say_what_they_show(found):
 def test_without_runs_it_says_so(outputs):
     nothing = study.read_settings(PLAN)
     for told in (ladder.figure, ladder.sentences, ladder.table):
-        assert told(nothing).data == beyond.NOTHING
+        assert told(nothing).data == ladder.NOTHING
     for told in (beyond.figure, beyond.wins):
         assert told(nothing, "cifar10").data == beyond.NOTHING
     assert beyond.curves(nothing, "start", "mnist").data == beyond.NOTHING

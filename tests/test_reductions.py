@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from alutils import nearness, published, reductions, study
-from alutils.config import ReductionsStudy, load_study
+from alutils import nearness, published, reductions, sensitivity, study
+from alutils.config import ParameterError, ReductionsStudy, load_study
 from alutils.protocol import Cell
 from alutils.results import Store, chained
 
@@ -133,6 +133,46 @@ def test_without_runs_it_says_so(outputs):
         reductions.picks_sentences,
     ):  # fmt: skip
         assert "yet." in told(nothing).data
+
+
+@pytest.mark.parametrize("level", ["fresh", "carried", "poster", "reduced", 0.0098, 0.001, ""])
+@pytest.mark.parametrize("arm", ["random", "margin"])
+def test_any_part_alone_is_told_as_far_as_it_goes(unpainted, found, level, arm):
+    """One part alone, all but one, and all but one seed of it."""
+    here = (found["level"] == level) & (found["arm"] == arm)
+    for rows in (found[here], found[~here], found[~(here & (found["seed"] == 1))]):
+        for told in (
+            nearness.figure, nearness.sentences, nearness.replica_figure,
+            nearness.replica_sentences, reductions.recipe_figure, reductions.recipe_sentences,
+            reductions.picks_figure, reductions.picks_sentences,
+        ):  # fmt: skip
+            assert "nan" not in told(rows).data
+        for told in (sensitivity.figure, sensitivity.sentences):
+            told(rows, "acquisition")
+
+
+def test_recipes_are_compared_over_the_seeds_that_both_have(found):
+    other = (found["factor"] == "picks") & (found["level"] == "reduced")
+    apart = found[~(other & (found["seed"] == 0)) & ~(~other & (found["seed"] == 2))]
+    assert {tuple(g.index) for g in reductions.pick_gains(apart, "mnist").values()} == {(1,)}
+    disjoint = found[~(other & (found["seed"] < 2)) & ~(~other & (found["seed"] == 2))]
+    assert "under both recipes yet" in reductions.picks_sentences(disjoint).data
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"heldout_every": 0}, "heldout_every = 0 judges nothing"),
+        ({"reduced_epochs": 5}, "heldout_every = 10 is more than epochs = 5"),
+        ({"adam_state": "rounds"}, "adam_state = 'rounds' leaves nothing to compare"),
+        ({"optimiser": "sgd"}, "optimiser = 'sgd' leaves nothing to compare"),
+        ({"fine_fraction": 0.0098}, "fine_fraction = 0.0098 is not below"),
+        ({"reported": "heldout-best"}, "use test or heldout-last"),
+    ],
+)
+def test_what_can_not_be_compared_is_refused(values, told):
+    with pytest.raises(ParameterError, match=told):
+        ReductionsStudy.parse(values)
 
 
 def test_what_is_half_finished_is_compared_as_far_as_it_goes(found):
