@@ -60,6 +60,23 @@ def sentences(found: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines) or "No size that the authors published is finished yet.")
 
 
+def state_sentences(found: pd.DataFrame) -> Markdown:
+    """What carrying Adam's state from size to size is worth, on the same labels."""
+    lines = []
+    for dataset in datasets_of(found, "optimiser"):
+        fresh, carried = (to_published(found, dataset, level) for level in ("fresh", "carried"))
+        more = (carried - fresh).dropna()
+        settled = more[[size for size in more.columns if size >= SETTLED]]
+        if settled.size:
+            lines.append(
+                f"- **{DATASETS[dataset].title}**: carried less fresh is "
+                f"{points(estimate(settled.mean(axis=1)))}, mean over "
+                f"{count(settled.shape[1], 'size')} from {settled.columns[0]:,} to "
+                f"{settled.columns[-1]:,} labels."
+            )
+    return Markdown("\n".join(lines) or "No seed has both states yet.")
+
+
 def figure(found: pd.DataFrame) -> HTML | Markdown:
     """Figure 2 by the authors' rule with fresh and carried state, beside their points."""
     datasets = datasets_of(found, "optimiser")

@@ -89,6 +89,7 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     text = nearness.sentences(found).data
     assert "**MNIST, fresh Adam**: +0.30 points" in text and "curve, within 0.5" in text
     assert "**MNIST, carried Adam**: +0.70 points" in text and "curve, not within 0.5" in text
+    assert "carried less fresh is +0.40 points" in nearness.state_sentences(found).data
     assert "2 sizes from 1,240 to 1,990 labels; at 540 labels +0.30" in text
 
 
@@ -127,6 +128,7 @@ def test_figures_say_what_they_show(found):
 
 def test_without_runs_it_says_so(outputs):
     nothing = study.read_settings(PLAN)
+    assert "both states yet" in nearness.state_sentences(nothing).data
     for told in (
         nearness.figure, nearness.sentences, nearness.replica_figure, nearness.replica_sentences,
         reductions.recipe_figure, reductions.recipe_sentences, reductions.picks_figure,
