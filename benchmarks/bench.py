@@ -35,7 +35,7 @@ PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 MULTIPLY_ADDS = 30.1e6
 """Of the live network, forward, per CIFAR-10 image; a training step is three such passes."""
 PEERS = ("baal", "skorch")
-NOT_FOR_A_MILLION = ("kmeans", "kmeans-centre", "batchbald", "probcover")
+NOT_FOR_A_MILLION = ("kmeans", "kmeans-centre", "batchbald", "probcover", "typiclust")
 """Pass over all features again and again, hold all MC passes, or compare all pairs."""
 
 Row = dict[str, Any]
@@ -322,7 +322,7 @@ def measure(bench: Bench) -> None:
 def main() -> None:
     """Measure, and write the results with what they were measured on."""
     start = time.monotonic()
-    bench = Bench(repeats=5)
+    bench = Bench(repeats=4)
     measure(bench)
     facts = provenance(pick_device("cpu")) | {
         **study.commit(),
