@@ -124,6 +124,6 @@ def _first(areas: pd.DataFrame) -> str:
     if not poster:
         return f"{told}."
     return (
-        f"{told}; of the poster's {'other ' if first in ARMS[1:] else ''}{len(poster)}, it is "
-        f"shown above {join(beaten) if beaten else 'none'} (95 % intervals, and chosen by looking)."
+        f"{told}; of the poster's {'other ' if first in ARMS[1:] else ''}arms it is shown above "
+        f"{join(beaten) if beaten else 'none'} (95 % intervals, and chosen by looking)."
     )

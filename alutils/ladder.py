@@ -65,7 +65,7 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
         {
             "random labels": f"{labels:,}",
             "recipe": RUNGS[rung],
-            "accuracy (%)": interval(estimate(curves[rung].loc[one.index, labels]), ""),
+            "accuracy": interval(estimate(curves[rung].loc[one.index, labels]), "%"),
             "difference to this study's recipe (points)": points(estimate(one[labels]), ""),
             "labels that this study's recipe needs for it": _needed(
                 labels_of(found, rung, labels), curves["own"].columns

@@ -142,7 +142,7 @@ def test_random_may_be_the_best(found):
     worse = found.copy()
     worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
     text = beyond.sentences(worse).data
-    assert "Random has the largest mean; of the poster's 2, it is shown above" in text
+    assert "Random has the largest mean; of the poster's arms it is shown above" in text
 
 
 @pytest.mark.parametrize("kept", ["random", "margin", "typiclust", "own", "longer", "3x3 stem"])
