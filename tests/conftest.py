@@ -77,7 +77,7 @@ def command(*args: str, **environment: str) -> subprocess.CompletedProcess:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=900,
     )
 
 
