@@ -102,6 +102,7 @@ class SensitivityStudy(SettingsStudy):
 
 
 def check_datasets(key: str, names: tuple[str, ...]) -> None:
+    """Refuse datasets that are unknown or named twice."""
     no_duplicates(key, names)
     for name in names:
         known(key, name, DATASETS)
