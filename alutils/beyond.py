@@ -17,8 +17,8 @@ def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.
 
     None where random is not there yet, or nothing to hold against it.
     """
-    own = found[found["factor"] == factor] if len(found) else found
-    own = own[own["dataset"] == dataset] if dataset and len(own) else own
+    own = found[found["factor"] == factor]
+    own = own[own["dataset"] == dataset] if dataset else own
     if own.empty or own["arm"].nunique() < 2 or "random" not in set(own["arm"]):
         return own.iloc[:0]
     arms = own.groupby("seed")["arm"].transform("nunique")
@@ -60,25 +60,19 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     rows = []
     for place, arm in enumerate(areas.columns, 1):
         others = [estimate(areas[arm] - areas[other]) for other in areas.columns.drop(arm)]
-        rows.append(
-            {
-                "place": place,
-                "arm": arm_title(arm),
-                "area (%)": f"{areas[arm].mean():.2f}",
-                "difference to random (points)": points(gains[arm], "")
-                if arm in gains
-                else "baseline",
+        row = {
+            "place": place,
+            "arm": arm_title(arm),
+            "area (%)": f"{areas[arm].mean():.2f}",
+            "difference to random (points)": points(gains[arm], "") if arm in gains else "baseline",
+        }
+        if len(areas) > 1:
+            row |= {
+                "p (Holm)": f"{p[arm]:.3g}" if arm in p else "",
+                "pairs won": sum(one.low > 0 for one in others),
+                "pairs lost": sum(one.high < 0 for one in others),
             }
-            | (
-                {}
-                if len(areas) < 2
-                else {
-                    "p (Holm)": f"{p[arm]:.3g}" if arm in p else "",
-                    "pairs won": sum(one.low > 0 for one in others),
-                    "pairs lost": sum(one.high < 0 for one in others),
-                }
-            )
-        )
+        rows.append(row)
     return prose.table(pd.DataFrame(rows))
 
 
@@ -92,7 +86,7 @@ def adjusted(areas: pd.DataFrame) -> dict[str, float]:
 def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
     """What the ranking supports, by dataset: which arms are shown above random, and the first."""
     lines = []
-    for dataset in dict.fromkeys(found[found["factor"] == factor]["dataset"] if len(found) else ()):
+    for dataset in dict.fromkeys(found.loc[found["factor"] == factor, "dataset"]):
         own = arms_of(found, factor, dataset)
         if own.empty or own["seed"].nunique() < 2:
             continue

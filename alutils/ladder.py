@@ -30,12 +30,11 @@ def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def curves_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Accuracy by seed and label count of every rung that is there, in their order."""
-    rows = found[found["factor"] == "recipe"] if len(found) else found
-    levels = set(rows["level"]) if len(rows) else set()
+    rows = found[found["factor"] == "recipe"]
     return {
         name: rows[rows["level"] == name].pivot(index="seed", columns="labels", values="accuracy")
         for name in RUNGS
-        if name in levels
+        if (rows["level"] == name).any()
     }
 
 
@@ -88,12 +87,11 @@ def _needed(labels: pd.Series, sizes: pd.Index) -> str:
 
 def figure(found: pd.DataFrame) -> HTML | Markdown:
     """Accuracy on random labels by recipe, over labels on a logarithmic axis."""
-    rows = found[found["factor"] == "recipe"] if len(found) else found
+    rows = found[found["factor"] == "recipe"]
     if rows.empty:
         return Markdown(NOTHING)
     whole, axes = figures.grid()
-    present = [name for name in RUNGS if name in set(rows["level"])]
-    for name in present:
+    for name in curves_of(found):
         figures.curve(axes[0, 0], rows[rows["level"] == name], STYLES[name], RUNGS[name])
     title = f"Recipes on random labels of {DATASETS[rows['dataset'].iloc[0]].title}"
     figures.finish(axes[0, 0], title, figures.reported(rows))

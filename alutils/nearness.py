@@ -32,9 +32,13 @@ def nearness(found: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, Esti
     for dataset in datasets_of(found, "optimiser"):
         for level in ("fresh", "carried"):
             apart = to_published(found, dataset, level)
-            settled = apart[[size for size in apart.columns if size >= SETTLED]]
-            if settled.size:
+            if (settled := _settled(apart)).size:
                 yield dataset, level, apart, estimate(settled.mean(axis=1))
+
+
+def _settled(apart: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the sizes that are judged."""
+    return apart[[size for size in apart.columns if size >= SETTLED]]
 
 
 def sentences(found: pd.DataFrame) -> Markdown:
@@ -42,12 +46,10 @@ def sentences(found: pd.DataFrame) -> Markdown:
     lines = []
     for dataset, level, apart, one in nearness(found):
         near = NEAR.get(dataset)
-        inside = (
-            ""
-            if near is None
-            else (f", {'within' if abs(one.mean) <= near else 'not within'} {near:g}")
-        )
-        sizes = [size for size in apart.columns if size >= SETTLED]
+        inside = ""
+        if near is not None:
+            inside = f", {'within' if abs(one.mean) <= near else 'not within'} {near:g}"
+        sizes = _settled(apart).columns
         text = (
             f"- **{DATASETS[dataset].title}, {TITLES[level]}**: {points(one)} from the published "
             f"curve{inside}, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to "
@@ -65,8 +67,7 @@ def state_sentences(found: pd.DataFrame) -> Markdown:
     lines = []
     for dataset in datasets_of(found, "optimiser"):
         fresh, carried = (to_published(found, dataset, level) for level in ("fresh", "carried"))
-        more = (carried - fresh).dropna()
-        settled = more[[size for size in more.columns if size >= SETTLED]]
+        settled = _settled((carried - fresh).dropna())
         if settled.size:
             lines.append(
                 f"- **{DATASETS[dataset].title}**: carried less fresh is "

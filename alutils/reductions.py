@@ -38,8 +38,7 @@ def _paired(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 
 def datasets_of(found: pd.DataFrame, factor: str) -> list[str]:
     """The datasets that have rows of a factor."""
-    own = found[found["factor"] == factor] if len(found) else found
-    return list(dict.fromkeys(own["dataset"])) if len(own) else []
+    return list(dict.fromkeys(found.loc[found["factor"] == factor, "dataset"]))
 
 
 def recipe_gains(found: pd.DataFrame, dataset: str) -> pd.DataFrame:

@@ -38,12 +38,12 @@ def canonical(value: Any) -> str:
 
 def chained(done: dict[str, Any], before: str) -> str:
     """Digest of a round, chained to the digest ``before``; times are not part of it."""
-    facts = {
-        key: value
-        for key, value in done.items()
-        if key != "digest" and not key.startswith("seconds_")
-    }
-    return hashlib.sha256((before + canonical(facts)).encode()).hexdigest()[:16]
+    return hashlib.sha256((before + canonical(lasting(done))).encode()).hexdigest()[:16]
+
+
+def lasting(done: dict[str, Any]) -> dict[str, Any]:
+    """What a round computed, without how long that took and without its digest."""
+    return {k: v for k, v in done.items() if k != "digest" and not k.startswith("seconds_")}
 
 
 class Store:
@@ -239,8 +239,6 @@ def by_setting(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
 
     A setting has ``cell``, ``factor`` and ``level``.
     """
-    if results.empty:
-        return results
     served = [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in settings]
     return results.merge(pd.DataFrame(served), on="record")
 

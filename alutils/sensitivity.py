@@ -66,7 +66,7 @@ def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | 
 
 def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
     """Difference in area to random at every level of a factor, a panel a dataset."""
-    told = list(gains(found, factor)) if len(found) else []
+    told = list(gains(found, factor))
     if not told:
         return Markdown(f"No run on the {FACTORS[factor]} is finished yet.")
     datasets = list(dict.fromkeys(dataset for dataset, *_ in told))
@@ -100,7 +100,7 @@ def sentences(found: pd.DataFrame, factor: str) -> Markdown:
     Over the seeds that every level has, so that means compare. Where several arms have the same
     levels, arm by arm.
     """
-    told = list(gains(found, factor)) if len(found) else []
+    told = list(gains(found, factor))
     groups: dict[tuple[str, str], dict[tuple[str, float | str], pd.Series]] = {}
     for dataset, arm, level, gain in told:
         group = (dataset, arm if factor == "acquisition" else "")
@@ -131,7 +131,7 @@ def answer(found: pd.DataFrame) -> Markdown:
     """How many levels of each factor were tried, and in how many the interval excludes zero."""
     parts = []
     for factor, title in FACTORS.items():
-        told = [estimate(gain) for *_, gain in gains(found, factor)] if len(found) else []
+        told = [estimate(gain) for *_, gain in gains(found, factor)]
         known = [one for one in told if one.seeds > 1]
         if known:
             parts.append(f"{title}: {sum(one.low > 0 for one in known)} of {len(known)}")
