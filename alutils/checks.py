@@ -49,11 +49,11 @@ def scoring(net: Net, images: Tensor, pool: Pool, cell: Cell, number: int) -> st
     Returns whether two passes differ: they do where their dropout masks do.
     """
     sample = pool.may_label.nonzero().squeeze(1)[:SAMPLE]
-    once, again = (predict(net, images, sample).max(1).values for _ in range(2))
-    if not torch.equal(once.argsort(stable=True), again.argsort(stable=True)):
-        raise SelfCheckFailed("scoring the same images twice gave two orders")
     name = (cell.seed, "self-check", number)
     view = PoolView(net, images, sample, sample[:0], 2, cell.dropout, cell.clusters, stream(*name))
+    once, again = (probs.max(1).values for probs in (view.probs_N_C, predict(net, images, sample)))
+    if not torch.equal(once.argsort(stable=True), again.argsort(stable=True)):
+        raise SelfCheckFailed("scoring the same images twice gave two orders")
     one, other = view.mc_probs_T_N_C
     differ = bool(((one - other).abs() > ROUNDING).any())
     if differ == torch.equal(*dropout_mask(2, cell.dropout, stream(*name))):

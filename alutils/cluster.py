@@ -2,9 +2,10 @@
 
 import hashlib
 import logging
+import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,6 +32,17 @@ CONNECT_S = 10
 """How long to look for a scheduler."""
 JOIN_S = 60
 """How long a scheduler may be without a worker before that is an error."""
+SETTINGS = {
+    "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
+    "distributed.worker.multiprocessing-method": "spawn",
+    # A death is counted by cell, not by the scheduler.
+    "distributed.scheduler.allowed-failures": 0,
+    # An optimiser's state travels with its task.
+    "distributed.admin.large-graph-warning-threshold": "100MB",
+}
+"""Dask's, of a cluster and its clients."""
+SHARED = "ALUTILS_CLUSTER"
+"""Environment variable that tells child processes of the local cluster of ``shared``."""
 
 
 @dataclass(frozen=True)
@@ -164,30 +176,42 @@ def versions() -> dict[str, str]:
 def cluster(place: Placement, say: Callable[[str], None] = print) -> Iterator[Workers]:
     """The workers of a scheduler, or of a local cluster of one-thread worker processes.
 
-    Local workers notice when this process is gone, however it ended, and end too (Dask's own
-    pipe). Raises ``StudyError`` when there is no scheduler, or no worker that fits.
+    The local cluster is that of ``shared`` where a parent process has one for this place. Raises
+    ``StudyError`` when there is no scheduler, or no worker that fits.
     """
-    if place.scheduler:
-        with _connected(place.scheduler) as client:
-            say(f"dashboard: {client.dashboard_link}")
-            yield Workers(client, place, say)
-        return
-    settings = {
-        "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
-        "distributed.worker.multiprocessing-method": "spawn",
-        # A death is counted by cell, not by the scheduler.
-        "distributed.scheduler.allowed-failures": 0,
-        # An optimiser's state travels with its task.
-        "distributed.admin.large-graph-warning-threshold": "100MB",
-    }
-    with dask.config.set(settings), _local(place) as local, Client(local) as client:
+    with dask.config.set(SETTINGS), ExitStack() as stack:
+        address = place.scheduler or _shared(place) or stack.enter_context(_local(place))
+        client = stack.enter_context(_connected(address))
         say(f"dashboard: {client.dashboard_link}")
         yield Workers(client, place, say)
 
 
 @contextmanager
-def _local(place: Placement) -> Iterator[SpecCluster]:
-    """One process a core, or one for each cell that a GPU takes, pinned to it."""
+def shared(place: Placement) -> Iterator[None]:
+    """A local cluster for all that child processes compute at this place, until the end.
+
+    So the notebooks of a run need not start workers, and import torch in them, one after another.
+    """
+    with dask.config.set(SETTINGS), _local(place) as address:
+        os.environ[SHARED] = f"{address} {place}"
+        try:
+            yield
+        finally:
+            del os.environ[SHARED]
+
+
+def _shared(place: Placement) -> str:
+    """Address of the local cluster that a parent process has for this place, or nothing."""
+    address, _, its = os.environ.get(SHARED, "").partition(" ")
+    return address if its == str(place) else ""
+
+
+@contextmanager
+def _local(place: Placement) -> Iterator[str]:
+    """The address of a new cluster: one process a core, or one for each cell that a GPU takes.
+
+    The workers notice when this process is gone, however it ended, and end too (Dask's own pipe).
+    """
     quiet = logging.ERROR  # it warns of what is meant: workers that are ended
     options = {
         "nthreads": 1,
@@ -204,7 +228,7 @@ def _local(place: Placement) -> Iterator[SpecCluster]:
         workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=quiet
     )
     try:
-        yield local
+        yield local.scheduler_address
     finally:
         with suppress(AssertionError):  # Dask's, when a busy machine ends a worker late
             local.close()

@@ -9,8 +9,8 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +41,20 @@ def study(
     studies = _plans(profile, notebook)
     Store(profile).prepare()
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
-    _check_machine([plan for plan in stale.values() if isinstance(plan, Study)], scheduler)
+    training = [
+        plan.model_copy(update=overrides) for plan in stale.values() if isinstance(plan, Study)
+    ]
+    _check_machine(training)
     failures = []
-    for name, plan in studies.items():
-        if name not in stale:
-            print(f"{name}: unchanged", flush=True)
-            continue
-        try:
-            execute(name, plan, overrides if isinstance(plan, Study) else {})
-        except Exception as error:  # whatever a notebook raised: the others still run
-            failures.append(f"{name}: {_reason(error)}")
+    with _workers(training):
+        for name, plan in studies.items():
+            if name not in stale:
+                print(f"{name}: unchanged", flush=True)
+                continue
+            try:
+                execute(name, plan, overrides if isinstance(plan, Study) else {})
+            except Exception as error:  # whatever a notebook raised: the others still run
+                failures.append(f"{name}: {_reason(error)}")
     try:
         _results(profile)
         _index(profile)
@@ -210,7 +214,7 @@ def _tidy(file: Path, dropped: str = "") -> Any:
     return notebook
 
 
-def _check_machine(plans: list[Study], scheduler: str) -> None:
+def _check_machine(plans: list[Study]) -> None:
     """Device and data of what is going to run, before any of it does.
 
     A cluster's devices are looked at when it is connected.
@@ -220,10 +224,25 @@ def _check_machine(plans: list[Study], scheduler: str) -> None:
     from alutils import data
     from alutils.model import pick_device
 
-    for device in {plan.device for plan in plans if not (scheduler or plan.scheduler)}:
+    for device in {plan.device for plan in plans if not plan.scheduler}:
         pick_device(device)
     for dataset in dict.fromkeys(cell.dataset for plan in plans for cell in plan.cells()):
         data.load(dataset)
+
+
+@contextmanager
+def _workers(plans: list[Study]) -> Iterator[None]:
+    """Local workers for the notebooks that train, started once for all that ask for the same."""
+    local = [plan for plan in plans if plan.train and not plan.scheduler]
+    todo = [plan for plan in local if not all(map(Store(plan.profile).sound, plan.cells()))]
+    if not todo:
+        yield
+        return
+    from alutils import cluster
+    from alutils.study import placement
+
+    with cluster.shared(placement(todo[0])):
+        yield
 
 
 def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from alutils import cluster, engine
@@ -141,6 +142,21 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
         with pytest.raises(ParameterError, match=f"scheduler = '{address}' can't be reached"):
             with cluster.cluster(Placement(address)):
                 pass
+
+
+def worker_pids(place: Placement) -> set[int]:
+    with cluster.cluster(place, lambda line: None) as workers:
+        return set(workers.client.run(os.getpid).values())
+
+
+def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own():
+    place = Placement(workers=1)
+    with cluster.shared(place):
+        pids = worker_pids(place)
+        assert len(pids) == 1 and worker_pids(place) == pids
+        others = worker_pids(Placement(workers=2))
+        assert len(others) == 2 and not others & pids
+    assert not worker_pids(place) & pids and not any(map(psutil.pid_exists, pids))
 
 
 # A scheduler and workers started by hand, each in a folder of its own.

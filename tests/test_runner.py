@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from alutils import config, runner
+from alutils import cluster, config, runner
 from alutils.parameters import ParameterError
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.results import Store
@@ -62,6 +63,22 @@ def test_the_terminal_shows_a_line_a_round(smoke):
     log = (smoke / "log").read_text()
     assert re.search(r"digits +margin +seed 0 +round +2/3 +186 labels +accuracy", log)
     assert "Executing Cell" not in log and "IPython.core.display" not in log
+
+
+def test_the_notebooks_of_a_run_share_their_workers(smoke):
+    found = re.findall(r"dashboard: (\S+)", (smoke / "log").read_text())
+    assert len(found) > 1 and len(set(found)) == 1
+
+
+def test_local_workers_are_started_for_what_is_to_be_trained_alone(copy, monkeypatch):
+    started = []
+    monkeypatch.setattr(cluster, "shared", lambda place: started.append(place) or nullcontext())
+    finished = config.load_study("smoke", NOTEBOOK)
+    more = finished.model_copy(update={"seeds": (7,)})
+    for changed in ({"train": False}, {"scheduler": "tcp://elsewhere:8786"}, {"workers": 3}):
+        with runner._workers([finished, more.model_copy(update=changed)]):
+            pass
+    assert [place.workers for place in started] == [3]
 
 
 def test_a_second_run_executes_nothing(copy):
