@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from alutils import published, statistics
 from alutils.protocol import BASELINE, DATASETS, FURTHER, arm_title
 
-_COLOURS = sns.color_palette("colorblind")
+_COLOURS, _DARK = sns.color_palette("colorblind"), sns.color_palette("dark")
 ARM_STYLE = {
     "random": ("#555555", "o"),
     "uncertainty": (_COLOURS[0], "s"),
@@ -22,7 +22,10 @@ ARM_STYLE = {
     **{
         arm: (colour, marker)
         for arm, colour, marker in zip(
-            FURTHER, [*_COLOURS[6:], *_COLOURS[:5], "#000000"], "<>dphHX*8s", strict=True
+            FURTHER,
+            [*_COLOURS[6:], _COLOURS[3], "#000000", _DARK[0], _DARK[1], _DARK[2], _DARK[4]],
+            "<>dphHX*8s",
+            strict=True,
         )
     },
     BASELINE: ("#555555", "_"),

@@ -1,6 +1,7 @@
 """What the arms' own settings are worth: areas against random, level by level, and how shown."""
 
 from collections.abc import Iterator
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -148,7 +149,7 @@ def _level(factor: str, arm: str, level: float | str) -> str:
     """A level on an axis."""
     if factor == "acquisition":
         level = f"{100 * level:g} %"
-    return f"{arm_title(arm)},\n{level}" if isinstance(level, str) else f"{level:g}"
+    return fill(f"{arm_title(arm)}, {level}", 14) if isinstance(level, str) else f"{level:g}"
 
 
 def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:
