@@ -140,16 +140,33 @@ def growth_text(measured: Measured) -> tuple[str, str]:
 
 def selection(measured: Measured) -> HTML:
     """Seconds and memory of choosing alone, by strategy."""
-    pattern = r"select_(?P<strategy>[\w-]+)_(?P<picks>\d+)_(?P<what>\w+)_(?P<candidates>\d+)$"
-    keys = measured.rows.index.to_series().str.extract(pattern).dropna()
-    if keys.empty:
+    found = _choosing(measured)
+    if found.empty:
         return HTML("<p>Not measured in this run.</p>")
-    keys = keys.astype({"candidates": int, "picks": int}).join(measured.rows["median"])
-    names = keys["what"].map({"seconds": "seconds", "memory": "GB beyond the features"})
-    wide = keys.assign(what=names).pivot(
+    names = found["what"].map({"seconds": "seconds", "memory": "GB beyond the features"})
+    wide = found.assign(what=names).pivot(
         index=["candidates", "strategy", "picks"], columns="what", values="median"
     )
     return _shown(wide[["seconds", "GB beyond the features"]].rename_axis(columns=None))
+
+
+def seconds_to_choose(measured: Measured) -> dict[str, str]:
+    """Seconds that a strategy chooses for, from the fewest to the most candidates, as text."""
+    found = _choosing(measured)
+    wide = found[found["what"] == "seconds"].pivot(
+        index="strategy", columns="candidates", values="median"
+    )
+    return {
+        strategy: " / ".join("" if pd.isna(one) else f"{one:,.2g}" for one in row).rstrip(" /")
+        for strategy, row in zip(wide.index, wide.to_numpy(), strict=True)
+    }
+
+
+def _choosing(measured: Measured) -> pd.DataFrame:
+    """What choosing alone took: strategy, picks, what, candidates, median."""
+    pattern = r"select_(?P<strategy>[\w-]+)_(?P<picks>\d+)_(?P<what>\w+)_(?P<candidates>\d+)$"
+    keys = measured.rows.index.to_series().str.extract(pattern).dropna()
+    return keys.astype({"candidates": int, "picks": int}).join(measured.rows["median"])
 
 
 def scaling(measured: Measured) -> HTML:
@@ -185,12 +202,16 @@ def markdown(measured: Measured) -> str:
     rows += [
         ("four strategies end to end on MNIST, against plain loop", "end_to_end_vs_plain"),
         ("training, as a share of the best matrix product", "train_share_of_limit"),
+        ("that product, bfloat16, GFLOP/s", "limit_bf16"),
         ("memory of a worker at its peak, GB", "worker_memory_gb"),
         ("scoring 1 million images against 100 thousand: time", "pool_cost_1m_vs_100k"),
         ("and memory beyond images and results", "pool_memory_1m_vs_100k"),
     ]
     lines = [f"| {title} | {measured.told(key)} |" for title, key in rows]
-    return "\n".join(["| ratio, median (range) | |", "|---|---|", *lines])
+    facts = measured.facts
+    machine = f"{facts['cores']} cores ({facts['processor']}; {facts['cpu_capability']})"
+    note = f"Measured on {machine}, {facts['date']}, by commit {facts['commit']}."
+    return "\n".join(["| ratio, median (range) | |", "|---|---|", *lines, "", note])
 
 
 if __name__ == "__main__":

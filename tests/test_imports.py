@@ -64,11 +64,11 @@ BELOW = {
     "ladder": {"beyond", "comparisons", "figures", "prose", "protocol", "statistics"},
     "ablation": {"plans", "protocol", "results", "statistics", "study"},
     "attribution": {"ablation", "figures", "prose", "protocol", "published"},
-    "recipe": {"claims", "paths", "plans", "protocol", "study"},
+    "recipe": {"claims", "comparisons", "paths", "plans", "protocol", "study"},
     "precision": {"claims", "paths", "plans", "protocol", "statistics", "study"},
     "runner": {
-        "ablation", "account", "config", "data", "model", "page", "parameters", "paths", "plans",
-        "protocol", "report", "results",
+        "ablation", "account", "cluster", "config", "data", "model", "page", "parameters", "paths",
+        "plans", "protocol", "report", "results", "study",
     },
     "estimate": {
         "config", "experiment", "parameters", "plans", "progress", "protocol", "results", "train",

@@ -1,8 +1,12 @@
+import re
+
 import pandas as pd
+import pytest
 
 from alutils import estimate, report
 from alutils.paths import ROOT
 from alutils.runner import MARKS
+from alutils.strategies import STRATEGIES
 
 
 def test_the_readme_shows_the_committed_results():
@@ -19,17 +23,30 @@ def test_the_readme_shows_the_hours_of_the_long_profiles():
 
 
 def test_what_the_readme_links_to_is_there():
-    import re
-
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links and all((ROOT / link).exists() for link in links)
 
 
-def test_the_readme_shows_the_committed_benchmark(monkeypatch):
+@pytest.fixture
+def speed(monkeypatch):
+    """The module behind the benchmark's report, and the committed measurements."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     import speed
 
+    return speed, speed.read(str(ROOT / "outputs" / "bench" / "results.json"))
+
+
+def test_the_readme_shows_the_committed_benchmark(speed):
+    module, measured = speed
     text = (ROOT / "README.md").read_text()
     block = text.split("<!-- speed -->")[1].split("<!-- end of speed -->")[0].strip()
-    measured = speed.read(str(ROOT / "outputs" / "bench" / "results.json"))
-    assert block == speed.markdown(measured)
+    assert block == module.markdown(measured)
+
+
+def test_the_readme_shows_what_every_strategy_takes(speed):
+    module, measured = speed
+    row = re.compile(r"^\| `([\w-]+)` [^|]*\|[^|]*\|[^|]*\|([^|]*)\|", re.MULTILINE)
+    shown = dict(row.findall((ROOT / "README.md").read_text()))
+    expected = module.seconds_to_choose(measured)
+    assert {"random", *shown} == set(expected) == set(STRATEGIES)
+    assert all(shown[name].strip() == expected[name] for name in shown)
