@@ -137,12 +137,9 @@ def effort(profile: str, cells: Iterable[Cell]) -> str:
 
 
 def _commit(fact: dict) -> str:
+    commits = ", then ".join([*fact.get("earlier_commits", []), str(fact.get("commit"))])
     changed = fact.get("changed_since_commit")
-    return (
-        f"{fact.get('commit')} (changed since: {', '.join(changed)})"
-        if changed
-        else str(fact.get("commit"))
-    )
+    return f"{commits} (changed since: {', '.join(changed)})" if changed else commits
 
 
 def _checks(records: list[dict]) -> str:
@@ -160,12 +157,16 @@ def _checks(records: list[dict]) -> str:
 
 
 def _alike(records: list[dict], what: str) -> str:
-    """Whether the arms of a seed have the same hash; a single baseline has labels of its own."""
+    """Whether the arms of a seed have the same hash.
+
+    A single baseline has labels of its own, a network with another stem its own weights.
+    """
     groups: dict[tuple, set[str]] = {}
     for record in records:
         cell = record["cell"]
         if cell["arm"] != BASELINE:
-            key = (cell["figure"], cell["dataset"], cell["seed"])
+            stem = cell.get("stem") if what == "initial_weights" else None
+            key = (cell["figure"], cell["dataset"], cell["seed"], stem)
             groups.setdefault(key, set()).add(record["provenance"]["checks"][what])
     odd = [f"seed {key[2]} of {key[1]}" for key, hashes in groups.items() if len(hashes) > 1]
     name = what.replace("_", " ").capitalize()

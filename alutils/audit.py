@@ -134,8 +134,9 @@ def _told(finding: Finding, unit: str) -> str:
 
 
 def _evidence(one: Claim) -> str:
-    """The finding that is nearest to where it is judged, and how many there are."""
+    """Of the findings that decide, the one nearest to where it is judged; and how many more."""
     known = [finding for finding in one.findings if finding.estimate]
+    known = [finding for finding in known if finding.verdict == one.verdict] or known
     if not known:
         return one.findings[0].note if one.findings else "nothing to judge by"
     nearest = min(known, key=Finding.gap)

@@ -5,7 +5,7 @@ from IPython.display import HTML, Markdown
 
 from alutils import captions, prose, report, statistics
 from alutils.interactive import Chart
-from alutils.prose import count, join, paired_seeds, points, verb
+from alutils.prose import count, join, paired_seeds, points
 from alutils.protocol import ARMS, DATASETS, arm_title
 from alutils.statistics import LEVEL, estimate
 
@@ -41,7 +41,7 @@ def curves(found: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown:
 
 
 def wins(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
-    """Share of label counts at which an arm (row) beats another (column)."""
+    """Share of label counts after the first at which an arm (row) beats another (column)."""
     own = arms_of(found, "ranking", dataset)
     return report.wins(own) if len(own) else Markdown(NOTHING)
 
@@ -56,7 +56,7 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
         return Markdown(NOTHING)
     areas = statistics.areas(own)
     gains = statistics.paired_differences(areas)
-    p = adjusted(areas)
+    p = statistics.adjusted(areas)
     rows = []
     for place, arm in enumerate(areas.columns, 1):
         others = [estimate(areas[arm] - areas[other]) for other in areas.columns.drop(arm)]
@@ -69,18 +69,11 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
         if len(areas) > 1:
             row |= {
                 "p (Holm)": f"{p[arm]:.3g}" if arm in p else "",
-                "pairs won": sum(one.low > 0 for one in others),
-                "pairs lost": sum(one.high < 0 for one in others),
+                "pairs won (uncorrected)": sum(one.low > 0 for one in others),
+                "pairs lost (uncorrected)": sum(one.high < 0 for one in others),
             }
         rows.append(row)
     return prose.table(pd.DataFrame(rows))
-
-
-def adjusted(areas: pd.DataFrame) -> dict[str, float]:
-    """Holm-corrected p-values of every arm's difference in area to random."""
-    arms = areas.columns.drop("random")
-    p = statistics.holm([statistics.p_value(areas[arm] - areas["random"]) for arm in arms])
-    return dict(zip(arms, p, strict=True))
 
 
 def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
@@ -91,20 +84,10 @@ def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
         if own.empty or own["seed"].nunique() < 2:
             continue
         areas = statistics.areas(own)
-        p, gains = adjusted(areas), statistics.paired_differences(areas)
-        shown = [arm for arm in gains if p[arm] < 1 - LEVEL]
-        above = [arm_title(arm) for arm in shown if gains[arm].mean > 0]
-        below = [arm_title(arm) for arm in shown if gains[arm].mean < 0]
-        told = [
-            f"{join(arms)} {verb(arms)} {where} random"
-            for arms, where in ((above, "above"), (below, "below"))
-            if arms
-        ] or ["no arm is shown to differ from random"]
         span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
         lines.append(
-            f"- **{DATASETS[dataset].title}**, {span}, {count(len(gains), 'arm')} beside random, "
-            f"{paired_seeds(len(areas))}: by area, corrected for {count(len(gains), 'test')}, "
-            f"{' and '.join(told)}. {_first(areas)}"
+            f"- **{DATASETS[dataset].title}**, {span}, {paired_seeds(len(areas))}: by area "
+            f"({report.tests(areas)}), {report.standing(areas)}. {_first(areas)}"
         )
     return Markdown("\n".join(lines) or "An interval needs two seeds with every arm.")
 
@@ -112,12 +95,14 @@ def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
 def _first(areas: pd.DataFrame) -> str:
     """The arm with the largest mean area, and the poster's that it is shown to lie above."""
     first = areas.columns[0]
-    poster = [arm for arm in areas.columns[1:] if arm in ARMS[1:]]
-    beaten = [arm_title(a) for a in poster if estimate(areas[first] - areas[a]).low > 0]
     told = f"{prose.capital(arm_title(first))} has the largest mean"
+    poster = [arm for arm in areas.columns[1:] if arm in ARMS[1:]]
     if not poster:
         return f"{told}."
+    p = statistics.adjusted(areas[[first, *poster]], first)
+    beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
+    tests = f"corrected for {count(len(poster), 'test')}, not for being the largest"
     return (
         f"{told}; of the poster's {'other ' if first in ARMS[1:] else ''}arms it is shown above "
-        f"{join(beaten) if beaten else 'none'} (95 % intervals, and chosen by looking)."
+        f"{join(beaten) if beaten else 'none'} ({tests})."
     )

@@ -106,6 +106,8 @@ class Claim:
         undecided = [f.estimate for f in self.findings if f.verdict == "undecided" and f.estimate]
         if not undecided:
             return "Runs in which the arms get there in every seed."
+        if any(len(finding.lines) > 1 for finding in self.findings):
+            return f"More seeds than {self.seeds}."  # what shows a difference shows no equivalence
         level = 1 - (1 - LEVEL) / self.tests
         shown = max(
             statistics.detectable(_spread(one), one.seeds, level=level) for one in undecided
@@ -114,8 +116,8 @@ class Claim:
             return f"More seeds than {self.seeds}."
         corrected = f", corrected for {self.tests} tests" if self.tests > 1 else ""
         return (
-            f"More seeds: {self.seeds} show for sure only what lies {shown:.2f}{self.unit} or more "
-            f"from where it is judged (80 % power{corrected})."
+            f"More seeds: {self.seeds} would show, four times in five{corrected}, what lies "
+            f"{shown:.2f}{self.unit} from where it is judged."
         )
 
 

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,9 @@ class Workers:
         except TimeoutError:
             raise StudyError(
                 f"{self.place.scheduler} has no worker: start some with {self._command()}"
+                if self.place.scheduler
+                else f"no local worker was there within {JOIN_S} s: free memory, or ask for fewer "
+                "with WORKERS=1"
             ) from None
         there = self._there()
         self._check(there)
@@ -160,8 +164,9 @@ class Workers:
         return f"`{pinned}dask worker {self.place.scheduler} --nthreads 1 --memory-limit 0{offer}`"
 
 
+@cache
 def versions() -> dict[str, str]:
-    """What must be equal wherever a study is computed; alutils by its source."""
+    """What must be equal wherever a study is computed; alutils by its source, read once."""
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.read_bytes())
@@ -193,7 +198,7 @@ def shared(place: Placement) -> Iterator[None]:
     So the notebooks of a run need not start workers, and import torch in them, one after another.
     """
     with dask.config.set(SETTINGS), _local(place) as address:
-        os.environ[SHARED] = f"{address} {place}"
+        os.environ[SHARED] = f"{address} {place} {versions()}"
         try:
             yield
         finally:
@@ -201,9 +206,12 @@ def shared(place: Placement) -> Iterator[None]:
 
 
 def _shared(place: Placement) -> str:
-    """Address of the local cluster that a parent process has for this place, or nothing."""
+    """Address of the local cluster that a parent process has for this place, or nothing.
+
+    Where the code was changed since that was started, it is not for this process.
+    """
     address, _, its = os.environ.get(SHARED, "").partition(" ")
-    return address if its == str(place) else ""
+    return address if its == f"{place} {versions()}" else ""
 
 
 @contextmanager
@@ -224,13 +232,20 @@ def _local(place: Placement) -> Iterator[str]:
         i: {"cls": Nanny, "options": options | _pinned(place, i)} for i in range(place.processes)
     }
     scheduler = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
-    local = SpecCluster(
-        workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=quiet
-    )
+    try:
+        local = SpecCluster(
+            workers=workers, scheduler={"cls": Scheduler, "options": scheduler}, silence_logs=quiet
+        )
+    except (OSError, RuntimeError) as error:
+        raise StudyError(
+            f"the {place.processes} local workers can't be started ({error}): free memory and "
+            "processes, or ask for fewer with WORKERS=1"
+        ) from error
     try:
         yield local.scheduler_address
     finally:
-        with suppress(AssertionError):  # Dask's, when a busy machine ends a worker late
+        # Dask's, when a busy machine ends a worker late; all that they computed is written.
+        with suppress(AssertionError, OSError, TimeoutError):
             local.close()
 
 

@@ -55,9 +55,10 @@ class Job:
     missed: int = 0
 
     def lock(self, store: Store) -> list[Cell]:
-        """Lock the cells and read their records; returns the cells that another run holds.
+        """Lock the cells and read their records; returns the cells that the job lets go of.
 
-        What another run has finished or moved on meanwhile leaves the job.
+        That is what another run holds, and where several cells share their first round, what
+        another run has given a round meanwhile. What another run has finished leaves for good.
         """
         cells, self.cells, taken = self.cells, [], []
         for cell in cells:
@@ -68,7 +69,7 @@ class Job:
                 taken.append(cell)
                 continue
             record = store.recover(cell)
-            moved_on = self.records and len(record["rounds"]) != len(self.records[0]["rounds"])
+            moved_on = len(cells) > 1 and record["rounds"]
             if record["status"] == "finished" or moved_on:
                 lock.release()
                 taken += [cell] if record["status"] != "finished" else []
@@ -271,6 +272,9 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
     if record["rounds"] and any(record["provenance"].get(k) != provenance.get(k) for k in PLACE):
         record["provenance"]["moved"] = True  # its rounds were computed in more than one place
+    earlier = record["provenance"].get("commit")
+    if record["rounds"] and earlier != provenance.get("commit"):
+        record["provenance"].setdefault("earlier_commits", []).append(earlier)
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"

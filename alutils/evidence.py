@@ -231,7 +231,7 @@ def asked_for(found: list[Look], classes: Sequence[str]) -> HTML:
         shares = [share for share in shares if share is not None]
         if not shares:
             continue
-        mean, spread = np.mean(shares, axis=0), np.std(shares, axis=0)
+        mean, spread = np.mean(shares, axis=0), np.std(shares, axis=0, ddof=min(1, len(shares) - 1))
         places = np.arange(len(classes)) + (i - (len(arms) - 1) / 2) * width
         colour = arm_style(arm, arms)[0]
         axes.bar(places, mean, width, yerr=spread, color=colour, label=arm_title(arm),
@@ -379,10 +379,6 @@ def _moments(own: list[Look], count: int = 3) -> list[Look]:
     """Some rounds from the first to the last; fewer where there are not so many."""
     places = np.linspace(0, len(own) - 1, min(count, len(own))).round().astype(int)
     return [own[place] for place in places]
-
-
-def _titles(arms: list[tuple[str, Any]]) -> list[str]:
-    return [arm_title(arm) for arm, _ in arms]
 
 
 def _short(classes: Sequence[str]) -> list[str]:

@@ -45,10 +45,7 @@ def sentences(found: pd.DataFrame) -> Markdown:
     """How far Figure 2 lies from the published one by the same rule, state by state."""
     lines = []
     for dataset, level, apart, one in nearness(found):
-        near = NEAR.get(dataset)
-        inside = ""
-        if near is not None:
-            inside = f", {'within' if abs(one.mean) <= near else 'not within'} {near:g}"
+        inside = f", {_inside(one, NEAR[dataset])}" if dataset in NEAR else ""
         sizes = _settled(apart).columns
         text = (
             f"- **{DATASETS[dataset].title}, {TITLES[level]}**: {points(one)} from the published "
@@ -60,6 +57,15 @@ def sentences(found: pd.DataFrame) -> Markdown:
             text += f"; at {before[0]:,} labels {points(estimate(apart[before[0]]))}"
         lines.append(f"{text}.")
     return Markdown("\n".join(lines) or "No size that the authors published is finished yet.")
+
+
+def _inside(one: Estimate, near: float) -> str:
+    """Whether a mean lies within ``near`` of zero, and whether its interval agrees."""
+    told = f"{'within' if abs(one.mean) <= near else 'not within'} {near:g}"
+    if one.seeds < 2 or (-near <= one.low and one.high <= near):
+        return told
+    apart = one.low > near or one.high < -near
+    return f"{told} with the whole interval" if apart else f"{told}, but its interval is not clear"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:

@@ -42,20 +42,20 @@ def to_html(notebook: Any) -> str:
 
 
 def headline(notebook: dict[str, Any]) -> tuple[str, str]:
-    """The image element of a report's headline figure, and its PNG in base64."""
+    """The image element of a report's headline figure, and its PNG in base64; empty without one."""
     found = re.search(
         r'<img src="data:image/png;base64,([^"]+)".*?>',
         output(notebook, "headline", "text/html"),
         re.DOTALL,
     )
-    return found.group(0), found.group(1)
+    return (found.group(0), found.group(1)) if found else ("", "")
 
 
 def output(notebook: dict[str, Any], tag: str, kind: str) -> str:
-    """What the cell of a tag put out, as the kind that is asked for; empty without such a cell."""
+    """What the cell of a tag put out, as the kind that is asked for; empty without that."""
     for cell in notebook["cells"]:
         if tag in _tags(cell):
-            return "".join(cell["outputs"][0]["data"][kind])
+            return "".join(cell["outputs"][0]["data"].get(kind, ""))
     return ""
 
 

@@ -51,8 +51,9 @@ def points(one: Estimate, unit: str = " points") -> str:
 def interval(one: Estimate, unit: str) -> str:
     """A mean with its interval and seeds."""
     if one.seeds < 2:
-        return f"{one.mean:.2f} {unit} (one seed, no interval)"
-    return f"{one.mean:.2f} {unit} ({one.low:.2f} to {one.high:.2f}, {one.seeds} seeds)"
+        return f"{one.mean:.2f} {unit} (one seed, no interval)".replace("  ", " ")
+    told = f"{one.mean:.2f} {unit} ({one.low:.2f} to {one.high:.2f}, {one.seeds} seeds)"
+    return told.replace("  ", " ")
 
 
 def percent(row) -> str:

@@ -6,11 +6,13 @@ whose mean held-out accuracy lies within ``TOLERANCE`` of the best candidate's, 
 between equal costs the more accurate one over both.
 
 The ladder of better recipes has a rung with SGD. Its rate is the one of ``SGD_RATES`` with the
-highest mean held-out accuracy on CIFAR-10, with what the rungs before it have.
+highest mean held-out accuracy on CIFAR-10, with what the rungs before it have; a rate at which some
+training ended in numbers that are not finite is out.
 
 The test set is never loaded, and the seeds are not those of kept runs.
 """
 
+from contextlib import suppress
 from typing import Any
 
 import pandas as pd
@@ -18,6 +20,7 @@ import pandas as pd
 from alutils import study
 from alutils.claims import MARGIN
 from alutils.comparisons import LADDER
+from alutils.engine import RunFailed
 from alutils.paths import ROOT
 from alutils.plans import TrainingSizeStudy
 from alutils.protocol import DATASETS
@@ -68,15 +71,18 @@ def rung(**changes: Any) -> TrainingSizeStudy:
 def compare_rungs() -> pd.DataFrame:
     """Held-out accuracy (%) by optimiser, rate, labels and seed: Adam, and SGD at every rate."""
     plans = [rung()] + [rung(**LADDER["SGD"] | {"learning_rate": rate}) for rate in SGD_RATES]
-    parts = [
-        study.run(plan).assign(optimiser=plan.optimiser, rate=plan.learning_rate) for plan in plans
-    ]
+    parts = []
+    for plan in plans:
+        with suppress(RunFailed):  # no training at this rate came to its end: it is out
+            parts.append(study.run(plan).assign(optimiser=plan.optimiser, rate=plan.learning_rate))
     return pd.concat(parts)[["optimiser", "rate", "labels", "seed", "accuracy"]]
 
 
 def choose_rate(rungs: pd.DataFrame) -> float:
-    """The rate of SGD with the highest mean accuracy over sizes and seeds."""
-    return rungs[rungs["optimiser"] == "sgd"].groupby("rate")["accuracy"].mean().idxmax()
+    """The rate of SGD with the highest mean accuracy, of those with every size and seed."""
+    sgd = rungs[rungs["optimiser"] == "sgd"]
+    by_run = sgd.pivot(index=["labels", "seed"], columns="rate", values="accuracy")
+    return by_run.dropna(axis=1).mean().idxmax()
 
 
 def choose(results: pd.DataFrame) -> tuple[int, float]:
@@ -104,6 +110,8 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
     by_data = results.sort_values(["dataset", "labels"])
     by_data["column"] = by_data["dataset"].map(_title) + by_data["labels"].map(", {:,}".format)
     epochs, peak = choose(results)
+    rate = choose_rate(rungs)
+    edge = " It is the last of those tried." if rate in (SGD_RATES[0], SGD_RATES[-1]) else ""
     limits = " and ".join(f"{v} points ({_title(k)})" for k, v in TOLERANCE.items())
     by_labels = rungs.sort_values("labels")
     by_labels["column"] = by_labels["labels"].map("{:,} labels".format)
@@ -124,7 +132,7 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
         "SGD at several rates, weight decay 0.0005.\n\n"
         f"{_grid(by_labels, ['optimiser', 'rate'], ['optimiser', 'rate'])}\n\n"
         "Rule, fixed before the runs: the rate with the highest mean accuracy over both sizes.\n\n"
-        f"**Chosen: rate {choose_rate(rungs):g}.**\n\n"
+        f"**Chosen: rate {rate:g}.**{edge}\n\n"
         "Made by `python -m alutils.recipe` from the records in `outputs/recipe/runs/`.\n"
     )
 

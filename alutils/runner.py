@@ -39,11 +39,13 @@ def study(
     """
     overrides = _overrides(workers, scheduler, train)
     studies = _plans(profile, notebook)
-    Store(profile).prepare()
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
     training = [
-        plan.model_copy(update=overrides) for plan in stale.values() if isinstance(plan, Study)
+        type(plan).parse(plan.model_dump() | overrides, "make study")
+        for plan in stale.values()
+        if isinstance(plan, Study)
     ]
+    Store(profile).prepare()
     _check_machine(training)
     failures = []
     with _workers(training):
@@ -138,7 +140,10 @@ def render(
         partial.unlink(missing_ok=True)
     notebook.metadata["alutils"] = {"fingerprint": made_from()}
     _write(folder / f"{name}.html", page.to_html(notebook))
-    _write(folder / f"{name}.png", base64.b64decode(page.headline(notebook)[1]))
+    if image := page.headline(notebook)[1]:
+        _write(folder / f"{name}.png", base64.b64decode(image))
+    else:
+        (folder / f"{name}.png").unlink(missing_ok=True)
     _write(folder / f"{name}.ipynb", _text(notebook))
     for left in (failed, failed.with_suffix(".html")):
         left.unlink(missing_ok=True)

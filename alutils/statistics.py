@@ -169,11 +169,19 @@ def paired_differences(by_seed: pd.DataFrame, reference: str = "random") -> dict
     return {arm: estimate(by_seed[arm] - by_seed[reference]) for arm in others}
 
 
+def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
+    """Holm-corrected p-values of every arm's paired difference to ``reference``."""
+    arms = by_seed.columns.drop(reference)
+    p_values = holm([p_value(by_seed[arm] - by_seed[reference]) for arm in arms])
+    return dict(zip(arms, p_values, strict=True))
+
+
 def label_savings(results: pd.DataFrame, reference: str = "random") -> pd.DataFrame:
     """Labels of the reference at its end over labels at which an arm reaches its final accuracy.
 
     By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
-    never gets there.
+    never gets there. The reference itself may reach that accuracy before its end, so that a value
+    a little above 1 is no saving yet.
     """
     from sklearn.isotonic import isotonic_regression
 
@@ -196,12 +204,14 @@ def win_matrix(results: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
 
     A win is a paired t interval of the accuracy difference above zero at that label count; of one
-    dataset. Row sums tell who wins, column means who loses (less is better).
+    dataset. The first count, at which all arms are one, is left out where there are others. Row
+    sums tell who wins, column means who loses (less is better).
     """
     wide = results.pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
     arms = list(dict.fromkeys(results["arm"]))
     wins = pd.DataFrame(0.0, index=arms, columns=arms)
     sizes = [group for _, group in wide.groupby("labels")]
+    sizes = sizes[1:] or sizes
     for one in arms:
         for other in arms:
             beats = [estimate(size[one] - size[other], level).low > 0 for size in sizes]

@@ -7,7 +7,7 @@ in ``range(len(view))``. It knows neither dataset nor training.
 import hashlib
 import inspect
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -96,11 +96,28 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def register(name: str, strategy: Strategy) -> None:
-    """Make a strategy of one's own an arm of the study; its source decides the record's name."""
+    """Make a strategy of one's own an arm of the study.
+
+    What decides its record's name is its source, with the constants and functions that it takes
+    from where it was written; not what it imports.
+    """
     if name in (*ARMS, *CONTROLS, *FURTHER, BASELINE, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")
-    source = textwrap.dedent(inspect.getsource(strategy))
     STRATEGIES[name] = strategy
+    source = "\n".join(_sources(strategy, set()))
     CUSTOM_ARMS[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def _sources(function: Callable, seen: set[Callable]) -> Iterator[str]:
+    """Source of a function, and of the constants and functions of its own module that it uses."""
+    seen.add(function)
+    yield textwrap.dedent(inspect.getsource(function))
+    used = inspect.getclosurevars(function)
+    for name, value in sorted((used.globals | used.nonlocals).items()):
+        if inspect.isfunction(value):
+            if value.__module__ == function.__module__ and value not in seen:
+                yield from _sources(value, seen)
+        elif not (inspect.ismodule(value) or callable(value)):
+            yield f"{name} = {value!r}"

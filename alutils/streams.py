@@ -14,8 +14,3 @@ def stream(seed: int, *name: str | int, device: str | torch.device = "cpu") -> t
     key = "/".join(str(part) for part in (seed, *name))
     digest = hashlib.sha256(key.encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-def stream_seed(seed: int, *name: str | int) -> int:
-    """A 31-bit seed from the same derivation, for libraries that take an integer."""
-    return int(torch.randint(2**31 - 1, (), generator=stream(seed, *name)))

@@ -1,7 +1,7 @@
 """Whether a profile's records hold: checksums, digests, ledger, draws, a few rounds made again."""
 
-import statistics
 from collections.abc import Iterator
+from statistics import stdev
 
 import torch
 from scipy import stats
@@ -108,19 +108,29 @@ def drawn(cell: Cell, record: Record) -> Iterator[str]:
 
 
 def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
-    """Up to three cells with an early acquisition to compute again, of different arms first."""
+    """Up to three cells with an early acquisition to compute again.
+
+    Of different arms first, then of different datasets, then of different seeds.
+    """
     able = [
         (cell, record)
         for cell, record in records
         if not cell.carries_state and record["rounds"] and record["rounds"][0]["picks"]
         and set(cell.arms) <= {*ARMS, *CONTROLS, *FURTHER}
     ]  # fmt: skip
-    by_arm: dict[str, list] = {}
-    for one in able:
-        by_arm.setdefault(one[0].arm, []).append(one)
-    turns = [group[i] for i in range(RECOMPUTED) for group in by_arm.values() if i < len(group)]
-    model_based = [one for one in turns if one[0].arm != "random"]
-    return (model_based or turns)[:RECOMPUTED]
+    left = [one for one in able if one[0].arm != "random"] or able
+    taken: list[tuple[Cell, Record]] = []
+
+    def used(one: tuple[Cell, Record]) -> list[int]:
+        return [
+            sum(getattr(cell, key) == getattr(one[0], key) for cell, _ in taken)
+            for key in ("arm", "dataset", "seed")
+        ]
+
+    while left and len(taken) < RECOMPUTED:
+        taken.append(min(left, key=used))
+        left.remove(taken[-1])
+    return taken
 
 
 def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) -> tuple[str, bool]:
@@ -174,4 +184,4 @@ def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> floa
         for done in record["rounds"]
         if abs(done["labels"] - labels) <= NEAR * labels
     }  # a training that several arms share counts once
-    return statistics.stdev(found) if len(found) > 2 else 0.0
+    return stdev(found) if len(found) > 2 else 0.0

@@ -2,6 +2,7 @@ import pandas as pd
 import pytest
 
 from alutils import beyond, ladder, study
+from alutils.comparisons import LADDER
 from alutils.config import BeyondStudy, ParameterError
 from alutils.protocol import Cell
 from alutils.results import Store, chained
@@ -47,9 +48,7 @@ def test_each_rung_has_what_the_rungs_before_it_have():
         {k: v for k, v in cell.model_dump().items() if v != getattr(longer, k)} for cell in rungs
     ]
     assert changes[2] == {"augmentation": "crop-flip"}
-    assert changes[3] == changes[2] | {
-        "optimiser": "sgd", "learning_rate": 0.05, "schedule": "cosine", "weight_decay": 5e-4,
-    }  # fmt: skip
+    assert changes[3] == changes[2] | LADDER["SGD"]
     assert changes[4] == changes[3] | {"stem": "3x3"}
     assert (own.epochs, longer.epochs, own.label_counts) == (2, 3, (540, 990, 2490))
 
@@ -96,15 +95,14 @@ def test_the_ranking_goes_by_area_and_is_corrected(found):
     assert "uncertainty" in rows[0] and "<td>2</td>" in rows[0].split("uncertainty")[1]
     assert "baseline" in rows[2]
     text = beyond.sentences(found).data
-    assert "2 arms beside random, 3 paired seeds" in text
-    assert "uncertainty lies above random" in text
-    assert "corrected for 2 tests" in text and "it is shown above margin" in text
+    assert "540 to 1,406 labels, 3 paired seeds" in text
+    assert "uncertainty and margin lie above random" in text
+    assert "corrected for 2 of them" in text and "it is shown above margin" in text
 
 
 def test_an_arm_below_random_is_said_to_be(found):
     text = beyond.sentences(found, "start").data
-    assert "TypiClust lies below random" in text and "1 arm beside random" in text
-    assert "corrected for 1 test," in text
+    assert "TypiClust lies below random" in text and "(paired t tests at 5 %)" in text
 
 
 def test_seeds_without_every_arm_are_left_out(found):
@@ -129,7 +127,10 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     within = found[~found["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
-    assert "the highest rung (SGD, with all before it)" in text and "needs 1,590 labels" in text
+    assert "(SGD, with all before it; chosen by looking)" in text and "needs 1,590 labels" in text
+    worse = within.copy()
+    worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
+    assert "(augmentation, with all before it; chosen by looking)" in ladder.sentences(worse).data
 
 
 def test_a_rung_below_the_smallest_size_is_bounded_from_above(found):
@@ -152,8 +153,10 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, found, kept)
     for rows in (found[here], found[~here], found[~(here & (found["seed"] == 2))]):
         for told in (ladder.figure, ladder.table, ladder.sentences, beyond.sentences):
             assert "nan" not in told(rows).data
-        beyond.figure(rows, "cifar10"), beyond.wins(rows, "cifar10")
-        beyond.table(rows, "ranking", "cifar10"), beyond.curves(rows, "start", "mnist")
+        shown = [beyond.figure(rows, "cifar10"), beyond.wins(rows, "cifar10")]
+        shown += [beyond.table(rows, "ranking", "cifar10")]
+        assert not any("nan" in one.data for one in shown)
+        beyond.curves(rows, "start", "mnist")
 
 
 def test_one_seed_has_neither_p_values_nor_wins(found):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alutils import audit as audit_page
 from alutils import claims
 from alutils.claims import APPROACHES, audit
 
@@ -130,6 +131,17 @@ def test_without_runs_every_claim_is_undecided_and_says_what_it_needs():
     assert [claim.key for claim in found] == ["C1", "C2", "C3", "C4", "C5", "C6"]
     assert {claim.verdict for claim in found} == {"undecided"}
     assert all(claim.change.startswith("It needs runs on") for claim in found)
+
+
+def test_the_evidence_is_a_finding_that_decides():
+    """MNIST falls, and CIFAR-10's small gain lies nearer to where it is judged."""
+    claim = judged(sizes([98, 97, 96, 95], [34, 34, 34, 34.3]), "C1")
+    assert claim.verdict == "not supported" and audit_page._evidence(claim).startswith("MNIST")
+
+
+def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
+    assert "would show, four times in five" in judged(CASES["C5"]["undecided"], "C5").change
+    assert judged(CASES["C4"]["undecided"], "C4").change == "More seeds than 5."
 
 
 def test_c3_is_corrected_for_eight_comparisons():

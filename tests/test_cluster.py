@@ -149,14 +149,27 @@ def worker_pids(place: Placement) -> set[int]:
         return set(workers.client.run(os.getpid).values())
 
 
-def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own():
+def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own(monkeypatch):
     place = Placement(workers=1)
     with cluster.shared(place):
         pids = worker_pids(place)
         assert len(pids) == 1 and worker_pids(place) == pids
         others = worker_pids(Placement(workers=2))
         assert len(others) == 2 and not others & pids
+        monkeypatch.setattr(cluster, "versions", lambda: {"alutils": "edited meanwhile"})
+        assert cluster._shared(place) == ""
+        monkeypatch.undo()
     assert not worker_pids(place) & pids and not any(map(psutil.pid_exists, pids))
+
+
+def test_local_workers_that_cannot_start_are_one_error(monkeypatch):
+    def refuse(**options):
+        raise OSError("too many processes")
+
+    monkeypatch.setattr(cluster, "SpecCluster", refuse)
+    with pytest.raises(StudyError, match=r"the 3 local workers .* \(too many processes\): free"):
+        with cluster.cluster(Placement(workers=3)):
+            pass
 
 
 # A scheduler and workers started by hand, each in a folder of its own.

@@ -107,6 +107,34 @@ def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
     assert store.finished(cell)
 
 
+def test_cells_that_another_run_gave_a_round_meanwhile_go_on_each_by_itself(digits_cell, store):
+    """They would be sent with the history of one, while another labelled something else."""
+    cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    (job,) = engine._jobs(cells, store)
+    for number, cell in enumerate(cells[:2]):
+        (done,), _, _ = stub([cell], [])
+        done |= {"picks": [number]}
+        done["digest"] = chained(done, "")
+        store.save(cell, store.load(cell) | {"rounds": [done]})
+    assert job.lock(store) == cells[:2] and job.cells == cells[2:]
+    job.release()
+    again = engine._jobs(cells[:2], store)
+    assert [(one.lock(store), len(one.records[0]["rounds"])) for one in again] == [([], 1)] * 2
+    for one in again:
+        one.release()
+
+
+def test_a_record_names_every_commit_that_gave_it_rounds(digits_cell, store):
+    cell = digits_cell()
+    (done,), _, _ = stub([cell], [])
+    record = store.load(cell)
+    record["provenance"] |= {"commit": "abc"}
+    store.save(cell, record | {"rounds": [done], "status": "running"})
+    engine.run([cell], stub, store, {"commit": "def"}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert (provenance["earlier_commits"], provenance["commit"]) == (["abc"], "def")
+
+
 def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
     cell = digits_cell()
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:

@@ -24,6 +24,11 @@ def test_every_study_has_its_notebook():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 class TestNotebook:
+    def test_its_title_is_its_first_heading(self, file):
+        notebook = json.loads(file.read_text())
+        heading = source(notebook["cells"][0]).splitlines()[0]
+        assert heading == f"# {notebook['metadata']['title']}"
+
     def test_defaults_are_those_of_quick_or_of_the_profile_that_has_its_records(self, file):
         (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
         nodes = ast.parse(source(cell)).body

@@ -51,6 +51,11 @@ def test_the_rate_of_sgd_is_the_most_accurate_over_both_sizes():
     assert recipe.choose_rate(RUNGS) == 0.02
 
 
+def test_a_rate_at_which_some_training_diverged_is_out():
+    lost = (RUNGS["rate"] == 0.02) & (RUNGS["seed"] == 101)
+    assert recipe.choose_rate(RUNGS[~lost]) == 0.05
+
+
 def test_the_ladder_has_the_rate_that_was_chosen():
     text = (ROOT / "docs" / "recipe.md").read_text()
     assert f"**Chosen: rate {LADDER['SGD']['learning_rate']:g}.**" in text

@@ -146,6 +146,7 @@ BAD_COMMANDS = [
     (["smoke", "--notebook", "03-mnist"], "did you mean '03-mnist-active-learning'"),
     (["smoke", "--workers", "two"], "WORKERS = 'two'"),
     (["smoke", "--workers", "-1"], "WORKERS = '-1'"),
+    (["smoke", "--workers", "5000"], "workers = 5000 is not allowed: input should be less than"),
 ]
 
 

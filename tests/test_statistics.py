@@ -135,13 +135,22 @@ def test_label_savings_per_seed():
 
 
 def test_the_win_matrix_counts_label_counts_won():
-    """Margin beats random at 200 and 400 in every seed by about as much, at 100 in none."""
+    """Margin beats random at 400 in every seed, at 200 not; at 100 they are one."""
     table = results(
         {
             "random": [[0.5, 0.60, 0.70], [0.5, 0.61, 0.71], [0.5, 0.62, 0.69]],
-            "margin": [[0.5, 0.65, 0.75], [0.5, 0.66, 0.76], [0.5, 0.68, 0.74]],
+            "margin": [[0.5, 0.65, 0.75], [0.5, 0.55, 0.76], [0.5, 0.68, 0.74]],
         }
     )
     wins = statistics.win_matrix(table)
-    assert wins.loc["margin", "random"] == pytest.approx(2 / 3)
+    assert wins.loc["margin", "random"] == pytest.approx(1 / 2)
     assert wins.loc["random", "margin"] == 0 and wins.loc["margin", "margin"] == 0
+    start = statistics.win_matrix(table[table["labels"] == 100])
+    assert (start.to_numpy() == 0).all()
+
+
+def test_differences_are_corrected_for_the_number_of_arms():
+    areas = pd.DataFrame({"random": [50.0, 51, 52], "a": [51.0, 52.1, 53], "b": [50.5, 51, 53]})
+    p = statistics.adjusted(areas)
+    alone = {arm: statistics.p_value(areas[arm] - areas["random"]) for arm in "ab"}
+    assert p == pytest.approx({"a": 2 * alone["a"], "b": alone["b"]})

@@ -150,6 +150,30 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(mo
             register(wrong, first)
 
 
+def test_the_constants_and_helpers_of_a_strategy_name_its_record_too(monkeypatch):
+    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
+    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
+    names = set()
+    for shift in (1, 2):
+        for helper in (_forwards, _backwards):
+
+            def shifted(view, budget, rng):
+                return helper(torch.arange(budget)) + offset  # noqa: B023
+
+            offset = shift
+            register("shifted", shifted)
+            names.add(strategies.CUSTOM_ARMS["shifted"])
+    assert len(names) == 4
+
+
+def _forwards(positions: torch.Tensor) -> torch.Tensor:
+    return positions
+
+
+def _backwards(positions: torch.Tensor) -> torch.Tensor:
+    return positions.flip(0)
+
+
 @pytest.mark.parametrize(
     ("positions", "told"),
     [([0, 1], "returned 2"), ([0, 0, 1], "2 of them different"), ([0, 1, 9], "outside")],

@@ -118,6 +118,22 @@ def test_a_record_that_was_tampered_with_is_named(made, edit, told):
         verify.verify("test")
 
 
+def test_the_rounds_made_again_are_of_different_arms_datasets_and_seeds(digits_cell):
+    record = {"rounds": [{"picks": [1]}]}
+    kept = [
+        (digits_cell(arm=arm, seed=seed).model_copy(update={"dataset": dataset}), record)
+        for seed in range(2)
+        for dataset in ("mnist", "cifar10")
+        for arm in ("random", "margin", "kmeans")
+    ]
+    taken = [cell for cell, _ in verify.sample(kept)]
+    assert [(cell.arm, cell.dataset, cell.seed) for cell in taken] == [
+        ("margin", "mnist", 0), ("kmeans", "cifar10", 1), ("kmeans", "mnist", 0),
+    ]  # fmt: skip
+    random = [one for one in kept if one[0].arm == "random"]
+    assert {cell.arm for cell, _ in verify.sample(random)} == {"random"}
+
+
 def test_a_damaged_file_is_named_and_left_where_it_is(made):
     store, cells = made
     store.path(cells[0]).write_text("{}")
