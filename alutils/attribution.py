@@ -1,7 +1,6 @@
 """How the effects of the authors' evaluation and optimiser are shown in the audit."""
 
 import pandas as pd
-import seaborn as sns
 from IPython.display import HTML, Markdown
 
 from alutils import figures, prose, published
@@ -64,16 +63,12 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     whole, axes = figures.grid(len(panels), 1, (8.5, len(panels) * (0.7 + 0.3 * rows)))
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         own = [e for e in told if (e.dataset, e.labels) == panel]
-        for row, effect in enumerate(own):
-            one = effect.estimate
-            colour = "#1f6fa8" if one.decided else "#8a8a8a"
-            axis.plot([one.low, one.high], [row, row], color=colour)
-            axis.plot(one.mean, row, "o", color=colour)
+        colours = ["#1f6fa8" if e.estimate.decided else "#8a8a8a" for e in own]
+        figures.intervals(
+            axis, [(e.what, e.estimate, (c, "o")) for e, c in zip(own, colours, strict=True)]
+        )
         axis.axvline(0, color="black", linewidth=0.8)
-        axis.set_yticks(range(len(own)), [effect.what for effect in own])
-        axis.set_ylim(len(own) - 0.4, -0.6)
         axis.set_title(f"{DATASETS[panel[0]].title}, {panel[1]:,} labels", loc="left", fontsize=10)
-        sns.despine(ax=axis)
     axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
     counts = {effect.estimate.seeds for effect in told}
     caption = (

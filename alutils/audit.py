@@ -105,14 +105,12 @@ def forest(one: Claim) -> Figure:
     drawn = [finding for finding in one.findings if finding.estimate]
     figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
-        colour, interval = COLOUR[finding.verdict], finding.estimate
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
-        axes.plot([interval.low, interval.high], [row, row], color=colour)
-        axes.plot(interval.mean, row, MARKER[finding.verdict], color=colour, markersize=7)
-    axes.set_yticks(range(len(drawn)), [finding.what for finding in drawn])
-    axes.set_ylim(len(drawn) - 0.4, -0.6)
+    styles = [(COLOUR[finding.verdict], MARKER[finding.verdict]) for finding in drawn]
+    figures.intervals(
+        axes, [(f.what, f.estimate, style) for f, style in zip(drawn, styles, strict=True)]
+    )
     axes.set_xlabel(f"{one.unit.strip()}, with 95 % interval")
-    sns.despine(ax=axes)
     return figure
 
 

@@ -138,16 +138,33 @@ def area_differences(differences: dict[str, statistics.Estimate]) -> Figure:
     """Each arm's paired difference in area to random, with its interval."""
     figure, axes = grid(size=(7, 0.8 + 0.5 * len(differences)))
     panel = axes[0, 0]
-    for row, (arm, one) in enumerate(differences.items()):
-        colour, marker = arm_style(arm, list(differences))
-        panel.plot([one.low, one.high], [row, row], color=colour)
-        panel.plot(one.mean, row, color=colour, marker=marker, markersize=7)
+    arms = list(differences)
+    intervals(
+        panel, [(arm_title(arm), differences[arm], arm_style(arm, arms)) for arm in differences]
+    )
     panel.axvline(0, color="black", linewidth=0.8)
-    panel.set_yticks(range(len(differences)), [arm_title(arm) for arm in differences])
-    panel.set_ylim(len(differences) - 0.4, -0.6)
     panel.set(xlabel="difference in area to random (points of accuracy)")
-    sns.despine(ax=panel)
     return figure
+
+
+def interval(
+    axes: Axes, place: float, one: statistics.Estimate, style: tuple, upright: bool = False
+) -> None:
+    """A mean with its interval at ``place``, lying or upright."""
+    colour, marker = style
+    places, ends = [place, place], [one.low, one.high]
+    axes.plot(*((places, ends) if upright else (ends, places)), color=colour)
+    mean = (place, one.mean) if upright else (one.mean, place)
+    axes.plot(*mean, color=colour, marker=marker, markersize=7)
+
+
+def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]) -> None:
+    """Means with their intervals, a row each from the top, with its name and in its style."""
+    for row, (_, one, style) in enumerate(rows):
+        interval(axes, row, one, style)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    sns.despine(ax=axes)
 
 
 def samples(images, labels, classes: Sequence[str]) -> Figure:

@@ -61,11 +61,13 @@ def sentences(found: pd.DataFrame) -> Markdown:
 
 def _inside(one: Estimate, near: float) -> str:
     """Whether a mean lies within ``near`` of zero, and whether its interval agrees."""
-    told = f"{'within' if abs(one.mean) <= near else 'not within'} {near:g}"
-    if one.seeds < 2 or (-near <= one.low and one.high <= near):
+    within = abs(one.mean) <= near
+    told = f"{'within' if within else 'not within'} {near:g}"
+    if one.seeds < 2:
         return told
-    apart = one.low > near or one.high < -near
-    return f"{told} with the whole interval" if apart else f"{told}, but its interval is not clear"
+    if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
+        return f"{told} with the whole interval"
+    return f"{told} (the interval reaches {'further' if within else 'nearer'})"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:

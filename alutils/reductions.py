@@ -154,11 +154,10 @@ def _panel(panel: Axes, gains: dict[str, pd.DataFrame]) -> None:
     """Intervals by label count, those of several recipes side by side."""
     sizes = sorted({size for one in gains.values() for size in one.columns})
     for turn, (level, one) in enumerate(gains.items()):
-        colour, marker = STYLES[level]
-        found = [estimate(one[size]) for size in one.columns]
-        places = [sizes.index(s) + 0.18 * (turn - (len(gains) - 1) / 2) for s in one.columns]
-        panel.vlines(places, [e.low for e in found], [e.high for e in found], color=colour)
-        panel.plot(places, [e.mean for e in found], marker, color=colour, label=TITLES[level])
+        for size in one.columns:
+            place = sizes.index(size) + 0.18 * (turn - (len(gains) - 1) / 2)
+            figures.interval(panel, place, estimate(one[size]), STYLES[level], upright=True)
+        panel.plot([], [], STYLES[level][1], color=STYLES[level][0], label=TITLES[level])
     panel.axhline(0, color="black", linewidth=0.8)
     panel.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes], rotation=45)
     if len(gains) > 1:

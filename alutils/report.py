@@ -178,8 +178,8 @@ def markdown_results(results: pd.DataFrame, profile: str) -> str:
     note = (
         f"Profile `{profile}`: {figures.reported(results)}; mean over "
         f"{paired_seeds(arms['seed'].nunique())}, differences and ratios with 95 % t intervals, "
-        "not corrected. Random may reach its last accuracy before its end, so that a ratio a little "
-        "above 1 saves nothing yet."
+        "not corrected. Random may reach its last accuracy before its end, so that a ratio a "
+        "little above 1 saves nothing yet."
     )
     return "\n".join(["\n\n".join(answers), "", *lines, "", textwrap.fill(note, 100)])
 

@@ -76,9 +76,7 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
     for panel, dataset in zip(axes[0], datasets, strict=True):
         own = [(arm, level, estimate(gain)) for name, arm, level, gain in told if name == dataset]
         for place, (arm, _, one) in enumerate(own):
-            colour, marker = arm_style(arm)
-            panel.plot([place, place], [one.low, one.high], color=colour)
-            panel.plot(place, one.mean, marker=marker, color=colour, markersize=7)
+            figures.interval(panel, place, one, arm_style(arm), upright=True)
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xticks(range(len(own)), [_level(factor, arm, level) for arm, level, _ in own])
         arms = join(list(dict.fromkeys(arm_title(arm) for arm, *_ in own)))

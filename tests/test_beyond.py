@@ -96,7 +96,7 @@ def test_the_ranking_goes_by_area_and_is_corrected(found):
     assert "baseline" in rows[2]
     text = beyond.sentences(found).data
     assert "540 to 1,406 labels, 3 paired seeds" in text
-    assert "uncertainty and margin lie above random" in text
+    assert "uncertainty lies above random; undecided for margin" in text
     assert "corrected for 2 of them" in text and "it is shown above margin" in text
 
 
