@@ -109,7 +109,7 @@ def provenance(study: Parameters) -> HTML:
         "device": _unique(facts, "device"),
         "machine": ", ".join(filter(None, (_unique(facts, key) for key in MACHINE)))
         + f", {_unique(facts, 'threads')} thread a worker",
-        "commit": ", ".join(dict.fromkeys(_commit(fact) for fact in facts)),
+        "commits": ", ".join(dict.fromkeys(_commit(fact) for fact in facts)),
         "accuracy": REPORTED[study.reported],
         "self-checks": _checks(records),
         "dataset checksums": _unique(facts, "dataset_checksum"),
@@ -159,14 +159,15 @@ def _checks(records: list[dict]) -> str:
 def _alike(records: list[dict], what: str) -> str:
     """Whether the arms of a seed have the same hash.
 
-    A single baseline has labels of its own, a network with another stem its own weights.
+    A single baseline has labels of its own, and so has what starts with another number of them; a
+    network with another stem has its own weights.
     """
+    decides = {"first_labels": "first_labels", "initial_weights": "stem"}[what]
     groups: dict[tuple, set[str]] = {}
     for record in records:
         cell = record["cell"]
         if cell["arm"] != BASELINE:
-            stem = cell.get("stem") if what == "initial_weights" else None
-            key = (cell["figure"], cell["dataset"], cell["seed"], stem)
+            key = (cell["figure"], cell["dataset"], cell["seed"], cell[decides])
             groups.setdefault(key, set()).add(record["provenance"]["checks"][what])
     odd = [f"seed {key[2]} of {key[1]}" for key, hashes in groups.items() if len(hashes) > 1]
     name = what.replace("_", " ").capitalize()

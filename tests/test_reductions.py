@@ -150,7 +150,7 @@ def test_any_part_alone_is_told_as_far_as_it_goes(unpainted, found, level, arm):
         ):  # fmt: skip
             assert "nan" not in told(rows).data
         for told in (sensitivity.figure, sensitivity.sentences):
-            told(rows, "acquisition")
+            assert "nan" not in told(rows, "acquisition").data
 
 
 def test_recipes_are_compared_over_the_seeds_that_both_have(found):

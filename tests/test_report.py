@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from alutils import account, captions, config, figures, prose, published, report
+from alutils import account, captions, config, figures, page, prose, published, report
 from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
 from tests.test_statistics import results
 
@@ -18,6 +18,33 @@ def test_the_answer_says_which_arms_are_shown_to_differ():
     assert "K-means lies below random" in text
     assert "undecided for Bayesian" in text and "corrected for 3 of them" in text
     assert "On MNIST, from 100 to 400 labels and over 3 paired seeds" in text
+
+
+def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
+    """A record's cell, and the hashes of what arms of a seed have in common."""
+    cell = {"figure": "f", "dataset": "mnist", "arm": "margin", "seed": 0, "first_labels": 540}
+    checks = {"first_labels": labels, "initial_weights": weights}
+    return {"cell": cell | {"stem": "7x7"} | changes, "provenance": {"checks": checks}}
+
+
+def test_what_has_other_labels_or_weights_by_design_does_not_differ():
+    records = [
+        checked(),
+        checked(weights="c", stem="3x3"),
+        checked(labels="d", first_labels=990),
+    ]
+    assert "same within each seed" in account._alike(records, "initial_weights")
+    assert "same within each seed" in account._alike(records, "first_labels")
+    records.append(checked(weights="e", arm="kmeans"))
+    assert "differ within seed 0 of mnist" in account._alike(records, "initial_weights")
+
+
+def test_a_headline_in_words_has_no_image():
+    words = {"output_type": "display_data", "data": {"text/markdown": "No pair is finished yet."}}
+    cell = {"cell_type": "code", "metadata": {"tags": ["headline"]}, "outputs": [words]}
+    notebook = {"cells": [cell], "metadata": {"title": "Nothing yet"}}
+    assert page.headline(notebook) == ("", "")
+    assert "Nothing yet" in page.index("smoke", {"one": notebook}, [], "")
 
 
 def test_with_one_seed_nothing_is_claimed():
