@@ -5,15 +5,18 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, prose, statistics
 from alutils.beyond import arms_of
-from alutils.comparisons import LADDER
 from alutils.prose import count, interval, points, show
 from alutils.protocol import DATASETS, arm_title
 from alutils.statistics import estimate
 
-RUNGS = {"own": "this study's recipe", "longer": "more epochs"} | {
-    name: f"and {name}" for name in list(LADDER)[1:]
+RUNGS = {
+    "own": "this study's recipe",
+    "longer": "more epochs",
+    "augmentation": "and augmentation",
+    "SGD": "and SGD instead of Adam",
+    "3x3 stem": "and 3x3 stem, with Adam",
 }
-"""The recipes; each has what the ones before it have."""
+"""The recipes; each has what the ones before it have, but that none builds on SGD."""
 STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
 """Not those of arms."""
 NOTHING = "No rung is finished beside the study's own recipe yet."
@@ -101,7 +104,8 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     axes[0, 0].minorticks_off()
     caption = (
         f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained; "
-        "each recipe has what those before it have. Mean, 95 % t interval (cut at the edge) and "
+        "each recipe has what those before it have, but that none builds on SGD. Mean, 95 % t "
+        "interval (cut at the edge) and "
         f"every line of {prose.seed_range(rows.groupby('level')['seed'].nunique())}."
     )
     told = [
@@ -122,7 +126,7 @@ def sentences(found: pd.DataFrame) -> Markdown:
     needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
     return Markdown(
         f"On {DATASETS[dataset].title} the rung with the largest mean at {labels:,} random labels "
-        f"({rung}, with all before it; chosen by looking) is worth "
+        f"(“{RUNGS[rung]}”; chosen by looking) is worth "
         f"{points(estimate(gains[rung][labels]))}; for its accuracy this study's recipe needs "
         f"{needed} labels. {_choosing(found, dataset)}"
     )

@@ -23,7 +23,7 @@ def accuracy(cell: Cell, labels: int) -> float:
         at += GAIN[cell.arm] * (1 + 0.1 * cell.seed * (cell.arm != "margin"))
         at += 0.3 * (cell.arm == "margin") * (-1) ** cell.seed
     rungs = [cell.epochs == 3, cell.augmentation != "none", cell.optimiser == "sgd"]
-    return at + 2 * sum(rungs) + 20 * (cell.stem == "3x3")
+    return at + 2 * sum(rungs) + 22 * (cell.stem == "3x3")
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def found(outputs) -> pd.DataFrame:
     return study.read_settings(PLAN)
 
 
-def test_each_rung_has_what_the_rungs_before_it_have():
+def test_each_rung_has_what_the_rungs_before_it_have_and_none_builds_on_sgd():
     rungs = [s.cell for s in PLAN._recipes(0)]
     own, longer, crops, sgd, stem = rungs
     changes = [
@@ -49,7 +49,7 @@ def test_each_rung_has_what_the_rungs_before_it_have():
     ]
     assert changes[2] == {"augmentation": "crop-flip"}
     assert changes[3] == changes[2] | LADDER["SGD"]
-    assert changes[4] == changes[3] | {"stem": "3x3"}
+    assert changes[4] == changes[2] | {"stem": "3x3"}
     assert (own.epochs, longer.epochs, own.label_counts) == (2, 3, (540, 990, 2490))
 
 
@@ -127,10 +127,10 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     within = found[~found["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
-    assert "(SGD, with all before it; chosen by looking)" in text and "needs 1,590 labels" in text
+    assert "(“and SGD instead of Adam”; chosen by looking)" in text and "needs 1,590 labels" in text
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
-    assert "(augmentation, with all before it; chosen by looking)" in ladder.sentences(worse).data
+    assert "(“and augmentation”; chosen by looking)" in ladder.sentences(worse).data
 
 
 def test_a_rung_below_the_smallest_size_is_bounded_from_above(found):

@@ -51,6 +51,12 @@ def test_the_rate_of_sgd_is_the_most_accurate_over_both_sizes():
     assert recipe.choose_rate(RUNGS) == 0.02
 
 
+def test_the_stem_goes_with_the_more_accurate_optimiser():
+    assert recipe.choose_optimiser(RUNGS) == "adam"
+    worse = RUNGS.assign(accuracy=RUNGS["accuracy"] - 60 * (RUNGS["optimiser"] == "adam"))
+    assert recipe.choose_optimiser(worse) == "sgd"
+
+
 def test_a_rate_at_which_some_training_diverged_is_out():
     lost = (RUNGS["rate"] == 0.02) & (RUNGS["seed"] == 101)
     assert recipe.choose_rate(RUNGS[~lost]) == 0.05
@@ -58,7 +64,9 @@ def test_a_rate_at_which_some_training_diverged_is_out():
 
 def test_the_ladder_has_the_rate_that_was_chosen():
     text = (ROOT / "docs" / "recipe.md").read_text()
-    assert f"**Chosen: rate {LADDER['SGD']['learning_rate']:g}.**" in text
+    assert f"**Chosen: rate {LADDER['SGD']['learning_rate']:g} for SGD," in text
+    optimiser = {"adam": "Adam", "sgd": "SGD"}[LADDER["3x3 stem"].get("optimiser", "adam")]
+    assert f"and {optimiser} for the stem.**" in text
 
 
 @pytest.mark.parametrize("plan", [recipe.candidate(10, 1e-3), recipe.rung(**LADDER["SGD"])])
@@ -76,7 +84,7 @@ def test_the_document_says_what_was_chosen():
     assert "| optimiser | rate | 990 labels | 2,490 labels |" in text
     assert "| SGD, cosine | 0.05 | 41.00 ± 0.00 | 50.00 ± 0.00 |" in text
     assert "| Adam, one-cycle | 0.002 | 99.00 ± 0.00 |" in text
-    assert "**Chosen: rate 0.02.**" in text
+    assert "**Chosen: rate 0.02 for SGD, and Adam for the stem.**" in text
     results = judged({(10, 2e-3): (95.0, 44.0), (20, 2e-3): (96.2, 44.9)})
     text = recipe.document(results, RUNGS)
     assert "10 epochs (peak rate 0.002) instead: on average 0.90 points (CIFAR-10)" in text
