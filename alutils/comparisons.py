@@ -23,7 +23,7 @@ LADDER: dict[str, dict[str, Any]] = {
     "longer": {},
     "augmentation": CROPS,
     "SGD": CROPS
-    | {"optimiser": "sgd", "learning_rate": 0.05, "schedule": "cosine", "weight_decay": 5e-4},
+    | {"optimiser": "sgd", "learning_rate": 0.01, "schedule": "cosine", "weight_decay": 5e-4},
     "3x3 stem": CROPS | {"stem": "3x3"},
 }
 """Better recipes, rung by rung, each trained longer than the study's own.
