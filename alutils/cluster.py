@@ -1,12 +1,15 @@
 """Where rounds are computed: a local cluster of one-thread workers, or a running scheduler."""
 
 import hashlib
+import json
 import logging
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -196,13 +199,34 @@ def shared(place: Placement) -> Iterator[None]:
     """A local cluster for all that child processes compute at this place, until the end.
 
     So the notebooks of a run need not start workers, and import torch in them, one after another.
+    It is a process in a session of its own, which an interrupt from a terminal does not reach, and
+    ends with this one, however that ends: at the end of its standard input.
     """
-    with dask.config.set(SETTINGS), _local(place) as address:
-        os.environ[SHARED] = f"{address} {place} {versions()}"
+    command = [sys.executable, "-c", "from alutils import cluster; cluster._serve()"]
+    with subprocess.Popen(
+        [*command, json.dumps(asdict(place))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        kind, _, text = process.stdout.readline().strip().partition(" ")
+        if kind != "address":
+            raise StudyError(text or "the local workers could not be started")
+        os.environ[SHARED] = f"{text} {place} {versions()}"
         try:
             yield
         finally:
             del os.environ[SHARED]
+
+
+def _serve() -> None:
+    """Have the cluster that ``shared`` asks for; tell its address, or in a line why not."""
+    given = json.loads(sys.argv[1])
+    place = Placement(**given | {"gpus": tuple(given["gpus"])})
+    try:
+        with dask.config.set(SETTINGS), _local(place) as address:
+            print(f"address {address}", flush=True)
+            sys.stdin.read()
+    except StudyError as error:
+        print(f"error {error}", flush=True)
 
 
 def _shared(place: Placement) -> str:

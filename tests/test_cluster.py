@@ -160,6 +160,7 @@ def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own(monkey
         assert cluster._shared(place) == ""
         monkeypatch.undo()
     assert not worker_pids(place) & pids and not any(map(psutil.pid_exists, pids))
+    assert cluster.SHARED not in os.environ
 
 
 def test_local_workers_that_cannot_start_are_one_error(monkeypatch):
