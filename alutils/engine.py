@@ -29,6 +29,8 @@ PATIENCE = 3
 """Looks in a row at which a job's worker is missing before the job is given to another."""
 POLL_S = 1.0
 """How often a run looks whether another run has let go of a cell, or workers have joined."""
+FETCH_S = 60.0
+"""How long to wait for a finished round to arrive, before a look at whether its worker is there."""
 
 LOST = (CancelledError, CommClosedError, ClosedClientError)
 """What Dask raises when the scheduler is gone."""
@@ -157,8 +159,8 @@ class Run:
                     time.sleep(POLL_S)
                     continue
                 for future in self._done():
-                    self._collect(future, self.running[future])
-                    del self.running[future]
+                    if self._collect(future, self.running[future]):
+                        del self.running[future]
         finally:
             for job in [*self.running.values(), *self.waiting]:
                 job.release()
@@ -212,18 +214,24 @@ class Run:
             return []
         return list(found.done)
 
-    def _collect(self, future: Future, job: Job) -> None:
-        """Write what a worker gave back; the cells that go on wait for their next round."""
+    def _collect(self, future: Future, job: Job) -> bool:
+        """Write what a worker gave back; the cells that go on wait for their next round.
+
+        Returns whether the job is settled. It is not where a worker has finished a round and died
+        before it was fetched: Dask then awaits that worker, until ``_take_back``.
+        """
         try:
-            rounds, provenance, state = future.result()
+            rounds, provenance, state = future.result(timeout=FETCH_S)
         except LOST:
             raise
         except KilledWorker:
             self._died(job)
-            return
+            return True
         except Exception as error:  # whatever the task raised belongs to its cells, not to the run
+            if future.status != "error":
+                return False
             self._fail(job, f"{type(error).__name__}: {error}")
-            return
+            return True
         more = []
         for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
             _append(cell, record, done, provenance | self.facts | {"worker_deaths": job.deaths})
@@ -236,6 +244,7 @@ class Run:
             else:
                 more.append(Job([cell], [record], [lock], job.deaths))
         self.waiting.extendleft(reversed(more))
+        return True
 
     def _died(self, job: Job) -> None:
         job.deaths += 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from distributed import wait
 
 from alutils import cluster, engine
 from alutils.cluster import Placement, Workers
@@ -258,3 +259,31 @@ def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_ha
     computed = [file.name.rsplit(".", 1)[0] for file in (tmp_path / "computed").iterdir()]
     assert len(computed) - len(set(computed)) <= 3  # those in flight, one a lost worker
     engine.run(cells, never, store, {}, place, never)
+
+
+def test_a_worker_that_dies_before_its_round_was_fetched(
+    digits_cell, store, by_hand, tmp_path, monkeypatch
+):
+    cells = [digits_cell(seed=seed) for seed in range(2)]
+    by_hand["scheduler"]()
+    mortal = [by_hand["worker"](), by_hand["worker"]()]
+    done = engine.Run._done
+
+    def kill_when_all_is_done(this: engine.Run):
+        if not mortal or len(this.running) < 2:
+            return done(this)
+        wait(list(this.running))
+        while mortal:
+            mortal.pop().kill()
+        by_hand["worker"]()
+        return list(this.running)
+
+    monkeypatch.setattr(engine.Run, "_done", kill_when_all_is_done)
+    monkeypatch.setattr(engine, "FETCH_S", 3.0)
+    lines: list[str] = []
+    engine.run(cells, counted, store, {}, Placement(by_hand["address"]), lines.append)
+    records = [store.load(cell) for cell in cells]
+    assert {record["status"] for record in records} == {"finished"}
+    assert sum("worker died" in line for line in lines) == 2
+    computed = [file.name.rsplit(".", 1)[0] for file in (tmp_path / "computed").iterdir()]
+    assert len(computed) - len(set(computed)) == 2
