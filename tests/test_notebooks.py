@@ -18,6 +18,17 @@ def source(cell) -> str:
     return "".join(cell["source"])
 
 
+def defaults(file: Path) -> dict:
+    """What a notebook's parameters are where nobody gives others."""
+    (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
+    nodes = ast.parse(source(cell)).body
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in nodes}
+
+
+DEFAULTS = {file.stem: defaults(file) for file in FILES}
+"""Read before any test runs, as in test_imports."""
+
+
 def test_every_study_has_its_notebook():
     assert [file.stem for file in FILES] == sorted(config.STUDIES)
 
@@ -30,9 +41,7 @@ class TestNotebook:
         assert heading == f"# {notebook['metadata']['title']}"
 
     def test_defaults_are_those_of_quick_or_of_the_profile_that_has_its_records(self, file):
-        (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
-        nodes = ast.parse(source(cell)).body
-        values = {node.targets[0].id: ast.literal_eval(node.value) for node in nodes}
+        values = DEFAULTS[file.stem]
         homes = ("quick", "sensitivity", "desktop")
         home = next(name for name in homes if file.stem in config.notebooks(name))
         plan = config.load_study(home, file.stem)
