@@ -18,7 +18,7 @@ def source(cell) -> str:
     return "".join(cell["source"])
 
 
-def defaults(file: Path) -> dict:
+def defaults(file) -> dict:
     """What a notebook's parameters are where nobody gives others."""
     (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
     nodes = ast.parse(source(cell)).body
