@@ -31,7 +31,7 @@ PHASES = {
 }
 SHOWN = 16
 """Picks of a round in the gallery."""
-GALLERIES = 6
+GALLERIES = 4
 """Acquisitions of which the gallery shows picks, from the first to the last."""
 SEEN = 20
 """Predictions below which a confidence bin is not drawn."""
