@@ -14,7 +14,7 @@ from alutils.train import chunks, predict, reliability
 
 GALLERY = 20
 """Picks of a round that are described one by one."""
-MAPPED = 2_000
+MAPPED = 1_000
 """Fixed pool images on the map."""
 ROC_POINTS = 101
 
