@@ -114,10 +114,10 @@ class Claim:
         )
         if shown < 0.005:
             return f"More seeds than {self.seeds}."
-        corrected = f", corrected for {self.tests} tests" if self.tests > 1 else ""
+        corrected = f" and corrected for {self.tests} tests" if self.tests > 1 else ""
         return (
-            f"More seeds: {self.seeds} would show, four times in five{corrected}, what lies "
-            f"{shown:.2f}{self.unit} from where it is judged."
+            f"More seeds than {self.seeds}; {self.seeds} decide, four times in five{corrected}, "
+            f"what lies {shown:.2f}{self.unit} or more from where it is judged."
         )
 
 

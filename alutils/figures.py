@@ -36,7 +36,9 @@ REPORTED = {
     "heldout-best": "best held-out accuracy",
     "heldout-last": "last held-out accuracy",
 }
-OTHER_STYLES = [(_COLOURS[i], marker) for i, marker in zip((6, 8, 9, 3, 7), "X*<>p", strict=True)]
+OTHER_STYLES = list(
+    zip([_DARK[3], _COLOURS[9], _DARK[2], _COLOURS[3], _DARK[0]], "X*<>p", strict=True)
+)
 """For what is no arm, and for arms of a user."""
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
 

@@ -140,7 +140,7 @@ def test_the_evidence_is_a_finding_that_decides():
 
 
 def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
-    assert "would show, four times in five" in judged(CASES["C5"]["undecided"], "C5").change
+    assert "5 decide, four times in five" in judged(CASES["C5"]["undecided"], "C5").change
     assert judged(CASES["C4"]["undecided"], "C4").change == "More seeds than 5."
 
 
