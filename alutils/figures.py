@@ -94,6 +94,11 @@ def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
     )  # fmt: skip
 
 
+def legend(axes: Axes) -> None:
+    """The legend beside the axes, where it hides nothing."""
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+
+
 def finish(axes: Axes, title: str, accuracy: str) -> None:
     """Labels, legend, and limits that show every line."""
     axes.set(xlabel="labelled images", ylabel=f"{accuracy} (%)", title=title)
@@ -101,7 +106,7 @@ def finish(axes: Axes, title: str, accuracy: str) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
         axes.plot([], [], "o", markerfacecolor="none", color="grey", label="published")
-    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    legend(axes)
     sns.despine(ax=axes)
 
 

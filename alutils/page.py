@@ -55,7 +55,8 @@ def output(notebook: dict[str, Any], tag: str, kind: str) -> str:
     """What the cell of a tag put out, as the kind that is asked for; empty without that."""
     for cell in notebook["cells"]:
         if tag in _tags(cell):
-            return "".join(cell["outputs"][0]["data"].get(kind, ""))
+            found = (one["data"] for one in cell["outputs"] if "data" in one)
+            return "".join(next(found, {}).get(kind, ""))
     return ""
 
 

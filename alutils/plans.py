@@ -11,9 +11,8 @@ from alutils.parameters import Parameters, increasing, known, no_duplicates
 from alutils.protocol import (
     ARMS,
     BASELINE,
-    CONTROLS,
+    BUILT_IN,
     DATASETS,
-    FURTHER,
     Cell,
     Count,
     Protocol,
@@ -59,6 +58,13 @@ class Study(Protocol, Parameters):
         return Cell(figure=figure, dataset=dataset, arm="random", seed=seed, **fields)
 
 
+def check_datasets(key: str, names: tuple[str, ...]) -> None:
+    """Refuse datasets that are unknown or named twice."""
+    no_duplicates(key, names)
+    for name in names:
+        known(key, name, DATASETS)
+
+
 class TrainingSizeStudy(Study):
     """Figure 2: accuracy against training-set size, on nested random labels."""
 
@@ -69,9 +75,7 @@ class TrainingSizeStudy(Study):
 
     def cells(self) -> list[Cell]:
         """One cell a seed and dataset; its rounds are the sizes."""
-        no_duplicates("datasets", self.datasets)
-        for dataset in self.datasets:
-            known("datasets", dataset, DATASETS)
+        check_datasets("datasets", self.datasets)
         increasing("label_counts", self.label_counts)
         return [
             self._sizes_cell(2, dataset, seed, self.label_counts)
@@ -137,7 +141,7 @@ class ActiveLearningStudy(Study):
         known("dataset", self.dataset, DATASETS)
         no_duplicates("arms", self.arms)
         for arm in self.arms:
-            known("arms", arm, [*ARMS, *CONTROLS, *FURTHER, *CUSTOM_ARMS])
+            known("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
         if self.adam_state == "arms" and (len(self.arms) < 2 or set(self.arms) & set(CUSTOM_ARMS)):

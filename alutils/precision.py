@@ -1,8 +1,8 @@
 """Whether bf16 trains as well as fp32, on held-out data: ``python -m alutils.precision``.
 
 Two one-sided tests per dataset: paired by seed, the difference is averaged over the sizes, and its
-90 % t interval must lie within ``MARGIN``. The margins and sizes were fixed before the runs. The
-test set is never loaded, and the seeds are not those of kept runs.
+90 % t interval must lie within ``MARGIN``. The margins and sizes were fixed before the runs.
+Nothing is judged on the test set, and the seeds are not those of kept runs.
 """
 
 import pandas as pd
@@ -89,8 +89,8 @@ def document(accuracy: pd.DataFrame) -> str:
         "# bf16 against fp32\n\n"
         "Accuracy (%) on the held-out 10 %, last epoch, one-cycle rate over 20 epochs, mean over "
         f"the seeds {seeds}; difference bf16 minus fp32, paired by seed, with its "
-        f"{LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. The test set was not "
-        "loaded.\n\n"
+        f"{LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. Nothing was judged on "
+        "the test set.\n\n"
         "| dataset | labels | fp32 | bf16 | difference (points) |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\n"

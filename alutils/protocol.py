@@ -41,8 +41,9 @@ FURTHER = (
     "typiclust", "cluster-margin", "kmeans-centre",
 )  # fmt: skip
 """Arms from the literature, and the centres beside K-means' boundary points."""
+BUILT_IN = (*ARMS, *CONTROLS, *FURTHER)
 FROM_PASSES = ("bald", "power-bald", "batchbald", "variation-ratios")
-"""Those of them that compare MC passes."""
+"""Arms that compare MC passes."""
 LARGEST_BATCHBALD = 100
 """Labels a round up to which BatchBALD is defined: its passes tell no more batches apart."""
 BASELINE = "baseline"

@@ -5,7 +5,12 @@ from torch import Tensor
 
 
 def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
-    """Positions of the ``budget`` smallest scores; ties in a random order drawn from ``rng``."""
+    """Positions of the ``budget`` smallest scores; ties in a random order drawn from ``rng``.
+
+    ``scores_N`` is (N,) on any device, positions int64 (budget,) on the CPU. Raises ``ValueError``
+    where a score is not finite.
+    """
+    scores_N = scores_N.cpu()
     if not torch.isfinite(scores_N).all():
         raise ValueError("a score is not finite")
     shuffled = torch.randperm(len(scores_N), generator=rng)
@@ -13,7 +18,10 @@ def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def highest(scores_N: Tensor, rng: torch.Generator) -> int:
-    """Position of the highest score; one of them drawn from ``rng`` where several are equal."""
+    """Position of the highest score; one of them drawn from ``rng`` where several are equal.
+
+    ``scores_N`` is (N,) on any device. Raises ``ValueError`` where a score is NaN.
+    """
     tied = (scores_N == scores_N.max()).nonzero().squeeze(1)
     if not len(tied):
         raise ValueError("a score is not finite")

@@ -22,8 +22,6 @@ from alutils.plans import Study
 from alutils.protocol import Cell
 from alutils.results import CanNotWrite, Store, table, write_whole
 
-MARKS = ("<!-- results -->", "<!-- end of results -->")
-
 
 class StudyFailed(StudyError):
     """Some notebook did not run to its end; the message names it and the reason."""
@@ -38,7 +36,8 @@ def study(
     ``DataUnavailable``. ``StudyFailed`` when a notebook failed; the others are finished first.
     """
     overrides = _overrides(workers, scheduler, train)
-    studies = _plans(profile, notebook)
+    every = _plans(profile)
+    studies = _plans(profile, notebook) if notebook else every
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
     training = [
         type(plan).parse(plan.model_dump() | overrides, "make study")
@@ -58,8 +57,8 @@ def study(
             except Exception as error:  # whatever a notebook raised: the others still run
                 failures.append(f"{name}: {_reason(error)}")
     try:
-        _results(profile)
-        _index(profile)
+        _results(profile, every)
+        _index(profile, every)
     except CanNotWrite as error:
         failures.append(str(error))
     if failures:
@@ -82,29 +81,39 @@ def kept(profile: str, notebook: str = "") -> str:
     return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
 
 
-def readme(profile: str) -> None:
-    """Put the profile's results into the README, between the marks that it has for them."""
+def readme_blocks(profile: str) -> dict[str, str]:
+    """What the README shows of a profile's results, and of what the long profiles take."""
     import pandas as pd
 
+    from alutils.estimate import markdown_hours
     from alutils.report import markdown_results
 
     results = pd.read_csv(outputs() / profile / "results.csv")
+    hours = markdown_hours(("desktop", "poster", "replica"), (75, 10))
+    return {"results": markdown_results(results, profile), "hours": hours}
+
+
+def readme(profile: str) -> None:
+    """Put these blocks into the README, between the marks that it has for them."""
     file = ROOT / "README.md"
-    before, _, rest = file.read_text(encoding="utf-8").partition(MARKS[0])
-    after = rest.partition(MARKS[1])[2]
-    block = markdown_results(results, profile)
-    _write(file, f"{before}{MARKS[0]}\n{block}\n{MARKS[1]}{after}")
+    text = file.read_text(encoding="utf-8")
+    for name, block in readme_blocks(profile).items():
+        before, _, rest = text.partition(f"<!-- {name} -->\n")
+        after = rest.partition(f"<!-- end of {name} -->")[2]
+        text = f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}"
+    _write(file, text)
 
 
 def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
     """Run one of the study's notebooks, and keep its report."""
     print(f"{name}: running", flush=True)
-    render(
-        NOTEBOOKS / f"{name}.ipynb",
-        outputs() / plan.profile,
-        plan.model_dump(mode="json") | overrides,
-        lambda: fingerprint(name, plan),
-    )
+    parameters = plan.model_dump(mode="json") | overrides
+    source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / plan.profile
+    if parameters.get("train"):
+        render(source, folder, parameters, lambda: fingerprint(name, plan))
+    else:  # another run may finish a cell meanwhile, which this report then lacks
+        before = fingerprint(name, plan)
+        render(source, folder, parameters, lambda: before)
 
 
 def render(
@@ -262,25 +271,28 @@ def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
     return {key: value for key, value in chosen.items() if value} | kept
 
 
-def _results(profile: str) -> None:
-    """``results.csv``: one row per cell and round of all notebooks of the profile, each once."""
+def _results(profile: str, plans: dict[str, Parameters]) -> None:
+    """``results.csv``: one row per cell and round of all notebooks of the profile, each once.
+
+    Of the arms in the parameter files; what a notebook registers itself is not among them.
+    """
     import pandas as pd
 
     store = Store(profile)
-    studies = [plan for plan in _plans(profile).values() if isinstance(plan, Study)]
+    studies = [plan for plan in plans.values() if isinstance(plan, Study)]
     tables = [table(store, plan.cells(), plan.reported) for plan in studies]
     results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
     _write(outputs() / profile / "results.csv", results.to_csv(index=False))
 
 
-def _index(profile: str) -> None:
+def _index(profile: str, plans: dict[str, Parameters]) -> None:
     """``index.html``: the reports of the profile with their answers."""
     from alutils.account import effort
 
-    folder, names = outputs() / profile, config.notebooks(profile)
-    kept = {name: found for name in names if (found := _report(folder / f"{name}.ipynb"))}
-    failed = [name for name in names if (folder / f"{name}.failed.html").exists()]
-    cells = {cell.name: cell for plan in _plans(profile).values() for cell in plan.cells()}
+    folder = outputs() / profile
+    kept = {name: found for name in plans if (found := _report(folder / f"{name}.ipynb"))}
+    failed = [name for name in plans if (folder / f"{name}.failed.html").exists()]
+    cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
     _write(
         folder / "index.html", page.index(profile, kept, failed, effort(profile, cells.values()))
     )

@@ -5,9 +5,9 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from alutils.parameters import known, no_duplicates
-from alutils.plans import Study
-from alutils.protocol import DATASETS, Cell, Count, Rounds, Share
+from alutils.parameters import no_duplicates
+from alutils.plans import Study, check_datasets
+from alutils.protocol import Cell, Count, Rounds, Share
 
 Level = TypeVar("Level")
 Levels = Annotated[tuple[Level, ...], Field(min_length=1)]
@@ -70,7 +70,7 @@ class SensitivityStudy(SettingsStudy):
 
         The acquisition size comes last, from the coarsest to the finest, as that costs the most.
         """
-        for key in ("datasets", "dropouts", "passes", "cluster_counts", "acquisition_fractions"):
+        for key in ("dropouts", "passes", "cluster_counts", "acquisition_fractions"):
             no_duplicates(key, getattr(self, key))
         check_datasets("datasets", self.datasets)
         step = self.acquisition_fraction
@@ -99,13 +99,6 @@ class SensitivityStudy(SettingsStudy):
     ) -> Cell:
         first, last = self.first_labels, self.last_labels
         return self._arm_cell("sensitivity", dataset, arm, seed, first, share, last, **changes)
-
-
-def check_datasets(key: str, names: tuple[str, ...]) -> None:
-    """Refuse datasets that are unknown or named twice."""
-    no_duplicates(key, names)
-    for name in names:
-        known(key, name, DATASETS)
 
 
 def _ending_near(cell: Cell, last: int) -> Cell:

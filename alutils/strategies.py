@@ -4,10 +4,12 @@ A strategy is a pure function ``(view, budget, rng) -> positions``: int64 (budge
 in ``range(len(view))``. It knows neither dataset nor training.
 """
 
+import dis
 import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
+from types import CodeType
 
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ from alutils.information import (
 from alutils.parameters import ParameterError
 from alutils.plans import CUSTOM_ARMS
 from alutils.pool import PoolView
-from alutils.protocol import ARMS, BASELINE, CONTROLS, FURTHER
+from alutils.protocol import BASELINE, BUILT_IN
 from alutils.ranking import smallest
 
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
@@ -101,7 +103,7 @@ def register(name: str, strategy: Strategy) -> None:
     What decides its record's name is its source, with the constants and functions that it takes
     from where it was written; not what it imports.
     """
-    if name in (*ARMS, *CONTROLS, *FURTHER, BASELINE, "sequence"):
+    if name in (*BUILT_IN, BASELINE, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")
@@ -114,10 +116,17 @@ def _sources(function: Callable, seen: set[Callable]) -> Iterator[str]:
     """Source of a function, and of the constants and functions of its own module that it uses."""
     seen.add(function)
     yield textwrap.dedent(inspect.getsource(function))
-    used = inspect.getclosurevars(function)
-    for name, value in sorted((used.globals | used.nonlocals).items()):
+    known, used = function.__globals__, inspect.getclosurevars(function).nonlocals
+    used |= {name: known[name] for name in _globals(function.__code__) if name in known}
+    for name, value in sorted(used.items()):
         if inspect.isfunction(value):
             if value.__module__ == function.__module__ and value not in seen:
                 yield from _sources(value, seen)
         elif not (inspect.ismodule(value) or callable(value)):
             yield f"{name} = {value!r}"
+
+
+def _globals(code: CodeType) -> set[str]:
+    """Names that code takes from its module, in the functions and comprehensions within it too."""
+    names = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
+    return names.union(*(_globals(one) for one in code.co_consts if isinstance(one, CodeType)))

@@ -106,8 +106,6 @@ def train(
         losses = torch.zeros(per_epoch, device=labels.device)
         for i, batch in enumerate(order):
             rate = learning_rate(protocol, epoch * per_epoch + i, steps)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
             keep = None
             if protocol.dropout:
                 mask = dropout_mask(protocol.batch_size, protocol.dropout, masks)
@@ -115,13 +113,8 @@ def train(
             shown = images[batch]
             if protocol.augmentation == "crop-flip":
                 shown = crop_flip(shown, crops)
-            logits = net(shown, keep)
-            loss = F.cross_entropy(logits, labels[batch])
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            right += (logits.detach().argmax(1) == labels[batch]).sum()
-            losses[i] = loss.detach()
+            losses[i], good = _step(net, optimiser, rate, shown, labels[batch], keep)
+            right += good
         _check_losses(losses, epoch, steps)
         if heldout and protocol.heldout_every and (epoch + 1) % protocol.heldout_every == 0:
             heldout_accuracy.append(accuracy(predict(net, heldout[0]), heldout[1]))
@@ -129,6 +122,25 @@ def train(
         raise NotFinite(f"the weights are not finite after {steps:,} steps: lower learning_rate")
     net.eval()
     return Training(steps, float(right) / order.numel(), heldout_accuracy, optimiser)
+
+
+def _step(
+    net: Net,
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    images: Tensor,
+    labels: Tensor,
+    keep: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """One step on a batch: its loss, and how many of its images were right before it."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    logits = net(images, keep)
+    loss = F.cross_entropy(logits, labels)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
 
 def _check_losses(losses: Tensor, epoch: int, steps: int) -> None:

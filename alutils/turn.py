@@ -129,7 +129,7 @@ class Turn:
             positions = (custom.get(arm) or STRATEGIES[arm])(self.view, budget, rng)
         clock.move(self.view.seconds - before, "seconds_select", "seconds_score")
         check_positions(positions, budget, len(self.view), arm)
-        return self.view.candidates[positions]
+        return self.view.candidates[positions.cpu()]
 
     @cached_property
     def view(self) -> PoolView:

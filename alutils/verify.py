@@ -10,7 +10,7 @@ from alutils import config, data
 from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
 from alutils.parameters import StudyError
-from alutils.protocol import ARMS, CONTROLS, DATASETS, FURTHER, Cell
+from alutils.protocol import BUILT_IN, DATASETS, Cell
 from alutils.results import PLACE, Record, Store, lasting
 from alutils.turn import Clock, Round, Turn, new_pool
 
@@ -116,7 +116,7 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
         (cell, record)
         for cell, record in records
         if not cell.carries_state and record["rounds"] and record["rounds"][0]["picks"]
-        and set(cell.arms) <= {*ARMS, *CONTROLS, *FURTHER}
+        and set(cell.arms) <= set(BUILT_IN)
     ]  # fmt: skip
     left = [one for one in able if one[0].arm != "random"] or able
     taken: list[tuple[Cell, Record]] = []

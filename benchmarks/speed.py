@@ -210,7 +210,9 @@ def markdown(measured: Measured) -> str:
     lines = [f"| {title} | {measured.told(key)} |" for title, key in rows]
     facts = measured.facts
     machine = f"{facts['cores']} cores ({facts['processor']}; {facts['cpu_capability']})"
-    note = f"Measured on {machine}, {facts['date']}, by commit {facts['commit']}."
+    since = ", ".join(facts["changed_since_commit"])
+    changed = f" (changed since: {since})" if since else ""
+    note = f"Measured on {machine}, {facts['date']}, by commit {facts['commit']}{changed}."
     return "\n".join(["| ratio, median (range) | |", "|---|---|", *lines, "", note])
 
 

@@ -1,30 +1,32 @@
 import re
 
-import pandas as pd
 import pytest
 
-from alutils import estimate, report
+from alutils import runner
 from alutils.paths import ROOT
-from alutils.runner import MARKS
 from alutils.strategies import STRATEGIES
 
 
-def test_the_readme_shows_the_committed_results():
+def block(name: str) -> str:
+    """What stands in the README between the marks of a name."""
     text = (ROOT / "README.md").read_text()
-    block = text.split(MARKS[0])[1].split(MARKS[1])[0].strip()
-    results = pd.read_csv(ROOT / "outputs" / "quick" / "results.csv")
-    assert block == report.markdown_results(results, "quick")
+    return text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0].strip()
 
 
-def test_the_readme_shows_the_hours_of_the_long_profiles():
-    text = (ROOT / "README.md").read_text()
-    block = text.split("<!-- hours -->")[1].split("<!-- end of hours -->")[0].strip()
-    assert block.startswith(estimate.markdown_hours(["desktop", "poster", "replica"], [75, 10]))
+def test_the_readme_shows_the_committed_results_and_the_hours_of_the_long_profiles():
+    for name, expected in runner.readme_blocks("quick").items():
+        assert block(name) == expected
 
 
 def test_what_the_readme_links_to_is_there():
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links and all((ROOT / link).exists() for link in links)
+
+
+def test_the_readme_names_every_module():
+    tree = (ROOT / "README.md").read_text().split("## What is where")[1].split("## ")[0]
+    modules = {file.name for file in (ROOT / "alutils").glob("[!_]*.py")}
+    assert modules == set(re.findall(r"\b[a-z]+\.py\b", tree))
 
 
 @pytest.fixture
@@ -38,9 +40,7 @@ def speed(monkeypatch):
 
 def test_the_readme_shows_the_committed_benchmark(speed):
     module, measured = speed
-    text = (ROOT / "README.md").read_text()
-    block = text.split("<!-- speed -->")[1].split("<!-- end of speed -->")[0].strip()
-    assert block == module.markdown(measured)
+    assert block("speed") == module.markdown(measured)
 
 
 def test_the_readme_shows_what_every_strategy_takes(speed):

@@ -166,6 +166,23 @@ def test_the_constants_and_helpers_of_a_strategy_name_its_record_too(monkeypatch
     assert len(names) == 4
 
 
+def test_what_a_strategy_takes_within_lambdas_and_comprehensions_names_its_record(monkeypatch):
+    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
+    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
+    names = set()
+    for power, helper in ((1, _forwards), (2, _forwards), (2, _backwards)):
+        monkeypatch.setitem(globals(), "POWER", power)
+        monkeypatch.setitem(globals(), "HELPER", helper)
+
+        def raised(view, budget, rng):
+            inner = lambda one: HELPER(one) ** POWER  # noqa: E731, F821
+            return [inner(part) + POWER for part in torch.arange(budget).split(1)]  # noqa: F821
+
+        register("raised", raised)
+        names.add(strategies.CUSTOM_ARMS["raised"])
+    assert len(names) == 3
+
+
 def _forwards(positions: torch.Tensor) -> torch.Tensor:
     return positions
 
