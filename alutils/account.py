@@ -42,10 +42,10 @@ def reductions(study: Study) -> Markdown:
         if key not in (*RUNTIME, *OBSERVED, "seeds") and value != poster[key]
     ]
     if not changed:
-        return Markdown(f"The poster's protocol, unreduced, with {paired_seeds(len(study.seeds))}.")
+        return Markdown(f"The poster's protocol, unreduced, for {paired_seeds(len(study.seeds))}.")
     return Markdown(
         f"This run (`{study.profile}`) departs from the poster's protocol in "
-        f"{len(changed)} parameters, and has {paired_seeds(len(study.seeds))}:\n\n"
+        f"{len(changed)} parameters, and asks for {paired_seeds(len(study.seeds))}:\n\n"
         + "\n".join(changed)
         + _candidates(study)
     )
@@ -84,16 +84,16 @@ def cells(study: Study) -> HTML | Markdown:
     every, store = study.cells(), Store(study.profile)
     failed = list(failures(store, every))
     done = sum(map(store.finished, every))
-    if not failed and done == len(every):
+    if done == len(every):
         return Markdown(f"All {done} cells are finished.")
+    told = (
+        f"{done} of {len(every)} cells are finished; what is shown below is made of these, and "
+        "where arms are compared of the seeds that have every arm."
+    )
     if not failed:
-        return Markdown(
-            f"**{done} of {len(every)} cells are finished**; what is shown below is made of these, "
-            "and where arms are compared of the seeds that have every arm."
-        )
+        return Markdown(f"**{told}**")
     rows = [{"failed cell": cell.name, "why": why} for cell, why in failed]
-    note = f"<p>{len(failed)} of {len(every)} cells failed; what is compared below lacks them.</p>"
-    return HTML(table(pd.DataFrame(rows)).data + note)
+    return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(rows)).data}")
 
 
 def provenance(study: Parameters) -> HTML:

@@ -1,5 +1,6 @@
 """How the effects of the authors' evaluation and optimiser are shown in the audit."""
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
@@ -41,15 +42,20 @@ def _one_run(own: pd.DataFrame) -> str:
 
 
 def _published(dataset: str, labels: int) -> str:
-    """The published difference nearest to that label count, where there is one."""
+    """The published curves at that label count, between their points, where both reach it."""
     arms, sizes = published.active_learning(dataset), published.training_size()
     margin, random = arms[arms["arm"] == "margin"], sizes[sizes["dataset"] == dataset]
     if margin.empty or random.empty:
         return ""
-    one, other = (t.loc[(t["labels"] - labels).abs().idxmin()] for t in (margin, random))
+    one, other = (
+        np.interp(labels, t["labels"], t["accuracy"], left=np.nan, right=np.nan)
+        for t in (margin, random)
+    )
+    if np.isnan(one - other):
+        return ""
     return (
-        f" Published: margin {one['accuracy']:.2f} % at {one['labels']:,} labels, random labels "
-        f"{other['accuracy']:.2f} % at {other['labels']:,}."
+        f" Published, between their points: margin {one:.2f} %, random labels {other:.2f} %, a "
+        f"difference of {one - other:+.2f} points."
     )
 
 

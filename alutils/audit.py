@@ -133,10 +133,10 @@ def _told(finding: Finding, unit: str) -> str:
 
 def _evidence(one: Claim) -> str:
     """Of the findings that decide, the one nearest to where it is judged; and how many more."""
-    known = [finding for finding in one.findings if finding.estimate]
-    known = [finding for finding in known if finding.verdict == one.verdict] or known
-    if not known:
-        return one.findings[0].note if one.findings else "nothing to judge by"
-    nearest = min(known, key=Finding.gap)
+    if not one.findings:
+        return "nothing to judge by"
+    deciding = [finding for finding in one.findings if finding.verdict == one.verdict]
+    nearest = min(deciding or one.findings, key=Finding.gap)
+    told = _told(nearest, one.unit) if nearest.estimate else nearest.note
     more = f"; {len(one.findings) - 1} more below" if len(one.findings) > 1 else ""
-    return f"{nearest.what}: {_told(nearest, one.unit)}{more}"
+    return f"{nearest.what}: {told}{more}"

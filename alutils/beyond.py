@@ -103,6 +103,6 @@ def _first(areas: pd.DataFrame) -> str:
     beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
     tests = f"corrected for {count(len(poster), 'test')}, not for being the largest"
     return (
-        f"{told}; of the poster's {'other ' if first in ARMS[1:] else ''}arms it is shown above "
+        f"{told}; of {join([arm_title(arm) for arm in poster])} it is shown above "
         f"{join(beaten) if beaten else 'none'} ({tests})."
     )

@@ -4,8 +4,9 @@ import pandas as pd
 from IPython.display import HTML
 
 from alutils import figures, interactive, published, statistics
+from alutils.data import Dataset
 from alutils.interactive import Chart
-from alutils.prose import capital, paired_seeds, points, show
+from alutils.prose import capital, lines_of, mean_over, points, show
 from alutils.protocol import ARM_TITLE, DATASETS, arm_title
 
 
@@ -23,7 +24,7 @@ def architecture(stages: list[dict], dataset: str) -> HTML:
     return show(figures.architecture(stages), caption, alt)
 
 
-def samples(dataset) -> HTML:
+def samples(dataset: Dataset) -> HTML:
     """The first training image of every class of a loaded dataset."""
     title = DATASETS[dataset.name].title
     picture = figures.samples(dataset.train_images, dataset.train_labels, dataset.classes)
@@ -33,10 +34,10 @@ def samples(dataset) -> HTML:
 
 def training_size(results: pd.DataFrame) -> HTML:
     """Figure 2."""
-    seeds = results["seed"].nunique()
+    seeds = results.groupby("dataset")["seed"].nunique()
     caption = (
         f"Figure 2. {capital(figures.reported(results))} against the number of randomly drawn "
-        f"labels: mean, 95 % t interval (cut at the edge) and every line of {paired_seeds(seeds)}."
+        f"labels: {lines_of(seeds)}."
     )
     if results["dataset"].isin(published.training_size()["dataset"]).any():
         caption += f" Hollow points: published ({published.RULE})."
@@ -46,11 +47,11 @@ def training_size(results: pd.DataFrame) -> HTML:
 
 def learning_curves(results: pd.DataFrame) -> Chart:
     """Figure 3 or 4; where a page can draw it, a pointer on a mark gets its numbers."""
-    figure, seeds = results["figure"].iloc[0], results["seed"].nunique()
+    figure = results["figure"].iloc[0]
     name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (
         f"{name}. {capital(figures.reported(results))} against labels, by how these were chosen: "
-        f"mean, 95 % t interval (cut at the edge) and every line of {paired_seeds(seeds)}."
+        f"{lines_of([results['seed'].nunique()])}."
     )
     if not figures.near(published.active_learning(results["dataset"].iloc[0]), results).empty:
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
@@ -63,8 +64,8 @@ def area_differences(results: pd.DataFrame) -> HTML:
     """Every arm's difference in area to random."""
     differences = statistics.paired_differences(statistics.areas(results))
     caption = (
-        "Difference of each arm to random in area under the budget curve: mean and 95 % t "
-        f"interval over {paired_seeds(results['seed'].nunique())}."
+        "Difference of each arm to random in area under the budget curve: "
+        f"{mean_over([results['seed'].nunique()])}."
     )
     told = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
     alt = f"Interval plot of area differences to random: {told}."

@@ -34,7 +34,8 @@ SEEDS = 3
 class Finding:
     """One test of a claim: what was compared, its interval, where that is judged, the verdict.
 
-    ``judged`` is the interval that decided, where it is not the 95 % one of ``estimate``.
+    ``judged`` is the interval that decided, where it is not the 95 % one of ``estimate``;
+    ``corrected``, whether p did after a correction for several tests.
     """
 
     what: str
@@ -44,6 +45,7 @@ class Finding:
     p: float = math.nan
     note: str = ""
     judged: Estimate | None = None
+    corrected: bool = False
 
     def gap(self) -> float:
         """How far the interval's ends lie from where it is judged; infinite without an interval."""
@@ -57,6 +59,8 @@ class Finding:
         if self.estimate is None:
             return f"“{self.what}” with a number in some seed"
         one = self.judged or self.estimate
+        if self.corrected:
+            return f"a corrected p of {1 - LEVEL:.2g} or more of “{self.what}”"
         line = min(self.lines, key=lambda line: _distance(one, line))
         kind = "a 90 %" if self.judged else "an"
         return f"{kind} interval of “{self.what}” that reaches {line:g}{unit}"
@@ -193,6 +197,7 @@ def c3(arms: pd.DataFrame) -> Claim:
             replace(
                 finding,
                 verdict=finding.verdict if p < 1 - LEVEL else "undecided",
+                corrected=True,
                 note=""
                 if math.isnan(finding.p)
                 else f"p = {p:.3g} after Holm's correction for {len(adjusted)} tests",

@@ -104,9 +104,8 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     axes[0, 0].minorticks_off()
     caption = (
         f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained; "
-        "each recipe has what those before it have, but that none builds on SGD. Mean, 95 % t "
-        "interval (cut at the edge) and "
-        f"every line of {prose.seed_range(rows.groupby('level')['seed'].nunique())}."
+        "each recipe has what those before it have, but that none builds on SGD. "
+        f"{prose.capital(prose.lines_of(rows.groupby('level')['seed'].nunique()))}."
     )
     told = [
         f"{RUNGS[name]}, {curve.columns[-1]:,} labels: {curve.iloc[:, -1].mean():.1f} %"
@@ -116,31 +115,41 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def sentences(found: pd.DataFrame) -> Markdown:
-    """What the best rung is worth beside what choosing labels is worth, in points."""
+    """What the best rung is worth beside what choosing labels is worth, in points and labels."""
     gains = gains_of(found)
     if not gains:
         return Markdown(NOTHING)
-    labels = next(iter(gains.values())).columns[-1]
-    rung = max(gains, key=lambda name: gains[name][labels].mean())
     dataset = found.loc[found["factor"] == "recipe", "dataset"].iloc[0]
+    ranked = arms_of(found, "ranking", dataset)
+    labels = next(iter(gains.values())).columns[-1]
+    if len(ranked):  # where both tell something
+        sizes = next(iter(gains.values())).columns
+        labels = min(sizes, key=lambda size: abs(size - ranked["labels"].max()))
+    rung = max(gains, key=lambda name: gains[name][labels].mean())
     needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
     return Markdown(
         f"On {DATASETS[dataset].title} the rung with the largest mean at {labels:,} random labels "
         f"(“{RUNGS[rung]}”; chosen by looking) is worth "
         f"{points(estimate(gains[rung][labels]))}; for its accuracy this study's recipe needs "
-        f"{needed} labels. {_choosing(found, dataset)}"
+        f"{needed} labels. {_choosing(ranked)}"
     )
 
 
-def _choosing(found: pd.DataFrame, dataset: str) -> str:
-    """What choosing labels is worth at the end of the ranking, on the same dataset."""
-    ranked = arms_of(found, "ranking", dataset)
+def _choosing(ranked: pd.DataFrame) -> str:
+    """What choosing labels is worth at the end of the ranking, in points and in labels."""
     if ranked.empty:
         return "What choosing labels is worth on it, this run does not tell."
     last = statistics.paired_differences(statistics.final(ranked))
     arm = max(last, key=lambda name: last[name].mean)
+    saved = statistics.label_savings(ranked)[arm]
+    reached = saved.dropna()
+    lacks = (
+        f" (in {len(reached)} of {count(len(saved), 'seed')})" if len(reached) < len(saved) else ""
+    )
+    needed = f"{(ranked['labels'].max() / reached).mean():,.0f} labels{lacks}"
     return (
         f"Choosing them instead is worth {points(last[arm])} at {ranked['labels'].max():,} labels "
         f"with {arm_title(arm)}, of {count(len(last), 'arm')} the one with the largest mean there "
-        "(chosen by looking)."
+        f"(chosen by looking); the accuracy that random labels have there it "
+        f"{f'has with {needed}' if len(reached) else 'never reaches'}."
     )

@@ -7,7 +7,7 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, published
 from alutils.figures import arm_style
-from alutils.prose import count, join, paired_seeds, points, seed_range, show
+from alutils.prose import count, join, lines_of, paired_seeds, points, show
 from alutils.protocol import DATASETS, arm_title
 from alutils.reductions import STYLES, TITLES, by_size, datasets_of
 from alutils.statistics import Estimate, estimate
@@ -105,8 +105,8 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     own = found[found["factor"] == "optimiser"]
     seeds = own.groupby(["dataset", "level"])["seed"].nunique()
     caption = (
-        "Random labels, by the authors' rule (best evaluation on the held-out set): mean, 95 % t "
-        f"interval (cut at the edge) and every line of {seed_range(seeds)}."
+        "Random labels, by the authors' rule (best evaluation on the held-out set): "
+        f"{lines_of(seeds)}."
     )
     if theirs["dataset"].isin(datasets).any():
         caption += f" Hollow points: published ({published.RULE})."

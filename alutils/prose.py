@@ -90,6 +90,22 @@ def seed_range(counts: Iterable[int]) -> str:
     return paired_seeds(low) if low == high else f"{low} to {high} paired seeds"
 
 
+def lines_of(counts: Iterable[int]) -> str:
+    """What a figure of curves shows over so many seeds."""
+    counts = list(counts)
+    if max(counts) < 2:
+        return "the line of 1 seed, without an interval"
+    return f"mean, 95 % t interval (cut at the edge) and every line of {seed_range(counts)}"
+
+
+def mean_over(counts: Iterable[int]) -> str:
+    """What a figure of intervals shows over so many seeds."""
+    counts = list(counts)
+    if max(counts) < 2:
+        return "1 seed, without an interval"
+    return f"mean with its 95 % t interval over {seed_range(counts)}"
+
+
 def join(names: list[str]) -> str:
     """Names in a sentence: a, b and c."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

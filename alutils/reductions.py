@@ -6,7 +6,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.axes import Axes
 
 from alutils import figures
-from alutils.prose import count, join, points, seed_range, show
+from alutils.prose import count, join, mean_over, points, show
 from alutils.protocol import DATASETS
 from alutils.statistics import estimate
 
@@ -139,7 +139,7 @@ def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str)
         panel.set(title=DATASETS[dataset].title, xlabel="labelled images")
     axes[0, 0].set_ylabel(axis)
     seeds = {len(one) for gains in series.values() for one in gains.values()}
-    caption = f"{what}: mean with its 95 % t interval over {seed_range(seeds)}, not corrected."
+    caption = f"{what}: {mean_over(seeds)}, not corrected."
     told = [
         f"{DATASETS[dataset].title}, {TITLES[level]}, {size:,} labels: "
         f"{points(estimate(one[size]))}"

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils import figures, published, statistics
-from alutils.prose import interval, join, paired_seeds, percent, points, table, verb
+from alutils.prose import interval, join, paired_seeds, percent, points, seed_range, table, verb
 from alutils.protocol import ARM_TITLE, BASELINE, DATASETS, arm_title
 
 
@@ -46,13 +46,14 @@ def beside_published(results: pd.DataFrame) -> HTML | Markdown:
             "best on held-out (%)": interval(best, "%"),
             "published, same rule (%)": f"{value:.2f}",
             "difference (points)": f"{best.mean - value:+.2f}",
-            "spread of ours (standard deviation)": f"{100 * group['heldout_best'].std():.2f}",
         }
+        if best.seeds > 1:
+            row["spread of ours (standard deviation)"] = f"{100 * group['heldout_best'].std():.2f}"
         if "test_accuracy" in group:
             last = statistics.estimate(100 * group["test_accuracy"])
             row["last epoch on test (%)"] = interval(last, "%")
         rows.append(row)
-    return table(pd.DataFrame(rows))
+    return table(pd.DataFrame(rows).fillna(""))
 
 
 def size_sentences(results: pd.DataFrame) -> Markdown:
@@ -63,11 +64,16 @@ def size_sentences(results: pd.DataFrame) -> Markdown:
         first, last = wide.columns[0], wide.columns[-1]
         gain = statistics.estimate(wide[last] - wide[first])
         area = statistics.estimate(statistics.areas(ours)["random"])
-        lines.append(
-            f"- **{DATASETS[dataset].title}**: {wide[first].mean():.2f} % at {first:,} labels and "
-            f"{wide[last].mean():.2f} % at {last:,}, a difference of {points(gain)}. "
-            f"Area under the curve {interval(area, '%')}."
-        )
+        told = f"- **{DATASETS[dataset].title}**: "
+        if first == last:
+            told += f"{interval(area, '%')} at {first:,} labels."
+        else:
+            told += (
+                f"{wide[first].mean():.2f} % at {first:,} labels and {wide[last].mean():.2f} % at "
+                f"{last:,}, a difference of {points(gain)}. Area under the curve "
+                f"{interval(area, '%')}."
+            )
+        lines.append(told)
     return Markdown("\n".join(lines))
 
 
@@ -175,11 +181,11 @@ def markdown_results(results: pd.DataFrame, profile: str) -> str:
     for _, ours in arms.groupby(["figure", "dataset"]):
         answers.append(textwrap.fill(answer(ours).data, 100))
         lines += _result_rows(ours)
+    seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     note = (
-        f"Profile `{profile}`: {figures.reported(results)}; mean over "
-        f"{paired_seeds(arms['seed'].nunique())}, differences and ratios with 95 % t intervals, "
-        "not corrected. Random may reach its last accuracy before its end, so that a ratio a "
-        "little above 1 saves nothing yet."
+        f"Profile `{profile}`: {figures.reported(results)}; mean over {seeds}, differences and "
+        "ratios with 95 % t intervals, not corrected. Random may reach its last accuracy before "
+        "its end, so that a ratio a little above 1 saves nothing yet."
     )
     return "\n".join(["\n\n".join(answers), "", *lines, "", textwrap.fill(note, 100)])
 

@@ -10,7 +10,7 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures
 from alutils.figures import arm_style
-from alutils.prose import join, points, seed_range, show
+from alutils.prose import join, mean_over, points, show
 from alutils.protocol import DATASETS, arm_title
 from alutils.statistics import Estimate, area, estimate
 
@@ -27,13 +27,14 @@ POSTER = {"passes": 20, "clusters": 12, "acquisition": 0.001}
 def areas(found: pd.DataFrame, factor: str) -> pd.DataFrame:
     """Area by dataset and seed (rows) and (arm, level) (columns), for one factor.
 
-    Areas of a dataset end where the shortest of its curves does, so that they compare.
+    Areas of a dataset are on the same label counts, so that they compare: those of its curve with
+    the fewest, to the end of its shortest; in between, others are interpolated.
     """
     own = found[found["factor"] == factor]
-    ends = own.groupby(["dataset", "record"])["labels"].max().groupby("dataset").min()
+    grids = {dataset: _grid(rows) for dataset, rows in own.groupby("dataset")}
     rows = [
         {"dataset": dataset, "seed": seed, "arm": arm, "level": level,
-         "area": _area_to(curve.sort_values("labels"), ends[dataset])}
+         "area": area(grids[dataset], _on(grids[dataset], curve.sort_values("labels")))}
         for (dataset, seed, arm, level), curve in own.groupby(
             ["dataset", "seed", "arm", "level"], sort=False
         )
@@ -42,11 +43,16 @@ def areas(found: pd.DataFrame, factor: str) -> pd.DataFrame:
     return wide["area"]
 
 
-def _area_to(curve: pd.DataFrame, end: int) -> float:
-    """Area under a curve up to ``end`` labels, where it is interpolated."""
-    within = curve[curve["labels"] < end]
-    last = float(np.interp(end, curve["labels"], curve["accuracy"]))
-    return area([*within["labels"], end], [*within["accuracy"], last])
+def _grid(rows: pd.DataFrame) -> list[int]:
+    """Label counts of the curve with the fewest, to the end of the shortest."""
+    curves = [sorted(curve["labels"]) for _, curve in rows.groupby("record")]
+    end = min(curve[-1] for curve in curves)
+    return [labels for labels in min(curves, key=len) if labels < end] + [end]
+
+
+def _on(grid: list[int], curve: pd.DataFrame) -> np.ndarray:
+    """Accuracy at these label counts, linear between a curve's own."""
+    return np.interp(grid, curve["labels"], curve["accuracy"])
 
 
 def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | str, pd.Series]]:
@@ -86,15 +92,14 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
         parts.append(f"{DATASETS[dataset].title}, {_listed(factor, own)}")
     axes[0, 0].set_ylabel("area less random's (points)")
     caption = (
-        f"By {FACTORS[factor]}: area under the curve less that of random labels, mean with its "
-        f"95 % t interval over {seed_range({len(gain) for *_, gain in told})}; "
-        f"{_range(found, factor)}."
+        f"By {FACTORS[factor]}: area under the curve less that of random labels, "
+        f"{mean_over({len(gain) for *_, gain in told})}; {_range(found, factor)}."
     )
     return show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
 
 
 def sentences(found: pd.DataFrame, factor: str) -> Markdown:
-    """By dataset, the level with the largest mean gain, and what it has over the poster's.
+    """By dataset, the level with the largest mean gain, and every level beside the poster's.
 
     Over the seeds that every level has, so that means compare. Where several arms have the same
     levels, arm by arm.
@@ -118,11 +123,14 @@ def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
     best = max(own, key=lambda key: own[key].mean())
     text = f"the largest mean gain over random is that of {names[best]}, "
     text += points(estimate(own[best]))
-    poster = [key for key in own if key[1] == POSTER.get(factor)]
-    if poster and poster[0] != best:
-        more = estimate(own[best] - own[poster[0]])
-        shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
-        text += f", which is {points(more)} more than {names[poster[0]]}{shown}"
+    for poster in (key for key in own if key[1] == POSTER.get(factor)):
+        more = [
+            f"{names[key]} {points(estimate(own[key] - own[poster]), '')}"
+            for key in own
+            if key != poster
+        ]
+        if more:
+            text += f"; gains less that of {names[poster]}: {', '.join(more)}"
     return text
 
 

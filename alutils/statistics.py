@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from alutils.protocol import BASELINE
 
@@ -107,8 +107,16 @@ def detectable(spread: float, seeds: int, power: float = 0.8, level: float = LEV
 
     if seeds < 2:
         return math.nan
-    effect = TTestPower().solve_power(nobs=seeds, alpha=1 - level, power=power)
-    return float(spread * np.squeeze(effect))
+
+    def lacking(effect: float) -> float:
+        """Power that is missing; a difference with the wrong sign is as good as never shown."""
+        found = TTestPower().power(effect, seeds, (1 - level) / 2, alternative="larger")
+        return power - float(found)
+
+    high = 1.0
+    while lacking(high) > 0:  # statsmodels' own search ends at 10
+        high *= 2
+    return spread * float(optimize.brentq(lacking, 0, high))
 
 
 def labels_to_reach(labels: np.ndarray, accuracy: np.ndarray, target: float) -> float:

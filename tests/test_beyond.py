@@ -125,6 +125,14 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     text = ladder.sentences(found).data
     assert "is worth +26.00 points" in text and "needs more than 2,490 labels" in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
+    needed = text.split("the accuracy that random labels have there it has with ")[1].split()[0]
+    assert 540 < int(needed.replace(",", "")) < 1406
+
+
+def test_recipes_are_compared_with_choosing_where_the_ranking_ends(found):
+    further = found[(found["factor"] == "recipe") & (found["labels"] == 990)]
+    text = ladder.sentences(pd.concat([found, further.assign(labels=5000)])).data
+    assert "at 990 random labels" in text
     within = found[~found["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
     assert "(“and SGD instead of Adam”; chosen by looking)" in text and "needs 1,590 labels" in text
@@ -143,7 +151,7 @@ def test_random_may_be_the_best(found):
     worse = found.copy()
     worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
     text = beyond.sentences(worse).data
-    assert "Random has the largest mean; of the poster's arms it is shown above" in text
+    assert "Random has the largest mean; of uncertainty and margin it is shown above" in text
 
 
 @pytest.mark.parametrize("kept", ["random", "margin", "typiclust", "own", "longer", "3x3 stem"])

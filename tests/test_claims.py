@@ -60,6 +60,7 @@ def judged(rows: list[dict], key: str) -> claims.Claim:
 
 
 RISING = ([91.5, 97.2, 97.9, 98.3], [34, 44, 50, 56])
+OTHERS = ("uncertainty", "margin", "bayesian")
 UNEQUAL = {"cifar10": {"margin": 3.0}, "mnist": {"margin": 1.2}}
 CASES = {
     "C1": {
@@ -137,6 +138,14 @@ def test_the_evidence_is_a_finding_that_decides():
     """MNIST falls, and CIFAR-10's small gain lies nearer to where it is judged."""
     claim = judged(sizes([98, 97, 96, 95], [34, 34, 34, 34.3]), "C1")
     assert claim.verdict == "not supported" and audit_page._evidence(claim).startswith("MNIST")
+
+
+def test_an_arm_that_never_gets_there_is_the_evidence():
+    """K-means stays below random's last accuracy; the others save labels."""
+    rows = arms({**all_arms(2.0, 1.5), "mnist": {"kmeans": -1.0, **dict.fromkeys(OTHERS, 1.5)}})
+    claim = judged(rows, "C6")
+    assert claim.verdict == "not supported"
+    assert audit_page._evidence(claim).startswith("MNIST, label saving of K-means: ")
 
 
 def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():

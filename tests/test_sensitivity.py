@@ -77,8 +77,25 @@ def test_the_poster_level_is_compared_with_the_best(found):
     better = found.copy()
     better.loc[(better["arm"] == "kmeans") & (better["level"] == 6), "accuracy"] += 5
     text = sensitivity.sentences(better, "clusters").data
-    assert "that of 6, +" in text and "points" in text.split("which is")[1]
-    assert text.rstrip(".").endswith("more than 12")
+    assert "that of 6, +" in text and "gains less that of 12: 6 +4.55" in text
+
+
+def test_every_level_is_compared_with_the_poster_even_where_that_is_the_best(found):
+    text = sensitivity.sentences(found, "clusters").data
+    assert "that of 12, +" in text and "gains less that of 12: 6 -0.45" in text
+
+
+def test_areas_are_on_the_same_label_counts():
+    """A curve that bends has another area in larger steps, which says nothing of the steps."""
+    curve = {100: 90.0, 150: 99.0, 200: 100.0}
+    rows = [
+        {"factor": "acquisition", "dataset": "digits", "record": level, "seed": 0, "arm": "random",
+         "level": level, "labels": labels, "accuracy": curve[labels]}
+        for level, step in ((0.1, 100), (0.05, 50))
+        for labels in range(100, 201, step)
+    ]  # fmt: skip
+    areas = sensitivity.areas(pd.DataFrame(rows), "acquisition")
+    assert areas["random", 0.1].item() == areas["random", 0.05].item() == pytest.approx(95)
 
 
 def test_without_runs_it_says_so(outputs):

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from alutils import statistics
 
@@ -112,6 +112,20 @@ def test_the_detectable_difference_has_its_power():
     power = stats.nct.sf(critical, 4, shift) + stats.nct.cdf(-critical, 4, shift)
     assert power == pytest.approx(0.8, abs=1e-6)
     assert math.isnan(statistics.detectable(1.0, 1))
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_the_detectable_difference_has_its_power_after_a_correction(seeds):
+    """Power by integrating over the spread that is drawn, not by a noncentral t."""
+    level = 1 - 0.05 / 14
+    found, df = statistics.detectable(1.0, seeds, level=level), seeds - 1
+    critical = stats.t.ppf((1 + level) / 2, df)
+    power, _ = integrate.quad(
+        lambda v: stats.chi2.pdf(v, df)
+        * stats.norm.sf(critical * math.sqrt(v / df) - found * math.sqrt(seeds)),
+        0, math.inf,
+    )  # fmt: skip
+    assert power == pytest.approx(0.8, abs=1e-6)
 
 
 def test_labels_to_reach_on_a_monotone_fit():
