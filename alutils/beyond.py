@@ -87,9 +87,25 @@ def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
         span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
         lines.append(
             f"- **{DATASETS[dataset].title}**, {span}, {paired_seeds(len(areas))}: by area "
-            f"({report.tests(areas)}), {report.standing(areas)}. {_first(areas)}"
+            f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)} {_first(areas)}"
         )
     return Markdown("\n".join(lines) or "An interval needs two seeds with every arm.")
+
+
+def _power(areas: pd.DataFrame) -> str:
+    """How large a difference to random would have been shown of the arms that are undecided."""
+    p, seeds = statistics.adjusted(areas), len(areas)
+    level = 1 - (1 - LEVEL) / len(p)
+    shown = [
+        statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
+        for arm in p
+        if p[arm] >= 1 - LEVEL
+    ]
+    if not shown:
+        return ""
+    low, high = f"{min(shown):.2f}", f"{max(shown):.2f}"
+    span = low if low == high else f"{low} to {high}, by arm,"
+    return f" Of these, {seeds} seeds would show four times in five a difference of {span} points."
 
 
 def _first(areas: pd.DataFrame) -> str:

@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from alutils import beyond, ladder, study
+from alutils import beyond, ladder, statistics, study
 from alutils.comparisons import LADDER
 from alutils.config import BeyondStudy, ParameterError
 from alutils.protocol import Cell
@@ -98,6 +98,14 @@ def test_the_ranking_goes_by_area_and_is_corrected(found):
     assert "540 to 1,406 labels, 3 paired seeds" in text
     assert "uncertainty lies above random; undecided for margin" in text
     assert "corrected for 2 of them" in text and "it is shown above margin" in text
+
+
+def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
+    areas = statistics.areas(beyond.arms_of(found, "ranking", "cifar10"))
+    spread = (areas["margin"] - areas["random"]).std()
+    expected = statistics.detectable(spread, 3, level=0.975)
+    text = beyond.sentences(found).data
+    assert f"3 seeds would show four times in five a difference of {expected:.2f} points" in text
 
 
 def test_an_arm_below_random_is_said_to_be(found):
