@@ -1,10 +1,11 @@
 """The study's figures with their captions and alternative text, as a report shows them."""
 
+from typing import Any
+
 import pandas as pd
 from IPython.display import HTML
 
 from alutils import figures, interactive, published, statistics
-from alutils.data import Dataset
 from alutils.interactive import Chart
 from alutils.prose import capital, lines_of, mean_over, points, show
 from alutils.protocol import ARM_TITLE, DATASETS, arm_title
@@ -24,7 +25,7 @@ def architecture(stages: list[dict], dataset: str) -> HTML:
     return show(figures.architecture(stages), caption, alt)
 
 
-def samples(dataset: Dataset) -> HTML:
+def samples(dataset: Any) -> HTML:
     """The first training image of every class of a loaded dataset."""
     title = DATASETS[dataset.name].title
     picture = figures.samples(dataset.train_images, dataset.train_labels, dataset.classes)

@@ -18,7 +18,7 @@ MARGIN_SHARE = 10
 
 
 def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """Boundary points of a K-means clustering of the features.
+    """Boundary points of a K-means clustering of the features: the poster's own method.
 
     The smallest difference between the Euclidean distances to the second-closest centroid and to
     the closest one, its own.
@@ -29,7 +29,7 @@ def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def kmeans_centre(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """The smallest distance to a centroid of that clustering: the opposite of its boundary."""
+    """The smallest distance to a centroid of that clustering: a control for its boundary points."""
     return smallest(_centroid_distances(view, rng).min(1).values, budget, rng)
 
 

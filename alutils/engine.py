@@ -102,8 +102,12 @@ def run(
 ) -> None:
     """Bring every cell's record to its end; raise ``RunFailed`` when some can't be.
 
+    ``StudyError`` where there is no scheduler, or no worker that fits, and when the scheduler is
+    gone; ``CanNotWrite`` when a record can't be written. What was finished is kept.
+
     Parameters
     ----------
+    store : where the records lie, are locked and written
     task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
         workers; ``state`` is what a round hands on to the next beside its record, or None
     facts : what the client knows of the run, added to each record's provenance

@@ -28,11 +28,21 @@ def run_round(
 ) -> tuple[list[Round], dict[str, Any], bytes | None]:
     """Compute the round after ``history`` for each of ``cells``.
 
-    Several cells may share one call while they have no history and differ in nothing but the arm:
-    the network is then trained once for all. Returns a round for each cell, the provenance, and
-    what the next round goes on from where the protocol carries it (the optimiser's state, the
-    weights); ``state`` is that of the round before. A round is a pure function of cell, history and
-    state: it doesn't matter where it is computed.
+    Returns a round for each cell, the provenance, and what the next round goes on from where the
+    protocol carries it (the optimiser's state, the weights). A round is a pure function of cell,
+    history and state: it doesn't matter where it is computed.
+
+    Parameters
+    ----------
+    cells : one; or several without history, equal but for the arm: they share one training
+    history : the rounds before, of the cell or of the sequence of arms that it stands for
+    state : what the round before handed on, or None
+    device : auto, cpu, cuda or mps
+    custom : strategies by arm that aren't the study's own
+
+    Raises ``NotFinite`` when training does not stay finite, ``SelfCheckFailed`` when the round
+    contradicts itself, ``ParameterError`` when a strategy breaks its contract or the device is not
+    there.
     """
     turn, clock = Turn(cells[0], history, settle(device)), Clock()
     checked = turn.check_start()

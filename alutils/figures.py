@@ -1,6 +1,7 @@
 """The study's figures, each drawn by one function from a table; nothing here trains."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import pandas as pd
 import seaborn as sns
@@ -174,8 +175,8 @@ def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]
     sns.despine(ax=axes)
 
 
-def samples(images, labels, classes: Sequence[str]) -> Figure:
-    """The first image of every class: uint8 (N, C, H, W) and labels (N,)."""
+def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
+    """The first image of every class, of tensors: uint8 (N, C, H, W) and labels (N,)."""
     figure = Figure(figsize=(9, 1.25), layout="constrained")
     for i, (panel, name) in enumerate(zip(figure.subplots(1, len(classes)), classes, strict=True)):
         image = images[(labels == i).nonzero()[0, 0]].permute(1, 2, 0)

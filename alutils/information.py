@@ -19,17 +19,17 @@ BLOCK = 2**22
 
 
 def entropies(probs: Tensor) -> Tensor:
-    """Entropy over the last axis; 0 log 0 is 0."""
+    """Entropy (...) in nats over the last axis of (..., C); 0 log 0 is 0."""
     return torch.special.entr(probs).sum(-1)
 
 
 def mutual_information(probs_T_N_C: Tensor) -> Tensor:
-    """Between label and weights: entropy of the mean prediction less mean entropy of the passes."""
+    """Between label and weights (N,): entropy of the mean prediction less the passes' mean one."""
     return entropies(probs_T_N_C.mean(0)) - entropies(probs_T_N_C).mean(0)
 
 
 def modal_share(probs_T_N_C: Tensor) -> Tensor:
-    """Share of the passes that predict the class which most of them predict."""
+    """Share (N,) of the passes that predict the class which most of them predict."""
     votes_N_C = F.one_hot(probs_T_N_C.argmax(2), probs_T_N_C.shape[2]).sum(0)
     return votes_N_C.max(1).values / len(probs_T_N_C)
 

@@ -141,7 +141,10 @@ def build(
     device: torch.device,
     drawn: tuple[str | int, ...] = ("weights",),
 ) -> Net:
-    """The network of one seed, on ``device``, its weights ``drawn`` from that stream."""
+    """The network of one seed, on ``device``, in the form and precision of the protocol.
+
+    ``drawn`` names the stream of the seed that its initial weights are drawn from.
+    """
     facts = DATASETS[dataset]
     net = Net(facts.channels, facts.size, protocol.stem, protocol.precision)
     initialise(net, stream(seed, *drawn))
@@ -219,7 +222,7 @@ def torchvision_state(net: Net) -> dict[str, Tensor]:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device by name; ``auto`` takes cuda, then mps, then cpu."""
+    """The device by name; ``auto`` takes cuda, then mps, then cpu; else ``ParameterError``."""
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next((kind for kind, present in there.items() if present), "cpu")

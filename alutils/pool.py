@@ -65,7 +65,15 @@ class PoolView:
 
     Each quantity is computed at its first use, once. Scoring is in eval mode, never augments and
     never drops a candidate; stochastic passes switch on dropout alone. ``seconds`` counts the
-    time that scoring took.
+    time that scoring took. C is the number of classes, T of passes, D = 512 of features.
+
+    Parameters
+    ----------
+    net, images : the trained network, and the training set, uint8 (n, C, H, W), on its device
+    candidates, labelled : dataset indices, int64 (N,) and (M,), on the CPU
+    mc_passes, dropout : T, and the probability that a pass drops a feature
+    clusters, mc_score : settings of the K-means and of the Bayesian arm
+    rng : draws the masks of the passes
     """
 
     def __init__(
@@ -96,17 +104,17 @@ class PoolView:
 
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
-        """The same of the M labelled images."""
+        """The same of the M labelled images, float32 (M, 512)."""
         return self._timed(chunks(self.net, self.images, self.labelled))
 
     @cached_property
     def probs_N_C(self) -> Tensor:
-        """Class probabilities of one deterministic pass, dropout off, on the CPU."""
+        """Class probabilities, float32 (N, C), of one pass without dropout, on the CPU."""
         return self._timed(self.net.head(x).softmax(1).cpu() for x in self._features())
 
     @cached_property
     def mc_mean_N_C(self) -> Tensor:
-        """Mean class probabilities of T stochastic passes, on the CPU.
+        """Mean class probabilities, float32 (N, C), of T stochastic passes, on the CPU.
 
         The passes (Gal and Ghahramani, arXiv 1506.02142) differ in their dropout alone, which
         stands before the last layer. A pass keeps its mask for all candidates, as in BatchBALD
@@ -117,7 +125,7 @@ class PoolView:
 
     @cached_property
     def mc_probs_T_N_C(self) -> Tensor:
-        """Class probabilities of each of these passes, on the CPU."""
+        """Class probabilities of each of these passes, float32 (T, N, C), on the CPU."""
         return self._timed(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
 
     def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:

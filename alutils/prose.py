@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Iterable
 from html import escape
+from typing import Any
 
 import pandas as pd
 from IPython.display import HTML
@@ -56,8 +57,8 @@ def interval(one: Estimate, unit: str) -> str:
     return told.replace("  ", " ")
 
 
-def percent(row) -> str:
-    """Mean and half an interval of a row of ``statistics.curve``."""
+def percent(row: Any) -> str:
+    """Mean and half an interval of a row of ``statistics.curve``, as ``itertuples`` gives it."""
     half = f" ± {row.high - row.mean:.2f}" if row.seeds > 1 else ""
     return f"{row.mean:.2f}{half}"
 

@@ -248,8 +248,8 @@ def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
     if results.empty:
         return results
     there = set(results["record"])
-    lacking = {(c.figure, c.dataset, c.seed) for c in cells if c.name not in there}
-    keys = zip(results["figure"], results["dataset"], results["seed"], strict=True)
+    lacking = {(str(c.figure), c.dataset, c.seed) for c in cells if c.name not in there}
+    keys = zip(results["figure"].astype(str), results["dataset"], results["seed"], strict=True)
     return results[[key not in lacking for key in keys]]
 
 

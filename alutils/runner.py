@@ -20,7 +20,7 @@ from alutils.parameters import ParameterError, Parameters, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.plans import Study
 from alutils.protocol import Cell
-from alutils.results import CanNotWrite, Store, table, write_whole
+from alutils.results import CanNotWrite, Store, complete, table, write_whole
 
 
 class StudyFailed(StudyError):
@@ -88,7 +88,8 @@ def readme_blocks(profile: str) -> dict[str, str]:
     from alutils.estimate import markdown_hours
     from alutils.report import markdown_results
 
-    results = pd.read_csv(outputs() / profile / "results.csv")
+    cells = [cell for plan in _plans(profile).values() for cell in plan.cells()]
+    results = complete(pd.read_csv(outputs() / profile / "results.csv"), cells)
     hours = markdown_hours(("desktop", "poster", "replica"), (75, 10))
     return {"results": markdown_results(results, profile), "hours": hours}
 
