@@ -67,8 +67,8 @@ BELOW = {
     "recipe": {"claims", "comparisons", "engine", "paths", "plans", "protocol", "study"},
     "precision": {"claims", "paths", "plans", "protocol", "statistics", "study"},
     "runner": {
-        "ablation", "account", "cluster", "config", "data", "estimate", "model", "page", "parameters",
-        "paths", "plans", "protocol", "report", "results", "study",
+        "ablation", "account", "cluster", "config", "data", "estimate", "model", "page",
+        "parameters", "paths", "plans", "protocol", "report", "results", "study",
     },
     "estimate": {
         "config", "experiment", "parameters", "plans", "progress", "protocol", "results", "train",
