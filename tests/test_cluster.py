@@ -164,6 +164,26 @@ def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own(monkey
     assert cluster.SHARED not in os.environ
 
 
+def talk() -> int:
+    """Print more than a pipe holds that nobody reads."""
+    return os.write(1, b"." * 2**18)
+
+
+def test_what_shared_workers_print_holds_nothing_up(capfd):
+    place = Placement(workers=1)
+    with cluster.shared(place), cluster.cluster(place, lambda text: None) as workers:
+        assert workers.client.submit(talk).result(timeout=30) == 2**18
+    assert "." * 100 in capfd.readouterr().err
+
+
+def test_a_shared_cluster_that_died_is_replaced(monkeypatch):
+    place = Placement(workers=1)
+    gone = f"tcp://127.0.0.1:1 {place} {cluster.versions()}"
+    monkeypatch.setenv(cluster.SHARED, gone)
+    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
+    assert len(worker_pids(place)) == 1
+
+
 def test_local_workers_that_cannot_start_are_one_error(monkeypatch):
     def refuse(**options):
         raise OSError("too many processes")

@@ -39,6 +39,15 @@ def test_what_has_other_labels_or_weights_by_design_does_not_differ():
     assert "differ within seed 0 of mnist" in account._alike(records, "initial_weights")
 
 
+def test_a_warning_before_an_answer_hides_nothing():
+    """Neither a stream before the figure nor a cell without outputs."""
+    image = '<img src="data:image/png;base64,aaaa">'
+    outputs = [{"output_type": "stream", "text": "careful"}, {"data": {"text/html": [image]}}]
+    cell = {"cell_type": "code", "metadata": {"tags": ["headline"]}, "outputs": outputs}
+    assert page.headline({"cells": [cell]}) == (image, "aaaa")
+    assert page.headline({"cells": [cell | {"outputs": []}]}) == ("", "")
+
+
 def test_a_headline_in_words_has_no_image():
     words = {"output_type": "display_data", "data": {"text/markdown": "No pair is finished yet."}}
     cell = {"cell_type": "code", "metadata": {"tags": ["headline"]}, "outputs": [words]}
