@@ -10,7 +10,7 @@ from IPython.display import HTML, Markdown
 from alutils.figures import REPORTED
 from alutils.parameters import Parameters
 from alutils.plans import ActiveLearningStudy, Study, TrainingSizeStudy
-from alutils.prose import join, paired_seeds, plain, table
+from alutils.prose import count, join, paired_seeds, plain, table
 from alutils.protocol import BASELINE, DATASETS, Cell
 from alutils.results import Store, failures, finished
 
@@ -45,7 +45,7 @@ def reductions(study: Study) -> Markdown:
         return Markdown(f"The poster's protocol, unreduced, for {paired_seeds(len(study.seeds))}.")
     return Markdown(
         f"This run (`{study.profile}`) departs from the poster's protocol in "
-        f"{len(changed)} parameters, and asks for {paired_seeds(len(study.seeds))}:\n\n"
+        f"{count(len(changed), 'parameter')}, and asks for {paired_seeds(len(study.seeds))}:\n\n"
         + "\n".join(changed)
         + _candidates(study)
     )

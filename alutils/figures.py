@@ -71,6 +71,8 @@ def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
     mean = statistics.curve(results).sort_values("labels")
     for _, one in results.groupby("seed"):
         axes.plot(one["labels"], one["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
+    if len(mean) == 1:
+        axes.vlines(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.5)
     axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
     axes.plot(mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label)
 

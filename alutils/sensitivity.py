@@ -125,12 +125,12 @@ def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
     text += points(estimate(own[best]))
     for poster in (key for key in own if key[1] == POSTER.get(factor)):
         more = [
-            f"{names[key]} {points(estimate(own[key] - own[poster]), '')}"
+            f"{points(estimate(own[key] - own[poster]), '')} for {names[key]}"
             for key in own
             if key != poster
         ]
         if more:
-            text += f"; gains less that of {names[poster]}: {', '.join(more)}"
+            text += f"; less that of {names[poster]}: {', '.join(more)}"
     return text
 
 
