@@ -54,7 +54,7 @@ def test_the_gallery_and_the_map_show_one_seed_at_its_first_middle_and_last_roun
     dataset = data.load("digits")
     assert "picks of seed 0" in evidence.gallery(looks, dataset).data
     page = evidence.pool_map(looks, dataset).data
-    assert "1,294 pool images of seed 0" in page
+    assert "1,000 pool images of seed 0" in page
     own = [look for look in looks if look.arm == "margin" and look.seed == 0]
     assert [look.number for look in evidence._moments(own)] == [0, 1, 2]
     assert evidence._moments(own[:1]) == own[:1]
