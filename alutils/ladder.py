@@ -121,10 +121,9 @@ def sentences(found: pd.DataFrame) -> Markdown:
         return Markdown(NOTHING)
     dataset = found.loc[found["factor"] == "recipe", "dataset"].iloc[0]
     ranked = arms_of(found, "ranking", dataset)
-    labels = next(iter(gains.values())).columns[-1]
-    if len(ranked):  # where both tell something
-        sizes = next(iter(gains.values())).columns
-        labels = min(sizes, key=lambda size: abs(size - ranked["labels"].max()))
+    sizes = next(iter(gains.values())).columns
+    end = sizes[-1] if ranked.empty else ranked["labels"].max()
+    labels = min(sizes, key=lambda size: abs(size - end))
     rung = max(gains, key=lambda name: gains[name][labels].mean())
     needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
     return Markdown(
@@ -141,15 +140,13 @@ def _choosing(ranked: pd.DataFrame) -> str:
         return "What choosing labels is worth on it, this run does not tell."
     last = statistics.paired_differences(statistics.final(ranked))
     arm = max(last, key=lambda name: last[name].mean)
-    saved = statistics.label_savings(ranked)[arm]
-    reached = saved.dropna()
-    lacks = (
-        f" (in {len(reached)} of {count(len(saved), 'seed')})" if len(reached) < len(saved) else ""
-    )
-    needed = f"{(ranked['labels'].max() / reached).mean():,.0f} labels{lacks}"
+    end = ranked["labels"].max()
+    needed = end / statistics.label_savings(ranked)[arm]
+    reached = f"has with {needed.mean():,.0f} labels" if needed.notna().any() else "never reaches"
+    if needed.isna().any() and needed.notna().any():
+        reached += f", in {needed.notna().sum()} of {count(len(needed), 'seed')}"
     return (
-        f"Choosing them instead is worth {points(last[arm])} at {ranked['labels'].max():,} labels "
-        f"with {arm_title(arm)}, of {count(len(last), 'arm')} the one with the largest mean there "
-        f"(chosen by looking); the accuracy that random labels have there it "
-        f"{f'has with {needed}' if len(reached) else 'never reaches'}."
+        f"Choosing them instead is worth {points(last[arm])} at {end:,} labels with "
+        f"{arm_title(arm)}, of {count(len(last), 'arm')} the one with the largest mean there "
+        f"(chosen by looking); the accuracy that random labels have there it {reached}."
     )
