@@ -34,8 +34,7 @@ SEEDS = 3
 class Finding:
     """One test of a claim: what was compared, its interval, where that is judged, the verdict.
 
-    ``judged`` is the interval that decided, where it is not the 95 % one of ``estimate``;
-    ``corrected``, whether p did after a correction for several tests.
+    ``judged`` is the interval that decided, where it is not the 95 % one of ``estimate``.
     """
 
     what: str
@@ -45,7 +44,6 @@ class Finding:
     p: float = math.nan
     note: str = ""
     judged: Estimate | None = None
-    corrected: bool = False
 
     def gap(self) -> float:
         """How far the interval's ends lie from where it is judged; infinite without an interval."""
@@ -54,12 +52,12 @@ class Finding:
             return math.inf
         return min(_distance(one, line) for line in self.lines)
 
-    def turn(self, unit: str) -> str:
-        """What would change this finding's verdict."""
+    def turn(self, unit: str, tests: int) -> str:
+        """What would change this finding's verdict, of so many that are corrected for."""
         if self.estimate is None:
             return f"“{self.what}” with a number in some seed"
         one = self.judged or self.estimate
-        if self.corrected:
+        if tests > 1:
             return f"a corrected p of {1 - LEVEL:.2g} or more of “{self.what}”"
         line = min(self.lines, key=lambda line: _distance(one, line))
         kind = "a 90 %" if self.judged else "an"
@@ -101,7 +99,7 @@ class Claim:
         if self.verdict == "undecided":
             return self._open()
         decisive = [f for f in self.findings if f.verdict == self.verdict]
-        nearest = min(decisive, key=Finding.gap).turn(self.unit)
+        nearest = min(decisive, key=Finding.gap).turn(self.unit, self.tests)
         if self.verdict == "supported" or len(decisive) == 1:
             return f"{nearest[0].upper()}{nearest[1:]}."
         return f"Other verdicts on all {len(decisive)} findings that oppose it; nearest: {nearest}."
@@ -197,7 +195,6 @@ def c3(arms: pd.DataFrame) -> Claim:
             replace(
                 finding,
                 verdict=finding.verdict if p < 1 - LEVEL else "undecided",
-                corrected=True,
                 note=""
                 if math.isnan(finding.p)
                 else f"p = {p:.3g} after Holm's correction for {len(adjusted)} tests",

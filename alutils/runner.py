@@ -95,7 +95,7 @@ def readme_blocks(profile: str) -> dict[str, str]:
 
 
 def readme(profile: str) -> None:
-    """Put these blocks into the README, between the marks that it has for them."""
+    """Put ``readme_blocks`` into the README, between the marks that it has for them."""
     file = ROOT / "README.md"
     text = file.read_text(encoding="utf-8")
     for name, block in readme_blocks(profile).items():

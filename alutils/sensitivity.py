@@ -34,7 +34,7 @@ def areas(found: pd.DataFrame, factor: str) -> pd.DataFrame:
     grids = {dataset: _grid(rows) for dataset, rows in own.groupby("dataset")}
     rows = [
         {"dataset": dataset, "seed": seed, "arm": arm, "level": level,
-         "area": area(grids[dataset], _on(grids[dataset], curve.sort_values("labels")))}
+         "area": area(grids[dataset], _on(curve, grids[dataset]))}
         for (dataset, seed, arm, level), curve in own.groupby(
             ["dataset", "seed", "arm", "level"], sort=False
         )
@@ -50,8 +50,9 @@ def _grid(rows: pd.DataFrame) -> list[int]:
     return [labels for labels in min(curves, key=len) if labels < end] + [end]
 
 
-def _on(grid: list[int], curve: pd.DataFrame) -> np.ndarray:
-    """Accuracy at these label counts, linear between a curve's own."""
+def _on(curve: pd.DataFrame, grid: list[int]) -> np.ndarray:
+    """Accuracy of a curve at these label counts, linear between its own."""
+    curve = curve.sort_values("labels")
     return np.interp(grid, curve["labels"], curve["accuracy"])
 
 
