@@ -30,7 +30,8 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": 0,
     "MALLOC_TRIM_THRESHOLD_": 2**32,
     "MALLOC_TOP_PAD_": 2**28,
-    "DASK_LOGGING__DISTRIBUTED": "error",
+    # What goes wrong in a task reaches its client; the rest is workers that are ended.
+    "DASK_LOGGING__DISTRIBUTED": "critical",
 }
 CONNECT_S = 10
 """How long to look for a scheduler."""
