@@ -147,6 +147,7 @@ class BeyondStudy(SettingsStudy):
     last_labels: Rounds = 2700
     recipes_dataset: str = "cifar10"
     recipe_counts: Levels[Count] = (990, 2490, 4990)
+    recipe_seeds: Seeds = (0, 1, 2)
     recipe_epochs: Count = 30
     own_counts: Levels[Count] = (540, 990, 2490, 4990, 10_000, 20_000)
     start_dataset: str = "mnist"
@@ -163,7 +164,9 @@ class BeyondStudy(SettingsStudy):
         every: list[Setting] = []
         for seed in self.seeds:
             every += [self._ranked(name, arm, seed) for name in self.datasets for arm in self.arms]
+        for seed in self.recipe_seeds:
             every += self._recipes(seed)
+        for seed in self.seeds:
             every += [self._started(arm, seed) for arm in self.start_arms]
         return every
 
@@ -206,7 +209,7 @@ class BeyondStudy(SettingsStudy):
 
     def _check(self) -> None:
         _refuse_best(self)
-        for key in ("arms", "start_arms"):
+        for key in ("arms", "start_arms", "recipe_seeds"):
             no_duplicates(key, getattr(self, key))
         check_datasets("datasets", self.datasets)
         check_datasets("recipes_dataset", (self.recipes_dataset,))

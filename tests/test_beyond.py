@@ -59,6 +59,15 @@ def test_crops_are_left_out_where_images_must_not_be_cut():
     assert {one.cell.augmentation for one in rungs} == {"none"}
 
 
+def test_recipes_have_seeds_of_their_own():
+    plan = PLAN.model_copy(update={"recipe_seeds": (0, 5)})
+    seeds = {
+        factor: {one.cell.seed for one in plan.settings() if one.factor == factor}
+        for factor in ("ranking", "recipe", "start")
+    }
+    assert seeds == {"ranking": {0, 1, 2}, "recipe": {0, 5}, "start": {0, 1, 2}}
+
+
 def test_the_start_has_the_labels_it_asks_for():
     for one in PLAN.settings():
         if one.factor == "start":
@@ -77,6 +86,7 @@ def test_the_start_has_the_labels_it_asks_for():
         ({"start_last": 30}, "start_last = 30 is not start_step = 20 or more above"),
         ({"arms": ["random", "batchbald"]}, "at most 100"),
         ({"start_step": 200, "start_last": 1000}, "start_step = 200 can't be kept up"),
+        ({"recipe_seeds": [1, 1]}, "recipe_seeds = .*1"),
         ({"start_last": 60000}, "start_last = 60000 is more than the pool of mnist"),
         ({"heldout_every": 2, "start_epochs": 1}, "heldout_every = 2 is more than epochs = 1"),
         ({"reported": "heldout-best", "heldout_every": 1}, "use test or heldout-last"),
