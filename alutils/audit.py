@@ -106,6 +106,9 @@ def forest(one: Claim) -> Figure:
     figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
+        if finding.judged:
+            ends = finding.judged.low, finding.judged.high
+            axes.hlines(row, *ends, color=COLOUR[finding.verdict], linewidth=4)
     styles = [(COLOUR[finding.verdict], MARKER[finding.verdict]) for finding in drawn]
     figures.intervals(
         axes, [(f.what, f.estimate, style) for f, style in zip(drawn, styles, strict=True)]
@@ -118,6 +121,8 @@ def _forest_text(one: Claim) -> tuple[str, str]:
     told = "; ".join(f"{f.what}: {_told(f, one.unit)}" for f in one.findings if f.estimate)
     counts = {f.estimate.seeds for f in one.findings if f.estimate}
     spread = "" if max(counts) < 2 else " with its 95 % interval"
+    if spread and any(finding.judged for finding in one.findings):
+        spread += ", thick the 90 % one of two one-sided tests at 5 %"
     caption = f"{one.key}. Mean over {seed_range(counts)}{spread}; black: where it is judged."
     return caption, f"Intervals. {told}."
 

@@ -34,7 +34,8 @@ SEEDS = 3
 class Finding:
     """One test of a claim: what was compared, its interval, where that is judged, the verdict.
 
-    ``judged`` is the interval that decided, where it is not the 95 % one of ``estimate``.
+    ``judged`` is the 90 % interval of two one-sided tests at 5 %, where that decides rather than
+    the 95 % one of ``estimate``.
     """
 
     what: str
@@ -227,7 +228,7 @@ def c4(arms: pd.DataFrame) -> Claim:
             note = (
                 "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
             )
-            judged = within if verdict == "supported" else None
+            judged = None if verdict == "not supported" else within
             found.append(Finding(what, interval, (-margin, margin), verdict, p, note, judged))
         return found
 

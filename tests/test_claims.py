@@ -153,6 +153,18 @@ def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
     assert judged(CASES["C4"]["undecided"], "C4").change == "More seeds than 5."
 
 
+@pytest.mark.parametrize("expected", ["supported", "undecided"])
+def test_c4_shows_the_interval_that_it_goes_by(expected):
+    """Within the lines where the two tests reject, and across one of them where they don't."""
+    claim = judged(CASES["C4"][expected], "C4")
+    for finding in claim.findings:
+        low, high = finding.lines
+        within = low < finding.judged.low and finding.judged.high < high
+        assert within == (finding.verdict == "supported")
+    assert "thick the 90 % one" in audit_page._forest_text(claim)[0]
+    assert "thick" not in audit_page._forest_text(judged(CASES["C5"][expected], "C5"))[0]
+
+
 def test_c3_is_corrected_for_eight_comparisons():
     """One arm on one dataset stays at 0: all others hold, the claim as a whole does not."""
     gains = all_arms(2.0, 0.8)
