@@ -61,9 +61,9 @@ def _verify(profile: str) -> None:
 
 
 def _readme(profile: str) -> None:
-    from alutils import runner
+    from alutils import readme
 
-    runner.readme(profile)
+    readme.update(profile)
 
 
 COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}

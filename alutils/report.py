@@ -4,13 +4,11 @@ Every sentence with a number is made here from the results, so that it stays tru
 parameters are.
 """
 
-import textwrap
-
 import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils import figures, published, statistics
-from alutils.prose import interval, join, paired_seeds, percent, points, seed_range, table, verb
+from alutils.prose import interval, join, paired_seeds, percent, points, table, verb
 from alutils.protocol import ARM_TITLE, BASELINE, DATASETS, arm_title
 
 
@@ -168,49 +166,6 @@ def wins(results: pd.DataFrame) -> HTML | Markdown:
     shown = shares.map(lambda share: f"{100 * share:.0f} %")
     shown = shown.rename(index=arm_title, columns=arm_title)
     return table(shown.rename_axis("wins of, over").reset_index())
-
-
-def markdown_results(results: pd.DataFrame, profile: str) -> str:
-    """The results of Figures 3 and 4 as Markdown, answer first: what the README shows."""
-    answers, lines = [], [
-        "| dataset | arm | labels | last accuracy (%) | area, difference to random (points) "
-        "| random's last label count over the arm's for that accuracy |",
-        "|---|---|---|---|---|---|",
-    ]  # fmt: skip
-    arms = results[results["figure"].astype(str).isin(["3", "4"])]
-    for _, ours in arms.groupby(["figure", "dataset"]):
-        answers.append(textwrap.fill(answer(ours).data, 100))
-        lines += _result_rows(ours)
-    seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
-    note = (
-        f"Profile `{profile}`: {figures.reported(results)}; mean over {seeds}, differences and "
-        "ratios with 95 % t intervals, not corrected. Random may reach its last accuracy before "
-        "its end, so that a ratio a little above 1 saves nothing yet."
-    )
-    return "\n".join(["\n\n".join(answers), "", *lines, "", textwrap.fill(note, 100)])
-
-
-def _result_rows(ours: pd.DataFrame) -> list[str]:
-    """The rows of one dataset."""
-    areas, last = statistics.areas(ours), statistics.final(ours)
-    by_area, saved = statistics.paired_differences(areas), statistics.label_savings(ours)
-    title = DATASETS[ours["dataset"].iloc[0]].title
-    span = f"{ours['labels'].min():,} to {ours['labels'].max():,}"
-    rows = []
-    for arm in areas.columns:
-        difference = points(by_area[arm], "") if arm in by_area else "baseline"
-        saving = _times(saved[arm]) if arm in saved else ""
-        cells = (title, arm_title(arm), span, f"{last[arm].mean():.2f}", difference, saving)
-        rows.append(f"| {' | '.join(cells)} |")
-    return rows
-
-
-def _times(saved: pd.Series) -> str:
-    """The ratio, or in how many seeds the arm gets there at all."""
-    reached = saved.dropna()
-    if len(reached) < len(saved):
-        return f"reached in {len(reached)} of {len(saved)} seeds"
-    return interval(statistics.estimate(saved), "")
 
 
 def difference_sentences(results: pd.DataFrame) -> Markdown:

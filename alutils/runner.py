@@ -20,7 +20,7 @@ from alutils.parameters import ParameterError, Parameters, StudyError
 from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.plans import Study
 from alutils.protocol import Cell
-from alutils.results import CanNotWrite, Store, complete, table, write_whole
+from alutils.results import CanNotWrite, Store, table, write_whole
 
 
 class StudyFailed(StudyError):
@@ -34,6 +34,8 @@ def study(
 
     Parameters, device and data are checked before anything runs: ``ParameterError`` and
     ``DataUnavailable``. ``StudyFailed`` when a notebook failed; the others are finished first.
+    Without training, notebooks for which nothing is finished are left out; ``StudyError`` where
+    that leaves none.
     """
     overrides = _overrides(workers, scheduler, train)
     every = _plans(profile)
@@ -44,6 +46,12 @@ def study(
         for plan in stale.values()
         if isinstance(plan, Study)
     ]
+    empty = _nothing_to_show(stale) if train == "no" else set()
+    if studies.keys() <= empty:
+        raise StudyError(
+            f"TRAIN = no, and no seed of {profile!r} has every cell of {', '.join(sorted(empty))} "
+            "finished: nothing can be shown yet"
+        )
     Store(profile).prepare()
     _check_machine(training)
     failures = []
@@ -51,6 +59,9 @@ def study(
         for name, plan in studies.items():
             if name not in stale:
                 print(f"{name}: unchanged", flush=True)
+                continue
+            if name in empty:
+                print(f"{name}: nothing is finished yet", flush=True)
                 continue
             try:
                 execute(name, plan, overrides if isinstance(plan, Study) else {})
@@ -79,30 +90,6 @@ def kept(profile: str, notebook: str = "") -> str:
     finished = sum(record["status"] == "finished" for record in records)
     rounds = sum(len(record["rounds"]) for record in records)
     return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
-
-
-def readme_blocks(profile: str) -> dict[str, str]:
-    """What the README shows of a profile's results, and of what the long profiles take."""
-    import pandas as pd
-
-    from alutils.estimate import markdown_hours
-    from alutils.report import markdown_results
-
-    cells = [cell for plan in _plans(profile).values() for cell in plan.cells()]
-    results = complete(pd.read_csv(outputs() / profile / "results.csv"), cells)
-    hours = markdown_hours(("desktop", "poster", "replica"), (75, 10))
-    return {"results": markdown_results(results, profile), "hours": hours}
-
-
-def readme(profile: str) -> None:
-    """Put ``readme_blocks`` into the README, between the marks that it has for them."""
-    file = ROOT / "README.md"
-    text = file.read_text(encoding="utf-8")
-    for name, block in readme_blocks(profile).items():
-        before, _, rest = text.partition(f"<!-- {name} -->\n")
-        after = rest.partition(f"<!-- end of {name} -->")[2]
-        text = f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}"
-    _write(file, text)
 
 
 def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
@@ -270,6 +257,13 @@ def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
     chosen = {"workers": int(workers or 0), "scheduler": scheduler}
     kept = {"train": False} if train == "no" else {}
     return {key: value for key, value in chosen.items() if value} | kept
+
+
+def _nothing_to_show(plans: dict[str, Parameters]) -> set[str]:
+    """The notebooks for which no seed has every cell."""
+    from alutils.study import read
+
+    return {name for name, plan in plans.items() if read(plan).empty}
 
 
 def _results(profile: str, plans: dict[str, Parameters]) -> None:

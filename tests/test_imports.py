@@ -68,7 +68,7 @@ BELOW = {
     "precision": {"claims", "paths", "plans", "protocol", "statistics", "study"},
     "runner": {
         "ablation", "account", "cluster", "config", "data", "estimate", "model", "page",
-        "parameters", "paths", "plans", "protocol", "report", "results", "study",
+        "parameters", "paths", "plans", "protocol", "results", "study",
     },
     "estimate": {
         "config", "experiment", "parameters", "plans", "progress", "protocol", "results", "train",
@@ -77,7 +77,11 @@ BELOW = {
     "verify": {
         "ablation", "config", "data", "experiment", "parameters", "protocol", "results", "turn",
     },
-    "__main__": {"estimate", "parameters", "runner", "verify"},
+    "readme": {
+        "account", "audit", "claims", "config", "estimate", "figures", "paths", "prose",
+        "protocol", "report", "results", "statistics", "study",
+    },
+    "__main__": {"estimate", "parameters", "readme", "runner", "verify"},
 }  # fmt: skip
 TABLES_ONLY = {
     "config", "validation", "paths", "parameters", "protocol", "results", "statistics", "claims",

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from alutils import runner
+from alutils import readme
 from alutils.paths import ROOT
 from alutils.strategies import STRATEGIES
 
@@ -14,7 +14,7 @@ def block(name: str) -> str:
 
 
 def test_the_readme_shows_the_committed_results_and_the_hours_of_the_long_profiles():
-    for name, expected in runner.readme_blocks("quick").items():
+    for name, expected in readme.blocks("quick").items():
         assert block(name) == expected
 
 

@@ -14,7 +14,7 @@ import nbformat
 import pytest
 
 from alutils import cluster, config, runner
-from alutils.parameters import ParameterError
+from alutils.parameters import ParameterError, StudyError
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.results import Store
 from tests.conftest import command
@@ -68,6 +68,19 @@ def test_the_terminal_shows_a_line_a_round(smoke):
 def test_the_notebooks_of_a_run_share_their_workers(smoke):
     found = re.findall(r"dashboard: (\S+)", (smoke / "log").read_text())
     assert len(found) > 1 and len(set(found)) == 1
+
+
+def test_without_training_what_has_nothing_finished_is_left_out(copy, capsys):
+    name = "07-beyond-the-poster"
+    for cell in config.load_study("smoke", name).cells():
+        Store("smoke").path(cell).unlink()
+    kept = (copy / "smoke" / f"{name}.html").read_bytes()
+    runner.study("smoke", train="no")
+    told = capsys.readouterr().out
+    assert f"{name}: nothing is finished yet" in told and "reports: " in told
+    assert (copy / "smoke" / f"{name}.html").read_bytes() == kept
+    with pytest.raises(StudyError, match=f"no seed of 'smoke' has every cell of {name} finished"):
+        runner.study("smoke", name, train="no")
 
 
 def test_local_workers_are_started_for_what_is_to_be_trained_alone(copy, monkeypatch):

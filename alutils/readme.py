@@ -1,0 +1,83 @@
+"""What the README shows of a profile's records, between the marks that it has for it."""
+
+import textwrap
+
+import pandas as pd
+
+from alutils import audit, claims, config, figures, report, statistics, study
+from alutils.account import effort
+from alutils.estimate import markdown_hours
+from alutils.paths import ROOT, outputs
+from alutils.prose import interval, points, seed_range
+from alutils.protocol import DATASETS, arm_title
+from alutils.results import complete, write_whole
+
+WIDTH = 100
+LONG = ("desktop", "poster", "replica")
+"""Profiles whose hours are told."""
+STEP_MS = (75, 10)
+
+
+def update(profile: str) -> None:
+    """Put ``blocks`` into the README."""
+    file = ROOT / "README.md"
+    text = file.read_text(encoding="utf-8")
+    for name, block in blocks(profile).items():
+        before, _, rest = text.partition(f"<!-- {name} -->\n")
+        after = rest.partition(f"<!-- end of {name} -->")[2]
+        text = f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}"
+    write_whole(file, text.encode())
+
+
+def blocks(profile: str) -> dict[str, str]:
+    """Answer and results of Figures 3 and 4, and the hours of the long profiles, as Markdown."""
+    plans = {name: config.load_study(profile, name) for name in config.notebooks(profile)}
+    cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
+    results = complete(pd.read_csv(outputs() / profile / "results.csv"), cells.values())
+    arms = results[results["figure"].astype(str).isin(["3", "4"])]
+    by_dataset = [ours for _, ours in arms.groupby(["figure", "dataset"])]
+    audited = claims.audit(study.read(plans["04-claims"]))
+    answers = [report.answer(ours).data for ours in by_dataset] + [audit.answer(audited).data]
+    seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
+    note = (
+        f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}, differences and ratios "
+        "with 95 % t intervals, not corrected. Random may reach its last accuracy before its end, "
+        "so that a ratio a little above 1 saves nothing yet. The profile's records so far are of "
+        f"{effort(profile, cells.values())}"
+    )
+    return {
+        "answer": "\n\n".join(textwrap.fill(one, WIDTH) for one in answers),
+        "results": f"{_table(by_dataset)}\n\n{textwrap.fill(note, WIDTH)}",
+        "hours": markdown_hours(LONG, STEP_MS),
+    }
+
+
+def _table(by_dataset: list[pd.DataFrame]) -> str:
+    head = (
+        "| dataset | arm | labels | last accuracy (%) | area, difference to random (points) "
+        "| random's last label count over the arm's for that accuracy |"
+    )
+    return "\n".join([head, "|---" * 6 + "|", *(row for ours in by_dataset for row in _rows(ours))])
+
+
+def _rows(ours: pd.DataFrame) -> list[str]:
+    """The rows of one dataset."""
+    areas, last = statistics.areas(ours), statistics.final(ours)
+    by_area, saved = statistics.paired_differences(areas), statistics.label_savings(ours)
+    title = DATASETS[ours["dataset"].iloc[0]].title
+    span = f"{ours['labels'].min():,} to {ours['labels'].max():,}"
+    rows = []
+    for arm in areas.columns:
+        difference = points(by_area[arm], "") if arm in by_area else "baseline"
+        saving = _times(saved[arm]) if arm in saved else ""
+        cells = (title, arm_title(arm), span, f"{last[arm].mean():.2f}", difference, saving)
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def _times(saved: pd.Series) -> str:
+    """The ratio, or in how many seeds the arm gets there at all."""
+    reached = saved.dropna()
+    if len(reached) < len(saved):
+        return f"reached in {len(reached)} of {len(saved)} seeds"
+    return interval(statistics.estimate(saved), "")
