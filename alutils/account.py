@@ -84,16 +84,36 @@ def cells(study: Study) -> HTML | Markdown:
     every, store = study.cells(), Store(study.profile)
     failed = list(failures(store, every))
     done = sum(map(store.finished, every))
+    unlike = _unlike(store, every)
     if done == len(every):
-        return Markdown(f"All {done} cells are finished.")
+        return Markdown(f"All {done} cells are finished.{unlike}")
     told = (
         f"{done} of {len(every)} cells are finished; what is shown below is made of these, and "
-        "where arms are compared of the seeds that have every arm."
+        f"where arms are compared of the seeds that have every arm.{unlike}"
     )
     if not failed:
         return Markdown(f"**{told}**")
     rows = [{"failed cell": cell.name, "why": why} for cell, why in failed]
     return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(rows)).data}")
+
+
+def _unlike(store: Store, cells: list[Cell]) -> str:
+    """A warning where cells that are compared were computed in unlike precision, or nothing.
+
+    Where a processor lacks bfloat16 instructions, ``bf16`` is computed in float32.
+    """
+    found: dict[tuple, set[bool]] = {}
+    for cell, record in finished(store, cells):
+        if "bf16_products" in record["provenance"]:
+            key = (DATASETS[cell.dataset].title, cell.seed, cell.precision)
+            found.setdefault(key, set()).add(record["provenance"]["bf16_products"])
+    pairs = [f"seed {key[1]} of {key[0]}" for key, kinds in found.items() if len(kinds) > 1]
+    if not pairs:
+        return ""
+    return (
+        f" Computed partly in bfloat16 and partly in float32, so that differences within it hold "
+        f"that too: {join(list(dict.fromkeys(pairs)))}."
+    )
 
 
 def provenance(study: Parameters) -> HTML:

@@ -123,6 +123,8 @@ def _forest_text(one: Claim) -> tuple[str, str]:
     spread = "" if max(counts) < 2 else " with its 95 % interval"
     if spread and any(finding.judged for finding in one.findings):
         spread += ", thick the 90 % one of two one-sided tests at 5 %"
+    if spread and one.tests > 1:
+        spread += ", not corrected as the verdicts are"
     caption = f"{one.key}. Mean over {seed_range(counts)}{spread}; black: where it is judged."
     return caption, f"Intervals. {told}."
 
@@ -143,5 +145,7 @@ def _evidence(one: Claim) -> str:
     deciding = [finding for finding in one.findings if finding.verdict == one.verdict]
     nearest = min(deciding or one.findings, key=Finding.gap)
     told = _told(nearest, one.unit) if nearest.estimate else nearest.note
-    more = f"; {len(one.findings) - 1} more below" if len(one.findings) > 1 else ""
+    if one.tests > 1 and nearest.estimate and nearest.note:
+        told += f", {nearest.note}"
+    more = f"; {len(one.findings) - 1} more in its section" if len(one.findings) > 1 else ""
     return f"{nearest.what}: {told}{more}"

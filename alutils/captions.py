@@ -66,7 +66,7 @@ def area_differences(results: pd.DataFrame) -> HTML:
     differences = statistics.paired_differences(statistics.areas(results))
     caption = (
         "Difference of each arm to random in area under the budget curve: "
-        f"{mean_over([results['seed'].nunique()])}."
+        f"{mean_over([results['seed'].nunique()])}, not corrected."
     )
     told = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
     alt = f"Interval plot of area differences to random: {told}."

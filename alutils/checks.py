@@ -58,7 +58,8 @@ def scoring(net: Net, images: Tensor, pool: Pool, cell: Cell, number: int) -> st
     differ = bool(((one - other).abs() > ROUNDING).any())
     if differ == torch.equal(*dropout_mask(2, cell.dropout, stream(*name))):
         found = "differ" if differ else "are equal"
-        raise SelfCheckFailed(f"the MC passes {found} at dropout = {cell.dropout:g}")
+        why = "" if view.embeddings_N_D.any() else ": the network is dead, lower learning_rate"
+        raise SelfCheckFailed(f"the MC passes {found} at dropout = {cell.dropout:g}{why}")
     return "yes" if differ else f"no: dropout = {cell.dropout:g}"
 
 

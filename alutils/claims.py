@@ -228,6 +228,8 @@ def c4(arms: pd.DataFrame) -> Claim:
             note = (
                 "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
             )
+            if verdict == "supported" and (interval.low > 0 or interval.high < 0):
+                note += "; less than that, but not zero"
             judged = None if verdict == "not supported" else within
             found.append(Finding(what, interval, (-margin, margin), verdict, p, note, judged))
         return found
@@ -249,7 +251,11 @@ def c5(arms: pd.DataFrame) -> Claim:
         last = statistics.final(one)
         best = max(APPROACHES, key=lambda arm: (last[arm] - last["random"]).mean())
         what = f"{arm_title(best)}, the best arm, minus random at the last label count"
-        return [_difference(dataset, last[best] - last["random"], what, 4.0, _below)]
+        others = {arm: estimate(last[arm] - last["random"]) for arm in APPROACHES if arm != best}
+        bounds = ", ".join(f"{arm_title(arm)} {one.high:.2f}" for arm, one in others.items())
+        one = _difference(dataset, last[best] - last["random"], what, 4.0, _below)
+        told = "" if math.isnan(one.p) else f"upper bounds of the others: {bounds}"
+        return [replace(one, note=told)]
 
     return _on_arms(claim, arms, test, ["cifar10"])
 

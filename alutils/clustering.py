@@ -111,12 +111,13 @@ def mean_distance(features_N_D: Tensor) -> Tensor:
 
 
 def cluster_margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """Candidates of small margin, taken from their clusters in turn, the smallest cluster first.
+    """Candidates of small margin, a random one from each of their clusters.
 
     Citovsky et al., arXiv 2107.14263: of the ``MARGIN_SHARE`` times ``budget`` smallest margins,
-    a random one from each cluster, and round again. The paper clusters the whole pool once, by
-    agglomeration, whose memory grows with its square; here the candidates of these margins alone
-    are, by K-means into ``budget`` clusters.
+    a random one from each cluster, the smallest cluster first, and round again. The paper clusters
+    the whole pool once, by agglomeration, whose memory grows with its square; here the candidates
+    of these margins alone are, by K-means into ``budget`` clusters. So one round takes one from
+    each, and more rounds are for features so alike that K-means leaves clusters empty.
     """
     first, second = view.probs_N_C.topk(2, dim=1).values.unbind(1)
     unsure = smallest(first - second, MARGIN_SHARE * budget, rng)

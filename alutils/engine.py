@@ -24,7 +24,7 @@ from alutils.protocol import Cell
 from alutils.results import PLACE, Record, Store, final
 
 DEATHS = 3
-"""Workers that a cell may lose; with the next one it has failed."""
+"""Workers that a cell may lose on one round; with the next one it has failed."""
 PATIENCE = 3
 """Looks in a row at which a job's worker is missing before the job is given to another."""
 POLL_S = 1.0
@@ -238,7 +238,8 @@ class Run:
             return True
         more = []
         for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
-            _append(cell, record, done, provenance | self.facts | {"worker_deaths": job.deaths})
+            deaths = record["provenance"].get("worker_deaths", 0) + job.deaths
+            _append(cell, record, done, provenance | self.facts | {"worker_deaths": deaths})
             self.store.save_state(cell, record, state)
             self.store.save(cell, record)
             self.store.drop_states(cell, record)
@@ -246,7 +247,7 @@ class Run:
             if record["status"] == "finished":
                 lock.release()
             else:
-                more.append(Job([cell], [record], [lock], job.deaths))
+                more.append(Job([cell], [record], [lock]))
         self.waiting.extendleft(reversed(more))
         return True
 

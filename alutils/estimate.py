@@ -54,7 +54,7 @@ def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
             cells=int(done < cell.length),
             rounds=len(left),
             steps=sum(steps[i] for i in left if i or not started),
-            images=sum(_images(cell, i) for i in left),
+            images=sum(_images(cell, i) for i in left if i or not started),
         )
     return total
 

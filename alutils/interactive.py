@@ -53,7 +53,7 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
         _marks(results, y, arms),
     ]
     if len(theirs):
-        layers.append(_hollow(theirs, y))
+        layers.append(_hollow(theirs, y, arms))
     if (results["arm"] == BASELINE).any():
         layers.append(_level(results, y))
     return {
@@ -126,8 +126,6 @@ def _lines(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
 
 def _marks(results: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[str, Any]:
     """Means that answer to a pointer, in the arms' shapes."""
-    shapes = [SHAPES.get(figures.arm_style(arm, arms)[1], "cross") for arm in arms]
-    scale = {"domain": [arm_title(arm) for arm in arms], "range": shapes}
     chosen = {"type": "point", "fields": ["arm"]}
     return {
         "mark": {"type": "point", "size": 70, "filled": True},
@@ -135,7 +133,7 @@ def _marks(results: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[st
         "params": [{"name": "arm", "select": chosen, "bind": "legend"}],
         "encoding": {
             "y": y,
-            "shape": _colour(arms) | {"scale": scale},
+            "shape": _shape(arms),
             "opacity": CHOSEN,
             "tooltip": [*_told("labels", "accuracy"), {"field": "interval", "title": INTERVAL}],
         },
@@ -155,13 +153,19 @@ def _told(*fields: str) -> list[dict[str, Any]]:
     return [{"field": "arm", "title": "arm"}, *numbers]
 
 
-def _hollow(theirs: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
-    """The authors' points."""
+def _shape(arms: list[str]) -> dict[str, Any]:
+    shapes = [SHAPES.get(figures.arm_style(arm, arms)[1], "cross") for arm in arms]
+    return _colour(arms) | {"scale": {"domain": [arm_title(arm) for arm in arms], "range": shapes}}
+
+
+def _hollow(theirs: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[str, Any]:
+    """The authors' points, in the arms' shapes."""
     return {
         "mark": {"type": "point", "size": 45, "filled": False, "strokeWidth": 1.2},
         "data": _rows(theirs.assign(source="published"), "source"),
         "encoding": {
             "y": y,
+            "shape": _shape(arms),
             "opacity": CHOSEN,
             "tooltip": [*_told("labels", "accuracy"), {"field": "source", "title": "source"}],
         },

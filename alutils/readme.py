@@ -7,10 +7,11 @@ import pandas as pd
 from alutils import audit, claims, config, figures, report, statistics, study
 from alutils.account import effort
 from alutils.estimate import markdown_hours
-from alutils.paths import ROOT, outputs
+from alutils.parameters import StudyError
+from alutils.paths import ROOT
 from alutils.prose import interval, points, seed_range
 from alutils.protocol import DATASETS, arm_title
-from alutils.results import complete, write_whole
+from alutils.results import write_whole
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -33,10 +34,12 @@ def blocks(profile: str) -> dict[str, str]:
     """Answer and results of Figures 3 and 4, and the hours of the long profiles, as Markdown."""
     plans = {name: config.load_study(profile, name) for name in config.notebooks(profile)}
     cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
-    results = complete(pd.read_csv(outputs() / profile / "results.csv"), cells.values())
+    results = study.read(plans["04-claims"])
     arms = results[results["figure"].astype(str).isin(["3", "4"])]
+    if arms.empty:
+        raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = [ours for _, ours in arms.groupby(["figure", "dataset"])]
-    audited = claims.audit(study.read(plans["04-claims"]))
+    audited = claims.audit(results)
     answers = [report.answer(ours).data for ours in by_dataset] + [audit.answer(audited).data]
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     note = (

@@ -22,7 +22,10 @@ def curve_table(results: pd.DataFrame) -> HTML:
     wide.index = [f"{labels:,}" for labels in wide.index]
     titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
     wide = wide.rename(columns=titles)
-    return table(wide.rename_axis(columns=None).rename_axis("labels").reset_index())
+    shown = table(wide.rename_axis(columns=None).rename_axis("labels").reset_index())
+    if results["seed"].nunique() < 2:
+        return shown
+    return HTML(f"<p>Mean accuracy in %, ± half its 95 % t interval:</p>{shown.data}")
 
 
 def beside_published(results: pd.DataFrame) -> HTML | Markdown:
@@ -118,14 +121,15 @@ def savings(results: pd.DataFrame) -> Markdown:
     for arm in found:
         reached = found[arm].dropna()
         if len(reached) < len(found):
-            told.append(f"{arm_title(arm)} in {len(reached)} of {len(found)} seeds only")
+            count = f"{len(reached)} of" if len(reached) else "none of"
+            told.append(f"{arm_title(arm)} in {count} {len(found)} seeds")
         else:
             one = statistics.estimate(reached)
             told.append(f"{arm_title(arm)} with {interval(one, 'times fewer labels')}")
-    return Markdown(
-        f"On {title} the final accuracy of random labels, at {last:,}, is reached by {join(told)}. "
-        "Random may itself have reached it earlier: a little above 1 saves nothing yet."
-    )
+    text = f"On {title} random's final accuracy, at {last:,} labels, is reached by {join(told)}."
+    if any("times" in one for one in told):
+        text += " Random may itself have reached it earlier: a little above 1 saves nothing yet."
+    return Markdown(text)
 
 
 def differences_table(results: pd.DataFrame) -> HTML:
@@ -195,13 +199,14 @@ def published_note(results: pd.DataFrame) -> Markdown:
         f"({published.RULE}). Theirs runs from {theirs['labels'].min():,} to "
         f"{theirs['labels'].max():,} labels, ours here to {reach:,}. Ours is the "
         f"{figures.reported(results)}: {same}. Their optimiser's state went from round to round, "
-        "and in part from arm to arm (`adam_state`); what rule and state are worth, 04 tells."
+        "and in part from arm to arm (`adam_state`); what rule and state are worth, 04 tells, and "
+        "what another recipe is, 08 of the profile `desktop`."
     )
 
 
 def _verdict(one: statistics.Estimate) -> str:
     if one.low > 0:
-        return "The interval lies above zero."
-    return (
-        "The interval lies below zero." if one.high < 0 else "The interval holds zero: undecided."
-    )
+        return "The interval, not corrected, lies above zero."
+    if one.high < 0:
+        return "The interval, not corrected, lies below zero."
+    return "The interval holds zero: undecided."

@@ -41,11 +41,11 @@ def study(
     every = _plans(profile)
     studies = _plans(profile, notebook) if notebook else every
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
-    training = [
-        type(plan).parse(plan.model_dump() | overrides, "make study")
-        for plan in stale.values()
+    training = {
+        name: type(plan).parse(plan.model_dump() | overrides, "make study")
+        for name, plan in stale.items()
         if isinstance(plan, Study)
-    ]
+    }
     empty = _nothing_to_show(stale) if train == "no" else set()
     if studies.keys() <= empty:
         raise StudyError(
@@ -53,9 +53,9 @@ def study(
             "finished: nothing can be shown yet"
         )
     Store(profile).prepare()
-    _check_machine(training)
+    _check_machine([plan for name, plan in training.items() if name not in empty])
     failures = []
-    with _workers(training):
+    with _workers(list(training.values())):
         for name, plan in studies.items():
             if name not in stale:
                 print(f"{name}: unchanged", flush=True)
@@ -97,11 +97,10 @@ def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
     print(f"{name}: running", flush=True)
     parameters = plan.model_dump(mode="json") | overrides
     source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / plan.profile
-    if parameters.get("train"):
+    if parameters.get("train", True):
         render(source, folder, parameters, lambda: fingerprint(name, plan))
-    else:  # another run may finish a cell meanwhile, which this report then lacks
-        before = fingerprint(name, plan)
-        render(source, folder, parameters, lambda: before)
+    else:  # cells may be missing, some of them of arms that the notebook itself registers
+        render(source, folder, parameters)
 
 
 def render(
@@ -219,14 +218,14 @@ def _tidy(file: Path, dropped: str = "") -> Any:
 def _check_machine(plans: list[Study]) -> None:
     """Device and data of what is going to run, before any of it does.
 
-    A cluster's devices are looked at when it is connected.
+    A cluster's devices are looked at when it is connected; what is only shown needs none.
     """
     if not plans:
         return
     from alutils import data
     from alutils.model import pick_device
 
-    for device in {plan.device for plan in plans if not plan.scheduler}:
+    for device in {plan.device for plan in plans if plan.train and not plan.scheduler}:
         pick_device(device)
     for dataset in dict.fromkeys(cell.dataset for plan in plans for cell in plan.cells()):
         data.load(dataset)

@@ -94,7 +94,8 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
     axes[0, 0].set_ylabel("area less random's (points)")
     caption = (
         f"By {FACTORS[factor]}: area under the curve less that of random labels, "
-        f"{mean_over({len(gain) for *_, gain in told})}; {_range(found, factor)}."
+        f"{mean_over({len(gain) for *_, gain in told})}; {_range(found, factor)}, all on the label "
+        "counts of the curve with the fewest."
     )
     return show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
 

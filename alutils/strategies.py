@@ -9,8 +9,9 @@ import hashlib
 import inspect
 import textwrap
 from collections.abc import Callable, Iterator
-from types import CodeType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +32,10 @@ from alutils.protocol import BASELINE, BUILT_IN
 from alutils.ranking import smallest
 
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
+PLAIN = bool | int | float | complex | str | bytes | range | torch.dtype | torch.device
+"""Constants whose ``repr`` is all there is to them."""
+IMPORTED = ModuleType | BuiltinFunctionType | type | np.ufunc
+"""What a strategy uses and does not define."""
 
 
 def random(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
@@ -68,6 +73,12 @@ def entropy(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -> None:
     """Raise ``ParameterError`` unless a strategy kept its contract."""
+    if not isinstance(positions, Tensor) or positions.dtype != torch.int64 or positions.ndim != 1:
+        kind = getattr(positions, "dtype", type(positions).__name__)
+        raise ParameterError(
+            f"strategy {arm!r} returned {kind} of shape {tuple(getattr(positions, 'shape', ()))}: "
+            f"return a tensor of {budget} positions, int64 ({budget},)"
+        )
     if len(positions) != budget or len(positions.unique()) != budget:
         raise ParameterError(
             f"strategy {arm!r} returned {len(positions)} positions, "
@@ -100,30 +111,60 @@ STRATEGIES: dict[str, Strategy] = {
 def register(name: str, strategy: Strategy) -> None:
     """Make a strategy of one's own an arm of the study.
 
-    What decides its record's name is its source, with the constants and functions that it takes
-    from where it was written; not what it imports.
+    What decides its record's name is its source, with its defaults, and with the constants and
+    functions that it takes from where it was written; not what it imports. ``ValueError`` for a
+    name that is taken or none, for what is not a function, and for constants whose content can't
+    be told.
     """
     if name in (*BUILT_IN, BASELINE, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")
-    STRATEGIES[name] = strategy
+    if not inspect.isfunction(strategy):
+        raise ValueError(
+            f"{name!r} is a {type(strategy).__name__}: give a function (view, budget, rng)"
+        )
     source = "\n".join(_sources(strategy, set()))
+    STRATEGIES[name] = strategy
     CUSTOM_ARMS[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
 
 
-def _sources(function: Callable, seen: set[Callable]) -> Iterator[str]:
+def _sources(function: FunctionType, seen: set[Callable]) -> Iterator[str]:
     """Source of a function, and of the constants and functions of its own module that it uses."""
     seen.add(function)
     yield textwrap.dedent(inspect.getsource(function))
     known, used = function.__globals__, inspect.getclosurevars(function).nonlocals
     used |= {name: known[name] for name in _globals(function.__code__) if name in known}
+    used |= {"__defaults__": function.__defaults__, "__kwdefaults__": function.__kwdefaults__}
     for name, value in sorted(used.items()):
+        value = inspect.unwrap(value) if callable(value) else value  # of functools.cache
         if inspect.isfunction(value):
             if value.__module__ == function.__module__ and value not in seen:
                 yield from _sources(value, seen)
-        elif not (inspect.ismodule(value) or callable(value)):
-            yield f"{name} = {value!r}"
+        elif not isinstance(value, IMPORTED):
+            yield f"{name} = {_content(name, value)}"
+
+
+def _content(name: str, value: object) -> str:
+    """A constant in words that are the same in every process, and differ where it does."""
+    if value is None or isinstance(value, PLAIN):
+        return repr(value)
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        parts = value.items() if isinstance(value, dict) else value
+        told = [_content(name, one) for one in parts]
+        ordered = told if isinstance(value, list | tuple) else sorted(told)
+        return f"{type(value).__name__}({', '.join(ordered)})"
+    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+        digest = hashlib.sha256(value.tobytes()).hexdigest()
+        return f"array({value.dtype}, {value.shape}, {digest})"
+    if isinstance(value, Tensor):
+        flat = value.detach().cpu().reshape(-1).view(torch.uint8)
+        digest = hashlib.sha256(flat.numpy().tobytes()).hexdigest()
+        return f"tensor({value.dtype}, {tuple(value.shape)}, {digest})"
+    raise ValueError(
+        f"{name} is a {type(value).__name__}, and a change of it could not be told: use numbers, "
+        "text, arrays, or lists, tuples, sets and dicts of these, or make it within the function"
+    )
 
 
 def _globals(code: CodeType) -> set[str]:

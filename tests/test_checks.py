@@ -30,7 +30,14 @@ def test_passes_must_differ_with_dropout_and_must_not_without(started, monkeypat
     assert scoring(started) == "yes"
     assert scoring(started, dropout=0.0) == "no: dropout = 0"
     monkeypatch.setattr("alutils.pool.dropout_mask", lambda rows, rate, rng: torch.ones(rows, 512))
-    with pytest.raises(SelfCheckFailed, match="passes are equal at dropout = 0.5"):
+    with pytest.raises(SelfCheckFailed, match="passes are equal at dropout = 0.5$"):
+        scoring(started)
+
+
+def test_a_dead_network_is_named_as_the_reason(started):
+    for parameter in started.net.parameters():
+        torch.nn.init.zeros_(parameter)
+    with pytest.raises(SelfCheckFailed, match="the network is dead, lower learning_rate"):
         scoring(started)
 
 

@@ -1,5 +1,7 @@
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -245,6 +247,31 @@ def test_the_audit_reads_what_the_other_notebooks_ran():
     assert {cell.name for cell in plan.cells()} == ran
     with pytest.raises(ParameterError, match="unknown parameter 'seeds'"):
         config.ClaimsStudy.parse({"profile": "quick", "seeds": [0]})
+
+
+def copied(profile: str, folder: Path, monkeypatch) -> Path:
+    """A copy of a profile's parameter files that a test may spoil."""
+    shutil.copytree(PARAMS / profile, folder / profile)
+    monkeypatch.setattr(config.paths, "PARAMS", folder)
+    return folder / profile
+
+
+def test_the_audit_takes_no_two_protocols_for_one(tmp_path, monkeypatch):
+    folder = copied("smoke", tmp_path, monkeypatch)
+    text = (folder / "03-mnist-active-learning.yaml").read_text()
+    two = text.replace("epochs: ", "epochs: 1")
+    (folder / "05-your-own-strategy.yaml").write_text(two)
+    config.load_study("smoke", "04-claims").cells()
+    (folder / "02-cifar10-active-learning.yaml").write_text(two)
+    with pytest.raises(ParameterError, match="on digits for figure .* in two ways"):
+        config.load_study("smoke", "04-claims").cells()
+
+
+def test_a_parameter_file_of_no_notebook_is_refused_in_a_line(tmp_path, monkeypatch):
+    folder = copied("smoke", tmp_path, monkeypatch)
+    (folder / "09-mine.yaml").write_text("profile: smoke\n")
+    with pytest.raises(ParameterError, match="params/smoke/09-mine.yaml: notebook = '09-mine' is"):
+        config.load_study("smoke", "09-mine")
 
 
 def spoiled() -> list[tuple[type, str, object]]:

@@ -77,13 +77,15 @@ def test_a_fetch_that_breaks_off_leaves_nothing_in_place(cache, monkeypatch):
 
 
 def test_what_a_killed_fetch_left_is_swept_away(cache):
-    (cache / "mnist-abc").mkdir()
-    (cache / "mnist-abc" / "half.tgz").write_bytes(b"x")
-    (cache / "mnist.123.part").write_bytes(b"x")
-    (cache / "cifar10-abc").mkdir()
+    for left in (".fetching-mnist-abc", ".fetching-cifar10-abc", "mnist-c"):
+        (cache / left).mkdir()
+        (cache / left / "half.tgz").write_bytes(b"x")
+    for left in (".fetching-mnist-123", "mnist.part"):
+        (cache / left).write_bytes(b"x")
     data._cached("mnist")
     found = sorted(path.name for path in cache.iterdir())
-    assert found == ["cifar10-abc", "mnist.lock", "mnist.safetensors"]
+    others = [".fetching-cifar10-abc", "mnist-c", "mnist.part"]
+    assert found == sorted([*others, "mnist.lock", "mnist.safetensors"])
 
 
 def test_when_no_route_is_open_the_error_names_tries_and_remedies(cache, monkeypatch):

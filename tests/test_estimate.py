@@ -20,6 +20,9 @@ def test_a_shared_first_round_counts_once(digits_cell):
     first, *later = cells[0].steps()
     assert work(cells).steps == first + 3 * sum(later)
     assert work(cells).rounds == 9 and work(cells).cells == 3
+    apart = [work([cell]) for cell in cells]
+    asked = 1294 - cells[0].schedule_of_labels()[0]
+    assert sum(one.images for one in apart) - work(cells).images == 2 * (10_000 + asked)
 
 
 def test_what_is_finished_is_not_left(digits_cell, outputs):

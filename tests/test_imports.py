@@ -78,8 +78,8 @@ BELOW = {
         "ablation", "config", "data", "experiment", "parameters", "protocol", "results", "turn",
     },
     "readme": {
-        "account", "audit", "claims", "config", "estimate", "figures", "paths", "prose",
-        "protocol", "report", "results", "statistics", "study",
+        "account", "audit", "claims", "config", "estimate", "figures", "parameters", "paths",
+        "prose", "protocol", "report", "results", "statistics", "study",
     },
     "__main__": {"estimate", "parameters", "readme", "runner", "verify"},
 }  # fmt: skip

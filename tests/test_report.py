@@ -4,6 +4,8 @@ from matplotlib.colors import to_hex
 
 from alutils import account, captions, config, figures, page, prose, published, report
 from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
+from alutils.results import Store
+from tests.test_results import rounds
 from tests.test_statistics import results
 
 ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
@@ -37,6 +39,18 @@ def test_what_has_other_labels_or_weights_by_design_does_not_differ():
     assert "same within each seed" in account._alike(records, "first_labels")
     records.append(checked(weights="e", arm="kmeans"))
     assert "differ within seed 0 of mnist" in account._alike(records, "initial_weights")
+
+
+def test_unlike_precision_within_a_seed_is_told(digits_cell, outputs):
+    store = Store("test")
+    store.prepare()
+    cells = [digits_cell(arm=arm, seed=seed) for seed in (0, 1) for arm in ("random", "margin")]
+    for cell, bf16 in zip(cells, (True, True, True, False), strict=True):
+        known = {"bf16_products": bf16, "wall_seconds": 1.0}
+        finished = {"status": "finished", "rounds": rounds(3), "provenance": known}
+        store.save(cell, store.load(cell) | finished)
+    assert account._unlike(store, cells[:2]) == ""
+    assert account._unlike(store, cells).endswith("hold that too: seed 1 of digits.")
 
 
 def test_a_warning_before_an_answer_hides_nothing():

@@ -101,6 +101,23 @@ def test_a_second_run_executes_nothing(copy):
     assert before == {file: file.stat().st_mtime_ns for file in copy.glob("smoke/*.ipynb")}
 
 
+def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
+    """Cells of arms that a notebook registers itself are in no parameter file."""
+    own = next((copy / "smoke" / "runs").glob("*second-guess*.json"))
+    own.unlink()
+    (copy / "smoke" / "05-your-own-strategy.html").unlink()
+    runner.study("smoke", "05-your-own-strategy", train="no")
+    assert not own.exists()
+    runner.study("smoke", "05-your-own-strategy")
+    assert own.exists()
+
+
+def test_what_is_only_shown_needs_no_device(monkeypatch):
+    monkeypatch.setattr("alutils.model.pick_device", lambda device: pytest.fail(device))
+    plan = config.load_study("smoke", NOTEBOOK)
+    runner._check_machine([plan.model_copy(update={"train": False})])
+
+
 def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
     plan = config.load_study("smoke", NOTEBOOK)
     assert runner.is_current(NOTEBOOK, plan)

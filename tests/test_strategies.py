@@ -1,10 +1,12 @@
+from functools import cache, partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from alutils import parameters, plans, strategies
+from alutils import plans, strategies
 from alutils.model import build
+from alutils.parameters import ParameterError
 from alutils.pool import PoolView
 from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER, Protocol
 from alutils.strategies import STRATEGIES, register, smallest
@@ -166,6 +168,53 @@ def test_the_constants_and_helpers_of_a_strategy_name_its_record_too(monkeypatch
     assert len(names) == 4
 
 
+@cache
+def _cached(budget):
+    return torch.arange(budget) + POWER  # noqa: F821
+
+
+def _of(value):
+    """A strategy with a value as its default."""
+
+    def chosen(view, budget, rng, shift=value):
+        return torch.arange(budget)
+
+    return chosen
+
+
+def _named(strategy):
+    register("named", strategy)
+    return strategies.CUSTOM_ARMS["named"]
+
+
+def test_defaults_large_tensors_and_cached_helpers_name_the_record_too(monkeypatch):
+    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
+    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
+    large = torch.zeros(2000)
+    values = [1, 2, "1", large, large.bfloat16(), large.index_fill(0, torch.tensor([999]), 1)]
+    values += [large.numpy(), {"a": 1}, {"a": 2}, [1, 2], [2, 1], None]
+    assert len({_named(_of(value)) for value in values}) == len(values)
+    assert _named(_of({"b", "a", "c"})) == _named(_of({"c", "b", "a"}))
+
+    def caching(view, budget, rng):
+        return _cached(budget)
+
+    names = set()
+    for power in (1, 2):
+        monkeypatch.setitem(globals(), "POWER", power)
+        names.add(_named(caching))
+    assert len(names) == 2
+
+
+def test_what_can_not_be_told_apart_is_refused_before_anything_is_registered():
+    for wrong in (_of(object()), _of([torch.nn.Linear(1, 1)])):
+        with pytest.raises(ValueError, match="a change of it could not be told"):
+            register("named", wrong)
+    with pytest.raises(ValueError, match="'named' is a partial: give a function"):
+        register("named", partial(_of(1), shift=2))
+    assert "named" not in STRATEGIES and "named" not in plans.CUSTOM_ARMS
+
+
 def test_what_a_strategy_takes_within_lambdas_and_comprehensions_names_its_record(monkeypatch):
     monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
     monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
@@ -193,8 +242,15 @@ def _backwards(positions: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     ("positions", "told"),
-    [([0, 1], "returned 2"), ([0, 0, 1], "2 of them different"), ([0, 1, 9], "outside")],
+    [
+        (torch.tensor([0, 1]), "returned 2"),
+        (torch.tensor([0, 0, 1]), "2 of them different"),
+        (torch.tensor([0, 1, 9]), "outside"),
+        ([0, 1, 2], "returned list of shape"),
+        (torch.tensor([0.0, 1.0, 2.0]), "returned torch.float32 of shape"),
+        (torch.tensor([[0], [1], [2]]), "returned torch.int64 of shape"),
+    ],
 )
 def test_a_strategy_that_breaks_the_contract_is_named(positions, told):
-    with pytest.raises(parameters.ParameterError, match=told):
-        strategies.check_positions(torch.tensor(positions), 3, 5, "mine")
+    with pytest.raises(ParameterError, match=f"strategy 'mine' .*{told}"):
+        strategies.check_positions(positions, 3, 5, "mine")
