@@ -23,6 +23,9 @@ class Chart:
     def __init__(self, static: HTML, spec: dict[str, Any]):
         self.static, self.spec = static, spec
 
+    def __repr__(self) -> str:
+        return "a chart"  # in a kept report, where an address would differ from run to run
+
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return {"text/html": self.static.data, VEGA_LITE: self.spec}
 

@@ -199,7 +199,7 @@ def _report(file: Path) -> dict[str, Any]:
 
 
 def _tidy(file: Path, dropped: str = "") -> Any:
-    """The executed notebook without what differs from run to run: times and paths.
+    """The executed notebook without what differs from run to run: times, paths, papermill's id.
 
     The outputs of cells with the tag ``dropped`` go too: progress lines.
     """
@@ -210,8 +210,11 @@ def _tidy(file: Path, dropped: str = "") -> Any:
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
-        if dropped in cell.metadata.get("tags", []):
+        tags = cell.metadata.get("tags", [])
+        if dropped in tags:
             cell.outputs = []
+        if "injected-parameters" in tags:
+            cell.id = "injected-parameters"
     return notebook
 
 

@@ -112,6 +112,14 @@ def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
     assert own.exists()
 
 
+def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
+    files = [copy / "smoke" / f"{NOTEBOOK}.{kind}" for kind in ("html", "ipynb", "png")]
+    before = [file.read_bytes() for file in files]
+    files[0].unlink()
+    runner.study("smoke", NOTEBOOK)
+    assert [file.read_bytes() for file in files] == before
+
+
 def test_what_is_only_shown_needs_no_device(monkeypatch):
     monkeypatch.setattr("alutils.model.pick_device", lambda device: pytest.fail(device))
     plan = config.load_study("smoke", NOTEBOOK)
