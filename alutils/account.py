@@ -79,7 +79,7 @@ def data_summary(names: list[str], heldout_fraction: float) -> HTML:
     return table(pd.DataFrame(rows))
 
 
-def cells(study: Study) -> HTML | Markdown:
+def cells(study: Parameters) -> HTML | Markdown:
     """How many cells are finished, and which failed and why."""
     every, store = study.cells(), Store(study.profile)
     failed = list(failures(store, every))
@@ -111,7 +111,7 @@ def _unlike(store: Store, cells: list[Cell]) -> str:
     if not pairs:
         return ""
     return (
-        f" Computed partly in bfloat16 and partly in float32, so that differences within it hold "
+        " Computed partly in bfloat16 and partly in float32, so that differences within it hold "
         f"that too: {join(list(dict.fromkeys(pairs)))}."
     )
 

@@ -249,13 +249,13 @@ def c5(arms: pd.DataFrame) -> Claim:
 
     def test(dataset: str, _: pd.DataFrame, one: pd.DataFrame) -> list[Finding]:
         last = statistics.final(one)
-        best = max(APPROACHES, key=lambda arm: (last[arm] - last["random"]).mean())
+        gains = {arm: last[arm] - last["random"] for arm in APPROACHES}
+        best = max(gains, key=lambda arm: gains[arm].mean())
         what = f"{arm_title(best)}, the best arm, minus random at the last label count"
-        others = {arm: estimate(last[arm] - last["random"]) for arm in APPROACHES if arm != best}
-        bounds = ", ".join(f"{arm_title(arm)} {one.high:.2f}" for arm, one in others.items())
-        one = _difference(dataset, last[best] - last["random"], what, 4.0, _below)
-        told = "" if math.isnan(one.p) else f"upper bounds of the others: {bounds}"
-        return [replace(one, note=told)]
+        found = _difference(dataset, gains.pop(best), what, 4.0, _below)
+        bounds = [f"{arm_title(arm)} {estimate(gain).high:.2f}" for arm, gain in gains.items()]
+        told = f"upper bounds of the others: {', '.join(bounds)}"
+        return [found if math.isnan(found.p) else replace(found, note=told)]
 
     return _on_arms(claim, arms, test, ["cifar10"])
 

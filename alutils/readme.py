@@ -32,9 +32,9 @@ def update(profile: str) -> None:
 
 def blocks(profile: str) -> dict[str, str]:
     """Answer and results of Figures 3 and 4, and the hours of the long profiles, as Markdown."""
-    plans = {name: config.load_study(profile, name) for name in config.notebooks(profile)}
-    cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
-    results = study.read(plans["04-claims"])
+    plans = [config.load_study(profile, name) for name in config.notebooks(profile)]
+    cells = {cell.name: cell for plan in plans for cell in plan.cells()}
+    results = study.read(config.load_study(profile, "04-claims"))
     arms = results[results["figure"].astype(str).isin(["3", "4"])]
     if arms.empty:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")

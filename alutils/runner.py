@@ -41,21 +41,21 @@ def study(
     every = _plans(profile)
     studies = _plans(profile, notebook) if notebook else every
     stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
-    training = {
-        name: type(plan).parse(plan.model_dump() | overrides, "make study")
-        for name, plan in stale.items()
-        if isinstance(plan, Study)
-    }
     empty = _nothing_to_show(stale) if train == "no" else set()
     if studies.keys() <= empty:
         raise StudyError(
             f"TRAIN = no, and no seed of {profile!r} has every cell of {', '.join(sorted(empty))} "
             "finished: nothing can be shown yet"
         )
+    training = [
+        type(plan).parse(plan.model_dump() | overrides, "make study")
+        for name, plan in stale.items()
+        if isinstance(plan, Study) and name not in empty
+    ]
     Store(profile).prepare()
-    _check_machine([plan for name, plan in training.items() if name not in empty])
+    _check_machine(training)
     failures = []
-    with _workers(list(training.values())):
+    with _workers(training):
         for name, plan in studies.items():
             if name not in stale:
                 print(f"{name}: unchanged", flush=True)
@@ -97,7 +97,10 @@ def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
     print(f"{name}: running", flush=True)
     parameters = plan.model_dump(mode="json") | overrides
     source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / plan.profile
-    if parameters.get("train", True):
+    if not isinstance(plan, Study):  # another run may finish a cell meanwhile, which it then lacks
+        before = fingerprint(name, plan)
+        render(source, folder, parameters, lambda: before)
+    elif parameters["train"]:
         render(source, folder, parameters, lambda: fingerprint(name, plan))
     else:  # cells may be missing, some of them of arms that the notebook itself registers
         render(source, folder, parameters)

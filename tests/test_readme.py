@@ -19,7 +19,9 @@ def block(name: str) -> str:
 def committed(tmp_path, monkeypatch):
     """The outputs without the records that a run here has added."""
     told = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "outputs/*/runs/*"], capture_output=True, text=True
+        ["git", "-C", str(ROOT), "ls-files", "outputs/desktop/runs/*"],
+        capture_output=True,
+        text=True,
     ).stdout.split()
     for name in told:
         file = tmp_path / name
