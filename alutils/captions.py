@@ -73,13 +73,25 @@ def area_differences(results: pd.DataFrame) -> HTML:
     return show(figures.area_differences(differences), caption, alt)
 
 
-def _ends(results: pd.DataFrame, key: str) -> str:
+def gains(results: pd.DataFrame) -> HTML:
+    """Every arm's accuracy less random's, label count by label count."""
+    less = statistics.gains(results)
+    caption = (
+        f"{capital(figures.reported(results))} of each arm less that of random labels at the same "
+        f"label count, paired by seed: {lines_of([results['seed'].nunique()])}, not corrected."
+    )
+    alt = f"Curves of the difference to random. {_ends(less, 'arm', '{:+.1f} points')}"
+    return show(figures.gains(less), caption, alt)
+
+
+def _ends(results: pd.DataFrame, key: str, form: str = "{:.1f} %") -> str:
     """First and last mean accuracy of every curve, in words."""
     curve = statistics.curve(results).sort_values("labels")
     titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
     parts = [
-        f"{titles.get(name, name)} from {one['mean'].iloc[0]:.1f} % at {one['labels'].iloc[0]:,} "
-        f"labels to {one['mean'].iloc[-1]:.1f} % at {one['labels'].iloc[-1]:,}"
+        f"{titles.get(name, name)} from {form.format(one['mean'].iloc[0])} at "
+        f"{one['labels'].iloc[0]:,} labels to {form.format(one['mean'].iloc[-1])} at "
+        f"{one['labels'].iloc[-1]:,}"
         for name, one in curve.groupby(key, sort=False)
     ]
     return "; ".join(parts) + "."

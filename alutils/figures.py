@@ -157,6 +157,27 @@ def area_differences(differences: dict[str, statistics.Estimate]) -> Figure:
     return figure
 
 
+def gains(results: pd.DataFrame) -> Figure:
+    """Accuracy less random's against labels, a panel an arm, from ``statistics.gains``."""
+    arms = list(dict.fromkeys(results["arm"]))
+    columns = min(len(arms), 4)
+    rows = -(-len(arms) // columns)
+    figure, axes = grid(rows, columns, (0.8 + 2.1 * columns, 0.6 + 2.0 * rows))
+    low, high = limits(results["accuracy"])
+    for panel, arm in zip(axes.flat, arms, strict=False):
+        curve(panel, results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set(title=arm_title(arm), ylim=(min(low, 0), max(high, 0)))
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        panel.label_outer()
+        sns.despine(ax=panel)
+    for panel in axes.flat[len(arms) :]:
+        panel.set_axis_off()
+    figure.supxlabel("labelled images", fontsize=10)
+    figure.supylabel("less random's (points)", fontsize=10)
+    return figure
+
+
 def interval(
     axes: Axes, place: float, one: statistics.Estimate, style: tuple, upright: bool = False
 ) -> None:

@@ -107,11 +107,13 @@ def sentences(found: pd.DataFrame, factor: str) -> Markdown:
     levels, arm by arm.
     """
     told = list(gains(found, factor))
-    groups: dict[tuple[str, str], dict[tuple[str, float | str], pd.Series]] = {}
+    groups: dict[str, dict[tuple[str, float | str], pd.Series]] = {}
     for dataset, arm, level, gain in told:
-        group = (dataset, arm if factor == "acquisition" else "")
-        groups.setdefault(group, {})[arm, level] = gain
-    lines = [f"- **{DATASETS[d].title}**: {_best(factor, own)}." for (d, _), own in groups.items()]
+        title = DATASETS[dataset].title
+        if factor == "acquisition":
+            title += f", {arm_title(arm)}"
+        groups.setdefault(title, {})[arm, level] = gain
+    lines = [f"- **{title}**: {_best(factor, own)}." for title, own in groups.items()]
     return Markdown("\n".join(lines) or f"No run on the {FACTORS[factor]} is finished yet.")
 
 
@@ -121,19 +123,22 @@ def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
     if not shared:
         return "no seed has every level yet"
     own = {key: gain[gain.index.isin(shared)] for key, gain in own.items()}
-    names = {key: _level(factor, *key).replace("\n", " ") for key in own}
+    names = {
+        (arm, level): f"{100 * level:g} %"
+        if factor == "acquisition"
+        else _level(factor, arm, level).replace("\n", " ")
+        for arm, level in own
+    }
     best = max(own, key=lambda key: own[key].mean())
-    text = f"the largest mean gain over random is that of {names[best]}, "
-    text += points(estimate(own[best]))
+    parts = [f"the largest mean gain over random is that of {names[best]}, "]
+    parts[0] += points(estimate(own[best]))
     for poster in (key for key in own if key[1] == POSTER.get(factor)):
-        more = [
-            f"{points(estimate(own[key] - own[poster]), '')} for {names[key]}"
+        parts += [
+            f"{names[key]} less {names[poster]}: {points(estimate(own[key] - own[poster]), '')}"
             for key in own
             if key != poster
         ]
-        if more:
-            text += f"; less that of {names[poster]}: {', '.join(more)}"
-    return text
+    return "; ".join(parts)
 
 
 def answer(found: pd.DataFrame) -> Markdown:

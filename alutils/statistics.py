@@ -13,7 +13,7 @@ from scipy import optimize, stats
 
 from alutils.protocol import BASELINE
 
-LEVEL = 0.95
+LEVEL, POWER = 0.95, 0.8
 BOOTSTRAP_SEEDS = 10
 """Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
 
@@ -43,14 +43,14 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
     return Estimate(mean, mean - half, mean + half, count)
 
 
-def bootstrap(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate | None:
+def bootstrap(values: np.ndarray | list[float]) -> Estimate | None:
     """Mean with its BCa bootstrap interval (Efron, 1987); None with fewer than 10 values."""
     values = np.asarray(values, dtype=float)
     if len(values) < BOOTSTRAP_SEEDS:
         return None
     if _equal(values):
         return Estimate(*3 * (float(values.mean()),), len(values))
-    found = stats.bootstrap((values,), np.mean, confidence_level=level, rng=0)
+    found = stats.bootstrap((values,), np.mean, confidence_level=LEVEL, rng=0)
     low, high = found.confidence_interval
     return Estimate(float(values.mean()), float(low), float(high), len(values))
 
@@ -97,8 +97,8 @@ def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:
     return float(DescrStatsW(values).ttost_mean(-margin, margin)[0])
 
 
-def detectable(spread: float, seeds: int, power: float = 0.8, level: float = LEVEL) -> float:
-    """Smallest true mean difference that ``seeds`` pairs would show with the given power.
+def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
+    """Smallest true mean difference that ``seeds`` pairs would show with ``POWER``.
 
     ``spread`` is the standard deviation of the paired differences; two-sided paired t test. NaN
     with one seed.
@@ -111,7 +111,7 @@ def detectable(spread: float, seeds: int, power: float = 0.8, level: float = LEV
     def lacking(effect: float) -> float:
         """Power that is missing; a difference with the wrong sign is as good as never shown."""
         found = TTestPower().power(effect, seeds, (1 - level) / 2, alternative="larger")
-        return power - float(found)
+        return POWER - float(found)
 
     high = 1.0
     while lacking(high) > 0:  # statsmodels' own search ends at 10
@@ -177,6 +177,18 @@ def paired_differences(by_seed: pd.DataFrame, reference: str = "random") -> dict
     return {arm: estimate(by_seed[arm] - by_seed[reference]) for arm in others}
 
 
+def gains(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all arms but random, of one dataset, with ``accuracy`` less random's.
+
+    Random's of the same seed and label count, in points; where it has none, NaN.
+    """
+    by = ["seed", "labels"]
+    random = results[results["arm"] == "random"].set_index(by)["accuracy"]
+    arms = results[~results["arm"].isin(["random", BASELINE])]
+    there = random.reindex(pd.MultiIndex.from_frame(arms[by])).to_numpy()
+    return arms.assign(accuracy=arms["accuracy"] - there)
+
+
 def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
     """Holm-corrected p-values of every arm's paired difference to ``reference``."""
     arms = by_seed.columns.drop(reference)
@@ -184,11 +196,11 @@ def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, floa
     return dict(zip(arms, p_values, strict=True))
 
 
-def label_savings(results: pd.DataFrame, reference: str = "random") -> pd.DataFrame:
-    """Labels of the reference at its end over labels at which an arm reaches its final accuracy.
+def label_savings(results: pd.DataFrame) -> pd.DataFrame:
+    """Labels of random at its end over labels at which an arm reaches random's final accuracy.
 
     By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
-    never gets there. The reference itself may reach that accuracy before its end, so that a value
+    never gets there. Random itself may reach that accuracy before its end, so that a value
     a little above 1 is no saving yet.
     """
     from sklearn.isotonic import isotonic_regression
@@ -199,16 +211,16 @@ def label_savings(results: pd.DataFrame, reference: str = "random") -> pd.DataFr
     }
     savings: dict[str, dict[int, float]] = {}
     for (seed, arm), one in curves.items():
-        if arm == reference:
+        if arm == "random":
             continue
-        base = curves[seed, reference]
+        base = curves[seed, "random"]
         target = isotonic_regression(base["accuracy"].to_numpy(dtype=float))[-1]
         needed = labels_to_reach(one["labels"], one["accuracy"], target)
         savings.setdefault(arm, {})[seed] = float(base["labels"].iloc[-1]) / needed
     return pd.DataFrame(savings)
 
 
-def win_matrix(results: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
 
     A win is a paired t interval of the accuracy difference above zero at that label count; of one
@@ -222,7 +234,7 @@ def win_matrix(results: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
     sizes = sizes[1:] or sizes
     for one in arms:
         for other in arms:
-            beats = [estimate(size[one] - size[other], level).low > 0 for size in sizes]
+            beats = [estimate(size[one] - size[other]).low > 0 for size in sizes]
             wins.loc[one, other] = float(np.mean(beats))
     return wins
 

@@ -5,12 +5,12 @@ import hashlib
 import torch
 
 
-def stream(seed: int, *name: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Generator of the stream ``name`` under ``seed``.
+def stream(seed: int, *name: str | int) -> torch.Generator:
+    """Generator, on the CPU, of the stream ``name`` under ``seed``.
 
     Streams of different names are independent, so that one arm's use of randomness can't shift
     another's, and a resumed run needs no saved generator state.
     """
     key = "/".join(str(part) for part in (seed, *name))
     digest = hashlib.sha256(key.encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)

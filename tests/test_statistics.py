@@ -55,6 +55,15 @@ def test_an_arm_that_lacks_a_seed_is_not_compared():
         statistics.paired_differences(statistics.areas(found))
 
 
+def test_gains_are_within_a_seed_and_a_label_count():
+    found = results({"random": [[0.5, 0.6, 0.7], [0.4, 0.5, 0.9]],
+                     "margin": [[0.5, 0.7, 0.6], [0.4, 0.6, 0.95]],
+                     "baseline": [[0.1] * 3] * 2})  # fmt: skip
+    gains = statistics.gains(found.sample(frac=1, random_state=0)).sort_values(["seed", "labels"])
+    assert set(gains["arm"]) == {"margin"}
+    assert gains["accuracy"].tolist() == pytest.approx([0, 10, -10, 0, 10, 5])
+
+
 def test_curve_and_final():
     found = results({"random": [[0.1, 0.2, 0.3], [0.3, 0.4, 0.5]]})
     curve = statistics.curve(found)
