@@ -12,7 +12,8 @@ from alutils.parameters import Parameters
 from alutils.plans import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.prose import count, join, paired_seeds, plain, table
 from alutils.protocol import BASELINE, DATASETS, Cell
-from alutils.results import Store, failures, finished
+from alutils.results import Record, Store, finished
+from alutils.settings import SettingsStudy
 
 RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
@@ -82,32 +83,42 @@ def data_summary(names: list[str], heldout_fraction: float) -> HTML:
 def cells(study: Parameters) -> HTML | Markdown:
     """How many cells are finished, and which failed and why."""
     every, store = study.cells(), Store(study.profile)
-    failed = list(failures(store, every))
-    done = sum(map(store.finished, every))
-    unlike = _unlike(store, every)
-    if done == len(every):
-        return Markdown(f"All {done} cells are finished.{unlike}")
+    records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
+    done = {name: one for name, one in records.items() if one["status"] == "finished"}
+    unlike = _unlike(study, done)
+    if len(done) == len(every):
+        return Markdown(f"All {len(done)} cells are finished.{unlike}")
     told = (
-        f"{done} of {len(every)} cells are finished; what is shown below is made of these, and "
-        f"where arms are compared of the seeds that have every arm.{unlike}"
+        f"{len(done)} of {len(every)} cells are finished; what is shown below is made of these, "
+        f"and where arms are compared of the seeds that have every arm.{unlike}"
     )
+    failed = [
+        {"failed cell": name, "why": one["final"]["error"]}
+        for name, one in records.items()
+        if one["status"] == "failed"
+    ]
     if not failed:
         return Markdown(f"**{told}**")
-    rows = [{"failed cell": cell.name, "why": why} for cell, why in failed]
-    return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(rows)).data}")
+    return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(failed)).data}")
 
 
-def _unlike(store: Store, cells: list[Cell]) -> str:
+def _unlike(study: Parameters, records: dict[str, Record]) -> str:
     """A warning where cells that are compared were computed in unlike precision, or nothing.
 
-    Where a processor lacks bfloat16 instructions, ``bf16`` is computed in float32.
+    Where a processor lacks bfloat16 instructions, ``bf16`` is computed in float32. Compared are
+    the cells of a factor, where the study has such, of a dataset and of a seed.
     """
+    varied = study.settings() if isinstance(study, SettingsStudy) else ()
+    compared = [(one.factor, one.cell) for one in varied] or [("", one) for one in study.cells()]
     found: dict[tuple, set[bool]] = {}
-    for cell, record in finished(store, cells):
-        if "bf16_products" in record["provenance"]:
-            key = (DATASETS[cell.dataset].title, cell.seed, cell.precision)
-            found.setdefault(key, set()).add(record["provenance"]["bf16_products"])
-    pairs = [f"seed {key[1]} of {key[0]}" for key, kinds in found.items() if len(kinds) > 1]
+    for factor, cell in compared:
+        provenance = records.get(cell.name, {}).get("provenance", {})
+        if "bf16_products" in provenance:
+            key = (factor, DATASETS[cell.dataset].title, cell.seed, cell.precision)
+            found.setdefault(key, set()).add(provenance["bf16_products"])
+    pairs = [
+        f"seed {seed} of {title}" for (_, title, seed, _), kinds in found.items() if len(kinds) > 1
+    ]
     if not pairs:
         return ""
     return (

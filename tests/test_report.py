@@ -4,8 +4,6 @@ from matplotlib.colors import to_hex
 
 from alutils import account, captions, config, figures, page, prose, published, report
 from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
-from alutils.results import Store
-from tests.test_results import rounds
 from tests.test_statistics import results
 
 ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
@@ -41,16 +39,29 @@ def test_what_has_other_labels_or_weights_by_design_does_not_differ():
     assert "differ within seed 0 of mnist" in account._alike(records, "initial_weights")
 
 
-def test_unlike_precision_within_a_seed_is_told(digits_cell, outputs):
-    store = Store("test")
-    store.prepare()
-    cells = [digits_cell(arm=arm, seed=seed) for seed in (0, 1) for arm in ("random", "margin")]
-    for cell, bf16 in zip(cells, (True, True, True, False), strict=True):
-        known = {"bf16_products": bf16, "wall_seconds": 1.0}
-        finished = {"status": "finished", "rounds": rounds(3), "provenance": known}
-        store.save(cell, store.load(cell) | finished)
-    assert account._unlike(store, cells[:2]) == ""
-    assert account._unlike(store, cells).endswith("hold that too: seed 1 of digits.")
+def unlike(study, marks: dict[int, bool]) -> str:
+    """What is told of the study's cells, by place, where bfloat16 was multiplied so or not."""
+    cells = study.cells()
+    return account._unlike(
+        study, {cells[i].name: {"provenance": {"bf16_products": bf16}} for i, bf16 in marks.items()}
+    )
+
+
+def test_unlike_precision_within_a_seed_is_told():
+    plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1), dataset="mnist")
+    assert [cell.seed for cell in plan.cells()] == [0, 0, 1, 1]
+    assert unlike(plan, {0: True, 1: True, 2: False, 3: False}) == ""
+    told = unlike(plan, {0: True, 1: True, 2: True, 3: False})
+    assert told.endswith("hold that too: seed 1 of MNIST.")
+
+
+def test_unlike_precision_of_what_is_not_compared_is_not_told():
+    plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,))
+    factors = {one.cell.name: one.factor for one in plan.settings()}
+    cells = [factors[cell.name] for cell in plan.cells()]
+    assert unlike(plan, {i: factor == "start" for i, factor in enumerate(cells)}) == ""
+    last = max(i for i, factor in enumerate(cells) if factor == "ranking")
+    assert "seed 0 of MNIST" in unlike(plan, {i: i == last for i in range(len(cells))})
 
 
 def test_a_warning_before_an_answer_hides_nothing():
