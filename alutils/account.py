@@ -17,6 +17,11 @@ from alutils.settings import SettingsStudy
 
 RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
+OPEN = (
+    "What the poster leaves open (learning rate, dropout, stochastic passes, what is held out, "
+    "which accuracy is told), the profile <code>poster</code> has as this study chose it; the "
+    "authors' own code, where it differs, is the profile <code>replica</code>."
+)
 MACHINE = ("machine", "processor", "cpu_capability")
 """What a record says of the processor it was computed on."""
 OBSERVED = ("heldout_every", "diagnostics")
@@ -27,11 +32,11 @@ def protocol(study: Study) -> HTML:
     """The study's parameters, and the poster's beside those that differ."""
     poster = _poster(study)
     rows = [
-        {"parameter": key, "here": plain(value), "poster": plain(poster.get(key, ""))}
+        {"parameter": key, "here": plain(value), "profile poster": plain(poster.get(key, ""))}
         for key, value in study.model_dump().items()
         if key not in RUNTIME
     ]
-    return table(pd.DataFrame(rows))
+    return HTML(f"{table(pd.DataFrame(rows)).data}<p>{OPEN}</p>")
 
 
 def reductions(study: Study) -> Markdown:
@@ -100,6 +105,18 @@ def cells(study: Parameters) -> HTML | Markdown:
     if not failed:
         return Markdown(f"**{told}**")
     return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(failed)).data}")
+
+
+def interim(study: Parameters) -> str:
+    """That cells are still to come, for a verdict made before; nothing where none are."""
+    every, store = study.cells(), Store(study.profile)
+    done = sum(map(store.finished, every))
+    if done == len(every):
+        return ""
+    return (
+        f" Interim, with {done} of {len(every)} cells finished: what counts are the verdicts on "
+        "all of them, and looks before that are not corrected for."
+    )
 
 
 def _unlike(study: Parameters, records: dict[str, Record]) -> str:

@@ -6,8 +6,9 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, prose, published
 from alutils.ablation import Effect, effects, parts
-from alutils.prose import points, show
+from alutils.prose import join, points, show
 from alutils.protocol import DATASETS
+from alutils.statistics import Estimate
 
 NOTHING = "No such runs are in the outputs folder: `python -m alutils.ablation` makes them."
 
@@ -24,10 +25,18 @@ def answer(found: pd.DataFrame) -> Markdown:
         lines.append(
             f"- **{title}** at {labels:,} labels: margin with a carried Adam less random labels "
             f"with a fresh one, both by the best held-out evaluation of a training, is "
-            f"{points(whole[1])}. It consists of: {told}."
+            f"{points(whole[1])}. It consists of: {told}.{_shown(shares)}"
             f"{_one_run(own)}{_published(dataset, labels)}"
         )
     return Markdown("\n".join(lines))
+
+
+def _shown(shares: list[tuple[str, Estimate]]) -> str:
+    """Which of the parts are shown to differ from zero."""
+    if shares[0][1].seeds < 2:
+        return ""
+    shown = [what for what, one in shares if one.decided]
+    return f" Shown to differ from zero, not corrected: {join(shown) if shown else 'none of them'}."
 
 
 def _one_run(own: pd.DataFrame) -> str:
@@ -36,8 +45,8 @@ def _one_run(own: pd.DataFrame) -> str:
     if len(random) < 2:
         return ""
     return (
-        f" One baseline run instead of several: the {len(random)} seeds of random labels have a "
-        f"standard deviation of {(100 * random['test_accuracy']).std():.2f} points."
+        f" One baseline run instead of several: by the same rule the {len(random)} seeds of random "
+        f"labels have a standard deviation of {(100 * random['heldout_best']).std():.2f} points."
     )
 
 
@@ -79,7 +88,7 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     counts = {effect.estimate.seeds for effect in told}
     caption = (
         f"Each switch alone: its effect on accuracy, mean over {prose.seed_range(counts)} with its "
-        "95 % t interval, not corrected for their number; grey where no interval excludes zero."
+        "95 % t interval, not corrected for their number; grey where the interval holds zero."
     )
     return show(whole, caption, f"Interval plots. {'; '.join(map(_told, told))}.")
 

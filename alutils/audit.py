@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from alutils import figures
 from alutils.claims import Claim, Finding, Verdict
 from alutils.prose import join, seed_range, show, table
+from alutils.protocol import Cell
 
 COLOUR: dict[Verdict, str] = {
     "supported": "#2f7d3c",
@@ -20,25 +21,38 @@ COLOUR: dict[Verdict, str] = {
 MARKER: dict[Verdict, str] = {"supported": "o", "undecided": "D", "not supported": "X"}
 SHORT = {
     "C1": "more labels, better accuracy",
-    "C2": "MNIST constant from 1,500, CIFAR-10 rising at 5,500",
+    "C2": "MNIST constant from 1,500 labels, CIFAR-10 rising at 5,500",
     "C3": "active learning beats random labels",
-    "C4": "the four approaches are very similar",
+    "C4": "the four approaches are alike",
     "C5": "at most 4 points better on CIFAR-10",
     "C6": "a much smaller set will do on MNIST",
 }
 
 
-def answer(found: list[Claim]) -> Markdown:
-    """The audit in one paragraph."""
-    counts = Counter(claim.verdict for claim in found)
-    parts = [
-        f"{counts[verdict]} {verdict} ({', '.join(c.key for c in found if c.verdict == verdict)})"
-        for verdict in COLOUR
-        if counts[verdict]
-    ]
+def answer(found: list[Claim], interim: str = "") -> Markdown:
+    """The audit in one paragraph; ``interim`` says that runs are still to come."""
+    parts = []
+    for verdict in COLOUR:
+        own = [f"{SHORT[c.key]} ({c.key})" for c in found if c.verdict == verdict]
+        if own:
+            parts.append(f"{len(own)} {'is' if len(own) == 1 else 'are'} {verdict}: {join(own)}")
     lacking = [claim.key for claim in found if claim.lacking]
     note = f" Runs are lacking for {join(lacking)}." if lacking else ""
-    return Markdown(f"Of the poster's {len(found)} claims, {join(parts)}.{note}")
+    return Markdown(f"Of the poster's {len(found)} claims, {'; '.join(parts)}.{note}{interim}")
+
+
+def protocols(cells: list[Cell]) -> Markdown:
+    """By what recipe the runs were trained that the claims are judged on."""
+    recipes: dict[str, list[str]] = {"C1 and C2 are judged on 01": [], "C3 to C6 on 02 and 03": []}
+    sizes, arms = recipes.values()
+    for cell in cells:
+        rate = f"{cell.schedule} rate with peak" if cell.schedule != "constant" else "constant rate"
+        recipe = f"{cell.epochs} epochs, {rate} {cell.learning_rate:g}"
+        (sizes if cell.figure == 2 else arms).append(recipe)
+    told = [f"{what} ({join(list(dict.fromkeys(own)))})" for what, own in recipes.items() if own]
+    return Markdown(
+        f"{', '.join(told)}. What another recipe is worth, 08 of the profile `desktop` tells."
+    )
 
 
 def overview(found: list[Claim]) -> HTML:
@@ -97,6 +111,8 @@ def claim(found: list[Claim], key: str) -> HTML:
             for finding in one.findings
         ]
         parts.append(table(pd.DataFrame(rows)).data)
+    if one.aside:
+        parts.append(f"<p>{escape(one.aside)}</p>")
     return HTML("\n".join(parts))
 
 
@@ -139,7 +155,7 @@ def _told(finding: Finding, unit: str) -> str:
 
 
 def _evidence(one: Claim) -> str:
-    """Of the findings that decide, the one nearest to where it is judged; and how many more."""
+    """How many findings say what; of those that decide, the one nearest to where it is judged."""
     if not one.findings:
         return "nothing to judge by"
     deciding = [finding for finding in one.findings if finding.verdict == one.verdict]
@@ -147,5 +163,9 @@ def _evidence(one: Claim) -> str:
     told = _told(nearest, one.unit) if nearest.estimate else nearest.note
     if one.tests > 1 and nearest.estimate and nearest.note:
         told += f", {nearest.note}"
-    more = f"; {len(one.findings) - 1} more in its section" if len(one.findings) > 1 else ""
-    return f"{nearest.what}: {told}{more}"
+    told = f"{nearest.what}: {told}"
+    if len(one.findings) == 1:
+        return told
+    counts = Counter(finding.verdict for finding in one.findings)
+    tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOUR if counts[verdict])
+    return f"Of {len(one.findings)} findings {tally}; nearest {nearest.verdict} one: {told}"

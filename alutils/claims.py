@@ -16,7 +16,7 @@ from scipy import stats
 
 from alutils import statistics
 from alutils.protocol import ARMS, DATASETS, arm_title
-from alutils.statistics import LEVEL, Estimate, estimate
+from alutils.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 
 Verdict = Literal["supported", "not supported", "undecided"]
 APPROACHES = ARMS[1:]
@@ -27,7 +27,6 @@ SLACK = 0.05
 """Share by which a run may miss either end of that range."""
 MARGIN = {"mnist": 0.3, "cifar10": 1.0}
 """Points of area within which two arms count as equal."""
-SEEDS = 3
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,7 @@ class Claim:
     findings: tuple[Finding, ...] = ()
     lacking: str = ""
     tests: int = 1
+    aside: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -112,15 +112,16 @@ class Claim:
         if any(len(finding.lines) > 1 for finding in self.findings):
             return f"More seeds than {self.seeds}."  # what shows a difference shows no equivalence
         level = 1 - (1 - LEVEL) / self.tests
-        shown = max(
-            statistics.detectable(_spread(one), one.seeds, level=level) for one in undecided
-        )
-        if shown < 0.005:
+        shown = [statistics.detectable(_spread(one), one.seeds, level=level) for one in undecided]
+        low, high = f"{min(shown):.2f}", f"{max(shown):.2f}"
+        if max(shown) < 0.005:
             return f"More seeds than {self.seeds}."
         corrected = f" and corrected for {self.tests} tests" if self.tests > 1 else ""
+        span = low if low == high else f"{low} to {high}"
         return (
             f"More seeds than {self.seeds}; {self.seeds} decide, four times in five{corrected}, "
-            f"what lies {shown:.2f}{self.unit} or more from where it is judged."
+            f"what lies {span}{self.unit} from where it is judged"
+            f"{', finding by finding' if low != high else ''}."
         )
 
 
@@ -214,12 +215,18 @@ def c4(arms: pd.DataFrame) -> Claim:
         "on CIFAR-10 and 0.3 on MNIST.",
     )
 
+    as_random: list[str] = []
+
     def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
         margin, found = MARGIN[dataset], []
+        gains = [areas[arm] - areas["random"] for arm in APPROACHES]
+        if len(areas) >= FEWEST_SEEDS:
+            within = sum(statistics.two_one_sided(gain, margin) < 1 - LEVEL for gain in gains)
+            as_random.append(f"{within} of the {len(APPROACHES)} on {_title(dataset)}")
         for one, other in combinations(APPROACHES, 2):
             difference = areas[one] - areas[other]
             interval, p = estimate(difference), statistics.two_one_sided(difference, margin)
-            within = estimate(difference, 2 * LEVEL - 1)  # the two tests are this interval
+            narrow = estimate(difference, 2 * LEVEL - 1)  # the two tests are this interval
             apart = interval.low > margin or interval.high < -margin
             verdict: Verdict = (
                 "supported" if p < 1 - LEVEL else "not supported" if apart else "undecided"
@@ -230,11 +237,15 @@ def c4(arms: pd.DataFrame) -> Claim:
             )
             if verdict == "supported" and (interval.low > 0 or interval.high < 0):
                 note += "; less than that, but not zero"
-            judged = None if verdict == "not supported" else within
+            judged = None if verdict == "not supported" else narrow
             found.append(Finding(what, interval, (-margin, margin), verdict, p, note, judged))
         return found
 
-    return _on_arms(claim, arms, test)
+    claim = _on_arms(claim, arms, test)
+    if not as_random:
+        return claim
+    told = f"By the same tests random labels are alike to {' and '.join(as_random)}."
+    return replace(claim, aside=told)
 
 
 def c5(arms: pd.DataFrame) -> Claim:
@@ -255,6 +266,8 @@ def c5(arms: pd.DataFrame) -> Claim:
         found = _difference(dataset, gains.pop(best), what, 4.0, _below)
         bounds = [f"{arm_title(arm)} {estimate(gain).high:.2f}" for arm, gain in gains.items()]
         told = f"upper bounds of the others: {', '.join(bounds)}"
+        if found.estimate and found.estimate.mean <= 0:
+            told += "; no arm's mean lies above random's, so that nothing is gained there"
         return [found if math.isnan(found.p) else replace(found, note=told)]
 
     return _on_arms(claim, arms, test, ["cifar10"])
@@ -342,8 +355,8 @@ def _collect(
 def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str]) -> None:
     if by_seed.isna().any(axis=None):
         raise Lacking(f"{_title(dataset)} with the same seeds throughout")
-    if len(by_seed) < SEEDS:
-        lacking.append(f"{_title(dataset)} with {SEEDS} seeds or more")
+    if len(by_seed) < FEWEST_SEEDS:
+        lacking.append(f"{_title(dataset)} with {FEWEST_SEEDS} seeds or more")
 
 
 Judge = Callable[[Estimate, float], Verdict]

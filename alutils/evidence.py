@@ -173,7 +173,7 @@ def confusion(found: list[Look], classes: Sequence[str]) -> HTML:
         panel.set_title(arm_title(arm), fontsize=10)
         panel.set(xlabel="predicted", ylabel="true" if panel is axes[0, 0] else "")
         true, predicted = np.unravel_index(share.argmax(), share.shape)
-        worst.append(f"{arm_title(arm)} {classes[true]} for {classes[predicted]} "
+        worst.append(f"{arm_title(arm)} {classes[true]} taken for {classes[predicted]} "
                      f"({share.max():.1f} %)")  # fmt: skip
     caption = (
         "Confusion at the last round, all seeds together: per cent of the true class that is taken "
@@ -359,7 +359,8 @@ def phases(results: pd.DataFrame) -> HTML:
     told = ", ".join(f"{arm_title(arm)} {seconds:.1f} s" for arm, seconds in total.items())
     caption = (
         f"Time of a round by phase: {told}. First rounds, which arms share, are left out; in the "
-        "last round nothing is chosen."
+        "last round nothing is chosen. Training is the same work in every arm: where it differs, "
+        "other work was on the machine, or it was another machine."
     )
     return show(figure, caption, "Stacked bars, one an arm.")
 

@@ -144,14 +144,20 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     return figure
 
 
-def area_differences(differences: dict[str, statistics.Estimate]) -> Figure:
-    """Each arm's paired difference in area to random, with its interval."""
+def area_differences(areas: pd.DataFrame) -> Figure:
+    """Each arm's paired difference in area to random: interval, and a dot a seed.
+
+    From areas by seed (rows) and arm (columns).
+    """
+    differences = statistics.paired_differences(areas)
     figure, axes = grid(size=(7, 0.8 + 0.5 * len(differences)))
     panel = axes[0, 0]
     arms = list(differences)
-    intervals(
-        panel, [(arm_title(arm), differences[arm], arm_style(arm, arms)) for arm in differences]
-    )
+    styles = {arm: arm_style(arm, arms) for arm in arms}
+    intervals(panel, [(arm_title(arm), differences[arm], styles[arm]) for arm in arms])
+    for row, arm in enumerate(arms):
+        seeds = areas[arm] - areas["random"]
+        panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set(xlabel="difference in area to random (points of accuracy)")
     return figure

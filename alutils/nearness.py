@@ -56,18 +56,25 @@ def sentences(found: pd.DataFrame) -> Markdown:
         if before:
             text += f"; at {before[0]:,} labels {points(estimate(apart[before[0]]))}"
         lines.append(f"{text}.")
-    return Markdown("\n".join(lines) or "No size that the authors published is finished yet.")
+    if not lines:
+        return Markdown("No size that the authors published is finished yet.")
+    bounds = {name: near for name, near in NEAR.items() if name in datasets_of(found, "optimiser")}
+    told = join([f"{near:g} on {DATASETS[name].title}" for name, near in bounds.items()])
+    rule = (
+        "A curve counts as near where its mean lies within these points of the published one, "
+        f"fixed beforehand: {told}.\n\n"
+    )
+    return Markdown((rule if bounds else "") + "\n".join(lines))
 
 
 def _inside(one: Estimate, near: float) -> str:
     """Whether a mean lies within ``near`` of zero, and whether its interval agrees."""
-    within = abs(one.mean) <= near
-    told = f"{'within' if within else 'not within'} {near:g}"
+    told = "near" if abs(one.mean) <= near else "not near"
     if one.seeds < 2:
         return told
     if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
         return f"{told} with the whole interval"
-    return f"{told} (the interval reaches {'further' if within else 'nearer'})"
+    return f"{told}, but the interval passes {near:g}, so that this is not shown"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:

@@ -110,7 +110,13 @@ def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def picks_sentences(found: pd.DataFrame) -> Markdown:
-    """Whether margin is worth the same under both recipes, near one label count."""
+    """``picks_told`` as a list."""
+    lines = [f"- {line}" for line in picks_told(found)]
+    return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
+
+
+def picks_told(found: pd.DataFrame) -> list[str]:
+    """Whether margin is worth the same under both recipes, near one label count, by dataset."""
     lines = []
     for dataset in datasets_of(found, "picks"):
         gains = pick_gains(found, dataset)
@@ -123,10 +129,10 @@ def picks_sentences(found: pd.DataFrame) -> Markdown:
         more = estimate((gains["reduced"] - gains["poster"])[size])
         shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
         lines.append(
-            f"- **{DATASETS[dataset].title}** at {size:,} labels: margin less random is "
-            f"{join(told)}, a difference of {points(more)}{shown}."
+            f"On {DATASETS[dataset].title} at {size:,} labels margin less random is {join(told)}, "
+            f"a difference of {points(more)}{shown}."
         )
-    return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
+    return lines
 
 
 def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str) -> HTML | Markdown:

@@ -117,7 +117,7 @@ def savings(results: pd.DataFrame) -> Markdown:
     """How many labels every arm saves, on monotone fits per seed, in a sentence."""
     title, last = DATASETS[results["dataset"].iloc[0]].title, results["labels"].max()
     found = statistics.label_savings(results[results["arm"] != BASELINE])
-    told = []
+    own, told = statistics.estimate(found.pop("random")), []
     for arm in found:
         reached = found[arm].dropna()
         if len(reached) < len(found):
@@ -126,9 +126,12 @@ def savings(results: pd.DataFrame) -> Markdown:
         else:
             one = statistics.estimate(reached)
             told.append(f"{arm_title(arm)} with {interval(one, 'times fewer labels')}")
-    text = f"On {title} random's final accuracy, at {last:,} labels, is reached by {join(told)}."
+    text = (
+        f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
+        f"monotone fits per seed, by {join(told)}."
+    )
     if found.notna().all().any():
-        text += " Random may itself have reached it earlier: a little above 1 saves nothing yet."
+        text += f" Random itself reaches it with {interval(own, 'times fewer')}: no saving yet."
     return Markdown(text)
 
 

@@ -12,7 +12,7 @@ from alutils import figures
 from alutils.figures import arm_style
 from alutils.prose import join, mean_over, points, show
 from alutils.protocol import DATASETS, arm_title
-from alutils.statistics import Estimate, area, estimate
+from alutils.statistics import FEWEST_SEEDS, Estimate, area, estimate
 
 FACTORS = {
     "dropout": "dropout rate",
@@ -101,7 +101,7 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
 
 
 def sentences(found: pd.DataFrame, factor: str) -> Markdown:
-    """By dataset, the level with the largest mean gain, and every level beside the poster's.
+    """By dataset, the level with the largest mean difference, and every level beside the poster's.
 
     Over the seeds that every level has, so that means compare. Where several arms have the same
     levels, arm by arm.
@@ -118,7 +118,7 @@ def sentences(found: pd.DataFrame, factor: str) -> Markdown:
 
 
 def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
-    """The level with the largest mean gain, in words."""
+    """The level with the largest mean difference to random, in words."""
     shared = set.intersection(*(set(gain.index) for gain in own.values()))
     if not shared:
         return "no seed has every level yet"
@@ -130,7 +130,7 @@ def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
         for arm, level in own
     }
     best = max(own, key=lambda key: own[key].mean())
-    parts = [f"the largest mean gain over random is that of {names[best]}, "]
+    parts = [f"the largest mean difference to random is that of {names[best]}, "]
     parts[0] += points(estimate(own[best]))
     for poster in (key for key in own if key[1] == POSTER.get(factor)):
         parts += [
@@ -142,15 +142,18 @@ def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
 
 
 def answer(found: pd.DataFrame) -> Markdown:
-    """How many levels of each factor were tried, and in how many the interval excludes zero."""
+    """How many levels of each factor were tried, and how many are above random.
+
+    Of the levels that have three seeds: on fewer nothing is said, as in the audit.
+    """
     parts = []
     for factor, title in FACTORS.items():
         told = [estimate(gain) for *_, gain in gains(found, factor)]
-        known = [one for one in told if one.seeds > 1]
+        known = [one for one in told if one.seeds >= FEWEST_SEEDS]
         if known:
             parts.append(f"{title}: {sum(one.low > 0 for one in known)} of {len(known)}")
     if not parts:
-        return Markdown("No setting has two seeds yet, and an interval needs them.")
+        return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; on fewer nothing is said.")
     names = [DATASETS[name].title for name in dict.fromkeys(found["dataset"])]
     return Markdown(
         "Settings whose area lies above that of random labels with the whole 95 % interval, over "

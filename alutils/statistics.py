@@ -14,6 +14,8 @@ from scipy import optimize, stats
 from alutils.protocol import BASELINE
 
 LEVEL, POWER = 0.95, 0.8
+FEWEST_SEEDS = 3
+"""Seeds below which no claim is decided and no setting counted."""
 BOOTSTRAP_SEEDS = 10
 """Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
 
@@ -200,8 +202,8 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
     """Labels of random at its end over labels at which an arm reaches random's final accuracy.
 
     By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
-    never gets there. Random itself may reach that accuracy before its end, so that a value
-    a little above 1 is no saving yet.
+    never gets there. Random itself reaches that accuracy where its fit has become flat: what it
+    has is no saving yet.
     """
     from sklearn.isotonic import isotonic_regression
 
@@ -211,8 +213,6 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
     }
     savings: dict[str, dict[int, float]] = {}
     for (seed, arm), one in curves.items():
-        if arm == "random":
-            continue
         base = curves[seed, "random"]
         target = isotonic_regression(base["accuracy"].to_numpy(dtype=float))[-1]
         needed = labels_to_reach(one["labels"], one["accuracy"], target)

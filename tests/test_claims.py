@@ -137,7 +137,10 @@ def test_without_runs_every_claim_is_undecided_and_says_what_it_needs():
 def test_the_evidence_is_a_finding_that_decides():
     """MNIST falls, and CIFAR-10's small gain lies nearer to where it is judged."""
     claim = judged(sizes([98, 97, 96, 95], [34, 34, 34, 34.3]), "C1")
-    assert claim.verdict == "not supported" and audit_page._evidence(claim).startswith("MNIST")
+    assert (
+        claim.verdict == "not supported"
+        and "nearest not supported one: MNIST" in audit_page._evidence(claim)
+    )
 
 
 def test_an_arm_that_never_gets_there_is_the_evidence():
@@ -145,7 +148,7 @@ def test_an_arm_that_never_gets_there_is_the_evidence():
     rows = arms({**all_arms(2.0, 1.5), "mnist": {"kmeans": -1.0, **dict.fromkeys(OTHERS, 1.5)}})
     claim = judged(rows, "C6")
     assert claim.verdict == "not supported"
-    assert audit_page._evidence(claim).startswith("MNIST, label saving of K-means: ")
+    assert "one: MNIST, label saving of K-means: " in audit_page._evidence(claim)
 
 
 def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
@@ -163,6 +166,21 @@ def test_c4_shows_the_interval_that_it_goes_by(expected):
         assert within == (finding.verdict == "supported")
     assert "thick the 90 % one" in audit_page._forest_text(claim)[0]
     assert "thick" not in audit_page._forest_text(judged(CASES["C5"][expected], "C5"))[0]
+
+
+def test_arms_that_are_alike_to_random_too_are_told():
+    """Gains of 2 points on CIFAR-10 lie beyond its margin; none on MNIST lies within 0.3."""
+    apart = judged(CASES["C4"]["supported"], "C4")
+    assert apart.aside.endswith("alike to 0 of the 4 on CIFAR-10 and 0 of the 4 on MNIST.")
+    level = judged(arms(all_arms(0.5, 0.8)), "C4")
+    assert level.aside.endswith("alike to 4 of the 4 on CIFAR-10 and 0 of the 4 on MNIST.")
+    assert level.aside in audit_page.claim([level], "C4").data
+    assert judged([one for one in CASES["C4"]["supported"] if one["seed"] < 2], "C4").aside == ""
+
+
+def test_a_bound_that_holds_because_nothing_is_gained_says_so():
+    assert "nothing is gained" in judged(arms(all_arms(-1.0, 0.8)), "C5").findings[0].note
+    assert "nothing is gained" not in judged(arms(all_arms(2.0, 0.8)), "C5").findings[0].note
 
 
 def test_c3_is_corrected_for_eight_comparisons():

@@ -53,9 +53,9 @@ BELOW = {
     "page": set(),
     "interactive": {"figures", "page", "protocol", "published", "statistics"},
     "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
-    "account": {"figures", "parameters", "plans", "prose", "protocol", "results"},
+    "account": {"figures", "parameters", "plans", "prose", "protocol", "results", "settings"},
     "report": {"figures", "prose", "protocol", "published", "statistics"},
-    "audit": {"claims", "figures", "prose"},
+    "audit": {"claims", "figures", "prose", "protocol"},
     "evidence": {"figures", "interactive", "plans", "prose", "protocol", "results", "statistics"},
     "sensitivity": {"figures", "prose", "protocol", "statistics"},
     "reductions": {"figures", "prose", "protocol", "statistics"},
@@ -63,7 +63,7 @@ BELOW = {
     "beyond": {"captions", "interactive", "prose", "protocol", "report", "statistics"},
     "ladder": {"beyond", "comparisons", "figures", "prose", "protocol", "statistics"},
     "ablation": {"plans", "protocol", "results", "statistics", "study"},
-    "attribution": {"ablation", "figures", "prose", "protocol", "published"},
+    "attribution": {"ablation", "figures", "prose", "protocol", "published", "statistics"},
     "recipe": {"claims", "comparisons", "engine", "paths", "plans", "protocol", "study"},
     "precision": {"claims", "paths", "plans", "protocol", "statistics", "study"},
     "runner": {
@@ -79,7 +79,7 @@ BELOW = {
     },
     "readme": {
         "account", "audit", "claims", "config", "estimate", "figures", "parameters", "paths",
-        "prose", "protocol", "report", "results", "statistics", "study",
+        "prose", "protocol", "reductions", "report", "results", "statistics", "study",
     },
     "__main__": {"estimate", "parameters", "readme", "runner", "verify"},
 }  # fmt: skip

@@ -5,6 +5,7 @@ from alutils import nearness, published, reductions, sensitivity, study
 from alutils.config import ParameterError, ReductionsStudy, load_study
 from alutils.protocol import Cell
 from alutils.results import Store, chained
+from alutils.statistics import Estimate
 
 PLAN = ReductionsStudy(
     profile="smoke", datasets=("mnist",), seeds=(0, 1, 2), label_counts=(540, 1240, 1990),
@@ -87,8 +88,14 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert told["fresh"].mean == pytest.approx(0.3) and told["fresh"].seeds == 3
     assert told["carried"].mean == pytest.approx(0.7)
     text = nearness.sentences(found).data
-    assert "**MNIST, fresh Adam**: +0.30 points" in text and "curve, within 0.5" in text
-    assert "**MNIST, carried Adam**: +0.70 points" in text and "curve, not within 0.5" in text
+    assert "fixed beforehand: 0.5 on MNIST" in text
+    fresh, carried = (line for line in text.splitlines() if line.startswith("- "))
+    assert fresh.startswith("- **MNIST, fresh Adam**: +0.30 points")
+    assert "curve, near, but the interval passes 0.5, so that this is not shown" in fresh
+    assert carried.startswith("- **MNIST, carried Adam**: +0.70 points")
+    assert "curve, not near, but the interval passes 0.5" in carried
+    assert nearness._inside(Estimate(0.1, -0.4, 0.5, 3), 0.5) == "near with the whole interval"
+    assert nearness._inside(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith("not near with the")
     assert "carried less fresh is +0.40 points" in nearness.state_sentences(found).data
     assert "2 sizes from 1,240 to 1,990 labels; at 540 labels +0.30" in text
 
@@ -106,7 +113,7 @@ def test_what_margin_is_worth_is_compared_between_recipes(found):
     assert gains["poster"].mean().tolist() == pytest.approx([2.0, 2.0])
     assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
     text = reductions.picks_sentences(found).data
-    assert "at 1,581 labels: margin less random is +2.00" in text
+    assert "- On MNIST at 1,581 labels margin less random is +2.00" in text
     assert "a difference of -0.50 points" in text and "holds zero" not in text
 
 

@@ -67,7 +67,7 @@ def test_areas_end_where_the_shortest_curve_does(found):
 
 def test_what_is_said_is_what_was_found(found):
     text = sensitivity.sentences(found, "clusters").data
-    assert "**digits**: the largest mean gain over random is that of 12, +" in text
+    assert "**digits**: the largest mean difference to random is that of 12, +" in text
     page = sensitivity.figure(found, "acquisition").data
     assert "share of the remaining pool labelled at a time" in page and "3 seeds" in page
     assert "clusters: 2 of 2" in sensitivity.answer(found).data
@@ -87,7 +87,9 @@ def test_every_level_is_compared_with_the_poster_even_where_that_is_the_best(fou
 
 def test_steps_are_told_arm_by_arm(found):
     text = sensitivity.sentences(found, "acquisition").data
-    assert text.startswith("- **digits, margin**: the largest mean gain over random is that of ")
+    assert text.startswith(
+        "- **digits, margin**: the largest mean difference to random is that of "
+    )
     assert "margin," not in text
 
 
@@ -106,6 +108,6 @@ def test_areas_are_on_the_same_label_counts():
 
 def test_without_runs_it_says_so(outputs):
     nothing = study.read_settings(PLAN)
-    assert "No setting has two seeds yet" in sensitivity.answer(nothing).data
+    assert "No setting has 3 seeds yet" in sensitivity.answer(nothing).data
     assert "No run on the clusters" in sensitivity.figure(nothing, "clusters").data
     assert "No run on the dropout rate" in sensitivity.sentences(nothing, "dropout").data

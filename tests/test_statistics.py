@@ -155,6 +155,7 @@ def test_label_savings_per_seed():
     savings = statistics.label_savings(table)
     assert savings.loc[0, "margin"] == pytest.approx(2.0)
     assert math.isnan(savings.loc[1, "margin"])
+    assert savings["random"].tolist() == [1.0, 1.0]
 
 
 def test_the_win_matrix_counts_label_counts_won():
