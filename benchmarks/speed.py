@@ -32,6 +32,8 @@ class Measured:
     def told(self, key: str) -> str:
         """Median and range of a row."""
         row = self.rows.loc[key]
+        if row["low"] == row["high"]:
+            return f"{row['median']:,.2f} (measured once)"
         return f"{row['median']:,.2f} ({row['low']:,.2f} to {row['high']:,.2f})"
 
     def contenders(self, work: str) -> list[str]:
@@ -200,7 +202,10 @@ def markdown(measured: Measured) -> str:
         for name in measured.contenders(work)[1:]
     ]
     rows += [
-        ("four strategies end to end on MNIST, against plain loop", "end_to_end_vs_plain"),
+        (
+            "four strategies end to end on MNIST, against plain loop (summed from its rates)",
+            "end_to_end_vs_plain",
+        ),
         ("training, as a share of the best matrix product", "train_share_of_limit"),
         ("that product, bfloat16, GFLOP/s", "limit_bf16"),
         ("memory of a worker at its peak, GB", "worker_memory_gb"),
@@ -211,7 +216,7 @@ def markdown(measured: Measured) -> str:
     facts = measured.facts
     machine = f"{facts['cores']} cores ({facts['processor']}; {facts['cpu_capability']})"
     since = ", ".join(facts["changed_since_commit"])
-    changed = f" (changed since: {since})" if since else ""
+    changed = f" with uncommitted changes in {since}" if since else ""
     note = f"Measured on {machine}, {facts['date']}, by commit {facts['commit']}{changed}."
     return "\n".join(["| ratio, median (range) | |", "|---|---|", *lines, "", note])
 
