@@ -12,6 +12,7 @@ from alutils import figures
 from alutils.claims import Claim, Finding, Verdict
 from alutils.prose import join, seed_range, show, table
 from alutils.protocol import Cell
+from alutils.published import ON_CLAIMS
 
 COLOUR: dict[Verdict, str] = {
     "supported": "#2f7d3c",
@@ -90,10 +91,11 @@ def verdicts(found: list[Claim]) -> HTML:
 
 
 def claim(found: list[Claim], key: str) -> HTML:
-    """One claim in full: its words, its rule, verdict, figure, and every finding."""
+    """One claim in full: its words, the published numbers, rule, verdict, figure, findings."""
     (one,) = [claim for claim in found if claim.key == key]
     parts = [
         f"<blockquote><p>{escape(one.words)}</p></blockquote>",
+        f"<p>In the authors' published numbers, one run each: {escape(ON_CLAIMS[key])}</p>",
         f"<p>Rule: {escape(one.rule)}</p>",
         f'<p>Verdict: <strong class="{one.verdict.replace(" ", "-")}">{one.verdict}</strong>. '
         f"What would change it: {escape(one.change)}</p>",

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from alutils import audit as audit_page
-from alutils import claims
+from alutils import claims, published
 from alutils.claims import APPROACHES, audit
 
 SIZES = [540, 1490, 2990, 5490]
@@ -181,6 +181,12 @@ def test_arms_that_are_alike_to_random_too_are_told():
 def test_a_bound_that_holds_because_nothing_is_gained_says_so():
     assert "nothing is gained" in judged(arms(all_arms(-1.0, 0.8)), "C5").findings[0].note
     assert "nothing is gained" not in judged(arms(all_arms(2.0, 0.8)), "C5").findings[0].note
+
+
+def test_every_claim_stands_beside_the_published_numbers():
+    found = audit(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
+    assert {claim.key for claim in found} == set(published.ON_CLAIMS)
+    assert "59.48 %" in audit_page.claim(found, "C5").data
 
 
 def test_c3_is_corrected_for_eight_comparisons():

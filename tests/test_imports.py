@@ -55,7 +55,7 @@ BELOW = {
     "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
     "account": {"figures", "parameters", "plans", "prose", "protocol", "results", "settings"},
     "report": {"figures", "prose", "protocol", "published", "statistics"},
-    "audit": {"claims", "figures", "prose", "protocol"},
+    "audit": {"claims", "figures", "prose", "protocol", "published"},
     "evidence": {"figures", "interactive", "plans", "prose", "protocol", "results", "statistics"},
     "sensitivity": {"figures", "prose", "protocol", "statistics"},
     "reductions": {"figures", "prose", "protocol", "statistics"},
