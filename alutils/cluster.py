@@ -176,7 +176,7 @@ def versions() -> dict[str, str]:
         digest.update(file.read_bytes())
     return {
         "alutils": f"{version('alutils')} ({digest.hexdigest()[:8]})",
-        "torch": version("torch"),
+        **{name: version(name) for name in ("torch", "numpy", "scikit-learn")},
         "Python": ".".join(platform.python_version_tuple()[:2]),
     }
 

@@ -70,7 +70,11 @@ class Job:
             except Timeout:
                 taken.append(cell)
                 continue
-            record = store.recover(cell)
+            try:
+                record = store.recover(cell)
+            except BaseException:
+                lock.release()
+                raise
             moved_on = len(cells) > 1 and record["rounds"]
             if record["status"] == "finished" or moved_on:
                 lock.release()

@@ -42,13 +42,14 @@ class Work:
 def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
     """What these cells take in all, or, with a store, what is left of them.
 
-    A first round that several arms of a seed share is counted once.
+    A first round that several arms of a seed share is counted once for those without a round.
     """
     total, shared = Work(0, 0, 0, 0), set()
     for cell in cells:
         done = len(store.load(cell)["rounds"]) if store else 0
         started = done > 0 or cell.twin.name in shared
-        shared.add(cell.twin.name)
+        if not done:
+            shared.add(cell.twin.name)
         steps, left = cell.steps(), range(done, cell.length)
         total += Work(
             cells=int(done < cell.length),

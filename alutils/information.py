@@ -16,6 +16,8 @@ CONFIGURATIONS = 1000
 """Joint labellings of a batch that BatchBALD looks at: with 10 classes all of those of 3 picks."""
 BLOCK = 2**22
 """Numbers that BatchBALD holds at a time (16 MB)."""
+RESOLUTION = 1e-5
+"""Nats below which a gain in information is rounding: float32 leaves about 2e-6."""
 
 
 def entropies(probs: Tensor) -> Tensor:
@@ -55,7 +57,10 @@ def power_bald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def variation_ratios(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """The most passes that don't predict the modal class (Freeman, 1965; arXiv 1703.02910)."""
+    """The most passes that don't predict the modal class (Freeman, 1965).
+
+    By MC dropout: Gal, thesis (Cambridge, 2016), section 3.3. Votes are counted, 1 - f / T.
+    """
     return smallest(view.over_passes(modal_share), budget, rng)
 
 
@@ -64,8 +69,9 @@ def batchbald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
     Kirsch et al., arXiv 1906.08158. The batch's joint entropy is exact while its labellings number
     at most ``CONFIGURATIONS``; after that it is estimated from as many, drawn from the passes.
-    Information about T passes is at most log T nats, which a few picks of many reach: batches
-    above ``LARGEST_BATCHBALD`` are refused with ``ParameterError``.
+    Information about T passes is at most log T nats, which a few picks may exhaust: what a batch
+    asks for beyond that is drawn at random. Batches above ``LARGEST_BATCHBALD`` are refused with
+    ``ParameterError``.
     """
     if budget > LARGEST_BATCHBALD:
         raise ParameterError(
@@ -76,10 +82,15 @@ def batchbald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     labellings = Labellings(probs_N_T_C.shape[1], rng)
     bound_N = mutual_information(view.mc_probs_T_N_C)
     picks: list[int] = []
-    for _ in range(budget):
-        picks.append(_best(bound_N, len(picks), probs_N_T_C, labellings, rng))
-        bound_N[picks[-1]] = -torch.inf
-        labellings.add(probs_N_T_C[picks[-1]])
+    while len(picks) < budget:
+        pick = _best(bound_N, len(picks), probs_N_T_C, labellings, rng)
+        if bound_N[pick] < RESOLUTION:
+            left = bound_N.isfinite().nonzero().squeeze(1)
+            order = torch.randperm(len(left), generator=rng)[: budget - len(picks)]
+            return torch.tensor([*picks, *left[order.to(left.device)].tolist()])
+        picks.append(pick)
+        bound_N[pick] = -torch.inf
+        labellings.add(probs_N_T_C[pick])
     return torch.tensor(picks)
 
 

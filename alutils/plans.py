@@ -144,10 +144,15 @@ class ActiveLearningStudy(Study):
             known("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
-        if self.adam_state == "arms" and (len(self.arms) < 2 or set(self.arms) & set(CUSTOM_ARMS)):
+        if len(self.arms) < 2:
+            raise ValueError(
+                f"arms = {list(self.arms)} leaves nothing to hold against random: add an arm, or "
+                "take 01 for random labels alone"
+            )
+        if self.adam_state == "arms" and set(self.arms) & set(CUSTOM_ARMS):
             raise ValueError(
                 f"adam_state = 'arms' goes through the study's own arms one after another, but "
-                f"arms = {list(self.arms)}: name some beside random, or use rounds"
+                f"arms = {list(self.arms)}: leave out those of your own, or use rounds"
             )
         if self.first_count < 1:
             raise ValueError(f"first_labels = {self.first_labels} gives no label: raise it")

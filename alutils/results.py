@@ -86,11 +86,12 @@ class Store:
         their times, which no digest covers.
         """
         try:
-            record, damage = _parse(self.path(cell).read_text(encoding="utf-8", errors="replace"))
+            text = self.path(cell).read_text(encoding="utf-8", errors="replace")
+            record, damage = _parse(text)
         except FileNotFoundError:
             return _empty(cell), ""
         except OSError as error:
-            record, damage = {}, str(error.strerror)
+            text, record, damage = "", {}, str(error.strerror)
         if not damage and not _belongs(record, cell):
             record, damage = {}, "it is the record of another cell"
         if not damage:
@@ -100,6 +101,8 @@ class Store:
             if len(record["rounds"]) == cell.length:
                 record |= {"status": "finished", "final": final(record)}
         if self._lacks_state(cell, record):
+            if self._moved_on(cell, text):
+                return self.read(cell)
             lost = "its last weights are" if cell.start != "cold" else "its optimiser's state is"
             record, damage = _empty(cell), damage or f"{lost} lost"
         return record, damage
@@ -158,8 +161,18 @@ class Store:
         if not cell.carries_state or not record["rounds"] or record["status"] == "finished":
             return False
         last = record["rounds"][-1]
-        path = self._state(cell, last)
-        return not path.exists() or state_digest(path.read_bytes()) != last.get("state_digest")
+        try:
+            state = self._state(cell, last).read_bytes()
+        except FileNotFoundError:
+            return True
+        return state_digest(state) != last.get("state_digest")
+
+    def _moved_on(self, cell: Cell, text: str) -> bool:
+        """Whether a run has written the record, and dropped its last state, since it was read."""
+        try:
+            return self.path(cell).read_text(encoding="utf-8", errors="replace") != text
+        except OSError:
+            return False
 
     def finished(self, cell: Cell) -> bool:
         """Whether the cell has all its rounds."""

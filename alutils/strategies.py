@@ -10,6 +10,7 @@ import inspect
 import textwrap
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -111,10 +112,10 @@ STRATEGIES: dict[str, Strategy] = {
 def register(name: str, strategy: Strategy) -> None:
     """Make a strategy of one's own an arm of the study.
 
-    What decides its record's name is its source, with its defaults, and with the constants and
-    functions that it takes from where it was written; not what it imports. ``ValueError`` for a
-    name that is taken or none, for what is not a function, and for constants whose content can't
-    be told.
+    What decides its record's name is its source, with its defaults, and with the constants,
+    functions and decorators that it takes from where it was written; not what it imports.
+    ``ValueError`` for a name that is taken or none, for what is not a function, and for constants
+    and classes whose content can't be told.
     """
     if name in (*BUILT_IN, BASELINE, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
@@ -124,23 +125,39 @@ def register(name: str, strategy: Strategy) -> None:
         raise ValueError(
             f"{name!r} is a {type(strategy).__name__}: give a function (view, budget, rng)"
         )
-    source = "\n".join(_sources(strategy, set()))
+    source = "\n".join(_written(strategy, inspect.unwrap(strategy).__globals__, set()))
     STRATEGIES[name] = strategy
     CUSTOM_ARMS[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def _written(value: object, known: dict[str, Any], seen: set[Callable]) -> Iterator[str]:
+    """Sources of what a name stands for, and of what that wraps, as far as these globals are its.
+
+    Decorators and ``functools.cache`` wrap.
+    """
+    while True:
+        if inspect.isfunction(value) and value.__globals__ is known and value not in seen:
+            yield from _sources(value, seen)
+        if not hasattr(value, "__wrapped__"):
+            return
+        value = value.__wrapped__
 
 
 def _sources(function: FunctionType, seen: set[Callable]) -> Iterator[str]:
     """Source of a function, and of the constants and functions of its own module that it uses."""
     seen.add(function)
-    yield textwrap.dedent(inspect.getsource(function))
+    yield textwrap.dedent(inspect.getsource(function.__code__))
     known, used = function.__globals__, inspect.getclosurevars(function).nonlocals
     used |= {name: known[name] for name in _globals(function.__code__) if name in known}
     used |= {"__defaults__": function.__defaults__, "__kwdefaults__": function.__kwdefaults__}
     for name, value in sorted(used.items()):
-        value = inspect.unwrap(value) if callable(value) else value  # of functools.cache
-        if inspect.isfunction(value):
-            if value.__module__ == function.__module__ and value not in seen:
-                yield from _sources(value, seen)
+        if callable(value) and inspect.isfunction(inspect.unwrap(value)):
+            yield from _written(value, known, seen)
+        elif isinstance(value, type) and value.__module__ == known["__name__"]:
+            raise ValueError(
+                f"{name} is a class, and a change of it could not be told: use functions, or "
+                "import it from a package"
+            )
         elif not isinstance(value, IMPORTED):
             yield f"{name} = {_content(name, value)}"
 

@@ -106,6 +106,58 @@ def test_the_verdict_is_the_rules(key, expected, rows):
     assert not claim.lacking and claim.findings and claim.change
 
 
+def gained(cifar10: float, mnist: float) -> list[dict]:
+    """Figure 2 with these gains from 1,490 to 5,490 labels, without noise."""
+    return sizes([91, 97, 97, 97 + mnist], [34, 44, 44, 44 + cifar10], noise=0)
+
+
+LINES = {
+    "C2, MNIST": ("C2", gained(9, 1.49), gained(9, 1.51)),
+    "C2, CIFAR-10": ("C2", gained(5.01, 1), gained(4.99, 1)),
+    "C4, MNIST": (
+        "C4",
+        arms({"cifar10": {}, "mnist": {"margin": 0.32}}, noise=0),
+        arms({"cifar10": {}, "mnist": {"margin": 0.37}}, noise=0),
+    ),
+    "C4, CIFAR-10": (
+        "C4",
+        arms({"cifar10": {"margin": 1.1}, "mnist": {}}, noise=0),
+        arms({"cifar10": {"margin": 1.2}, "mnist": {}}, noise=0),
+    ),
+    "C5": ("C5", arms(all_arms(3.99, 1), noise=0), arms(all_arms(4.01, 1), noise=0)),
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_the_lines_are_where_the_rules_have_them(name):
+    """Without noise a claim holds right up to its line, and its opposite is shown beyond it.
+
+    Gains of C4 start after the first label count: on CIFAR-10 an area grows by 0.873 of them, on
+    MNIST by 0.866.
+    """
+    key, inside, outside = LINES[name]
+    assert judged(inside, key).verdict == "supported"
+    assert judged(outside, key).verdict == "not supported"
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.99, "not supported"), (2.01, "supported")])
+def test_a_label_saving_counts_from_two_times(factor, verdict):
+    """Random ends at 98.4 with 7,875 labels; the arms are there after a line from the first."""
+    there = 7875 / factor
+    rows = arms(all_arms(1, 1), noise=0)
+    for one in rows:
+        if one["dataset"] == "mnist" and one["arm"] != "random":
+            share = (one["labels"] - 540) / (there - 540)
+            one["accuracy"] = 92 + 6.4 * share
+    assert judged(rows, "C6").verdict == verdict
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.96, "supported"), (0.94, "undecided")])
+def test_a_label_range_may_end_five_per_cent_early(share, verdict):
+    ends = {name: [*counts[:-1], round(share * counts[-1])] for name, counts in LABELS.items()}
+    assert judged(arms(all_arms(2.0, 0.8), last=ends), "C3").verdict == verdict
+
+
 @pytest.mark.parametrize("key", CASES)
 def test_two_seeds_decide_nothing(key):
     rows = [one for one in CASES[key]["supported"] if one["seed"] < 2]

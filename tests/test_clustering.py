@@ -57,6 +57,14 @@ def test_typiclust_goes_round_the_clusters_and_comes_to_small_ones_last(monkeypa
     assert groups(picks, *sizes) == [0, 1] * 12 + [0] * 8 + [2] * 4
 
 
+@pytest.mark.parametrize(("small", "first"), [(5, False), (6, True)])
+def test_a_cluster_of_five_is_small_for_typiclust_and_one_of_six_is_not(small, first):
+    """The small one, without labels, comes before the labelled large one, or after it."""
+    features = blobs(30, small)
+    picks = STRATEGIES["typiclust"](view_of(features, features[:1]), 1, rng())
+    assert (picks.item() >= 30) == first
+
+
 def test_typiclust_is_that_of_scikit_activeml():
     """Of the candidates' own cluster, ranked by the same typicality."""
     sizes = (40, 30, 25, 20, 15)

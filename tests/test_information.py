@@ -155,6 +155,25 @@ def test_a_large_batch_neither_underflows_nor_looks_at_all_labels(monkeypatch):
     assert len(STRATEGIES["batchbald"](view_of(probs), 100, rng()).unique()) == 100
 
 
+def test_what_is_beyond_the_passes_information_is_drawn_and_not_read_off_rounding():
+    """Four passes that are sure of themselves are told apart by a few labels."""
+    logits = torch.rand(4, 300, 10, generator=stream(2, "p")).mul(60)
+    one, other = (
+        STRATEGIES["batchbald"](view_of(logits.softmax(2)), 60, rng(seed)) for seed in (0, 1)
+    )
+    assert len(one.unique()) == len(other.unique()) == 60
+    assert len(set(one[10:].tolist()) & set(other[10:].tolist())) < 20, "chance: 8 of 50"
+
+
+def test_looking_at_the_promising_first_finds_what_looking_at_all_does(monkeypatch):
+    """Guards: a search in blocks that stops too early."""
+    probs = random_passes(200, classes=4, number=8)
+    every = STRATEGIES["batchbald"](view_of(probs), 6, rng())
+    for block in (2**12, 2**14, 2**16):
+        monkeypatch.setattr(information, "BLOCK", block)
+        assert torch.equal(STRATEGIES["batchbald"](view_of(probs), 6, rng()), every)
+
+
 def test_certain_passes_give_no_impossible_labelling():
     """Guards: 0 log 0."""
     view = view_of(passes(DISAGREE, UNSURE, [[1.0, 0.0], [1.0, 0.0]]))

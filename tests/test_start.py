@@ -61,9 +61,14 @@ def test_shrink_and_perturb_mixes_last_and_new_weights_and_forgets_statistics(
 
 
 def test_what_is_added_is_drawn_anew_every_round_and_is_no_initial_weight(digits_cell):
-    cell = digits_cell()
-    drawn = [new(cell), *(new(cell, ("perturbation", i)) for i in (1, 2))]
-    assert len({net.head.weight.sum().item() for net in drawn}) == 3
+    cell = digits_cell(start="shrink-perturb")
+    before = trained(cell).net
+    nets = [new(cell) for _ in range(2)]
+    for number, net in enumerate(nets, 1):
+        restart(net, train.pack(None, before), cell, cell.dataset, 0, number)
+    one, other = (net.head.weight - SHRINK * before.head.weight for net in nets)
+    assert not torch.allclose(one, other)
+    assert not torch.allclose(one, PERTURB * new(cell).head.weight)
 
 
 @pytest.mark.parametrize("start", CARRIED)

@@ -1,4 +1,4 @@
-from functools import cache, partial
+from functools import cache, partial, wraps
 from types import SimpleNamespace
 
 import pytest
@@ -206,8 +206,38 @@ def test_defaults_large_tensors_and_cached_helpers_name_the_record_too(monkeypat
     assert len(names) == 2
 
 
+def _reversing(strategy):
+    """A decorator of its own: its wrapper decides as much as what it wraps."""
+
+    @wraps(strategy)
+    def reversed_(view, budget, rng):
+        return strategy(view, budget, rng).flip(0) * SIGN  # noqa: F821
+
+    return reversed_
+
+
+def test_decorators_name_the_record_too(monkeypatch):
+    """One of the module itself with what it uses, around an imported one or within it."""
+    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
+    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
+    names = [_named(_of(1)), _named(torch.no_grad()(_of(2)))]
+    for sign in (1, -1):
+        monkeypatch.setitem(globals(), "SIGN", sign)
+        names += [_named(_reversing(_of(1))), _named(_reversing(torch.no_grad()(_of(2))))]
+    assert len(set(names)) == len(names)
+    assert _named(torch.no_grad()(_of(1))) == names[0]
+
+
+class _Scorer:
+    """What a strategy may not use: its source is not its function's."""
+
+
+def _scored(view, budget, rng):
+    return _Scorer().of(view, budget)
+
+
 def test_what_can_not_be_told_apart_is_refused_before_anything_is_registered():
-    for wrong in (_of(object()), _of([torch.nn.Linear(1, 1)])):
+    for wrong in (_of(object()), _of([torch.nn.Linear(1, 1)]), _scored):
         with pytest.raises(ValueError, match="a change of it could not be told"):
             register("named", wrong)
     with pytest.raises(ValueError, match="'named' is a partial: give a function"):
