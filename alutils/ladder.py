@@ -80,12 +80,19 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def _needed(labels: pd.Series, sizes: pd.Index) -> str:
-    """Mean labels over seeds, with what bounds it alone where some seed never gets there."""
+    """Mean labels with their range, or what bounds them alone where some seed never gets there."""
     if missed := int(labels.isna().sum()):
         seeds = "" if missed == len(labels) else f" in {missed} of {count(len(labels), 'seed')}"
         return f"more than {sizes[-1]:,}{seeds}"
     bound = "at most " if (labels == sizes[0]).any() else ""
-    return f"{bound}{labels.mean():,.0f}"
+    return f"{bound}{_by_seed(labels)}"
+
+
+def _by_seed(labels: pd.Series) -> str:
+    """Mean labels over seeds, and the fewest and the most."""
+    if len(labels) < 2:
+        return f"{labels.mean():,.0f} (one seed)"
+    return f"{labels.mean():,.0f} ({labels.min():,.0f} to {labels.max():,.0f} by seed)"
 
 
 def figure(found: pd.DataFrame) -> HTML | Markdown:
@@ -129,8 +136,8 @@ def sentences(found: pd.DataFrame) -> Markdown:
     return Markdown(
         f"On {DATASETS[dataset].title} the rung with the largest mean at {labels:,} random labels "
         f"(“{RUNGS[rung]}”; chosen by looking) is worth "
-        f"{points(estimate(gains[rung][labels]))}; for its accuracy this study's recipe needs "
-        f"{needed} labels. {_choosing(ranked)}"
+        f"{points(estimate(gains[rung][labels]))}. Labels that this study's recipe needs for its "
+        f"accuracy: {needed}. {_choosing(ranked)}"
     )
 
 
@@ -142,11 +149,14 @@ def _choosing(ranked: pd.DataFrame) -> str:
     arm = max(last, key=lambda name: last[name].mean)
     end = ranked["labels"].max()
     needed = end / statistics.label_savings(ranked)[arm]
-    reached = f"has with {needed.mean():,.0f} labels" if needed.notna().any() else "never reaches"
-    if needed.isna().any() and needed.notna().any():
-        reached += f", in {needed.notna().sum()} of {count(len(needed), 'seed')}"
+    there = needed.dropna()
+    reached = "is never reached"
+    if len(there):
+        reached = f"takes it {_by_seed(there)}"
+    if 0 < len(there) < len(needed):
+        reached += f", in {len(there)} of {count(len(needed), 'seed')}"
     return (
         f"Choosing them instead is worth {points(last[arm])} at {end:,} labels with "
         f"{arm_title(arm)}, of {count(len(last), 'arm')} the one with the largest mean there "
-        f"(chosen by looking); the accuracy that random labels have there it {reached}."
+        f"(chosen by looking); the accuracy that random labels have there {reached}."
     )

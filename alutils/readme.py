@@ -107,7 +107,7 @@ def _rows(ours: pd.DataFrame) -> list[str]:
     rows = []
     for arm in areas.columns:
         difference = points(by_area[arm], "") if arm in by_area else "baseline"
-        saving = _times(saved[arm]) if arm in saved else ""
+        saving = _times(saved[arm]) if arm in by_area else f"up to {saved[arm].max():.2f} by seed"
         cells = (title, arm_title(arm), span, f"{last[arm].mean():.2f}", difference, saving)
         rows.append(f"| {' | '.join(cells)} |")
     return rows

@@ -13,6 +13,12 @@ def check(cell: Cell) -> None:
             f"heldout_every = {cell.heldout_every} is more than epochs = {cell.epochs}, so the "
             "held-out set would never be judged: lower it, or set 0"
         )
+    facts = DATASETS[cell.dataset]
+    if cell.heldout_every and facts.pool(cell.heldout_fraction) == facts.train:
+        raise ValueError(
+            f"heldout_fraction = {cell.heldout_fraction} holds out no image of {cell.dataset}, and "
+            f"heldout_every = {cell.heldout_every} judges them: raise it, or set heldout_every 0"
+        )
     _check_recipe(cell)
     _check_labels(cell, counts)
     _check_passes(cell)

@@ -141,13 +141,13 @@ def test_a_rung_is_worth_points_and_labels(found):
 
 def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     text = ladder.sentences(found).data
-    assert "is worth +26.00 points" in text and "needs more than 2,490 labels" in text
+    assert "is worth +26.00 points" in text and "accuracy: more than 2,490." in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
-    needed = text.split("the accuracy that random labels have there it has with ")[1].split()[0]
+    needed = text.split("the accuracy that random labels have there takes it ")[1].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
     within = found[~found["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
-    assert "(“and SGD instead of Adam”; chosen by looking)" in text and "needs 1,590 labels" in text
+    assert "(“and SGD instead of Adam”; chosen by looking)" in text and "accuracy: 1,590 (" in text
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
     assert "(“and augmentation”; chosen by looking)" in ladder.sentences(worse).data

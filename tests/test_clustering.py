@@ -38,6 +38,11 @@ def test_centres_are_the_opposite_of_boundary_points():
     assert set(order[-2:]) == set(STRATEGIES["kmeans"](view, 2, rng()).tolist()) == {40, 41}
 
 
+def test_one_candidate_alone_is_picked():
+    for arm in ("kmeans", "kmeans-centre", "typiclust", "cluster-margin"):
+        assert STRATEGIES[arm](view_of(torch.ones(1, 3), clusters=12), 1, rng()).tolist() == [0]
+
+
 def test_typiclust_takes_the_middle_of_the_largest_cluster_without_labels():
     """Guards: positions among candidates and labelled images taken for those of candidates."""
     sizes = (40, 30, 20)

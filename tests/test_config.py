@@ -121,7 +121,11 @@ BAD = [
     ({"reported": "heldout-best"}, "heldout_every"),
     ({"reported": "best"}, "reported = 'best'"),
     ({"heldout_every": 101}, "heldout_every = 101"),
-    ({"adam_state": "arms", "arms": ["random"]}, "adam_state = 'arms'"),
+    (
+        {"heldout_every": 10, "heldout_fraction": 1e-6},
+        "heldout_fraction = 1e-06 holds out no image",
+    ),
+    ({"arms": ["random"]}, "leaves nothing to hold against random"),
     ({"adam_state": "carried"}, "adam_state = 'carried'"),
 ]
 

@@ -7,7 +7,7 @@ from distributed import LocalCluster
 from alutils import engine
 from alutils.cluster import Placement
 from alutils.protocol import Cell
-from alutils.results import Store, chained
+from alutils.results import CanNotWrite, Store, chained
 
 
 def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
@@ -122,6 +122,23 @@ def test_cells_that_another_run_gave_a_round_meanwhile_go_on_each_by_itself(digi
     assert [(one.lock(store), len(one.records[0]["rounds"])) for one in again] == [([], 1)] * 2
     for one in again:
         one.release()
+
+
+def test_a_record_that_can_not_be_recovered_leaves_no_lock_behind(digits_cell, store, monkeypatch):
+    cells = [digits_cell(arm=arm) for arm in ("random", "margin")]
+    (job,) = engine._jobs(cells, store)
+
+    def full(_, cell):
+        raise CanNotWrite("the disk is full")
+
+    monkeypatch.setattr(Store, "recover", full)
+    with pytest.raises(CanNotWrite, match="full") as raised:
+        job.lock(store)
+    job.release()
+    for cell in cells:
+        with store.lock(cell).acquire(blocking=False):
+            pass
+    assert "full" in str(raised.value)
 
 
 def test_a_record_names_every_commit_that_gave_it_rounds(digits_cell, store):

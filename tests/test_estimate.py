@@ -34,6 +34,13 @@ def test_what_is_finished_is_not_left(digits_cell, outputs):
     assert (left.cells, left.rounds) == (1, 2) and left.steps == sum(cells[1].steps()[1:])
 
 
+def test_a_first_round_that_another_cell_has_is_not_had_by_a_new_one(digits_cell, outputs):
+    store, cells = Store("test"), [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    store.prepare()
+    store.save(cells[0], store.load(cells[0]) | {"status": "finished", "rounds": rounds(3)})
+    assert work(cells, store).steps == work(cells[1:]).steps
+
+
 def test_images_are_those_that_are_judged_and_those_that_are_asked_about(digits_cell):
     random, margin = (work([digits_cell(arm=arm)]).images for arm in ("random", "margin"))
     counts = digits_cell().schedule_of_labels()

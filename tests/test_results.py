@@ -5,7 +5,7 @@ import pytest
 
 from alutils import results
 from alutils.parameters import ParameterError
-from alutils.results import Store, chained, table
+from alutils.results import Store, chained, state_digest, table
 
 
 def rounds(count: int) -> list[dict]:
@@ -183,3 +183,29 @@ def test_what_is_no_file_or_no_json_is_damaged(digits_cell, outputs):
     assert store.read(cell)[1] == "Is a directory"
     store.recover(cell)
     assert not store.path(cell).exists()
+
+
+def test_a_reader_beside_a_run_that_hands_on_state_takes_the_newer_record(outputs, digits_cell):
+    """The run removes a round's state between a reader's look at the record and at the state."""
+    store, cell = Store("test"), digits_cell(adam_state="rounds")
+    store.prepare()
+    record = store.load(cell)
+
+    def go_on(number: int) -> None:
+        before = record["rounds"][-1]["digest"] if record["rounds"] else ""
+        one = rounds(number)[-1] | {"state_digest": state_digest(b"state %d" % number)}
+        del one["digest"]
+        record["rounds"].append(one | {"digest": chained(one, before)})
+        store.save_state(cell, record, b"state %d" % number)
+        store.save(cell, record)
+        store.drop_states(cell, record)
+
+    go_on(1)
+    assert store.read(cell)[1] == ""
+    first, lacks = store.path(cell).read_text(), store._lacks_state
+    store._lacks_state = lambda *seen: (go_on(2), setattr(store, "_lacks_state", lacks), True)[-1]
+    found, damage = store.read(cell)
+    assert damage == "" and len(found["rounds"]) == 2
+    store.path(cell).write_text(first)
+    found, damage = store.read(cell)
+    assert (found["rounds"], damage) == ([], "its optimiser's state is lost")
