@@ -169,5 +169,7 @@ def _evidence(one: Claim) -> str:
     if len(one.findings) == 1:
         return told
     counts = Counter(finding.verdict for finding in one.findings)
+    if len(counts) == 1:
+        return f"All {len(one.findings)} findings {nearest.verdict}; the nearest: {told}"
     tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOUR if counts[verdict])
     return f"Of {len(one.findings)} findings {tally}; nearest {nearest.verdict} one: {told}"

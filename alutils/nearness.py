@@ -45,12 +45,12 @@ def sentences(found: pd.DataFrame) -> Markdown:
     """How far Figure 2 lies from the published one by the same rule, state by state."""
     lines = []
     for dataset, level, apart, one in nearness(found):
-        inside = f", {_inside(one, NEAR[dataset])}" if dataset in NEAR else ""
+        inside = f": {_inside(one, NEAR[dataset])}" if dataset in NEAR else ""
         sizes = _settled(apart).columns
         text = (
             f"- **{DATASETS[dataset].title}, {TITLES[level]}**: {points(one)} from the published "
-            f"curve{inside}, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to "
-            f"{sizes[-1]:,} labels"
+            f"curve, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to {sizes[-1]:,} "
+            f"labels{inside}"
         )
         before = [size for size in apart.columns if size < SETTLED]
         if before:
@@ -74,7 +74,7 @@ def _inside(one: Estimate, near: float) -> str:
         return told
     if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
         return f"{told} with the whole interval"
-    return f"{told}, but the interval passes {near:g}, so that this is not shown"
+    return f"{told}, but the interval passes {near:g}, so that it is not shown"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:

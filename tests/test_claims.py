@@ -7,6 +7,7 @@ import pytest
 from alutils import audit as audit_page
 from alutils import claims, published
 from alutils.claims import APPROACHES, audit
+from alutils.config import FIGURES, load_study
 
 SIZES = [540, 1490, 2990, 5490]
 LABELS = {"cifar10": [450, 2000, 4000, 6549], "mnist": [540, 2500, 5000, 7875]}
@@ -239,6 +240,15 @@ def test_every_claim_stands_beside_the_published_numbers():
     found = audit(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
     assert {claim.key for claim in found} == set(published.ON_CLAIMS)
     assert "59.48 %" in audit_page.claim(found, "C5").data
+
+
+def test_the_recipes_that_the_claims_rest_on_are_told():
+    plans = [load_study("desktop", name) for name in FIGURES]
+    told = audit_page.protocols([cell for plan in plans for cell in plan.cells()]).data
+    assert told.startswith(
+        "C1 and C2 are judged on 01 (100 epochs, constant rate 0.0005), "
+        "C3 to C6 on 02 and 03 (20 epochs, one-cycle rate with peak 0.002)."
+    )
 
 
 def test_c3_is_corrected_for_eight_comparisons():

@@ -4,6 +4,8 @@ from matplotlib.colors import to_hex
 
 from alutils import account, captions, config, figures, page, prose, published, report
 from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
+from alutils.results import Store
+from tests.test_results import rounds
 from tests.test_statistics import results
 
 ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
@@ -62,6 +64,17 @@ def test_unlike_precision_of_what_is_not_compared_is_not_told():
     assert unlike(plan, {i: factor == "start" for i, factor in enumerate(cells)}) == ""
     last = max(i for i, factor in enumerate(cells) if factor == "ranking")
     assert "seed 0 of MNIST" in unlike(plan, {i: i == last for i in range(len(cells))})
+
+
+def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
+    plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0,), profile="smoke")
+    store = Store(plan.profile)
+    store.prepare()
+    random, margin = plan.cells()
+    for cell, told in ((random, "with 1 of 2 cells"), (margin, "")):
+        whole = {"status": "finished", "rounds": rounds(cell.length)}
+        store.save(cell, store.load(cell) | whole)
+        assert told in account.interim(plan) and bool(told) == bool(account.interim(plan))
 
 
 def test_a_warning_before_an_answer_hides_nothing():
