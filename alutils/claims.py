@@ -244,7 +244,10 @@ def c4(arms: pd.DataFrame) -> Claim:
     claim = _on_arms(claim, arms, test)
     if not as_random:
         return claim
-    told = f"By the same tests random labels are alike to {' and '.join(as_random)}."
+    told = (
+        f"By the same tests random labels are alike to {' and '.join(as_random)}: so far as they "
+        "are, that the four are alike says little."
+    )
     return replace(claim, aside=told)
 
 
