@@ -9,8 +9,6 @@ from alutils.prose import count, join, paired_seeds, points
 from alutils.protocol import ARMS, DATASETS, arm_title
 from alutils.statistics import LEVEL, estimate
 
-NOTHING = "No seed has every arm yet."
-
 
 def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
     """The rows of a factor and dataset, of seeds that have every arm; the best area first.
@@ -28,22 +26,26 @@ def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.
     return own.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
 
 
+def _nothing(dataset: str) -> Markdown:
+    return Markdown(f"On {DATASETS[dataset].title} no seed has every arm yet.")
+
+
 def figure(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
     """Every arm's difference in area to random, the best first."""
     own = arms_of(found, "ranking", dataset)
-    return captions.area_differences(own) if len(own) else Markdown(NOTHING)
+    return captions.area_differences(own) if len(own) else _nothing(dataset)
 
 
 def curves(found: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown:
     """Accuracy against labels for every arm."""
     own = arms_of(found, factor, dataset)
-    return captions.learning_curves(own) if len(own) else Markdown(NOTHING)
+    return captions.learning_curves(own) if len(own) else _nothing(dataset)
 
 
 def wins(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
     """Share of label counts after the first at which an arm (row) beats another (column)."""
     own = arms_of(found, "ranking", dataset)
-    return report.wins(own) if len(own) else Markdown(NOTHING)
+    return report.wins(own) if len(own) else _nothing(dataset)
 
 
 def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
@@ -53,7 +55,7 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     """
     own = arms_of(found, factor, dataset)
     if own.empty:
-        return Markdown(NOTHING)
+        return _nothing(dataset)
     areas = statistics.areas(own)
     gains = statistics.paired_differences(areas)
     p = statistics.adjusted(areas)

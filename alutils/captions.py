@@ -67,7 +67,8 @@ def area_differences(results: pd.DataFrame) -> HTML:
     differences = statistics.paired_differences(areas)
     caption = (
         "Difference of each arm to random in area under the budget curve: "
-        f"{mean_over([results['seed'].nunique()])}, not corrected; under it a dot a seed."
+        f"{mean_over([len(areas)])}"
+        f"{', not corrected; under it a dot a seed' if len(areas) > 1 else ''}."
     )
     told = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
     alt = f"Interval plot of area differences to random: {told}."

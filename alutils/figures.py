@@ -157,7 +157,8 @@ def area_differences(areas: pd.DataFrame) -> Figure:
     intervals(panel, [(arm_title(arm), differences[arm], styles[arm]) for arm in arms])
     for row, arm in enumerate(arms):
         seeds = areas[arm] - areas["random"]
-        panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
+        if len(seeds) > 1:
+            panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set(xlabel="difference in area to random (points of accuracy)")
     return figure

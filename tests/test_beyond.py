@@ -202,7 +202,7 @@ def test_without_runs_it_says_so(outputs):
     for told in (ladder.figure, ladder.sentences, ladder.table):
         assert told(nothing).data == ladder.NOTHING
     for told in (beyond.figure, beyond.wins):
-        assert told(nothing, "cifar10").data == beyond.NOTHING
-    assert beyond.curves(nothing, "start", "mnist").data == beyond.NOTHING
-    assert beyond.table(nothing, "start", "mnist").data == beyond.NOTHING
+        assert told(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
+    assert beyond.curves(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
+    assert beyond.table(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert "needs two seeds" in beyond.sentences(nothing).data
