@@ -273,13 +273,6 @@ def finished(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record
             yield cell, record
 
 
-def failures(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, str]]:
-    """The failed cells, each with the reason."""
-    for cell in cells:
-        if store.path(cell).exists() and (record := store.load(cell))["status"] == "failed":
-            yield cell, record["final"]["error"]
-
-
 def rounds(cell: Cell, record: Record) -> Iterator[tuple[dict[str, Any], tuple[str, int]]]:
     """A record's rounds, each with its arm and its number within that arm, from 0."""
     for i, done in enumerate(record["rounds"]):

@@ -11,7 +11,7 @@ from alutils.parameters import Parameters, StudyError
 from alutils.paths import ROOT
 from alutils.plans import CUSTOM_ARMS, Study
 from alutils.progress import Say, telling
-from alutils.results import Store, by_setting, complete, failures, table
+from alutils.results import Store, by_setting, complete, table
 from alutils.settings import SettingsStudy
 from alutils.strategies import STRATEGIES
 
@@ -94,7 +94,8 @@ def read_settings(study: SettingsStudy) -> pd.DataFrame:
 
 def finish(study: Study) -> None:
     """End a notebook: raise ``RunFailed`` where some of its cells failed."""
-    failed = [cell for cell, _ in failures(Store(study.profile), study.cells())]
+    store = Store(study.profile)
+    failed = [cell for cell in study.cells() if store.load(cell)["status"] == "failed"]
     if failed:
         raise engine.RunFailed(
             f"{len(failed)} of {len(study.cells())} cells failed: "
