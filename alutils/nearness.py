@@ -45,12 +45,11 @@ def sentences(found: pd.DataFrame) -> Markdown:
     """How far Figure 2 lies from the published one by the same rule, state by state."""
     lines = []
     for dataset, level, apart, one in nearness(found):
-        inside = f": {_inside(one, NEAR[dataset])}" if dataset in NEAR else ""
         sizes = _settled(apart).columns
         text = (
             f"- **{DATASETS[dataset].title}, {TITLES[level]}**: {points(one)} from the published "
             f"curve, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to {sizes[-1]:,} "
-            f"labels{inside}"
+            f"labels: {_inside(one, NEAR[dataset])}"
         )
         before = [size for size in apart.columns if size < SETTLED]
         if before:
@@ -58,13 +57,12 @@ def sentences(found: pd.DataFrame) -> Markdown:
         lines.append(f"{text}.")
     if not lines:
         return Markdown("No size that the authors published is finished yet.")
-    bounds = {name: near for name, near in NEAR.items() if name in datasets_of(found, "optimiser")}
-    told = join([f"{near:g} on {DATASETS[name].title}" for name, near in bounds.items()])
-    rule = (
+    shown = [name for name in NEAR if name in datasets_of(found, "optimiser")]
+    told = join([f"{NEAR[name]:g} on {DATASETS[name].title}" for name in shown])
+    return Markdown(
         "A curve counts as near where its mean lies within these points of the published one, "
-        f"fixed beforehand: {told}.\n\n"
+        f"fixed beforehand: {told}.\n\n" + "\n".join(lines)
     )
-    return Markdown((rule if bounds else "") + "\n".join(lines))
 
 
 def _inside(one: Estimate, near: float) -> str:
