@@ -62,7 +62,8 @@ class ReductionsStudy(SettingsStudy):
         return [*sized, *(one for s in self.seeds for one in self._by_arm(s)), *self._replica()]
 
     @property
-    def _reduced(self) -> dict[str, Any]:
+    def reduced_recipe(self) -> dict[str, Any]:
+        """The fields of a cell's protocol that make the reduced recipe."""
         return {
             "epochs": self.reduced_epochs,
             "schedule": self.reduced_schedule,
@@ -73,7 +74,7 @@ class ReductionsStudy(SettingsStudy):
         sizes = self.label_counts
         poster = self._sizes_cell(2, dataset, seed, sizes)
         carried = self._sizes_cell("reductions", dataset, seed, sizes, adam_state="rounds")
-        reduced = self._sizes_cell("reductions", dataset, seed, sizes, **self._reduced)
+        reduced = self._sizes_cell("reductions", dataset, seed, sizes, **self.reduced_recipe)
         return [
             Setting("optimiser", "fresh", poster),
             Setting("optimiser", "carried", carried),
@@ -82,7 +83,7 @@ class ReductionsStudy(SettingsStudy):
         ]
 
     def _by_arm(self, seed: int) -> list[Setting]:
-        coarse, fine, reduced = self.acquisition_fraction, self.fine_fraction, self._reduced
+        coarse, fine, reduced = self.acquisition_fraction, self.fine_fraction, self.reduced_recipe
         varied: list[tuple[str, float | str, float, dict[str, Any], tuple[str, ...]]] = [
             ("picks", "poster", coarse, {}, ("random", "margin")),
             ("picks", "reduced", coarse, reduced, ("random", "margin")),

@@ -6,11 +6,12 @@ import pandas as pd
 
 from alutils import audit, claims, config, figures, reductions, report, statistics, study
 from alutils.account import effort, interim
+from alutils.comparisons import ReductionsStudy
 from alutils.estimate import markdown_hours
 from alutils.parameters import StudyError
 from alutils.paths import ROOT
 from alutils.prose import count, interval, join, points, seed_range
-from alutils.protocol import DATASETS, arm_title
+from alutils.protocol import DATASETS, Cell, arm_title
 from alutils.results import write_whole
 
 WIDTH = 100
@@ -43,7 +44,9 @@ def blocks(profile: str) -> dict[str, str]:
     answers = [f"{report.answer(ours).data} {_saving(ours)}" for ours in by_dataset]
     answers.append(verdicts)
     if reduced := plans.get("08-reductions"):
-        answers.append(_recipes(study.read_settings(reduced)))
+        answers.append(
+            _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
+        )
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     note = (
         f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}, differences and "
@@ -73,8 +76,12 @@ def _saving(ours: pd.DataFrame) -> str:
     )
 
 
-def _recipes(found: pd.DataFrame) -> str:
-    """What the reduced recipe is worth beside the poster's, which the figures' runs don't have."""
+def _recipes(plan: ReductionsStudy, arms: list[Cell]) -> str:
+    """What the reduced recipe is worth beside the poster's; nothing where arms have another."""
+    recipe = plan.reduced_recipe.items()
+    if any(getattr(cell, key) != value for cell in arms for key, value in recipe):
+        return ""
+    found = study.read_settings(plan)
     gains = {name: reductions.recipe_gains(found, name) for name in DATASETS}
     told = [
         f"{points(statistics.estimate(gain.mean(axis=1)))} on {DATASETS[name].title}"

@@ -5,6 +5,7 @@ import subprocess
 import pytest
 
 from alutils import readme
+from alutils.config import load_study
 from alutils.paths import ROOT
 from alutils.strategies import STRATEGIES
 
@@ -33,6 +34,16 @@ def committed(tmp_path, monkeypatch):
 def test_the_readme_shows_the_committed_results_and_the_hours_of_the_long_profiles(committed):
     for name, expected in readme.blocks("desktop").items():
         assert block(name) == expected
+
+
+def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(committed):
+    plan = load_study("desktop", "08-reductions")
+    arms = load_study("desktop", "03-mnist-active-learning").cells()
+    told = readme._recipes(plan, arms)
+    assert told.startswith("02 and 03 are trained by the reduced recipe")
+    assert told in block("answer").replace("\n", " ")
+    other = [arms[0].model_copy(update={"epochs": plan.epochs})]
+    assert readme._recipes(plan, arms + other) == ""
 
 
 def test_what_the_readme_links_to_is_there():
