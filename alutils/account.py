@@ -45,7 +45,7 @@ def reductions(study: Study) -> Markdown:
     changed = [
         f"- `{key}`: {plain(value)} instead of {plain(poster[key])}"
         for key, value in study.model_dump().items()
-        if key not in (*RUNTIME, *OBSERVED, "seeds") and value != poster[key]
+        if key in poster and value != poster[key]
     ]
     if not changed:
         return Markdown(f"The poster's protocol, unreduced, for {paired_seeds(len(study.seeds))}.")
@@ -108,33 +108,34 @@ def cells(study: Parameters) -> HTML | Markdown:
 
 
 def interim(study: Parameters) -> str:
-    """That cells are still to come, for a verdict made before; nothing where none are."""
+    """That cells are still to come, for what is said before; nothing where none are."""
     every, store = study.cells(), Store(study.profile)
     done = sum(map(store.finished, every))
     if done == len(every):
         return ""
     return (
-        f" Interim, with {done} of {len(every)} cells finished: what counts are the verdicts on "
-        "all of them, and looks before that are not corrected for."
+        f" Interim, with {done} of {len(every)} cells finished: what counts is what all of them "
+        "show, and looks before that are not corrected for."
     )
 
 
 def _unlike(study: Parameters, records: dict[str, Record]) -> str:
     """A warning where cells that are compared were computed in unlike precision, or nothing.
 
-    Where a processor lacks bfloat16 instructions, ``bf16`` is computed in float32. Compared are
-    the cells of a factor, where the study has such, of a dataset and of a seed.
+    On a processor without bfloat16 instructions ``bf16`` is computed in float32; a GPU has them.
+    Compared are the cells of a factor, where the study has such, of a dataset and of a seed.
     """
     varied = study.settings() if isinstance(study, SettingsStudy) else ()
     compared = [(one.factor, one.cell) for one in varied] or [("", one) for one in study.cells()]
     found: dict[tuple, set[bool]] = {}
     for factor, cell in compared:
         provenance = records.get(cell.name, {}).get("provenance", {})
-        if "bf16_products" in provenance:
-            key = (factor, DATASETS[cell.dataset].title, cell.seed, cell.precision)
-            found.setdefault(key, set()).add(provenance["bf16_products"])
+        if cell.precision == "bf16" and "bf16_products" in provenance:
+            key = (factor, DATASETS[cell.dataset].title, cell.seed)
+            products = provenance["device"] != "cpu" or provenance["bf16_products"]
+            found.setdefault(key, set()).add(products)
     pairs = [
-        f"seed {seed} of {title}" for (_, title, seed, _), kinds in found.items() if len(kinds) > 1
+        f"seed {seed} of {title}" for (_, title, seed), kinds in found.items() if len(kinds) > 1
     ]
     if not pairs:
         return ""
@@ -225,12 +226,13 @@ def _alike(records: list[dict], what: str) -> str:
 def _poster(study: Study) -> dict:
     """The poster's protocol, where it has such a parameter, with the study's own dataset.
 
-    That is the defaults of the studies of its figures; the seed is that of the authors' one run.
+    That is the defaults of the studies of its figures, without seeds and what is written down.
     """
     kind = TrainingSizeStudy if isinstance(study, TrainingSizeStudy) else ActiveLearningStudy
     fields = kind.model_fields
     own = {key: getattr(study, key) for key in ("dataset",) if hasattr(study, key)}
-    return {key: field.default for key, field in fields.items()} | own | {"seeds": (42,)}
+    left = (*RUNTIME, *OBSERVED, "seeds")
+    return {key: field.default for key, field in fields.items() if key not in left} | own
 
 
 def _unique(facts: list[dict], key: str) -> str:

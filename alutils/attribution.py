@@ -87,8 +87,8 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
     counts = {effect.estimate.seeds for effect in told}
     caption = (
-        f"Each switch alone: its effect on accuracy, mean over {prose.seed_range(counts)} with its "
-        "95 % t interval, not corrected for their number; grey where the interval holds zero."
+        f"Each switch alone: its effect on accuracy, {prose.mean_over(counts)}, not corrected "
+        "for their number; grey where nothing is shown."
     )
     return show(whole, caption, f"Interval plots. {'; '.join(map(_told, told))}.")
 

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from alutils import figures
 from alutils.claims import Claim, Finding, Verdict
-from alutils.prose import join, seed_range, show, table
-from alutils.protocol import Cell
+from alutils.prose import join, plain, seed_range, show, table
+from alutils.protocol import Cell, Protocol
 from alutils.published import ON_CLAIMS
 
 COLOUR: dict[Verdict, str] = {
@@ -29,6 +29,11 @@ SHORT = {
     "C6": "a much smaller set will do on MNIST",
 }
 
+TRAINING = (
+    "optimiser", "weight_decay", "augmentation", "start", "adam_state", "dropout", "stem",
+)  # fmt: skip
+"""What makes a recipe beside epochs, batches and rate."""
+
 
 def answer(found: list[Claim], interim: str = "") -> Markdown:
     """The audit in one paragraph; ``interim`` says that runs are still to come."""
@@ -43,12 +48,21 @@ def answer(found: list[Claim], interim: str = "") -> Markdown:
 
 
 def protocols(cells: list[Cell]) -> Markdown:
-    """By what recipe the runs were trained that the claims are judged on."""
-    recipes: dict[str, list[str]] = {"C1 and C2 are judged on 01": [], "C3 to C6 on 02 and 03": []}
+    """By what recipe the runs were trained that the claims are judged on.
+
+    Epochs and rate, and what else of the training is not as the poster has it.
+    """
+    recipes: dict[str, list[str]] = {
+        "C1 and C2 are judged on 01": [],
+        "C3 to C6 are judged on 02 and 03": [],
+    }
     sizes, arms = recipes.values()
     for cell in cells:
         rate = f"{cell.schedule} rate with peak" if cell.schedule != "constant" else "constant rate"
         recipe = f"{cell.epochs} epochs, {rate} {cell.learning_rate:g}"
+        for key in TRAINING:
+            if (value := getattr(cell, key)) != Protocol.model_fields[key].default:
+                recipe += f", {key} {plain(value)}"
         (sizes if cell.figure == 2 else arms).append(recipe)
     told = [f"{what} ({join(list(dict.fromkeys(own)))})" for what, own in recipes.items() if own]
     return Markdown(

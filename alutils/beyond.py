@@ -1,5 +1,8 @@
 """Arms ranked by the area under their curves: what the runs show, and how that is shown."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pandas as pd
 from IPython.display import HTML, Markdown
 
@@ -24,6 +27,21 @@ def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.
         return own
     order = statistics.areas(own).mean().sort_values(ascending=False).index
     return own.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
+
+
+def whole(found: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
+    """The rows, but where arms are compared only of the seeds that have every arm asked for.
+
+    ``settings`` are those of the study (see ``results.by_setting``).
+    """
+    there = set(found["record"])
+    lacking = {
+        (one.factor, one.cell.dataset, one.cell.seed)
+        for one in settings
+        if one.factor != "recipe" and one.cell.name not in there
+    }
+    keys = zip(found["factor"], found["dataset"], found["seed"], strict=True)
+    return found[[key not in lacking for key in keys]]
 
 
 def _nothing(dataset: str) -> Markdown:

@@ -44,6 +44,13 @@ class Finding:
     p: float = math.nan
     note: str = ""
     judged: Estimate | None = None
+    unmeasured: int = 0
+    """Seeds of a finding without an estimate."""
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that the finding rests on."""
+        return self.estimate.seeds if self.estimate else self.unmeasured
 
     def gap(self) -> float:
         """How far the interval's ends lie from where it is judged; infinite without an interval."""
@@ -90,7 +97,7 @@ class Claim:
     @property
     def seeds(self) -> int:
         """The fewest seeds behind any finding."""
-        return min((f.estimate.seeds for f in self.findings if f.estimate), default=0)
+        return min((finding.seeds for finding in self.findings), default=0)
 
     @property
     def change(self) -> str:
@@ -220,9 +227,8 @@ def c4(arms: pd.DataFrame) -> Claim:
     def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
         margin, found = MARGIN[dataset], []
         gains = [areas[arm] - areas["random"] for arm in APPROACHES]
-        if len(areas) >= FEWEST_SEEDS:
-            within = sum(statistics.two_one_sided(gain, margin) < 1 - LEVEL for gain in gains)
-            as_random.append(f"{within} of the {len(APPROACHES)} on {_title(dataset)}")
+        within = sum(statistics.two_one_sided(gain, margin) < 1 - LEVEL for gain in gains)
+        as_random.append(f"{within} of the {len(APPROACHES)} on {_title(dataset)}")
         for one, other in combinations(APPROACHES, 2):
             difference = areas[one] - areas[other]
             interval, p = estimate(difference), statistics.two_one_sided(difference, margin)
@@ -242,7 +248,7 @@ def c4(arms: pd.DataFrame) -> Claim:
         return found
 
     claim = _on_arms(claim, arms, test)
-    if not as_random:
+    if claim.lacking or not as_random:
         return claim
     told = (
         f"By the same tests random labels are alike to {' and '.join(as_random)}: so far as they "
@@ -289,8 +295,11 @@ def c6(arms: pd.DataFrame) -> Claim:
     )
 
     def test(dataset: str, _: pd.DataFrame, one: pd.DataFrame) -> list[Finding]:
-        savings = statistics.label_savings(one)
-        return [_saving(dataset, savings[arm], arm_title(arm)) for arm in APPROACHES]
+        savings, last = statistics.label_savings(one), statistics.final(one)
+        return [
+            _saving(dataset, savings[arm], last[arm] - last["random"], arm_title(arm))
+            for arm in APPROACHES
+        ]
 
     return _on_arms(claim, arms, test, ["mnist"])
 
@@ -386,16 +395,21 @@ def _difference(dataset: str, values: pd.Series, what: str, line: float, judge: 
     return Finding(f"{_title(dataset)}, {what}", one, (line,), judge(one, line), p)
 
 
-def _saving(dataset: str, savings: pd.Series, title: str) -> Finding:
-    """Judged where the arm gets there in every seed; opposed where it does so in none."""
+def _saving(dataset: str, savings: pd.Series, gain: pd.Series, title: str) -> Finding:
+    """Judged where the arm gets to random's last accuracy in every seed.
+
+    Opposed where it does so in none and ``gain``, its last accuracy less random's, is shown to lie
+    below zero: on one plateau with random, no arm reaching it is chance.
+    """
     what = f"{_title(dataset)}, label saving of {title}"
     reached = savings.dropna()
     if len(reached) == len(savings):
         one = estimate(savings)
         return Finding(what, one, (2.0,), _above(one, 2.0))
-    verdict: Verdict = "undecided" if len(reached) else "not supported"
+    below = not len(reached) and estimate(gain).high < 0
+    verdict: Verdict = "not supported" if below else "undecided"
     note = f"random's accuracy not reached in {len(savings) - len(reached)} of {len(savings)} seeds"
-    return Finding(what, None, (2.0,), verdict, note=note)
+    return Finding(what, None, (2.0,), verdict, note=note, unmeasured=len(savings))
 
 
 def _nearest(counts: pd.Index, wanted: int) -> int | None:

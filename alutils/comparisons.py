@@ -149,7 +149,7 @@ class BeyondStudy(SettingsStudy):
     recipes_dataset: str = "cifar10"
     recipe_counts: Levels[Count] = (990, 2490, 4990)
     recipe_seeds: Seeds = (0, 1, 2)
-    recipe_epochs: Count = 30
+    recipe_epochs: Count = 150
     own_counts: Levels[Count] = (540, 990, 2490, 4990, 10_000, 20_000)
     start_dataset: str = "mnist"
     start_arms: Levels[str] = ("random", "margin", "typiclust", "probcover", "coreset", "badge")
@@ -230,7 +230,21 @@ class BeyondStudy(SettingsStudy):
                 f"recipe_counts = {list(self.recipe_counts)} has {min(lacking)}, which own_counts "
                 "lacks, so that nothing could be compared there: add it to both"
             )
+        self._check_ladder()
         self._check_start()
+
+    def _check_ladder(self) -> None:
+        if self.recipe_epochs <= self.epochs:
+            raise ValueError(
+                f"recipe_epochs = {self.recipe_epochs} is not more than epochs = {self.epochs}, "
+                "and the first of the better recipes is to train longer: raise it"
+            )
+        for key, value in (("augmentation", "none"), ("optimiser", "adam"), ("stem", "7x7")):
+            if getattr(self, key) != value:
+                raise ValueError(
+                    f"{key} = {getattr(self, key)!r} is what one of the better recipes adds, so "
+                    f"that there would be nothing to compare: set {value}"
+                )
 
     def _check_start(self) -> None:
         first = self.start_first

@@ -59,7 +59,7 @@ class PoolMap:
         }
 
     def _features(self, indices: Tensor) -> np.ndarray:
-        return torch.cat(list(chunks(self.net, self.images, indices))).double().cpu().numpy()
+        return torch.cat(list(chunks(self.net, self.images, indices))).cpu().double().numpy()
 
     def _project(self, features_N_D: np.ndarray) -> tuple[list, list]:
         places_N_2 = self.fit.transform(features_N_D)

@@ -8,7 +8,7 @@ from alutils import config
 from alutils.parameters import ParameterError
 from alutils.plans import Study
 from alutils.progress import duration
-from alutils.protocol import DATASETS, Cell
+from alutils.protocol import BASELINE, DATASETS, Cell
 from alutils.results import Store
 
 STEPS = 20
@@ -175,7 +175,7 @@ def _groups(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int], list[Cell]
 
 def _each(cells: list[Cell]) -> str:
     """Steps of one arm and seed."""
-    counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != "baseline"}
+    counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != BASELINE}
     low, high = min(counts), max(counts)
     span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return f"{span} an arm and seed"

@@ -355,12 +355,13 @@ def phases(results: pd.DataFrame) -> HTML:
     axes.set(xlabel="seconds of one worker, mean of the rounds after the first")
     figures.legend(axes)
     sns.despine(ax=axes)
+    left_out = "" if own.empty else "First rounds, which arms mostly share, are left out. "
     total = mean.sum(axis=1)
     told = ", ".join(f"{arm_title(arm)} {seconds:.1f} s" for arm, seconds in total.items())
     caption = (
-        f"Time of a round by phase: {told}. First rounds, which arms share, are left out; in the "
-        "last round nothing is chosen. Training is the same work in every arm: where it differs, "
-        "other work was on the machine, or it was another machine."
+        f"Time of a round by phase: {told}. {left_out}In the last round nothing is chosen. "
+        "Training is the same work in every arm: where it differs, other work was on the machine, "
+        "or it was another machine."
     )
     return show(figure, caption, "Stacked bars, one an arm.")
 

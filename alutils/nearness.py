@@ -72,7 +72,8 @@ def _inside(one: Estimate, near: float) -> str:
         return told
     if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
         return f"{told} with the whole interval"
-    return f"{told}, but the interval passes {near:g}, so that it is not shown"
+    passed = join([f"{line:+g}" for line in (-near, near) if one.low < line < one.high])
+    return f"{told}, but the interval passes {passed}, so that it is not shown"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:

@@ -30,4 +30,4 @@ def highest(scores_N: Tensor, rng: torch.Generator) -> int:
 
 def drawn(weights_N: Tensor, rng: torch.Generator) -> int:
     """A position drawn from ``rng`` in proportion to its weight, 0 or more."""
-    return int(torch.multinomial(weights_N.double().cpu(), 1, generator=rng))
+    return int(torch.multinomial(weights_N.cpu().double(), 1, generator=rng))

@@ -54,6 +54,8 @@ def beside_published(results: pd.DataFrame) -> HTML | Markdown:
             last = statistics.estimate(100 * group["test_accuracy"])
             row["last epoch on test (%)"] = interval(last, "%")
         rows.append(row)
+    if not rows:
+        return Markdown("The authors published no number for any of these sizes.")
     return table(pd.DataFrame(rows).fillna(""))
 
 
@@ -78,8 +80,11 @@ def size_sentences(results: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines))
 
 
-def answer(results: pd.DataFrame) -> Markdown:
-    """The active-learning question answered in one paragraph from paired differences in area."""
+def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
+    """The active-learning question answered in one paragraph from paired differences in area.
+
+    ``interim`` says that runs are still to come.
+    """
     areas = statistics.areas(results)
     title, seeds = DATASETS[results["dataset"].iloc[0]].title, results["seed"].nunique()
     low, high = results["labels"].min(), results["labels"].max()
@@ -89,7 +94,7 @@ def answer(results: pd.DataFrame) -> Markdown:
         )
     return Markdown(
         f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
-        f"under the budget curve ({tests(areas)}): {standing(areas)}."
+        f"under the budget curve ({tests(areas)}): {standing(areas)}.{interim}"
     )
 
 
@@ -116,7 +121,7 @@ def standing(areas: pd.DataFrame) -> str:
 def savings(results: pd.DataFrame) -> Markdown:
     """How many labels every arm saves, on monotone fits per seed, in a sentence."""
     title, last = DATASETS[results["dataset"].iloc[0]].title, results["labels"].max()
-    found = statistics.label_savings(results[results["arm"] != BASELINE])
+    found = statistics.label_savings(results)
     own, told = found.pop("random"), []
     for arm in found:
         reached = found[arm].dropna()

@@ -203,13 +203,13 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
 
     By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
     never gets there. Random itself reaches that accuracy where its fit has become flat: what it
-    has is no saving yet.
+    has is no saving yet. A single baseline has no curve, and so no saving.
     """
     from sklearn.isotonic import isotonic_regression
 
     curves = {
         key: group.sort_values("labels")
-        for key, group in results.groupby(["seed", "arm"], sort=False)
+        for key, group in results[results["arm"] != BASELINE].groupby(["seed", "arm"], sort=False)
     }
     savings: dict[str, dict[int, float]] = {}
     for (seed, arm), one in curves.items():
@@ -224,8 +224,8 @@ def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
 
     A win is a paired t interval of the accuracy difference above zero at that label count; of one
-    dataset. The first count, at which all arms are one, is left out where there are others. Row
-    sums tell who wins, column means who loses (less is better).
+    dataset. The first count, at which arms mostly are one, is left out where there are others.
+    Row sums tell who wins, column means who loses (less is better).
     """
     wide = results.pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
     arms = list(dict.fromkeys(results["arm"]))

@@ -86,6 +86,12 @@ def test_the_start_has_the_labels_it_asks_for():
         ({"start_last": 30}, "start_last = 30 is not start_step = 20 or more above"),
         ({"arms": ["random", "batchbald"]}, "at most 100"),
         ({"start_step": 200, "start_last": 1000}, "start_step = 200 can't be kept up"),
+        ({"recipe_epochs": 100}, "recipe_epochs = 100 is not more than epochs = 100"),
+        ({"stem": "3x3"}, "stem = '3x3' is what one of the better recipes adds"),
+        (
+            {"augmentation": "crop-flip", "datasets": ["cifar10"], "start_dataset": "cifar10"},
+            "augmentation = 'crop-flip' is what one of",
+        ),
         ({"recipe_seeds": [1, 1]}, "recipe_seeds = .*1"),
         ({"start_last": 60000}, "start_last = 60000 is more than the pool of mnist"),
         ({"heldout_every": 2, "start_epochs": 1}, "heldout_every = 2 is more than epochs = 1"),
@@ -121,6 +127,17 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
 def test_an_arm_below_random_is_said_to_be(found):
     text = beyond.sentences(found, "start").data
     assert "TypiClust lies below random" in text and "(paired t tests at 5 %)" in text
+
+
+def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(found):
+    """The ladder and the start stay, as they lack nothing."""
+    there = found[~((found["factor"] == "ranking") & (found["arm"] == "margin"))]
+    kept = beyond.whole(there, PLAN.settings())
+    assert set(kept["factor"]) == {"recipe", "start"}
+    one = found[~((found["arm"] == "typiclust") & (found["seed"] == 1))]
+    kept = beyond.whole(one, PLAN.settings())
+    assert set(kept.loc[kept["factor"] == "start", "seed"]) == {0, 2}
+    assert set(kept.loc[kept["factor"] == "ranking", "seed"]) == {0, 1, 2}
 
 
 def test_seeds_without_every_arm_are_left_out(found):

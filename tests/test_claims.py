@@ -247,8 +247,12 @@ def test_the_recipes_that_the_claims_rest_on_are_told():
     told = audit_page.protocols([cell for plan in plans for cell in plan.cells()]).data
     assert told.startswith(
         "C1 and C2 are judged on 01 (100 epochs, constant rate 0.0005), "
-        "C3 to C6 on 02 and 03 (20 epochs, one-cycle rate with peak 0.002)."
+        "C3 to C6 are judged on 02 and 03 (20 epochs, one-cycle rate with peak 0.002)."
     )
+    cells = load_study("replica", "03-mnist-active-learning").cells()
+    told = audit_page.protocols(cells).data
+    assert told.startswith("C3 to C6 are judged on 02 and 03 (100 epochs, constant rate 0.0005")
+    assert "adam_state arms, dropout 0" in told
 
 
 def test_c3_is_corrected_for_eight_comparisons():
@@ -271,6 +275,26 @@ def test_a_label_saving_that_is_not_reached_is_no_number():
     (found,) = [f for f in judged(rows, "C6").findings if "margin" in f.what]
     assert found.estimate is None and found.verdict == "undecided"
     assert found.note == "random's accuracy not reached in 1 of 5 seeds"
+
+
+def test_one_plateau_with_random_is_no_opposite():
+    """No arm reaches random's last accuracy in any seed, and none is shown below it."""
+    short = (0.01, 0.5, 0.02, 0.01, 0.01)
+    rows = arms({**all_arms(2.0, 0.0)}, noise=0)
+    for one in rows:
+        if one["dataset"] == "mnist" and one["arm"] != "random":
+            one["accuracy"] = min(one["accuracy"], 98.4) - short[one["seed"]]
+    claim = judged(rows, "C6")
+    assert claim.verdict == "undecided" and claim.seeds == 5
+    assert all("not reached in 5 of 5 seeds" in one.note for one in claim.findings)
+
+
+def test_random_is_called_alike_where_the_claim_may_be_judged_alone():
+    whole, short = (
+        judged(arms(all_arms(0.1, 0.1), last=last), "C4")
+        for last in (LABELS, {"cifar10": [450, 900], "mnist": [540, 1000]})
+    )
+    assert whole.aside and not short.aside
 
 
 def test_a_users_own_arm_is_not_judged():

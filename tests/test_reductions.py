@@ -91,9 +91,9 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert "fixed beforehand: 0.5 on MNIST" in text
     fresh, carried = (line for line in text.splitlines() if line.startswith("- "))
     assert fresh.startswith("- **MNIST, fresh Adam**: +0.30 points")
-    assert "labels: near, but the interval passes 0.5, so that it is not shown" in fresh
+    assert "labels: near, but the interval passes +0.5, so that it is not shown" in fresh
     assert carried.startswith("- **MNIST, carried Adam**: +0.70 points")
-    assert "labels: not near, but the interval passes 0.5" in carried
+    assert "labels: not near, but the interval passes +0.5" in carried
     assert nearness._inside(Estimate(0.1, -0.4, 0.5, 3), 0.5) == "near with the whole interval"
     assert nearness._inside(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith("not near with the")
     assert "carried less fresh is +0.40 points" in nearness.state_sentences(found).data

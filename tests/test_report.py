@@ -41,24 +41,26 @@ def test_what_has_other_labels_or_weights_by_design_does_not_differ():
     assert "differ within seed 0 of mnist" in account._alike(records, "initial_weights")
 
 
-def unlike(study, marks: dict[int, bool]) -> str:
+def unlike(study, marks: dict[int, bool], device: str = "cpu") -> str:
     """What is told of the study's cells, by place, where bfloat16 was multiplied so or not."""
     cells = study.cells()
-    return account._unlike(
-        study, {cells[i].name: {"provenance": {"bf16_products": bf16}} for i, bf16 in marks.items()}
-    )
+    facts = {i: {"bf16_products": bf16, "device": device} for i, bf16 in marks.items()}
+    return account._unlike(study, {cells[i].name: {"provenance": facts[i]} for i in facts})
 
 
 def test_unlike_precision_within_a_seed_is_told():
-    plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1), dataset="mnist")
+    fields = {"arms": ("random", "margin"), "seeds": (0, 1), "dataset": "mnist"}
+    plan = config.ActiveLearningStudy(**fields, precision="bf16")
     assert [cell.seed for cell in plan.cells()] == [0, 0, 1, 1]
     assert unlike(plan, {0: True, 1: True, 2: False, 3: False}) == ""
     told = unlike(plan, {0: True, 1: True, 2: True, 3: False})
     assert told.endswith("hold that too: seed 1 of MNIST.")
+    assert unlike(plan, {2: True, 3: False}, "NVIDIA H100") == ""
+    assert unlike(config.ActiveLearningStudy(**fields), {2: True, 3: False}) == ""
 
 
 def test_unlike_precision_of_what_is_not_compared_is_not_told():
-    plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,))
+    plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,), precision="bf16")
     factors = {one.cell.name: one.factor for one in plan.settings()}
     cells = [factors[cell.name] for cell in plan.cells()]
     assert unlike(plan, {i: factor == "start" for i, factor in enumerate(cells)}) == ""

@@ -6,6 +6,7 @@ import pytest
 from scipy import integrate, stats
 
 from alutils import statistics
+from alutils.protocol import BASELINE
 
 
 def results(values: dict[str, list[list[float]]], labels=(100, 200, 400)) -> pd.DataFrame:
@@ -156,6 +157,8 @@ def test_label_savings_per_seed():
     assert savings.loc[0, "margin"] == pytest.approx(2.0)
     assert math.isnan(savings.loc[1, "margin"])
     assert savings["random"].tolist() == [1.0, 1.0]
+    single = table[table["labels"] == 400].assign(arm=BASELINE)
+    assert statistics.label_savings(pd.concat([table, single])).equals(savings)
 
 
 def test_the_win_matrix_counts_label_counts_won():
