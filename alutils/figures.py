@@ -82,6 +82,12 @@ def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return points[points["labels"] <= 1.25 * results["labels"].max()]
 
 
+def published_arms(results: pd.DataFrame) -> pd.DataFrame:
+    """The authors' points that are drawn beside the arms of one dataset: of these, within reach."""
+    theirs = near(published.active_learning(results["dataset"].iloc[0]), results)
+    return theirs[theirs["arm"].isin(results["arm"])]
+
+
 def limits(accuracies: Iterable[float]) -> tuple[float, float]:
     """Ends of an axis that shows every accuracy (%); wide intervals are cut at them."""
     low, high = min(accuracies), max(accuracies)
@@ -131,7 +137,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     """Figures 3 and 4: accuracy against labels for every arm of one dataset."""
     dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
     figure, axes = grid()
-    theirs = near(published.active_learning(dataset), results)
+    theirs = published_arms(results)
     if BASELINE in arms:
         arms.remove(BASELINE)
         level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()

@@ -6,7 +6,7 @@ import pandas as pd
 from IPython.display import HTML
 from matplotlib.colors import to_hex
 
-from alutils import figures, published, statistics
+from alutils import figures, statistics
 from alutils.page import VEGA_LITE
 from alutils.protocol import BASELINE, arm_title
 
@@ -37,7 +37,7 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
     an arm.
     """
     arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != BASELINE]
-    theirs = figures.near(published.active_learning(results["dataset"].iloc[0]), results)
+    theirs = figures.published_arms(results)
     shown = figures.limits([*results["accuracy"], *theirs["accuracy"]])
     scale = {"domain": [round(end, 2) for end in shown], "zero": False, "nice": False}
     title = f"{figures.reported(results)} (%)"

@@ -204,6 +204,8 @@ def published_note(results: pd.DataFrame) -> Markdown:
     reach = results["labels"].max()
     if theirs.empty:
         return Markdown("The authors published no numbers for this dataset.")
+    if figures.published_arms(results).empty:
+        return Markdown("The authors' numbers are of other arms, or of more labels than here.")
     same = "the same rule" if results["reported"].iloc[0] == "heldout-best" else "another rule"
     return Markdown(
         f"Hollow points: the published curve, quoted with its source in `alutils/published.py` "

@@ -174,4 +174,17 @@ def test_training_size_sentences(dataset):
     frame = frame.assign(dataset=dataset, figure=2)
     text = report.size_sentences(frame).data
     assert "15.00 % at 100 labels and 35.00 % at 400" in text and "+20.00 points" in text
-    assert ("Hollow points" in captions.training_size(frame).data) == (dataset == "mnist")
+    assert "Hollow points" not in captions.training_size(frame).data  # theirs begin at 540
+    more = frame.assign(labels=2 * frame["labels"])
+    assert ("Hollow points" in captions.training_size(more).data) == (dataset == "mnist")
+
+
+def test_published_points_are_drawn_and_told_of_arms_that_are_there_alone():
+    frame = results(ABOVE).assign(labels=lambda rows: 10 * rows["labels"], figure=4)
+    assert set(figures.published_arms(frame)["arm"]) == {"margin", "kmeans", "bayesian"}
+    own = frame[frame["arm"].isin(["random", "margin"])]
+    assert set(figures.published_arms(own)["arm"]) == {"margin"}
+    for few in (own.assign(labels=own["labels"] // 10), own.replace({"margin": "badge"})):
+        assert figures.published_arms(few).empty
+        assert "Hollow" not in captions.learning_curves(few).static.data
+        assert "of other arms, or of more labels" in report.published_note(few).data
