@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from errno import EDQUOT, EFBIG, ENOSPC
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ COLUMNS = ["figure", "dataset", "arm", "seed", "round", "labels", "accuracy", "r
 
 PLACE = ("processor", "device", "machine", "cpu_capability", "bf16_products", "versions")
 """What of a provenance must be equal for a round to come out bit for bit."""
+
+
+NEXT = "labelled in the next round"
+"""What stands in a file for a round's picks where the next round repeats them."""
 
 
 class CanNotWrite(StudyError):
@@ -131,7 +135,7 @@ class Store:
     def save(self, cell: Cell, record: Record) -> None:
         """Write the record whole, with its checksum, through a temporary file and a rename."""
         record["checksum"] = _checksum(record)
-        write_whole(self.path(cell), (_dump(record) + "\n").encode())
+        write_whole(self.path(cell), (_dump(_shortened(record)) + "\n").encode())
 
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
         """What the record's last round handed on; None where the protocol carries nothing."""
@@ -302,9 +306,28 @@ def _parse(text: str) -> tuple[Record, str]:
         return {}, "not JSON"
     if not isinstance(record, dict):
         return {}, "not a record"
+    _restore(record)
     if record.get("checksum") != _checksum(record):
         return record, "its checksum does not hold"
     return record, ""
+
+
+def _shortened(record: Record) -> Record:
+    """The record as its file has it: a round's picks are not written twice."""
+    rounds = record["rounds"]
+    short = [
+        done | {"picks": NEXT} if done.get("picks") == after.get("labelled", "") else done
+        for done, after in zip(rounds, [*rounds, {}][1:], strict=True)
+    ]
+    return record | {"rounds": short}
+
+
+def _restore(record: Record) -> None:
+    """Undo ``_shortened`` in place, so far as the record has the form of one."""
+    rounds = record.get("rounds")
+    for done, after in pairwise(rounds if isinstance(rounds, list) else []):
+        if isinstance(done, dict) and isinstance(after, dict) and done.get("picks") == NEXT:
+            done["picks"] = after.get("labelled")
 
 
 def _belongs(record: Record, cell: Cell) -> bool:

@@ -41,6 +41,23 @@ def test_a_record_comes_back_as_it_was_written(stored):
     assert list(store.folder.glob("*.part")) == []
 
 
+def test_picks_that_the_next_round_repeats_are_written_once(stored):
+    """The last round's stand in the file: no next round has them."""
+    store, cell = stored
+    done, before = [], ""
+    for number in range(3):
+        plain = {k: v for k, v in rounds(3)[number].items() if k != "digest"}
+        plain["picks"] = list(range(number + 1)) if number < 2 else [7, 9]
+        before = chained(plain, before)
+        done.append(plain | {"digest": before})
+    store.save(cell, store.load(cell) | {"rounds": done})
+    text = store.path(cell).read_text()
+    assert text.count(f'"picks": "{results.NEXT}"') == 2 and '"picks": [7, 9]' in text
+    assert store.load(cell)["rounds"] == done and store.sound(cell)
+    store.path(cell).write_text(text.replace('"labelled": [0, 1]', '"labelled": [0, 2]'))
+    assert [one["picks"] for one in store.load(cell)["rounds"]] == [[0]]
+
+
 def test_the_digest_ignores_times_and_nothing_else():
     one = rounds(1)[0]
     assert chained(one | {"seconds_train": 9.0}, "") == one["digest"]
@@ -152,7 +169,7 @@ def test_only_seeds_that_have_every_cell_are_compared(stored, digits_cell):
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda record: {},
+        lambda record: {"rounds": []},
         lambda record: record | {"cell": None},
         lambda record: {key: value for key, value in record.items() if key != "status"},
         lambda record: record | {"status": "finished", "rounds": []},
