@@ -248,7 +248,7 @@ def c4(arms: pd.DataFrame) -> Claim:
         return found
 
     claim = _on_arms(claim, arms, test)
-    if claim.lacking or not as_random:
+    if claim.lacking:
         return claim
     told = (
         f"By the same tests random labels are alike to {' and '.join(as_random)}: so far as they "

@@ -82,6 +82,12 @@ def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return points[points["labels"] <= 1.25 * results["labels"].max()]
 
 
+def published_sizes(results: pd.DataFrame) -> pd.DataFrame:
+    """The authors' points that are drawn beside random labels of one dataset: within reach."""
+    theirs = published.training_size()
+    return near(theirs[theirs["dataset"] == results["dataset"].iloc[0]], results)
+
+
 def published_arms(results: pd.DataFrame) -> pd.DataFrame:
     """The authors' points that are drawn beside the arms of one dataset: of these, within reach."""
     theirs = near(published.active_learning(results["dataset"].iloc[0]), results)
@@ -123,12 +129,11 @@ def training_size(results: pd.DataFrame) -> Figure:
     """Figure 2: accuracy against training-set size, a panel a dataset."""
     datasets = list(dict.fromkeys(results["dataset"]))
     figure, axes = grid(1, len(datasets), (6 * len(datasets), 4.2))
-    theirs = published.training_size()
     for panel, dataset in zip(axes[0], datasets, strict=True):
         ours = results[results["dataset"] == dataset]
         style = DATASET_STYLE.get(dataset, OTHER_STYLES[0])
         curve(panel, ours, style, "random labels, ours")
-        hollow(panel, near(theirs[theirs["dataset"] == dataset], ours), style)
+        hollow(panel, published_sizes(ours), style)
         finish(panel, DATASETS[dataset].title, reported(results))
     return figure
 
