@@ -36,6 +36,7 @@ def verify(profile: str) -> None:
     store = Store(profile)
     cells = {cell.name: cell for plan in _plans(profile) for cell in plan.cells()}.values()
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
+    others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
     records = [(cell, record) for cell, record, damage in read if not damage]
     if not read:
@@ -49,6 +50,9 @@ def verify(profile: str) -> None:
         sound += [] if found else [(cell, record)]
     rounds = sum(len(record["rounds"]) for _, record in records)
     print(f"{len(read)} of {len(cells)} records, {rounds:,} rounds: {len(wrong)} problems")
+    if others:
+        count = f"{len(others)} record{'s' if len(others) > 1 else ''}"
+        print(f"{count} of no cell of these parameters, not checked: {min(others)} first")
     for cell, record in sample(sound):
         told, equal = recompute(cell, record, sound)
         print(f"{cell.name}: {told}")

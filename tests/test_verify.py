@@ -142,6 +142,18 @@ def test_a_damaged_file_is_named_and_left_where_it_is(made):
     assert store.path(cells[0]).exists()
 
 
+def test_records_of_no_cell_of_the_parameters_are_told(made, digits_cell, capsys):
+    store, _ = made
+    verify.verify("test")
+    assert "not checked" not in capsys.readouterr().out
+    stray = digits_cell(arm="entropy")
+    store.save(stray, store.load(stray))
+    verify.verify("test")
+    assert f"1 record of no cell of these parameters, not checked: {stray.name}" in (
+        capsys.readouterr().out
+    )
+
+
 def test_elsewhere_other_picks_are_told_and_another_accuracy_is_refused(made, capsys):
     """A training goes its own way on another processor: accuracy is what can be held there."""
     store, cells = made
