@@ -14,16 +14,13 @@ from alutils.statistics import LEVEL, estimate
 
 
 def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
-    """The rows of a factor and dataset, of seeds that have every arm; the best area first.
+    """The rows of a factor and dataset, the arm with the best area first.
 
-    None where random is not there yet, or nothing to hold against it.
+    ``found`` has only seeds with every arm, as ``whole`` leaves it.
     """
     own = found[found["factor"] == factor]
     own = own[own["dataset"] == dataset] if dataset else own
-    if own.empty or own["arm"].nunique() < 2 or "random" not in set(own["arm"]):
-        return own.iloc[:0]
-    arms = own.groupby("seed")["arm"].transform("nunique")
-    if (own := own[arms == own["arm"].nunique()]).empty:
+    if own.empty:
         return own
     order = statistics.areas(own).mean().sort_values(ascending=False).index
     return own.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
