@@ -193,18 +193,20 @@ def _errors(own: list[Look]) -> np.ndarray:
 def roc(found: list[Look]) -> HTML:
     """Mean one-against-rest ROC curve of every arm at the last round."""
     figure, ((axes,),) = figures.grid(size=(7, 4.2))
-    arms, areas = _arms(found), []
+    arms, areas = _arms(found), {}
     for arm, own in _by_arm(found):
         curve = np.mean([look.done["closing"]["roc"] for look in own], axis=(0, 1))
         rates = np.linspace(0, 1, len(curve))
         axes.plot(rates, curve, color=arm_style(arm, arms)[0], label=arm_title(arm))
-        areas.append(np.mean([look.done["closing"]["auroc"] for look in own]))
-    reach = 0.1 if min(areas) > 0.98 else 1
+        areas[arm] = np.mean([look.done["closing"]["auroc"] for look in own])
+    reach = 0.1 if min(areas.values()) > 0.98 else 1
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(0, reach))
     figures.legend(axes)
     sns.despine(ax=axes)
     caption = "ROC at the last round, each class against the rest: mean over classes and seeds."
-    return show(figure, caption, "True-positive against false-positive rate, one line an arm.")
+    told = ", ".join(f"{arm_title(arm)} {area:.4f}" for arm, area in areas.items())
+    alt = f"True-positive against false-positive rate, one line an arm. Areas under them: {told}."
+    return show(figure, caption, alt)
 
 
 @_needs("closing")
