@@ -121,8 +121,8 @@ def _power(areas: pd.DataFrame) -> str:
     if not shown:
         return ""
     low, high = f"{min(shown):.2f}", f"{max(shown):.2f}"
-    span = low if low == high else f"{low} to {high}, by arm,"
-    return f" Of these, {seeds} seeds would show four times in five a difference of {span} points."
+    span = f"{low} points" if low == high else f"{low} to {high} points, by arm"
+    return f" Of these, {seeds} seeds would show four times in five a difference of {span}."
 
 
 def _first(areas: pd.DataFrame) -> str:

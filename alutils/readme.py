@@ -5,7 +5,18 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from alutils import audit, claims, config, figures, reductions, report, statistics, study
+from alutils import (
+    audit,
+    beyond,
+    claims,
+    config,
+    figures,
+    ladder,
+    reductions,
+    report,
+    statistics,
+    study,
+)
 from alutils.account import effort, interim
 from alutils.estimate import markdown_hours
 from alutils.parameters import StudyError
@@ -32,7 +43,7 @@ def update(profile: str) -> None:
 
 
 def blocks(profile: str) -> dict[str, str]:
-    """Answer and results of Figures 3 and 4, and the hours of the long profiles, as Markdown."""
+    """Answer, results of Figures 3 and 4, ranking, and hours of the long profiles, as Markdown."""
     plans = {name: config.load_study(profile, name) for name in config.notebooks(profile)}
     cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
     results = study.read(plans["04-claims"])
@@ -53,18 +64,21 @@ def blocks(profile: str) -> dict[str, str]:
             _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
         )
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
-    told = (
+    under = (
         f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}, differences and "
         "savings with 95 % t intervals, not corrected. Label saving: random's last label count "
         "over the one at which an arm has random's last accuracy, on monotone fits per seed; what "
         "random itself has there is no saving. The profile's records so far are of "
         f"{effort(profile, cells.values())}"
     )
-    return {
+    told = {
         "answer": "\n\n".join(textwrap.fill(one, WIDTH) for one in answers if one),
-        "results": f"{_table(by_dataset.values())}\n\n{textwrap.fill(told, WIDTH)}",
+        "results": f"{_table(by_dataset.values())}\n\n{textwrap.fill(under, WIDTH)}",
         "hours": markdown_hours(LONG, STEP_MS),
     }
+    if further := plans.get("07-beyond-the-poster"):
+        told["ranking"] = _ranking(further)
+    return told
 
 
 def _saving(ours: pd.DataFrame) -> str:
@@ -100,6 +114,28 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
         f"its accuracy less that with the poster's is {join(told)}, mean over the sizes of Figure "
         f"2 (08). {' '.join(reductions.picks_told(found))}"
     ).strip()
+
+
+def _ranking(plan: config.BeyondStudy) -> str:
+    """What strategies and recipes beyond the poster's are worth, as far as the records go."""
+    found = beyond.whole(study.read_settings(plan), plan.settings())
+    parts = [
+        f"How they rank, by 07 of the profile `{plan.profile}`:",
+        beyond.sentences(found).data,
+        f"How those rank that start from {plan.start_first} labels, {plan.start_step} a round:",
+        beyond.sentences(found, "start").data,
+        ladder.sentences(found).data,
+        interim(plan).strip(),
+    ]
+    return "\n\n".join(_folded(part) for part in parts if part)
+
+
+def _folded(text: str) -> str:
+    """Markdown with its lines folded, and what follows in a list's item set in."""
+    return "\n".join(
+        textwrap.fill(line, WIDTH, subsequent_indent="  " if line.startswith("- ") else "")
+        for line in text.split("\n")
+    )
 
 
 def _table(by_dataset: Iterable[pd.DataFrame]) -> str:
