@@ -78,8 +78,9 @@ BELOW = {
         "ablation", "config", "data", "experiment", "parameters", "protocol", "results", "turn",
     },
     "readme": {
-        "account", "audit", "claims", "config", "estimate", "figures", "parameters", "paths",
-        "prose", "protocol", "reductions", "report", "results", "statistics", "study",
+        "account", "audit", "beyond", "claims", "config", "estimate", "figures", "ladder",
+        "parameters", "paths", "prose", "protocol", "reductions", "report", "results",
+        "statistics", "study",
     },
     "__main__": {"estimate", "parameters", "readme", "runner", "verify"},
 }  # fmt: skip
