@@ -10,6 +10,7 @@ from alutils import config, data
 from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
 from alutils.parameters import StudyError
+from alutils.prose import count
 from alutils.protocol import BUILT_IN, DATASETS, Cell
 from alutils.results import PLACE, Record, Store, lasting
 from alutils.turn import Clock, Round, Turn, new_pool
@@ -51,8 +52,8 @@ def verify(profile: str) -> None:
     rounds = sum(len(record["rounds"]) for _, record in records)
     print(f"{len(read)} of {len(cells)} records, {rounds:,} rounds: {len(wrong)} problems")
     if others:
-        count = f"{len(others)} record{'s' if len(others) > 1 else ''}"
-        print(f"{count} of no cell of these parameters, not checked: {min(others)} first")
+        told = count(len(others), "record")
+        print(f"{told} of no cell of these parameters, not checked: {min(others)} first")
     for cell, record in sample(sound):
         told, equal = recompute(cell, record, sound)
         print(f"{cell.name}: {told}")

@@ -142,6 +142,13 @@ def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(found):
     assert set(kept.loc[kept["factor"] == "ranking", "seed"]) == {0, 1, 2}
 
 
+def test_seeds_without_every_arm_are_left_out(found):
+    short = found[~((found["arm"] == "uncertainty") & (found["seed"] == 2))]
+    kept = beyond.whole(short, PLAN.settings())
+    assert set(beyond.arms_of(kept, "ranking", "cifar10")["seed"]) == {0, 1}
+    assert set(beyond.arms_of(kept, "start")["seed"]) == {0, 1, 2}
+
+
 def test_a_rung_is_worth_points_and_labels(found):
     gains = ladder.gains_of(found)
     assert [one[990].mean() for one in gains.values()] == pytest.approx([2, 4, 6, 26])

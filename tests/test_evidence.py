@@ -71,6 +71,7 @@ def test_tables_and_times_have_every_arm(ran):
         area = np.mean([look.done["closing"]["auroc"] for look in last])
         assert f"<td>{area:.4f} ± " in means
         assert f"{arm} {area:.4f}" in evidence.roc(looks).data
+    assert "ROC at the last round" in evidence.roc(looks).data
     later = results[results["round"] > 1]
     mean = later[[*evidence.PHASES]].sum(axis=1).groupby(later["arm"]).mean()
     assert f"margin {mean['margin']:.1f} s" in evidence.phases(results).data

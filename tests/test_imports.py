@@ -75,7 +75,8 @@ BELOW = {
         "turn",
     },
     "verify": {
-        "ablation", "config", "data", "experiment", "parameters", "protocol", "results", "turn",
+        "ablation", "config", "data", "experiment", "parameters", "prose", "protocol", "results",
+        "turn",
     },
     "readme": {
         "account", "audit", "beyond", "claims", "config", "estimate", "figures", "ladder",
