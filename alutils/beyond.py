@@ -120,7 +120,10 @@ def _power(areas: pd.DataFrame) -> str:
     ]
     if not shown:
         return ""
-    low, high = f"{min(shown):.2f}", f"{max(shown):.2f}"
+    if min(shown) > 100:
+        return f" Of these, {seeds} seeds can hardly show any difference."
+    low = f"{min(shown):.2f}"
+    high = f"{max(shown):.2f}" if max(shown) <= 100 else "over 100"
     span = f"{low} points" if low == high else f"{low} to {high} points, by arm"
     return f" Of these, {seeds} seeds would show four times in five a difference of {span}."
 

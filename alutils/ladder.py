@@ -19,7 +19,7 @@ RUNGS = {
 """The recipes; each has what the ones before it have, but that none builds on SGD."""
 STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
 """Not those of arms."""
-NOTHING = "No rung is finished beside the study's own recipe yet."
+NOTHING = "No recipe beside the study's own is finished yet."
 
 
 def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:

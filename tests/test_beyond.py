@@ -126,6 +126,30 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
     assert f"3 seeds would show four times in five a difference of {expected:.2f} points" in text
 
 
+@pytest.mark.parametrize(
+    "arms, told",
+    [
+        (("margin",), f"a difference of {statistics.detectable(0.5, 2):.2f} points."),
+        (("margin", "coreset"), " to over 100 points, by arm."),
+        (("coreset",), "Of these, 2 seeds can hardly show any difference."),
+    ],
+)
+def test_a_difference_that_no_accuracy_can_have_is_not_told(arms, told):
+    """With two seeds a spread of few points asks for more than accuracies can differ."""
+    spread = {"random": 0.0, "margin": 0.5, "coreset": 10.0}
+    rows = [
+        {
+            "factor": "ranking", "dataset": "mnist", "arm": arm, "seed": seed,
+            "labels": labels, "accuracy": 90.0 + seed * spread[arm] * 2**0.5,
+        }
+        for arm in ("random", *arms)
+        for seed in (0, 1)
+        for labels in (540, 980)
+    ]  # fmt: skip
+    text = beyond.sentences(pd.DataFrame(rows)).data
+    assert told in text
+
+
 def test_an_arm_below_random_is_said_to_be(found):
     text = beyond.sentences(found, "start").data
     assert "TypiClust lies below random" in text and "(paired t tests at 5 %)" in text
