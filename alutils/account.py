@@ -90,12 +90,12 @@ def cells(study: Parameters) -> HTML | Markdown:
     every, store = study.cells(), Store(study.profile)
     records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
     done = {name: one for name, one in records.items() if one["status"] == "finished"}
-    unlike = _unlike(study, done)
+    apart = unlike(study, done)
     if len(done) == len(every):
-        return Markdown(f"All {len(done)} cells are finished.{unlike}")
+        return Markdown(f"All {len(done)} cells are finished.{apart}")
     told = (
         f"{len(done)} of {len(every)} cells are finished; what is shown below is made of these, "
-        f"and where arms are compared of the seeds that have every arm.{unlike}"
+        f"and where arms are compared of the seeds that have every arm.{apart}"
     )
     failed = [
         {"failed cell": name, "why": one["final"]["error"]}
@@ -119,30 +119,41 @@ def interim(study: Parameters) -> str:
     )
 
 
-def _unlike(study: Parameters, records: dict[str, Record]) -> str:
-    """A warning where cells that are compared were computed in unlike precision, or nothing.
+def unlike(study: Parameters, records: dict[str, Record]) -> str:
+    """A warning where what is compared was computed in unlike precision, or nothing.
 
     On a processor without bfloat16 instructions ``bf16`` is computed in float32; a GPU has them.
-    Compared are the cells of a factor, where the study has such, of a dataset and of a seed.
+    Compared are the cells of a factor, where the study has such, of a dataset and of a seed; over
+    the seeds of a dataset their differences are averaged.
     """
     varied = study.settings() if isinstance(study, SettingsStudy) else ()
     compared = [(one.factor, one.cell) for one in varied] or [("", one) for one in study.cells()]
-    found: dict[tuple, set[bool]] = {}
+    found: dict[tuple[str, str], dict[int, set[bool]]] = {}
     for factor, cell in compared:
         provenance = records.get(cell.name, {}).get("provenance", {})
         if cell.precision == "bf16" and "bf16_products" in provenance:
-            key = (factor, DATASETS[cell.dataset].title, cell.seed)
+            seeds = found.setdefault((factor, DATASETS[cell.dataset].title), {})
             products = provenance["device"] != "cpu" or provenance["bf16_products"]
-            found.setdefault(key, set()).add(products)
-    pairs = [
-        f"seed {seed} of {title}" for (_, title, seed), kinds in found.items() if len(kinds) > 1
-    ]
-    if not pairs:
-        return ""
-    return (
-        " Computed partly in bfloat16 and partly in float32, so that differences within it hold "
-        f"that too: {join(list(dict.fromkeys(pairs)))}."
-    )
+            seeds.setdefault(cell.seed, set()).add(products)
+    within, between = [], []
+    for (_, title), seeds in found.items():
+        mixed = [seed for seed, kinds in seeds.items() if len(kinds) > 1]
+        within += [f"seed {seed} of {title}" for seed in mixed]
+        if not mixed and len(set.union(*seeds.values())) > 1:
+            float32 = [f"{seed}" for seed, kinds in seeds.items() if False in kinds]
+            between.append(f"{title} (seed {join(float32)} in float32)")
+    told = ""
+    if within:
+        told += (
+            " Computed partly in bfloat16 and partly in float32, so that differences within it "
+            f"hold that too: {join(list(dict.fromkeys(within)))}."
+        )
+    if between:
+        told += (
+            " Seeds differ in precision, so that the spread over them holds that too, but no "
+            f"difference within one does: {join(list(dict.fromkeys(between)))}."
+        )
+    return told
 
 
 def provenance(study: Parameters) -> HTML:
@@ -178,7 +189,7 @@ def effort(profile: str, cells: Iterable[Cell]) -> str:
     facts = [record["provenance"] for _, record in finished(store, cells)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     return (
-        f"{len(facts)} finished cells: {hours:.1f} hours of one worker on "
+        f"{len(facts)} finished cells, {hours:.1f} hours of one worker on "
         f"{_unique(facts, 'device')} ({_unique(facts, 'cpu_capability')})."
         if facts
         else "No cell is finished yet."

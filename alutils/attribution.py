@@ -22,11 +22,13 @@ def answer(found: pd.DataFrame) -> Markdown:
         whole, *shares = parts(found, dataset).items()
         told = ", ".join(f"{what} {points(one, '')}" for what, one in shares)
         labels, title = own["labels"].max(), DATASETS[dataset].title
+        at_once = labels - own["labels"].min()
         lines.append(
-            f"- **{title}** at {labels:,} labels: margin with a carried Adam less random labels "
-            f"with a fresh one, both by the best held-out evaluation of a training, is "
-            f"{points(whole[1])}. It consists of: {told}.{_shown(shares)}"
-            f"{_one_run(own)}{_published(dataset, labels)}"
+            f"- **{title}** at {labels:,} labels, {at_once:,} of them asked for at once: margin "
+            "with a carried Adam minus random labels with a fresh one, both by the best held-out "
+            f"evaluation of a training, is {points(whole[1])}. It consists of: {told}."
+            f"{_shown(shares)}{_switches(found, dataset)}{_one_run(own)}"
+            f"{_published(dataset, labels)}"
         )
     return Markdown("\n".join(lines))
 
@@ -36,7 +38,15 @@ def _shown(shares: list[tuple[str, Estimate]]) -> str:
     if shares[0][1].seeds < 2:
         return ""
     shown = [what for what, one in shares if one.decided]
-    return f" Shown to differ from zero, not corrected: {join(shown) if shown else 'none of them'}."
+    return f" Of these, shown to differ from zero, not corrected: {join(shown or ['none'])}."
+
+
+def _switches(found: pd.DataFrame, dataset: str) -> str:
+    """The switches that alone have an effect whose interval excludes zero, largest first."""
+    own = [one for one in effects(found) if one.dataset == dataset and one.estimate.decided]
+    own.sort(key=lambda one: -abs(one.estimate.mean))
+    told = [f"{one.what} at {one.labels:,} labels {points(one.estimate, '')}" for one in own]
+    return f" Switched alone, these do: {join(told)}." if told else ""
 
 
 def _one_run(own: pd.DataFrame) -> str:
@@ -76,6 +86,9 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     panels = list(dict.fromkeys((e.dataset, e.labels) for e in told))
     rows = max(sum((e.dataset, e.labels) == panel for e in told) for panel in panels)
     whole, axes = figures.grid(len(panels), 1, (8.5, len(panels) * (0.7 + 0.3 * rows)))
+    ends = [end for e in told for end in (0, e.estimate.low, e.estimate.mean, e.estimate.high)]
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    pad = 0.03 * (high - low)
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         own = [e for e in told if (e.dataset, e.labels) == panel]
         colours = ["#1f6fa8" if e.estimate.decided else "#8a8a8a" for e in own]
@@ -83,6 +96,7 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
             axis, [(e.what, e.estimate, (c, "o")) for e, c in zip(own, colours, strict=True)]
         )
         axis.axvline(0, color="black", linewidth=0.8)
+        axis.set_xlim(low - pad, high + pad)
         axis.set_title(f"{DATASETS[panel[0]].title}, {panel[1]:,} labels", loc="left", fontsize=10)
     axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
     counts = {effect.estimate.seeds for effect in told}

@@ -39,7 +39,7 @@ def answer(found: list[Claim], interim: str = "") -> Markdown:
     """The audit in one paragraph; ``interim`` says that runs are still to come."""
     parts = []
     for verdict in COLOUR:
-        own = [f"{SHORT[c.key]} ({c.key})" for c in found if c.verdict == verdict]
+        own = [f"{SHORT[c.key]} ({c.key}{_tally(c)})" for c in found if c.verdict == verdict]
         if own:
             parts.append(f"{len(own)} {'is' if len(own) == 1 else 'are'} {verdict}: {join(own)}")
     lacking = [claim.key for claim in found if claim.lacking]
@@ -70,6 +70,13 @@ def protocols(cells: list[Cell]) -> Markdown:
     )
 
 
+def _tally(one: Claim) -> str:
+    """How many of a claim's findings support it, where that is some but not all of them."""
+    supported = sum(finding.verdict == "supported" for finding in one.findings)
+    mixed = 0 < supported < len(one.findings)
+    return f", {supported} of {len(one.findings)} findings supported" if mixed else ""
+
+
 def overview(found: list[Claim]) -> HTML:
     """Every claim with its verdict, as a figure."""
     figure, ((axes,),) = figures.grid(size=(8, 0.6 + 0.42 * len(found)))
@@ -79,12 +86,16 @@ def overview(found: list[Claim]) -> HTML:
             verdicts.index(claim.verdict), row, MARKER[claim.verdict],
             color=COLOUR[claim.verdict], markersize=12,
         )  # fmt: skip
+        axes.annotate(
+            _tally(claim).removeprefix(", "), (verdicts.index(claim.verdict), row), (0, -12),
+            textcoords="offset points", ha="center", va="center", fontsize=8,
+        )  # fmt: skip
     axes.set_xticks(range(len(verdicts)), verdicts)
     axes.set_yticks(range(len(found)), [f"{c.key}: {SHORT[c.key]}" for c in found])
     axes.set(xlim=(-0.5, len(verdicts) - 0.5), ylim=(len(found) - 0.5, -0.5))
     axes.xaxis.tick_top()
     sns.despine(ax=axes, left=True, bottom=True)
-    told = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}" for c in found)
+    told = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}{_tally(c)}" for c in found)
     caption = "The poster's claims and what the runs say of them."
     return show(figure, caption, f"Verdicts. {told}.")
 

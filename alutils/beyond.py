@@ -10,7 +10,7 @@ from alutils import captions, prose, report, statistics
 from alutils.interactive import Chart
 from alutils.prose import count, join, paired_seeds, points
 from alutils.protocol import ARMS, DATASETS, arm_title
-from alutils.statistics import LEVEL, estimate
+from alutils.statistics import LEVEL, POWER, estimate
 
 
 def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
@@ -113,6 +113,7 @@ def _power(areas: pd.DataFrame) -> str:
     """How large a difference to random would have been shown of the arms that are undecided."""
     p, seeds = statistics.adjusted(areas), len(areas)
     level = 1 - (1 - LEVEL) / len(p)
+    corrected = f" and corrected for {len(p)} tests" if len(p) > 1 else ""
     shown = [
         statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
         for arm in p
@@ -121,11 +122,14 @@ def _power(areas: pd.DataFrame) -> str:
     if not shown:
         return ""
     if min(shown) > 100:
-        return f" Of these, {seeds} seeds can hardly show any difference."
+        return f" For these, {seeds} seeds can hardly show any difference."
     low = f"{min(shown):.2f}"
     high = f"{max(shown):.2f}" if max(shown) <= 100 else "over 100"
     span = f"{low} points" if low == high else f"{low} to {high} points, by arm"
-    return f" Of these, {seeds} seeds would show four times in five a difference of {span}."
+    return (
+        f" For these, with {seeds} seeds{corrected}, {100 * POWER:.0f} % power needs a true "
+        f"difference of {span}."
+    )
 
 
 def _first(areas: pd.DataFrame) -> str:
@@ -137,8 +141,8 @@ def _first(areas: pd.DataFrame) -> str:
         return f"{told}."
     p = statistics.adjusted(areas[[first, *poster]], first)
     beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
-    tests = f"corrected for {count(len(poster), 'test')}, not for being the largest"
     return (
-        f"{told}; of {join([arm_title(arm) for arm in poster])} it is shown above "
-        f"{join(beaten) if beaten else 'none'} ({tests})."
+        f"{told}; of the poster's arms ({join([arm_title(arm) for arm in poster])}) it is shown "
+        f"to beat {join(beaten or ['none'])} (corrected for {count(len(poster), 'test')}, not "
+        "for having picked the largest)."
     )

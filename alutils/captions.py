@@ -76,14 +76,14 @@ def area_differences(results: pd.DataFrame) -> HTML:
 
 
 def gains(results: pd.DataFrame) -> HTML:
-    """Every arm's accuracy less random's, label count by label count."""
-    less = statistics.gains(results)
+    """Every arm's accuracy minus random's, label count by label count."""
+    own = statistics.gains(results)
     caption = (
-        f"{capital(figures.reported(results))} of each arm less that of random labels at the same "
+        f"{capital(figures.reported(results))} of each arm minus that of random labels at the same "
         f"label count, paired by seed: {lines_of([results['seed'].nunique()])}, not corrected."
     )
-    alt = f"Curves of the difference to random. {_ends(less, 'arm', '{:+.1f} points')}"
-    return show(figures.gains(less), caption, alt)
+    alt = f"Curves of the difference to random. {_ends(own, 'arm', '{:+.1f} points')}"
+    return show(figures.gains(own), caption, alt)
 
 
 def _ends(results: pd.DataFrame, key: str, form: str = "{:.1f} %") -> str:

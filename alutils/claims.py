@@ -126,9 +126,9 @@ class Claim:
         corrected = f" and corrected for {self.tests} tests" if self.tests > 1 else ""
         span = low if low == high else f"{low} to {high}"
         return (
-            f"More seeds than {self.seeds}; {self.seeds} decide, four times in five{corrected}, "
-            f"what lies {span}{self.unit} from where it is judged"
-            f"{', finding by finding' if low != high else ''}."
+            f"More seeds than {self.seeds}: with {self.seeds}{corrected}, "
+            f"{100 * statistics.POWER:.0f} % power needs a true value {span}{self.unit} from where "
+            f"it is judged{', finding by finding' if low != high else ''}."
         )
 
 
@@ -398,7 +398,7 @@ def _difference(dataset: str, values: pd.Series, what: str, line: float, judge: 
 def _saving(dataset: str, savings: pd.Series, gain: pd.Series, title: str) -> Finding:
     """Judged where the arm gets to random's last accuracy in every seed.
 
-    Opposed where it does so in none and ``gain``, its last accuracy less random's, is shown to lie
+    Opposed where it does so in none and ``gain``, its last accuracy minus random's, is shown to lie
     below zero: on one plateau with random, no arm reaching it is chance.
     """
     what = f"{_title(dataset)}, label saving of {title}"

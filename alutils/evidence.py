@@ -85,10 +85,10 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
         return Markdown("This run did not judge the test set.")
     arms = list(dict.fromkeys(results["arm"]))
     figure, axes = figures.grid(1, 2, (10, 3.8))
-    for panel, (column, title) in zip(axes[0], LIKELIHOOD.items(), strict=True):
+    for panel, (column, (title, scale)) in zip(axes[0], LIKELIHOOD.items(), strict=True):
         for arm in arms:
             colour, marker = arm_style(arm, arms)
-            mean = results[results["arm"] == arm].groupby("labels")[column].mean()
+            mean = scale * results[results["arm"] == arm].groupby("labels")[column].mean()
             panel.plot(mean.index, mean, color=colour, marker=marker, label=arm_title(arm))
         panel.set(xlabel="labelled images", ylabel=title)
         panel.set_ylim(0, 1.08 * max(line.get_ydata().max() for line in panel.lines))
@@ -110,9 +110,10 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
 
 
 LIKELIHOOD = {
-    "test_nll": "negative log-likelihood (nats)",
-    "test_ece": "calibration error (share)",
+    "test_nll": ("negative log-likelihood (nats)", 1),
+    "test_ece": ("expected calibration error (points)", 100),
 }
+"""Columns with their titles, and what they are multiplied by."""
 
 
 @_needs("closing")
@@ -136,7 +137,7 @@ def reliability(found: list[Look]) -> HTML:
     caption = (
         "Reliability at the last round: accuracy by confidence of the likeliest class; below the "
         "dotted line a network is too sure of itself (test set, or the held-out set where the test "
-        "set is not used). Mean confidence less accuracy, in points: "
+        "set is not used). Mean confidence minus accuracy, in points: "
         f"{', '.join(gaps)}. Bins of fewer than {SEEN} predictions are left out."
     )
     return show(figure, caption, "Accuracy against confidence, one line an arm.")
@@ -165,7 +166,8 @@ def confusion(found: list[Look], classes: Sequence[str]) -> HTML:
         last = arm == arms[-1][0]
         sns.heatmap(
             share, ax=panel, vmin=0, vmax=np.max(shares), cmap="rocket_r", square=True,
-            mask=np.eye(len(share), dtype=bool), cbar=last, cbar_kws={"shrink": 0.7},
+            mask=np.eye(len(share), dtype=bool), cbar=last,
+            cbar_kws={"shrink": 0.7, "label": "% of the true class"},
             xticklabels=_short(classes), yticklabels=_short(classes),
         )  # fmt: skip
         panel.tick_params(axis="x", labelsize=7, rotation=90)

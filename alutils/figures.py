@@ -65,8 +65,8 @@ def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) ->
     return figure, axes
 
 
-def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
-    """Mean line, interval band and every seed's own line."""
+def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str, above: bool = False) -> None:
+    """Mean line, interval band and every seed's own line; ``above`` the other mean lines or not."""
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
     for _, one in results.groupby("seed"):
@@ -74,7 +74,10 @@ def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str) -> None:
     if len(mean) == 1:
         axes.vlines(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.5)
     axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
-    axes.plot(mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label)
+    axes.plot(
+        mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label,
+        zorder=3 if above else 2,
+    )  # fmt: skip
 
 
 def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +123,14 @@ def finish(axes: Axes, title: str, accuracy: str) -> None:
     axes.set_ylim(limits([y for line in axes.lines for y in line.get_ydata()]))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
-        axes.plot([], [], "o", markerfacecolor="none", color="grey", label="published")
+        axes.plot(
+            [],
+            [],
+            "o",
+            markerfacecolor="none",
+            color="grey",
+            label=f"published\n({published.RULE_SHORT})",
+        )
     legend(axes)
     sns.despine(ax=axes)
 
@@ -148,7 +158,8 @@ def learning_curves(results: pd.DataFrame) -> Figure:
         level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
         axes[0, 0].axhline(level, color="#555555", linestyle="--", label=arm_title(BASELINE))
     for arm in arms:
-        curve(axes[0, 0], results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
+        own = results[results["arm"] == arm]
+        curve(axes[0, 0], own, arm_style(arm, arms), arm_title(arm), above=arm == "random")
     for arm in arms:
         hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
     finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}", reported(results))
@@ -176,7 +187,7 @@ def area_differences(areas: pd.DataFrame) -> Figure:
 
 
 def gains(results: pd.DataFrame) -> Figure:
-    """Accuracy less random's against labels, a panel an arm, from ``statistics.gains``."""
+    """Accuracy minus random's against labels, a panel an arm, from ``statistics.gains``."""
     arms = list(dict.fromkeys(results["arm"]))
     columns = min(len(arms), 4)
     rows = -(-len(arms) // columns)
@@ -192,19 +203,20 @@ def gains(results: pd.DataFrame) -> Figure:
     for panel in axes.flat[len(arms) :]:
         panel.set_axis_off()
     figure.supxlabel("labelled images", fontsize=10)
-    figure.supylabel("less random's (points)", fontsize=10)
+    figure.supylabel("accuracy minus random's (points)", fontsize=10)
     return figure
 
 
 def interval(
     axes: Axes, place: float, one: statistics.Estimate, style: tuple, upright: bool = False
 ) -> None:
-    """A mean with its interval at ``place``, lying or upright."""
+    """A mean with its interval at ``place``, lying or upright; hollow where there is none."""
     colour, marker = style
     places, ends = [place, place], [one.low, one.high]
     axes.plot(*((places, ends) if upright else (ends, places)), color=colour)
     mean = (place, one.mean) if upright else (one.mean, place)
-    axes.plot(*mean, color=colour, marker=marker, markersize=7)
+    fill = colour if one.seeds > 1 else "white"
+    axes.plot(*mean, color=colour, marker=marker, markersize=7, markerfacecolor=fill)
 
 
 def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]) -> None:

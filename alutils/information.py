@@ -26,7 +26,7 @@ def entropies(probs: Tensor) -> Tensor:
 
 
 def mutual_information(probs_T_N_C: Tensor) -> Tensor:
-    """Between label and weights (N,): entropy of the mean prediction less the passes' mean one."""
+    """Between label and weights (N,): entropy of the mean prediction minus the passes' mean one."""
     return entropies(probs_T_N_C.mean(0)) - entropies(probs_T_N_C).mean(0)
 
 
@@ -122,7 +122,7 @@ class Labellings:
 
         Its expected mutual information once the picks' labels are known, where a labelling
         weights the passes by how likely they find it. Equal to the difference of the joint
-        entropies less the candidate's own mean entropy, without their underflow.
+        entropies minus the candidate's own mean entropy, without their underflow.
         """
         exact = self.all_M_T is not None
         joint_M_T = self.all_M_T if exact else self.drawn_M_T

@@ -23,7 +23,7 @@ NOTHING = "No recipe beside the study's own is finished yet."
 
 
 def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Accuracy of every rung less that of the study's own recipe, by seed and label count."""
+    """Accuracy of every rung minus that of the study's own recipe, by seed and label count."""
     curves = curves_of(found)
     if (own := curves.pop("own", None)) is None:
         return {}

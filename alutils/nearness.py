@@ -19,7 +19,7 @@ SETTLED = 1240
 
 
 def to_published(found: pd.DataFrame, dataset: str, level: str) -> pd.DataFrame:
-    """Figure 2 less the published one by the authors' rule, by seed and label count, in points."""
+    """Figure 2 minus the published one by the authors' rule, by seed and label count, in points."""
     ours = by_size(found, "heldout_best", factor="optimiser", level=level, dataset=dataset)
     theirs = published.training_size()
     theirs = theirs[theirs["dataset"] == dataset].set_index("labels")["accuracy"]
@@ -73,7 +73,7 @@ def _inside(one: Estimate, near: float) -> str:
     if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
         return f"{told} with the whole interval"
     passed = join([f"{line:+g}" for line in (-near, near) if one.low < line < one.high])
-    return f"{told}, but the interval passes {passed}, so that it is not shown"
+    return f"{told}, but not shown to be: the interval extends beyond {passed}"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:
@@ -84,7 +84,7 @@ def state_sentences(found: pd.DataFrame) -> Markdown:
         settled = _settled((carried - fresh).dropna())
         if settled.size:
             lines.append(
-                f"- **{DATASETS[dataset].title}**: carried less fresh is "
+                f"- **{DATASETS[dataset].title}**: carried minus fresh is "
                 f"{points(estimate(settled.mean(axis=1)))}, mean over "
                 f"{count(settled.shape[1], 'size')} from {settled.columns[0]:,} to "
                 f"{settled.columns[-1]:,} labels."

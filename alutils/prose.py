@@ -104,7 +104,7 @@ def mean_over(counts: Iterable[int]) -> str:
     counts = list(counts)
     if max(counts) < 2:
         return "1 seed, without an interval"
-    lacks = " (none for one seed)" if min(counts) < 2 else ""
+    lacks = " (one seed alone: hollow)" if min(counts) < 2 else ""
     return f"mean with its 95 % t interval{lacks} over {seed_range(counts)}"
 
 

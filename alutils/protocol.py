@@ -22,7 +22,7 @@ class DatasetFacts:
     checksum: str
 
     def pool(self, heldout_fraction: float) -> int:
-        """Images that may be labelled: the training set less the held-out share."""
+        """Images that may be labelled: the training set without the held-out share."""
         return self.train - int(self.train * heldout_fraction)
 
 

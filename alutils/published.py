@@ -8,6 +8,7 @@ epoch). Of Figures 3 and 4 every tenth point or so is quoted.
 
 import pandas as pd
 
+RULE_SHORT = "held out, best of 10"
 RULE = "authors' single run, best of 10 on their held-out set"
 
 _SIZES = [540, 590, 690, 840, 990, 1240, 1490, 1990, 2490, 2990, 3490, 3990, 4490, 4990, 5490]

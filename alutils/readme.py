@@ -17,13 +17,13 @@ from alutils import (
     statistics,
     study,
 )
-from alutils.account import effort, interim
+from alutils.account import effort, interim, unlike
 from alutils.estimate import markdown_hours
 from alutils.parameters import StudyError
 from alutils.paths import ROOT
 from alutils.prose import count, interval, join, points, seed_range
 from alutils.protocol import DATASETS, Cell, arm_title
-from alutils.results import write_whole
+from alutils.results import Store, finished, write_whole
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -67,8 +67,8 @@ def blocks(profile: str) -> dict[str, str]:
     under = (
         f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}, differences and "
         "savings with 95 % t intervals, not corrected. Label saving: random's last label count "
-        "over the one at which an arm has random's last accuracy, on monotone fits per seed; what "
-        "random itself has there is no saving. The profile's records so far are of "
+        "over the one at which an arm reaches random's last accuracy, on monotone fits per seed; "
+        "up to random's own ratio it is none. Records of the profile: "
         f"{effort(profile, cells.values())}"
     )
     told = {
@@ -86,13 +86,12 @@ def _saving(ours: pd.DataFrame) -> str:
     saved = statistics.label_savings(ours).drop(columns="random")
     there = saved.dropna(axis=1).mean()
     if there.empty:
-        return "None of them has random's last accuracy in every seed."
+        return "No arm reaches random's last accuracy in every seed, so no saving is told."
     low, high = f"{there.min():.1f}", f"{there.max():.1f}"
-    arms = "They have" if len(there) == saved.shape[1] else f"{count(len(there), 'arm')} had"
-    return (
-        f"{arms} random's last accuracy with {low if low == high else f'{low} to {high}'} times "
-        "fewer labels."
-    )
+    span = low if low == high else f"{low} to {high}"
+    every = saved.shape[1]
+    arms = "They" if len(there) == every else f"{len(there)} of the {count(every, 'arm')}"
+    return f"{arms} reached random's last accuracy with {span} times fewer labels."
 
 
 def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
@@ -109,23 +108,33 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
     ]
     if not told:
         return ""
-    return (
+    untried = [
+        DATASETS[name].title
+        for name in dict.fromkeys(cell.dataset for cell in arms)
+        if len(reductions.pick_gains(found, name)) < 2
+    ]
+    worth = [
         "02 and 03 are trained by the reduced recipe, not the poster's. On the same random labels "
-        f"its accuracy less that with the poster's is {join(told)}, mean over the sizes of Figure "
-        f"2 (08). {' '.join(reductions.picks_told(found))}"
-    ).strip()
+        f"its accuracy minus that with the poster's is {join(told)}, mean over the sizes of Figure "
+        "2 (08).",
+        *reductions.picks_told(found),
+    ]
+    if untried:
+        worth.append(f"What choosing gains under the poster's recipe on {join(untried)} is open.")
+    return " ".join(worth)
 
 
 def _ranking(plan: config.BeyondStudy) -> str:
     """What strategies and recipes beyond the poster's are worth, as far as the records go."""
     found = beyond.whole(study.read_settings(plan), plan.settings())
+    records = {one.name: record for one, record in finished(Store(plan.profile), plan.cells())}
     parts = [
         f"How they rank, by 07 of the profile `{plan.profile}`:",
         beyond.sentences(found).data,
         f"How those rank that start from {plan.start_first} labels, {plan.start_step} a round:",
         beyond.sentences(found, "start").data,
         ladder.sentences(found).data,
-        interim(plan).strip(),
+        f"{unlike(plan, records)}{interim(plan)}".strip(),
     ]
     return "\n\n".join(_folded(part) for part in parts if part)
 

@@ -42,7 +42,7 @@ def datasets_of(found: pd.DataFrame, factor: str) -> list[str]:
 
 
 def recipe_gains(found: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """Accuracy with the reduced recipe less that with the poster's, by seed and label count."""
+    """Accuracy with the reduced recipe minus that with the poster's, by seed and label count."""
     reduced, poster = (
         by_size(found, factor="recipe", level=level, dataset=dataset)
         for level in ("reduced", "poster")
@@ -57,8 +57,8 @@ def recipe_figure(found: pd.DataFrame) -> HTML | Markdown:
         for dataset in datasets_of(found, "recipe")
         if (gains := recipe_gains(found, dataset)).size
     }
-    what = "reduced recipe less the poster's (points)"
-    return _intervals(series, what, "Accuracy with the reduced recipe less that with the poster's")
+    what = "reduced recipe minus the poster's (points)"
+    return _intervals(series, what, "Accuracy with the reduced recipe minus that with the poster's")
 
 
 def recipe_sentences(found: pd.DataFrame) -> Markdown:
@@ -82,7 +82,7 @@ def recipe_sentences(found: pd.DataFrame) -> Markdown:
 
 
 def pick_gains(found: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
-    """Margin less random by recipe, each by seed and label count; only recipes that have both.
+    """Margin minus random by recipe, each by seed and label count; only recipes that have both.
 
     Of the seeds that both recipes have, where there are some.
     """
@@ -100,13 +100,13 @@ def pick_gains(found: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
 
 
 def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
-    """Margin less random labels at every label count, under either recipe."""
+    """Margin minus random labels at every label count, under either recipe."""
     series = {
         dataset: gains
         for dataset in datasets_of(found, "picks")
         if (gains := pick_gains(found, dataset))
     }
-    return _intervals(series, "margin less random (points)", "Accuracy of margin less random's")
+    return _intervals(series, "margin minus random (points)", "Accuracy of margin minus random's")
 
 
 def picks_sentences(found: pd.DataFrame) -> Markdown:
@@ -116,23 +116,37 @@ def picks_sentences(found: pd.DataFrame) -> Markdown:
 
 
 def picks_told(found: pd.DataFrame) -> list[str]:
-    """Whether margin is worth the same under both recipes, near one label count, by dataset."""
+    """Whether margin is worth the same under both recipes, by dataset.
+
+    At the label count nearest to ``COMPARED``, and on average over all of them.
+    """
     lines = []
     for dataset in datasets_of(found, "picks"):
         gains = pick_gains(found, dataset)
         if len(gains) < 2 or not gains["poster"].index.equals(gains["reduced"].index):
             continue
-        size = min(gains["poster"].columns, key=lambda count: abs(count - COMPARED))
-        told = [
-            f"{points(estimate(one[size]))} under {TITLES[name]}" for name, one in gains.items()
-        ]
-        more = estimate((gains["reduced"] - gains["poster"])[size])
-        shown = "" if more.seeds < 2 or more.decided else "; the interval holds zero"
-        lines.append(
-            f"On {DATASETS[dataset].title} at {size:,} labels margin less random is {join(told)}, "
-            f"a difference of {points(more)}{shown}."
+        sizes = gains["poster"].columns.intersection(gains["reduced"].columns)
+        near = min(sizes, key=lambda count: abs(count - COMPARED))
+        line = (
+            f"On {DATASETS[dataset].title} at {near:,} labels margin minus random is "
+            f"{_under({name: one[near] for name, one in gains.items()})}"
         )
+        if len(sizes) > 1:
+            means = {name: one[sizes].mean(axis=1) for name, one in gains.items()}
+            line += (
+                f"; on average over the {count(len(sizes), 'label count')} from {sizes[0]:,} to "
+                f"{sizes[-1]:,} it is {_under(means)}"
+            )
+        lines.append(f"{line}.")
     return lines
+
+
+def _under(gains: dict[str, pd.Series]) -> str:
+    """A gain by seed under either recipe, and the difference, in words."""
+    told = [f"{points(estimate(one))} under {TITLES[name]}" for name, one in gains.items()]
+    more = estimate(gains["reduced"] - gains["poster"])
+    shown = "" if more.seeds < 2 or more.decided else ", undecided"
+    return f"{join(told)}, a difference of {points(more)}{shown}"
 
 
 def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str) -> HTML | Markdown:

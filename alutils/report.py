@@ -166,7 +166,7 @@ def against(results: pd.DataFrame, arm: str) -> HTML:
     """One arm's paired differences in area to every other arm."""
     areas = statistics.areas(results)
     rows = [
-        {f"area of {arm_title(arm)} less that of": arm_title(other), "points": points(one, "")}
+        {f"area of {arm_title(arm)} minus that of": arm_title(other), "points": points(one, "")}
         for other in areas.columns.drop(arm)
         for one in [statistics.estimate(areas[arm] - areas[other])]
     ]
@@ -194,7 +194,7 @@ def difference_sentences(results: pd.DataFrame) -> Markdown:
     if BASELINE in last:
         gains = statistics.paired_differences(last, BASELINE).items()
         told = ", ".join(f"{arm_title(arm)} {points(one, '')}" for arm, one in gains)
-        lines.append(f"- At the last label count, less the single baseline run: {told} points.")
+        lines.append(f"- At the last label count, minus the single baseline run: {told} points.")
     return Markdown("\n".join(lines))
 
 

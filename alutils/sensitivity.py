@@ -91,12 +91,15 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
         panel.set_xlim(-0.5, len(own) - 0.5)
         sns.despine(ax=panel)
         parts.append(f"{DATASETS[dataset].title}, {_listed(factor, own)}")
-    axes[0, 0].set_ylabel("area less random's (points)")
+    axes[0, 0].set_ylabel("area minus random's (points)")
+    counts = {len(gain) for *_, gain in told}
     caption = (
-        f"By {FACTORS[factor]}: area under the curve less that of random labels, "
-        f"{mean_over({len(gain) for *_, gain in told})}; {_range(found, factor)}, all on the label "
-        "counts of the curve with the fewest."
+        f"By {FACTORS[factor]}: area under the curve minus that of random labels, "
+        f"{mean_over(counts)}; {_range(found, factor)}, all on the label counts of the curve with "
+        "the fewest."
     )
+    if len(counts) > 1:
+        caption += " Each level has the seeds there are; the text compares only those all have."
     return show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
 
 
@@ -134,7 +137,7 @@ def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
     parts[0] += points(estimate(own[best]))
     for poster in (key for key in own if key[1] == POSTER.get(factor)):
         parts += [
-            f"{names[key]} less {names[poster]}: {points(estimate(own[key] - own[poster]), '')}"
+            f"{names[key]} minus {names[poster]}: {points(estimate(own[key] - own[poster]), '')}"
             for key in own
             if key != poster
         ]

@@ -180,7 +180,7 @@ def paired_differences(by_seed: pd.DataFrame, reference: str = "random") -> dict
 
 
 def gains(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows of all arms but random, of one dataset, with ``accuracy`` less random's.
+    """The rows of all arms but random, of one dataset, with ``accuracy`` minus random's.
 
     Random's of the same seed and label count, in points; where it has none, NaN.
     """

@@ -58,7 +58,7 @@ def margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The highest entropy of the mean prediction over MC-dropout passes (arXiv 1703.02910).
 
-    With ``mc_score = "mutual-information"`` that entropy less the mean entropy of the passes
+    With ``mc_score = "mutual-information"`` that entropy minus the mean entropy of the passes
     (Houlsby et al., arXiv 1112.5745). It is zero up to rounding where the passes are equal, as
     they are without dropout.
     """

@@ -205,7 +205,7 @@ def test_an_arm_that_never_gets_there_is_the_evidence():
 
 
 def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
-    assert "5 decide, four times in five" in judged(CASES["C5"]["undecided"], "C5").change
+    assert "with 5, 80 % power needs a true value" in judged(CASES["C5"]["undecided"], "C5").change
     assert judged(CASES["C4"]["undecided"], "C4").change == "More seeds than 5."
 
 

@@ -35,7 +35,7 @@ def test_captions_tell_what_the_records_hold(ran):
     text = evidence.likelihood(results).data
     for arm, own in results[results["round"] == 3].groupby("arm"):
         assert f"{arm} {own['test_nll'].mean():.2f} nats" in text
-    assert "Mean confidence less accuracy, in points: random " in evidence.reliability(looks).data
+    assert "Mean confidence minus accuracy, in points: random " in evidence.reliability(looks).data
     confusion = evidence.confusion(looks, classes).data
     worst = evidence._errors([look for look in looks if look.arm == "margin" and look.number == 2])
     assert f"({worst.max():.1f} %)" in confusion

@@ -91,13 +91,13 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert "fixed beforehand: 0.5 on MNIST" in text
     fresh, carried = (line for line in text.splitlines() if line.startswith("- "))
     assert fresh.startswith("- **MNIST, fresh Adam**: +0.30 points")
-    assert "labels: near, but the interval passes +0.5, so that it is not shown" in fresh
+    assert "labels: near, but not shown to be: the interval extends beyond +0.5" in fresh
     assert carried.startswith("- **MNIST, carried Adam**: +0.70 points")
-    assert "labels: not near, but the interval passes +0.5" in carried
+    assert "labels: not near, but not shown to be: the interval extends beyond +0.5" in carried
     assert nearness._inside(Estimate(0.1, -0.4, 0.5, 3), 0.5) == "near with the whole interval"
     assert nearness._inside(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith("not near with the")
-    assert "carried less fresh is +0.40 points" in nearness.state_sentences(found).data
-    assert "is not shown; at 540 labels +0.30" in text
+    assert "carried minus fresh is +0.40 points" in nearness.state_sentences(found).data
+    assert "beyond +0.5; at 540 labels +0.30" in text
 
 
 def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(found):
@@ -113,7 +113,7 @@ def test_what_margin_is_worth_is_compared_between_recipes(found):
     assert gains["poster"].mean().tolist() == pytest.approx([2.0, 2.0])
     assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
     text = reductions.picks_sentences(found).data
-    assert "- On MNIST at 1,581 labels margin less random is +2.00" in text
+    assert "- On MNIST at 1,581 labels margin minus random is +2.00" in text
     assert "a difference of -0.50 points" in text and "holds zero" not in text
 
 

@@ -45,18 +45,27 @@ def unlike(study, marks: dict[int, bool], device: str = "cpu") -> str:
     """What is told of the study's cells, by place, where bfloat16 was multiplied so or not."""
     cells = study.cells()
     facts = {i: {"bf16_products": bf16, "device": device} for i, bf16 in marks.items()}
-    return account._unlike(study, {cells[i].name: {"provenance": facts[i]} for i in facts})
+    return account.unlike(study, {cells[i].name: {"provenance": facts[i]} for i in facts})
 
 
 def test_unlike_precision_within_a_seed_is_told():
     fields = {"arms": ("random", "margin"), "seeds": (0, 1), "dataset": "mnist"}
     plan = config.ActiveLearningStudy(**fields, precision="bf16")
     assert [cell.seed for cell in plan.cells()] == [0, 0, 1, 1]
-    assert unlike(plan, {0: True, 1: True, 2: False, 3: False}) == ""
     told = unlike(plan, {0: True, 1: True, 2: True, 3: False})
     assert told.endswith("hold that too: seed 1 of MNIST.")
     assert unlike(plan, {2: True, 3: False}, "NVIDIA H100") == ""
     assert unlike(config.ActiveLearningStudy(**fields), {2: True, 3: False}) == ""
+
+
+def test_unlike_precision_between_seeds_is_told():
+    plan = config.ActiveLearningStudy(
+        arms=("random", "margin"), seeds=(0, 1), dataset="mnist", precision="bf16"
+    )
+    told = unlike(plan, {0: True, 1: True, 2: False, 3: False})
+    assert "no difference within one does: MNIST (seed 1 in float32)." in told
+    assert "Computed partly" not in told
+    assert unlike(plan, dict.fromkeys(range(4), False)) == ""
 
 
 def test_unlike_precision_of_what_is_not_compared_is_not_told():

@@ -77,12 +77,12 @@ def test_the_poster_level_is_compared_with_the_best(found):
     better = found.copy()
     better.loc[(better["arm"] == "kmeans") & (better["level"] == 6), "accuracy"] += 5
     text = sensitivity.sentences(better, "clusters").data
-    assert "that of 6, +" in text and "6 less 12: +4.55" in text
+    assert "that of 6, +" in text and "6 minus 12: +4.55" in text
 
 
 def test_every_level_is_compared_with_the_poster_even_where_that_is_the_best(found):
     text = sensitivity.sentences(found, "clusters").data
-    assert "that of 12, +" in text and "6 less 12: -0.45" in text
+    assert "that of 12, +" in text and "6 minus 12: -0.45" in text
 
 
 def test_steps_are_told_arm_by_arm(found):
