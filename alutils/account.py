@@ -131,10 +131,13 @@ def unlike(study: Parameters, records: dict[str, Record]) -> str:
     found: dict[tuple[str, str], dict[int, set[bool]]] = {}
     for factor, cell in compared:
         provenance = records.get(cell.name, {}).get("provenance", {})
-        if cell.precision == "bf16" and "bf16_products" in provenance:
+        if cell.precision == "bf16":
             seeds = found.setdefault((factor, DATASETS[cell.dataset].title), {})
-            products = provenance["device"] != "cpu" or provenance["bf16_products"]
-            seeds.setdefault(cell.seed, set()).add(products)
+            seeds.setdefault(cell.seed, set()).update(
+                place["device"] != "cpu" or place["bf16_products"]
+                for place in _places(provenance)
+                if "bf16_products" in place
+            )
     within, between = [], []
     for (_, title), seeds in found.items():
         mixed = [seed for seed, kinds in seeds.items() if len(kinds) > 1]
@@ -161,13 +164,14 @@ def provenance(study: Parameters) -> HTML:
     store = Store(study.profile)
     records = [store.load(cell) for cell in study.cells() if store.path(cell).exists()]
     facts = [record["provenance"] for record in records]
+    where = [place for fact in facts for place in _places(fact)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     rows = {
         "profile": study.profile,
         "records": f"{sum(r['status'] == 'finished' for r in records)} finished cells",
         "training and scoring": f"{hours:.2f} hours of one worker",
-        "device": _unique(facts, "device"),
-        "machine": ", ".join(filter(None, (_unique(facts, key) for key in MACHINE)))
+        "device": _unique(where, "device"),
+        "machine": ", ".join(filter(None, (_unique(where, key) for key in MACHINE)))
         + f", {_unique(facts, 'threads')} thread a worker",
         "commits": ", ".join(dict.fromkeys(_commit(fact) for fact in facts)),
         "accuracy": REPORTED[study.reported],
@@ -183,21 +187,28 @@ def provenance(study: Parameters) -> HTML:
     return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
 
 
+def _places(fact: dict) -> list[dict]:
+    """Where the rounds of a record with this provenance were computed, one after the other."""
+    return [*fact.get("earlier_places", []), fact]
+
+
 def effort(profile: str, cells: Iterable[Cell]) -> str:
     """What the finished cells were computed on, and for how long, in a sentence."""
     store = Store(profile)
     facts = [record["provenance"] for _, record in finished(store, cells)]
+    where = [place for fact in facts for place in _places(fact)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     return (
         f"{len(facts)} finished cells, {hours:.1f} hours of one worker on "
-        f"{_unique(facts, 'device')} ({_unique(facts, 'cpu_capability')})."
+        f"{_unique(where, 'device')} ({_unique(where, 'cpu_capability')})."
         if facts
         else "No cell is finished yet."
     )
 
 
 def _commit(fact: dict) -> str:
-    commits = ", then ".join([*fact.get("earlier_commits", []), str(fact.get("commit"))])
+    known = [*fact.get("earlier_commits", []), fact.get("commit")]
+    commits = ", then ".join(commit or "unknown" for commit in known)
     changed = fact.get("changed_since_commit")
     return f"{commits} (changed since: {', '.join(changed)})" if changed else commits
 

@@ -30,9 +30,10 @@ SHORT = {
 }
 
 TRAINING = (
-    "optimiser", "weight_decay", "augmentation", "start", "adam_state", "dropout", "stem",
+    "batch_size", "optimiser", "weight_decay", "augmentation", "start", "adam_state", "dropout",
+    "stem",
 )  # fmt: skip
-"""What makes a recipe beside epochs, batches and rate."""
+"""What makes a recipe beside epochs and rate."""
 
 
 def answer(found: list[Claim], interim: str = "") -> Markdown:

@@ -10,6 +10,7 @@ from alutils import captions, prose, report, statistics
 from alutils.interactive import Chart
 from alutils.prose import count, join, paired_seeds, points
 from alutils.protocol import ARMS, DATASETS, arm_title
+from alutils.results import without_gaps
 from alutils.statistics import LEVEL, POWER, estimate
 
 
@@ -31,14 +32,8 @@ def whole(found: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
 
     ``settings`` are those of the study (see ``results.by_setting``).
     """
-    there = set(found["record"])
-    lacking = {
-        (one.factor, one.cell.dataset, one.cell.seed)
-        for one in settings
-        if one.factor != "recipe" and one.cell.name not in there
-    }
-    keys = zip(found["factor"], found["dataset"], found["seed"], strict=True)
-    return found[[key not in lacking for key in keys]]
+    compared = ((one.factor, one.cell) for one in settings if one.factor != "recipe")
+    return without_gaps(found, "factor", compared)
 
 
 def _nothing(dataset: str) -> Markdown:

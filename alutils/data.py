@@ -124,13 +124,14 @@ def _cached(name: str) -> Arrays:
     if (arrays := _read(file, name)) is None:
         try:
             arrays = _fetched(file, name)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
             raise DataUnavailable(
-                f"{DATASETS[name].title} is not in {file.parent}, and nothing can be written there "
-                f"({error.strerror}): change its rights, or name another folder in ALUTILS_DATA"
+                f"{DATASETS[name].title} is not in {file.parent}, and can't be written there "
+                f"({reason}): make room, change its rights, or name another folder in ALUTILS_DATA"
             ) from error
     if arrays is None:
-        raise Corrupt(f"{file} reads back otherwise than it was written: check the disk")
+        raise DataUnavailable(f"{file} reads back otherwise than it was written: check the disk")
     return arrays
 
 

@@ -236,8 +236,8 @@ class Run:
             self._died(job)
             return True
         except Exception as error:  # whatever the task raised belongs to its cells, not to the run
-            if future.status != "error":
-                return False
+            if isinstance(error, OSError) and future.status != "error":
+                return False  # it did not arrive in time
             self._fail(job, f"{type(error).__name__}: {error}")
             return True
         more = []
@@ -247,7 +247,7 @@ class Run:
             self.store.save_state(cell, record, state)
             self.store.save(cell, record)
             self.store.drop_states(cell, record)
-            self.progress.round(cell, record)
+            self.progress.round(cell, record, len(job.cells))
             if record["status"] == "finished":
                 lock.release()
             else:
@@ -288,11 +288,15 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
 
 
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
-    if record["rounds"] and any(record["provenance"].get(k) != provenance.get(k) for k in PLACE):
-        record["provenance"]["moved"] = True  # its rounds were computed in more than one place
-    earlier = record["provenance"].get("commit")
-    if record["rounds"] and earlier != provenance.get("commit"):
-        record["provenance"].setdefault("earlier_commits", []).append(earlier)
+    before = record["provenance"]
+    if record["rounds"]:
+        place = {key: before[key] for key in PLACE if key in before}
+        if any(place.get(key) != provenance.get(key) for key in PLACE):
+            before["moved"] = True  # its rounds were computed in more than one place
+            before.setdefault("earlier_places", []).append(place)
+        commit = before.get("commit", "unknown")
+        if commit != provenance.get("commit", "unknown"):
+            before.setdefault("earlier_commits", []).append(commit)
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"

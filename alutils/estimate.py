@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from alutils import config
 from alutils.parameters import ParameterError
@@ -10,68 +9,14 @@ from alutils.plans import Study
 from alutils.progress import duration
 from alutils.protocol import BASELINE, DATASETS, Cell
 from alutils.results import Store
+from alutils.workload import work
 
 STEPS = 20
 """Training steps that are timed, after a few that are not."""
-TEST_IMAGES = 10_000
 LONG = 2_000
 """Steps from which on a run says how long it will take; 2 minutes at 75 ms on one worker."""
 SCORED_A_STEP = 230
 """Images that are scored in the time of a step, where only the step's is given; measured."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is to be computed: rounds, training steps, images scored."""
-
-    cells: int
-    rounds: int
-    steps: int
-    images: int
-
-    def __add__(self, other: "Work") -> "Work":
-        return Work(
-            *(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
-        )
-
-    def hours(self, step: float, image: float) -> float:
-        """Hours of one worker, from the seconds of a step and of an image scored."""
-        return (self.steps * step + self.images * image) / 3600
-
-
-def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
-    """What these cells take in all, or, with a store, what is left of them.
-
-    A first round that several arms of a seed share is counted once for those without a round.
-    """
-    total, shared = Work(0, 0, 0, 0), set()
-    for cell in cells:
-        done = len(store.load(cell)["rounds"]) if store else 0
-        started = done > 0 or cell.twin.name in shared
-        if not done:
-            shared.add(cell.twin.name)
-        steps, left = cell.steps(), range(done, cell.length)
-        total += Work(
-            cells=int(done < cell.length),
-            rounds=len(left),
-            steps=sum(steps[i] for i in left if i or not started),
-            images=sum(_images(cell, i) for i in left if i or not started),
-        )
-    return total
-
-
-def _images(cell: Cell, i: int) -> int:
-    """Images that are scored in a round: judged, and candidates where the arm asks the model."""
-    facts = DATASETS[cell.dataset]
-    arm, number = cell.position(i)
-    judged = TEST_IMAGES * cell.test
-    if cell.heldout_every:
-        heldout = facts.train - facts.pool(cell.heldout_fraction)
-        judged += heldout * (cell.epochs // cell.heldout_every)
-    if arm == "random" or cell.label_counts or number + 1 == cell.rounds:
-        return judged
-    pool = facts.pool(cell.heldout_fraction) - cell.schedule_of_labels()[number]
-    return judged + min(pool, cell.candidates or pool)
 
 
 def measure(cell: Cell, device: str) -> tuple[float, float]:
@@ -106,7 +51,8 @@ def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) ->
         return told
     hours = 0.0
     for own in _groups(cells).values():
-        hours += work(own, store).hours(*measure(own[0], device))
+        if (todo := work(own, store)).steps:
+            hours += todo.hours(*measure(own[0], device))
     return f"{told}; about {duration(3600 * hours / processes)} with {processes} workers"
 
 

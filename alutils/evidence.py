@@ -357,7 +357,8 @@ def phases(results: pd.DataFrame) -> HTML:
         left += mean[phase].to_numpy()
     axes.set_yticks(range(len(mean)), [arm_title(arm) for arm in mean.index])
     axes.invert_yaxis()
-    axes.set(xlabel="seconds of one worker, mean of the rounds after the first")
+    which = "rounds" if own.empty else "rounds after the first"
+    axes.set(xlabel=f"seconds of one worker, mean of the {which}")
     figures.legend(axes)
     sns.despine(ax=axes)
     left_out = "" if own.empty else "First rounds, which arms mostly share, are left out. "

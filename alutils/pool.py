@@ -39,8 +39,9 @@ class Pool:
     def label(self, indices: Tensor) -> None:
         """Mark dataset indices as labelled."""
         fresh = (self.may_label & ~self.is_labelled)[indices]
-        if not fresh.all() or len(indices.unique()) < len(indices):
-            raise ValueError(f"labelled twice or held out: {indices[~fresh].tolist()[:5]}")
+        found, times = indices.unique(return_counts=True)
+        if wrong := [*indices[~fresh].tolist(), *found[times > 1].tolist()]:
+            raise ValueError(f"labelled twice or held out: {wrong[:5]}")
         self.is_labelled[indices] = True
 
     def candidates(self, count: int, rng: torch.Generator) -> Tensor:

@@ -34,9 +34,14 @@ def plan(precision: str) -> TrainingSizeStudy:
     )
 
 
+def plans() -> list[TrainingSizeStudy]:
+    """The studies that are compared."""
+    return [plan(name) for name in ("fp32", "bf16")]
+
+
 def compare() -> pd.DataFrame:
     """Held-out accuracy (%) by dataset, labels and seed (rows) and precision (columns)."""
-    parts = [study.run(plan(p)).assign(precision=p) for p in ("fp32", "bf16")]
+    parts = [study.run(one).assign(precision=one.precision) for one in plans()]
     return pd.concat(parts).pivot_table(
         index=["dataset", "labels", "seed"], columns="precision", values="accuracy"
     )

@@ -10,6 +10,7 @@ from IPython.display import Pretty, ProgressBar, display
 
 from alutils.protocol import Cell
 from alutils.results import Record, Store
+from alutils.workload import work
 
 Say = Callable[[str], None]
 SHOWN = 8
@@ -62,16 +63,14 @@ class Progress:
     def __init__(self, cells: list[Cell], store: Store, say: Say):
         self.say = say
         self.total = len(cells)
-        records = [store.load(cell) for cell in cells]
-        self.finished = sum(record["status"] == "finished" for record in records)
-        left = [sum(c.steps()[len(r["rounds"]) :]) for c, r in zip(cells, records, strict=True)]
-        self.left, self.done, self.start = sum(left), 0, time.monotonic()
+        self.finished = sum(map(store.finished, cells))
+        self.left, self.done, self.start = work(cells, store).steps, 0.0, time.monotonic()
 
-    def round(self, cell: Cell, record: Record) -> None:
-        """Report the last round of a record."""
+    def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:
+        """Report the last round of a record, whose training so many cells share."""
         done = record["rounds"][-1]
-        self.left -= done["steps"]
-        self.done += done["steps"]
+        self.left -= done["steps"] / sharing
+        self.done += done["steps"] / sharing
         self.finished += record["status"] == "finished"
         shown = done.get("test_accuracy", (done["heldout_accuracy"] or [float("nan")])[-1])
         seconds = self.left * (time.monotonic() - self.start) / self.done

@@ -44,17 +44,19 @@ def table(frame: pd.DataFrame) -> HTML:
 
 def points(one: Estimate, unit: str = " points") -> str:
     """A difference with its sign, interval and seeds."""
-    if one.seeds < 2:
-        return f"{one.mean:+.2f}{unit} (one seed, no interval)"
-    return f"{one.mean:+.2f}{unit} ({one.low:+.2f} to {one.high:+.2f}, {one.seeds} seeds)"
+    return _told(one, unit, "+")
 
 
 def interval(one: Estimate, unit: str) -> str:
     """A mean with its interval and seeds."""
+    return _told(one, f" {unit}" if unit else "", "")
+
+
+def _told(one: Estimate, unit: str, sign: str) -> str:
+    mean = f"{one.mean:{sign}.2f}{unit}"
     if one.seeds < 2:
-        return f"{one.mean:.2f} {unit} (one seed, no interval)".replace("  ", " ")
-    told = f"{one.mean:.2f} {unit} ({one.low:.2f} to {one.high:.2f}, {one.seeds} seeds)"
-    return told.replace("  ", " ")
+        return f"{mean} (one seed, no interval)"
+    return f"{mean} ({one.low:{sign}.2f} to {one.high:{sign}.2f}, {one.seeds} seeds)"
 
 
 def percent(row: Any) -> str:

@@ -45,6 +45,8 @@ def update(profile: str) -> None:
 def blocks(profile: str) -> dict[str, str]:
     """Answer, results of Figures 3 and 4, ranking, and hours of the long profiles, as Markdown."""
     plans = {name: config.load_study(profile, name) for name in config.notebooks(profile)}
+    if "04-claims" not in plans:
+        raise StudyError(f"{profile!r} has no 04-claims, which the README's answer is made from")
     cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
     results = study.read(plans["04-claims"])
     arms = results[results["figure"].astype(str).isin(["3", "4"])]

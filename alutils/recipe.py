@@ -53,11 +53,16 @@ def candidate(epochs: int, peak: float) -> TrainingSizeStudy:
     )
 
 
+def candidates() -> list[TrainingSizeStudy]:
+    """The studies of all candidates for the reduced recipe."""
+    return [candidate(epochs, peak) for epochs, peak in CANDIDATES]
+
+
 def compare() -> pd.DataFrame:
     """Held-out accuracy (%) of every candidate: a row per dataset, epochs, peak, labels, seed."""
     parts = []
-    for epochs, peak in CANDIDATES:
-        parts.append(study.run(candidate(epochs, peak)).assign(peak=peak))
+    for plan in candidates():
+        parts.append(study.run(plan).assign(peak=plan.learning_rate))
     return pd.concat(parts)[["dataset", "epochs", "peak", "labels", "seed", "accuracy"]]
 
 
@@ -70,11 +75,20 @@ def rung(**changes: Any) -> TrainingSizeStudy:
     )
 
 
+def rates() -> list[TrainingSizeStudy]:
+    """The studies of the ladder's rung with SGD: Adam before it, and SGD at every rate."""
+    return [rung()] + [rung(**LADDER["SGD"] | {"learning_rate": rate}) for rate in SGD_RATES]
+
+
+def plans() -> list[TrainingSizeStudy]:
+    """All studies that a recipe was chosen by."""
+    return candidates() + rates()
+
+
 def compare_rungs() -> pd.DataFrame:
     """Held-out accuracy (%) by optimiser, rate, labels and seed: Adam, and SGD at every rate."""
-    plans = [rung()] + [rung(**LADDER["SGD"] | {"learning_rate": rate}) for rate in SGD_RATES]
     parts = []
-    for plan in plans:
+    for plan in rates():
         with suppress(RunFailed):  # no training at this rate came to its end: it is out
             parts.append(study.run(plan).assign(optimiser=plan.optimiser, rate=plan.learning_rate))
     return pd.concat(parts)[["optimiser", "rate", "labels", "seed", "accuracy"]]

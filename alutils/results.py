@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from errno import EDQUOT, EFBIG, ENOSPC
@@ -27,12 +28,18 @@ PLACE = ("processor", "device", "machine", "cpu_capability", "bf16_products", "v
 """What of a provenance must be equal for a round to come out bit for bit."""
 
 
+ABANDONED_S = 3600
+"""Age from which on a temporary file is no longer being written."""
 NEXT = "labelled in the next round"
 """What stands in a file for a round's picks where the next round repeats them."""
 
 
 class CanNotWrite(StudyError):
     """A file can't be written, for want of space or rights."""
+
+
+class CanNotRead(StudyError):
+    """A record is there but can't be read, so that nothing may be said of it, or done to it."""
 
 
 def canonical(value: Any) -> str:
@@ -57,12 +64,19 @@ class Store:
         self.folder = outputs() / profile / "runs"
 
     def prepare(self) -> None:
-        """Make the folder; raise ``ParameterError`` where it can't be written."""
+        """Make the folder; raise ``ParameterError`` where it can't be written.
+
+        Temporary files that killed processes left there are removed.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             probe = self.folder / f".{os.getpid()}.probe"
             probe.touch()
             probe.unlink()
+            for part in self.folder.glob("*.part"):
+                with suppress(FileNotFoundError):  # its writer has just renamed it
+                    if time.time() - part.stat().st_mtime > ABANDONED_S:
+                        part.unlink()
         except OSError as error:
             raise ParameterError(
                 f"the outputs folder can't be written ({error.strerror}: {self.folder}): "
@@ -87,15 +101,17 @@ class Store:
         """The cell's record, and what is wrong with its file (nothing: an empty string).
 
         Without a file an empty record; of a damaged one the rounds whose digests hold, without
-        their times, which no digest covers.
+        their times, which no digest covers. ``CanNotRead`` where the disk or its rights fail.
         """
         try:
             text = self.path(cell).read_text(encoding="utf-8", errors="replace")
             record, damage = _parse(text)
         except FileNotFoundError:
             return _empty(cell), ""
-        except OSError as error:
+        except IsADirectoryError as error:
             text, record, damage = "", {}, str(error.strerror)
+        except OSError as error:
+            raise _unread(self.path(cell), error) from error
         if not damage and not _belongs(record, cell):
             record, damage = {}, "it is the record of another cell"
         if not damage:
@@ -169,6 +185,8 @@ class Store:
             state = self._state(cell, last).read_bytes()
         except FileNotFoundError:
             return True
+        except OSError as error:
+            raise _unread(self._state(cell, last), error) from error
         return state_digest(state) != last.get("state_digest")
 
     def _moved_on(self, cell: Cell, text: str) -> bool:
@@ -262,11 +280,21 @@ def by_setting(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
 
 def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
     """The rows of those seeds of a figure and dataset that have finished every cell."""
+    return without_gaps(results, "figure", ((str(cell.figure), cell) for cell in cells))
+
+
+def without_gaps(
+    results: pd.DataFrame, by: str, wanted: Iterable[tuple[str, Cell]]
+) -> pd.DataFrame:
+    """The rows, but of those seeds of a group and dataset that lack a cell that is wanted there.
+
+    Column ``by`` has the group; ``wanted`` gives it with each cell.
+    """
     if results.empty:
         return results
     there = set(results["record"])
-    lacking = {(str(c.figure), c.dataset, c.seed) for c in cells if c.name not in there}
-    keys = zip(results["figure"].astype(str), results["dataset"], results["seed"], strict=True)
+    lacking = {(group, c.dataset, c.seed) for group, c in wanted if c.name not in there}
+    keys = zip(results[by].astype(str), results["dataset"], results["seed"], strict=True)
     return results[[key not in lacking for key in keys]]
 
 
@@ -281,6 +309,13 @@ def rounds(cell: Cell, record: Record) -> Iterator[tuple[dict[str, Any], tuple[s
     """A record's rounds, each with its arm and its number within that arm, from 0."""
     for i, done in enumerate(record["rounds"]):
         yield done, cell.position(i)
+
+
+def _unread(path: Path, error: OSError) -> CanNotRead:
+    return CanNotRead(
+        f"{path.name} can't be read ({error.strerror}) and is left as it is: change its rights, or "
+        "look at the disk, then run the same command again"
+    )
 
 
 def _empty(cell: Cell) -> Record:

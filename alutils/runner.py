@@ -259,9 +259,9 @@ def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
         )
     if train not in ("", "yes", "no"):
         raise ParameterError(f"TRAIN = {train!r} is not allowed: give yes or no")
-    chosen = {"workers": int(workers or 0), "scheduler": scheduler}
+    chosen = {"workers": int(workers) if workers else None, "scheduler": scheduler or None}
     kept = {"train": False} if train == "no" else {}
-    return {key: value for key, value in chosen.items() if value} | kept
+    return {key: value for key, value in chosen.items() if value is not None} | kept
 
 
 def _nothing_to_show(plans: dict[str, Parameters]) -> set[str]:
@@ -281,6 +281,8 @@ def _results(profile: str, plans: dict[str, Parameters]) -> None:
     store = Store(profile)
     studies = [plan for plan in plans.values() if isinstance(plan, Study)]
     tables = [table(store, plan.cells(), plan.reported) for plan in studies]
+    if not tables:
+        return  # the audit alone has no rounds of its own
     results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
     _write(outputs() / profile / "results.csv", results.to_csv(index=False))
 

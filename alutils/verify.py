@@ -6,7 +6,7 @@ from statistics import stdev
 import torch
 from scipy import stats
 
-from alutils import config, data
+from alutils import config, data, precision, recipe
 from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
 from alutils.parameters import StudyError
@@ -63,8 +63,9 @@ def verify(profile: str) -> None:
 
 
 def _plans(profile: str) -> list[config.Parameters]:
-    if profile == AblationStudy().profile:
-        return [AblationStudy()]
+    besides = [AblationStudy(), *recipe.plans(), *precision.plans()]  # they have no notebook
+    if own := [plan for plan in besides if plan.profile == profile]:
+        return own
     return [config.load_study(profile, name) for name in config.notebooks(profile)]
 
 

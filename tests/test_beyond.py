@@ -153,6 +153,11 @@ def test_a_difference_that_no_accuracy_can_have_is_not_told(arms, told):
     assert told in text
 
 
+def test_without_a_finished_cell_nothing_ranks(found):
+    none = beyond.whole(found.iloc[:0], [])
+    assert none.empty and "An interval needs two seeds" in beyond.sentences(none).data
+
+
 def test_an_arm_below_random_is_said_to_be(found):
     text = beyond.sentences(found, "start").data
     assert "TypiClust lies below random" in text and "(paired t tests at 5 %)" in text

@@ -224,9 +224,9 @@ def test_c4_shows_the_interval_that_it_goes_by(expected):
 def test_arms_that_are_alike_to_random_too_are_told():
     """Gains of 2 points on CIFAR-10 lie beyond its margin; none on MNIST lies within 0.3."""
     apart = judged(CASES["C4"]["supported"], "C4")
-    assert "alike to 0 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in apart.aside
+    assert "equivalent to 0 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in apart.aside
     level = judged(arms(all_arms(0.5, 0.8)), "C4")
-    assert "alike to 4 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in level.aside
+    assert "equivalent to 4 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in level.aside
     assert level.aside in audit_page.claim([level], "C4").data
     assert judged([one for one in CASES["C4"]["supported"] if one["seed"] < 2], "C4").aside == ""
 

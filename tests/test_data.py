@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from alutils import data
@@ -184,6 +185,16 @@ def test_the_real_fashion_mnist_is_balanced_with_names_of_its_own():
     assert [fashion.classes[label] for label in fashion.train_labels[:3]] == [
         "Ankle boot", "T-shirt/top", "T-shirt/top",
     ]  # fmt: skip
+
+
+def test_a_full_disk_is_one_error(cache, monkeypatch):
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(data, "save_file", full)
+    with pytest.raises(data.DataUnavailable, match="No space left on device.*make room"):
+        data._cached("mnist")
+    assert not list(cache.glob(f"{data.UNFINISHED}*"))
 
 
 def test_a_read_only_cache_that_holds_the_data_is_enough(cache, monkeypatch):

@@ -6,6 +6,7 @@ from distributed import LocalCluster
 
 from alutils import engine
 from alutils.cluster import Placement
+from alutils.progress import Progress
 from alutils.protocol import Cell
 from alutils.results import CanNotWrite, Store, chained
 
@@ -150,6 +151,59 @@ def test_a_record_names_every_commit_that_gave_it_rounds(digits_cell, store):
     engine.run([cell], stub, store, {"commit": "def"}, Placement(workers=1), lambda line: None)
     provenance = store.load(cell)["provenance"]
     assert (provenance["earlier_commits"], provenance["commit"]) == (["abc"], "def")
+
+
+def test_a_record_names_every_place_that_gave_it_rounds(digits_cell, store):
+    cell = digits_cell()
+    (done,), _, _ = stub([cell], [])
+    record = store.load(cell)
+    record["provenance"] |= {"device": "cpu"}
+    store.save(cell, record | {"rounds": [done], "status": "running"})
+    engine.run([cell], stub, store, {}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert provenance["earlier_places"] == [{"device": "cpu"}]
+    assert provenance["device"] == "stub" and provenance["moved"]
+
+
+def test_what_a_damaged_record_no_longer_says_is_unknown(digits_cell, store):
+    cell = digits_cell()
+    engine.run([cell], stub, store, {"commit": "abc"}, Placement(workers=1), lambda line: None)
+    record = store.load(cell)
+    record["rounds"].pop()
+    text = store.path(cell).read_text()
+    store.save(cell, record | {"status": "running"})
+    store.path(cell).write_text(store.path(cell).read_text().replace("abc", "xyz"))
+    assert text != store.path(cell).read_text()
+    engine.run([cell], stub, store, {"commit": "def"}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert (provenance["earlier_commits"], provenance["commit"]) == (["unknown"], "def")
+    assert provenance["earlier_places"] == [{}]
+
+
+class Broken:
+    """A finished round that can't be taken from its worker."""
+
+    def __init__(self, error: Exception):
+        self.status, self.error = "finished", error
+
+    def result(self, timeout: float) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error, settled", [(TimeoutError(), False), (OSError(), False), (EOFError("cut"), True)]
+)
+def test_a_result_that_can_not_be_read_fails_its_cell_and_one_that_is_late_does_not(
+    digits_cell, store, error, settled
+):
+    cell = digits_cell()
+    progress = Progress([cell], store, lambda line: None)
+    one = engine.Run(None, stub, store, {}, progress, [cell])
+    job = one.waiting.popleft()
+    job.lock(store)
+    assert one._collect(Broken(error), job) is settled
+    assert one.failures == ([f"{cell.name}, round 1: EOFError: cut"] if settled else [])
+    job.release()
 
 
 def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):

@@ -1,9 +1,9 @@
 import pytest
 
 from alutils import config, estimate
-from alutils.estimate import Work, work
 from alutils.parameters import ParameterError
 from alutils.results import Store
+from alutils.workload import Work, work
 from tests.test_results import rounds
 
 
@@ -22,7 +22,7 @@ def test_a_shared_first_round_counts_once(digits_cell):
     assert work(cells).rounds == 9 and work(cells).cells == 3
     apart = [work([cell]) for cell in cells]
     asked = 1294 - cells[0].schedule_of_labels()[0]
-    assert sum(one.images for one in apart) - work(cells).images == 2 * (10_000 + asked)
+    assert sum(one.images for one in apart) - work(cells).images == 2 * 10_000 + asked
 
 
 def test_what_is_finished_is_not_left(digits_cell, outputs):

@@ -37,7 +37,7 @@ def test_nothing_is_labelled_twice_or_taken_from_the_heldout():
     one.label(first)
     assert one.labelled.tolist() == first.tolist() and len(one.unlabelled) == 87
     for wrong in (first[:1], one.heldout[:1], one.unlabelled[:1].repeat(2)):
-        with pytest.raises(ValueError, match="labelled twice or held out"):
+        with pytest.raises(ValueError, match=rf"labelled twice or held out: \[{wrong[0]}\]"):
             one.label(wrong)
 
 

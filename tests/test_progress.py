@@ -2,7 +2,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from alutils.progress import duration
+from alutils.progress import Progress, duration
+from alutils.results import Store
+from tests.test_results import rounds
 
 TALK = """
 from alutils.progress import Live, telling
@@ -32,6 +34,17 @@ def test_in_jupyterlab_a_bar_and_the_last_line_are_left(monkeypatch):
     bar, text = outputs(monkeypatch, "03.ipynb")
     assert "<progress" in bar["data"]["text/html"] and "value='500'" in bar["data"]["text/html"]
     assert text["data"] == {"text/plain": "line 19"}
+
+
+def test_a_training_that_several_cells_share_counts_once(digits_cell, outputs):
+    store, cells = Store("test"), [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    progress = Progress(cells, store, lambda line: None)
+    first, *later = cells[0].steps()
+    assert progress.left == first + 3 * sum(later)
+    for cell in cells:
+        done = rounds(1)[0] | {"steps": first, "heldout_accuracy": []}
+        progress.round(cell, {"rounds": [done], "status": "running"}, len(cells))
+    assert progress.done == pytest.approx(first) and progress.left == pytest.approx(3 * sum(later))
 
 
 @pytest.mark.parametrize(

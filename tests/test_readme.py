@@ -6,6 +6,7 @@ import pytest
 
 from alutils import readme
 from alutils.config import load_study
+from alutils.parameters import StudyError
 from alutils.paths import ROOT
 from alutils.strategies import STRATEGIES
 
@@ -44,6 +45,11 @@ def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(com
     assert told in block("answer").replace("\n", " ")
     other = [arms[0].model_copy(update={"epochs": plan.epochs})]
     assert readme._recipes(plan, arms + other) == ""
+
+
+def test_a_profile_without_the_audit_has_no_answer():
+    with pytest.raises(StudyError, match="'sensitivity' has no 04-claims"):
+        readme.blocks("sensitivity")
 
 
 def test_what_the_readme_links_to_is_there():

@@ -68,6 +68,17 @@ def test_unlike_precision_between_seeds_is_told():
     assert unlike(plan, dict.fromkeys(range(4), False)) == ""
 
 
+def test_unlike_precision_within_a_record_is_told():
+    plan = config.ActiveLearningStudy(
+        arms=("random",), seeds=(0,), dataset="mnist", precision="bf16"
+    )
+    here = {"bf16_products": True, "device": "cpu"}
+    moved = here | {"earlier_places": [{"bf16_products": False, "device": "cpu"}]}
+    (cell,) = plan.cells()
+    assert account.unlike(plan, {cell.name: {"provenance": here}}) == ""
+    assert "seed 0 of MNIST" in account.unlike(plan, {cell.name: {"provenance": moved}})
+
+
 def test_unlike_precision_of_what_is_not_compared_is_not_told():
     plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,), precision="bf16")
     factors = {one.cell.name: one.factor for one in plan.settings()}

@@ -1,11 +1,16 @@
 import json
+import os
 import shutil
+import subprocess
+from errno import EIO
+from pathlib import Path
 
 import pytest
 
 from alutils import results
 from alutils.parameters import ParameterError
-from alutils.results import Store, chained, state_digest, table
+from alutils.paths import ROOT
+from alutils.results import CanNotRead, Store, chained, state_digest, table
 
 
 def rounds(count: int) -> list[dict]:
@@ -200,6 +205,39 @@ def test_what_is_no_file_or_no_json_is_damaged(digits_cell, outputs):
     assert store.read(cell)[1] == "Is a directory"
     store.recover(cell)
     assert not store.path(cell).exists()
+
+
+def test_a_record_that_can_not_be_read_is_left_as_it_is(stored, monkeypatch):
+    store, cell = stored
+    before = store.path(cell).read_bytes()
+
+    def broken(*_, **__):
+        raise OSError(EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", broken)
+        with pytest.raises(CanNotRead, match=r"Input/output error.*left as it is"):
+            store.recover(cell)
+    assert store.path(cell).read_bytes() == before
+
+
+def test_what_killed_writers_left_is_removed_and_what_is_written_now_is_not(outputs):
+    store = Store("test")
+    store.prepare()
+    old, new = store.folder / "a.json.1.part", store.folder / "b.json.2.part"
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
+    store.prepare()
+    assert not old.exists() and new.exists()
+
+
+def test_every_committed_record_is_finished():
+    git = ["git", "-C", ROOT, "ls-files", "outputs/*/runs/*.json"]
+    committed = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
+    records = {name: json.loads((ROOT / name).read_text()) for name in committed}
+    assert records
+    assert [name for name, one in records.items() if one["status"] != "finished"] == []
 
 
 def test_a_reader_beside_a_run_that_hands_on_state_takes_the_newer_record(outputs, digits_cell):

@@ -2,6 +2,7 @@ import pytest
 
 from alutils import config, data, verify
 from alutils.experiment import run_round
+from alutils.paths import ROOT
 from alutils.results import Store, chained
 from alutils.verify import NotVerified
 
@@ -31,6 +32,13 @@ def change(store, cell, edit) -> None:
     for done in record["rounds"]:
         done["digest"] = before = chained(done, before)
     store.save(cell, record)
+
+
+@pytest.mark.parametrize("profile", ["ablation", "precision", "recipe"])
+def test_records_that_no_notebook_makes_are_verified_too(profile):
+    """Their cells are those of the committed records."""
+    cells = {cell.name for plan in verify._plans(profile) for cell in plan.cells()}
+    assert cells == {file.stem for file in (ROOT / "outputs" / profile / "runs").glob("*.json")}
 
 
 def test_records_that_hold_are_made_again_to_the_same_picks(made, capsys):
