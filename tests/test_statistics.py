@@ -148,6 +148,22 @@ def test_labels_to_reach_on_a_monotone_fit():
     assert math.isnan(statistics.labels_to_reach(labels, accuracy, 80.1))
 
 
+def test_no_number_depends_on_the_order_of_the_rows():
+    table = results({
+        "random": [[0.5, 0.7, 0.6], [0.4, 0.6, 0.8]], "margin": [[0.6, 0.7, 0.9], [0.5, 0.9, 0.7]],
+    })  # fmt: skip
+    turned = table.iloc[::-1]
+    for number in (statistics.areas, statistics.final, statistics.label_savings):
+        one, other = number(table), number(turned)
+        pd.testing.assert_frame_equal(one, other.loc[one.index, one.columns])
+
+
+def test_random_ends_where_its_monotone_fit_does():
+    """Not at its last point, which lies below the one before: the arm gets to 64 % and no more."""
+    table = results({"random": [[0.5, 0.7, 0.6]], "margin": [[0.5, 0.64, 0.64]]})
+    assert statistics.label_savings(table)["margin"].isna().all()
+
+
 def test_label_savings_per_seed():
     """Random ends at 80 with 400 labels; margin is there at 200 in seed 0 and never in seed 1."""
     table = results(

@@ -117,6 +117,13 @@ def test_bayesian_takes_the_entropy_of_the_mean_not_the_mean_of_entropies():
     assert strategies.bayesian(view, 3, rng()).tolist() == [0, 1, 2]
 
 
+def test_entropy_takes_the_highest_whatever_the_top_probability():
+    """Three classes in turn are more than two, though the likeliest one has more."""
+    probs = torch.tensor([[0.52, 0.48, 0.0], [0.54, 0.23, 0.23], [1.0, 0.0, 0.0], [0.9, 0.1, 0.0]])
+    picks = strategies.entropy(fake_view(probs_N_C=probs), 4, rng())
+    assert picks.tolist() == [1, 0, 3, 2]
+
+
 def test_random_asks_the_model_nothing():
     class Blind:
         def __len__(self):
@@ -276,6 +283,7 @@ def _backwards(positions: torch.Tensor) -> torch.Tensor:
         (torch.tensor([0, 1]), "returned 2"),
         (torch.tensor([0, 0, 1]), "2 of them different"),
         (torch.tensor([0, 1, 9]), "outside"),
+        (torch.tensor([0, 1, -1]), "outside"),
         ([0, 1, 2], "returned list of shape"),
         (torch.tensor([0.0, 1.0, 2.0]), "returned torch.float32 of shape"),
         (torch.tensor([[0], [1], [2]]), "returned torch.int64 of shape"),
