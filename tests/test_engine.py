@@ -153,6 +153,18 @@ def test_a_record_names_every_commit_that_gave_it_rounds(digits_cell, store):
     assert (provenance["earlier_commits"], provenance["commit"]) == (["abc"], "def")
 
 
+def test_a_record_sums_its_seconds_and_the_deaths_of_its_workers(digits_cell, store):
+    cell = digits_cell()
+    (done,), _, _ = stub([cell], [])
+    record = store.load(cell)
+    record["provenance"] |= {"wall_seconds": 2.0, "worker_deaths": 1}
+    store.save(cell, record | {"rounds": [done], "status": "running"})
+    engine.run([cell], stub, store, {}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert provenance["wall_seconds"] == pytest.approx(2.0 + 0.01 * (cell.length - 1))
+    assert provenance["worker_deaths"] == 1
+
+
 def test_a_record_names_every_place_that_gave_it_rounds(digits_cell, store):
     cell = digits_cell()
     (done,), _, _ = stub([cell], [])

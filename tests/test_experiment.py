@@ -6,7 +6,7 @@ from alutils.protocol import ARMS
 from alutils.results import chained
 from alutils.strategies import STRATEGIES
 from alutils.streams import stream
-from alutils.turn import Turn, new_pool
+from alutils.turn import Clock, Turn, new_pool
 
 
 def plain(done: dict) -> dict:
@@ -101,6 +101,40 @@ def test_a_strategy_of_ones_own_travels_with_the_call(digits_cell):
     own = {"first": lambda view, budget, rng: torch.arange(budget)}
     done = run_round([cell], [], None, "cpu", own)[0][0]
     assert done["picks"] == turn(cell).pool.unlabelled[: len(done["picks"])].tolist()
+
+
+def test_every_round_draws_from_streams_of_its_own(digits_cell, monkeypatch):
+    drawn: list[tuple] = []
+
+    def noted(seed, *name):
+        drawn.append(name)
+        return stream(seed, *name)
+
+    monkeypatch.setattr("alutils.turn.stream", noted)
+    monkeypatch.setattr("alutils.train.stream", noted)
+    cell, history = digits_cell(arm="bayesian", candidates=50, augmentation="none"), []
+    for number in range(2):
+        drawn.clear()
+        history.append(one_round(cell, history))
+        own = {("acquisition", "bayesian", number)}
+        own |= {(name, number) for name in ("batches", "dropout", "candidates", "mc-masks")}
+        assert own <= set(drawn)
+
+
+def test_a_strategy_sees_all_that_is_labelled_not_the_last_picks_alone(digits_cell):
+    cell = digits_cell(arm="coreset")
+    second = Turn(cell, [one_round(cell)], settle("cpu"))
+    assert len(second.new) < len(second.pool.labelled) == cell.schedule_of_labels()[1]
+    assert len(second.view.labelled_embeddings_M_D) == len(second.pool.labelled)
+
+
+def test_a_clock_shares_what_was_spent_together_and_books_anew():
+    clock = Clock()
+    clock.seconds["seconds_select"] = 3.0
+    own = clock.share(2)
+    own.move(0.5, "seconds_select", "seconds_score")
+    assert (own.seconds["seconds_select"], own.seconds["seconds_score"]) == (1.0, 0.5)
+    assert clock.seconds["seconds_select"] == 3.0
 
 
 def test_every_arm_draws_from_a_stream_of_its_own(digits_cell):

@@ -129,6 +129,28 @@ def test_adam_without_decay_is_what_trains():
         assert torch.allclose(ours, theirs, atol=1e-6)
 
 
+def test_two_epochs_are_those_of_a_plain_loop():
+    """The rate goes on from epoch to epoch, and accuracy is that of the last one alone."""
+    protocol = Protocol(epochs=2, dropout=0.0, schedule="one-cycle", learning_rate=2e-3)
+    net, trained = fit(protocol, count=130)
+    assert not net.training
+    reference, (images, labels) = build(protocol, "mnist", 0, CPU).train(), small_set(130)
+    optimiser, rng = train.make_optimiser(reference, protocol), stream(0, "batches", 0)
+    for step in range(4):
+        if step % 2 == 0:
+            order, right = torch.randperm(130, generator=rng), 0
+        batch = order[64 * (step % 2) :][:64]
+        optimiser.param_groups[0]["lr"] = train.learning_rate(protocol, step, 4)
+        logits = reference(images[batch])
+        right += int((logits.argmax(1) == labels[batch]).sum())
+        optimiser.zero_grad()
+        torch.nn.functional.cross_entropy(logits, labels[batch]).backward()
+        optimiser.step()
+    assert trained.train_accuracy == pytest.approx(right / 128)
+    for ours, theirs in zip(net.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
 def test_dropout_masks_change_training_and_are_scaled():
     with_dropout, _ = fit(Protocol(epochs=1))
     without, _ = fit(Protocol(epochs=1, dropout=0.0))
@@ -142,6 +164,9 @@ def test_heldout_accuracy_is_taken_every_so_many_epochs_and_changes_nothing():
     net, trained = fit(Protocol(epochs=4, heldout_every=2), heldout=heldout)
     plain, _ = fit(Protocol(epochs=4))
     assert len(trained.heldout_accuracy) == 2
+    assert trained.heldout_accuracy[-1] == train.accuracy(
+        train.predict(net, heldout[0]), heldout[1]
+    )
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), plain.parameters(), strict=True))
 
 
