@@ -36,8 +36,10 @@ def update(profile: str) -> None:
     file = ROOT / "README.md"
     text = file.read_text(encoding="utf-8")
     for name, block in blocks(profile).items():
-        before, _, rest = text.partition(f"<!-- {name} -->\n")
-        after = rest.partition(f"<!-- end of {name} -->")[2]
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
+        if not (start and end):
+            raise StudyError(f"README.md lacks the marks of {name!r}: nothing was written")
         text = f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}"
     write_whole(file, text.encode())
 

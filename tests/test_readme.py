@@ -47,6 +47,21 @@ def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(com
     assert readme._recipes(plan, arms + other) == ""
 
 
+def test_a_block_replaces_what_stands_between_its_marks_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "blocks", lambda profile: {"x": "new"})
+    file = tmp_path / "README.md"
+    file.write_text("a\n<!-- x -->\nold\n<!-- end of x -->\nb\n")
+    for _ in range(2):
+        readme.update("desktop")
+        assert file.read_text() == "a\n<!-- x -->\nnew\n<!-- end of x -->\nb\n"
+    for damaged in ("a\n<!-- x -->\nold\nrest\n", "old\n<!-- end of x -->\nrest\n"):
+        file.write_text(damaged)
+        with pytest.raises(StudyError, match="lacks the marks of 'x'"):
+            readme.update("desktop")
+        assert file.read_text() == damaged
+
+
 def test_a_profile_without_the_audit_has_no_answer():
     with pytest.raises(StudyError, match="'sensitivity' has no 04-claims"):
         readme.blocks("sensitivity")

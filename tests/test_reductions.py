@@ -114,7 +114,7 @@ def test_what_margin_is_worth_is_compared_between_recipes(found):
     assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
     text = reductions.picks_sentences(found).data
     assert "- On MNIST at 1,581 labels margin minus random is +2.00" in text
-    assert "a difference of -0.50 points" in text and "holds zero" not in text
+    assert "a difference of -0.50 points" in text and "undecided" not in text
 
 
 def test_the_replica_stands_beside_the_published_curve_where_both_have_labels(found):

@@ -70,11 +70,11 @@ def test_unlike_precision_between_seeds_is_told():
 
 def test_unlike_precision_within_a_record_is_told():
     plan = config.ActiveLearningStudy(
-        arms=("random",), seeds=(0,), dataset="mnist", precision="bf16"
+        arms=("random", "margin"), seeds=(0,), dataset="mnist", precision="bf16"
     )
     here = {"bf16_products": True, "device": "cpu"}
     moved = here | {"earlier_places": [{"bf16_products": False, "device": "cpu"}]}
-    (cell,) = plan.cells()
+    cell, _ = plan.cells()
     assert account.unlike(plan, {cell.name: {"provenance": here}}) == ""
     assert "seed 0 of MNIST" in account.unlike(plan, {cell.name: {"provenance": moved}})
 

