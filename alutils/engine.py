@@ -292,7 +292,6 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
     if record["rounds"]:
         place = {key: before[key] for key in PLACE if key in before}
         if any(place.get(key) != provenance.get(key) for key in PLACE):
-            before["moved"] = True  # its rounds were computed in more than one place
             before.setdefault("earlier_places", []).append(place)
         commit = before.get("commit", "unknown")
         if commit != provenance.get("commit", "unknown"):

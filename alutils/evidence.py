@@ -91,7 +91,7 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
             mean = scale * results[results["arm"] == arm].groupby("labels")[column].mean()
             panel.plot(mean.index, mean, color=colour, marker=marker, label=arm_title(arm))
         panel.set(xlabel="labelled images", ylabel=title)
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        figures.thousands(panel)
         panel.set_ylim(0, 1.08 * max(line.get_ydata().max() for line in panel.lines))
         sns.despine(ax=panel)
     figures.legend(axes[0, 1])

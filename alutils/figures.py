@@ -112,6 +112,11 @@ def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
     )  # fmt: skip
 
 
+def thousands(axes: Axes) -> None:
+    """Label counts below, with their separators."""
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
 def legend(axes: Axes) -> None:
     """The legend beside the axes, where it hides nothing."""
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
@@ -121,7 +126,7 @@ def finish(axes: Axes, title: str, accuracy: str) -> None:
     """Labels, legend, and limits that show every line."""
     axes.set(xlabel="labelled images", ylabel=f"{accuracy} (%)", title=title)
     axes.set_ylim(limits([y for line in axes.lines for y in line.get_ydata()]))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    thousands(axes)
     if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
         axes.plot(
             [],
@@ -197,7 +202,7 @@ def gains(results: pd.DataFrame) -> Figure:
         curve(panel, results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set(title=arm_title(arm), ylim=(min(low, 0), max(high, 0)))
-        panel.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        thousands(panel)
         panel.label_outer()
         sns.despine(ax=panel)
     for panel in axes.flat[len(arms) :]:

@@ -152,7 +152,9 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     equal = len(set(again["picks"]) & set(kept["picks"]))
     told = f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal"
     provenance = record["provenance"]
-    if not provenance.get("moved") and all(provenance.get(key) == here[key] for key in PLACE):
+    if not provenance.get("earlier_places") and all(
+        provenance.get(key) == here[key] for key in PLACE
+    ):
         other = [key for key, value in lasting(kept).items() if again.get(key) != value]
         told += " on the same processor type and versions"
         return f"{told}; {', '.join(other)} differ" if other else told, not other

@@ -112,7 +112,7 @@ def test_every_round_draws_from_streams_of_its_own(digits_cell, monkeypatch):
 
     monkeypatch.setattr("alutils.turn.stream", noted)
     monkeypatch.setattr("alutils.train.stream", noted)
-    cell, history = digits_cell(arm="bayesian", candidates=50, augmentation="none"), []
+    cell, history = digits_cell(arm="bayesian", candidates=50), []
     for number in range(2):
         drawn.clear()
         history.append(one_round(cell, history))

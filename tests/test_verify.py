@@ -191,7 +191,7 @@ def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
 
 def test_a_record_that_went_on_elsewhere_is_not_held_bit_for_bit(made, capsys):
     store, cells = made
-    change(store, cells[0], lambda record: record["provenance"].update(moved=True))
+    change(store, cells[0], lambda record: record["provenance"].update(earlier_places=[{}]))
     verify.verify("test")
     assert "22 of 22 picks equal elsewhere" in capsys.readouterr().out
 
