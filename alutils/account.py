@@ -12,8 +12,7 @@ from alutils.parameters import Parameters
 from alutils.plans import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.prose import count, join, paired_seeds, plain, table
 from alutils.protocol import BASELINE, DATASETS, Cell
-from alutils.results import Record, Store, finished
-from alutils.settings import SettingsStudy
+from alutils.results import Store, finished
 
 RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
@@ -24,6 +23,11 @@ OPEN = (
 )
 MACHINE = ("machine", "processor", "cpu_capability")
 """What a record says of the processor it was computed on."""
+BF16 = {
+    True: "by the processor's instructions",
+    False: "in float32 from the rounded values, equal up to the order of sums",
+}
+"""How a processor multiplies bfloat16 numbers (``model.BF16_PRODUCTS``)."""
 OBSERVED = ("heldout_every", "diagnostics")
 """Parameters that say what is written down of a training, which is the same either way."""
 
@@ -89,13 +93,12 @@ def cells(study: Parameters) -> HTML | Markdown:
     """How many cells are finished, and which failed and why."""
     every, store = study.cells(), Store(study.profile)
     records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
-    done = {name: one for name, one in records.items() if one["status"] == "finished"}
-    apart = unlike(study, done)
-    if len(done) == len(every):
-        return Markdown(f"All {len(done)} cells are finished.{apart}")
+    done = sum(one["status"] == "finished" for one in records.values())
+    if done == len(every):
+        return Markdown(f"All {done} cells are finished.")
     told = (
-        f"{len(done)} of {len(every)} cells are finished; what is shown below is made of these, "
-        f"and where arms are compared of the seeds that have every arm.{apart}"
+        f"{done} of {len(every)} cells are finished; what is shown below is made of these, and "
+        "where arms are compared of the seeds that have every arm."
     )
     failed = [
         {"failed cell": name, "why": one["final"]["error"]}
@@ -119,46 +122,6 @@ def interim(study: Parameters) -> str:
     )
 
 
-def unlike(study: Parameters, records: dict[str, Record]) -> str:
-    """A warning where what is compared was computed in unlike precision, or nothing.
-
-    On a processor without bfloat16 instructions ``bf16`` is computed in float32; a GPU has them.
-    Compared are the cells of a factor, where the study has such, of a dataset and of a seed; over
-    the seeds of a dataset their differences are averaged.
-    """
-    varied = study.settings() if isinstance(study, SettingsStudy) else ()
-    compared = [(one.factor, one.cell) for one in varied] or [("", one) for one in study.cells()]
-    found: dict[tuple[str, str], dict[int, set[bool]]] = {}
-    for factor, cell in compared:
-        provenance = records.get(cell.name, {}).get("provenance", {})
-        if cell.precision == "bf16":
-            seeds = found.setdefault((factor, DATASETS[cell.dataset].title), {})
-            seeds.setdefault(cell.seed, set()).update(
-                place["device"] != "cpu" or place["bf16_products"]
-                for place in _places(provenance)
-                if "bf16_products" in place
-            )
-    within, between = [], []
-    for (_, title), seeds in found.items():
-        mixed = [seed for seed, kinds in seeds.items() if len(kinds) > 1]
-        within += [f"seed {seed} of {title}" for seed in mixed]
-        if not mixed and len(set.union(*seeds.values())) > 1:
-            float32 = [f"{seed}" for seed, kinds in seeds.items() if False in kinds]
-            between.append(f"{title} (seed {join(float32)} in float32)")
-    told = ""
-    if within:
-        told += (
-            " Computed partly in bfloat16 and partly in float32, so that differences within it "
-            f"hold that too: {join(list(dict.fromkeys(within)))}."
-        )
-    if between:
-        told += (
-            " Seeds differ in precision, so that the spread over them holds that too, but no "
-            f"difference within one does: {join(list(dict.fromkeys(between)))}."
-        )
-    return told
-
-
 def provenance(study: Parameters) -> HTML:
     """What computed the records of this report, and when they could differ."""
     store = Store(study.profile)
@@ -173,6 +136,7 @@ def provenance(study: Parameters) -> HTML:
         "device": _unique(where, "device"),
         "machine": ", ".join(filter(None, (_unique(where, key) for key in MACHINE)))
         + f", {_unique(facts, 'threads')} thread a worker",
+        "bf16 products": ", ".join(_products(records)) or "none",
         "commits": ", ".join(dict.fromkeys(_commit(fact) for fact in facts)),
         "accuracy": REPORTED[study.reported],
         "self-checks": _checks(records),
@@ -185,6 +149,18 @@ def provenance(study: Parameters) -> HTML:
         ),
     }
     return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
+
+
+def _products(records: list[dict]) -> list[str]:
+    """How the processors of these records multiplied bfloat16 numbers; a GPU has instructions."""
+    places = [
+        place
+        for record in records
+        if record["cell"]["precision"] == "bf16"
+        for place in _places(record["provenance"])
+        if place["device"] == "cpu" and "bf16_products" in place
+    ]
+    return list(dict.fromkeys(BF16[place["bf16_products"]] for place in places))
 
 
 def _places(fact: dict) -> list[dict]:

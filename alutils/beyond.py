@@ -88,8 +88,11 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     return prose.table(pd.DataFrame(rows))
 
 
-def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
-    """What the ranking supports, by dataset: which arms are shown above random, and the first."""
+def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:
+    """What the ranking supports, by dataset: which arms are shown above random, and the first.
+
+    ``interim`` says that runs are still to come.
+    """
     lines = []
     for dataset in dict.fromkeys(found.loc[found["factor"] == factor, "dataset"]):
         own = arms_of(found, factor, dataset)
@@ -101,7 +104,8 @@ def sentences(found: pd.DataFrame, factor: str = "ranking") -> Markdown:
             f"- **{DATASETS[dataset].title}**, {span}, {paired_seeds(len(areas))}: by area "
             f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)} {_first(areas)}"
         )
-    return Markdown("\n".join(lines) or "An interval needs two seeds with every arm.")
+    told = "\n".join(lines) or "An interval needs two seeds with every arm."
+    return Markdown(f"{told}\n\n{interim}".strip())
 
 
 def _power(areas: pd.DataFrame) -> str:

@@ -17,13 +17,13 @@ from alutils import (
     statistics,
     study,
 )
-from alutils.account import effort, interim, unlike
+from alutils.account import effort, interim
 from alutils.estimate import markdown_hours
 from alutils.parameters import StudyError
 from alutils.paths import ROOT
 from alutils.prose import count, interval, join, points, seed_range
 from alutils.protocol import DATASETS, Cell, arm_title
-from alutils.results import Store, finished, write_whole
+from alutils.results import write_whole
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -131,14 +131,13 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
 def _ranking(plan: config.BeyondStudy) -> str:
     """What strategies and recipes beyond the poster's are worth, as far as the records go."""
     found = beyond.whole(study.read_settings(plan), plan.settings())
-    records = {one.name: record for one, record in finished(Store(plan.profile), plan.cells())}
     parts = [
         f"How they rank, by 07 of the profile `{plan.profile}`:",
         beyond.sentences(found).data,
         f"How those rank that start from {plan.start_first} labels, {plan.start_step} a round:",
         beyond.sentences(found, "start").data,
         ladder.sentences(found).data,
-        f"{unlike(plan, records)}{interim(plan)}".strip(),
+        interim(plan).strip(),
     ]
     return "\n\n".join(_folded(part) for part in parts if part)
 

@@ -54,7 +54,7 @@ BELOW = {
     "page": set(),
     "interactive": {"figures", "page", "protocol", "statistics"},
     "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
-    "account": {"figures", "parameters", "plans", "prose", "protocol", "results", "settings"},
+    "account": {"figures", "parameters", "plans", "prose", "protocol", "results"},
     "report": {"figures", "prose", "protocol", "published", "statistics"},
     "audit": {"claims", "figures", "prose", "protocol", "published"},
     "evidence": {"figures", "interactive", "plans", "prose", "protocol", "results", "statistics"},

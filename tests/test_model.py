@@ -1,5 +1,8 @@
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet18
 
@@ -7,6 +10,7 @@ from alutils.model import (
     Net,
     PointwiseConv2d,
     SmallMapConv2d,
+    _product,
     build,
     initialise,
     map_shapes,
@@ -116,26 +120,34 @@ def test_live_taps_are_the_same_function_with_the_small_stem():
     assert kinds == [PointwiseConv2d] * 3
 
 
-def test_a_processor_without_bf16_products_gets_the_same_up_to_rounding(monkeypatch):
-    """Both forms of bfloat16 lie nearer to each other than to float32."""
-    images = torch.randint(256, (16, 3, 32, 32), generator=stream(0, "x"), dtype=torch.uint8)
-
-    def computed(precision: str, able: bool) -> tuple[torch.Tensor, torch.Tensor]:
+@pytest.mark.parametrize(
+    ("op", "inputs", "weights"),
+    [
+        (F.linear, (64, 1024), (256, 1024)),
+        (partial(F.conv2d, padding=1), (16, 64, 8, 8), (64, 64, 3, 3)),
+        (partial(F.conv2d, padding=3, stride=2), (16, 3, 32, 32), (64, 3, 7, 7)),
+    ],
+    ids=["linear", "3x3", "7x7"],
+)
+def test_bf16_products_without_instructions_for_them_differ_in_the_order_of_sums_alone(
+    op, inputs, weights, monkeypatch
+):
+    """Product and both gradients: all but a few round to the same, and those to the next number."""
+    rng = stream(0, "x")
+    images = torch.randn(inputs, generator=rng).bfloat16()
+    kernel = 0.03 * torch.randn(weights, generator=rng)
+    upstream = torch.randn(op(images.float(), kernel).shape, generator=rng).bfloat16()
+    computed = []
+    for able in (True, False):
         monkeypatch.setattr("alutils.model.BF16_PRODUCTS", able)
-        net = build(Protocol(precision=precision), "cifar10", 0, CPU).eval()
-        features = net.features(images)
-        features.square().mean().backward()
-        return features.detach(), net.trunk.conv1.weight.grad
-
-    native, emulated, plain = (
-        computed("bf16", True),
-        computed("bf16", False),
-        computed("fp32", True),
-    )
-    for one, other, exact in zip(native, emulated, plain, strict=True):
-        rounding = (other - exact).norm() / exact.norm()
-        assert 0 < rounding < 0.2
-        assert (one - other).norm() / exact.norm() < rounding
+        leaves = images.clone().requires_grad_(), kernel.clone().requires_grad_()
+        product = _product(op, *leaves)
+        product.backward(upstream)
+        computed.append((product.detach(), *(leaf.grad for leaf in leaves)))
+    for one, other in zip(*computed, strict=True):
+        assert one.dtype == other.dtype
+        assert (one == other).float().mean() > 0.99
+        assert (one - other).norm() < 1e-3 * one.norm()
 
 
 def test_live_taps_leave_a_third_of_the_parameters():

@@ -41,51 +41,17 @@ def test_what_has_other_labels_or_weights_by_design_does_not_differ():
     assert "differ within seed 0 of mnist" in account._alike(records, "initial_weights")
 
 
-def unlike(study, marks: dict[int, bool], device: str = "cpu") -> str:
-    """What is told of the study's cells, by place, where bfloat16 was multiplied so or not."""
-    cells = study.cells()
-    facts = {i: {"bf16_products": bf16, "device": device} for i, bf16 in marks.items()}
-    return account.unlike(study, {cells[i].name: {"provenance": facts[i]} for i in facts})
+def test_how_bf16_was_multiplied_is_told_by_place():
+    able, unable = ({"bf16_products": has, "device": "cpu"} for has in (True, False))
+    gpu = {"bf16_products": False, "device": "NVIDIA H100"}
 
+    def told(precision: str, *places: dict) -> list[str]:
+        provenance = places[-1] | {"earlier_places": list(places[:-1])}
+        return account._products([{"cell": {"precision": precision}, "provenance": provenance}])
 
-def test_unlike_precision_within_a_seed_is_told():
-    fields = {"arms": ("random", "margin"), "seeds": (0, 1), "dataset": "mnist"}
-    plan = config.ActiveLearningStudy(**fields, precision="bf16")
-    assert [cell.seed for cell in plan.cells()] == [0, 0, 1, 1]
-    told = unlike(plan, {0: True, 1: True, 2: True, 3: False})
-    assert told.endswith("hold that too: seed 1 of MNIST.")
-    assert unlike(plan, {2: True, 3: False}, "NVIDIA H100") == ""
-    assert unlike(config.ActiveLearningStudy(**fields), {2: True, 3: False}) == ""
-
-
-def test_unlike_precision_between_seeds_is_told():
-    plan = config.ActiveLearningStudy(
-        arms=("random", "margin"), seeds=(0, 1), dataset="mnist", precision="bf16"
-    )
-    told = unlike(plan, {0: True, 1: True, 2: False, 3: False})
-    assert "no difference within one does: MNIST (seed 1 in float32)." in told
-    assert "Computed partly" not in told
-    assert unlike(plan, dict.fromkeys(range(4), False)) == ""
-
-
-def test_unlike_precision_within_a_record_is_told():
-    plan = config.ActiveLearningStudy(
-        arms=("random", "margin"), seeds=(0,), dataset="mnist", precision="bf16"
-    )
-    here = {"bf16_products": True, "device": "cpu"}
-    moved = here | {"earlier_places": [{"bf16_products": False, "device": "cpu"}]}
-    cell, _ = plan.cells()
-    assert account.unlike(plan, {cell.name: {"provenance": here}}) == ""
-    assert "seed 0 of MNIST" in account.unlike(plan, {cell.name: {"provenance": moved}})
-
-
-def test_unlike_precision_of_what_is_not_compared_is_not_told():
-    plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,), precision="bf16")
-    factors = {one.cell.name: one.factor for one in plan.settings()}
-    cells = [factors[cell.name] for cell in plan.cells()]
-    assert unlike(plan, {i: factor == "start" for i, factor in enumerate(cells)}) == ""
-    last = max(i for i, factor in enumerate(cells) if factor == "ranking")
-    assert "seed 0 of MNIST" in unlike(plan, {i: i == last for i in range(len(cells))})
+    assert told("bf16", able) == told("bf16", able, able) == [account.BF16[True]]
+    assert told("bf16", unable, able) == [account.BF16[False], account.BF16[True]]
+    assert told("fp32", unable) == told("bf16", gpu) == told("bf16", {"device": "cpu"}) == []
 
 
 def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
