@@ -31,7 +31,7 @@ def outputs(tmp_path, monkeypatch) -> Path:
     return tmp_path / "outputs"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def digits_cell():
     """Factory of cells on digits that train in about a second."""
 

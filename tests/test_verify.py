@@ -7,19 +7,29 @@ from alutils.results import Store, chained
 from alutils.verify import NotVerified
 
 
+@pytest.fixture(scope="module")
+def trained(digits_cell):
+    """Two cells, and what they came to when they really ran."""
+    found = []
+    for cell in (digits_cell(arm=arm) for arm in ("margin", "kmeans")):
+        rounds, provenance = [], {}
+        for _ in range(cell.rounds):
+            (done,), provenance, _ = run_round([cell], rounds, None, "cpu", {})
+            rounds.append(done)
+        found.append((cell, rounds, provenance))
+    return found
+
+
 @pytest.fixture
-def made(outputs, digits_cell, monkeypatch):
-    """A profile of two finished cells that really ran."""
-    cells = [digits_cell(arm=arm) for arm in ("margin", "kmeans")]
+def made(outputs, trained, monkeypatch):
+    """A profile of two finished cells."""
     store = Store("test")
     store.prepare()
-    for cell in cells:
+    for cell, rounds, provenance in trained:
         record = store.load(cell)
-        for _ in range(cell.rounds):
-            (done,), provenance, _ = run_round([cell], record["rounds"], None, "cpu", {})
-            record["rounds"].append(done)
         record["provenance"] |= provenance
-        store.save(cell, record | {"status": "finished"})
+        store.save(cell, record | {"rounds": rounds, "status": "finished"})
+    cells = [cell for cell, _, _ in trained]
     plan = type("Plan", (), {"cells": lambda self: cells})()
     monkeypatch.setattr(verify, "_plans", lambda profile: [plan])
     return store, cells
