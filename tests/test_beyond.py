@@ -112,10 +112,28 @@ def test_the_ranking_goes_by_area_and_is_corrected(found):
     rows = page.split("<tr>")[1:]
     assert "uncertainty" in rows[0] and "<td>2</td>" in rows[0].split("uncertainty")[1]
     assert "baseline" in rows[2]
+    assert [row.rsplit("<td>", 1)[1][0] for row in rows] == ["0", "1", "1"]
     text = beyond.sentences(found).data
     assert "540 to 1,406 labels, 3 paired seeds" in text
     assert "uncertainty lies above random; undecided for margin" in text
     assert "corrected for 2 of them" in text and "it is shown to beat margin" in text
+
+
+def test_each_dataset_has_a_ranking_of_its_own(found):
+    """On the second one the order is turned round."""
+    turned = found[found["factor"] == "ranking"].assign(dataset="mnist")
+    turned["accuracy"] = 100 - turned["accuracy"]
+    both = pd.concat([found, turned])
+    for dataset, order in (
+        ("cifar10", ["uncertainty", "margin", "random"]),
+        ("mnist", ["random", "margin", "uncertainty"]),
+    ):
+        own = beyond.arms_of(both, "ranking", dataset)
+        assert list(dict.fromkeys(own["arm"])) == order and set(own["dataset"]) == {dataset}
+    lines = beyond.sentences(both, interim=" Interim.").data.splitlines()
+    assert "**CIFAR-10**" in lines[0] and "uncertainty lies above random" in lines[0]
+    assert "**MNIST**" in lines[1] and "uncertainty lies below random" in lines[1]
+    assert lines[2:] == ["", " Interim."]
 
 
 def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
@@ -207,8 +225,9 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
 
 def test_recipes_are_compared_with_choosing_where_the_ranking_ends(found):
     further = found[(found["factor"] == "recipe") & (found["labels"] == 990)]
-    text = ladder.sentences(pd.concat([found, further.assign(labels=5000)])).data
-    assert "at 990 random labels" in text
+    for labels, nearest in ((5000, "990"), (1500, "1,500")):
+        text = ladder.sentences(pd.concat([found, further.assign(labels=labels)])).data
+        assert f"at {nearest} random labels" in text
 
 
 def test_a_rung_below_the_smallest_size_is_bounded_from_above(found):

@@ -108,19 +108,26 @@ def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(found):
     assert "-0.33 points" in text and "excludes zero at 1,240 and 1,990 labels" in text
 
 
-def test_what_margin_is_worth_is_compared_between_recipes(found):
+def test_what_margin_is_worth_is_compared_between_recipes(found, monkeypatch):
     gains = reductions.pick_gains(found, "mnist")
     assert gains["poster"].mean().tolist() == pytest.approx([2.0, 2.0])
     assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
     text = reductions.picks_sentences(found).data
     assert "- On MNIST at 1,581 labels margin minus random is +2.00" in text
     assert "a difference of -0.50 points" in text and "undecided" not in text
+    monkeypatch.setattr(reductions, "COMPARED", 1000)
+    assert "- On MNIST at 1,063 labels" in reductions.picks_sentences(found).data
 
 
 def test_the_replica_stands_beside_the_published_curve_where_both_have_labels(found):
     text = nearness.replica_sentences(found).data
     assert text.count("\n") == 0 and "**MNIST, uncertainty**" in text
     assert "against 91.83 % at 540" in text and "against 97.77 % at 1,069" in text
+    ours = reductions.by_size(found, "heldout_best", factor="replica", arm="uncertainty")
+    theirs = published.active_learning("mnist")
+    theirs = theirs[theirs["arm"] == "uncertainty"].set_index("labels")["accuracy"]
+    apart = (ours - theirs).dropna(axis=1).iloc[0].mean()
+    assert f"labels; {apart:+.2f} points" in text
 
 
 def test_figures_say_what_they_show(found):
