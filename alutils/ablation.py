@@ -15,6 +15,8 @@ from alutils.protocol import DATASETS, Cell, Count
 from alutils.results import Store, complete, table
 from alutils.statistics import Estimate, estimate
 
+MARGIN = "choosing by margin"
+"""What margin's picks are worth, alone."""
 NOISE = {"dropout": 0.0, "mc_passes": 10, "mc_score": "mutual-information"}
 """The authors' Bayesian arm: equal passes, and a score that is zero up to rounding."""
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -85,8 +87,10 @@ class Effect:
 
 
 def effects(found: pd.DataFrame) -> list[Effect]:
-    """The effect of every switch, from the table that ``results`` gives."""
-    told = []
+    """The effect of every switch, from the table that ``results`` gives; none of an empty one."""
+    told: list[Effect] = []
+    if found.empty:
+        return told
     for dataset, own in found.groupby("dataset", sort=False):
         first, last = own["labels"].min(), own["labels"].max()
         at = {count: _Accuracies(own[own["labels"] == count]) for count in (first, last)}
@@ -94,6 +98,17 @@ def effects(found: pd.DataFrame) -> list[Effect]:
             pairs = _switches(values, count == first)
             told += [Effect(dataset, int(count), what, estimate(v)) for what, v in pairs.items()]
     return told
+
+
+def evaluation(found: pd.DataFrame, dataset: str) -> tuple[pd.Series, pd.Series]:
+    """Random labels at the last count, by seed: best minus last evaluation, held-out minus test.
+
+    In points. The first can't be negative, and the second compares other images: they describe, and
+    are held against nothing.
+    """
+    own = found[found["dataset"] == dataset]
+    at = _Accuracies(own[own["labels"] == own["labels"].max()])
+    return at.best("random") - at.last("random"), at.last("random") - at.test("random")
 
 
 def parts(found: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
@@ -141,18 +156,14 @@ class _Accuracies:
 
 
 def _switches(at: _Accuracies, first: bool) -> dict[str, pd.Series]:
-    found = {
-        "best held-out evaluation instead of the last": at.best("random") - at.last("random"),
-        "held-out instead of test set": at.last("random") - at.test("random"),
-        "no dropout": at.test("random without dropout") - at.test("random"),
-    }
+    found = {"no dropout": at.test("random without dropout") - at.test("random")}
     if first:
         after = at.test("arms in sequence", "uncertainty")
         return found | {"Adam carried from another arm": after - at.test("random")}
     noise, without = at.test("bayesian without dropout"), at.test("random without dropout")
     return found | {
         "Adam carried from the round before": at.test("random, Adam carried") - at.test("random"),
-        "choosing by margin": at.test("margin") - at.test("random"),
+        MARGIN: at.test("margin") - at.test("random"),
         "choosing by margin, Adam carried": at.test("arms in sequence", "margin")
         - at.test("random, Adam carried"),
         "choosing by MC-dropout entropy": at.test("bayesian") - at.test("random"),

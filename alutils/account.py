@@ -12,7 +12,8 @@ from alutils.parameters import Parameters
 from alutils.plans import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.prose import count, join, paired_seeds, plain, table
 from alutils.protocol import BASELINE, DATASETS, Cell
-from alutils.results import Store, finished
+from alutils.results import Record, Store, finished
+from alutils.settings import SettingsStudy
 
 RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
@@ -94,11 +95,12 @@ def cells(study: Parameters) -> HTML | Markdown:
     every, store = study.cells(), Store(study.profile)
     records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
     done = sum(one["status"] == "finished" for one in records.values())
+    apart = _processors(study, records)
     if done == len(every):
-        return Markdown(f"All {done} cells are finished.")
+        return Markdown(f"All {done} cells are finished.{apart}")
     told = (
         f"{done} of {len(every)} cells are finished; what is shown below is made of these, and "
-        "where arms are compared of the seeds that have every arm."
+        f"where arms are compared of the seeds that have every arm.{apart}"
     )
     failed = [
         {"failed cell": name, "why": one["final"]["error"]}
@@ -110,6 +112,38 @@ def cells(study: Parameters) -> HTML | Markdown:
     return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(failed)).data}")
 
 
+def _processors(study: Parameters, records: dict[str, Record]) -> str:
+    """In which seeds cells that are compared ran on several processor types; nothing where in none.
+
+    Compared are the cells of a dataset and seed, by factor where the study varies settings, and
+    by figure where not.
+    """
+    varied = study.settings() if isinstance(study, SettingsStudy) else ()
+    compared = [(f" ({one.factor})", one.cell) for one in varied]
+    compared = compared or [("", cell) for cell in study.cells()]
+    found: dict[tuple, set[str]] = {}
+    for factor, cell in compared:
+        places = _places(records[cell.name]["provenance"]) if cell.name in records else []
+        key = factor, cell.dataset, cell.seed, "" if varied else cell.figure
+        own = found.setdefault(key, set())
+        own.update(place["processor"] for place in places if "processor" in place)
+    apart: dict[str, set[int]] = {}
+    for (factor, dataset, seed, _), types in found.items():
+        if len(types) > 1:
+            apart.setdefault(f"{DATASETS[dataset].title}{factor}", set()).add(seed)
+    if not apart:
+        return ""
+    told = [
+        f"{what} seed{'s' if len(seeds) > 1 else ''} {join([str(seed) for seed in sorted(seeds)])}"
+        for what, seeds in apart.items()
+    ]
+    return (
+        " Rounding differs between processor types and takes a training its own way, as another "
+        "order of batches would. What is compared within a seed ran on several of them in "
+        f"{join(told)}: even equal cells differ there."
+    )
+
+
 def interim(study: Parameters) -> str:
     """That cells are still to come, for what is said before; nothing where none are."""
     every, store = study.cells(), Store(study.profile)
@@ -118,7 +152,7 @@ def interim(study: Parameters) -> str:
         return ""
     return (
         f" Interim, with {done} of {len(every)} cells finished: what counts is what all of them "
-        "show, and looks before that are not corrected for."
+        "show, and interim results are not corrected for repeated looks."
     )
 
 

@@ -23,7 +23,7 @@ MARKER: dict[Verdict, str] = {"supported": "o", "undecided": "D", "not supported
 SHORT = {
     "C1": "more labels, better accuracy",
     "C2": "MNIST constant from 1,500 labels, CIFAR-10 rising at 5,500",
-    "C3": "active learning beats random labels",
+    "C3": "every approach beats random labels",
     "C4": "the four approaches are alike",
     "C5": "at most 4 points better on CIFAR-10",
     "C6": "a much smaller set will do on MNIST",
@@ -67,15 +67,18 @@ def protocols(cells: list[Cell]) -> Markdown:
         (sizes if cell.figure == 2 else arms).append(recipe)
     told = [f"{what} ({join(list(dict.fromkeys(own)))})" for what, own in recipes.items() if own]
     return Markdown(
-        f"{', '.join(told)}. What another recipe is worth, 08 of the profile `desktop` tells."
+        f"{', '.join(told)}. 08 of the profile `desktop` measures the effect of another recipe."
     )
 
 
 def _tally(one: Claim) -> str:
-    """How many of a claim's findings support it, where that is some but not all of them."""
-    supported = sum(finding.verdict == "supported" for finding in one.findings)
-    mixed = 0 < supported < len(one.findings)
-    return f", {supported} of {len(one.findings)} findings supported" if mixed else ""
+    """How many of a claim's findings support it and how many oppose it, where not all do one."""
+    counts = Counter(finding.verdict for finding in one.findings)
+    supported, opposed = counts["supported"], counts["not supported"]
+    if len(counts) < 2:
+        return ""
+    told = f", {supported} of {len(one.findings)} findings support it"
+    return f"{told} and {opposed} {'opposes' if opposed == 1 else 'oppose'} it" if opposed else told
 
 
 def overview(found: list[Claim]) -> HTML:
@@ -169,7 +172,7 @@ def _forest_text(one: Claim) -> tuple[str, str]:
         spread += ", thick the 90 % one of two one-sided tests at 5 %"
     if spread and one.tests > 1:
         spread += ", not corrected as the verdicts are"
-    caption = f"{one.key}. Mean over {seed_range(counts)}{spread}; black: where it is judged."
+    caption = f"{one.key}. Mean over {seed_range(counts)}{spread}; black line: the threshold."
     return caption, f"Intervals. {told}."
 
 

@@ -11,7 +11,7 @@ from alutils.interactive import Chart
 from alutils.prose import count, join, paired_seeds, points
 from alutils.protocol import ARMS, DATASETS, arm_title
 from alutils.results import without_gaps
-from alutils.statistics import LEVEL, POWER, estimate
+from alutils.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
 
 
 def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
@@ -96,15 +96,16 @@ def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -
     lines = []
     for dataset in dict.fromkeys(found.loc[found["factor"] == factor, "dataset"]):
         own = arms_of(found, factor, dataset)
-        if own.empty or own["seed"].nunique() < 2:
+        if own["seed"].nunique() < FEWEST_SEEDS:
             continue
         areas = statistics.areas(own)
         span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
         lines.append(
             f"- **{DATASETS[dataset].title}**, {span}, {paired_seeds(len(areas))}: by area "
-            f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)} {_first(areas)}"
+            f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)}{_pooled(areas)} "
+            f"{_first(areas)}"
         )
-    told = "\n".join(lines) or "An interval needs two seeds with every arm."
+    told = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return Markdown(f"{told}\n\n{interim}".strip())
 
 
@@ -131,10 +132,35 @@ def _power(areas: pd.DataFrame) -> str:
     )
 
 
+def _pooled(areas: pd.DataFrame) -> str:
+    """Which arms would be shown to differ if all varied alike; only with the fewest seeds."""
+    arms = len(areas.columns) - 1
+    if arms < 2 or len(areas) > FEWEST_SEEDS:
+        return ""
+    p = statistics.adjusted(areas, pooled=True)
+    apart = [arm_title(arm) for arm in p if p[arm] < 1 - LEVEL]
+    return (
+        f" With {len(areas)} seeds, which arms pass depends on their spread as much as on their "
+        "mean. With one spread for all of them (described, not decided by: it was added after the "
+        f"results were seen), {_all_or(apart, arms)} would be shown to differ from random."
+    )
+
+
+def _all_or(names: list[str], number: int) -> str:
+    """Names, unless they are all of so many arms, or none."""
+    if len(names) == number:
+        return f"all {number} arms"
+    return join(names) if names else "no arm"
+
+
 def _first(areas: pd.DataFrame) -> str:
     """The arm with the largest mean area, and the poster's that it is shown to lie above."""
-    first = areas.columns[0]
-    told = f"{prose.capital(arm_title(first))} has the largest mean"
+    first, second = areas.columns[:2]
+    lead = (areas[first] - areas[second]).mean()
+    told = (
+        f"{prose.capital(arm_title(first))} has the largest mean, {lead:.2f} points above "
+        f"{arm_title(second)}"
+    )
     poster = [arm for arm in areas.columns[1:] if arm in ARMS[1:]]
     if not poster:
         return f"{told}."

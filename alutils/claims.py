@@ -44,6 +44,8 @@ class Finding:
     p: float = math.nan
     note: str = ""
     judged: Estimate | None = None
+    above: bool = True
+    """Whether it is supported above its line, where that is one."""
     unmeasured: int = 0
     """Seeds of a finding without an estimate."""
 
@@ -65,7 +67,7 @@ class Finding:
             return f"“{self.what}” with a number in some seed"
         one = self.judged or self.estimate
         if tests > 1:
-            return f"a corrected p of {1 - LEVEL:.2g} or more of “{self.what}”"
+            return f"a corrected p of {1 - LEVEL:.2g} or more for “{self.what}”"
         line = min(self.lines, key=lambda line: _distance(one, line))
         kind = "a 90 %" if self.judged else "an"
         return f"{kind} interval of “{self.what}” that reaches {line:g}{unit}"
@@ -109,26 +111,46 @@ class Claim:
         decisive = [f for f in self.findings if f.verdict == self.verdict]
         nearest = min(decisive, key=Finding.gap).turn(self.unit, self.tests)
         if self.verdict == "supported" or len(decisive) == 1:
-            return f"{nearest[0].upper()}{nearest[1:]}."
+            return f"It would be undecided with {nearest}."
         return f"Other verdicts on all {len(decisive)} findings that oppose it; nearest: {nearest}."
 
     def _open(self) -> str:
-        undecided = [f.estimate for f in self.findings if f.verdict == "undecided" and f.estimate]
+        undecided = [f for f in self.findings if f.verdict == "undecided" and f.estimate]
         if not undecided:
             return "Runs in which the arms get there in every seed."
         if any(len(finding.lines) > 1 for finding in self.findings):
-            return f"More seeds than {self.seeds}."  # what shows a difference shows no equivalence
+            return self._open_equivalence(undecided)
         level = 1 - (1 - LEVEL) / self.tests
-        shown = [statistics.detectable(_spread(one), one.seeds, level=level) for one in undecided]
-        low, high = f"{min(shown):.2f}", f"{max(shown):.2f}"
+        spreads = [_spread(f.estimate) for f in undecided]
+        shown = [statistics.detectable(one, self.seeds, level=level) for one in spreads]
         if max(shown) < 0.005:
             return f"More seeds than {self.seeds}."
         corrected = f" and corrected for {self.tests} tests" if self.tests > 1 else ""
-        span = low if low == high else f"{low} to {high}"
+        ends = [
+            f.lines[0] + (one if f.above else -one) for f, one in zip(undecided, shown, strict=True)
+        ]
+        if len({(f.lines[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
+            told = f"{min(ends):.2f} to {max(ends):.2f}{self.unit}, by finding"
+        else:
+            told = ", of ".join(
+                f"{end:.2f}{self.unit} {'or more' if f.above else 'or less'} for “{f.what}”"
+                for f, end in zip(undecided, ends, strict=True)
+            )
         return (
             f"More seeds than {self.seeds}: with {self.seeds}{corrected}, "
-            f"{100 * statistics.POWER:.0f} % power needs a true value {span}{self.unit} from where "
-            f"it is judged{', finding by finding' if low != high else ''}."
+            f"{100 * statistics.POWER:.0f} % power needs a true value of {told}."
+        )
+
+    def _open_equivalence(self, undecided: list[Finding]) -> str:
+        """How many seeds would show equivalence, if the true differences were those found."""
+        told = []
+        for f in undecided:
+            seeds = statistics.seeds_to_equal(f.estimate.mean, _spread(f.estimate), f.lines[1])
+            needed = "no number of seeds" if seeds is None else f"{seeds:,} seeds"
+            told.append(f"{needed} for “{f.what}”")
+        return (
+            f"More seeds than {self.seeds}: if the true differences were those found, "
+            f"{100 * statistics.POWER:.0f} % power needs {', '.join(told)}."
         )
 
 
@@ -174,7 +196,20 @@ def c2(sizes: pd.DataFrame) -> Claim:
         line, judge = {"mnist": (1.5, _below), "cifar10": (5.0, _above)}[dataset]
         return [_gain(dataset, curves, low, high, line, judge)]
 
-    return _on_sizes(claim, sizes, test)
+    claim = _on_sizes(claim, sizes, test)
+    if claim.lacking or "heldout_best" not in sizes:
+        return claim
+    best = _on_sizes(claim, sizes.assign(accuracy=100 * sizes["heldout_best"]), test)
+    told = [
+        f"{finding.what}: {one.mean:.2f}{claim.unit} ({one.low:.2f} to {one.high:.2f})"
+        for finding in best.findings
+        if (one := finding.estimate)
+    ]
+    return replace(
+        claim,
+        aside="Beside the rule, as a training may end in a dip: by its best "
+        f"evaluation on held-out images, {'; '.join(told)}.",
+    )
 
 
 def c3(arms: pd.DataFrame) -> Claim:
@@ -237,7 +272,7 @@ def c4(arms: pd.DataFrame) -> Claim:
                 "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
             )
             if verdict == "supported" and interval.decided:
-                note += "; less than that, but not zero"
+                note += "; not zero, but within that margin"
             judged = None if verdict == "not supported" else narrow
             found.append(Finding(what, interval, (-margin, margin), verdict, p, note, judged))
         return found
@@ -250,7 +285,7 @@ def c4(arms: pd.DataFrame) -> Claim:
     ]
     aside = (
         f"By the same tests random labels are equivalent to {' and '.join(told)}: where they are, "
-        "that the four are alike tells nothing of what choosing is worth."
+        "the likeness of the four says nothing about the benefit of choosing."
     )
     return replace(claim, aside=aside)
 
@@ -399,7 +434,8 @@ def _gain(
 def _difference(dataset: str, values: pd.Series, what: str, line: float, judge: Judge) -> Finding:
     one = estimate(values)
     p = statistics.p_value(values)
-    return Finding(f"{_title(dataset)}, {what}", one, (line,), judge(one, line), p)
+    above = judge is _above
+    return Finding(f"{_title(dataset)}, {what}", one, (line,), judge(one, line), p, above=above)
 
 
 def _saving(dataset: str, savings: pd.Series, gain: pd.Series, title: str) -> Finding:

@@ -98,7 +98,7 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
     last = results[results["arm"] != BASELINE].sort_values("labels").groupby(["arm", "seed"])
     ends = last[list(LIKELIHOOD)].last().groupby("arm").mean()
     told = "; ".join(
-        f"{arm_title(arm)} {ends.loc[arm, 'test_nll']:.2f} nats and an error of "
+        f"{arm_title(arm)} {ends.loc[arm, 'test_nll']:.2f} nats, calibration error "
         f"{100 * ends.loc[arm, 'test_ece']:.1f} points"
         for arm in arms
         if arm in ends.index
@@ -176,7 +176,7 @@ def confusion(found: list[Look], classes: Sequence[str]) -> HTML:
         panel.set_title(arm_title(arm), fontsize=10)
         panel.set(xlabel="predicted", ylabel="true" if panel is axes[0, 0] else "")
         true, predicted = np.unravel_index(share.argmax(), share.shape)
-        worst.append(f"{arm_title(arm)} {classes[true]} taken for {classes[predicted]} "
+        worst.append(f"{arm_title(arm)}: {classes[true]} taken for {classes[predicted]} "
                      f"({share.max():.1f} %)")  # fmt: skip
     caption = (
         "Confusion at the last round, all seeds together: per cent of the true class that is taken "
@@ -242,12 +242,12 @@ def asked_for(found: list[Look], classes: Sequence[str]) -> HTML:
         axes.bar(places, mean, width, yerr=spread, color=colour, label=arm_title(arm),
                  error_kw={"linewidth": 0.8})  # fmt: skip
         most = int(mean.argmax())
-        uneven.append(f"{arm_title(arm)} {classes[most]} ({mean[most]:.0f} %)")
+        uneven.append(f"{arm_title(arm)}: {classes[most]} ({mean[most]:.0f} %)")
     axes.set_xticks(range(len(classes)), classes)
-    axes.set(ylabel="share of what was asked for (%)")
+    axes.set(ylabel="share of acquired labels (%)")
     figures.legend(axes)
     sns.despine(ax=axes)
-    told = f" Most often: {', '.join(uneven)}." if uneven else ""
+    told = f" Most often: {'; '.join(uneven)}." if uneven else ""
     caption = (
         "Classes of the labels that each arm asked for: mean over seeds, lines one standard "
         f"deviation either way.{told}"

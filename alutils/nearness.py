@@ -73,7 +73,8 @@ def _inside(one: Estimate, near: float) -> str:
     if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
         return f"{told} with the whole interval"
     passed = join([f"{line:+g}" for line in (-near, near) if one.low < line < one.high])
-    return f"{told}, but not shown to be: the interval extends beyond {passed}"
+    where = "reaches past" if told == "near" else "reaches back over"
+    return f"{told} on average, but the interval {where} {passed}"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:

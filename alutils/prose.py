@@ -98,7 +98,7 @@ def lines_of(counts: Iterable[int]) -> str:
     counts = list(counts)
     if max(counts) < 2:
         return "the line of 1 seed, without an interval"
-    return f"mean, 95 % t interval (cut at the edge) and every line of {seed_range(counts)}"
+    return f"mean, 95 % t interval (clipped at the axes) and every line of {seed_range(counts)}"
 
 
 def mean_over(counts: Iterable[int]) -> str:

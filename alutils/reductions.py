@@ -12,6 +12,8 @@ from alutils.statistics import estimate
 
 COMPARED = 1500
 """Labels near which what margin is worth is compared in words."""
+DIP = 1.0
+"""Points below its best held-out evaluation from which on a training ends in a dip."""
 TITLES = {
     "fresh": "fresh Adam",
     "carried": "carried Adam",
@@ -81,15 +83,17 @@ def recipe_sentences(found: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines) or "No size is finished under both recipes yet.")
 
 
-def pick_gains(found: pd.DataFrame, dataset: str) -> dict[str, pd.DataFrame]:
+def pick_gains(
+    found: pd.DataFrame, dataset: str, column: str = "accuracy"
+) -> dict[str, pd.DataFrame]:
     """Margin minus random by recipe, each by seed and label count; only recipes that have both.
 
-    Of the seeds that both recipes have, where there are some.
+    Of the seeds that both recipes have, where there are some. In points of ``column``.
     """
     gains = {}
     for level in ("poster", "reduced"):
         margin, random = (
-            by_size(found, factor="picks", level=level, dataset=dataset, arm=arm)
+            by_size(found, column, factor="picks", level=level, dataset=dataset, arm=arm)
             for arm in ("margin", "random")
         )
         after_the_first_labels = _paired(margin, random).iloc[:, 1:]
@@ -110,35 +114,66 @@ def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def picks_sentences(found: pd.DataFrame) -> Markdown:
-    """``picks_told`` as a list."""
-    lines = [f"- {line}" for line in picks_told(found)]
+    """``picks_told`` as a list, with what margin is worth at the label count near ``COMPARED``."""
+    lines = [f"- {line}{_near(found, dataset)}" for dataset, line in picks_told(found).items()]
     return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
 
 
-def picks_told(found: pd.DataFrame) -> list[str]:
-    """Whether margin is worth the same under both recipes, by dataset.
+def picks_told(found: pd.DataFrame) -> dict[str, str]:
+    """Whether margin is worth the same under both recipes, over all label counts, by dataset.
 
-    At the label count nearest to ``COMPARED``, and on average over all of them.
+    Last epoch on the test set, and beside it the best evaluation on held-out images.
     """
-    lines = []
+    told = {}
     for dataset in datasets_of(found, "picks"):
-        gains = pick_gains(found, dataset)
-        if len(gains) < 2 or not gains["poster"].index.equals(gains["reduced"].index):
+        if not (gains := _comparable(found, dataset)):
             continue
-        sizes = gains["poster"].columns.intersection(gains["reduced"].columns)
-        near = min(sizes, key=lambda count: abs(count - COMPARED))
-        line = (
-            f"On {DATASETS[dataset].title} at {near:,} labels margin minus random is "
-            f"{_under({name: one[near] for name, one in gains.items()})}"
+        sizes = next(iter(gains.values())).columns
+        span = f"{count(len(sizes), 'label count')} from {sizes[0]:,} to {sizes[-1]:,}"
+        if len(sizes) == 1:
+            span = f"{sizes[0]:,} labels"
+        told[dataset] = (
+            f"On {DATASETS[dataset].title} margin minus random, mean over {span}, is "
+            f"{_under({name: one.mean(axis=1) for name, one in gains.items()})}."
+            f"{_by_the_best(found, dataset)}"
         )
-        if len(sizes) > 1:
-            means = {name: one[sizes].mean(axis=1) for name, one in gains.items()}
-            line += (
-                f"; on average over the {count(len(sizes), 'label count')} from {sizes[0]:,} to "
-                f"{sizes[-1]:,} it is {_under(means)}"
-            )
-        lines.append(f"{line}.")
-    return lines
+    return told
+
+
+def _comparable(
+    found: pd.DataFrame, dataset: str, column: str = "accuracy"
+) -> dict[str, pd.DataFrame]:
+    """``pick_gains`` at the label counts of both recipes; nothing where they share no seed."""
+    gains = pick_gains(found, dataset, column)
+    if len(gains) < 2 or not gains["poster"].index.equals(gains["reduced"].index):
+        return {}
+    sizes = gains["poster"].columns.intersection(gains["reduced"].columns)
+    return {name: one[sizes] for name, one in gains.items()} if len(sizes) else {}
+
+
+def _near(found: pd.DataFrame, dataset: str) -> str:
+    """The same at the label count nearest to ``COMPARED``."""
+    gains = _comparable(found, dataset)
+    sizes = next(iter(gains.values())).columns
+    near = min(sizes, key=lambda size: abs(size - COMPARED))
+    return f" At {near:,} labels it is {_under({name: one[near] for name, one in gains.items()})}."
+
+
+def _by_the_best(found: pd.DataFrame, dataset: str) -> str:
+    """The same by the best held-out evaluation, which no dip at the end of a training touches."""
+    if "heldout_best" not in found or not (gains := _comparable(found, dataset, "heldout_best")):
+        return ""
+    told = [points(estimate(one.mean(axis=1))) for one in gains.values()]
+    dips = []
+    for level in gains:
+        rows = found[(found["factor"] == "picks") & (found["level"] == level)]
+        rows = rows[rows["dataset"] == dataset]
+        low = 100 * (rows["heldout_best"] - rows["heldout_last"]) > DIP
+        dips.append(f"{low.sum()} of {len(rows)}")
+    return (
+        f" By the best evaluation on held-out images instead, it is {join(told)}: {join(dips)} "
+        f"trainings end more than {DIP:g} point below their best."
+    )
 
 
 def _under(gains: dict[str, pd.Series]) -> str:

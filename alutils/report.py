@@ -10,6 +10,7 @@ from IPython.display import HTML, Markdown
 from alutils import figures, published, statistics
 from alutils.prose import interval, join, paired_seeds, percent, points, table, verb
 from alutils.protocol import ARM_TITLE, BASELINE, DATASETS, arm_title
+from alutils.statistics import FEWEST_SEEDS
 
 
 def curve_table(results: pd.DataFrame) -> HTML:
@@ -48,8 +49,6 @@ def beside_published(results: pd.DataFrame) -> HTML | Markdown:
             "published, best of 10 (%)": f"{value:.2f}",
             "difference (points)": f"{best.mean - value:+.2f}",
         }
-        if best.seeds > 1:
-            row["spread of ours (standard deviation)"] = f"{100 * group['heldout_best'].std():.2f}"
         if "test_accuracy" in group:
             last = statistics.estimate(100 * group["test_accuracy"])
             row["last epoch on test (%)"] = interval(last, "%")
@@ -88,9 +87,10 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
     areas = statistics.areas(results)
     title, seeds = DATASETS[results["dataset"].iloc[0]].title, results["seed"].nunique()
     low, high = results["labels"].min(), results["labels"].max()
-    if seeds < 2:
+    if seeds < FEWEST_SEEDS:
         return Markdown(
-            f"With one seed nothing can be said about {title}: an interval needs two or more."
+            f"Nothing is tested on {title} with fewer than {FEWEST_SEEDS} paired seeds, and here "
+            f"{'are' if seeds > 1 else 'is'} {seeds}.{interim}"
         )
     return Markdown(
         f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
@@ -101,7 +101,7 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
 def tests(areas: pd.DataFrame) -> str:
     """How arms are held against random, in words."""
     number = len(areas.columns) - 1
-    return f"paired t tests at 5 %{f', corrected for {number} of them' if number > 1 else ''}"
+    return f"paired t tests at 5 %{f', Holm-corrected for {number} arms' if number > 1 else ''}"
 
 
 def standing(areas: pd.DataFrame) -> str:
@@ -114,7 +114,7 @@ def standing(areas: pd.DataFrame) -> str:
     }
     parts = [f"{join(arms)} {verb(arms)} {where} random" for where, arms in groups.items() if arms]
     if left := [arm_title(arm) for arm in gains if arm not in shown]:
-        parts.append(f"undecided for {join(left)}")
+        parts.append(f"for {join(left)} no difference is shown")
     return "; ".join(parts)
 
 
@@ -137,17 +137,21 @@ def savings(results: pd.DataFrame) -> Markdown:
     )
     if found.notna().all().any():
         text += (
-            f" Random itself reaches it with up to {own.max():.2f} times fewer, by seed: so much "
-            "is no saving yet."
+            f" Random's own curve reaches it up to {own.max():.2f} times earlier, by seed: ratios "
+            "up to that are no saving."
         )
     return Markdown(text)
 
 
 def differences_table(results: pd.DataFrame) -> HTML:
-    """Every arm's area, and its paired differences to random: area, and last label count."""
+    """Every arm's area, and its paired differences to random: area, and last label count.
+
+    Where there is a single baseline run, its difference to that at the last label count too.
+    """
     areas, last = statistics.areas(results), statistics.final(results)
     by_area = statistics.paired_differences(areas)
     by_last = statistics.paired_differences(last)
+    single = statistics.paired_differences(last, BASELINE) if BASELINE in last else {}
     rows = []
     for arm in areas.columns:
         row = {"arm": arm_title(arm), "area (%)": f"{areas[arm].mean():.2f}"}
@@ -158,6 +162,10 @@ def differences_table(results: pd.DataFrame) -> HTML:
             }
             if boot := statistics.bootstrap(areas[arm] - areas["random"]):
                 row["area, bootstrap interval (points)"] = f"{boot.low:+.2f} to {boot.high:+.2f}"
+        if single:
+            row["last label count, difference to the single baseline run (points)"] = points(
+                single[arm], ""
+            )
         rows.append(row)
     return table(pd.DataFrame(rows).fillna(""))
 
@@ -179,23 +187,10 @@ def wins(results: pd.DataFrame) -> HTML | Markdown:
         return Markdown("With one seed no arm can be said to beat another.")
     shares = statistics.win_matrix(results[results["arm"] != BASELINE])
     shown = shares.map(lambda share: f"{100 * share:.0f} %")
+    for arm in shown:
+        shown.loc[arm, arm] = ""
     shown = shown.rename(index=arm_title, columns=arm_title)
     return table(shown.rename_axis("wins of, over").reset_index())
-
-
-def difference_sentences(results: pd.DataFrame) -> Markdown:
-    """One sentence an arm on its paired difference in area to random."""
-    differences = statistics.paired_differences(statistics.areas(results))
-    lines = []
-    for arm, one in differences.items():
-        verdict = "" if one.seeds < 2 else f" {_verdict(one)}"
-        lines.append(f"- **{arm_title(arm)}**: {points(one)}.{verdict}")
-    last = statistics.final(results)
-    if BASELINE in last:
-        gains = statistics.paired_differences(last, BASELINE).items()
-        told = ", ".join(f"{arm_title(arm)} {points(one, '')}" for arm, one in gains)
-        lines.append(f"- At the last label count, minus the single baseline run: {told} points.")
-    return Markdown("\n".join(lines))
 
 
 def published_note(results: pd.DataFrame) -> Markdown:
@@ -212,14 +207,6 @@ def published_note(results: pd.DataFrame) -> Markdown:
         f"({published.RULE}). Theirs runs from {theirs['labels'].min():,} to "
         f"{theirs['labels'].max():,} labels, ours here to {reach:,}. Ours is the "
         f"{figures.reported(results)}: {same}. Their optimiser's state went from round to round, "
-        "and in part from arm to arm (`adam_state`); what rule and state are worth, 04 tells, and "
-        "what another recipe is, 08 of the profile `desktop`."
+        "and in part from arm to arm (`adam_state`): 04 measures the effect of rule and state, 08 "
+        "of the profile `desktop` that of the training recipe."
     )
-
-
-def _verdict(one: statistics.Estimate) -> str:
-    if one.low > 0:
-        return "The interval, not corrected, lies above zero."
-    if one.high < 0:
-        return "The interval, not corrected, lies below zero."
-    return "The interval holds zero: undecided."

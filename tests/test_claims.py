@@ -221,8 +221,19 @@ def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
     last = statistics.final(pd.DataFrame([one for one in rows if one["dataset"] == "cifar10"]))
     gains = last.drop(columns="random").sub(last["random"], axis=0)
     shown = statistics.detectable(gains[gains.mean().idxmax()].std(), 5)
-    assert f"with 5, 80 % power needs a true value {shown:.2f} points" in judged(rows, "C5").change
-    assert judged(CASES["C4"]["undecided"], "C4").change == "More seeds than 5."
+    told = f"with 5, 80 % power needs a true value of {4 - shown:.2f} points or less for “CIFAR-10"
+    assert told in judged(rows, "C5").change
+
+
+def test_how_many_seeds_would_show_equivalence_is_told():
+    claim = judged(CASES["C4"]["undecided"], "C4")
+    undecided = [finding for finding in claim.findings if finding.verdict == "undecided"]
+    values = areas_of(CASES["C4"]["undecided"], "cifar10")
+    one = values["uncertainty"] - values["margin"]
+    seeds = statistics.seeds_to_equal(one.mean(), one.std(), 1.0)
+    assert claim.change.startswith("More seeds than 5: if the true differences were those found, ")
+    assert claim.change.count("“") == len(undecided)
+    assert f"{seeds} seeds for “CIFAR-10, uncertainty minus margin”" in claim.change
 
 
 def areas_of(rows: list[dict], dataset: str) -> pd.DataFrame:
@@ -239,7 +250,7 @@ def test_what_more_seeds_would_show_is_after_the_correction():
         for spread in (min(spreads), max(spreads))
     )
     assert (
-        f"8 tests, 80 % power needs a true value {low:.2f} to {high:.2f} points"
+        f"8 tests, 80 % power needs a true value of {low:.2f} to {high:.2f} points, by finding."
         in judged(rows, "C3").change
     )
 

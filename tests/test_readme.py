@@ -21,7 +21,7 @@ def block(name: str) -> str:
 def committed(tmp_path, monkeypatch):
     """The outputs without the records that a run here has added."""
     told = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", "outputs/desktop/runs/*"],
+        ["git", "-C", str(ROOT), "ls-files", "outputs/desktop/runs", "outputs/ablation/runs"],
         capture_output=True,
         text=True,
     ).stdout.split()

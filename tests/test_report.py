@@ -18,7 +18,7 @@ def test_the_answer_says_which_arms_are_shown_to_differ():
     text = report.answer(results(ABOVE)).data
     assert "margin lies above random" in text
     assert "K-means lies below random" in text
-    assert "undecided for Bayesian" in text and "corrected for 3 of them" in text
+    assert "for Bayesian no difference is shown" in text and "Holm-corrected for 3 arms" in text
     assert "On MNIST, from 100 to 400 labels and over 3 paired seeds" in text
 
 
@@ -54,6 +54,37 @@ def test_how_bf16_was_multiplied_is_told_by_place():
     assert told("fp32", unable) == told("bf16", gpu) == told("bf16", {"device": "cpu"}) == []
 
 
+def test_seeds_compared_on_several_processor_types_are_told():
+    plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
+
+    def told(*types: str, study=plan) -> str:
+        facts = [{"processor": one} if one else {} for one in types]
+        cells = zip(study.cells(), facts, strict=False)
+        return account._processors(study, {c.name: {"provenance": one} for c, one in cells})
+
+    assert told("a", "a", "b", "b", "a", "a") == told("a", "", "b", "b") == told() == ""
+    assert "on several of them in MNIST seed 1: even" in told("a", "a", "a", "b", "b", "b")
+    assert "in MNIST seeds 0 and 2: even" in told("a", "b", "a", "a", "b", "a")
+    moved = {"processor": "a", "earlier_places": [{"processor": "b"}]}
+    assert "seed 0" in account._processors(plan, {plan.cells()[0].name: {"provenance": moved}})
+
+
+def test_what_is_not_compared_may_be_of_several_processor_types():
+    """Neither settings of several factors, nor figures of an audit."""
+    plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,))
+    factors = {one.cell.name: one.factor for one in plan.settings()}
+    by_factor = {name: {"provenance": {"processor": factor}} for name, factor in factors.items()}
+    assert account._processors(plan, by_factor) == ""
+    last = [name for name, factor in factors.items() if factor == "ranking"][-1]
+    by_factor[last] = {"provenance": {"processor": "another"}}
+    assert "in MNIST (ranking) seed 0:" in account._processors(plan, by_factor)
+    audit = config.load_study("desktop", "04-claims")
+    by_figure = {
+        cell.name: {"provenance": {"processor": str(cell.figure)}} for cell in audit.cells()
+    }
+    assert account._processors(audit, by_figure) == ""
+
+
 def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
     plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0,), profile="smoke")
     store = Store(plan.profile)
@@ -84,9 +115,9 @@ def test_a_headline_in_words_has_no_image():
 
 def test_with_one_seed_nothing_is_claimed():
     one = results({arm: curves[:1] for arm, curves in ABOVE.items()})
-    assert "nothing can be said" in report.answer(one).data
-    assert "no interval" in report.difference_sentences(one).data
-    assert "zero" not in report.difference_sentences(one).data
+    assert "fewer than 3 paired seeds, and here is 1." in report.answer(one, " Interim.").data
+    assert report.answer(one, " Interim.").data.endswith(" Interim.")
+    assert "no interval" in report.differences_table(one).data
 
 
 def test_tables_and_figures_hold_every_arm():
