@@ -82,11 +82,13 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
     parts = []
     for panel, dataset in zip(axes[0], datasets, strict=True):
         own = [(arm, level, estimate(gain)) for name, arm, level, gain in told if name == dataset]
+        order = list(dict.fromkeys(arm for arm, *_ in own))
+        own.sort(key=lambda one: order.index(one[0]))
         for place, (arm, _, one) in enumerate(own):
             figures.interval(panel, place, one, arm_style(arm), upright=True)
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xticks(range(len(own)), [_level(factor, arm, level) for arm, level, _ in own])
-        arms = join(list(dict.fromkeys(arm_title(arm) for arm, *_ in own)))
+        arms = join([arm_title(arm) for arm in order])
         panel.set(title=f"{DATASETS[dataset].title}: {arms}", xlabel=FACTORS[factor])
         panel.set_xlim(-0.5, len(own) - 0.5)
         sns.despine(ax=panel)
