@@ -133,24 +133,14 @@ def _power(areas: pd.DataFrame) -> str:
 
 
 def _pooled(areas: pd.DataFrame) -> str:
-    """Which arms would be shown to differ if all varied alike; only with the fewest seeds."""
-    arms = len(areas.columns) - 1
-    if arms < 2 or len(areas) > FEWEST_SEEDS:
+    """What would be shown if all arms varied alike; only with the fewest seeds."""
+    if len(areas.columns) < 3 or len(areas) > FEWEST_SEEDS:
         return ""
-    p = statistics.adjusted(areas, pooled=True)
-    apart = [arm_title(arm) for arm in p if p[arm] < 1 - LEVEL]
     return (
         f" With {len(areas)} seeds, which arms pass depends on their spread as much as on their "
         "mean. With one spread for all of them (described, not decided by: it was added after the "
-        f"results were seen), {_all_or(apart, arms)} would be shown to differ from random."
+        f"results were seen), {report.standing(areas, pooled=True)}."
     )
-
-
-def _all_or(names: list[str], number: int) -> str:
-    """Names, unless they are all of so many arms, or none."""
-    if len(names) == number:
-        return f"all {number} arms"
-    return join(names) if names else "no arm"
 
 
 def _first(areas: pd.DataFrame) -> str:

@@ -79,8 +79,8 @@ def blocks(profile: str) -> dict[str, str]:
         f"{effort(profile, cells.values())}"
     )
     told = {
-        "answer": "\n\n".join(textwrap.fill(one, WIDTH) for one in answers if one),
-        "results": f"{_table(by_dataset.values())}\n\n{textwrap.fill(under, WIDTH)}",
+        "answer": "\n\n".join(_folded(one) for one in answers if one),
+        "results": f"{_table(by_dataset.values())}\n\n{_folded(under)}",
         "hours": markdown_hours(LONG, STEP_MS),
     }
     if further := plans.get("07-beyond-the-poster"):
@@ -166,7 +166,12 @@ def _ranking(plan: config.BeyondStudy) -> str:
 def _folded(text: str) -> str:
     """Markdown with its lines folded, and what follows in a list's item set in."""
     return "\n".join(
-        textwrap.fill(line, WIDTH, subsequent_indent="  " if line.startswith("- ") else "")
+        textwrap.fill(
+            line,
+            WIDTH,
+            subsequent_indent="  " if line.startswith("- ") else "",
+            break_on_hyphens=False,
+        )
         for line in text.split("\n")
     )
 

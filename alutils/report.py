@@ -104,9 +104,12 @@ def tests(areas: pd.DataFrame) -> str:
     return f"paired t tests at 5 %{f', Holm-corrected for {number} arms' if number > 1 else ''}"
 
 
-def standing(areas: pd.DataFrame) -> str:
-    """Which arms are shown above random and which below, Holm-corrected, and which are not."""
-    p, gains = statistics.adjusted(areas), statistics.paired_differences(areas)
+def standing(areas: pd.DataFrame, pooled: bool = False) -> str:
+    """Which arms are shown above random and which below, Holm-corrected, and which are not.
+
+    By each arm's own spread, or ``pooled``: by one for all.
+    """
+    p, gains = statistics.adjusted(areas, pooled=pooled), statistics.paired_differences(areas)
     shown = [arm for arm in gains if p[arm] < 1 - statistics.LEVEL]
     groups = {
         "above": [arm_title(arm) for arm in shown if gains[arm].mean > 0],
