@@ -41,7 +41,7 @@ def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(com
     plan = load_study("desktop", "08-reductions")
     arms = load_study("desktop", "03-mnist-active-learning").cells()
     told = readme._recipes(plan, arms)
-    assert told.startswith("02 and 03 are trained by the reduced recipe")
+    assert told.startswith("02 and 03, and so C3 to C6, are trained by the reduced recipe")
     assert told in block("answer").replace("\n", " ")
     other = [arms[0].model_copy(update={"epochs": plan.epochs})]
     assert readme._recipes(plan, arms + other) == ""
@@ -100,3 +100,14 @@ def test_the_readme_shows_what_every_strategy_takes(speed):
     expected = module.seconds_to_choose(measured)
     assert {"random", *shown} == set(expected) == set(STRATEGIES)
     assert all(shown[name].strip() == expected[name] for name in shown)
+
+
+def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tmp_path):
+    told = readme._once("cifar10")
+    assert told.startswith("On CIFAR-10 the poster's recipe was tried with one acquisition alone")
+    assert "at 1,490 labels margin minus random is -0.39 points" in told
+    assert told in block("answer").replace("\n", " ")
+    shutil.rmtree(tmp_path / "outputs" / "ablation")
+    assert readme._once("cifar10") == (
+        "What choosing gains under the poster's recipe on CIFAR-10 is open."
+    )
