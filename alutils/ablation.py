@@ -1,8 +1,8 @@
 """What the authors' evaluation and optimiser are worth: ``python -m alutils.ablation``.
 
-Each way in which the authors' code departs from the poster's protocol is switched alone, on pieces
-small enough for a CPU: trained as the poster does, 100 epochs at a constant rate, at two label
-counts. Its effect is a difference paired by seed.
+Each way in which the authors' training departs from the poster's protocol is switched alone, on
+pieces small enough for a CPU: trained as the poster does, 100 epochs at a constant rate, at two
+label counts. Its effect is a difference paired by seed. Their evaluation is described beside it.
 """
 
 from dataclasses import dataclass
@@ -106,8 +106,7 @@ def evaluation(found: pd.DataFrame, dataset: str) -> tuple[pd.Series, pd.Series]
     In points. The first can't be negative, and the second compares other images: they describe, and
     are held against nothing.
     """
-    own = found[found["dataset"] == dataset]
-    at = _Accuracies(own[own["labels"] == own["labels"].max()])
+    at = _at_the_end(found, dataset)
     return at.best("random") - at.last("random"), at.last("random") - at.test("random")
 
 
@@ -118,8 +117,7 @@ def parts(found: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
     evaluations: that is the sum of what choosing labels, the optimiser's state and the evaluation
     contribute, seed by seed.
     """
-    own = found[found["dataset"] == dataset]
-    at = _Accuracies(own[own["labels"] == own["labels"].max()])
+    at = _at_the_end(found, dataset)
     carried, fresh, random = (
         at.test("arms in sequence", "margin"),
         at.test("margin"),
@@ -153,6 +151,12 @@ class _Accuracies:
         own = self.rows[self.rows["variant"] == variant]
         own = own[own["arm"] == arm] if arm else own
         return 100 * own.set_index("seed")[column]
+
+
+def _at_the_end(found: pd.DataFrame, dataset: str) -> _Accuracies:
+    """The accuracies of a dataset at its last label count."""
+    own = found[found["dataset"] == dataset]
+    return _Accuracies(own[own["labels"] == own["labels"].max()])
 
 
 def _switches(at: _Accuracies, first: bool) -> dict[str, pd.Series]:

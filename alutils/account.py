@@ -94,13 +94,13 @@ def cells(study: Parameters) -> HTML | Markdown:
     """How many cells are finished, and which failed and why."""
     every, store = study.cells(), Store(study.profile)
     records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
-    done = sum(one["status"] == "finished" for one in records.values())
-    apart = _processors(study, records)
-    if done == len(every):
-        return Markdown(f"All {done} cells are finished.{apart}")
+    done = {name: one for name, one in records.items() if one["status"] == "finished"}
+    apart = _processors(study, done)
+    if len(done) == len(every):
+        return Markdown(f"All {len(done)} cells are finished.{apart}")
     told = (
-        f"{done} of {len(every)} cells are finished; what is shown below is made of these, and "
-        f"where arms are compared of the seeds that have every arm.{apart}"
+        f"{len(done)} of {len(every)} cells are finished; what is shown below is made of these, "
+        f"and where arms are compared of the seeds that have every arm.{apart}"
     )
     failed = [
         {"failed cell": name, "why": one["final"]["error"]}
@@ -113,7 +113,7 @@ def cells(study: Parameters) -> HTML | Markdown:
 
 
 def _processors(study: Parameters, records: dict[str, Record]) -> str:
-    """In which seeds cells that are compared ran on several processor types; nothing where in none.
+    """In which seeds cells that are compared ran on several processor types; empty where in none.
 
     Compared are the cells of a dataset and seed, by factor where the study varies settings, and
     by figure where not.
@@ -126,7 +126,11 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
         places = _places(records[cell.name]["provenance"]) if cell.name in records else []
         key = factor, cell.dataset, cell.seed, "" if varied else cell.figure
         own = found.setdefault(key, set())
-        own.update(place["processor"] for place in places if "processor" in place)
+        own.update(
+            place["processor"] if place["device"] == "cpu" else place["device"]
+            for place in places
+            if "processor" in place
+        )
     apart: dict[str, set[int]] = {}
     for (factor, dataset, seed, _), types in found.items():
         if len(types) > 1:
@@ -138,8 +142,8 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
         for what, seeds in apart.items()
     ]
     return (
-        " Rounding differs between processor types and takes a training its own way, as another "
-        "order of batches would. What is compared within a seed ran on several of them in "
+        " Rounding differs between processor types, and a training then goes its own way, as with "
+        "another order of batches. What is compared within a seed ran on several of them in "
         f"{join(told)}: even equal cells differ there."
     )
 
@@ -186,15 +190,16 @@ def provenance(study: Parameters) -> HTML:
 
 
 def _products(records: list[dict]) -> list[str]:
-    """How the processors of these records multiplied bfloat16 numbers; a GPU has instructions."""
+    """How what computed these records multiplied bfloat16 numbers; a GPU has instructions."""
     places = [
         place
         for record in records
         if record["cell"]["precision"] == "bf16"
         for place in _places(record["provenance"])
-        if place["device"] == "cpu" and "bf16_products" in place
+        if "bf16_products" in place
     ]
-    return list(dict.fromkeys(BF16[place["bf16_products"]] for place in places))
+    able = (place["device"] != "cpu" or place["bf16_products"] for place in places)
+    return [BF16[one] for one in dict.fromkeys(able)]
 
 
 def _places(fact: dict) -> list[dict]:

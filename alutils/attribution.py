@@ -6,7 +6,7 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, prose, published
 from alutils.ablation import Effect, effects, evaluation, parts
-from alutils.prose import join, points, show
+from alutils.prose import count, join, points, show
 from alutils.protocol import DATASETS
 from alutils.statistics import Estimate
 
@@ -50,20 +50,30 @@ def _switches(found: pd.DataFrame, dataset: str) -> str:
         for one in every
         if one.estimate.decided
     ]
-    if not told:
-        return ""
-    return f" Switched alone, {len(told)} of {len(every)} do, not corrected: {join(told)}."
+    shown = f": {join(told)}" if told else ""
+    return (
+        f" Switched alone, {len(told) or 'none'} of {count(len(every), 'switch', 'switches')} "
+        f"{'has' if len(told) == 1 else 'have'} an effect whose interval, not corrected, excludes "
+        f"zero{shown}."
+    )
 
 
 def _evaluation(found: pd.DataFrame, dataset: str) -> str:
     """How the authors' rule differs from the last epoch on the test set, on random labels."""
-    best, heldout = evaluation(found, dataset)
-    by_seed = "" if len(best) < 2 else f" ({best.min():.2f} to {best.max():.2f} by seed)"
+    best, heldout = (_by_seed(one) for one in evaluation(found, dataset))
     return (
-        f" On random labels the best held-out evaluation of a training lies {best.mean():.2f} "
-        f"points{by_seed} above the last, and the last {heldout.mean():+.2f} from that on the test "
-        "set, which has other images."
+        " On random labels the best held-out evaluation of a training minus its last is "
+        f"{best}, and that last one minus the accuracy on the test set, which has other images, "
+        f"{heldout}."
     )
+
+
+def _by_seed(values: pd.Series) -> str:
+    """A mean with the least and the most of its seeds."""
+    told = f"{values.mean():+.2f} points"
+    if len(values) < 2:
+        return f"{told} (one seed)"
+    return f"{told} ({values.min():+.2f} to {values.max():+.2f} by seed, {len(values)} seeds)"
 
 
 def _one_run(own: pd.DataFrame) -> str:

@@ -72,13 +72,17 @@ def protocols(cells: list[Cell]) -> Markdown:
 
 
 def _tally(one: Claim) -> str:
-    """How many of a claim's findings support it and how many oppose it, where not all do one."""
+    """How many of a claim's findings support it and how many oppose it, where verdicts differ."""
     counts = Counter(finding.verdict for finding in one.findings)
     supported, opposed = counts["supported"], counts["not supported"]
     if len(counts) < 2:
         return ""
-    told = f", {supported} of {len(one.findings)} findings support it"
-    return f"{told} and {opposed} {'opposes' if opposed == 1 else 'oppose'} it" if opposed else told
+    told = f", {supported} of {len(one.findings)} findings {_verb('support', supported)} it"
+    return f"{told} and {opposed} {_verb('oppose', opposed)} it" if opposed else told
+
+
+def _verb(verb: str, number: int) -> str:
+    return f"{verb}s" if number == 1 else verb
 
 
 def overview(found: list[Claim]) -> HTML:

@@ -78,7 +78,7 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
             "area (%)": f"{areas[arm].mean():.2f}",
             "difference to random (points)": points(gains[arm], "") if arm in gains else "baseline",
         }
-        if len(areas) > 1:
+        if len(areas) >= FEWEST_SEEDS:
             row |= {
                 "p (Holm)": f"{p[arm]:.3g}" if arm in p else "",
                 "pairs won (uncorrected)": sum(one.low > 0 for one in others),
@@ -106,7 +106,7 @@ def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -
             f"{_first(areas)}"
         )
     told = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
-    return Markdown(f"{told}\n\n{interim}".strip())
+    return Markdown(f"{told}\n\n{interim.strip()}".strip())
 
 
 def _power(areas: pd.DataFrame) -> str:
@@ -136,20 +136,23 @@ def _pooled(areas: pd.DataFrame) -> str:
     """What would be shown if all arms varied alike; only with the fewest seeds."""
     if len(areas.columns) < 3 or len(areas) > FEWEST_SEEDS:
         return ""
+    spreads = areas.drop(columns="random").sub(areas["random"], axis=0).std()
+    if not spreads.min() > 0:
+        return ""
+    p = statistics.adjusted(areas, pooled=True)
     return (
-        f" With {len(areas)} seeds, which arms pass depends on their spread as much as on their "
-        "mean. With one spread for all of them (described, not decided by: it was added after the "
-        f"results were seen), {report.standing(areas, pooled=True)}."
+        f" With {len(areas)} seeds an arm's own spread is hardly known: the largest is "
+        f"{spreads.max() / spreads.min():.0f} times the smallest. If all arms were taken to vary "
+        f"alike, which is not the rule here, {report.standing(areas, p)}."
     )
 
 
 def _first(areas: pd.DataFrame) -> str:
     """The arm with the largest mean area, and the poster's that it is shown to lie above."""
     first, second = areas.columns[:2]
-    lead = (areas[first] - areas[second]).mean()
     told = (
-        f"{prose.capital(arm_title(first))} has the largest mean, {lead:.2f} points above "
-        f"{arm_title(second)}"
+        f"{prose.capital(arm_title(first))} has the largest mean, "
+        f"{points(estimate(areas[first] - areas[second]))} from {arm_title(second)}"
     )
     poster = [arm for arm in areas.columns[1:] if arm in ARMS[1:]]
     if not poster:

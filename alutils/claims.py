@@ -130,7 +130,8 @@ class Claim:
             f.lines[0] + (one if f.above else -one) for f, one in zip(undecided, shown, strict=True)
         ]
         if len({(f.lines[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
-            told = f"{min(ends):.2f} to {max(ends):.2f}{self.unit}, by finding"
+            side = "or more" if undecided[0].above else "or less"
+            told = f"{min(ends):.2f} to {max(ends):.2f}{self.unit} {side}, by finding"
         else:
             told = ", of ".join(
                 f"{end:.2f}{self.unit} {'or more' if f.above else 'or less'} for “{f.what}”"
@@ -146,11 +147,11 @@ class Claim:
         told = []
         for f in undecided:
             seeds = statistics.seeds_to_equal(f.estimate.mean, _spread(f.estimate), f.lines[1])
-            needed = "no number of seeds" if seeds is None else f"{seeds:,} seeds"
+            needed = f"{seeds:,}" if seeds else f"more than {statistics.MOST_SEEDS:,}"
             told.append(f"{needed} for “{f.what}”")
         return (
             f"More seeds than {self.seeds}: if the true differences were those found, "
-            f"{100 * statistics.POWER:.0f} % power needs {', '.join(told)}."
+            f"{100 * statistics.POWER:.0f} % power for one of them needs {', '.join(told)}."
         )
 
 
@@ -200,15 +201,18 @@ def c2(sizes: pd.DataFrame) -> Claim:
     if claim.lacking or "heldout_best" not in sizes:
         return claim
     best = _on_sizes(claim, sizes.assign(accuracy=100 * sizes["heldout_best"]), test)
+    if best.lacking:
+        return claim
     told = [
-        f"{finding.what}: {one.mean:.2f}{claim.unit} ({one.low:.2f} to {one.high:.2f})"
+        f"{finding.what} {one.mean:.2f}{claim.unit} ({one.low:.2f} to {one.high:.2f})"
         for finding in best.findings
         if (one := finding.estimate)
     ]
     return replace(
         claim,
-        aside="Beside the rule, as a training may end in a dip: by its best "
-        f"evaluation on held-out images, {'; '.join(told)}.",
+        aside="Described, not judged by, as a training may end in a dip: by its best evaluation on "
+        f"held-out images, {'; '.join(told)}, {claim.seeds} seeds. Such a best flatters the size "
+        "at which accuracy swings more.",
     )
 
 

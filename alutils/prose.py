@@ -77,9 +77,9 @@ def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def count(number: int, thing: str) -> str:
-    """A number of things: 1 arm, 2 arms."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+def count(number: int, thing: str, things: str = "") -> str:
+    """A number of things: 1 arm, 2 arms; ``things`` is a plural that has no s alone."""
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def paired_seeds(count: int) -> str:

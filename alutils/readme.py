@@ -25,6 +25,7 @@ from alutils.paths import ROOT
 from alutils.prose import count, interval, join, points, seed_range
 from alutils.protocol import DATASETS, Cell, arm_title
 from alutils.results import write_whole
+from alutils.statistics import FEWEST_SEEDS, estimate
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -118,9 +119,9 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
     untried = dict.fromkeys(cell.dataset for cell in arms if cell.dataset not in under_both)
     return " ".join(
         [
-            "02 and 03, and so C3 to C6, are trained by the reduced recipe, not the poster's. On "
-            f"the same random labels its accuracy minus that with the poster's is {join(told)} "
-            "(08).",
+            "02 and 03, on which C3 to C6 are judged, are trained by the reduced recipe, not the "
+            "poster's. On the same random labels its accuracy minus that with the poster's is "
+            f"{join(told)} (08).",
             *under_both.values(),
             *map(_once, untried),
         ]
@@ -128,12 +129,14 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
 
 
 def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
-    """The mean over the sizes, and how it changes with them."""
-    ends = gains.mean().iloc[[0, -1]]
+    """The mean over the sizes, and the gain at the largest of them."""
+    told = f"{points(estimate(gains.mean(axis=1)))} on {title}"
+    if gains.shape[1] < 2:
+        return told
+    last = gains.columns[-1]
     return (
-        f"{points(statistics.estimate(gains.mean(axis=1)))} on {title} (mean over "
-        f"{count(gains.shape[1], 'size')}; {ends.iloc[0]:+.2f} at {ends.index[0]:,} labels, "
-        f"{ends.iloc[1]:+.2f} at {ends.index[1]:,})"
+        f"{told} (mean over {count(gains.shape[1], 'size')}; at {last:,} labels "
+        f"{points(estimate(gains[last]), '')})"
     )
 
 
@@ -193,7 +196,7 @@ def _rows(ours: pd.DataFrame) -> list[str]:
     rows = []
     for arm in areas.columns:
         difference = points(by_area[arm], "") if arm in by_area else "baseline"
-        shown = f"{p[arm]:.2g}" if arm in p else ""
+        shown = f"{p[arm]:.2g}" if arm in p and len(areas) >= FEWEST_SEEDS else ""
         saving = _times(saved[arm]) if arm in by_area else f"up to {saved[arm].max():.2f}"
         cells = (title, arm_title(arm), span, f"{last[arm].mean():.2f}", difference, shown, saving)
         rows.append(f"| {' | '.join(cells)} |")
@@ -205,4 +208,4 @@ def _times(saved: pd.Series) -> str:
     reached = saved.dropna()
     if len(reached) < len(saved):
         return f"reached in {len(reached)} of {len(saved)} seeds"
-    return interval(statistics.estimate(saved), "")
+    return interval(estimate(saved), "")

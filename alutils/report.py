@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils import figures, published, statistics
-from alutils.prose import interval, join, paired_seeds, percent, points, table, verb
+from alutils.prose import count, interval, join, paired_seeds, percent, points, table, verb
 from alutils.protocol import ARM_TITLE, BASELINE, DATASETS, arm_title
 from alutils.statistics import FEWEST_SEEDS
 
@@ -89,8 +89,8 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
     low, high = results["labels"].min(), results["labels"].max()
     if seeds < FEWEST_SEEDS:
         return Markdown(
-            f"Nothing is tested on {title} with fewer than {FEWEST_SEEDS} paired seeds, and here "
-            f"{'are' if seeds > 1 else 'is'} {seeds}.{interim}"
+            f"Nothing is tested on {title} with fewer than {FEWEST_SEEDS} paired seeds; this run "
+            f"has {seeds}.{interim}"
         )
     return Markdown(
         f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
@@ -104,12 +104,12 @@ def tests(areas: pd.DataFrame) -> str:
     return f"paired t tests at 5 %{f', Holm-corrected for {number} arms' if number > 1 else ''}"
 
 
-def standing(areas: pd.DataFrame, pooled: bool = False) -> str:
-    """Which arms are shown above random and which below, Holm-corrected, and which are not.
+def standing(areas: pd.DataFrame, p: dict[str, float] | None = None) -> str:
+    """Which arms are shown above random and which below, and which are not.
 
-    By each arm's own spread, or ``pooled``: by one for all.
+    By these p-values, or those of paired t tests after Holm's correction.
     """
-    p, gains = statistics.adjusted(areas, pooled=pooled), statistics.paired_differences(areas)
+    p, gains = p or statistics.adjusted(areas), statistics.paired_differences(areas)
     shown = [arm for arm in gains if p[arm] < 1 - statistics.LEVEL]
     groups = {
         "above": [arm_title(arm) for arm in shown if gains[arm].mean > 0],
@@ -129,8 +129,8 @@ def savings(results: pd.DataFrame) -> Markdown:
     for arm in found:
         reached = found[arm].dropna()
         if len(reached) < len(found):
-            count = f"{len(reached)} of" if len(reached) else "none of"
-            told.append(f"{arm_title(arm)} in {count} {len(found)} seeds")
+            there = f"{len(reached)} of" if len(reached) else "none of"
+            told.append(f"{arm_title(arm)} in {there} {len(found)} seeds")
         else:
             one = statistics.estimate(reached)
             told.append(f"{arm_title(arm)} with {interval(one, 'times fewer labels')}")
@@ -138,7 +138,7 @@ def savings(results: pd.DataFrame) -> Markdown:
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
         f"monotone fits per seed, by {join(told)}."
     )
-    if found.notna().all().any():
+    if found.notna().all().any() and own.max() > 1.005:
         text += (
             f" Random's own curve reaches it up to {own.max():.2f} times earlier, by seed: ratios "
             "up to that are no saving."
@@ -186,8 +186,11 @@ def against(results: pd.DataFrame, arm: str) -> HTML:
 
 def wins(results: pd.DataFrame) -> HTML | Markdown:
     """Share of label counts after the first at which an arm (row) beats another (column)."""
-    if results["seed"].nunique() < 2:
-        return Markdown("With one seed no arm can be said to beat another.")
+    if (seeds := results["seed"].nunique()) < FEWEST_SEEDS:
+        return Markdown(
+            f"With {count(seeds, 'seed')} no arm can be said to beat another: {FEWEST_SEEDS} are "
+            "needed."
+        )
     shares = statistics.win_matrix(results[results["arm"] != BASELINE])
     shown = shares.map(lambda share: f"{100 * share:.0f} %")
     for arm in shown:

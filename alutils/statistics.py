@@ -16,6 +16,8 @@ from alutils.protocol import BASELINE
 LEVEL, POWER = 0.95, 0.8
 FEWEST_SEEDS = 3
 """Seeds below which no claim is decided and no setting counted."""
+MOST_SEEDS = 1000
+"""Seeds beyond which none are asked for."""
 BOOTSTRAP_SEEDS = 10
 """Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
 
@@ -121,17 +123,19 @@ def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
     return spread * float(optimize.brentq(lacking, 0, high))
 
 
-def seeds_to_equal(mean: float, spread: float, margin: float, most: int = 1000) -> int | None:
+def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
     """Seeds with which two one-sided tests show a mean to lie within ``margin``, with ``POWER``.
 
     ``mean`` and ``spread`` (standard deviation) are the true ones. The power is bounded from below
-    by what the two tests lack together. None where ``most`` don't do.
+    by what the two tests lack together. None where ``MOST_SEEDS`` don't do.
     """
     from statsmodels.stats.power import TTestPower
 
     if abs(mean) >= margin:
         return None
-    for seeds in range(2, most + 1):
+    if spread == 0:
+        return 2
+    for seeds in range(2, MOST_SEEDS + 1):
         powers = (
             TTestPower().power((margin + sign * mean) / spread, seeds, 1 - LEVEL, None, "larger")
             for sign in (1, -1)
@@ -232,11 +236,13 @@ def pooled_p_values(by_seed: pd.DataFrame, reference: str = "random") -> list[fl
 
     That is the residual of the additive model of a randomised block design, seeds being the blocks:
     with S seeds and A arms it has (S - 1) (A - 1) degrees of freedom, where a paired t test has
-    S - 1 (Fisher, 1935). It takes the arms to vary alike.
+    S - 1 (Fisher, 1935). It takes the arms to vary alike. NaN with one seed.
     """
     means = by_seed.mean()
     residual = by_seed.sub(by_seed.mean(axis=1), axis=0) - means + means.mean()
     free = (by_seed.shape[0] - 1) * (by_seed.shape[1] - 1)
+    if not free:
+        return [math.nan] * (by_seed.shape[1] - 1)
     error = math.sqrt(2 * float((residual**2).to_numpy().sum()) / free / len(by_seed))
     apart = (means - means[reference]).drop(reference).abs()
     if error <= 1e-12 * means.abs().max():  # as in p_value, nothing but rounding

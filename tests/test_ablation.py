@@ -57,8 +57,9 @@ def test_the_evaluation_is_described_by_seed():
     assert best.tolist() == pytest.approx([0.6] * 3)
     assert heldout.tolist() == pytest.approx([0.25] * 3)
     text = attribution.answer(made_up()).data
-    assert "lies 0.60 points (0.60 to 0.60 by seed) above the last" in text
-    assert "the last +0.25 from that on the test set" in text
+    assert "minus its last is +0.60 points (+0.60 to +0.60 by seed, 3 seeds), and" in text
+    assert "which has other images, +0.25 points (+0.25 to +0.25 by seed, 3 seeds)." in text
+    assert "is +0.60 points (one seed)" in attribution.answer(made_up(seeds=1)).data
 
 
 def test_the_parts_add_up_to_the_difference_as_the_authors_measure_it():
@@ -96,7 +97,8 @@ def test_what_is_said_is_what_was_found():
     assert "standard deviation of 1.00 points" in attribution.answer(found).data
     text = attribution.answer(made_up()).data
     assert "Of these, shown to differ from zero, not corrected: choosing labels, optimiser" in text
-    assert "Switched alone, 8 of 8 do, not corrected: no dropout at 540 labels -0.30" in text
+    assert "Switched alone, 8 of 8 switches have an effect whose interval, not corrected" in text
+    assert "excludes zero: no dropout at 540 labels -0.30" in text
     assert "**MNIST** at 1,490 labels" in text
     assert "is +2.30 points (+2.30 to +2.30, 3 seeds)" in text
     assert "choosing labels +1.00 (+1.00 to +1.00, 3 seeds)" in text

@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from alutils import audit as audit_page
 from alutils import claims, published, statistics
-from alutils.claims import APPROACHES, audit
+from alutils.claims import APPROACHES, Claim, Finding, audit
 from alutils.config import FIGURES, load_study
+from alutils.statistics import Estimate
 
 SIZES = [540, 1490, 2990, 5490]
 LABELS = {"cifar10": [450, 2000, 4000, 6549], "mnist": [540, 2500, 5000, 7875]}
@@ -233,7 +235,43 @@ def test_how_many_seeds_would_show_equivalence_is_told():
     seeds = statistics.seeds_to_equal(one.mean(), one.std(), 1.0)
     assert claim.change.startswith("More seeds than 5: if the true differences were those found, ")
     assert claim.change.count("“") == len(undecided)
-    assert f"{seeds} seeds for “CIFAR-10, uncertainty minus margin”" in claim.change
+    assert f" {seeds} for “CIFAR-10, uncertainty minus margin”" in claim.change
+
+
+def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
+    finding = Finding("x", Estimate(1.2, 0.9, 1.5, 5), (-1.0, 1.0), "undecided")
+    claim = Claim("C4", "words", "rule", findings=(finding,))
+    assert claim.change.endswith("needs more than 1,000 for “x”.")
+
+
+def test_thresholds_of_few_findings_are_told_one_by_one():
+    """Each on its side of its line; spread 1 over 4 seeds."""
+    half = stats.t.ppf(0.975, 3) / 2
+    one = Estimate(2.0, 2.0 - half, 2.0 + half, 4)
+    findings = tuple(
+        Finding(what, one, (2.0,), "undecided", above=above)
+        for what, above in (("x", True), ("y", False))
+    )
+    shown = statistics.detectable(1.0, 4)
+    assert Claim("C2", "words", "rule", findings=findings).change.endswith(
+        f"a true value of {2 + shown:.2f} points or more for “x”, of {2 - shown:.2f} points or "
+        "less for “y”."
+    )
+
+
+def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():
+    rows = pd.DataFrame(CASES["C2"]["supported"])
+    assert claims.c2(rows).aside == ""
+    best = rows.assign(heldout_best=(rows["accuracy"] + rows["labels"] / 1000) / 100)
+    claim = claims.c2(best)
+    for finding in claim.findings:
+        name, _, span = finding.what.partition(", gain from ")
+        low, high = (int(part.split()[0].replace(",", "")) for part in span.split(" to "))
+        mean = finding.estimate.mean + (high - low) / 1000
+        assert f"{finding.what} {mean:.2f} points" in claim.aside
+    assert claim.verdict == claims.c2(rows).verdict
+    partly = best.assign(heldout_best=best["heldout_best"].where(best["dataset"] == "mnist"))
+    assert claims.c2(partly).aside == "" == claims.c2(best.assign(heldout_best=float("nan"))).aside
 
 
 def areas_of(rows: list[dict], dataset: str) -> pd.DataFrame:
@@ -250,8 +288,8 @@ def test_what_more_seeds_would_show_is_after_the_correction():
         for spread in (min(spreads), max(spreads))
     )
     assert (
-        f"8 tests, 80 % power needs a true value of {low:.2f} to {high:.2f} points, by finding."
-        in judged(rows, "C3").change
+        f"8 tests, 80 % power needs a true value of {low:.2f} to {high:.2f} points or more, by "
+        "finding." in judged(rows, "C3").change
     )
 
 

@@ -51,37 +51,46 @@ def test_how_bf16_was_multiplied_is_told_by_place():
 
     assert told("bf16", able) == told("bf16", able, able) == [account.BF16[True]]
     assert told("bf16", unable, able) == [account.BF16[False], account.BF16[True]]
-    assert told("fp32", unable) == told("bf16", gpu) == told("bf16", {"device": "cpu"}) == []
+    assert told("bf16", gpu) == [account.BF16[True]]
+    assert told("fp32", unable) == told("bf16", {"device": "cpu"}) == []
 
 
 def test_seeds_compared_on_several_processor_types_are_told():
     plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
 
     def told(*types: str, study=plan) -> str:
-        facts = [{"processor": one} if one else {} for one in types]
+        facts = [{"processor": one, "device": "cpu"} if one else {} for one in types]
         cells = zip(study.cells(), facts, strict=False)
         return account._processors(study, {c.name: {"provenance": one} for c, one in cells})
 
     assert told("a", "a", "b", "b", "a", "a") == told("a", "", "b", "b") == told() == ""
     assert "on several of them in MNIST seed 1: even" in told("a", "a", "a", "b", "b", "b")
     assert "in MNIST seeds 0 and 2: even" in told("a", "b", "a", "a", "b", "a")
-    moved = {"processor": "a", "earlier_places": [{"processor": "b"}]}
+    moved = {"processor": "a", "device": "cpu"}
+    moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
     assert "seed 0" in account._processors(plan, {plan.cells()[0].name: {"provenance": moved}})
+    cells = [cell.name for cell in plan.cells()[:2]]
+    for one, other, apart in (("ab", "bb", False), ("ab", "ac", True)):
+        gpus = [{"processor": host, "device": gpu} for host, gpu in (one, other)]
+        facts = {name: {"provenance": gpu} for name, gpu in zip(cells, gpus, strict=True)}
+        assert bool(account._processors(plan, facts)) == apart
 
 
 def test_what_is_not_compared_may_be_of_several_processor_types():
     """Neither settings of several factors, nor figures of an audit."""
+
+    def place(processor: str) -> dict:
+        return {"processor": processor, "device": "cpu"}
+
     plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,))
     factors = {one.cell.name: one.factor for one in plan.settings()}
-    by_factor = {name: {"provenance": {"processor": factor}} for name, factor in factors.items()}
+    by_factor = {name: {"provenance": place(factor)} for name, factor in factors.items()}
     assert account._processors(plan, by_factor) == ""
     last = [name for name, factor in factors.items() if factor == "ranking"][-1]
-    by_factor[last] = {"provenance": {"processor": "another"}}
+    by_factor[last] = {"provenance": place("another")}
     assert "in MNIST (ranking) seed 0:" in account._processors(plan, by_factor)
     audit = config.load_study("desktop", "04-claims")
-    by_figure = {
-        cell.name: {"provenance": {"processor": str(cell.figure)}} for cell in audit.cells()
-    }
+    by_figure = {cell.name: {"provenance": place(str(cell.figure))} for cell in audit.cells()}
     assert account._processors(audit, by_figure) == ""
 
 
@@ -115,7 +124,7 @@ def test_a_headline_in_words_has_no_image():
 
 def test_with_one_seed_nothing_is_claimed():
     one = results({arm: curves[:1] for arm, curves in ABOVE.items()})
-    assert "fewer than 3 paired seeds, and here is 1." in report.answer(one, " Interim.").data
+    assert "fewer than 3 paired seeds; this run has 1." in report.answer(one, " Interim.").data
     assert report.answer(one, " Interim.").data.endswith(" Interim.")
     assert "no interval" in report.differences_table(one).data
 

@@ -140,7 +140,7 @@ def test_the_detectable_difference_has_its_power_after_a_correction(seeds):
 
 @pytest.mark.parametrize("mean", [0.0, 0.3, -0.6])
 def test_the_seeds_that_show_equivalence_have_its_power(mean):
-    """By simulation; one seed less has not."""
+    """By simulation, within its error; with two seeds less they have not."""
     seeds = statistics.seeds_to_equal(mean, 0.7, 1.0)
     rng = np.random.default_rng(0)
 
@@ -149,9 +149,13 @@ def test_the_seeds_that_show_equivalence_have_its_power(mean):
         half = stats.t.ppf(0.95, count - 1) * stats.sem(drawn, axis=1)
         return float((np.abs(drawn.mean(axis=1)) + half < 1).mean())
 
-    assert power(seeds) > 0.79 and power(seeds - 1) < 0.81
+    assert power(seeds) > 0.79 and power(seeds - 2) < 0.79
+
+
+def test_what_no_seeds_or_any_show_to_be_equal():
     assert statistics.seeds_to_equal(1.0, 0.7, 1.0) is None
     assert statistics.seeds_to_equal(0.99, 0.7, 1.0) is None
+    assert statistics.seeds_to_equal(0.99, 0.0, 1.0) == 2
 
 
 def test_pooled_p_values_are_those_of_the_additive_model():
@@ -170,6 +174,11 @@ def test_pooled_p_values_are_those_of_the_additive_model():
 def test_arms_that_differ_by_a_constant_have_no_spread_to_pool():
     by_seed = pd.DataFrame({"random": [1.0, 2.0, 3.0], "a": [1.5, 2.5, 3.5], "b": [1.0, 2.0, 3.0]})
     assert statistics.pooled_p_values(by_seed) == [0.0, 1.0]
+
+
+def test_one_seed_has_no_spread_to_pool():
+    by_seed = pd.DataFrame({"random": [1.0], "a": [1.5], "b": [1.0]})
+    assert all(math.isnan(p) for p in statistics.pooled_p_values(by_seed))
 
 
 def test_labels_to_reach_on_a_monotone_fit():
