@@ -41,7 +41,7 @@ def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(com
     plan = load_study("desktop", "08-reductions")
     arms = load_study("desktop", "03-mnist-active-learning").cells()
     told = readme._recipes(plan, arms)
-    assert told.startswith("02 and 03, and so C3 to C6, are trained by the reduced recipe")
+    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
     assert told in block("answer").replace("\n", " ")
     other = [arms[0].model_copy(update={"epochs": plan.epochs})]
     assert readme._recipes(plan, arms + other) == ""
