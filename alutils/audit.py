@@ -72,17 +72,12 @@ def protocols(cells: list[Cell]) -> Markdown:
 
 
 def _tally(one: Claim) -> str:
-    """How many of a claim's findings support it and how many oppose it, where verdicts differ."""
+    """How many of a claim's findings are for it and how many against, where verdicts differ."""
     counts = Counter(finding.verdict for finding in one.findings)
-    supported, opposed = counts["supported"], counts["not supported"]
     if len(counts) < 2:
         return ""
-    told = f", {supported} of {len(one.findings)} findings {_verb('support', supported)} it"
-    return f"{told} and {opposed} {_verb('oppose', opposed)} it" if opposed else told
-
-
-def _verb(verb: str, number: int) -> str:
-    return f"{verb}s" if number == 1 else verb
+    told = f", {counts['supported']} of {len(one.findings)} findings for it"
+    return f"{told}, {counts['not supported']} against" if counts["not supported"] else told
 
 
 def overview(found: list[Claim]) -> HTML:
@@ -100,7 +95,7 @@ def overview(found: list[Claim]) -> HTML:
         )  # fmt: skip
     axes.set_xticks(range(len(verdicts)), verdicts)
     axes.set_yticks(range(len(found)), [f"{c.key}: {SHORT[c.key]}" for c in found])
-    axes.set(xlim=(-0.5, len(verdicts) - 0.5), ylim=(len(found) - 0.5, -0.5))
+    axes.set(xlim=(-1, len(verdicts) - 0.5), ylim=(len(found) - 0.5, -0.5))
     axes.xaxis.tick_top()
     sns.despine(ax=axes, left=True, bottom=True)
     told = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}{_tally(c)}" for c in found)
