@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -18,12 +20,16 @@ NOTEBOOK = "03-mnist-active-learning"
 
 
 def start(outputs: Path, *options: str, command: list[str] | None = None, **environment: str):
-    """A study in a process group of its own; by default one notebook of ``smoke``."""
+    """A study in a process group of its own; by default one notebook of ``smoke``.
+
+    It takes SIGINT even where the suite runs in the background of a shell, which ignores it.
+    """
     plain = [sys.executable, "-m", "alutils", "study", "smoke", "--notebook", NOTEBOOK]
     own = os.environ | {"ALUTILS_OUTPUTS": str(outputs)} | environment
     return subprocess.Popen(
         [*(command or plain), *options], cwd=ROOT, env=own, start_new_session=True, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
