@@ -47,7 +47,7 @@ def test_captions_tell_what_the_records_hold(ran):
         ]
     )
     margin = 100 * added.div(added.sum(axis=1), axis=0).iloc[[1, 3]].mean()
-    assert f"margin {classes[margin.argmax()]} ({margin.max():.0f} %)" in asked
+    assert f"margin: {classes[margin.argmax()]} ({margin.max():.0f} %)" in asked
 
 
 def test_the_gallery_and_the_map_show_one_seed_at_its_first_middle_and_last_round(ran):
