@@ -15,9 +15,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed import Client, Future, Nanny, Scheduler, SpecCluster
 from distributed.comm import CommClosedError
 
 from alutils.parameters import ParameterError, StudyError
@@ -102,6 +103,16 @@ class Workers:
         if there and not fit and all(map(self.checked.get, there)):
             raise StudyError("; ".join(self.checked[name] for name in there))
         return fit
+
+    def submit(self, worker: str, task: Callable, *given: Any) -> Future:
+        """Have a worker call ``task``.
+
+        It travels packed: what Dask's scheduler unpacks, it would have to import torch for.
+        """
+        return self.client.submit(
+            _call, cloudpickle.dumps((task, given)), pure=False, workers=[worker],
+            resources=self.resources,
+        )  # fmt: skip
 
     def _first_look(self) -> None:
         try:
@@ -315,6 +326,11 @@ def _difference(worker: str, found: Any, own: dict[str, str]) -> str:
         return f"worker {worker} can't import alutils ({found}): {remedy}"
     wrong = [f"{key} {found[key]}, here {own[key]}" for key in own if found[key] != own[key]]
     return f"worker {worker} has {', '.join(wrong)}: {remedy}" if wrong else ""
+
+
+def _call(packed: bytes) -> Any:
+    task, given = cloudpickle.loads(packed)
+    return task(*given)
 
 
 def _sees_gpu() -> bool:

@@ -199,11 +199,7 @@ class Run:
     def _send(self, job: Job, worker: str) -> None:
         job.worker, job.missed = worker, 0
         state = self.store.load_state(job.cells[0], job.records[0])
-        given = (job.cells, job.records[0]["rounds"], state)
-        needs = self.workers.resources
-        future = self.workers.client.submit(
-            self.task, *given, pure=False, workers=[worker], resources=needs
-        )
+        future = self.workers.submit(worker, self.task, job.cells, job.records[0]["rounds"], state)
         self.running[future] = job
 
     def _take_back(self) -> None:

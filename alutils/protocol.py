@@ -16,6 +16,7 @@ class DatasetFacts:
     """What must be known of a dataset before it is loaded."""
 
     train: int
+    test: int
     channels: int
     size: int
     title: str
@@ -27,10 +28,10 @@ class DatasetFacts:
 
 
 DATASETS = {
-    "mnist": DatasetFacts(60_000, 1, 28, "MNIST", "cd2ab9d0a0830519"),
-    "fashion-mnist": DatasetFacts(60_000, 1, 28, "Fashion-MNIST", "a2839b338cd08cf9"),
-    "cifar10": DatasetFacts(50_000, 3, 32, "CIFAR-10", "90cb3c5af89c3fab"),
-    "digits": DatasetFacts(1_437, 1, 28, "digits", "2729f24308ade0e3"),
+    "mnist": DatasetFacts(60_000, 10_000, 1, 28, "MNIST", "cd2ab9d0a0830519"),
+    "fashion-mnist": DatasetFacts(60_000, 10_000, 1, 28, "Fashion-MNIST", "a2839b338cd08cf9"),
+    "cifar10": DatasetFacts(50_000, 10_000, 3, 32, "CIFAR-10", "90cb3c5af89c3fab"),
+    "digits": DatasetFacts(1_437, 360, 1, 28, "digits", "2729f24308ade0e3"),
 }
 ARMS = ("random", "uncertainty", "margin", "kmeans", "bayesian")
 """The poster's four ways of choosing, and the baseline."""

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from alutils.protocol import DATASETS, Cell
 from alutils.results import Store
 
-TEST_IMAGES = 10_000
-
 
 @dataclass(frozen=True)
 class Work:
@@ -50,7 +48,7 @@ def _images(cell: Cell, i: int) -> int:
     """Images that are scored in a round: judged, and candidates where the arm asks the model."""
     facts = DATASETS[cell.dataset]
     arm, number = cell.position(i)
-    judged = TEST_IMAGES * cell.test
+    judged = facts.test * cell.test
     if cell.heldout_every:
         heldout = facts.train - facts.pool(cell.heldout_fraction)
         judged += heldout * (cell.epochs // cell.heldout_every)

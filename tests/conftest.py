@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 from PIL import Image
 
-from alutils import data
+from alutils import cluster, data
+from alutils.cluster import Placement
 from alutils.paths import ROOT
 from alutils.protocol import Cell
+from alutils.results import Store
 
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
 
@@ -29,6 +32,29 @@ def outputs(tmp_path, monkeypatch) -> Path:
     """An outputs folder of the test's own."""
     monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path / "outputs"
+
+
+@pytest.fixture
+def store(outputs) -> Store:
+    """An empty store in the test's outputs folder."""
+    one = Store("test")
+    one.prepare()
+    return one
+
+
+@pytest.fixture(scope="session")
+def one_worker() -> Iterator[str]:
+    """A local cluster of one worker, which has imported torch once: how its children know of it."""
+    with cluster.shared(Placement(workers=1)):
+        known = os.environ.pop(cluster.SHARED)
+        yield known
+        os.environ[cluster.SHARED] = known
+
+
+@pytest.fixture
+def shared_worker(one_worker, monkeypatch) -> None:
+    """What runs with ``workers = 1`` takes the one that tests share."""
+    monkeypatch.setenv(cluster.SHARED, one_worker)
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,8 @@ from alutils import config
 from alutils.paths import ROOT
 from alutils.protocol import Cell
 
-NOTEBOOK = "03-mnist-active-learning"
-"""The notebook that tests of whole runs take."""
+NOTEBOOK = "01-training-size"
+"""The notebook that tests of whole runs take: the one with least to compute and to show."""
 
 
 def start(outputs: Path, *options: str, command: list[str] | None = None, **environment: str):

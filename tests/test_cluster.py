@@ -240,13 +240,6 @@ def by_hand(tmp_path, monkeypatch):
         process.wait()
 
 
-@pytest.fixture
-def store(outputs) -> Store:
-    one = Store("test")
-    one.prepare()
-    return one
-
-
 def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_hand, tmp_path):
     cells = [digits_cell(arm=arm, seed=seed) for seed in range(4) for arm in ("random", "margin")]
     alone = Store("alone")

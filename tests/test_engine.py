@@ -1,5 +1,8 @@
+import os
+import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from distributed import LocalCluster
@@ -9,6 +12,8 @@ from alutils.cluster import Placement
 from alutils.progress import Progress
 from alutils.protocol import Cell
 from alutils.results import CanNotWrite, Store, chained
+
+pytestmark = pytest.mark.usefixtures("shared_worker")
 
 
 def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
@@ -38,11 +43,15 @@ def never(cells, history, state):
     raise AssertionError("nothing should have been submitted")
 
 
-@pytest.fixture
-def store(outputs) -> Store:
-    one = Store("test")
-    one.prepare()
-    return one
+def deadly(cells, history, state):
+    """Kills its worker in margin's second round; in kmeans's later ones the first two times."""
+    arm, deaths, number = cells[0].arm, Path(os.environ["DEATHS"]), len(history) + 1
+    if arm == "margin" and number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if arm == "kmeans" and number > 1 and len(list(deaths.glob(f"{number}-*"))) < 2:
+        (deaths / f"{number}-{time.time_ns()}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stub(cells, history)
 
 
 def run(cells, task, store, workers=1):
@@ -223,3 +232,22 @@ def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
         address = cluster.scheduler_address
         engine.run([cell], stub, store, {}, Placement(address), say=lambda line: None)
         assert store.finished(cell) and cluster.status.name == "running"
+
+
+def test_a_worker_that_dies_is_replaced_three_times_a_round(
+    digits_cell, store, tmp_path, monkeypatch
+):
+    (tmp_path / "deaths").mkdir()
+    monkeypatch.setenv("DEATHS", str(tmp_path / "deaths"))
+    cells = [digits_cell(arm=arm, seed=seed) for seed, arm in enumerate(("margin", "kmeans"))]
+    lines: list[str] = []
+    with pytest.raises(
+        engine.RunFailed, match=f"1 of 2 cells failed: {cells[0].name}, round 2: 4 work"
+    ):
+        engine.run(cells, deadly, store, {}, Placement(workers=2), say=lines.append)
+    deaths = [line for line in lines if "a worker died" in line]
+    assert sum(f"round 2 of {cells[0].name}" in line for line in deaths) == 3
+    for number in (2, 3):
+        assert sum(f"round {number} of {cells[1].name}" in line for line in deaths) == 2
+    assert store.finished(cells[1]) and store.load(cells[1])["provenance"]["worker_deaths"] == 4
+    assert len(store.load(cells[0])["rounds"]) == 1

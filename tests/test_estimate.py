@@ -22,7 +22,7 @@ def test_a_shared_first_round_counts_once(digits_cell):
     assert work(cells).rounds == 9 and work(cells).cells == 3
     apart = [work([cell]) for cell in cells]
     asked = 1294 - cells[0].schedule_of_labels()[0]
-    assert sum(one.images for one in apart) - work(cells).images == 2 * 10_000 + asked
+    assert sum(one.images for one in apart) - work(cells).images == 2 * 360 + asked
 
 
 def test_what_is_finished_is_not_left(digits_cell, outputs):
@@ -44,7 +44,7 @@ def test_a_first_round_that_another_cell_has_is_not_had_by_a_new_one(digits_cell
 def test_images_are_those_that_are_judged_and_those_that_are_asked_about(digits_cell):
     random, margin = (work([digits_cell(arm=arm)]).images for arm in ("random", "margin"))
     counts = digits_cell().schedule_of_labels()
-    assert random == 3 * 10_000
+    assert random == 3 * 360
     assert margin - random == sum(1294 - labels for labels in counts[:2])
     assert work([digits_cell(arm="margin", candidates=50)]).images - random == 100
 

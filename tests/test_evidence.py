@@ -2,20 +2,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alutils import data, evidence, study
+from alutils import cluster, data, evidence, study
 from alutils.config import ActiveLearningStudy
 
 PLAN = ActiveLearningStudy(
     profile="evidence", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
-    first_labels=128, acquisition_fraction=0.03, rounds=3, candidates=200, epochs=1,
+    first_labels=128, acquisition_fraction=0.03, rounds=3, candidates=200, epochs=1, workers=1,
     diagnostics=True,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory) -> tuple[pd.DataFrame, list[evidence.Look]]:
+def ran(tmp_path_factory, one_worker) -> tuple[pd.DataFrame, list[evidence.Look]]:
     """A small run with diagnostics."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cluster.SHARED, one_worker)
         patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
         results = study.run(PLAN, say=lambda line: None)
         return results, evidence.looks(PLAN, results)

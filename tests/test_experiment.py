@@ -1,7 +1,10 @@
+import sys
+
 import pytest
 import torch
 
-from alutils.experiment import run_round, settle
+from alutils.cluster import Placement, cluster
+from alutils.experiment import round_task, run_round, settle
 from alutils.protocol import ARMS
 from alutils.results import chained
 from alutils.strategies import STRATEGIES
@@ -143,3 +146,13 @@ def test_every_arm_draws_from_a_stream_of_its_own(digits_cell):
     cells = [digits_cell(arm=name) for name in own]
     one, other = run_round(cells, [], None, "cpu", own)[0]
     assert one["picks"] != other["picks"]
+
+
+def test_a_round_is_sent_so_that_the_scheduler_does_not_import_torch(digits_cell, shared_worker):
+    task = round_task("cpu", {})
+    with cluster(Placement(workers=1), lambda text: None) as workers:
+        (worker,) = workers.slots()
+        sent = workers.submit(worker, task, [digits_cell(rounds=1)], [], None)
+        assert len(sent.result(timeout=60)[0]) == 1
+        assert all(workers.client.run(lambda: "torch" in sys.modules).values())
+        assert not workers.client.run_on_scheduler(lambda: "torch" in sys.modules)

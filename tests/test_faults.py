@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +14,11 @@ from alutils.cluster import Placement
 from alutils.config import ActiveLearningStudy
 from alutils.engine import RunFailed
 from alutils.paths import ROOT
-from alutils.results import Store
 from tests.conftest import command
-from tests.processes import equal_part, gone_within, start
+from tests.processes import NOTEBOOK, equal_part, gone_within, start
 from tests.test_engine import stub
+
+pytestmark = pytest.mark.usefixtures("shared_worker")
 
 
 def not_a_number(cells, history, state):
@@ -26,24 +26,6 @@ def not_a_number(cells, history, state):
     if history and cells[0].arm == "margin":
         cells = [cells[0].model_copy(update={"learning_rate": 1e38})]
     return experiment.run_round(cells, history, state, "cpu", {})
-
-
-def deadly(cells, history, state):
-    """Kills its worker in margin's second round; in kmeans's later ones the first two times."""
-    arm, deaths, number = cells[0].arm, Path(os.environ["DEATHS"]), len(history) + 1
-    if arm == "margin" and number == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    if arm == "kmeans" and number > 1 and len(list(deaths.glob(f"{number}-*"))) < 2:
-        (deaths / f"{number}-{time.time_ns()}").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return stub(cells, history)
-
-
-@pytest.fixture
-def store(outputs) -> Store:
-    one = Store("test")
-    one.prepare()
-    return one
 
 
 def test_a_loss_that_is_not_finite_names_its_step(digits_cell, store):
@@ -74,23 +56,6 @@ def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits
     cell = digits_cell(epochs=1, first_labels=128).model_copy(update={"learning_rate": 1e38})
     with pytest.raises(train.NotFinite, match="weights are not finite after 2 steps"):
         experiment.Turn(cell, [], experiment.settle("cpu")).train(None)
-
-
-def test_a_worker_that_dies_is_replaced_three_times_a_round(
-    digits_cell, store, tmp_path, monkeypatch
-):
-    (tmp_path / "deaths").mkdir()
-    monkeypatch.setenv("DEATHS", str(tmp_path / "deaths"))
-    cells = [digits_cell(arm=arm, seed=seed) for seed, arm in enumerate(("margin", "kmeans"))]
-    lines: list[str] = []
-    with pytest.raises(RunFailed, match=f"1 of 2 cells failed: {cells[0].name}, round 2: 4 work"):
-        engine.run(cells, deadly, store, {}, Placement(workers=2), say=lines.append)
-    deaths = [line for line in lines if "a worker died" in line]
-    assert sum(f"round 2 of {cells[0].name}" in line for line in deaths) == 3
-    for number in (2, 3):
-        assert sum(f"round {number} of {cells[1].name}" in line for line in deaths) == 2
-    assert store.finished(cells[1]) and store.load(cells[1])["provenance"]["worker_deaths"] == 4
-    assert len(store.load(cells[0])["rounds"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -159,7 +124,7 @@ def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130 and time.monotonic() - at < 30
-    assert told.splitlines()[-1].startswith("stopped: 0 of 10 cells finished, ")
+    assert told.splitlines()[-1].startswith("stopped: 0 of 2 cells finished, ")
     assert "Traceback" not in told and "the same command goes on from there" in told
     gone_within(tmp_path)
     assert not list(tmp_path.rglob("*.failed.*")) and not list(tmp_path.rglob("*.partial.*"))
@@ -178,11 +143,10 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     smoke, tmp_path, monkeypatch
 ):  # fmt: skip
     """Writing notebook and page fails; a limit on the size of files stands for a full disk."""
-    small = "01-training-size"
     limited = (
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); "
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{small}']; "
+        f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{NOTEBOOK}']; "
         "runpy.run_module('alutils', run_name='__main__')"
     )
     done = subprocess.run(
@@ -192,7 +156,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     error = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and error.startswith("error: "), done.stderr
     assert "File too large" in error or "can't be written" in error
-    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("01*.html"))
-    again = command("study", "smoke", "--notebook", small, ALUTILS_OUTPUTS=str(tmp_path))
+    assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob(f"{NOTEBOOK}.html"))
+    again = command("study", "smoke", "--notebook", NOTEBOOK, ALUTILS_OUTPUTS=str(tmp_path))
     assert again.returncode == 0, again.stderr
-    assert equal_part(tmp_path, small) == equal_part(smoke, small)
+    assert equal_part(tmp_path) == equal_part(smoke)

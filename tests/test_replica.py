@@ -7,12 +7,14 @@ from alutils import experiment, train
 from alutils.cluster import Placement
 from alutils.engine import run
 from alutils.experiment import run_round, settle
-from alutils.results import Store, table
+from alutils.results import table
 from alutils.strategies import STRATEGIES
 from alutils.streams import stream
 from alutils.turn import Turn
 from tests.test_experiment import plain
 from tests.test_strategies import fake_view
+
+pytestmark = pytest.mark.usefixtures("shared_worker")
 
 
 def rounds(cell, count: int) -> tuple[list[dict], list[bytes | None]]:
@@ -77,13 +79,6 @@ def test_a_sequence_hands_adam_from_arm_to_arm_and_starts_labels_afresh(digits_c
     assert history[2]["test_nll"] != history[0]["test_nll"]
     assert train.load(states[3])["0.step"] == 8
     assert [len(done["picks"]) for done in history] == [23, 0, 23, 0]
-
-
-@pytest.fixture
-def store(outputs) -> Store:
-    one = Store("test")
-    one.prepare()
-    return one
 
 
 class Stopped(Exception):

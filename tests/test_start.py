@@ -6,21 +6,15 @@ import torch
 from alutils import train
 from alutils.experiment import run_round, settle
 from alutils.model import build
-from alutils.results import Store
 from alutils.start import PERTURB, SHRINK, restart, weights
 from alutils.turn import Turn
 from tests.test_experiment import plain
 from tests.test_replica import finish, interrupted, rounds
 
+pytestmark = pytest.mark.usefixtures("shared_worker")
+
 CPU = torch.device("cpu")
 CARRIED = ["warm", "shrink-perturb"]
-
-
-@pytest.fixture
-def store(outputs) -> Store:
-    one = Store("test")
-    one.prepare()
-    return one
 
 
 def trained(cell) -> Turn:
