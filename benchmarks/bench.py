@@ -14,15 +14,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+from contenders import train_ours
 from dask.system import CPU_COUNT as CORES
+from distributed import wait
 
 from alutils import data, engine, runner, study
-from alutils.cluster import WORKER_ENVIRONMENT, Placement, cluster
+from alutils.cluster import WORKER_ENVIRONMENT, Placement, Workers, cluster
 from alutils.experiment import provenance, round_task, run_round
 from alutils.model import pick_device
 from alutils.paths import ROOT, outputs
@@ -235,6 +237,21 @@ class Bench:
             client.gather(rounds)
         self.put("worker_memory_gb", list(peaks.values()), "GB")
 
+    def engine(self, dataset: str, count: int) -> None:
+        """What the engine costs: training in its workers, and the same in bare processes."""
+        ways = {("ours", CORES): count}
+        with (
+            self._ready("train", dataset, ways) as ready,
+            cluster(Placement(workers=CORES), self.say) as workers,
+        ):
+            _sent(workers, dataset, count)
+            turns = [
+                (_sent(workers, dataset, count), ready["ours", CORES].rate())
+                for _ in range(self.repeats)
+            ]
+        self.put("train_sent", [sent for sent, _ in turns], "images/s")
+        self.put("train_sent_vs_bare", [sent / bare for sent, bare in turns], "ratio")
+
     def growth(self, dataset: str, pools: dict[str, list[int]]) -> None:
         """Seconds and memory of scoring and selecting, on one thread, by pool size."""
         for strategy, counts in pools.items():
@@ -292,6 +309,17 @@ def _run(cells: list[Cell]) -> tuple[float, float]:
     return seconds, sum(done["seconds_select"] for done in rounds)
 
 
+def _sent(workers: Workers, dataset: str, count: int) -> float:
+    """Images per second that all workers train on, looked after as the engine does."""
+    start = time.perf_counter()
+    futures = [workers.submit(worker, train_ours, dataset, count) for worker in workers.slots()]
+    while not all(future.done() for future in futures):
+        with suppress(TimeoutError):
+            wait(futures, timeout=engine.POLL_S)
+        workers.slots()
+    return sum(future.result() for future in futures) / (time.perf_counter() - start)
+
+
 def _short(count: int) -> str:
     return f"{count // 10**6}m" if count >= 10**6 else f"{count // 1000}k"
 
@@ -308,6 +336,7 @@ def measure(bench: Bench) -> None:
     bench.compare("score", "mnist", {"ours": many, "plain": many}, "mnist_score")
     bench.compare("mc", "mnist", {"ours": many, "plain": few}, "mnist_mc")
     bench.memory("cifar10", some)
+    bench.engine("cifar10", some)
     bench.scaling("cifar10", some, [540, 1490, 5490])
     bench.end_to_end("mnist", first=540, rounds=5, epochs=10, repeats=2)
     sizes = [10_000, 100_000]

@@ -30,6 +30,13 @@ def test_a_ratio_is_taken_within_a_turn(bench):
     assert ratio["high"] <= ours["high"] / plain["low"] and ratio["unit"] == "ratio"
 
 
+def test_what_the_engine_costs_is_measured_beside_bare_processes(bench):
+    one = bench.Bench(1, lambda line: None)
+    one.engine("digits", 64)
+    sent, ratio = one.rows["train_sent"], one.rows["train_sent_vs_bare"]
+    assert sent["unit"] == "images/s" and 0 < sent["median"] and 0 < ratio["median"]
+
+
 def test_a_peer_that_is_not_there_is_named_and_the_rest_is_measured(bench, monkeypatch):
     monkeypatch.setattr(bench, "PEERS_PYTHON", ROOT / "no-such-python")
     said: list[str] = []
