@@ -11,7 +11,7 @@ from alutils.figures import REPORTED
 from alutils.parameters import Parameters
 from alutils.plans import ActiveLearningStudy, Study, TrainingSizeStudy
 from alutils.prose import count, join, paired_seeds, plain, table
-from alutils.protocol import BASELINE, DATASETS, Cell
+from alutils.protocol import BASELINE, DATASETS, Cell, dataset_title
 from alutils.results import Record, Store, finished
 from alutils.settings import SettingsStudy
 
@@ -134,7 +134,7 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
     apart: dict[str, set[int]] = {}
     for (factor, dataset, seed, _), types in found.items():
         if len(types) > 1:
-            apart.setdefault(f"{DATASETS[dataset].title}{factor}", set()).add(seed)
+            apart.setdefault(f"{dataset_title(dataset)}{factor}", set()).add(seed)
     if not apart:
         return ""
     told = [

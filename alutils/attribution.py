@@ -7,7 +7,7 @@ from IPython.display import HTML, Markdown
 from alutils import figures, prose, published
 from alutils.ablation import Effect, effects, evaluation, parts
 from alutils.prose import count, join, points, show
-from alutils.protocol import DATASETS
+from alutils.protocol import dataset_title
 from alutils.statistics import Estimate
 
 NOTHING = "No such runs are in the outputs folder: `python -m alutils.ablation` makes them."
@@ -21,7 +21,7 @@ def answer(found: pd.DataFrame) -> Markdown:
     for dataset, own in found.groupby("dataset", sort=False):
         whole, *shares = parts(found, dataset).items()
         told = ", ".join(f"{what} {points(one, '')}" for what, one in shares)
-        labels, title = own["labels"].max(), DATASETS[dataset].title
+        labels, title = own["labels"].max(), dataset_title(dataset)
         at_once = labels - own["labels"].min()
         lines.append(
             f"- **{title}** at {labels:,} labels, {at_once:,} of them asked for at once: margin "
@@ -124,7 +124,7 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
         )
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_xlim(low - pad, high + pad)
-        axis.set_title(f"{DATASETS[panel[0]].title}, {panel[1]:,} labels", loc="left", fontsize=10)
+        axis.set_title(f"{dataset_title(panel[0])}, {panel[1]:,} labels", loc="left", fontsize=10)
     axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
     counts = {effect.estimate.seeds for effect in told}
     caption = (
@@ -140,7 +140,7 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
         return Markdown(NOTHING)
     rows = [
         {
-            "dataset": DATASETS[effect.dataset].title,
+            "dataset": dataset_title(effect.dataset),
             "labels": f"{effect.labels:,}",
             "switch": effect.what,
             "effect (points)": points(effect.estimate, ""),
@@ -151,5 +151,5 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def _told(effect: Effect) -> str:
-    where = f"{DATASETS[effect.dataset].title} at {effect.labels:,} labels"
+    where = f"{dataset_title(effect.dataset)} at {effect.labels:,} labels"
     return f"{where}, {effect.what}: {points(effect.estimate)}"

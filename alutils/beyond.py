@@ -9,7 +9,7 @@ from IPython.display import HTML, Markdown
 from alutils import captions, prose, report, statistics
 from alutils.interactive import Chart
 from alutils.prose import count, join, paired_seeds, points
-from alutils.protocol import ARMS, DATASETS, arm_title
+from alutils.protocol import ARMS, arm_title, dataset_title
 from alutils.results import without_gaps
 from alutils.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
 
@@ -37,7 +37,7 @@ def whole(found: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
 
 
 def _nothing(dataset: str) -> Markdown:
-    return Markdown(f"On {DATASETS[dataset].title} no seed has every arm yet.")
+    return Markdown(f"On {dataset_title(dataset)} no seed has every arm yet.")
 
 
 def figure(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
@@ -101,7 +101,7 @@ def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -
         areas = statistics.areas(own)
         span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
         lines.append(
-            f"- **{DATASETS[dataset].title}**, {span}, {paired_seeds(len(areas))}: by area "
+            f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
             f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)}{_pooled(areas)} "
             f"{_first(areas)}"
         )

@@ -8,7 +8,7 @@ from IPython.display import HTML
 from alutils import figures, interactive, published, statistics
 from alutils.interactive import Chart
 from alutils.prose import capital, lines_of, mean_over, points, show
-from alutils.protocol import ARM_TITLE, DATASETS, arm_title
+from alutils.protocol import ARM_TITLE, DATASETS, arm_title, dataset_title
 
 
 def architecture(stages: list[dict], dataset: str) -> HTML:
@@ -16,7 +16,7 @@ def architecture(stages: list[dict], dataset: str) -> HTML:
     total = sum(stage["parameters"] for stage in stages)
     size = DATASETS[dataset].size
     caption = (
-        f"Figure 1. ResNet-18 for {DATASETS[dataset].title} ({size} × {size}): every stage with "
+        f"Figure 1. ResNet-18 for {dataset_title(dataset)} ({size} × {size}): every stage with "
         f"the shape of its output (channels × height × width) and its parameters, {total:,} in "
         "all. Green arcs are residual connections."
     )
@@ -27,7 +27,7 @@ def architecture(stages: list[dict], dataset: str) -> HTML:
 
 def samples(dataset: Any) -> HTML:
     """The first training image of every class of a loaded dataset."""
-    title = DATASETS[dataset.name].title
+    title = dataset_title(dataset.name)
     picture = figures.samples(dataset.train_images, dataset.train_labels, dataset.classes)
     caption = f"{title}: the first training image of every class."
     return show(picture, caption, f"A row of ten small images, one for each class of {title}.")

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from alutils import statistics
-from alutils.protocol import ARMS, DATASETS, arm_title
+from alutils.protocol import ARMS, arm_title, dataset_title
 from alutils.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 
 Verdict = Literal["supported", "not supported", "undecided"]
@@ -193,7 +193,7 @@ def c2(sizes: pd.DataFrame) -> Claim:
     def test(dataset: str, curves: pd.DataFrame) -> list[Finding]:
         low, high = (_nearest(curves.columns, count) for count in (1500, 5500))
         if low is None or high is None:
-            raise Lacking(f"{_title(dataset)} at 1,500 and 5,500 labels")
+            raise Lacking(f"{dataset_title(dataset)} at 1,500 and 5,500 labels")
         line, judge = {"mnist": (1.5, _below), "cifar10": (5.0, _above)}[dataset]
         return [_gain(dataset, curves, low, high, line, judge)]
 
@@ -271,7 +271,7 @@ def c4(arms: pd.DataFrame) -> Claim:
             verdict: Verdict = (
                 "supported" if p < 1 - LEVEL else "not supported" if apart else "undecided"
             )
-            what = f"{_title(dataset)}, {arm_title(one)} minus {arm_title(other)}"
+            what = f"{dataset_title(dataset)}, {arm_title(one)} minus {arm_title(other)}"
             note = (
                 "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
             )
@@ -285,7 +285,8 @@ def c4(arms: pd.DataFrame) -> Claim:
     if claim.lacking:
         return claim
     told = [
-        f"{_as_random(arms, name)} of the {len(APPROACHES)} on {_title(name)}" for name in RANGE
+        f"{_as_random(arms, name)} of the {len(APPROACHES)} on {dataset_title(name)}"
+        for name in RANGE
     ]
     aside = (
         f"By the same tests random labels are equivalent to {' and '.join(told)}: where they are, "
@@ -363,7 +364,7 @@ def _on_sizes(
         one = sizes[sizes["dataset"] == dataset]
         curves = one.pivot_table(index="seed", columns="labels", values="accuracy")
         if curves.shape[1] < 2:
-            raise Lacking(f"{_title(dataset)} at two sizes or more")
+            raise Lacking(f"{dataset_title(dataset)} at two sizes or more")
         _check_seeds(dataset, curves, lacking)
         return test(dataset, curves)
 
@@ -382,11 +383,11 @@ def _on_arms(
         one = arms[(arms["dataset"] == dataset) & arms["arm"].isin(ARMS)]
         if missing := set(ARMS) - set(one["arm"]):
             names = ", ".join(arm_title(arm) for arm in ARMS if arm in missing)
-            raise Lacking(f"{_title(dataset)} with the arms {names}")
+            raise Lacking(f"{dataset_title(dataset)} with the arms {names}")
         first, last = RANGE[dataset]
         ends = one.groupby(["arm", "seed"])["labels"].agg(["min", "max"])
         if (ends["min"] > (1 + SLACK) * first).any() or (ends["max"] < (1 - SLACK) * last).any():
-            lacking.append(f"{_title(dataset)} from {first:,} to {last:,} labels")
+            lacking.append(f"{dataset_title(dataset)} from {first:,} to {last:,} labels")
         areas = statistics.areas(one)
         _check_seeds(dataset, areas, lacking)
         return test(dataset, areas, one)
@@ -412,9 +413,9 @@ def _collect(
 
 def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str]) -> None:
     if by_seed.isna().any(axis=None):
-        raise Lacking(f"{_title(dataset)} with the same seeds throughout")
+        raise Lacking(f"{dataset_title(dataset)} with the same seeds throughout")
     if len(by_seed) < FEWEST_SEEDS:
-        lacking.append(f"{_title(dataset)} with {FEWEST_SEEDS} seeds or more")
+        lacking.append(f"{dataset_title(dataset)} with {FEWEST_SEEDS} seeds or more")
 
 
 Judge = Callable[[Estimate, float], Verdict]
@@ -439,7 +440,9 @@ def _difference(dataset: str, values: pd.Series, what: str, line: float, judge: 
     one = estimate(values)
     p = statistics.p_value(values)
     above = judge is _above
-    return Finding(f"{_title(dataset)}, {what}", one, (line,), judge(one, line), p, above=above)
+    return Finding(
+        f"{dataset_title(dataset)}, {what}", one, (line,), judge(one, line), p, above=above
+    )
 
 
 def _saving(dataset: str, savings: pd.Series, gain: pd.Series, title: str) -> Finding:
@@ -448,7 +451,7 @@ def _saving(dataset: str, savings: pd.Series, gain: pd.Series, title: str) -> Fi
     Opposed where it does so in none and ``gain``, its last accuracy minus random's, is shown to lie
     below zero: on one plateau with random, no arm reaching it is chance.
     """
-    what = f"{_title(dataset)}, label saving of {title}"
+    what = f"{dataset_title(dataset)}, label saving of {title}"
     reached = savings.dropna()
     if len(reached) == len(savings):
         one = estimate(savings)
@@ -473,7 +476,3 @@ def _spread(one: Estimate) -> float:
     """Standard deviation of the differences behind an interval."""
     quantile = stats.t.ppf((1 + LEVEL) / 2, one.seeds - 1)
     return (one.high - one.mean) / quantile * math.sqrt(one.seeds)
-
-
-def _title(dataset: str) -> str:
-    return DATASETS[dataset].title

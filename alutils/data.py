@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from alutils.parameters import StudyError
 from alutils.paths import data_cache
-from alutils.protocol import DATASETS
+from alutils.protocol import DATASETS, dataset_title
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -127,7 +127,7 @@ def _cached(name: str) -> Arrays:
         except (OSError, SafetensorError) as error:
             reason = getattr(error, "strerror", None) or error
             raise DataUnavailable(
-                f"{DATASETS[name].title} is not in {file.parent}, and can't be written there "
+                f"{dataset_title(name)} is not in {file.parent}, and can't be written there "
                 f"({reason}): make room, change its rights, or name another folder in ALUTILS_DATA"
             ) from error
     if arrays is None:
@@ -184,13 +184,13 @@ def fetch(name: str) -> Arrays:
     for title, route in SOURCES[name]:
         with tempfile.TemporaryDirectory(prefix=f"{UNFINISHED}{name}-", dir=data_cache()) as folder:
             try:
-                print(f"{DATASETS[name].title}: fetching from {title}", file=sys.stderr)
+                print(f"{dataset_title(name)}: fetching from {title}", file=sys.stderr)
                 return route(Path(folder))
             except BROKEN as error:
                 reason = str(error).strip().splitlines() or [type(error).__name__]
                 tried.append(f"{title} ({reason[-1][:200]})")
     raise DataUnavailable(
-        f"{DATASETS[name].title} is not in {data_cache()} and could not be fetched; tried "
+        f"{dataset_title(name)} is not in {data_cache()} and could not be fetched; tried "
         f"{'; '.join(tried)}. Either connect to the internet and run again, or copy "
         f"{name}.safetensors into that folder from a machine that has it (ALUTILS_DATA names "
         f"another folder), or {REMEDIES.get(name, MIRROR)}. "

@@ -7,7 +7,7 @@ from alutils import config
 from alutils.parameters import ParameterError
 from alutils.plans import Study
 from alutils.progress import duration
-from alutils.protocol import BASELINE, DATASETS, Cell
+from alutils.protocol import BASELINE, Cell, dataset_title
 from alutils.results import Store
 from alutils.workload import work
 
@@ -76,7 +76,7 @@ def estimate(profile: str, step_ms: str = "") -> None:
             hours += whole.hours(*speeds[key])
             left_hours += left.hours(*speeds[key])
             print(
-                f"{name}, {DATASETS[key[0]].title}: {whole.cells:,} cells, {whole.rounds:,} "
+                f"{name}, {dataset_title(key[0])}: {whole.cells:,} cells, {whole.rounds:,} "
                 f"rounds, {whole.steps:,} steps ({_each(cells)}), {whole.images:,} images scored; "
                 f"left: {left.cells:,} cells, {left.steps:,} steps"
             )

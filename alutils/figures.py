@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils import published, statistics
-from alutils.protocol import BASELINE, DATASETS, FURTHER, arm_title
+from alutils.protocol import BASELINE, FURTHER, arm_title, dataset_title
 
 _COLOURS, _DARK = sns.color_palette("colorblind"), sns.color_palette("dark")
 ARM_STYLE = {
@@ -149,7 +149,7 @@ def training_size(results: pd.DataFrame) -> Figure:
         style = DATASET_STYLE.get(dataset, OTHER_STYLES[0])
         curve(panel, ours, style, "random labels, ours")
         hollow(panel, published_sizes(ours), style)
-        finish(panel, DATASETS[dataset].title, reported(results))
+        finish(panel, dataset_title(dataset), reported(results))
     return figure
 
 
@@ -167,7 +167,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
         curve(axes[0, 0], own, arm_style(arm, arms), arm_title(arm), above=arm == "random")
     for arm in arms:
         hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
-    finish(axes[0, 0], f"Active learning on {DATASETS[dataset].title}", reported(results))
+    finish(axes[0, 0], f"Active learning on {dataset_title(dataset)}", reported(results))
     return figure
 
 

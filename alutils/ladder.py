@@ -6,7 +6,7 @@ from IPython.display import HTML, Markdown
 from alutils import figures, prose, statistics
 from alutils.beyond import arms_of
 from alutils.prose import count, interval, points, show
-from alutils.protocol import DATASETS, arm_title
+from alutils.protocol import arm_title, dataset_title
 from alutils.statistics import estimate
 
 RUNGS = {
@@ -103,7 +103,7 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     whole, axes = figures.grid()
     for name in curves_of(found):
         figures.curve(axes[0, 0], rows[rows["level"] == name], STYLES[name], RUNGS[name])
-    title = f"Recipes on random labels of {DATASETS[rows['dataset'].iloc[0]].title}"
+    title = f"Recipes on random labels of {dataset_title(rows['dataset'].iloc[0])}"
     figures.finish(axes[0, 0], title, figures.reported(rows))
     sizes = sorted(rows["labels"].unique())
     axes[0, 0].set_xscale("log")
@@ -134,7 +134,7 @@ def sentences(found: pd.DataFrame) -> Markdown:
     rung = max(gains, key=lambda name: gains[name][labels].mean())
     needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
     return Markdown(
-        f"On {DATASETS[dataset].title} the rung with the largest mean at {labels:,} random labels "
+        f"On {dataset_title(dataset)} the rung with the largest mean at {labels:,} random labels "
         f"(“{RUNGS[rung]}”; chosen by looking) is worth "
         f"{points(estimate(gains[rung][labels]))}. Labels that this study's recipe needs for its "
         f"accuracy: {needed}. {_choosing(ranked)}"

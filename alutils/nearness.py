@@ -8,7 +8,7 @@ from IPython.display import HTML, Markdown
 from alutils import figures, published
 from alutils.figures import arm_style
 from alutils.prose import count, join, lines_of, paired_seeds, points, show
-from alutils.protocol import DATASETS, arm_title
+from alutils.protocol import arm_title, dataset_title
 from alutils.reductions import STYLES, TITLES, by_size, datasets_of
 from alutils.statistics import Estimate, estimate
 
@@ -47,7 +47,7 @@ def sentences(found: pd.DataFrame) -> Markdown:
     for dataset, level, apart, one in nearness(found):
         sizes = _settled(apart).columns
         text = (
-            f"- **{DATASETS[dataset].title}, {TITLES[level]}**: {points(one)} from the published "
+            f"- **{dataset_title(dataset)}, {TITLES[level]}**: {points(one)} from the published "
             f"curve, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to {sizes[-1]:,} "
             f"labels: {_inside(one, NEAR[dataset])}"
         )
@@ -58,7 +58,7 @@ def sentences(found: pd.DataFrame) -> Markdown:
     if not lines:
         return Markdown("No size that the authors published is finished yet.")
     shown = [name for name in NEAR if name in datasets_of(found, "optimiser")]
-    told = join([f"{NEAR[name]:g} on {DATASETS[name].title}" for name in shown])
+    told = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in shown])
     return Markdown(
         "A curve counts as near where its mean lies within these points of the published one, "
         f"fixed beforehand: {told}.\n\n" + "\n".join(lines)
@@ -85,7 +85,7 @@ def state_sentences(found: pd.DataFrame) -> Markdown:
         settled = _settled((carried - fresh).dropna())
         if settled.size:
             lines.append(
-                f"- **{DATASETS[dataset].title}**: carried minus fresh is "
+                f"- **{dataset_title(dataset)}**: carried minus fresh is "
                 f"{points(estimate(settled.mean(axis=1)))}, mean over "
                 f"{count(settled.shape[1], 'size')} from {settled.columns[0]:,} to "
                 f"{settled.columns[-1]:,} labels."
@@ -107,8 +107,8 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
             figures.curve(panel, rows, STYLES[level], TITLES[level])
         points_ = theirs[theirs["dataset"] == dataset]
         figures.hollow(panel, figures.near(points_, own), ("#555555", "o"))
-        figures.finish(panel, DATASETS[dataset].title, figures.REPORTED["heldout-best"])
-        told += [f"{DATASETS[dataset].title}, {TITLES[level]}" for level in own["level"].unique()]
+        figures.finish(panel, dataset_title(dataset), figures.REPORTED["heldout-best"])
+        told += [f"{dataset_title(dataset)}, {TITLES[level]}" for level in own["level"].unique()]
     own = found[found["factor"] == "optimiser"]
     seeds = own.groupby(["dataset", "level"])["seed"].nunique()
     caption = (
@@ -132,7 +132,7 @@ def replica_figure(found: pd.DataFrame) -> HTML | Markdown:
     for arm, rows in own.groupby("arm", sort=False):
         figures.curve(axes[0, 0], rows, arm_style(arm), arm_title(arm))
         figures.hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm))
-    title = f"The authors' protocol on {DATASETS[datasets[0]].title}"
+    title = f"The authors' protocol on {dataset_title(datasets[0])}"
     figures.finish(axes[0, 0], title, figures.REPORTED["heldout-best"])
     caption = (
         "The authors' protocol in how a network is trained (no dropout, Adam's state carried from "
@@ -161,7 +161,7 @@ def replica_sentences(found: pd.DataFrame) -> Markdown:
             if told:
                 mean = estimate((ours[shared] - curve[shared]).mean(axis=1))
                 lines.append(
-                    f"- **{DATASETS[dataset].title}, {arm_title(arm)}**: {join(told)} labels; "
+                    f"- **{dataset_title(dataset)}, {arm_title(arm)}**: {join(told)} labels; "
                     f"{points(mean)} on average."
                 )
     return Markdown("\n".join(lines) or "No label count that the authors published is there yet.")

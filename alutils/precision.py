@@ -11,7 +11,7 @@ from alutils import study
 from alutils.claims import MARGIN
 from alutils.paths import ROOT
 from alutils.plans import TrainingSizeStudy
-from alutils.protocol import DATASETS
+from alutils.protocol import dataset_title
 from alutils.statistics import Estimate, estimate
 
 LEVEL = 0.90
@@ -65,7 +65,7 @@ def equivalent(difference: Estimate, dataset: str) -> bool:
 
 def verdict(difference: Estimate, dataset: str) -> str:
     """What the interval shows, in a sentence."""
-    title, margin = DATASETS[dataset].title, MARGIN[dataset]
+    title, margin = dataset_title(dataset), MARGIN[dataset]
     if equivalent(difference, dataset):
         return f"{title}: equivalent within {margin} points."
     if difference.low > -margin:
@@ -81,7 +81,7 @@ def document(accuracy: pd.DataFrame) -> str:
     means = accuracy.groupby(["dataset", "labels"], sort=False).mean()
     rows, verdicts = [], []
     for (dataset, labels), found in differences(accuracy).items():
-        title = DATASETS[dataset].title
+        title = dataset_title(dataset)
         told = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
         if labels is None:
             rows.append(f"| {title} | pooled | | | {told} |")

@@ -67,6 +67,11 @@ def arm_title(arm: str) -> str:
     return ARM_TITLE.get(arm, arm)
 
 
+def dataset_title(name: str) -> str:
+    """A dataset's name as it is shown."""
+    return DATASETS[name].title
+
+
 class Protocol(BaseModel):
     """How one training is done and judged; the defaults are the poster's protocol."""
 

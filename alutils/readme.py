@@ -23,7 +23,7 @@ from alutils.estimate import markdown_hours
 from alutils.parameters import StudyError
 from alutils.paths import ROOT
 from alutils.prose import count, interval, join, points, seed_range
-from alutils.protocol import DATASETS, Cell, arm_title
+from alutils.protocol import DATASETS, Cell, arm_title, dataset_title
 from alutils.results import write_whole
 from alutils.statistics import FEWEST_SEEDS, estimate
 
@@ -109,7 +109,7 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
         return ""
     found = study.read_settings(plan)
     told = [
-        _recipe_gain(DATASETS[name].title, gains)
+        _recipe_gain(dataset_title(name), gains)
         for name in DATASETS
         if (gains := reductions.recipe_gains(found, name)).size
     ]
@@ -142,7 +142,7 @@ def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
 
 def _once(dataset: str) -> str:
     """What choosing gains under the poster's recipe, where one acquisition alone was tried."""
-    title = DATASETS[dataset].title
+    title = dataset_title(dataset)
     for effect in ablation.effects(ablation.results(ablation.AblationStudy())):
         if (effect.dataset, effect.what) == (dataset, ablation.MARGIN):
             return (
@@ -191,7 +191,7 @@ def _rows(ours: pd.DataFrame) -> list[str]:
     """The rows of one dataset."""
     areas, last = statistics.areas(ours), statistics.final(ours)
     by_area, saved = statistics.paired_differences(areas), statistics.label_savings(ours)
-    p, title = statistics.adjusted(areas), DATASETS[ours["dataset"].iloc[0]].title
+    p, title = statistics.adjusted(areas), dataset_title(ours["dataset"].iloc[0])
     span = f"{ours['labels'].min():,} to {ours['labels'].max():,}"
     rows = []
     for arm in areas.columns:

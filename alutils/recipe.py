@@ -24,7 +24,7 @@ from alutils.comparisons import CROPS, LADDER
 from alutils.engine import RunFailed
 from alutils.paths import ROOT
 from alutils.plans import TrainingSizeStudy
-from alutils.protocol import DATASETS
+from alutils.protocol import dataset_title
 
 CANDIDATES = [(10, 1e-3), (10, 2e-3), (20, 2e-3)]
 TOLERANCE = MARGIN
@@ -130,12 +130,14 @@ def _best_of_cheapest(means: pd.DataFrame) -> tuple[int, float]:
 def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
     """The comparisons and the choices as Markdown."""
     by_data = results.sort_values(["dataset", "labels"])
-    by_data["column"] = by_data["dataset"].map(_title) + by_data["labels"].map(", {:,}".format)
+    by_data["column"] = by_data["dataset"].map(dataset_title) + by_data["labels"].map(
+        ", {:,}".format
+    )
     epochs, peak = choose(results)
     rate = choose_rate(rungs)
     edge = " the last of those tried," if rate in (SGD_RATES[0], SGD_RATES[-1]) else ""
     after = OPTIMISERS[choose_optimiser(rungs)].partition(",")[0]
-    limits = " and ".join(f"{v} points ({_title(k)})" for k, v in TOLERANCE.items())
+    limits = " and ".join(f"{v} points ({dataset_title(k)})" for k, v in TOLERANCE.items())
     by_labels = rungs.sort_values("labels")
     by_labels["column"] = by_labels["labels"].map("{:,} labels".format)
     by_labels["optimiser"] = by_labels["optimiser"].map(OPTIMISERS)
@@ -180,17 +182,13 @@ def _seeds(results: pd.DataFrame) -> str:
     return ", ".join(str(seed) for seed in sorted(results["seed"].unique()))
 
 
-def _title(dataset: str) -> str:
-    return DATASETS[dataset].title
-
-
 def _shorter(results: pd.DataFrame) -> str:
     """What the quickest candidate loses to the chosen one, where that is another."""
     chosen, short = choose(results), quickest(results)
     if short == chosen:
         return ""
     loss = _means(results).loc[chosen] - _means(results).loc[short]
-    told = " and ".join(f"{loss[name]:.2f} points ({_title(name)})" for name in loss.index)
+    told = " and ".join(f"{loss[name]:.2f} points ({dataset_title(name)})" for name in loss.index)
     return (
         f"The `quick` profile, which must end within minutes, takes the best candidate of "
         f"{short[0]} epochs (peak rate {short[1]:g}) instead: on average {told} below the chosen "

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from alutils import figures
 from alutils.prose import count, join, mean_over, points, show
-from alutils.protocol import DATASETS
+from alutils.protocol import dataset_title
 from alutils.statistics import estimate
 
 COMPARED = 1500
@@ -75,7 +75,7 @@ def recipe_sentences(found: pd.DataFrame) -> Markdown:
             if apart:
                 where = f"; the interval excludes zero at {join(apart)} labels (not corrected)"
             lines.append(
-                f"- **{DATASETS[dataset].title}**: the reduced recipe is worth "
+                f"- **{dataset_title(dataset)}**: the reduced recipe is worth "
                 f"{points(estimate(gains.mean(axis=1)))} on average over "
                 f"{count(len(each), 'size')} from {gains.columns[0]:,} to {gains.columns[-1]:,} "
                 f"labels{where}."
@@ -133,7 +133,7 @@ def picks_told(found: pd.DataFrame) -> dict[str, str]:
         if len(sizes) == 1:
             span = f"{sizes[0]:,} labels"
         told[dataset] = (
-            f"On {DATASETS[dataset].title} margin minus random, mean over {span}, is "
+            f"On {dataset_title(dataset)} margin minus random, mean over {span}, is "
             f"{_under({name: one.mean(axis=1) for name, one in gains.items()})}."
             f"{_dips(found, dataset)}"
         )
@@ -193,13 +193,12 @@ def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str)
     whole, axes = figures.grid(1, len(series), (5.6 * len(series), 3.8))
     for panel, (dataset, gains) in zip(axes[0], series.items(), strict=True):
         _panel(panel, gains)
-        panel.set(title=DATASETS[dataset].title, xlabel="labelled images")
+        panel.set(title=dataset_title(dataset), xlabel="labelled images")
     axes[0, 0].set_ylabel(axis)
     seeds = {len(one) for gains in series.values() for one in gains.values()}
     caption = f"{what}: {mean_over(seeds)}, not corrected."
     told = [
-        f"{DATASETS[dataset].title}, {TITLES[level]}, {size:,} labels: "
-        f"{points(estimate(one[size]))}"
+        f"{dataset_title(dataset)}, {TITLES[level]}, {size:,} labels: {points(estimate(one[size]))}"
         for dataset, gains in series.items()
         for level, one in gains.items()
         for size in one.columns

@@ -9,7 +9,7 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, published, statistics
 from alutils.prose import count, interval, join, paired_seeds, percent, points, table, verb
-from alutils.protocol import ARM_TITLE, BASELINE, DATASETS, arm_title
+from alutils.protocol import ARM_TITLE, BASELINE, DATASETS, arm_title, dataset_title
 from alutils.statistics import FEWEST_SEEDS
 
 
@@ -43,7 +43,7 @@ def beside_published(results: pd.DataFrame) -> HTML | Markdown:
         best = statistics.estimate(100 * group["heldout_best"])
         value = group["published"].iloc[0]
         row = {
-            "dataset": DATASETS[dataset].title,
+            "dataset": dataset_title(dataset),
             "labels": f"{labels:,}",
             "best on held-out (%)": interval(best, "%"),
             "published, best of 10 (%)": f"{value:.2f}",
@@ -66,7 +66,7 @@ def size_sentences(results: pd.DataFrame) -> Markdown:
         first, last = wide.columns[0], wide.columns[-1]
         gain = statistics.estimate(wide[last] - wide[first])
         area = statistics.estimate(statistics.areas(ours)["random"])
-        told = f"- **{DATASETS[dataset].title}**: "
+        told = f"- **{dataset_title(dataset)}**: "
         if first == last:
             told += f"{interval(area, '%')} at {first:,} labels."
         else:
@@ -85,7 +85,7 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
     ``interim`` says that runs are still to come.
     """
     areas = statistics.areas(results)
-    title, seeds = DATASETS[results["dataset"].iloc[0]].title, results["seed"].nunique()
+    title, seeds = dataset_title(results["dataset"].iloc[0]), results["seed"].nunique()
     low, high = results["labels"].min(), results["labels"].max()
     if seeds < FEWEST_SEEDS:
         return Markdown(
@@ -123,7 +123,7 @@ def standing(areas: pd.DataFrame, p: dict[str, float] | None = None) -> str:
 
 def savings(results: pd.DataFrame) -> Markdown:
     """How many labels every arm saves, on monotone fits per seed, in a sentence."""
-    title, last = DATASETS[results["dataset"].iloc[0]].title, results["labels"].max()
+    title, last = dataset_title(results["dataset"].iloc[0]), results["labels"].max()
     found = statistics.label_savings(results)
     own, told = found.pop("random"), []
     for arm in found:

@@ -11,7 +11,7 @@ from IPython.display import HTML, Markdown
 from alutils import figures
 from alutils.figures import arm_style
 from alutils.prose import join, mean_over, points, show
-from alutils.protocol import DATASETS, arm_title
+from alutils.protocol import arm_title, dataset_title
 from alutils.statistics import FEWEST_SEEDS, Estimate, area, estimate
 
 FACTORS = {
@@ -89,10 +89,10 @@ def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xticks(range(len(own)), [_level(factor, arm, level) for arm, level, _ in own])
         arms = join([arm_title(arm) for arm in order])
-        panel.set(title=f"{DATASETS[dataset].title}: {arms}", xlabel=FACTORS[factor])
+        panel.set(title=f"{dataset_title(dataset)}: {arms}", xlabel=FACTORS[factor])
         panel.set_xlim(-0.5, len(own) - 0.5)
         sns.despine(ax=panel)
-        parts.append(f"{DATASETS[dataset].title}, {_listed(factor, own)}")
+        parts.append(f"{dataset_title(dataset)}, {_listed(factor, own)}")
     axes[0, 0].set_ylabel("area minus random's (points)")
     counts = {len(gain) for *_, gain in told}
     caption = (
@@ -114,7 +114,7 @@ def sentences(found: pd.DataFrame, factor: str) -> Markdown:
     told = list(gains(found, factor))
     groups: dict[str, dict[tuple[str, float | str], pd.Series]] = {}
     for dataset, arm, level, gain in told:
-        title = DATASETS[dataset].title
+        title = dataset_title(dataset)
         if factor == "acquisition":
             title += f", {arm_title(arm)}"
         groups.setdefault(title, {})[arm, level] = gain
@@ -159,7 +159,7 @@ def answer(found: pd.DataFrame) -> Markdown:
             parts.append(f"{title}: {sum(one.low > 0 for one in known)} of {len(known)}")
     if not parts:
         return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; on fewer nothing is said.")
-    names = [DATASETS[name].title for name in dict.fromkeys(found["dataset"])]
+    names = [dataset_title(name) for name in dict.fromkeys(found["dataset"])]
     return Markdown(
         "Settings whose area lies above that of random labels with the whole 95 % interval, over "
         f"{join(names)} (not corrected for their number). By {'; by '.join(parts)}."
@@ -183,6 +183,6 @@ def _range(found: pd.DataFrame, factor: str) -> str:
     own = found[found["factor"] == factor]
     ends = own.groupby(["dataset", "record"], sort=False)["labels"].agg(["min", "max"])
     return "; ".join(
-        f"{DATASETS[dataset].title} from {one['min'].min():,} to {one['max'].min():,} labels"
+        f"{dataset_title(dataset)} from {one['min'].min():,} to {one['max'].min():,} labels"
         for dataset, one in ends.groupby("dataset", sort=False)
     )
