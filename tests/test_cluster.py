@@ -8,12 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import dask
 import psutil
 import pytest
 from distributed import wait
 
 from alutils import cluster, engine
-from alutils.cluster import Placement, Workers
+from alutils.cluster import SETTINGS, Placement, Workers
 from alutils.parameters import ParameterError, StudyError
 from alutils.results import Store
 from tests.test_engine import facts, never, stub
@@ -174,6 +175,14 @@ def test_what_shared_workers_print_holds_nothing_up(capfd):
     with cluster.shared(place), cluster.cluster(place, lambda text: None) as workers:
         assert workers.client.submit(talk).result(timeout=30) == 2**18
     assert "." * 100 in capfd.readouterr().err
+
+
+def test_local_workers_have_the_settings(shared_worker):
+    with cluster.cluster(Placement(workers=1), lambda text: None) as workers:
+        (found,) = workers.client.run(
+            lambda: {key: dask.config.get(key) for key in SETTINGS}
+        ).values()
+    assert found == SETTINGS
 
 
 def test_a_shared_cluster_that_died_is_replaced(monkeypatch):
