@@ -21,6 +21,13 @@ from alutils.results import Store
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One test of the smoke run first, its others last: other processes have work meanwhile."""
+    of_it = [item for item in items if "smoke" in item.fixturenames]
+    others = [item for item in items if "smoke" not in item.fixturenames]
+    items[:] = of_it[:1] + others + of_it[1:]
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Compute as the workers do."""
