@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from typing import Any
 import cloudpickle
 import dask
 from dask.system import CPU_COUNT
+from dask.utils import funcname
 from distributed import Client, Future, Nanny, Scheduler, SpecCluster
 from distributed.comm import CommClosedError
 
@@ -114,8 +116,8 @@ class Workers:
         It travels packed: what Dask's scheduler unpacks, it would have to import torch for.
         """
         return self.client.submit(
-            _call, cloudpickle.dumps((task, given)), pure=False, workers=[worker],
-            resources=self.resources,
+            _call, cloudpickle.dumps(task), *given, key=f"{funcname(task)}-{uuid.uuid4()}",
+            workers=[worker], resources=self.resources,
         )  # fmt: skip
 
     def _first_look(self) -> None:
@@ -229,7 +231,7 @@ def shared(place: Placement) -> Iterator[None]:
         try:
             yield
         finally:
-            del os.environ[SHARED]
+            os.environ.pop(SHARED, None)
 
 
 def _serve() -> None:
@@ -332,9 +334,8 @@ def _difference(worker: str, found: Any, own: dict[str, str]) -> str:
     return f"worker {worker} has {', '.join(wrong)}: {remedy}" if wrong else ""
 
 
-def _call(packed: bytes) -> Any:
-    task, given = cloudpickle.loads(packed)
-    return task(*given)
+def _call(packed: bytes, *given: Any) -> Any:
+    return cloudpickle.loads(packed)(*given)
 
 
 def _sees_gpu() -> bool:

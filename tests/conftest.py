@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, chdir
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One test of the smoke run first, its others last: other processes have work meanwhile."""
     of_it = [item for item in items if "smoke" in item.fixturenames]
+    of_it.sort(key=lambda item: item.get_closest_marker("skipif") is not None)
     others = [item for item in items if "smoke" not in item.fixturenames]
     items[:] = of_it[:1] + others + of_it[1:]
 
@@ -42,8 +44,8 @@ def outputs(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def store(outputs) -> Store:
-    """An empty store in the test's outputs folder."""
+def store(outputs, shared_worker) -> Store:
+    """An empty store in the test's outputs folder, and a worker for what is to fill it."""
     one = Store("test")
     one.prepare()
     return one
@@ -52,10 +54,10 @@ def store(outputs) -> Store:
 @pytest.fixture(scope="session")
 def one_worker() -> Iterator[str]:
     """A local cluster of one worker, which has imported torch once: how its children know of it."""
-    with cluster.shared(Placement(workers=1)):
-        known = os.environ.pop(cluster.SHARED)
-        yield known
-        os.environ[cluster.SHARED] = known
+    with ExitStack() as stack:
+        with chdir(ROOT):  # from there it imports the tests' tasks
+            stack.enter_context(cluster.shared(Placement(workers=1)))
+        yield os.environ.pop(cluster.SHARED)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.processes import NOTEBOOK, equal_part, gone_within, start
+from tests.processes import ARMS_NOTEBOOK, equal_part, gone_within, start
 
 MOMENTS = {
     "starting": (0.0, 6.0),
@@ -27,12 +27,12 @@ MOMENTS = {
     "download": (2.0, 8.0),
 }
 """Phases, and the seconds after their mark within which the kill falls."""
-MARKS = {"training": "round   1/3", "records": "round   2/3", "saving": "2/2 cells"}
+MARKS = {"training": "round   1/3", "records": "round   2/3", "saving": "10/10 cells"}
 
 
 def make(outputs: Path, profile: str = "smoke", **environment: str) -> subprocess.Popen:
     """Start ``make study`` in a process group of its own."""
-    command = ["make", "study", f"PROFILE={profile}", f"NOTEBOOK={NOTEBOOK}"]
+    command = ["make", "study", f"PROFILE={profile}", f"ARMS_NOTEBOOK={ARMS_NOTEBOOK}"]
     return start(outputs, command=command, **environment)
 
 
@@ -65,7 +65,7 @@ def in_peace(outputs: Path) -> dict[str, object]:
     process = make(outputs)
     _, told = process.communicate()
     assert process.returncode == 0, told
-    return equal_part(outputs)
+    return equal_part(outputs, ARMS_NOTEBOOK)
 
 
 def main(kills: int, seed: int) -> None:

@@ -22,7 +22,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from alutils import config
 from alutils.paths import NOTEBOOKS
-from tests.processes import NOTEBOOK
+from tests.processes import ARMS_NOTEBOOK
 from tests.test_browser import CHROMIUM, OPTIONS
 
 
@@ -110,4 +110,4 @@ def main(name: str, screenshot: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*(sys.argv[1:] + [NOTEBOOK, "lab.png"][len(sys.argv) - 1 :]))
+    main(*(sys.argv[1:] + [ARMS_NOTEBOOK, "lab.png"][len(sys.argv) - 1 :]))

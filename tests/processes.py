@@ -16,15 +16,23 @@ from alutils.paths import ROOT
 from alutils.protocol import Cell
 
 NOTEBOOK = "01-training-size"
-"""The notebook that tests of whole runs take: the one with least to compute and to show."""
+"""The notebook of most tests of whole runs: the one with least to compute and to show."""
+ARMS_NOTEBOOK = "03-mnist-active-learning"
+"""The one of those that need arms: they share a first round, and have most to show."""
 
 
-def start(outputs: Path, *options: str, command: list[str] | None = None, **environment: str):
+def start(
+    outputs: Path,
+    *options: str,
+    notebook: str = NOTEBOOK,
+    command: list[str] | None = None,
+    **environment: str,
+) -> subprocess.Popen:
     """A study in a process group of its own; by default one notebook of ``smoke``.
 
     It takes SIGINT even where the suite runs in the background of a shell, which ignores it.
     """
-    plain = [sys.executable, "-m", "alutils", "study", "smoke", "--notebook", NOTEBOOK]
+    plain = [sys.executable, "-m", "alutils", "study", "smoke", "--notebook", notebook]
     own = os.environ | {"ALUTILS_OUTPUTS": str(outputs)} | environment
     return subprocess.Popen(
         [*(command or plain), *options], cwd=ROOT, env=own, start_new_session=True, text=True,

@@ -177,12 +177,19 @@ def test_what_shared_workers_print_holds_nothing_up(capfd):
     assert "." * 100 in capfd.readouterr().err
 
 
+def _callbacks(dask_worker) -> dict[str, float]:
+    """What a worker does again and again, and after how many milliseconds."""
+    return {name: one.callback_time for name, one in dask_worker.periodic_callbacks.items()}
+
+
 def test_local_workers_have_the_settings(shared_worker):
     with cluster.cluster(Placement(workers=1), lambda text: None) as workers:
         (found,) = workers.client.run(
             lambda: {key: dask.config.get(key) for key in SETTINGS}
         ).values()
+        (callbacks,) = workers.client.run(_callbacks).values()
     assert found == SETTINGS
+    assert "profile" not in callbacks and callbacks["tick"] == 1000
 
 
 def test_a_shared_cluster_that_died_is_replaced(monkeypatch):

@@ -13,8 +13,6 @@ from alutils.progress import Progress
 from alutils.protocol import Cell
 from alutils.results import CanNotWrite, Store, chained
 
-pytestmark = pytest.mark.usefixtures("shared_worker")
-
 
 def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
     """A round without training: what it says depends on cell and history alone."""

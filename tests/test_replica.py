@@ -14,8 +14,6 @@ from alutils.turn import Turn
 from tests.test_experiment import plain
 from tests.test_strategies import fake_view
 
-pytestmark = pytest.mark.usefixtures("shared_worker")
-
 
 def rounds(cell, count: int) -> tuple[list[dict], list[bytes | None]]:
     """A cell's first rounds, with the states that they hand on."""

@@ -18,7 +18,7 @@ from alutils.parameters import ParameterError, StudyError
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.results import Store
 from tests.conftest import command
-from tests.processes import NOTEBOOK, equal_part, gone_within, start
+from tests.processes import ARMS_NOTEBOOK, NOTEBOOK, equal_part, gone_within, start
 
 NAMES = config.notebooks("smoke")
 
@@ -115,10 +115,10 @@ def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
 
 
 def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
-    files = [copy / "smoke" / f"{NOTEBOOK}.{kind}" for kind in ("html", "ipynb", "png")]
+    files = [copy / "smoke" / f"{ARMS_NOTEBOOK}.{kind}" for kind in ("html", "ipynb", "png")]
     before = [file.read_bytes() for file in files]
     files[0].unlink()
-    runner.study("smoke", NOTEBOOK)
+    runner.study("smoke", ARMS_NOTEBOOK)
     assert [file.read_bytes() for file in files] == before
 
 

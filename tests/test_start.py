@@ -11,8 +11,6 @@ from alutils.turn import Turn
 from tests.test_experiment import plain
 from tests.test_replica import finish, interrupted, rounds
 
-pytestmark = pytest.mark.usefixtures("shared_worker")
-
 CPU = torch.device("cpu")
 CARRIED = ["warm", "shrink-perturb"]
 
