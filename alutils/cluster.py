@@ -45,7 +45,7 @@ SETTINGS = {
     "distributed.worker.multiprocessing-method": "spawn",
     # A death is counted by cell, not by the scheduler.
     "distributed.scheduler.allowed-failures": 0,
-    # Dask's watch over itself, 100 times a second, took a tenth of two busy cores.
+    # Dask's watch over itself, a hundred times a second, slows training on busy cores.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "2s",

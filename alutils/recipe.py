@@ -130,9 +130,8 @@ def _best_of_cheapest(means: pd.DataFrame) -> tuple[int, float]:
 def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
     """The comparisons and the choices as Markdown."""
     by_data = results.sort_values(["dataset", "labels"])
-    by_data["column"] = by_data["dataset"].map(dataset_title) + by_data["labels"].map(
-        ", {:,}".format
-    )
+    sizes = by_data["labels"].map(", {:,}".format)
+    by_data["column"] = by_data["dataset"].map(dataset_title) + sizes
     epochs, peak = choose(results)
     rate = choose_rate(rungs)
     edge = " the last of those tried," if rate in (SGD_RATES[0], SGD_RATES[-1]) else ""

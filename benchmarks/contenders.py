@@ -59,9 +59,7 @@ class Ours:
         return PoolView(self.net, self.images, candidates, candidates[:0], PASSES, 0.5, 12, rng)
 
 
-@cache
-def _kept(dataset: str, count: int) -> Ours:
-    return Ours(dataset, count)
+_kept = cache(Ours)
 
 
 def train_ours(dataset: str, count: int) -> int:

@@ -53,7 +53,7 @@ def store(outputs, shared_worker) -> Store:
 
 @pytest.fixture(scope="session")
 def one_worker() -> Iterator[str]:
-    """A local cluster of one worker, which has imported torch once: how its children know of it."""
+    """A local cluster of one worker, which imports torch once; what tells processes of it."""
     with ExitStack() as stack:
         with chdir(ROOT):  # from there it imports the tests' tasks
             stack.enter_context(cluster.shared(Placement(workers=1)))

@@ -32,7 +32,7 @@ MARKS = {"training": "round   1/3", "records": "round   2/3", "saving": "10/10 c
 
 def make(outputs: Path, profile: str = "smoke", **environment: str) -> subprocess.Popen:
     """Start ``make study`` in a process group of its own."""
-    command = ["make", "study", f"PROFILE={profile}", f"ARMS_NOTEBOOK={ARMS_NOTEBOOK}"]
+    command = ["make", "study", f"PROFILE={profile}", f"NOTEBOOK={ARMS_NOTEBOOK}"]
     return start(outputs, command=command, **environment)
 
 

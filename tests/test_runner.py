@@ -52,9 +52,8 @@ def test_a_report_is_an_executed_notebook_and_a_page_that_needs_no_network(smoke
 def test_the_index_and_the_table_hold_all_reports(smoke):
     index = (smoke / "smoke" / "index.html").read_text()
     assert all(f'href="{name}.html"' in index for name in NAMES)
-    assert "Nothing is tested on digits with fewer than 3 paired seeds" in index and index.count(
-        "<img "
-    ) == len(NAMES)
+    assert "Nothing is tested on digits with fewer than 3 paired seeds" in index
+    assert index.count("<img ") == len(NAMES)
     rows = (smoke / "smoke" / "results.csv").read_text().splitlines()
     plans = [config.load_study("smoke", name) for name in NAMES]
     cells = {cell.name: cell for plan in plans for cell in plan.cells()}.values()
