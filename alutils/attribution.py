@@ -43,7 +43,7 @@ def _shown(shares: list[tuple[str, Estimate]]) -> str:
 
 
 def _switches(found: pd.DataFrame, dataset: str) -> str:
-    """The switches that alone have an effect whose interval excludes zero, by label count."""
+    """The changes that alone have an effect whose interval excludes zero, by label count."""
     every = [one for one in effects(found) if one.dataset == dataset]
     told = [
         f"{one.what} at {one.labels:,} labels {points(one.estimate, '')}"
@@ -52,9 +52,9 @@ def _switches(found: pd.DataFrame, dataset: str) -> str:
     ]
     shown = f": {join(told)}" if told else ""
     return (
-        f" Switched alone, {len(told) or 'none'} of {count(len(every), 'switch', 'switches')} "
-        f"{'has' if len(told) == 1 else 'have'} an effect whose interval, not corrected, excludes "
-        f"zero{shown}."
+        f" Of the {count(len(every), 'effect')} of one change alone, by label count, "
+        f"{len(told) or 'none'} {'has' if len(told) == 1 else 'have'} an interval that excludes "
+        f"zero{shown}. These are not corrected: of 20 such intervals, one would by chance."
     )
 
 
@@ -88,7 +88,7 @@ def _one_run(own: pd.DataFrame) -> str:
 
 
 def _published(dataset: str, labels: int) -> str:
-    """The published curves at that label count, between their points, where both reach it."""
+    """The published curves at that label count, between the points quoted, where both reach it."""
     arms, sizes = published.active_learning(dataset), published.training_size()
     margin, random = arms[arms["arm"] == "margin"], sizes[sizes["dataset"] == dataset]
     if margin.empty or random.empty:
@@ -100,8 +100,9 @@ def _published(dataset: str, labels: int) -> str:
     if np.isnan(one - other):
         return ""
     return (
-        f" Published, between their points: margin {one:.2f} %, random labels {other:.2f} %, a "
-        f"difference of {one - other:+.2f} points."
+        " Published, between every tenth point of margin's one run and the points of Figure 2: "
+        f"margin {one:.2f} %, random labels {other:.2f} %, a difference of {one - other:+.2f} "
+        "points."
     )
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from alutils import figures
 from alutils.claims import Claim, Finding, Verdict
-from alutils.prose import join, plain, seed_range, show, table
+from alutils.prose import count, join, plain, seed_range, show, table
 from alutils.protocol import Cell, Protocol
 from alutils.published import ON_CLAIMS
 
@@ -45,7 +45,18 @@ def answer(found: list[Claim], interim: str = "") -> Markdown:
             parts.append(f"{len(own)} {'is' if len(own) == 1 else 'are'} {verdict}: {join(own)}")
     lacking = [claim.key for claim in found if claim.lacking]
     note = f" Runs are lacking for {join(lacking)}." if lacking else ""
-    return Markdown(f"Of the poster's {len(found)} claims, {'; '.join(parts)}.{note}{interim}")
+    told = f"Of the poster's {len(found)} claims, {'; '.join(parts)}.{note}{_seeds(found)}{interim}"
+    return Markdown(told)
+
+
+def _seeds(found: list[Claim]) -> str:
+    """How many seeds the claims rest on."""
+    by_seeds: dict[int, list[str]] = {}
+    for claim in found:
+        if claim.seeds:
+            by_seeds.setdefault(claim.seeds, []).append(claim.key)
+    told = [f"{count(seeds, 'seed')} ({join(keys)})" for seeds, keys in by_seeds.items()]
+    return f" They rest on {join(told)}." if told else ""
 
 
 def protocols(cells: list[Cell]) -> Markdown:

@@ -13,6 +13,9 @@ from alutils.protocol import ARMS, arm_title, dataset_title
 from alutils.results import without_gaps
 from alutils.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
 
+CONTROLS = {"bayesian": "entropy", "kmeans": "kmeans-centre"}
+"""What an arm would be without MC dropout; without looking at boundaries."""
+
 
 def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
     """The rows of a factor and dataset, the arm with the best area first.
@@ -102,8 +105,8 @@ def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -
         span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
         lines.append(
             f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
-            f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)}{_pooled(areas)} "
-            f"{_first(areas)}"
+            f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)} {_first(areas)}"
+            f"{_controls(areas)}"
         )
     told = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return Markdown(f"{told}\n\n{interim.strip()}".strip())
@@ -112,15 +115,14 @@ def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -
 def _power(areas: pd.DataFrame) -> str:
     """How large a difference to random would have been shown of the arms that are undecided."""
     p, seeds = statistics.adjusted(areas), len(areas)
-    level = 1 - (1 - LEVEL) / len(p)
-    corrected = f" and corrected for {len(p)} tests" if len(p) > 1 else ""
+    if not (left := [arm for arm in p if p[arm] >= 1 - LEVEL]):
+        return ""
+    level = 1 - (1 - LEVEL) / len(left)  # as Holm's correction has it for what is left
+    corrected = f" and corrected for {len(left)} tests" if len(left) > 1 else ""
     shown = [
         statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
-        for arm in p
-        if p[arm] >= 1 - LEVEL
+        for arm in left
     ]
-    if not shown:
-        return ""
     if min(shown) > 100:
         return f" For these, {seeds} seeds can hardly show any difference."
     low = f"{min(shown):.2f}"
@@ -129,21 +131,6 @@ def _power(areas: pd.DataFrame) -> str:
     return (
         f" For these, with {seeds} seeds{corrected}, {100 * POWER:.0f} % power needs a true "
         f"difference of {span}."
-    )
-
-
-def _pooled(areas: pd.DataFrame) -> str:
-    """What would be shown if all arms varied alike; only with the fewest seeds."""
-    if len(areas.columns) < 3 or len(areas) > FEWEST_SEEDS:
-        return ""
-    spreads = areas.drop(columns="random").sub(areas["random"], axis=0).std()
-    if not spreads.min() > 0:
-        return ""
-    p = statistics.adjusted(areas, pooled=True)
-    return (
-        f" With {len(areas)} seeds an arm's own spread is hardly known: the largest is "
-        f"{spreads.max() / spreads.min():.0f} times the smallest. If all arms were taken to vary "
-        f"alike, which is not the rule here, {report.standing(areas, p)}."
     )
 
 
@@ -164,3 +151,14 @@ def _first(areas: pd.DataFrame) -> str:
         f"to beat {join(beaten or ['none'])} (corrected for {count(len(poster), 'test')}, not "
         "for having picked the largest)."
     )
+
+
+def _controls(areas: pd.DataFrame) -> str:
+    """How the poster's arms differ from the plainer ones that they are held against."""
+    told = [
+        f"{arm_title(arm)} minus {arm_title(control)} {points(estimate(difference), '')}"
+        for arm, control in CONTROLS.items()
+        if {arm, control} <= set(areas.columns)
+        for difference in [areas[arm] - areas[control]]
+    ]
+    return f" Beside their controls, not corrected: {join(told)}." if told else ""

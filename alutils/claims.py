@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from alutils import statistics
+from alutils.prose import count
 from alutils.protocol import ARMS, arm_title, dataset_title
 from alutils.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 
@@ -120,12 +121,13 @@ class Claim:
             return "Runs in which the arms get there in every seed."
         if any(len(finding.lines) > 1 for finding in self.findings):
             return self._open_equivalence(undecided)
-        level = 1 - (1 - LEVEL) / self.tests
+        tests = max(1, self.tests - sum(f.verdict != "undecided" for f in self.findings))
+        level = 1 - (1 - LEVEL) / tests  # as Holm's correction has it for what is left
         spreads = [_spread(f.estimate) for f in undecided]
         shown = [statistics.detectable(one, self.seeds, level=level) for one in spreads]
         if max(shown) < 0.005:
             return f"More seeds than {self.seeds}."
-        corrected = f" and corrected for {self.tests} tests" if self.tests > 1 else ""
+        corrected = f" and corrected for {count(tests, 'test')}" if self.tests > 1 else ""
         ends = [
             f.lines[0] + (one if f.above else -one) for f, one in zip(undecided, shown, strict=True)
         ]
@@ -343,8 +345,9 @@ def c6(arms: pd.DataFrame) -> Claim:
 
     def test(dataset: str, _: pd.DataFrame, one: pd.DataFrame) -> list[Finding]:
         savings, last = statistics.label_savings(one), statistics.final(one)
+        most = one["labels"].max() / one["labels"].min()
         return [
-            _saving(dataset, savings[arm], last[arm] - last["random"], arm_title(arm))
+            _saving(dataset, savings[arm], last[arm] - last["random"], most, arm_title(arm))
             for arm in APPROACHES
         ]
 
@@ -445,9 +448,10 @@ def _difference(dataset: str, values: pd.Series, what: str, line: float, judge: 
     )
 
 
-def _saving(dataset: str, savings: pd.Series, gain: pd.Series, title: str) -> Finding:
-    """Judged where the arm gets to random's last accuracy in every seed.
+def _saving(dataset: str, savings: pd.Series, gain: pd.Series, most: float, title: str) -> Finding:
+    """Judged where the arm gets to random's last accuracy in every seed, after its first labels.
 
+    Those bound a saving: ``most`` is the ratio of the last label count to the first.
     Opposed where it does so in none and ``gain``, its last accuracy minus random's, is shown to lie
     below zero: on one plateau with random, no arm reaching it is chance.
     """
@@ -455,7 +459,10 @@ def _saving(dataset: str, savings: pd.Series, gain: pd.Series, title: str) -> Fi
     reached = savings.dropna()
     if len(reached) == len(savings):
         one = estimate(savings)
-        return Finding(what, one, (2.0,), _above(one, 2.0))
+        if not (early := int((savings == most).sum())):
+            return Finding(what, one, (2.0,), _above(one, 2.0))
+        note = f"random's accuracy is there from the first label count in {count(early, 'seed')}"
+        return Finding(what, one, (2.0,), "undecided", note=note)
     below = not len(reached) and estimate(gain).high < 0
     verdict: Verdict = "not supported" if below else "undecided"
     note = f"random's accuracy not reached in {len(savings) - len(reached)} of {len(savings)} seeds"

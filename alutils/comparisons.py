@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from alutils.parameters import increasing, known, no_duplicates
-from alutils.plans import Seeds, Study, check_datasets
+from alutils.plans import CUSTOM_ARMS, Seeds, Study, check_datasets
 from alutils.protocol import ARMS, BUILT_IN, DATASETS, FURTHER, Cell, Count, Rounds, Share
 from alutils.settings import Levels, Setting, SettingsStudy
 
@@ -180,7 +180,7 @@ class BeyondStudy(SettingsStudy):
         own = self._sizes_cell("beyond", self.recipes_dataset, seed, self.own_counts)
         rungs = [Setting("recipe", "own", own)]
         for name, changes in LADDER.items():
-            if self.recipes_dataset != "cifar10":  # crops are for CIFAR-10 alone
+            if not DATASETS[self.recipes_dataset].crops:
                 if changes == CROPS:
                     continue
                 changes = {key: changes[key] for key in changes.keys() - CROPS.keys()}
@@ -217,7 +217,7 @@ class BeyondStudy(SettingsStudy):
         check_datasets("start_dataset", (self.start_dataset,))
         for key in ("arms", "start_arms"):
             for arm in getattr(self, key):
-                known(key, arm, BUILT_IN)
+                known(key, arm, [*BUILT_IN, *CUSTOM_ARMS])
             if "random" not in getattr(self, key) or len(getattr(self, key)) < 2:
                 raise ValueError(
                     f"{key} = {list(getattr(self, key))} must have random, the baseline, and an "

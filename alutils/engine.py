@@ -208,8 +208,8 @@ class Run:
             job.missed = 0 if job.worker in self.slots or future.done() else job.missed + 1
             if job.missed > PATIENCE:
                 future.cancel(force=True)
-                del self.running[future]
                 self._died(job)
+                del self.running[future]
 
     def _done(self) -> list[Future]:
         try:

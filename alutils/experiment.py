@@ -89,6 +89,7 @@ def settle(device: str) -> torch.device:
     if place.type == "cuda":
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False  # else fp32 convolutions keep 10 bits of 23
     return place
 
 

@@ -5,21 +5,29 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, prose, statistics
 from alutils.beyond import arms_of
+from alutils.comparisons import LADDER
 from alutils.prose import count, interval, points, show
-from alutils.protocol import arm_title, dataset_title
+from alutils.protocol import DATASETS, arm_title, dataset_title
 from alutils.statistics import estimate
 
-RUNGS = {
-    "own": "this study's recipe",
-    "longer": "more epochs",
-    "augmentation": "and augmentation",
-    "SGD": "and SGD instead of Adam",
-    "3x3 stem": "and 3x3 stem, with Adam",
-}
+RUNGS = ("own", *LADDER)
 """The recipes; each has what the ones before it have, but that none builds on SGD."""
 STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
 """Not those of arms."""
 NOTHING = "No recipe beside the study's own is finished yet."
+
+
+def titles(found: pd.DataFrame) -> dict[str, str]:
+    """The recipes in words, on the dataset that they were tried on."""
+    (dataset,) = found.loc[found["factor"] == "recipe", "dataset"].unique()
+    longer = "more epochs" + (", crops and mirroring" if DATASETS[dataset].crops else "")
+    return {
+        "own": "this study's recipe",
+        "longer": "more epochs",
+        "augmentation": longer,
+        "SGD": f"{longer}, SGD",
+        "3x3 stem": f"{longer}, 3x3 stem",
+    }
 
 
 def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -63,10 +71,11 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
     gains, curves = gains_of(found), curves_of(found)
     if not gains:
         return Markdown(NOTHING)
+    title = titles(found)
     rows = [
         {
             "random labels": f"{labels:,}",
-            "recipe": RUNGS[rung],
+            "recipe": title[rung],
             "accuracy": interval(estimate(curves[rung].loc[one.index, labels]), "%"),
             "difference to this study's recipe (points)": points(estimate(one[labels]), ""),
             "labels that this study's recipe needs for it": _needed(
@@ -101,28 +110,31 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     if rows.empty:
         return Markdown(NOTHING)
     whole, axes = figures.grid()
+    title = titles(found)
     for name in curves_of(found):
-        figures.curve(axes[0, 0], rows[rows["level"] == name], STYLES[name], RUNGS[name])
-    title = f"Recipes on random labels of {dataset_title(rows['dataset'].iloc[0])}"
-    figures.finish(axes[0, 0], title, figures.reported(rows))
+        figures.curve(axes[0, 0], rows[rows["level"] == name], STYLES[name], title[name])
+    head = f"Recipes on random labels of {dataset_title(rows['dataset'].iloc[0])}"
+    figures.finish(axes[0, 0], head, figures.reported(rows))
     sizes = sorted(rows["labels"].unique())
     axes[0, 0].set_xscale("log")
     axes[0, 0].set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes[0, 0].minorticks_off()
     caption = (
-        f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained; "
-        "each recipe has what those before it have, but that none builds on SGD. "
+        f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained. "
         f"{prose.capital(prose.lines_of(rows.groupby('level')['seed'].nunique()))}."
     )
     told = [
-        f"{RUNGS[name]}, {curve.columns[-1]:,} labels: {curve.iloc[:, -1].mean():.1f} %"
+        f"{title[name]}, {curve.columns[-1]:,} labels: {curve.iloc[:, -1].mean():.1f} %"
         for name, curve in curves_of(found).items()
     ]
     return show(whole, caption, f"Learning curves of {len(told)} recipes. {'; '.join(told)}.")
 
 
 def sentences(found: pd.DataFrame) -> Markdown:
-    """What the best rung is worth beside what choosing labels is worth, in points and labels."""
+    """What the best recipe is worth beside what choosing labels is worth, in points and labels.
+
+    Of those that have the most seeds.
+    """
     gains = gains_of(found)
     if not gains:
         return Markdown(NOTHING)
@@ -131,11 +143,14 @@ def sentences(found: pd.DataFrame) -> Markdown:
     sizes = next(iter(gains.values())).columns
     end = sizes[-1] if ranked.empty else ranked["labels"].max()
     labels = min(sizes, key=lambda size: abs(size - end))
-    rung = max(gains, key=lambda name: gains[name][labels].mean())
+    most = max(len(one) for one in gains.values())
+    by_seed = {name: one[labels] for name, one in gains.items() if len(one) == most}
+    rung = max(by_seed, key=lambda name: by_seed[name].mean())
     needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
+    title = titles(found)[rung]
     return Markdown(
-        f"On {dataset_title(dataset)} the rung with the largest mean at {labels:,} random labels "
-        f"(“{RUNGS[rung]}”; chosen by looking) is worth "
+        f"Of {count(len(by_seed), 'better recipe')} on {dataset_title(dataset)} the one with the "
+        f"largest mean at {labels:,} random labels (“{title}”; chosen by looking) is worth "
         f"{points(estimate(gains[rung][labels]))}. Labels that this study's recipe needs for its "
         f"accuracy: {needed}. {_choosing(ranked)}"
     )

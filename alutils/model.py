@@ -150,6 +150,7 @@ def build(
     initialise(net, stream(seed, *drawn))
     shape_convolutions(net, protocol.live_taps)
     if protocol.compiled:
+        torch.compiler.reset()  # what this process compiled before must not change the graph
         net.trunk.compile()
     return net.to(device, memory_format=torch.channels_last)
 

@@ -92,14 +92,19 @@ def blocks(profile: str) -> dict[str, str]:
 def _saving(ours: pd.DataFrame) -> str:
     """What choosing saves in labels, in short; the table has every arm's."""
     saved = statistics.label_savings(ours).drop(columns="random")
-    there = saved.dropna(axis=1).mean()
+    if len(saved) < FEWEST_SEEDS:
+        return ""
+    there = saved.dropna(axis=1)
     if there.empty:
         return "No arm reaches random's last accuracy in every seed: no label saving is reported."
-    low, high = f"{there.min():.1f}", f"{there.max():.1f}"
-    span = low if low == high else f"{low} to {high}"
+    order = there.mean().sort_values().index
+    told = " to ".join(
+        f"{arm_title(arm)} with {interval(estimate(there[arm]), 'times fewer labels')}"
+        for arm in dict.fromkeys([order[0], order[-1]])
+    )
     every = saved.shape[1]
-    arms = "They" if len(there) == every else f"{len(there)} of the {count(every, 'arm')}"
-    return f"{arms} reached random's last accuracy with {span} times fewer labels."
+    arms = f"{'All' if len(order) == every else f'{len(order)} of'} {count(every, 'arm')}"
+    return f"{arms} reach random's last accuracy in every seed: {told}."
 
 
 def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:

@@ -104,12 +104,12 @@ def tests(areas: pd.DataFrame) -> str:
     return f"paired t tests at 5 %{f', Holm-corrected for {number} arms' if number > 1 else ''}"
 
 
-def standing(areas: pd.DataFrame, p: dict[str, float] | None = None) -> str:
+def standing(areas: pd.DataFrame) -> str:
     """Which arms are shown above random and which below, and which are not.
 
-    By these p-values, or those of paired t tests after Holm's correction.
+    By paired t tests after Holm's correction.
     """
-    p, gains = p or statistics.adjusted(areas), statistics.paired_differences(areas)
+    p, gains = statistics.adjusted(areas), statistics.paired_differences(areas)
     shown = [arm for arm in gains if p[arm] < 1 - statistics.LEVEL]
     groups = {
         "above": [arm_title(arm) for arm in shown if gains[arm].mean > 0],

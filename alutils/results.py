@@ -137,15 +137,16 @@ class Store:
             return record
         path = self.path(cell)
         aside = _free(path.with_suffix(".damaged"))
-        path.replace(aside)
-        kept = len(record["rounds"])
+        if kept := len(record["rounds"]):  # the file stays until what is sound in it is written
+            write_whole(aside, path.read_bytes())
+            self.save(cell, record)
+        else:
+            path.replace(aside)
         print(
             f"{path.name} is damaged ({damage}): set aside as {aside.name}, going on after "
             f"{kept} sound rounds",
             file=sys.stderr,
         )
-        if kept:
-            self.save(cell, record)
         return record
 
     def save(self, cell: Cell, record: Record) -> None:

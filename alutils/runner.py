@@ -97,11 +97,12 @@ def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
     print(f"{name}: running", flush=True)
     parameters = plan.model_dump(mode="json") | overrides
     source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / plan.profile
+    made_from = sources(name, plan)  # as they may change while the notebook runs
     if not isinstance(plan, Study):  # another run may finish a cell meanwhile, which it then lacks
-        before = fingerprint(name, plan)
+        before = fingerprint(name, plan, made_from)
         render(source, folder, parameters, lambda: before)
     elif parameters["train"]:
-        render(source, folder, parameters, lambda: fingerprint(name, plan))
+        render(source, folder, parameters, lambda: fingerprint(name, plan, made_from))
     else:  # cells may be missing, some of them of arms that the notebook itself registers
         render(source, folder, parameters)
 
@@ -158,8 +159,17 @@ def _sweep(folder: Path, name: str) -> None:
             left.unlink(missing_ok=True)
 
 
-def fingerprint(name: str, plan: Parameters) -> str:
-    """Hash of what a report is made from: code, notebook, parameters and records."""
+def fingerprint(name: str, plan: Parameters, made_from: str = "") -> str:
+    """Hash of what a report is made from: its sources, as they are or were, and records."""
+    digest = hashlib.sha256((made_from or sources(name, plan)).encode())
+    for cell, store in _read_by(plan):
+        found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
+        digest.update(f"{cell.name} {found}".encode())
+    return digest.hexdigest()
+
+
+def sources(name: str, plan: Parameters) -> str:
+    """Hash of the code, notebook and parameters that a report is made from."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
     for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.*")]):
@@ -168,9 +178,6 @@ def fingerprint(name: str, plan: Parameters) -> str:
     digest.update(
         plan.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler", "train"}).encode()
     )
-    for cell, store in _read_by(plan):
-        found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
-        digest.update(f"{cell.name} {found}".encode())
     return digest.hexdigest()
 
 

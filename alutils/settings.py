@@ -6,7 +6,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field
 
 from alutils.parameters import no_duplicates
-from alutils.plans import Study, check_datasets
+from alutils.plans import CUSTOM_ARMS, Study, check_datasets
 from alutils.protocol import Cell, Count, Rounds, Share
 
 Level = TypeVar("Level")
@@ -48,6 +48,7 @@ class SettingsStudy(Study):
             first_labels=first,
             acquisition_fraction=share,
             rounds=last,
+            strategy_source=CUSTOM_ARMS.get(arm, ""),
             **fields,
         )
         return _ending_near(cell, last)

@@ -215,39 +215,11 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
     return arms.assign(accuracy=arms["accuracy"] - there)
 
 
-def adjusted(
-    by_seed: pd.DataFrame, reference: str = "random", pooled: bool = False
-) -> dict[str, float]:
-    """Holm-corrected p-values of every arm's paired difference to ``reference``.
-
-    Of each arm's own spread, or ``pooled``: of one for all.
-    """
+def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
+    """Holm-corrected p-values of every arm's paired difference to ``reference``."""
     arms = by_seed.columns.drop(reference)
-    p_values = (
-        pooled_p_values(by_seed, reference)
-        if pooled
-        else [p_value(by_seed[arm] - by_seed[reference]) for arm in arms]
-    )
-    return dict(zip(arms, holm(p_values), strict=True))
-
-
-def pooled_p_values(by_seed: pd.DataFrame, reference: str = "random") -> list[float]:
-    """Two-sided p-values of every other arm's mean difference to ``reference``, of one spread.
-
-    That is the residual of the additive model of a randomised block design, seeds being the blocks:
-    with S seeds and A arms it has (S - 1) (A - 1) degrees of freedom, where a paired t test has
-    S - 1 (Fisher, 1935). It takes the arms to vary alike. NaN with one seed.
-    """
-    means = by_seed.mean()
-    residual = by_seed.sub(by_seed.mean(axis=1), axis=0) - means + means.mean()
-    free = (by_seed.shape[0] - 1) * (by_seed.shape[1] - 1)
-    if not free:
-        return [math.nan] * (by_seed.shape[1] - 1)
-    error = math.sqrt(2 * float((residual**2).to_numpy().sum()) / free / len(by_seed))
-    apart = (means - means[reference]).drop(reference).abs()
-    if error <= 1e-12 * means.abs().max():  # as in p_value, nothing but rounding
-        return [float(one <= 1e-12 * means.abs().max()) for one in apart]
-    return [float(2 * stats.t.sf(one / error, free)) for one in apart]
+    p_values = holm([p_value(by_seed[arm] - by_seed[reference]) for arm in arms])
+    return dict(zip(arms, p_values, strict=True))
 
 
 def label_savings(results: pd.DataFrame) -> pd.DataFrame:

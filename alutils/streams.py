@@ -9,7 +9,8 @@ def stream(seed: int, *name: str | int) -> torch.Generator:
     """Generator, on the CPU, of the stream ``name`` under ``seed``.
 
     Streams of different names are independent, so that one arm's use of randomness can't shift
-    another's, and a resumed run needs no saved generator state.
+    another's, and a resumed run needs no saved generator state. PyTorch's generator takes 32 bits
+    of the seed: that two of a study's names share a stream is unlikely, not impossible.
     """
     key = "/".join(str(part) for part in (seed, *name))
     digest = hashlib.sha256(key.encode()).digest()

@@ -207,8 +207,10 @@ def chunks(net: Net, images: Tensor, indices: Tensor | None = None) -> Iterator[
 
 def out_of_memory(error: Exception) -> bool:
     """Whether PyTorch says in this way that host or device memory ran out."""
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    told = str(error).lower()
+    return any(one in told for one in ("can't allocate memory", "out of memory", "alloc_failed"))
 
 
 def predict(net: Net, images: Tensor, indices: Tensor | None = None) -> Tensor:

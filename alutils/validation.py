@@ -36,10 +36,10 @@ def _check_recipe(cell: Cell) -> None:
             f"adam_state = {cell.adam_state!r} carries Adam's moments, and optimiser = "
             f"{cell.optimiser!r} has none: use adam_state fresh, or optimiser adam"
         )
-    if cell.augmentation != "none" and cell.dataset != "cifar10":
+    if cell.augmentation != "none" and not DATASETS[cell.dataset].crops:
         raise ValueError(
-            f"augmentation = {cell.augmentation!r} is for cifar10 alone, not for {cell.dataset}, "
-            "whose images say something else when they are mirrored or cut: set none"
+            f"augmentation = {cell.augmentation!r} is not for {cell.dataset}, whose images may say "
+            "something else when they are mirrored or cut: set none"
         )
 
 

@@ -97,7 +97,7 @@ def test_what_is_said_is_what_was_found():
     assert "standard deviation of 1.00 points" in attribution.answer(found).data
     text = attribution.answer(made_up()).data
     assert "Of these, shown to differ from zero, not corrected: choosing labels, optimiser" in text
-    assert "Switched alone, 8 of 8 switches have an effect whose interval, not corrected" in text
+    assert "Of the 8 effects of one change alone, by label count, 8 have an interval that" in text
     assert "excludes zero: no dropout at 540 labels -0.30" in text
     assert "**MNIST** at 1,490 labels" in text
     assert "is +2.30 points (+2.30 to +2.30, 3 seeds)" in text

@@ -404,6 +404,19 @@ def test_a_label_saving_that_is_not_reached_is_no_number():
     assert found.note == "random's accuracy not reached in 1 of 5 seeds"
 
 
+def test_a_label_saving_from_the_first_label_count_on_is_none():
+    """Random declines from where all arms start, so that all, it too, were there at once."""
+    rows = arms(all_arms(2.0, 0.5), noise=0)
+    for one in rows:
+        if one["dataset"] == "mnist":
+            one["accuracy"] = 99.0 - (one["arm"] == "random") * one["labels"] / 1e5
+    claim = judged(rows, "C6")
+    assert claim.verdict == "undecided"
+    assert all(one.estimate.mean == pytest.approx(7875 / 540) for one in claim.findings)
+    told = "random's accuracy is there from the first label count in 5 seeds"
+    assert all(one.note == told for one in claim.findings)
+
+
 def test_one_plateau_with_random_is_no_opposite():
     """No arm reaches random's last accuracy in any seed, and none is shown below it."""
     short = (0.01, 0.5, 0.02, 0.01, 0.01)

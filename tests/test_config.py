@@ -103,7 +103,7 @@ BAD = [
     ({"weight_decay": -1e-4}, "weight_decay = -0.0001"),
     ({"weight_decay": float("inf")}, "weight_decay = inf"),
     ({"augmentation": "flip"}, "augmentation = 'flip'"),
-    ({"augmentation": "crop-flip", "dataset": "mnist"}, "for cifar10 alone, not for mnist"),
+    ({"augmentation": "crop-flip", "dataset": "mnist"}, "is not for mnist, whose images may"),
     ({"start": "hot"}, "start = 'hot'"),
     ({"start": "warm", "adam_state": "arms"}, "start = 'warm'"),
     ({"optimiser": "sgd", "adam_state": "rounds"}, "use adam_state fresh, or optimiser adam"),

@@ -3,6 +3,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from distributed import LocalCluster
@@ -222,6 +223,26 @@ def test_a_result_that_can_not_be_read_fails_its_cell_and_one_that_is_late_does_
     assert one._collect(Broken(error), job) is settled
     assert one.failures == ([f"{cell.name}, round 1: EOFError: cut"] if settled else [])
     job.release()
+
+
+def test_a_cell_that_can_not_be_written_as_failed_is_let_go(digits_cell, store, monkeypatch):
+    """Its worker is gone without a word for the fourth time, and the disk is full."""
+    cell = digits_cell()
+    one = engine.Run(None, stub, store, {}, Progress([cell], store, lambda line: None), [cell])
+    one.workers = Mock(**{"slots.return_value": {}})
+    job = one.waiting.popleft()
+    job.lock(store)
+    job.worker, job.deaths, job.missed = "gone", engine.DEATHS, engine.PATIENCE
+    one.running[Mock(**{"done.return_value": False})] = job
+
+    def full(*_):
+        raise CanNotWrite("full")
+
+    monkeypatch.setattr(store, "save", full)
+    with pytest.raises(CanNotWrite):
+        one.to_the_end()
+    with store.lock(cell).acquire(timeout=0):
+        pass
 
 
 def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):

@@ -3,6 +3,7 @@ import sys
 import pytest
 import torch
 
+from alutils import experiment
 from alutils.cluster import Placement, cluster
 from alutils.experiment import round_task, run_round, settle
 from alutils.protocol import ARMS
@@ -34,6 +35,18 @@ def test_golden_cell(digits_cell):
 
 GOLDEN_NLL, GOLDEN_SPREAD = 2.288669, 3e-5
 """Seen over AVX-512, AVX2 and SSE4.1 kernels: 2.288662 to 2.288682."""
+
+
+def test_fp32_on_a_gpu_is_fp32(monkeypatch):
+    """Deterministic, and not rounded to the 10 bits that cuDNN may keep of them."""
+    monkeypatch.setattr(experiment, "pick_device", torch.device)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    try:
+        settle("cuda")
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_arms_share_the_first_round_and_get_what_they_would_alone(digits_cell):

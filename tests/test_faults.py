@@ -63,8 +63,10 @@ def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 18.00 GB)"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
     ],
-    ids=lambda error: type(error).__name__,
+    ids=["python", "cuda", "cpu", "mps", "cudnn"],
 )
 def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypatch, error):
     now = experiment.Turn(digits_cell(), [], experiment.settle("cpu"))

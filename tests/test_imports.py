@@ -48,7 +48,7 @@ BELOW = {
         "plans", "progress", "results", "settings", "strategies",
     },
     "statistics": {"protocol"},
-    "claims": {"protocol", "statistics"},
+    "claims": {"prose", "protocol", "statistics"},
     "figures": {"protocol", "published", "statistics"},
     "prose": {"statistics"},
     "page": set(),
@@ -64,7 +64,7 @@ BELOW = {
     "beyond": {
         "captions", "interactive", "prose", "protocol", "report", "results", "statistics",
     },
-    "ladder": {"beyond", "figures", "prose", "protocol", "statistics"},
+    "ladder": {"beyond", "comparisons", "figures", "prose", "protocol", "statistics"},
     "ablation": {"plans", "protocol", "results", "statistics", "study"},
     "attribution": {"ablation", "figures", "prose", "protocol", "published", "statistics"},
     "recipe": {"claims", "comparisons", "engine", "paths", "plans", "protocol", "study"},

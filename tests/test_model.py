@@ -226,6 +226,23 @@ def test_the_network_is_compiled_where_that_is_asked_for(monkeypatch):
     assert compiled == [net.trunk]
 
 
+def test_what_was_compiled_before_leaves_no_trace_in_the_graph(monkeypatch):
+    """After images of another shape the graph would else be one for any shape."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append([one for one in inputs if isinstance(one, torch.SymInt)])
+        return graph.forward
+
+    compile = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda module: compile(module, backend=backend))
+    for dataset, channels, size in (("mnist", 1, 28), ("cifar10", 3, 32)):
+        net = build(Protocol(compiled=True), dataset, 0, CPU).eval()
+        with torch.no_grad():
+            net.features(torch.zeros(4, channels, size, size, dtype=torch.uint8))
+    assert graphs == [[], []]
+
+
 def test_a_device_that_is_not_there_is_refused():
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")

@@ -143,6 +143,28 @@ def test_another_cells_record_is_not_taken_for_ones_own(stored, digits_cell, cap
     assert "it is the record of another cell" in capsys.readouterr().err
 
 
+def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
+    """The disk is full when the damaged file is set aside, or when its rounds are written."""
+    store, cell = stored
+    changed = store.path(cell).read_text().replace('"labels": 130', '"labels": 131')
+    store.path(cell).write_text(changed)
+    write, full = results.write_whole, results.CanNotWrite("full")
+    for allowed in (0, 1):
+        left = iter([write] * allowed)
+
+        def until_full(path, content, left=left):
+            if (one := next(left, None)) is None:
+                raise full
+            one(path, content)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(results, "write_whole", until_full)
+            with pytest.raises(results.CanNotWrite):
+                store.recover(cell)
+        assert store.path(cell).read_text() == changed
+    assert len(store.recover(cell)["rounds"]) == 2
+
+
 def test_what_is_set_aside_is_never_overwritten(stored):
     store, cell = stored
     for _ in range(3):

@@ -137,6 +137,27 @@ def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
     assert not runner.is_current(NOTEBOOK, plan)
 
 
+def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
+    copy, monkeypatch, tmp_path
+):
+    plan = config.load_study("smoke", NOTEBOOK)
+    source = tmp_path / "notebooks" / f"{NOTEBOOK}.ipynb"
+    source.parent.mkdir()
+    shutil.copyfile(NOTEBOOKS / source.name, source)
+    monkeypatch.setattr(runner, "NOTEBOOKS", source.parent)
+    done = (copy / "smoke" / source.name).read_bytes()
+
+    def run(_, partial, *args, **options):
+        partial.write_bytes(done)
+        if change:
+            source.write_text(source.read_text() + " ")
+
+    monkeypatch.setattr("papermill.execute_notebook", run)
+    for change in (False, True):
+        runner.execute(NOTEBOOK, plan, {})
+        assert runner.is_current(NOTEBOOK, plan) is not change
+
+
 def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tmp_path):
     broken = tmp_path / "notebooks"
     broken.mkdir()

@@ -158,29 +158,6 @@ def test_what_no_seeds_or_any_show_to_be_equal():
     assert statistics.seeds_to_equal(0.99, 0.0, 1.0) == 2
 
 
-def test_pooled_p_values_are_those_of_the_additive_model():
-    from statsmodels.formula.api import ols
-
-    rng = np.random.default_rng(0)
-    by_seed = pd.DataFrame(rng.normal(0, 1, (4, 5)), columns=["random", *"abcd"])
-    long = by_seed.rename_axis("seed").melt(var_name="arm", ignore_index=False).reset_index()
-    model = ols("value ~ C(seed) + C(arm, Treatment('random'))", long).fit()
-    expected = [model.pvalues[f"C(arm, Treatment('random'))[T.{arm}]"] for arm in "abcd"]
-    assert statistics.pooled_p_values(by_seed) == pytest.approx(expected)
-    adjusted = statistics.adjusted(by_seed, pooled=True)
-    assert list(adjusted.values()) == pytest.approx(statistics.holm(expected))
-
-
-def test_arms_that_differ_by_a_constant_have_no_spread_to_pool():
-    by_seed = pd.DataFrame({"random": [1.0, 2.0, 3.0], "a": [1.5, 2.5, 3.5], "b": [1.0, 2.0, 3.0]})
-    assert statistics.pooled_p_values(by_seed) == [0.0, 1.0]
-
-
-def test_one_seed_has_no_spread_to_pool():
-    by_seed = pd.DataFrame({"random": [1.0], "a": [1.5], "b": [1.0]})
-    assert all(math.isnan(p) for p in statistics.pooled_p_values(by_seed))
-
-
 def test_labels_to_reach_on_a_monotone_fit():
     """70, 60 pool to 65, so 72.5 lies halfway from 65 at 300 to 80 at 400."""
     labels, accuracy = [100, 200, 300, 400], [50, 70, 60, 80]
