@@ -63,7 +63,7 @@ def reductions(study: Study) -> Markdown:
 
 
 def _candidates(study: Study) -> str:
-    if not study.candidates:
+    if not study.candidates or isinstance(study, TrainingSizeStudy):
         return ""
     return (
         f"\n\nEach acquisition chooses among {study.candidates:,} candidates drawn at random from "

@@ -141,7 +141,13 @@ def _fetched(file: Path, name: str) -> Arrays | None:
     with FileLock(file.with_suffix(".lock")):
         if (arrays := _read(file, name)) is None:
             _sweep(name)
-            _write(file, fetch(name))
+            fetched, expected = fetch(name), DATASETS[name].checksum
+            if (found := checksum(fetched)) != expected:
+                raise DataUnavailable(
+                    f"{dataset_title(name)} was fetched with checksum {found}, but "
+                    f"protocol.DATASETS has {expected!r}: correct the one or the other"
+                )
+            _write(file, fetched)
             arrays = _read(file, name)
     return arrays
 

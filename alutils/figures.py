@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils import published, statistics
-from alutils.protocol import BASELINE, FURTHER, arm_title, dataset_title
+from alutils.protocol import BASELINE, arm_title, dataset_title
 
 _COLOURS, _DARK = sns.color_palette("colorblind"), sns.color_palette("dark")
 ARM_STYLE = {
@@ -20,15 +20,16 @@ ARM_STYLE = {
     "kmeans": (_COLOURS[2], "D"),
     "bayesian": (_COLOURS[4], "v"),
     "entropy": (_COLOURS[5], "P"),
-    **{
-        arm: (colour, marker)
-        for arm, colour, marker in zip(
-            FURTHER,
-            [*_COLOURS[6:], _COLOURS[3], "#000000", _DARK[0], _DARK[1], _DARK[2], _DARK[4]],
-            "<>dphHX*8s",
-            strict=True,
-        )
-    },
+    "bald": (_COLOURS[6], "<"),
+    "power-bald": (_COLOURS[7], ">"),
+    "batchbald": (_COLOURS[8], "d"),
+    "variation-ratios": (_COLOURS[9], "p"),
+    "coreset": (_COLOURS[3], "h"),
+    "badge": ("#000000", "H"),
+    "probcover": (_DARK[0], "X"),
+    "typiclust": (_DARK[1], "*"),
+    "cluster-margin": (_DARK[2], "8"),
+    "kmeans-centre": (_DARK[4], "s"),
     BASELINE: ("#555555", "_"),
 }
 DATASET_STYLE = {"mnist": (_COLOURS[0], "o"), "cifar10": (_COLOURS[3], "s")}

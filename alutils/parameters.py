@@ -77,7 +77,18 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
             f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields)}"
         )
         return f"unknown parameter {key!r} = {first['input']!r}: {hint}"
-    return f"{key} = {first['input']!r} is not allowed: {first['msg'].lower()}"
+    told = dict.fromkeys(_told(one) for one in error.errors() if one["loc"][0] == first["loc"][0])
+    return f"{key} = {first['input']!r} is not allowed: {', or '.join(told)}"
+
+
+def _told(error: Any) -> str:
+    """What is wrong with a value, and how it would be right."""
+    if error["type"] == "tuple_type":
+        return "it should be a list, as in [0, 1]"
+    told = error["msg"].lower()
+    if error["type"].startswith(("float_", "int_")) and isinstance(error["input"], str):
+        told += ", not text: YAML takes 5.0e-4, with a point, for a number"
+    return told
 
 
 def _injected(namespace: dict[str, Any]) -> list[str]:

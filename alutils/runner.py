@@ -281,7 +281,8 @@ def _nothing_to_show(plans: dict[str, Parameters]) -> set[str]:
 def _results(profile: str, plans: dict[str, Parameters]) -> None:
     """``results.csv``: one row per cell and round of all notebooks of the profile, each once.
 
-    Of the arms in the parameter files; what a notebook registers itself is not among them.
+    Of the arms in the parameter files; what a notebook registers itself is not among them. Fields
+    of the protocol tell apart what is trained differently under one figure.
     """
     import pandas as pd
 
@@ -291,6 +292,10 @@ def _results(profile: str, plans: dict[str, Parameters]) -> None:
     if not tables:
         return  # the audit alone has no rounds of its own
     results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
+    fields = [key for key in Cell.model_fields if key not in results and key != "label_counts"]
+    trained = {cell.name: cell for plan in studies for cell in plan.cells()}
+    for key in fields:
+        results[key] = [getattr(trained[name], key) for name in results["record"]]
     _write(outputs() / profile / "results.csv", results.to_csv(index=False))
 
 

@@ -7,11 +7,15 @@ in ``range(len(view))``. It knows neither dataset nor training.
 import dis
 import hashlib
 import inspect
+import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import torch
 from torch import Tensor
@@ -126,8 +130,20 @@ def register(name: str, strategy: Strategy) -> None:
             f"{name!r} is a {type(strategy).__name__}: give a function (view, budget, rng)"
         )
     source = "\n".join(_written(strategy, inspect.unwrap(strategy).__globals__, set()))
+    module = sys.modules.get(strategy.__module__)
+    if module and not _installed(module):  # which workers elsewhere could not import
+        cloudpickle.register_pickle_by_value(module)
     STRATEGIES[name] = strategy
     CUSTOM_ARMS[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+
+
+def _installed(module: ModuleType) -> bool:
+    """Whether a module is this package's, an installed one, or the notebook itself."""
+    if module.__name__ == "__main__" or module.__name__.partition(".")[0] == "alutils":
+        return True
+    places = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
+    file = getattr(module, "__file__", None)
+    return not file or any(Path(file).is_relative_to(place) for place in places)
 
 
 def _written(value: object, known: dict[str, Any], seen: set[Callable]) -> Iterator[str]:

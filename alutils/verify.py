@@ -9,7 +9,7 @@ from scipy import stats
 from alutils import config, data, precision, recipe
 from alutils.ablation import AblationStudy
 from alutils.experiment import run_round
-from alutils.parameters import StudyError
+from alutils.parameters import ParameterError, StudyError, known
 from alutils.prose import count
 from alutils.protocol import BUILT_IN, DATASETS, Cell
 from alutils.results import PLACE, Record, Store, lasting
@@ -66,6 +66,8 @@ def _plans(profile: str) -> list[config.Parameters]:
     besides = [AblationStudy(), *recipe.plans(), *precision.plans()]  # they have no notebook
     if own := [plan for plan in besides if plan.profile == profile]:
         return own
+    every = [*config.profiles(), *dict.fromkeys(plan.profile for plan in besides)]
+    known("PROFILE", profile, every, ParameterError)
     return [config.load_study(profile, name) for name in config.notebooks(profile)]
 
 

@@ -6,6 +6,7 @@ import pytest
 from alutils import beyond, ladder, statistics, study
 from alutils.comparisons import LADDER
 from alutils.config import BeyondStudy, ParameterError
+from alutils.plans import CUSTOM_ARMS
 from alutils.prose import points
 from alutils.protocol import Cell
 from alutils.results import Store, chained
@@ -60,6 +61,13 @@ def test_crops_are_left_out_where_images_must_not_be_cut():
     rungs = PLAN.model_copy(update={"recipes_dataset": "mnist"})._recipes(0)
     assert [one.level for one in rungs] == ["own", "longer", "SGD", "3x3 stem"]
     assert {one.cell.augmentation for one in rungs} == {"none"}
+
+
+def test_a_strategy_of_ones_own_is_ranked_under_its_source(monkeypatch):
+    monkeypatch.setitem(CUSTOM_ARMS, "mine", "0123456789ab")
+    plan = BeyondStudy.parse(PLAN.model_dump() | {"arms": ["random", "mine"]})
+    sources = {one.cell.arm: one.cell.strategy_source for one in plan.settings()}
+    assert sources["mine"] == "0123456789ab" and sources["random"] == ""
 
 
 def test_recipes_have_seeds_of_their_own():

@@ -78,6 +78,16 @@ def test_a_fetch_that_breaks_off_leaves_nothing_in_place(cache, monkeypatch):
     assert [f.name for f in cache.iterdir()] == ["mnist.lock"]
 
 
+def test_a_dataset_with_another_checksum_than_it_is_said_to_have_is_not_kept(cache, monkeypatch):
+    """As one has that a user adds."""
+    arrays = {"train_images": torch.zeros(2, 1, 28, 28, dtype=torch.uint8)}
+    monkeypatch.setitem(data.SOURCES, "mnist", [("a route", lambda folder: arrays)])
+    told = f"checksum {data.checksum(arrays)}, but protocol.DATASETS has {data.DATASETS['mnist'].checksum!r}"
+    with pytest.raises(data.DataUnavailable, match=told):
+        data._cached("mnist")
+    assert [f.name for f in cache.iterdir()] == ["mnist.lock"]
+
+
 def test_what_a_killed_fetch_left_is_swept_away(cache):
     for left in (".fetching-mnist-abc", ".fetching-cifar10-abc", "mnist-c"):
         (cache / left).mkdir()

@@ -98,8 +98,8 @@ def test_the_readme_shows_what_every_strategy_takes(speed):
     section = (ROOT / "README.md").read_text().split("\n## Strategies\n")[1].split("\n## ")[0]
     shown = dict(row.findall(section))
     expected = module.seconds_to_choose(measured)
-    assert {"random", *shown} == set(expected) == set(STRATEGIES)
-    assert all(shown[name].strip() == expected[name] for name in shown)
+    assert {"random", *shown} == set(STRATEGIES) >= set(expected)
+    assert all(shown[name].strip() == expected.get(name, "") for name in shown)
 
 
 def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tmp_path):

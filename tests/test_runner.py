@@ -58,6 +58,7 @@ def test_the_index_and_the_table_hold_all_reports(smoke):
     plans = [config.load_study("smoke", name) for name in NAMES]
     cells = {cell.name: cell for plan in plans for cell in plan.cells()}.values()
     assert len(rows) == 1 + sum(cell.rounds for cell in cells)
+    assert {"learning_rate", "optimiser", "stem", "acquisition_fraction"} < set(rows[0].split(","))
 
 
 def test_the_terminal_shows_a_line_a_round(smoke):

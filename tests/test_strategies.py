@@ -1,6 +1,9 @@
+import subprocess
+import sys
 from functools import cache, partial, wraps
 from types import SimpleNamespace
 
+import cloudpickle
 import pytest
 import torch
 
@@ -241,6 +244,28 @@ class _Scorer:
 
 def _scored(view, budget, rng):
     return _Scorer().of(view, budget)
+
+
+def test_a_strategy_from_a_file_of_ones_own_travels_to_where_that_is_not(tmp_path, monkeypatch):
+    (tmp_path / "own_strategies.py").write_text(
+        "from alutils.strategies import smallest\n"
+        "def score(view):\n    return view.scores\n"
+        "def lowest(view, budget, rng):\n    return smallest(score(view), budget, rng)\n"
+    )
+    with monkeypatch.context() as patched:
+        patched.syspath_prepend(tmp_path)
+        import own_strategies
+    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
+    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
+    register("lowest", own_strategies.lowest)
+    code = (
+        "import pickle, sys, torch; from types import SimpleNamespace as view;"
+        "lowest = pickle.load(sys.stdin.buffer);"
+        "print(lowest(view(scores=torch.tensor([3.0, 1.0, 2.0])), 2, torch.Generator()).tolist())"
+    )
+    packed = cloudpickle.dumps(own_strategies.lowest)
+    done = subprocess.run([sys.executable, "-c", code], input=packed, capture_output=True, cwd="/")
+    assert done.stdout.decode().strip() == "[1, 2]", done.stderr.decode()
 
 
 def test_what_can_not_be_told_apart_is_refused_before_anything_is_registered():

@@ -252,3 +252,5 @@ def test_without_records_there_is_nothing_to_verify(outputs):
         verify.verify("smoke")
     with pytest.raises(config.ParameterError, match="did you mean 'smoke'"):
         verify.verify("smok")
+    with pytest.raises(config.ParameterError, match="ablation, recipe, precision$"):
+        verify.verify("nothing")
