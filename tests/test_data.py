@@ -82,7 +82,8 @@ def test_a_dataset_with_another_checksum_than_it_is_said_to_have_is_not_kept(cac
     """As one has that a user adds."""
     arrays = {"train_images": torch.zeros(2, 1, 28, 28, dtype=torch.uint8)}
     monkeypatch.setitem(data.SOURCES, "mnist", [("a route", lambda folder: arrays)])
-    told = f"checksum {data.checksum(arrays)}, but protocol.DATASETS has {data.DATASETS['mnist'].checksum!r}"
+    found, expected = data.checksum(arrays), data.DATASETS["mnist"].checksum
+    told = f"checksum {found}, but protocol.DATASETS has {expected!r}"
     with pytest.raises(data.DataUnavailable, match=told):
         data._cached("mnist")
     assert [f.name for f in cache.iterdir()] == ["mnist.lock"]
