@@ -112,7 +112,7 @@ def command(*args: str, **environment: str) -> subprocess.CompletedProcess:
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,  # a few minutes on two cores that are free
     )
 
 
