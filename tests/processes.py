@@ -57,7 +57,7 @@ def gone_within(outputs: Path, limit: float = 10) -> float:
     """Seconds until no process works on these outputs; fails when one still does at the limit."""
     begin = time.monotonic()
     while found := processes(outputs):
-        left = [process.cmdline() for process in found]
+        left = [str(process) for process in found]
         assert time.monotonic() - begin < limit, f"left after {limit} s: {left}"
         time.sleep(0.1)
     return time.monotonic() - begin
