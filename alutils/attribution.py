@@ -54,7 +54,7 @@ def _switches(found: pd.DataFrame, dataset: str) -> str:
     return (
         f" Of the {count(len(every), 'effect')} of one change alone, by label count, "
         f"{len(told) or 'none'} {'has' if len(told) == 1 else 'have'} an interval that excludes "
-        f"zero{shown}. These are not corrected: of 20 such intervals, one would by chance."
+        f"zero{shown}. These are not corrected: one in 20 does so by chance alone."
     )
 
 
