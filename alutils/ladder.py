@@ -20,13 +20,14 @@ NOTHING = "No recipe beside the study's own is finished yet."
 def titles(found: pd.DataFrame) -> dict[str, str]:
     """The recipes in words, on the dataset that they were tried on."""
     (dataset,) = found.loc[found["factor"] == "recipe", "dataset"].unique()
-    longer = "more epochs" + (", crops and mirroring" if DATASETS[dataset].crops else "")
+    longer = "more epochs"
+    base = f"{longer}, crops and mirroring" if DATASETS[dataset].crops else longer
     return {
         "own": "this study's recipe",
-        "longer": "more epochs",
-        "augmentation": longer,
-        "SGD": f"{longer}, SGD",
-        "3x3 stem": f"{longer}, 3x3 stem",
+        "longer": longer,
+        "augmentation": base,
+        "SGD": f"{base}, SGD",
+        "3x3 stem": f"{base}, 3x3 stem",
     }
 
 
