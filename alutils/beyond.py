@@ -13,7 +13,7 @@ from alutils.protocol import ARMS, arm_title, dataset_title
 from alutils.results import without_gaps
 from alutils.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
 
-CONTROLS = {"bayesian": "entropy", "kmeans": "kmeans-centre"}
+CONTROL_OF = {"bayesian": "entropy", "kmeans": "kmeans-centre"}
 """What an arm would be without MC dropout; without looking at boundaries."""
 
 
@@ -157,7 +157,7 @@ def _controls(areas: pd.DataFrame) -> str:
     """How the poster's arms differ from the plainer ones that they are held against."""
     told = [
         f"{arm_title(arm)} minus {arm_title(control)} {points(estimate(difference), '')}"
-        for arm, control in CONTROLS.items()
+        for arm, control in CONTROL_OF.items()
         if {arm, control} <= set(areas.columns)
         for difference in [areas[arm] - areas[control]]
     ]

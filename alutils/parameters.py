@@ -86,7 +86,7 @@ def _told(error: Any) -> str:
     if error["type"] == "tuple_type":
         return "it should be a list, as in [0, 1]"
     told = error["msg"].lower()
-    if error["type"].startswith(("float_", "int_")) and isinstance(error["input"], str):
+    if error["type"] == "float_type" and isinstance(error["input"], str):
         told += ", not text: YAML takes 5.0e-4, with a point, for a number"
     return told
 
