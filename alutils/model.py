@@ -8,8 +8,6 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet18
-from torchvision.models.resnet import BasicBlock
 
 from alutils.parameters import ParameterError
 from alutils.protocol import DATASETS, Protocol
@@ -29,6 +27,8 @@ class Net(nn.Module):
     """
 
     def __init__(self, channels: int, size: int, stem: str = "7x7", precision: str = "fp32"):
+        from torchvision.models import resnet18
+
         super().__init__()
         self.trunk = resnet18(num_classes=10)
         self.head, self.trunk.fc = self.trunk.fc, nn.Identity()
@@ -93,19 +93,20 @@ class SmallMapConv2d(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, size: int):
         super().__init__()
-        taps = _taps(conv, size)
-        self.side = math.isqrt(len(taps))
-        self.live = sorted({tap for row in taps for tap in row})
+        line, kernel = _line(conv, size), conv.kernel_size[0]
+        self.side = len(line)
+        taps = [y * kernel + x for rows in line for columns in line for y in rows for x in columns]
+        self.live = sorted(set(taps))
         self.register_buffer("full", conv.weight.detach().clone(), persistent=False)
         live = self.full.flatten(2)[:, :, self.live].transpose(1, 2)
         self.weight = nn.Parameter(live.contiguous())
-        index = torch.tensor([self.live.index(tap) for row in taps for tap in row])
-        self.register_buffer("index", index if len(taps) > 1 else None, persistent=False)
+        index = torch.tensor([self.live.index(tap) for tap in taps])
+        self.register_buffer("index", index if self.side > 1 else None, persistent=False)
 
     @staticmethod
     def fits(conv: nn.Conv2d, size: int) -> bool:
         """Whether every output pixel of ``conv`` on a ``size`` x ``size`` map sees all of it."""
-        return all(tap is not None for row in _taps(conv, size) for tap in row)
+        return all(0 <= tap < conv.kernel_size[0] for row in _line(conv, size) for tap in row)
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight if self.index is None else self.weight.index_select(1, self.index)
@@ -122,16 +123,11 @@ class SmallMapConv2d(nn.Module):
         return full
 
 
-def _taps(conv: nn.Conv2d, size: int) -> list[list[int | None]]:
-    """Kernel tap by output pixel and input pixel (None: not connected)."""
+def _line(conv: nn.Conv2d, size: int) -> list[list[int]]:
+    """Kernel tap by output and input pixel along one axis; outside the kernel: not connected."""
     kernel, stride, padding = conv.kernel_size[0], conv.stride[0], conv.padding[0]
     outputs = range((size + 2 * padding - kernel) // stride + 1)
-    line = [[i - o * stride + padding for i in range(size)] for o in outputs]
-
-    def tap(y: int, x: int) -> int | None:
-        return y * kernel + x if 0 <= y < kernel and 0 <= x < kernel else None
-
-    return [[tap(y, x) for y in rows for x in columns] for rows in line for columns in line]
+    return [[i - o * stride + padding for i in range(size)] for o in outputs]
 
 
 def build(
@@ -187,8 +183,9 @@ def _shaped(conv: nn.Conv2d, size: int, live_taps: bool) -> nn.Module:
         return SmallMapConv2d(conv, size)
     kind = PointwiseConv2d if live_taps and conv.kernel_size == (1, 1) else Conv2d
     shaped = kind(
-        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, bias=False
-    )
+        conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
+        bias=False, device="meta",
+    )  # fmt: skip
     shaped.weight = conv.weight
     return shaped
 
@@ -241,6 +238,8 @@ def visible_gpus() -> tuple[str, ...]:
 
 def stages(net: Net) -> list[dict]:
     """The network's stages, read off the module: title, kind, output (C, H, W), parameters."""
+    from torchvision.models.resnet import BasicBlock
+
     shapes = map_shapes(net, output=True)
     modules = dict(net.named_modules())
     stem = modules["trunk.conv1"]

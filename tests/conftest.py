@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 from matplotlib.figure import Figure
 from PIL import Image
+from threadpoolctl import threadpool_limits
 
 from alutils import cluster, data
 from alutils.cluster import Placement
@@ -31,9 +32,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Compute as the workers do."""
+def one_thread() -> Iterator[None]:
+    """Compute as the workers do: on one thread, in torch and in the BLAS of NumPy and SciPy."""
     torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture

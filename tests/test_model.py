@@ -74,7 +74,7 @@ def test_live_taps_stay_equal_over_adam_steps(channels, size):
     labels = torch.randint(10, (4,), generator=rng)
     for net in (plain, live):
         optimiser = torch.optim.Adam(net.parameters(), lr=5e-4)
-        for _ in range(15):
+        for _ in range(5):
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(images), labels).backward()
             optimiser.step()
@@ -93,7 +93,7 @@ def test_live_taps_stay_the_same_function_under_weight_decay(channels, size, opt
     protocol = Protocol(optimiser=optimiser, learning_rate=5e-4, weight_decay=0.5)
     for net in (plain, live):
         steps = make_optimiser(net, protocol)
-        for _ in range(10):
+        for _ in range(6):
             steps.zero_grad()
             nn.functional.cross_entropy(net(images), labels).backward()
             steps.step()
