@@ -117,7 +117,7 @@ def fails_for_one(cells, history, state):
 
 
 def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
-    process = start(tmp_path)
+    process = start(tmp_path, "--workers", "1")
     for line in process.stdout:
         if "round   1/3" in line:
             break
@@ -144,10 +144,11 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     smoke, tmp_path, monkeypatch
 ):  # fmt: skip
     """Writing notebook and page fails; a limit on the size of files stands for a full disk."""
+    asked = ["study", "smoke", "--notebook", NOTEBOOK, "--workers", "1"]
     limited = (
         "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); "
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{NOTEBOOK}']; "
+        f"sys.argv = ['alutils', *{asked}]; "
         "runpy.run_module('alutils', run_name='__main__')"
     )
     done = subprocess.run(
@@ -158,6 +159,6 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     assert done.returncode == 1 and error.startswith("error: "), done.stderr
     assert "File too large" in error or "can't be written" in error
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob(f"{NOTEBOOK}.html"))
-    again = command("study", "smoke", "--notebook", NOTEBOOK, ALUTILS_OUTPUTS=str(tmp_path))
+    again = command(*asked, ALUTILS_OUTPUTS=str(tmp_path))
     assert again.returncode == 0, again.stderr
     assert equal_part(tmp_path) == equal_part(smoke)
