@@ -9,7 +9,7 @@ from alutils.plans import Study
 from alutils.progress import duration
 from alutils.protocol import BASELINE, Cell, dataset_title
 from alutils.results import Store
-from alutils.workload import work
+from alutils.workload import STEP_COST, by_step_cost, work
 
 STEPS = 20
 """Training steps that are timed, after a few that are not."""
@@ -70,8 +70,9 @@ def estimate(profile: str, step_ms: str = "") -> None:
         for key, cells in _groups(own).items():
             whole, left = work(cells), work(cells, store)
             if key not in speeds:
+                step = given * STEP_COST[cells[0].stem]
                 speeds[key] = (
-                    (given, given / SCORED_A_STEP) if given else measure(cells[0], plan.device)
+                    (step, step / SCORED_A_STEP) if given else measure(cells[0], plan.device)
                 )
             hours += whole.hours(*speeds[key])
             left_hours += left.hours(*speeds[key])
@@ -103,8 +104,11 @@ def markdown_hours(profiles: Sequence[str], steps_ms: Sequence[float]) -> str:
         plans = [config.load_study(profile, name) for name in config.notebooks(profile)]
         cells = {c.name: c for plan in plans if isinstance(plan, Study) for c in plan.cells()}
         one = work(cells.values())
-        steps = [step / 1000 for step in steps_ms]
-        hours = "".join(f" {one.hours(step, step / SCORED_A_STEP):,.0f} |" for step in steps)
+        at_a_second = sum(
+            cost * work(own).hours(1, 1 / SCORED_A_STEP)
+            for cost, own in by_step_cost(cells.values())
+        )
+        hours = "".join(f" {at_a_second * step / 1000:,.0f} |" for step in steps_ms)
         counts = f"{one.cells:,} | {one.rounds:,} | {one.steps:,} | {one.images:,}"
         lines.append(f"| `{profile}` | {counts} |{hours}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from IPython.display import Pretty, ProgressBar, display
 
 from alutils.protocol import Cell
 from alutils.results import Record, Store
-from alutils.workload import work
+from alutils.workload import STEP_COST, by_step_cost, work
 
 Say = Callable[[str], None]
 SHOWN = 8
@@ -64,13 +64,15 @@ class Progress:
         self.say = say
         self.total = len(cells)
         self.finished = sum(map(store.finished, cells))
-        self.left, self.done, self.start = work(cells, store).steps, 0.0, time.monotonic()
+        self.left = sum(cost * work(own, store).steps for cost, own in by_step_cost(cells))
+        self.done, self.start = 0.0, time.monotonic()
 
     def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:
         """Report the last round of a record, whose training so many cells share."""
         done = record["rounds"][-1]
-        self.left -= done["steps"] / sharing
-        self.done += done["steps"] / sharing
+        spent = STEP_COST[cell.stem] * done["steps"] / sharing
+        self.left -= spent
+        self.done += spent
         self.finished += record["status"] == "finished"
         shown = done.get("test_accuracy", (done["heldout_accuracy"] or [float("nan")])[-1])
         seconds = self.left * (time.monotonic() - self.start) / self.done

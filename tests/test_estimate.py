@@ -3,7 +3,7 @@ import pytest
 from alutils import config, estimate
 from alutils.parameters import ParameterError
 from alutils.results import Store
-from alutils.workload import Work, work
+from alutils.workload import Work, by_step_cost, work
 from tests.test_results import rounds
 
 
@@ -13,6 +13,24 @@ def test_the_poster_takes_what_its_protocol_says(capsys):
     assert "25 cells, 3,750 rounds, 20,756,000 steps (830,800 an arm and seed)" in told
     assert "24,976,500 steps (999,700 an arm and seed)" in told
     assert "3.0 ms a step" in told and "(given)" in told
+
+
+def test_a_step_of_the_small_stem_takes_longer(capsys):
+    estimate.estimate("smoke", "2")
+    told = capsys.readouterr().out
+    assert "digits, bf16, 7x7, batch 64: 2.0 ms a step, 115,000 images scored a second" in told
+    assert "digits, bf16, 3x3, batch 64: 30.0 ms a step, 7,667 images scored a second" in told
+
+
+def test_the_hours_of_the_long_profiles_count_a_step_as_what_it_costs():
+    cells = config.load_study("desktop", "07-beyond-the-poster").cells()
+    (_, plain), (cost, small) = by_step_cost(cells)
+    assert cost == 15 and len(small) == 3 and len(plain) + 3 == len(cells)
+    every = {c.name: c for name in config.notebooks("desktop") if name != "04-claims"
+             for c in config.load_study("desktop", name).cells()}  # fmt: skip
+    as_one = work(every.values()).hours(1, 1 / estimate.SCORED_A_STEP)
+    more = 14 * work(small).hours(1, 1 / estimate.SCORED_A_STEP)
+    assert estimate.markdown_hours(["desktop"], [1000]).endswith(f" {as_one + more:,.0f} |")
 
 
 def test_a_shared_first_round_counts_once(digits_cell):
