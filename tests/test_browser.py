@@ -139,6 +139,7 @@ def test_no_serious_barrier_to_access(open_page, axe, name):
     page.evaluate(axe)
     found = page.evaluate("axe.run()")["violations"]
     page.emulate_media(color_scheme="dark")
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     found += page.evaluate("axe.run({runOnly: ['color-contrast']})")["violations"]
     bad = [
         f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
