@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from alutils import data, runner
 from alutils.paths import ROOT
@@ -82,6 +83,37 @@ def test_what_choosing_costs_is_measured_and_shown(bench, tmp_path):
     file.write_text(json.dumps(one.rows | {"missing": {}, "provenance": {}}))
     shown = speed.selection(speed.read(str(file))).data
     assert shown.count("<tr") == 3 and "cluster-margin" in shown and "600" in shown
+
+
+def test_what_a_gpu_takes_is_measured_by_the_studys_own_training(bench, monkeypatch):
+    """On the processor, in a GPU's place."""
+    import gpu
+
+    monkeypatch.setattr(gpu, "CUDA", torch.device("cpu"))
+    monkeypatch.setattr(gpu, "LABELS", 64)
+    monkeypatch.setattr(gpu, "EPOCHS", 1)
+    for name in ("synchronize", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda: 0)
+    one = bench.Bench(1, lambda line: None)
+    gpu.selection(one, 600, {"margin": 6, "badge": 6})
+    assert one.rows["select_badge_6_seconds_600"]["median"] > 0
+    deterministic: list[bool] = []
+
+    def train(*given):
+        deterministic.append(torch.are_deterministic_algorithms_enabled())
+        return trained(*given)
+
+    trained = gpu.train.train
+    monkeypatch.setattr(gpu.train, "train", train)
+    try:
+        torch.use_deterministic_algorithms(True)
+        gpu.steps(one, "mnist", "7x7", "fp32")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert deterministic == [True, False, True] * (gpu.REPEATS + 1)
+    assert one.rows["step_mnist_7x7_fp32_any_kernel"]["unit"] == "ms"
 
 
 def test_every_strategy_chooses_from_synthetic_features(bench):
