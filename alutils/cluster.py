@@ -53,6 +53,8 @@ SETTINGS = {
     "distributed.admin.large-graph-warning-threshold": "100MB",
 }
 """Dask's, of a cluster and its clients."""
+PROFILER_OFF = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False"
+"""What switches that watch off in workers that are started by hand."""
 SHARED = "ALUTILS_CLUSTER"
 """Environment variable that tells child processes of the local cluster of ``shared``."""
 
@@ -182,7 +184,10 @@ class Workers:
 
     def _command(self, gpu: bool = False) -> str:
         pinned, offer = ("CUDA_VISIBLE_DEVICES=0 ", " --resources GPU=1") if gpu else ("", "")
-        return f"`{pinned}dask worker {self.place.scheduler} --nthreads 1 --memory-limit 0{offer}`"
+        return (
+            f"`{PROFILER_OFF} {pinned}dask worker {self.place.scheduler} --nthreads 1 "
+            f"--memory-limit 0{offer}`"
+        )
 
 
 @cache

@@ -81,10 +81,9 @@ def test_a_cluster_without_the_resource_is_an_error_with_the_command_to_type(pla
     client = FakeClient(sees_gpu=True).join("a")
     with pytest.raises(StudyError) as failed:
         workers(client, **place)
-    command = f"`CUDA_VISIBLE_DEVICES=0 dask worker {ADDRESS} --nthreads 1 --memory-limit 0 "
-    assert command + "--resources GPU=1`" in str(
-        failed.value
-    ) and "no worker offers the resource GPU" in str(failed.value)
+    command = f"CUDA_VISIBLE_DEVICES=0 dask worker {ADDRESS} --nthreads 1 --memory-limit 0 "
+    assert f"`{cluster.PROFILER_OFF} {command}--resources GPU=1`" in str(failed.value)
+    assert "no worker offers the resource GPU" in str(failed.value)
 
 
 def test_workers_without_gpus_compute_on_their_processors():
@@ -93,7 +92,7 @@ def test_workers_without_gpus_compute_on_their_processors():
 
 def test_a_scheduler_without_workers_is_an_error():
     with pytest.raises(
-        StudyError, match=f"has no worker.*`dask worker {ADDRESS} --nthreads 1 --memory-limit 0`"
+        StudyError, match=f"has no worker.*`{cluster.PROFILER_OFF} dask worker {ADDRESS} --nthreads 1 --memory-limit 0`"
     ):
         workers(FakeClient())
 
