@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import torch
 from contenders import train_ours
 from dask.system import CPU_COUNT as CORES
 from distributed import wait
@@ -110,6 +111,20 @@ class Bench:
         median = statistics.median(values)
         self.rows[key] = {"median": median, "low": min(values), "high": max(values), "unit": unit}
         self.say(f"{key:28} {median:12,.3f}  ({min(values):,.3f} to {max(values):,.3f})  {unit}")
+
+    def write(self, name: str, place: torch.device, seconds: float) -> Path:
+        """The file that now has all rows, what could not be measured, and on what they ran."""
+        facts = provenance(place) | {
+            **study.commit(),
+            "cores": CORES,
+            "minutes": round(seconds / 60, 1),
+            "date": datetime.date.today().isoformat(),
+        }
+        file = outputs() / "bench" / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        whole = self.rows | {"missing": self.missing, "provenance": facts}
+        file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        return file
 
     def compare(self, work: str, dataset: str, counts: dict[str, int], label: str) -> None:
         """Rates of every contender, and our ratio to each, from interleaved repeats."""
@@ -353,18 +368,8 @@ def main() -> None:
     start = time.monotonic()
     bench = Bench(repeats=4)
     measure(bench)
-    facts = provenance(pick_device("cpu")) | {
-        **study.commit(),
-        "cores": CORES,
-        "minutes": round((time.monotonic() - start) / 60, 1),
-        "date": datetime.date.today().isoformat(),
-    }
-    folder = outputs() / "bench"
-    folder.mkdir(parents=True, exist_ok=True)
-    whole = bench.rows | {"missing": bench.missing, "provenance": facts}
-    (folder / "results.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
-    file = os.path.relpath(folder / "results.json", ROOT)
-    runner.render(HERE / "speed.ipynb", folder, {"file": file})
+    file = bench.write("results", pick_device("cpu"), time.monotonic() - start)
+    runner.render(HERE / "speed.ipynb", file.parent, {"file": os.path.relpath(file, ROOT)})
 
 
 if __name__ == "__main__":

@@ -5,21 +5,18 @@ training is measured a few times in turns, after a turn that is not counted. Wri
 ``outputs/bench/gpu.json``.
 """
 
-import datetime
-import json
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from bench import NOT_FOR_A_MILLION, Bench
 from selection import synthetic_view
+from torch import Tensor
 
-from alutils import experiment, study, train
-from alutils.experiment import provenance
+from alutils import experiment, train
 from alutils.model import build
-from alutils.paths import outputs
 from alutils.pool import PoolView
 from alutils.protocol import DATASETS, Protocol
 from alutils.strategies import STRATEGIES
@@ -36,14 +33,20 @@ SECONDS = 5.0
 """That they train for."""
 
 
+def noise(dataset: str, count: int) -> Tensor:
+    """Images (count, C, H, W) of the dataset's shape."""
+    facts = DATASETS[dataset]
+    shape = (count, facts.channels, facts.size, facts.size)
+    rng = stream(0, "noise")
+    return torch.randint(256, shape, generator=rng, dtype=torch.uint8).to(CUDA)
+
+
 class Training:
     """Training on noise in a dataset's shape, timed by its steps."""
 
     def __init__(self, dataset: str, **protocol):
-        facts, rng = DATASETS[dataset], stream(0, "noise")
-        shape = (LABELS, facts.channels, facts.size, facts.size)
-        self.images = torch.randint(256, shape, generator=rng, dtype=torch.uint8).to(CUDA)
-        self.labels = torch.randint(10, (LABELS,), generator=rng).to(CUDA)
+        self.images = noise(dataset, LABELS)
+        self.labels = (torch.arange(LABELS) % 10).to(CUDA)
         self.protocol = Protocol(epochs=EPOCHS, **protocol)
         self.net = build(self.protocol, dataset, 0, CUDA)
 
@@ -60,17 +63,13 @@ class Training:
 def any_kernel():
     """Kernels need not be deterministic."""
     torch.use_deterministic_algorithms(False)
-    yield
-    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True)
 
 
-@contextmanager
-def as_it_is():
-    """The study's own way."""
-    yield
-
-
-WAYS = {"": as_it_is, "_any_kernel": any_kernel}
+WAYS = {"": nullcontext, "_any_kernel": any_kernel}
 
 
 def steps(bench: Bench, dataset: str, stem: str, precision: str) -> None:
@@ -96,9 +95,7 @@ def compiled(bench: Bench, precision: str) -> None:
 
 def scoring(bench: Bench, dataset: str, precision: str) -> None:
     """Images a second of one pass over 45,000 candidates, and of 20 MC passes from it on."""
-    facts, rng = DATASETS[dataset], stream(0, "noise")
-    shape = (10_000, facts.channels, facts.size, facts.size)
-    images = torch.randint(256, shape, generator=rng, dtype=torch.uint8).to(CUDA)
+    images, rng = noise(dataset, 10_000), stream(0, "mc-masks")
     net = build(Protocol(precision=precision), dataset, 0, CUDA)
     candidates = torch.arange(45_000) % len(images)
     for what, asked in (("score", "probs_N_C"), ("mc", "mc_mean_N_C")):
@@ -183,18 +180,8 @@ def main() -> None:
     """Measure, and write the results with what they were measured on."""
     start, place = time.monotonic(), experiment.settle("cuda")
     bench = Bench(REPEATS)
-    try:
-        measure(bench)
-    finally:
-        facts = provenance(place) | {
-            **study.commit(),
-            "minutes": round((time.monotonic() - start) / 60, 1),
-            "date": datetime.date.today().isoformat(),
-        }
-        folder = outputs() / "bench"
-        folder.mkdir(parents=True, exist_ok=True)
-        whole = bench.rows | {"provenance": facts}
-        (folder / "gpu.json").write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    measure(bench)
+    bench.write("gpu", place, time.monotonic() - start)
 
 
 if __name__ == "__main__":

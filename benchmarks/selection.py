@@ -19,11 +19,9 @@ from alutils.protocol import Cell
 from alutils.strategies import STRATEGIES
 from alutils.streams import stream
 
+CPU = torch.device("cpu")
 NOISE = 3.0
 """Spread within a class; the means of two classes are about 16 apart."""
-
-
-CPU = torch.device("cpu")
 
 
 def synthetic_view(count: int, labelled: int, seed: int = 0, place: torch.device = CPU) -> PoolView:

@@ -91,9 +91,8 @@ def test_workers_without_gpus_compute_on_their_processors():
 
 
 def test_a_scheduler_without_workers_is_an_error():
-    with pytest.raises(
-        StudyError, match=f"has no worker.*`{cluster.PROFILER_OFF} dask worker {ADDRESS} --nthreads 1 --memory-limit 0`"
-    ):
+    command = f"{cluster.PROFILER_OFF} dask worker {ADDRESS} --nthreads 1 --memory-limit 0"
+    with pytest.raises(StudyError, match=f"has no worker.*`{command}`"):
         workers(FakeClient())
 
 
