@@ -172,10 +172,10 @@ def provenance(study: Parameters) -> HTML:
         "records": f"{sum(r['status'] == 'finished' for r in records)} finished cells",
         "training and scoring": f"{hours:.2f} hours of one worker",
         "device": _unique(where, "device"),
-        "machine": ", ".join(filter(None, (_unique(where, key) for key in MACHINE)))
-        + f", {_unique(facts, 'threads')} thread a worker",
+        "machine": "; ".join(filter(None, (_unique(where, key) for key in MACHINE)))
+        + f"; {_unique(facts, 'threads')} thread a worker",
         "bf16 products": ", ".join(_products(records)) or "none",
-        "commits": ", ".join(dict.fromkeys(_commit(fact) for fact in facts)),
+        "commits": "; ".join(dict.fromkeys(_commit(fact) for fact in facts)),
         "accuracy": REPORTED[study.reported],
         "self-checks": _checks(records),
         "dataset checksums": _unique(facts, "dataset_checksum"),
@@ -273,4 +273,4 @@ def _poster(study: Study) -> dict:
 
 
 def _unique(facts: list[dict], key: str) -> str:
-    return ", ".join(dict.fromkeys(str(fact[key]) for fact in facts if key in fact))
+    return "; ".join(dict.fromkeys(str(fact[key]) for fact in facts if key in fact))

@@ -48,11 +48,11 @@ def training_size(results: pd.DataFrame) -> HTML:
 
 def learning_curves(results: pd.DataFrame) -> Chart:
     """Figure 3 or 4; where a page can draw it, a pointer on a mark gets its numbers."""
-    figure = results["figure"].iloc[0]
+    figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
     name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (
-        f"{name}. {capital(figures.reported(results))} against labels, by how these were chosen: "
-        f"{lines_of([results['seed'].nunique()])}."
+        f"{name}. {capital(figures.reported(results))} on {title} against labels, by how these "
+        f"were chosen: {lines_of([results['seed'].nunique()])}."
     )
     if len(figures.published_arms(results)):
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
@@ -65,14 +65,15 @@ def area_differences(results: pd.DataFrame) -> HTML:
     """Every arm's difference in area to random."""
     areas = statistics.areas(results)
     differences = statistics.paired_differences(areas)
+    title = dataset_title(results["dataset"].iloc[0])
     caption = (
-        "Difference of each arm to random in area under the budget curve: "
+        f"{title}: difference of each arm to random in area under the budget curve, "
         f"{mean_over([len(areas)])}"
         f"{', not corrected; under it a dot a seed' if len(areas) > 1 else ''}."
     )
     told = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
     alt = f"Interval plot of area differences to random: {told}."
-    return show(figures.area_differences(areas), caption, alt)
+    return show(figures.area_differences(areas, title), caption, alt)
 
 
 def gains(results: pd.DataFrame) -> HTML:

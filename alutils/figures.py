@@ -172,7 +172,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     return figure
 
 
-def area_differences(areas: pd.DataFrame) -> Figure:
+def area_differences(areas: pd.DataFrame, title: str) -> Figure:
     """Each arm's paired difference in area to random: interval, and a dot a seed.
 
     From areas by seed (rows) and arm (columns).
@@ -188,7 +188,7 @@ def area_differences(areas: pd.DataFrame) -> Figure:
         if len(seeds) > 1:
             panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
     panel.axvline(0, color="black", linewidth=0.8)
-    panel.set(xlabel="difference in area to random (points of accuracy)")
+    panel.set(title=title, xlabel="difference in area to random (points of accuracy)")
     return figure
 
 

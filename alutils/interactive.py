@@ -5,16 +5,11 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.colors import to_hex
+from matplotlib.markers import MarkerStyle
 
 from alutils import figures, statistics
 from alutils.page import VEGA_LITE
 from alutils.protocol import BASELINE, arm_title
-
-SHAPES = {
-    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
-    "<": "triangle-left", ">": "triangle-right",
-}  # fmt: skip
-"""Vega's names of the markers; the others are crosses."""
 
 
 class Chart:
@@ -156,8 +151,17 @@ def _told(*fields: str) -> list[dict[str, Any]]:
     return [{"field": "arm", "title": "arm"}, *numbers]
 
 
+def _outline(marker: str) -> str:
+    """Matplotlib's marker as Vega wants it: a path within a square from -1 to 1, y downwards."""
+    if marker == "o":
+        return "circle"
+    style = MarkerStyle(marker)
+    (outline,) = style.get_path().transformed(style.get_transform().scale(2)).to_polygons()
+    return "M" + "L".join(f"{x:g},{y:g}" for x, y in (outline * (1, -1)).round(3) + 0.0) + "Z"
+
+
 def _shape(arms: list[str]) -> dict[str, Any]:
-    shapes = [SHAPES.get(figures.arm_style(arm, arms)[1], "cross") for arm in arms]
+    shapes = [_outline(figures.arm_style(arm, arms)[1]) for arm in arms]
     return _colour(arms) | {"scale": {"domain": [arm_title(arm) for arm in arms], "range": shapes}}
 
 

@@ -196,7 +196,8 @@ def wins(results: pd.DataFrame) -> HTML | Markdown:
     for arm in shown:
         shown.loc[arm, arm] = ""
     shown = shown.rename(index=arm_title, columns=arm_title)
-    return table(shown.rename_axis("wins of, over").reset_index())
+    corner = f"{dataset_title(results['dataset'].iloc[0])}: wins of, over"
+    return table(shown.rename_axis(corner).reset_index())
 
 
 def published_note(results: pd.DataFrame) -> Markdown:

@@ -72,15 +72,18 @@ def test_memory_beyond_images_and_results_is_measured(bench):
     assert 0.1 < found["memory"] < 4
 
 
-def test_what_choosing_costs_is_measured_and_shown(bench, tmp_path):
+def test_what_choosing_costs_is_measured_and_shown(bench, outputs):
     import speed
 
     one = bench.Bench(1, lambda line: None)
     one.selection(600, {"margin": 6, "cluster-margin": 6})
     assert one.rows["select_margin_6_seconds_600"]["median"] > 0
     assert one.rows["select_cluster-margin_6_memory_600"]["unit"] == "GB"
-    file = tmp_path / "results.json"
-    file.write_text(json.dumps(one.rows | {"missing": {}, "provenance": {}}))
+    file = one.write("results", torch.device("cpu"), 90.0)
+    assert file == outputs / "bench" / "results.json"
+    whole = json.loads(file.read_text())
+    assert whole.keys() == {*one.rows, "missing", "provenance"} and whole["missing"] == {}
+    assert whole["provenance"]["cores"] == 1 and whole["provenance"]["minutes"] == 1.5
     shown = speed.selection(speed.read(str(file))).data
     assert shown.count("<tr") == 3 and "cluster-margin" in shown and "600" in shown
 

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from alutils import account, captions, config, figures, page, prose, published, report
+from alutils import account, captions, config, figures, interactive, page, prose, published, report
 from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
 from alutils.results import Store
 from tests.test_results import rounds
@@ -136,10 +136,31 @@ def test_tables_and_figures_hold_every_arm():
     assert "+10." in report.differences_table(found).data
     assert figures.learning_curves(found).axes[0].get_legend() is not None
     page = captions.learning_curves(found).static.data
-    assert "<figcaption>Figure 4. Test accuracy against labels" in page and "K-means from" in page
+    assert "<figcaption>Figure 4. Test accuracy on MNIST against labels" in page
+    assert "K-means from" in page
     page = captions.gains(found).data
     assert "every line of 3 paired seeds, not corrected." in page
     assert "margin from +10.3 points at 100 labels to +10.3 points at 400" in page
+
+
+def test_a_chart_has_the_markers_of_the_static_figure():
+    arms = [*FURTHER[:3], "random", "of a user"]
+    found = results({arm: ABOVE["random"] for arm in arms})
+    drawn = figures.learning_curves(found).axes[0].get_legend().legend_handles
+    (shapes,) = (
+        layer["encoding"]["shape"]["scale"]["range"]
+        for layer in interactive.learning_curves(found)["layer"]
+        if "shape" in layer["encoding"]
+    )
+    assert len(set(shapes)) == len({one.get_marker() for one in drawn}) == len(arms)
+    assert shapes[arms.index("random")] == "circle"
+    diamond = interactive._outline("D").strip("MZ").split("L")
+    assert diamond == ["0,1.414", "1.414,0", "0,-1.414", "-1.414,0", "0,1.414"]
+
+
+def test_what_stands_of_two_datasets_names_its_own():
+    assert "<figcaption>MNIST: difference" in captions.area_differences(results(ABOVE)).data
+    assert "MNIST: wins of, over" in report.wins(results(ABOVE)).data
 
 
 def test_captions_and_alternative_text_are_escaped():
