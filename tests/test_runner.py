@@ -106,12 +106,13 @@ def test_a_second_run_executes_nothing(copy):
 def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
     """Cells of arms that a notebook registers itself are in no parameter file."""
     own = next((copy / "smoke" / "runs").glob("*second-guess*.json"))
+    name = "05-your-own-strategy"
+    assert runner.is_current(name, config.load_study("smoke", name))
     own.unlink()
-    (copy / "smoke" / "05-your-own-strategy.html").unlink()
-    runner.study("smoke", "05-your-own-strategy", train="no")
-    assert not own.exists()
-    runner.study("smoke", "05-your-own-strategy")
-    assert own.exists()
+    (copy / "smoke" / f"{name}.html").unlink()
+    runner.study("smoke", name, train="no")
+    assert (copy / "smoke" / f"{name}.html").exists() and not own.exists()
+    assert not runner.is_current(name, config.load_study("smoke", name))
 
 
 def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
