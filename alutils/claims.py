@@ -131,6 +131,7 @@ class Claim:
         ends = [
             f.lines[0] + (one if f.above else -one) for f, one in zip(undecided, shown, strict=True)
         ]
+        beyond = any(end < 0 and not f.above for f, end in zip(undecided, ends, strict=True))
         if len({(f.lines[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
             side = "or more" if undecided[0].above else "or less"
             told = f"{min(ends):.2f} to {max(ends):.2f}{self.unit} {side}, by finding"
@@ -142,6 +143,7 @@ class Claim:
         return (
             f"More seeds than {self.seeds}: with {self.seeds}{corrected}, "
             f"{100 * statistics.POWER:.0f} % power needs a true value of {told}."
+            f"{' That is below zero, and hardly to be had.' if beyond else ''}"
         )
 
     def _open_equivalence(self, undecided: list[Finding]) -> str:

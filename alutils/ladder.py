@@ -168,7 +168,8 @@ def _choosing(ranked: pd.DataFrame) -> str:
     there = needed.dropna()
     reached = "is never reached"
     if len(there):
-        reached = f"takes it {_by_seed(there)}"
+        bound = "at most " if there.min() < ranked["labels"].min() + 0.5 else ""
+        reached = f"takes it {bound}{_by_seed(there)}"
     if 0 < len(there) < len(needed):
         reached += f", in {len(there)} of {count(len(needed), 'seed')}"
     return (

@@ -107,9 +107,12 @@ def _entry(name: str, notebook: dict[str, Any]) -> str:
 def _arranged(cells: list[Any]) -> list[Any]:
     """Title, answer and figure first; without what only a reader in JupyterLab needs.
 
-    The cell after these is marked: the contents go before it.
+    Nor with the notebook's own parameters, where those of the run stand after them. The cell after
+    title, answer and figure is marked: the contents go before it.
     """
-    kept = [cell for cell in cells if "lab" not in _tags(cell)]
+    injected = any("injected-parameters" in _tags(cell) for cell in cells)
+    dropped = {"lab", "parameters"} if injected else {"lab"}
+    kept = [cell for cell in cells if dropped.isdisjoint(_tags(cell))]
     top = [cell for tag in FIRST for cell in kept if tag in _tags(cell)]
     if not all(cell["outputs"] for cell in top):
         top = []  # it failed before these were reached

@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from alutils.protocol import Cell
 
+PLAIN = (bool, int, float, str, list, tuple)
+"""What a parameter may be in a notebook."""
+
 
 class StudyError(RuntimeError):
     """A study can't be done or did not end well; the message says why and what is kept."""
@@ -35,10 +38,19 @@ class Parameters(BaseModel):
 
     @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
-        """Parameters of a notebook's own globals; refuses what was injected and no one reads."""
+        """Parameters of a notebook's own globals, which name every one of them.
+
+        Refuses what was injected and no one reads, and what the first cell lacks.
+        """
         values = {key: namespace[key] for key in cls.model_fields if key in namespace}
         values |= {key: namespace.get(key) for key in _injected(namespace)}
-        return cls.parse(values, "notebook parameters")
+        plan = cls.parse(values, "notebook parameters")
+        if missing := [key for key in cls.model_fields if key not in values]:
+            plain = [name for name, value in namespace.items() if isinstance(value, PLAIN)]
+            near = difflib.get_close_matches(missing[0], set(plain) - values.keys(), n=1)
+            hint = f"is it {near[0]!r} = {namespace[near[0]]!r}?" if near else "give it a value"
+            raise ParameterError(f"notebook parameters: {missing[0]!r} is missing: {hint}")
+        return plan
 
     def cells(self) -> list[Cell]:
         """The cells that the notebook is about."""

@@ -129,12 +129,28 @@ def register(name: str, strategy: Strategy) -> None:
         raise ValueError(
             f"{name!r} is a {type(strategy).__name__}: give a function (view, budget, rng)"
         )
-    source = "\n".join(_written(strategy, inspect.unwrap(strategy).__globals__, set()))
+    source_hash = _hash(strategy)
     module = sys.modules.get(strategy.__module__)
     if module and not _installed(module):  # which workers elsewhere could not import
         cloudpickle.register_pickle_by_value(module)
     STRATEGIES[name] = strategy
-    CUSTOM_ARMS[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+    CUSTOM_ARMS[name] = source_hash
+
+
+def registered() -> dict[str, Strategy]:
+    """The strategies of one's own by arm; ``ValueError`` where one is not what it was any more."""
+    for name, known in CUSTOM_ARMS.items():
+        if _hash(STRATEGIES[name]) != known:
+            raise ValueError(
+                f"what {name!r} takes from the notebook changed since it was registered: register "
+                "it again, and make the plan after that"
+            )
+    return {name: STRATEGIES[name] for name in CUSTOM_ARMS}
+
+
+def _hash(strategy: Strategy) -> str:
+    source = "\n".join(_written(strategy, inspect.unwrap(strategy).__globals__, set()))
+    return hashlib.sha256(source.encode()).hexdigest()[:12]
 
 
 def _installed(module: ModuleType) -> bool:

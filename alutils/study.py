@@ -9,11 +9,11 @@ from alutils.cluster import Placement
 from alutils.model import pick_device, visible_gpus
 from alutils.parameters import Parameters, StudyError
 from alutils.paths import ROOT
-from alutils.plans import CUSTOM_ARMS, Study
+from alutils.plans import Study
 from alutils.progress import Say, telling
 from alutils.results import Store, by_setting, complete, table
 from alutils.settings import SettingsStudy
-from alutils.strategies import STRATEGIES
+from alutils.strategies import registered
 
 CODE = ("alutils", "notebooks", "params", "requirements.lock")
 """What a record's provenance says was changed since the commit, or not."""
@@ -40,8 +40,7 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     place = placement(study)
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         data.load(dataset)
-    custom = {arm: STRATEGIES[arm] for arm in CUSTOM_ARMS}
-    task = experiment.round_task(study.device, custom)
+    task = experiment.round_task(study.device, registered())
     if not all(map(store.sound, cells)):
         processes = 0 if study.scheduler else place.processes
         say(estimate.outlook(cells, store, study.device, processes))

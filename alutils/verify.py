@@ -1,28 +1,31 @@
 """Whether a profile's records hold: checksums, digests, ledger, draws, a few rounds made again."""
 
+import math
 from collections.abc import Iterator
-from statistics import stdev
+from statistics import NormalDist, stdev
 
 import torch
-from scipy import stats
 
 from alutils import config, data, precision, recipe
 from alutils.ablation import AblationStudy
-from alutils.experiment import run_round
+from alutils.experiment import provenance, run_round, settle
 from alutils.parameters import ParameterError, StudyError, known
 from alutils.prose import count
 from alutils.protocol import BUILT_IN, DATASETS, Cell
 from alutils.results import PLACE, Record, Store, lasting
+from alutils.strategies import STRATEGIES
+from alutils.streams import stream
 from alutils.turn import Clock, Round, Turn, new_pool
 
 RECOMPUTED = 3
 """Cells of which one early round is computed again."""
 DEVIATIONS, LEAST = 3, 0.02
-"""Elsewhere the accuracy of a round computed again may be so many standard deviations away, over
-the profile's trainings on as many labels; or two points, where that is more."""
-CHANCE = 0.999
-"""Elsewhere an arm that ranks by a score must find more of its picks again than by this quantile of
-what chance would give."""
+"""Elsewhere the accuracy of a round computed again may be so many standard deviations away, those
+of the difference of two of the profile's trainings on as many labels; or two points, where that is
+more."""
+CHANCE = 0.001
+"""Elsewhere the picks of an arm that ranks by a score must lie further forward in the ranking made
+again than as many drawn at random would with this probability."""
 NEAR = 0.05
 """Share by which label counts may differ to count as equal there."""
 RANKING = ("uncertainty", "margin", "entropy", "bayesian", "bald")
@@ -145,43 +148,62 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     """Compute a record's second round again (or its first), and hold it against the kept one.
 
     On the same processor type and versions it must be the same. Elsewhere a training goes its own
-    way from its first rounding on, and picks that lie close to each other change places: its
-    accuracy must be near that of the record, and its picks equal more often than by chance.
+    way from its first rounding on: its accuracy must be near that of the record, and what the
+    record picked must lie towards the front of its ranking.
     """
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
-    (again,), here, _ = run_round([cell], record["rounds"][:number], None, "auto", {})
-    kept = record["rounds"][number]
+    past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
+    here = provenance(settle("auto"))
+    if then.get("earlier_places") or any(then.get(key) != here[key] for key in PLACE):
+        return _elsewhere(cell, past, kept, records)
+    (again,), _, _ = run_round([cell], past, None, "auto", {})
     equal = len(set(again["picks"]) & set(kept["picks"]))
-    told = f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal"
-    provenance = record["provenance"]
-    if not provenance.get("earlier_places") and all(
-        provenance.get(key) == here[key] for key in PLACE
-    ):
-        other = [key for key, value in lasting(kept).items() if again.get(key) != value]
-        told += " on the same processor type and versions"
-        return f"{told}; {', '.join(other)} differ" if other else told, not other
-    allowed = max(DEVIATIONS * _spread(cell, number, records), LEAST)
-    apart = abs(_accuracy(again) - _accuracy(kept))
-    told += (
-        f" elsewhere; accuracy {100 * _accuracy(again):.2f} %, kept {100 * _accuracy(kept):.2f} %, "
-        f"{100 * allowed:.2f} points apart allowed"
+    other = [key for key, value in lasting(kept).items() if again.get(key) != value]
+    return (
+        f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal on the same processor "
+        f"type and versions{'; ' if other else ''}{', '.join(other)}{' differ' if other else ''}",
+        not other,
     )
-    if few := equal <= _by_chance(cell, kept):
-        told += "; so few picks are equal by chance"
-    return told, apart <= allowed and not few
+
+
+def _elsewhere(
+    cell: Cell, past: list[Round], kept: Round, records: list[tuple[Cell, Record]]
+) -> tuple[str, bool]:
+    """A round computed again where rounding differs, held against the kept one."""
+    turn = Turn(cell, past, settle("auto"))
+    trained = turn.train(None)
+    accuracy = _accuracy(turn.judge() | {"heldout_accuracy": trained.heldout_accuracy})
+    allowed = max(DEVIATIONS * math.sqrt(2) * _spread(cell, len(past), records), LEAST)
+    told = (
+        f"round {len(past) + 1}, elsewhere: accuracy {100 * accuracy:.2f} %, kept "
+        f"{100 * _accuracy(kept):.2f} %, {100 * allowed:.2f} points apart allowed"
+    )
+    near = abs(accuracy - _accuracy(kept)) <= allowed
+    if cell.arm not in RANKING:
+        return told, near
+    place, chance = _place(turn, kept["picks"])
+    return (
+        f"{told}; the kept picks lie at {100 * place:.1f} % of the ranking on average, by chance "
+        f"at {100 * chance:.1f} % or more",
+        near and place < chance,
+    )
+
+
+def _place(turn: Turn, picks: list[int]) -> tuple[float, float]:
+    """Mean place of ``picks`` in a turn's whole ranking, from 0 to 1, and the least by chance.
+
+    That of as many drawn without replacement has mean 1/2 and nearly a normal distribution.
+    """
+    view, wanted = turn.view, torch.tensor(picks)
+    ranked = view.candidates[STRATEGIES[turn.arm](view, len(view), stream(turn.cell.seed, "rank"))]
+    places = torch.isin(ranked, wanted).nonzero().double()
+    deviation = math.sqrt((len(view) + 1) * (len(view) - len(picks)) / (12 * len(picks)))
+    least = 0.5 + NormalDist().inv_cdf(CHANCE) * deviation / len(view)
+    return (places.mean().item() + 0.5) / len(view), least
 
 
 def _accuracy(done: Round) -> float:
     return done["test_accuracy"] if "test_accuracy" in done else done["heldout_accuracy"][-1]
-
-
-def _by_chance(cell: Cell, kept: Round) -> float:
-    """Equal picks that chance would give now and then; none for an arm that ranks by no score."""
-    if cell.arm not in RANKING:
-        return -1
-    pool = DATASETS[cell.dataset].pool(cell.heldout_fraction) - kept["labels"]
-    count, budget = min(pool, cell.candidates or pool), len(kept["picks"])
-    return stats.hypergeom.ppf(CHANCE, count, budget, budget)
 
 
 def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> float:

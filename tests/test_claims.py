@@ -253,10 +253,13 @@ def test_thresholds_of_few_findings_are_told_one_by_one():
         for what, above in (("x", True), ("y", False))
     )
     shown = statistics.detectable(1.0, 4)
-    assert Claim("C2", "words", "rule", findings=findings).change.endswith(
+    told = Claim("C2", "words", "rule", findings=findings).change
+    assert told.endswith(
         f"a true value of {2 + shown:.2f} points or more for “x”, of {2 - shown:.2f} points or "
-        "less for “y”."
+        "less for “y”. That is below zero, and hardly to be had."
     )
+    told = Claim("C2", "words", "rule", findings=findings[:1]).change
+    assert told.endswith(f"{2 + shown:.2f} points or more for “x”.")
 
 
 def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():

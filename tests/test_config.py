@@ -222,9 +222,16 @@ def test_an_injected_parameter_that_no_one_reads_is_refused():
 
 
 def test_notebook_globals_give_the_study():
-    namespace = {"epochs": 7, "seeds": [4], "In": ["# Parameters\nepochs = 7\n"], "other": object()}
+    whole = ActiveLearningStudy().model_dump() | {"epochs": 7, "seeds": [4]}
+    namespace = whole | {"In": ["# Parameters\nepochs = 7\n"], "other": object()}
     plan = ActiveLearningStudy.from_notebook(namespace)
     assert (plan.epochs, plan.seeds) == (7, (4,))
+    namespace["cluster"] = namespace.pop("clusters")
+    with pytest.raises(ParameterError, match="'clusters' is missing: is it 'cluster' = 12?"):
+        ActiveLearningStudy.from_notebook(namespace)
+    del namespace["cluster"]
+    with pytest.raises(ParameterError, match="'clusters' is missing: give it a value"):
+        ActiveLearningStudy.from_notebook(namespace)
 
 
 def test_unknown_profile_and_notebook_name_the_nearest():

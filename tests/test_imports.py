@@ -79,7 +79,7 @@ BELOW = {
     },
     "verify": {
         "ablation", "config", "data", "experiment", "parameters", "precision", "prose", "protocol",
-        "recipe", "results", "turn",
+        "recipe", "results", "strategies", "streams", "turn",
     },
     "readme": {
         "ablation", "account", "audit", "beyond", "claims", "config", "estimate", "figures",

@@ -176,6 +176,10 @@ def test_the_constants_and_helpers_of_a_strategy_name_its_record_too(monkeypatch
             register("shifted", shifted)
             names.add(strategies.CUSTOM_ARMS["shifted"])
     assert len(names) == 4
+    assert strategies.registered() == {"shifted": shifted}
+    offset = 3
+    with pytest.raises(ValueError, match="'shifted' takes .* changed since .*: register it again"):
+        strategies.registered()
 
 
 @cache

@@ -1,9 +1,12 @@
 import pytest
+import torch
 
 from alutils import config, data, verify
-from alutils.experiment import run_round
+from alutils.experiment import run_round, settle
 from alutils.paths import ROOT
 from alutils.results import Store, chained
+from alutils.streams import stream
+from alutils.turn import Clock, Turn
 from alutils.verify import NotVerified
 
 
@@ -178,7 +181,8 @@ def test_elsewhere_other_picks_are_told_and_another_accuracy_is_refused(made, ca
     change(store, cells[0], swap)
     change(store, cells[0], elsewhere)
     verify.verify("test")
-    assert "21 of 22 picks equal elsewhere; accuracy" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "round 2, elsewhere: accuracy" in told and "the kept picks lie at" in told
     change(store, cells[0], less_accurate)
     with pytest.raises(NotVerified, match=f"{cells[0].name}.*elsewhere.*points apart allowed"):
         verify.verify("test")
@@ -195,15 +199,32 @@ def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
         recount(record)
 
     change(store, cells[0], others)
-    with pytest.raises(NotVerified, match=f"{cells[0].name}: round 2, 0 of 22 picks equal"):
+    with pytest.raises(
+        NotVerified, match=f"{cells[0].name}.*elsewhere.* of the ranking on average"
+    ):
         verify.verify("test")
+
+
+def test_the_mean_place_of_picks_is_told_beside_that_of_chance(digits_cell):
+    """In the whole ranking by margins; the variance is that of drawing without replacement."""
+    turn = Turn(digits_cell(arm="margin"), [], settle("cpu"))
+    front = turn.acquire(turn.cell, {}, Clock()).tolist()
+    place, least = verify._place(turn, front)
+    assert place == pytest.approx(len(front) / 2 / len(turn.view))
+    count, picks = len(turn.view), len(front)
+    means = [
+        (torch.randperm(count, generator=stream(i, "ranks"))[:picks].double().mean() + 0.5) / count
+        for i in range(4000)
+    ]
+    assert least == pytest.approx(0.5 - 3.0902 * torch.stack(means).std().item(), abs=0.01)
+    assert verify._place(turn, turn.pool.unlabelled[:picks].tolist())[0] > least
 
 
 def test_a_record_that_went_on_elsewhere_is_not_held_bit_for_bit(made, capsys):
     store, cells = made
     change(store, cells[0], lambda record: record["provenance"].update(earlier_places=[{}]))
     verify.verify("test")
-    assert "22 of 22 picks equal elsewhere" in capsys.readouterr().out
+    assert "round 2, elsewhere: accuracy" in capsys.readouterr().out
 
 
 def test_the_allowance_grows_with_the_spread_over_trainings_on_as_many_labels(digits_cell):

@@ -12,8 +12,11 @@ if (toggle && folds.length) {
 document.querySelectorAll(".table").forEach((table) => {
   if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
 });
-document.querySelectorAll(".chart").forEach((chart) => {
+document.querySelectorAll(".chart").forEach(async (chart) => {
   chart.parentElement.classList.add("drawn");
-  vegaEmbed(chart, JSON.parse(chart.dataset.spec), { actions: false, renderer: "svg" })
-    .catch(() => chart.parentElement.classList.remove("drawn"));
+  try {
+    await vegaEmbed(chart, JSON.parse(chart.dataset.spec), { actions: false, renderer: "svg" });
+  } catch {
+    chart.parentElement.classList.remove("drawn"); // the static figure stays
+  }
 });
