@@ -229,18 +229,19 @@ def _tidy(file: Path, dropped: str = "") -> Any:
 
 
 def _check_machine(plans: list[Study]) -> None:
-    """Device and data of what is going to run, before any of it does.
+    """Device and data of what is going to train, before any of it does.
 
-    A cluster's devices are looked at when it is connected; what is only shown needs none.
+    A cluster's devices are looked at when it is connected; what is only shown needs neither, but
+    for a notebook's own pictures of images.
     """
-    if not plans:
+    if not (training := [plan for plan in plans if plan.train]):
         return
     from alutils import data
     from alutils.model import pick_device
 
-    for device in {plan.device for plan in plans if plan.train and not plan.scheduler}:
+    for device in {plan.device for plan in training if not plan.scheduler}:
         pick_device(device)
-    for dataset in dict.fromkeys(cell.dataset for plan in plans for cell in plan.cells()):
+    for dataset in dict.fromkeys(cell.dataset for plan in training for cell in plan.cells()):
         data.load(dataset)
 
 

@@ -123,8 +123,9 @@ def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
     assert [file.read_bytes() for file in files] == before
 
 
-def test_what_is_only_shown_needs_no_device(monkeypatch):
+def test_what_is_only_shown_needs_neither_device_nor_data(monkeypatch):
     monkeypatch.setattr("alutils.model.pick_device", lambda device: pytest.fail(device))
+    monkeypatch.setattr("alutils.data.load", lambda dataset: pytest.fail(dataset))
     plan = config.load_study("smoke", NOTEBOOK)
     runner._check_machine([plan.model_copy(update={"train": False})])
 
