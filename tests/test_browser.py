@@ -112,6 +112,19 @@ def test_a_pointer_on_a_mark_gets_its_numbers(open_page, smoke, name):
     assert f"labels: {told[told.index('labels') + 1]}" in label
 
 
+def test_a_chart_that_can_not_be_drawn_leaves_the_static_figure(browser, smoke, tmp_path):
+    page, complaints = browser.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    whole = (smoke / "smoke" / f"{CURVES[1]}.html").read_text()
+    assert whole.count("data-spec='{") == 1
+    file = tmp_path / "broken.html"
+    file.write_text(whole.replace("data-spec='{", "data-spec='NaN, {"))
+    page.goto(file.as_uri())
+    page.locator(".static img").wait_for()
+    assert page.locator(".chart svg").count() == 0 and not complaints
+    page.close()
+
+
 def test_the_gallery_is_stepped_through_without_a_script(open_page):
     page = open_page(CURVES[1])
     shown = page.locator(".steps .step")
