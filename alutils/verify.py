@@ -159,11 +159,11 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     (again,), _, _ = run_round([cell], past, None, "auto", {})
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
-    return (
+    told = (
         f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal on the same processor "
-        f"type and versions{'; ' if other else ''}{', '.join(other)}{' differ' if other else ''}",
-        not other,
+        "type and versions"
     )
+    return f"{told}; {', '.join(other)} differ" if other else told, not other
 
 
 def _elsewhere(
@@ -195,8 +195,8 @@ def _place(turn: Turn, picks: list[int]) -> tuple[float, float]:
     That of as many drawn without replacement has mean 1/2 and nearly a normal distribution.
     """
     view, wanted = turn.view, torch.tensor(picks)
-    ranked = view.candidates[STRATEGIES[turn.arm](view, len(view), stream(turn.cell.seed, "rank"))]
-    places = torch.isin(ranked, wanted).nonzero().double()
+    order = STRATEGIES[turn.arm](view, len(view), stream(turn.cell.seed, "rank"))
+    places = torch.isin(view.candidates[order.cpu()], wanted).nonzero().double()
     deviation = math.sqrt((len(view) + 1) * (len(view) - len(picks)) / (12 * len(picks)))
     least = 0.5 + NormalDist().inv_cdf(CHANCE) * deviation / len(view)
     return (places.mean().item() + 0.5) / len(view), least
