@@ -94,15 +94,15 @@ def _needed(labels: pd.Series, sizes: pd.Index) -> str:
     if missed := int(labels.isna().sum()):
         seeds = "" if missed == len(labels) else f" in {missed} of {count(len(labels), 'seed')}"
         return f"more than {sizes[-1]:,}{seeds}"
-    bound = "at most " if (labels == sizes[0]).any() else ""
-    return f"{bound}{_by_seed(labels)}"
+    return _by_seed(labels, sizes[0])
 
 
-def _by_seed(labels: pd.Series) -> str:
-    """Mean labels over seeds, and the fewest and the most."""
+def _by_seed(labels: pd.Series, first: int) -> str:
+    """Mean labels over seeds, the fewest and the most; a bound where one is the first count."""
+    bound = "at most " if labels.min() < first + 0.5 else ""  # as a quotient it may be rounded
     if len(labels) < 2:
-        return f"{labels.mean():,.0f} (one seed)"
-    return f"{labels.mean():,.0f} ({labels.min():,.0f} to {labels.max():,.0f} by seed)"
+        return f"{bound}{labels.mean():,.0f} (one seed)"
+    return f"{bound}{labels.mean():,.0f} ({labels.min():,.0f} to {labels.max():,.0f} by seed)"
 
 
 def figure(found: pd.DataFrame) -> HTML | Markdown:
@@ -168,8 +168,7 @@ def _choosing(ranked: pd.DataFrame) -> str:
     there = needed.dropna()
     reached = "is never reached"
     if len(there):
-        bound = "at most " if there.min() < ranked["labels"].min() + 0.5 else ""
-        reached = f"takes it {bound}{_by_seed(there)}"
+        reached = f"takes it {_by_seed(there, ranked['labels'].min())}"
     if 0 < len(there) < len(needed):
         reached += f", in {len(there)} of {count(len(needed), 'seed')}"
     return (

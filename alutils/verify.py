@@ -153,9 +153,10 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     """
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
     past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
-    here = provenance(settle("auto"))
+    place = settle("auto")
+    here = provenance(place)
     if then.get("earlier_places") or any(then.get(key) != here[key] for key in PLACE):
-        return _elsewhere(cell, past, kept, records)
+        return _elsewhere(Turn(cell, past, place), kept, records)
     (again,), _, _ = run_round([cell], past, None, "auto", {})
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
@@ -166,20 +167,17 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     return f"{told}; {', '.join(other)} differ" if other else told, not other
 
 
-def _elsewhere(
-    cell: Cell, past: list[Round], kept: Round, records: list[tuple[Cell, Record]]
-) -> tuple[str, bool]:
+def _elsewhere(turn: Turn, kept: Round, records: list[tuple[Cell, Record]]) -> tuple[str, bool]:
     """A round computed again where rounding differs, held against the kept one."""
-    turn = Turn(cell, past, settle("auto"))
     trained = turn.train(None)
     accuracy = _accuracy(turn.judge() | {"heldout_accuracy": trained.heldout_accuracy})
-    allowed = max(DEVIATIONS * math.sqrt(2) * _spread(cell, len(past), records), LEAST)
+    allowed = max(DEVIATIONS * math.sqrt(2) * _spread(turn.cell, turn.number, records), LEAST)
     told = (
-        f"round {len(past) + 1}, elsewhere: accuracy {100 * accuracy:.2f} %, kept "
+        f"round {turn.number + 1}, elsewhere: accuracy {100 * accuracy:.2f} %, kept "
         f"{100 * _accuracy(kept):.2f} %, {100 * allowed:.2f} points apart allowed"
     )
     near = abs(accuracy - _accuracy(kept)) <= allowed
-    if cell.arm not in RANKING:
+    if turn.arm not in RANKING:
         return told, near
     place, chance = _place(turn, kept["picks"])
     return (
