@@ -5,8 +5,9 @@ worker that dies, or a run that is killed, costs the rounds in flight and no mor
 """
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -149,7 +150,8 @@ class Run:
     ):
         self.workers, self.task, self.store = workers, task, store
         self.facts, self.progress = facts, progress
-        self.waiting = deque(_jobs(cells, store))
+        self.order = {cell.name: place for place, cell in enumerate(cells)}
+        self.waiting = _jobs(cells, store)
         self.running: dict[Future, Job] = {}
         self.failures: list[str] = []
         self.slots: dict[str, int] = {}
@@ -178,23 +180,29 @@ class Run:
     def _submit(self) -> None:
         """Send the next jobs to free workers; a cell that another run holds waits.
 
+        The study's first cells go first, whatever came back first: seed after seed gets whole.
         A job is for one worker, so that a worker's death counts against the job that it ran alone.
         """
         busy = Counter(job.worker for job in self.running.values())
         slots = self.slots.items()
         free = [worker for worker, count in slots for _ in range(count - busy[worker])]
-        for _ in range(len(self.waiting)):
-            if not free:
-                return
-            job = self.waiting.popleft()
+        held: list[Job] = []
+        while free and self.waiting:
+            job = self.waiting.pop(0)
             try:
                 if not job.locks:
-                    self.waiting.extend(_jobs(job.lock(self.store), self.store))
+                    held += _jobs(job.lock(self.store), self.store)
                 if job.cells:
                     self._send(job, free.pop(0))
             except BaseException:
                 job.release()
                 raise
+        self._queue(held)
+
+    def _queue(self, jobs: Iterable[Job]) -> None:
+        """Let jobs wait, in the order of the study's cells."""
+        for job in jobs:
+            insort(self.waiting, job, key=lambda job: self.order[job.cells[0].name])
 
     def _send(self, job: Job, worker: str) -> None:
         job.worker, job.missed = worker, 0
@@ -248,7 +256,7 @@ class Run:
                 lock.release()
             else:
                 more.append(Job([cell], [record], [lock]))
-        self.waiting.extendleft(reversed(more))
+        self._queue(more)
         return True
 
     def _died(self, job: Job) -> None:
@@ -258,7 +266,7 @@ class Run:
             self._fail(job, f"{job.deaths} workers died on it")
         else:
             self.progress.death(job.cells[0], job.records[0], f"{job.deaths} of {DEATHS}")
-            self.waiting.appendleft(job)
+            self._queue([job])
 
     def _fail(self, job: Job, reason: str) -> None:
         """Note in the record that its cell failed, and why; the rounds that it has stay.
@@ -266,7 +274,7 @@ class Run:
         Of several cells that share a round only one may be at fault: each is tried by itself.
         """
         if len(job.cells) > 1:
-            self.waiting.extendleft(reversed(job.apart()))
+            self._queue(job.apart())
             return
         cell, record = job.cells[0], job.records[0]
         self.store.save(cell, record | {"status": "failed", "final": {"error": reason}})

@@ -88,6 +88,18 @@ def test_cells_run_to_their_end_in_any_number_of_workers(digits_cell, outputs):
     assert found[1] == found[2]
 
 
+def test_seed_after_seed_goes_first_whatever_came_back_first(digits_cell, store):
+    """Two workers begin two seeds, as the arms of each share a first round; the second is back."""
+    cells = [digits_cell(arm=arm, seed=seed) for seed in range(3) for arm in ("random", "margin")]
+    one = engine.Run(None, stub, store, {}, Progress(cells, store, lambda line: None), cells)
+    first, second = one.waiting.pop(0), one.waiting.pop(0)
+    for job in (second, first):
+        job.lock(store)
+        one._queue(job.apart())
+        job.release()
+    assert [cell for job in one.waiting for cell in job.cells] == cells
+
+
 def test_a_finished_cell_is_not_run_again_and_an_unfinished_one_goes_on(digits_cell, store):
     cell, other = digits_cell(arm="margin"), digits_cell(seed=1)
     with pytest.raises(
@@ -218,7 +230,7 @@ def test_a_result_that_can_not_be_read_fails_its_cell_and_one_that_is_late_does_
     cell = digits_cell()
     progress = Progress([cell], store, lambda line: None)
     one = engine.Run(None, stub, store, {}, progress, [cell])
-    job = one.waiting.popleft()
+    job = one.waiting.pop(0)
     job.lock(store)
     assert one._collect(Broken(error), job) is settled
     assert one.failures == ([f"{cell.name}, round 1: EOFError: cut"] if settled else [])
@@ -230,7 +242,7 @@ def test_a_cell_that_can_not_be_written_as_failed_is_let_go(digits_cell, store, 
     cell = digits_cell()
     one = engine.Run(None, stub, store, {}, Progress([cell], store, lambda line: None), [cell])
     one.workers = Mock(**{"slots.return_value": {}})
-    job = one.waiting.popleft()
+    job = one.waiting.pop(0)
     job.lock(store)
     job.worker, job.deaths, job.missed = "gone", engine.DEATHS, engine.PATIENCE
     one.running[Mock(**{"done.return_value": False})] = job
