@@ -174,20 +174,19 @@ def shape_convolutions(net: Net, live_taps: bool) -> None:
     for name, module in list(net.named_modules()):
         if type(module) is nn.Conv2d:
             parent, _, attribute = name.rpartition(".")
-            shaped = _shaped(module, sizes[name], live_taps)
-            setattr(net.get_submodule(parent), attribute, shaped)
+            setattr(net.get_submodule(parent), attribute, _shaped(module, sizes[name], live_taps))
 
 
 def _shaped(conv: nn.Conv2d, size: int, live_taps: bool) -> nn.Module:
     if live_taps and SmallMapConv2d.fits(conv, size):
         return SmallMapConv2d(conv, size)
     kind = PointwiseConv2d if live_taps and conv.kernel_size == (1, 1) else Conv2d
-    shaped = kind(
+    same = kind(
         conv.in_channels, conv.out_channels, conv.kernel_size, conv.stride, conv.padding,
         bias=False, device="meta",
     )  # fmt: skip
-    shaped.weight = conv.weight
-    return shaped
+    same.weight = conv.weight
+    return same
 
 
 @torch.no_grad()

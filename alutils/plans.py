@@ -3,7 +3,7 @@
 Nothing here imports torch, so that a wrong parameter is refused within a second.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,9 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 class Study(Protocol, Parameters):
     """The parameters that every notebook of runs has."""
+
+    sequences: ClassVar[bool] = False
+    """Whether arms may run one after another, the optimiser's state going from arm to arm."""
 
     seeds: Seeds = (0, 1, 2)
     reported: Literal["test", "heldout-best", "heldout-last"] = "test"
@@ -86,6 +89,8 @@ class TrainingSizeStudy(Study):
 
 class ActiveLearningStudy(Study):
     """Figures 3 and 4: every arm on one dataset, paired by seed."""
+
+    sequences: ClassVar[bool] = True
 
     dataset: str = "cifar10"
     arms: Annotated[tuple[str, ...], Field(min_length=1)] = ARMS
@@ -159,7 +164,7 @@ class ActiveLearningStudy(Study):
 
 
 def _check_judging(study: Study) -> None:
-    if study.adam_state == "arms" and not isinstance(study, ActiveLearningStudy):
+    if study.adam_state == "arms" and not study.sequences:
         raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
     if study.reported == "test" and not study.test:
         raise ValueError("reported = 'test' needs test = true, or report heldout-best")
