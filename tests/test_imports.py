@@ -52,6 +52,7 @@ BELOW = {
     "figures": {"protocol", "published", "statistics"},
     "prose": {"statistics"},
     "page": set(),
+    "kernel": set(),
     "interactive": {"figures", "page", "protocol", "statistics"},
     "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
     "account": {"figures", "parameters", "plans", "prose", "protocol", "results", "settings"},
