@@ -13,6 +13,7 @@ from alutils.claims import Claim, Finding, Verdict
 from alutils.prose import count, join, plain, seed_range, show, table
 from alutils.protocol import Cell, Protocol
 from alutils.published import ON_CLAIMS
+from alutils.style import house_style
 
 COLOUR: dict[Verdict, str] = {
     "supported": "#2f7d3c",
@@ -91,6 +92,7 @@ def _tally(one: Claim) -> str:
     return f"{told}, {counts['not supported']} against" if counts["not supported"] else told
 
 
+@house_style()
 def overview(found: list[Claim]) -> HTML:
     """Every claim with its verdict, as a figure."""
     figure, ((axes,),) = figures.grid(size=(8, 0.6 + 0.42 * len(found)))
@@ -157,6 +159,7 @@ def claim(found: list[Claim], key: str) -> HTML:
     return HTML("\n".join(parts))
 
 
+@house_style()
 def forest(one: Claim) -> Figure:
     """Every finding's mean and interval, and the lines at which it is judged."""
     drawn = [finding for finding in one.findings if finding.estimate]

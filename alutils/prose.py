@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alutils.statistics import Estimate
+from alutils.style import house_style
 
 DOTS_PER_INCH = 192
 """Two pixels for one of the page."""
 
 
+@house_style()
 def show(figure: Figure, caption: str, alt: str, colours: int = 256) -> HTML:
     """A figure as an image in the page itself, with its caption and alternative text.
 
