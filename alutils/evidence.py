@@ -16,7 +16,7 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, statistics
 from alutils.figures import arm_style
-from alutils.interactive import steps
+from alutils.picture import Picture, Steps
 from alutils.plans import Study
 from alutils.prose import show, table
 from alutils.protocol import BASELINE, arm_title
@@ -277,11 +277,11 @@ def gallery(found: list[Look], dataset: Any) -> HTML:
         f"{moment[0][1].labels:,} labels": _picks(moment, dataset)
         for moment in zip(*([(arm, look) for look in own] for arm, own in arms), strict=True)
     }
-    return steps("gallery", parts, f"The first {SHOWN} picks of seed {seed}, asked for at")
+    return Steps("gallery", parts, f"The first {SHOWN} picks of seed {seed}, asked for at")
 
 
 @house_style()
-def _picks(moment: Sequence[tuple[str, Look]], dataset: Any) -> HTML:
+def _picks(moment: Sequence[tuple[str, Look]], dataset: Any) -> Picture:
     """What every arm asked for at one acquisition."""
     figure, axes = figures.grid(len(moment), 1, (8.2, 0.98 * len(moment)))
     for panel, (arm, look) in zip(axes[:, 0], moment, strict=True):
