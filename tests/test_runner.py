@@ -47,7 +47,7 @@ def test_a_report_is_an_executed_notebook_and_a_page_that_needs_no_network(smoke
     assert images and all(re.search(r'alt="[^"]{20,}"', image) for image in images)
     for text in (page, (smoke / "smoke" / f"{name}.ipynb").read_text()):
         assert str(ROOT) not in text and str(smoke) not in text
-    assert len(page) < 3_000_000
+    assert len(page) < 3_000_000 and (smoke / "smoke" / f"{name}.ipynb").stat().st_size < 2_000_000
 
 
 def test_the_index_and_the_table_hold_all_reports(smoke):
