@@ -25,19 +25,18 @@ class Picture(HTML):
     """
 
     def __init__(self, png: str, width: int, caption: str, alt: str):
-        self.png = png
-        self.facts = {"width": width, "caption": caption, "alt": alt}
-        super().__init__(_figure(png, self.facts))
+        self.png, self.width, self.caption, self.alt = png, width, caption, alt
+        super().__init__(_figure(png, width, caption, alt))
 
     def _ipython_display_(self) -> None:
         self.display()
 
     def display(self, **facts: Any) -> None:
         """Put image and caption out; ``facts`` are what a page makes more of (see ``on_page``)."""
-        size = {key: self.facts[key] for key in ("width", "alt")}
-        image = {"image/png": self.png, "text/plain": self.facts["alt"]}
-        display(image, raw=True, metadata={"image/png": size, KEY: self.facts | facts})
-        caption = {"text/markdown": SPECIAL.sub(r"\\\1", self.facts["caption"])}
+        of_image = {"width": self.width, "alt": self.alt}
+        metadata = {"image/png": of_image, KEY: {"caption": self.caption} | facts}
+        display({"image/png": self.png}, raw=True, metadata=metadata)
+        caption = {"text/markdown": SPECIAL.sub(r"\\\1", self.caption)}
         display(caption, raw=True, metadata={KEY: {}})
 
 
@@ -68,11 +67,13 @@ def html(output: dict[str, Any]) -> str:
     """The HTML element of an output that is a picture, with its chart; empty for others."""
     if not (facts := _facts(output)):
         return ""
-    static = _figure("".join(output["data"]["image/png"]).replace("\n", ""), facts)
+    image, of_image = output["data"]["image/png"], output["metadata"]["image/png"]
+    width, alt = of_image["width"], of_image["alt"]
+    static = _figure("".join(image).replace("\n", ""), width, facts["caption"], alt)
     if not has_chart(output):
         return static
     return (
-        f'<div><div class="chart" role="img" aria-label="{escape(facts["alt"])}" '
+        f'<div><div class="chart" role="img" aria-label="{escape(alt)}" '
         f'data-spec="{escape(json.dumps(facts["chart"]))}"></div>'
         f'<div class="static">{static}</div></div>'
     )
@@ -113,11 +114,11 @@ def _step(output: dict[str, Any]) -> tuple[str, str] | None:
     return (step["name"], step["legend"]) if step else None
 
 
-def _figure(png: str, facts: dict[str, Any]) -> str:
+def _figure(png: str, width: int, caption: str, alt: str) -> str:
     return (
-        f'<figure><img src="data:image/png;base64,{png}" alt="{escape(facts["alt"])}" '
-        f'style="width: {facts["width"]}px; max-width: 100%; height: auto">'
-        f"<figcaption>{escape(facts['caption'])}</figcaption></figure>"
+        f'<figure><img src="data:image/png;base64,{png}" alt="{escape(alt)}" '
+        f'style="width: {width}px; max-width: 100%; height: auto">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 
