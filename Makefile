@@ -6,6 +6,8 @@ WORKERS ?=
 SCHEDULER ?=
 TRAIN ?=
 STEP_MS ?=
+# What else JupyterLab is told; it refuses to start as root unless it is allowed to.
+LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 READY := .venv/.ready
 
 .PHONY: study estimate verify test lab bench clean
@@ -31,8 +33,9 @@ verify: $(READY)
 test: $(READY)
 	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4
 
+# This environment's kernel comes before others of its name.
 lab: $(READY)
-	.venv/bin/python -m jupyter lab notebooks
+	JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter:$$JUPYTER_PATH" .venv/bin/python -m jupyter lab notebooks $(LAB_ARGS)
 
 # The peers live in an environment of their own, on top of .venv; without them the rest is measured.
 bench: $(READY)

@@ -9,6 +9,7 @@ from alutils.ablation import Effect, effects, evaluation, parts
 from alutils.prose import count, join, points, show
 from alutils.protocol import dataset_title
 from alutils.statistics import Estimate
+from alutils.style import house_style
 
 NOTHING = "No such runs are in the outputs folder: `python -m alutils.ablation` makes them."
 
@@ -106,6 +107,7 @@ def _published(dataset: str, labels: int) -> str:
     )
 
 
+@house_style()
 def figure(found: pd.DataFrame) -> HTML | Markdown:
     """Every switch's effect with its interval, a panel a dataset and label count."""
     if found.empty:

@@ -10,9 +10,11 @@ from matplotlib.figure import Figure
 
 from alutils import figures
 from alutils.claims import Claim, Finding, Verdict
+from alutils.picture import Several
 from alutils.prose import count, join, plain, seed_range, show, table
 from alutils.protocol import Cell, Protocol
 from alutils.published import ON_CLAIMS
+from alutils.style import house_style
 
 COLOUR: dict[Verdict, str] = {
     "supported": "#2f7d3c",
@@ -91,6 +93,7 @@ def _tally(one: Claim) -> str:
     return f"{told}, {counts['not supported']} against" if counts["not supported"] else told
 
 
+@house_style()
 def overview(found: list[Claim]) -> HTML:
     """Every claim with its verdict, as a figure."""
     figure, ((axes,),) = figures.grid(size=(8, 0.6 + 0.42 * len(found)))
@@ -132,15 +135,16 @@ def verdicts(found: list[Claim]) -> HTML:
 def claim(found: list[Claim], key: str) -> HTML:
     """One claim in full: its words, the published numbers, rule, verdict, figure, findings."""
     (one,) = [claim for claim in found if claim.key == key]
-    parts = [
+    words = [
         f"<blockquote><p>{escape(one.words)}</p></blockquote>",
         f"<p>In the authors' published numbers, one run each: {escape(ON_CLAIMS[key])}</p>",
         f"<p>Rule: {escape(one.rule)}</p>",
         f'<p>Verdict: <strong class="{one.verdict.replace(" ", "-")}">{one.verdict}</strong>. '
         f"What would change it: {escape(one.change)}</p>",
     ]
+    parts = [HTML("\n".join(words))]
     if any(finding.estimate for finding in one.findings):
-        parts.append(show(forest(one), *_forest_text(one)).data)
+        parts.append(show(forest(one), *_forest_text(one)))
     if one.findings:
         rows = [
             {
@@ -151,12 +155,13 @@ def claim(found: list[Claim], key: str) -> HTML:
             }
             for finding in one.findings
         ]
-        parts.append(table(pd.DataFrame(rows)).data)
+        parts.append(table(pd.DataFrame(rows)))
     if one.aside:
-        parts.append(f"<p>{escape(one.aside)}</p>")
-    return HTML("\n".join(parts))
+        parts.append(HTML(f"<p>{escape(one.aside)}</p>"))
+    return Several(*parts)
 
 
+@house_style()
 def forest(one: Claim) -> Figure:
     """Every finding's mean and interval, and the lines at which it is judged."""
     drawn = [finding for finding in one.findings if finding.estimate]

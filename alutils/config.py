@@ -1,6 +1,10 @@
 """Which study a notebook is, and its parameters in a profile."""
 
+import ast
+import json
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -77,21 +81,78 @@ def params_file(profile: str, notebook: str) -> Path:
 
 
 def load_study(profile: str, notebook: str) -> Parameters:
-    """Read and validate one parameter file."""
+    """A notebook's study in a profile: its own parameters, and over them those of the file.
+
+    This is what papermill makes of the same file.
+    """
     file = params_file(profile, notebook)
     source = f"params/{profile}/{file.name}"
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ParameterError(f"{source} can't be read as YAML: {reason}") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
-        raise ParameterError(f"{source}: expected 'key: value' lines, got {str(values)[:100]}")
     known(f"{source}: notebook", notebook, STUDIES, ParameterError)
-    plan = STUDIES[notebook].parse(values, source)
+    plan = STUDIES[notebook].parse(defaults(notebook) | _read(file, source), source)
     if plan.profile != profile:
         raise ParameterError(
             f"{source}: profile = {plan.profile!r} is not allowed in the folder {profile!r}, whose "
             "reports go to another place: give both the same name"
         )
     return plan
+
+
+def defaults(notebook: str) -> dict[str, Any]:
+    """What a notebook's parameters cell says, read without running it: one plain value a name."""
+    file = paths.NOTEBOOKS / f"{notebook}.ipynb"
+    source = f"notebooks/{file.name}"
+    try:
+        return dict(_parameters_cell(file, file.stat().st_mtime_ns))
+    except (OSError, ValueError, KeyError, SyntaxError) as error:
+        raise ParameterError(f"{source}: its parameters cell can't be read: {error}") from None
+
+
+@cache
+def _parameters_cell(file: Path, _: int) -> dict[str, Any]:
+    """The values of a notebook's parameters cell, read once for every time that it changed."""
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{len(tagged)} cells have the tag parameters, give it to one")
+    values: dict[str, Any] = {}
+    for node in ast.parse("".join(tagged[0]["source"])).body:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=key)], value=value) if key not in values:
+                values[key] = _literal(key, value)
+            case _:
+                raise ValueError(
+                    f"{ast.unparse(node)!r} is not allowed there: give each name one plain value"
+                )
+    return values
+
+
+def _literal(key: str, value: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except ValueError:
+        raise ValueError(f"{key} = {ast.unparse(value)} is not a plain value") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of which no key stands twice, so that none is overridden unseen."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise yaml.YAMLError(f"{key.value!r} stands twice, again in line {line}: keep one")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read(file: Path, source: str) -> dict[str, Any]:
+    """The keys and values of a parameter file."""
+    try:
+        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ParameterError(f"{source} can't be read as YAML: {reason}") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise ParameterError(f"{source}: expected 'key: value' lines, got {str(values)[:100]}")
+    return values

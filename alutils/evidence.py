@@ -16,11 +16,12 @@ from IPython.display import HTML, Markdown
 
 from alutils import figures, statistics
 from alutils.figures import arm_style
-from alutils.interactive import steps
+from alutils.picture import Picture, Steps
 from alutils.plans import Study
 from alutils.prose import show, table
 from alutils.protocol import BASELINE, arm_title
 from alutils.results import Store, finished, rounds
+from alutils.style import house_style
 
 PHASES = {
     "seconds_train": "training",
@@ -79,6 +80,7 @@ def _needs(key: str) -> Callable:
     return decorate
 
 
+@house_style()
 def likelihood(results: pd.DataFrame) -> HTML | Markdown:
     """Negative log-likelihood and calibration error against labels, for every arm."""
     if "test_nll" not in results:
@@ -118,6 +120,7 @@ LIKELIHOOD = {
 
 
 @_needs("closing")
+@house_style()
 def reliability(found: list[Look]) -> HTML:
     """Accuracy against confidence at the last round, all seeds of an arm together."""
     figure, ((axes,),) = figures.grid(size=(7, 4.2))
@@ -157,6 +160,7 @@ def _pooled(own: list[Look], part: str) -> np.ndarray:
 
 
 @_needs("closing")
+@house_style()
 def confusion(found: list[Look], classes: Sequence[str]) -> HTML:
     """Confusion matrix of every arm at the last round, in per cent of the true class."""
     arms = _by_arm(found)
@@ -193,6 +197,7 @@ def _errors(own: list[Look]) -> np.ndarray:
 
 
 @_needs("closing")
+@house_style()
 def roc(found: list[Look]) -> HTML:
     """Mean one-against-rest ROC curve of every arm at the last round."""
     figure, ((axes,),) = figures.grid(size=(7, 4.2))
@@ -226,6 +231,7 @@ def auroc(found: list[Look], classes: Sequence[str]) -> HTML:
 
 
 @_needs("class_counts")
+@house_style()
 def asked_for(found: list[Look], classes: Sequence[str]) -> HTML:
     """Classes of what every arm asked for, from its first pick to its last."""
     arms = _arms(found)
@@ -271,10 +277,11 @@ def gallery(found: list[Look], dataset: Any) -> HTML:
         f"{moment[0][1].labels:,} labels": _picks(moment, dataset)
         for moment in zip(*([(arm, look) for look in own] for arm, own in arms), strict=True)
     }
-    return steps("gallery", parts, f"The first {SHOWN} picks of seed {seed}, asked for at")
+    return Steps("gallery", parts, f"The first {SHOWN} picks of seed {seed}, asked for at")
 
 
-def _picks(moment: Sequence[tuple[str, Look]], dataset: Any) -> HTML:
+@house_style()
+def _picks(moment: Sequence[tuple[str, Look]], dataset: Any) -> Picture:
     """What every arm asked for at one acquisition."""
     figure, axes = figures.grid(len(moment), 1, (8.2, 0.98 * len(moment)))
     for panel, (arm, look) in zip(axes[:, 0], moment, strict=True):
@@ -310,6 +317,7 @@ def _strip(panel: Any, picks: dict[str, list], dataset: Any) -> None:
 
 
 @_needs("map")
+@house_style()
 def pool_map(found: list[Look], dataset: Any) -> HTML:
     """Fixed pool images on two principal components, with what was asked for, of one seed."""
     seed = found[0].seed
@@ -345,6 +353,7 @@ def _scatter(panel: Any, places: dict[str, list], dataset: Any) -> None:
     panel.set(xticks=[], yticks=[])
 
 
+@house_style()
 def phases(results: pd.DataFrame) -> HTML:
     """Where the time of a round went, by arm; first rounds, which arms share, are left out."""
     known = [phase for phase in PHASES if phase in results]

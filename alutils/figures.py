@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils import published, statistics
 from alutils.protocol import BASELINE, arm_title, dataset_title
+from alutils.style import house_style
 
 _COLOURS, _DARK = sns.color_palette("colorblind"), sns.color_palette("dark")
 ARM_STYLE = {
@@ -58,6 +59,7 @@ def reported(results: pd.DataFrame) -> str:
     return REPORTED[results["reported"].iloc[0]]
 
 
+@house_style()
 def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
     """A figure of ``size`` inches with an array (rows, columns) of axes, in the house's style."""
     with sns.axes_style("whitegrid"):
@@ -141,6 +143,7 @@ def finish(axes: Axes, title: str, accuracy: str) -> None:
     sns.despine(ax=axes)
 
 
+@house_style()
 def training_size(results: pd.DataFrame) -> Figure:
     """Figure 2: accuracy against training-set size, a panel a dataset."""
     datasets = list(dict.fromkeys(results["dataset"]))
@@ -154,6 +157,7 @@ def training_size(results: pd.DataFrame) -> Figure:
     return figure
 
 
+@house_style()
 def learning_curves(results: pd.DataFrame) -> Figure:
     """Figures 3 and 4: accuracy against labels for every arm of one dataset."""
     dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
@@ -172,6 +176,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
     return figure
 
 
+@house_style()
 def area_differences(areas: pd.DataFrame, title: str) -> Figure:
     """Each arm's paired difference in area to random: interval, and a dot a seed.
 
@@ -192,6 +197,7 @@ def area_differences(areas: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
+@house_style()
 def gains(results: pd.DataFrame) -> Figure:
     """Accuracy minus random's against labels, a panel an arm, from ``statistics.gains``."""
     arms = list(dict.fromkeys(results["arm"]))
@@ -234,6 +240,7 @@ def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]
     sns.despine(ax=axes)
 
 
+@house_style()
 def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
     """The first image of every class, of tensors: uint8 (N, C, H, W) and labels (N,)."""
     figure = Figure(figsize=(9, 1.25), layout="constrained")
@@ -245,6 +252,7 @@ def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
     return figure
 
 
+@house_style()
 def architecture(stages: Sequence[dict]) -> Figure:
     """Figure 1: the network's stages as boxes in two rows, from ``model.stages``.
 

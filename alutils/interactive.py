@@ -3,26 +3,22 @@
 from typing import Any
 
 import pandas as pd
-from IPython.display import HTML
 from matplotlib.colors import to_hex
 from matplotlib.markers import MarkerStyle
 
 from alutils import figures, statistics
-from alutils.page import VEGA_LITE
+from alutils.picture import Picture
 from alutils.protocol import BASELINE, arm_title
 
 
 class Chart:
-    """A static figure, and a Vega-Lite specification of the same."""
+    """A static figure, and a Vega-Lite specification of the same, which a page draws."""
 
-    def __init__(self, static: HTML, spec: dict[str, Any]):
+    def __init__(self, static: Picture, spec: dict[str, Any]):
         self.static, self.spec = static, spec
 
-    def __repr__(self) -> str:
-        return "a chart"  # in a kept report, where an address would differ from run to run
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return {"text/html": self.static.data, VEGA_LITE: self.spec}
+    def _ipython_display_(self) -> None:
+        self.static.display(chart=self.spec)
 
 
 def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
@@ -186,29 +182,3 @@ def _level(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
     dashed = {"type": "rule", "strokeDash": [5, 4], "color": "#555555"}
     tooltip = {"tooltip": _told("labels", "accuracy"), "color": {"value": "#555555"}}
     return {"mark": dashed, "data": _rows(mean), "encoding": {"x": None, "y": y, **tooltip}}
-
-
-def steps(name: str, parts: dict[str, HTML], legend: str) -> HTML:
-    """Parts of a page of which one is shown at a time, chosen by its label; in print all are.
-
-    Radio buttons and a style sheet: no script is needed. ``name`` is unique in the page.
-    """
-    shown = " ".join(
-        f".steps > input:nth-of-type({i}):checked ~ .step:nth-of-type({i}) {{ display: block; }}"
-        for i in range(1, len(parts) + 1)
-    )
-    style = (
-        f"<style>@media screen {{ .steps > .step {{ display: none; }} {shown} }}\n"
-        ".steps { border: 0; margin: 0; padding: 0; min-width: 0; }\n"
-        "@media print { .steps > input, .steps > label { display: none; } }</style>"
-    )
-    buttons = [
-        f'<input type="radio" name="{name}" id="{name}-{i}"{" checked" if i == 0 else ""}>'
-        f'<label for="{name}-{i}">{label}</label>'
-        for i, label in enumerate(parts)
-    ]
-    bodies = [f'<div class="step">{part.data}</div>' for part in parts.values()]
-    return HTML(
-        f'{style}<fieldset class="steps"><legend>{legend}</legend>{" ".join(buttons)}'
-        f"{''.join(bodies)}</fieldset>"
-    )

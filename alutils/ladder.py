@@ -9,6 +9,7 @@ from alutils.comparisons import LADDER
 from alutils.prose import count, interval, points, show
 from alutils.protocol import DATASETS, arm_title, dataset_title
 from alutils.statistics import estimate
+from alutils.style import house_style
 
 RUNGS = ("own", *LADDER)
 """The recipes; each has what the ones before it have, but that none builds on SGD."""
@@ -105,6 +106,7 @@ def _by_seed(labels: pd.Series, first: int) -> str:
     return f"{bound}{labels.mean():,.0f} ({labels.min():,.0f} to {labels.max():,.0f} by seed)"
 
 
+@house_style()
 def figure(found: pd.DataFrame) -> HTML | Markdown:
     """Accuracy on random labels by recipe, over labels on a logarithmic axis."""
     rows = found[found["factor"] == "recipe"]

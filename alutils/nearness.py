@@ -11,6 +11,7 @@ from alutils.prose import count, join, lines_of, paired_seeds, points, show
 from alutils.protocol import arm_title, dataset_title
 from alutils.reductions import STYLES, TITLES, by_size, datasets_of
 from alutils.statistics import Estimate, estimate
+from alutils.style import house_style
 
 NEAR = {"mnist": 0.5, "cifar10": 1.0}
 """Points from the published curve within which Figure 2 counts as reproduced; fixed beforehand."""
@@ -93,6 +94,7 @@ def state_sentences(found: pd.DataFrame) -> Markdown:
     return Markdown("\n".join(lines) or "No seed has both states yet.")
 
 
+@house_style()
 def figure(found: pd.DataFrame) -> HTML | Markdown:
     """Figure 2 by the authors' rule with fresh and carried state, beside their points."""
     datasets = datasets_of(found, "optimiser")
@@ -121,6 +123,7 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
     return show(whole, caption, f"Learning curves: {join(told)}. {text}")
 
 
+@house_style()
 def replica_figure(found: pd.DataFrame) -> HTML | Markdown:
     """A piece of the authors' protocol, by their rule, beside their points."""
     if not (datasets := datasets_of(found, "replica")) or "heldout_best" not in found:

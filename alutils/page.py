@@ -2,15 +2,14 @@
 
 import copy
 import datetime
-import json
 import re
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
 
-VEGA_LITE = "application/vnd.vegalite.v5+json"
-"""Kind of a chart's output, for the pages; JupyterLab shows the static figure beside it."""
+from alutils import picture
+
 TEMPLATES = Path(__file__).parent / "templates"
 FIRST = ("answer", "headline")
 """Tags of the cells that a page shows under its title, wherever they stand in the notebook."""
@@ -25,7 +24,11 @@ def to_html(notebook: Any) -> str:
 
     shown = copy.deepcopy(notebook)
     shown.cells = _arranged(shown.cells)
-    charts = sum(map(_with_chart, shown.cells))
+    outputs = [one for cell in shown.cells for one in cell.get("outputs", [])]
+    charts = any(map(picture.has_chart, outputs))
+    for cell in shown.cells:
+        if "outputs" in cell:
+            cell["outputs"] = picture.on_page(cell["outputs"])
     exporter = HTMLExporter(
         template_name="report", extra_template_basedirs=[str(TEMPLATES)], anchor_link_text=""
     )
@@ -43,21 +46,22 @@ def to_html(notebook: Any) -> str:
 
 def headline(notebook: dict[str, Any]) -> tuple[str, str]:
     """The image element of a report's headline figure, and its PNG in base64; empty without one."""
-    found = re.search(
-        r'<img src="data:image/png;base64,([^"]+)".*?>',
-        output(notebook, "headline", "text/html"),
-        re.DOTALL,
-    )
+    shown = next(filter(None, map(picture.html, _outputs(notebook, "headline"))), "")
+    element = shown or output(notebook, "headline", "text/html")
+    found = re.search(r'<img src="data:image/png;base64,([^"]+)".*?>', element, re.DOTALL)
     return (found.group(0), found.group(1)) if found else ("", "")
 
 
 def output(notebook: dict[str, Any], tag: str, kind: str) -> str:
     """What the cell of a tag put out, as the kind that is asked for; empty without that."""
-    for cell in notebook["cells"]:
-        if tag in _tags(cell):
-            found = (one["data"] for one in cell["outputs"] if "data" in one)
-            return "".join(next(found, {}).get(kind, ""))
-    return ""
+    found = (one["data"] for one in _outputs(notebook, tag) if "data" in one)
+    return "".join(next(found, {}).get(kind, ""))
+
+
+def _outputs(notebook: dict[str, Any], tag: str) -> list[Any]:
+    """The outputs of the cell of a tag."""
+    cells = (cell for cell in notebook["cells"] if tag in _tags(cell))
+    return next(cells, {"outputs": []})["outputs"]
 
 
 def index(profile: str, reports: dict[str, dict[str, Any]], failed: list[str], facts: str) -> str:
@@ -127,22 +131,6 @@ def _empty(cell: Any, after: Any) -> bool:
     """Whether a cell is a heading alone, with the next one right after it."""
     lone = cell["cell_type"] == "markdown" and re.fullmatch(r"## .+", cell["source"].strip())
     return bool(lone) and after is not None and after["source"].startswith("## ")
-
-
-def _with_chart(cell: Any) -> int:
-    """Put an element for each of a cell's charts before its static figure; how many there are."""
-    charts = 0
-    for one in cell.get("outputs", []):
-        if spec := one.get("data", {}).get(VEGA_LITE):
-            charts += 1
-            static = one["data"]["text/html"]
-            label = re.search(r'alt="([^"]*)"', static).group(1)
-            one["data"]["text/html"] = (
-                f'<div><div class="chart" role="img" aria-label="{label}" '
-                f'data-spec="{escape(json.dumps(spec))}"></div>'
-                f'<div class="static">{static}</div></div>'
-            )
-    return charts
 
 
 def _template(name: str) -> str:

@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
 import pandas as pd
@@ -11,14 +10,17 @@ from IPython.display import HTML
 from matplotlib.figure import Figure
 from PIL import Image
 
+from alutils.picture import Picture
 from alutils.statistics import Estimate
+from alutils.style import house_style
 
 DOTS_PER_INCH = 192
 """Two pixels for one of the page."""
 
 
-def show(figure: Figure, caption: str, alt: str, colours: int = 256) -> HTML:
-    """A figure as an image in the page itself, with its caption and alternative text.
+@house_style()
+def show(figure: Figure, caption: str, alt: str, colours: int = 256) -> Picture:
+    """A figure as an image, with its caption and alternative text.
 
     A palette of so many ``colours`` makes the picture a third as large; 0 keeps every colour.
     """
@@ -27,13 +29,8 @@ def show(figure: Figure, caption: str, alt: str, colours: int = 256) -> HTML:
     if colours:
         picture = Image.open(buffer).convert("RGB").quantize(colours)
         picture.save(buffer := io.BytesIO(), format="png", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    width = round(figure.get_figwidth() * 96)
-    return HTML(
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}" '
-        f'style="width: {width}px; max-width: 100%; height: auto">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    png = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(png, round(figure.get_figwidth() * 96), caption, alt)
 
 
 def table(frame: pd.DataFrame) -> HTML:

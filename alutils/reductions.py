@@ -9,6 +9,7 @@ from alutils import figures
 from alutils.prose import count, join, mean_over, points, show
 from alutils.protocol import dataset_title
 from alutils.statistics import estimate
+from alutils.style import house_style
 
 COMPARED = 1500
 """Labels near which what margin is worth is compared in words."""
@@ -186,6 +187,7 @@ def _under(gains: dict[str, pd.Series]) -> str:
     return f"{join(told)}, a difference of {points(more)}{shown}"
 
 
+@house_style()
 def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str) -> HTML | Markdown:
     """Differences by label count with their intervals, a panel a dataset, a colour a recipe."""
     if not series:

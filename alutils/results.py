@@ -32,6 +32,8 @@ ABANDONED_S = 3600
 """Age from which on a temporary file is no longer being written."""
 NEXT = "labelled in the next round"
 """What stands in a file for a round's picks where the next round repeats them."""
+END_OF_ROUND = "\n  }"
+"""What every round ends with in a file, as ``_dump`` indents it."""
 
 
 class CanNotWrite(StudyError):
@@ -112,8 +114,8 @@ class Store:
             text, record, damage = "", {}, str(error.strerror)
         except OSError as error:
             raise _unread(self.path(cell), error) from error
-        if not damage and not _belongs(record, cell):
-            record, damage = {}, "it is the record of another cell"
+        if record and not _belongs(record, cell):
+            record, damage = {}, damage or "it is the record of another cell"
         if not damage:
             damage = _unsound(record, cell)
         if damage:
@@ -338,14 +340,24 @@ def _parse(text: str) -> tuple[Record, str]:
     """The record, and what is wrong with it (nothing: an empty string)."""
     try:
         record = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}, "not JSON"
+    except (ValueError, RecursionError) as error:
+        return _before(text, getattr(error, "pos", 0)), "not JSON"
     if not isinstance(record, dict):
         return {}, "not a record"
     _restore(record)
     if record.get("checksum") != _checksum(record):
         return record, "its checksum does not hold"
     return record, ""
+
+
+def _before(text: str, end: int) -> Record:
+    """A record's cell, and its rounds that end before a place, where the file is cut or spoiled."""
+    while (end := text.rfind(END_OF_ROUND, 0, end)) >= 0:
+        with suppress(ValueError, RecursionError):  # a later part of a record ends so too
+            record = json.loads(text[:end] + END_OF_ROUND + "]}")
+            _restore(record)
+            return record
+    return {}
 
 
 def _shortened(record: Record) -> Record:

@@ -123,6 +123,8 @@ def render(
             partial,
             parameters,
             kernel_name="python3",
+            kernel_manager_class="alutils.kernel.OwnKernel",
+            language="python",
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,

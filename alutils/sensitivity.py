@@ -13,6 +13,7 @@ from alutils.figures import arm_style
 from alutils.prose import join, mean_over, points, show
 from alutils.protocol import arm_title, dataset_title
 from alutils.statistics import FEWEST_SEEDS, Estimate, area, estimate
+from alutils.style import house_style
 
 FACTORS = {
     "dropout": "dropout rate",
@@ -72,6 +73,7 @@ def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | 
                     yield dataset, arm, level, gain.droplevel("dataset")
 
 
+@house_style()
 def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
     """Difference in area to random at every level of a factor, a panel a dataset."""
     told = list(gains(found, factor))

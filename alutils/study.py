@@ -1,6 +1,9 @@
 """Running a study: from validated parameters to records and their table."""
 
+import os
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 
 import pandas as pd
 
@@ -103,17 +106,21 @@ def finish(study: Study) -> None:
 
 
 def commit() -> dict[str, object]:
-    """Short hash of the code's commit, and what of it was changed since."""
-    git = ["git", "-C", str(ROOT)]
-    try:
-        head, *changed = (
-            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout
-            for words in (
-                ["rev-parse", "--short=12", "HEAD"],
-                *(["status", "--porcelain", part] for part in CODE),
-            )
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return {"commit": "unknown", "changed_since_commit": []}
-    dirty = [part for part, text in zip(CODE, changed, strict=True) if text.strip()]
-    return {"commit": head.strip(), "changed_since_commit": dirty}
+    """Short hash of the code's commit, and what of it was changed since.
+
+    Unknown where the code is no checkout of its own, but unpacked, perhaps inside of another one.
+    """
+    with suppress(OSError, ValueError, subprocess.CalledProcessError):
+        top, head = _git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if Path(top).samefile(ROOT):
+            dirty = [part for part in CODE if _git("status", "--porcelain", part).strip()]
+            return {"commit": head, "changed_since_commit": dirty}
+    return {"commit": "unknown", "changed_since_commit": []}
+
+
+def _git(*words: str) -> str:
+    """What git says of the code's folder, whatever repository its variables name."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(ROOT), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout

@@ -11,6 +11,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from alutils import figures, prose
+from alutils.style import house_style
 
 TITLES = {"ours": "this study", "plain": "plain loop", "baal": "baal", "skorch": "skorch"}
 WORKS = {"train": "training", "score": "scoring the pool", "mc": "MC dropout, 20 passes"}
@@ -65,6 +66,7 @@ def answer(measured: Measured) -> Markdown:
     return Markdown(lead + "\n".join(lines))
 
 
+@house_style()
 def rates(measured: Measured) -> Figure:
     """Images per second of every contender, by kind of work."""
     figure, (panels,) = figures.grid(1, len(WORKS), (9, 3.4))
@@ -109,6 +111,7 @@ def _pools(measured: Measured, what: str) -> pd.DataFrame:
     return keys.astype({"candidates": int}).assign(value=found["median"].to_numpy())
 
 
+@house_style()
 def growth(measured: Measured) -> Figure:
     """Time and memory of scoring and selecting by pool size."""
     figure, (panels,) = figures.grid(1, len(PANELS), (9, 3.4))

@@ -94,7 +94,7 @@ def main(name: str, screenshot: str) -> None:
             else:
                 raise SystemExit(f"JupyterLab did not start: {waiting}")
             seen = run_all(page, cells)
-            figure = page.locator("figure img[alt^='Learning curves']")
+            figure = page.locator(".jp-RenderedImage img").first
             figure.scroll_into_view_if_needed()
             figure.wait_for(timeout=10_000)
             page.screenshot(path=screenshot)

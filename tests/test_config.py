@@ -1,3 +1,5 @@
+import json
+import os
 import shutil
 import subprocess
 import sys
@@ -5,12 +7,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from alutils import config
 from alutils.config import ActiveLearningStudy, Study
-from alutils.parameters import ParameterError
-from alutils.paths import PARAMS, ROOT
+from alutils.parameters import ParameterError, Parameters
+from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.protocol import ARMS, CONTROLS, FURTHER, Cell, Protocol
+from tests.processes import ARMS_NOTEBOOK
 
 FILES = sorted(PARAMS.glob("*/*.yaml"))
 
@@ -234,6 +239,111 @@ def test_notebook_globals_give_the_study():
         ActiveLearningStudy.from_notebook(namespace)
 
 
+FIRST = "".join(f"{key} = {value!r}\n" for key, value in config.defaults(ARMS_NOTEBOOK).items())
+"""The parameters cell of a notebook, as it is run."""
+
+
+class Kernel:
+    """Globals and input history of a notebook that cells are run in, one after another."""
+
+    def __init__(self):
+        self.namespace: dict[str, object] = {"In": [""]}
+
+    def study(self, *cells: str) -> ActiveLearningStudy:
+        for text in cells:
+            self.namespace["In"].append(text)
+            exec(text, self.namespace)
+        self.namespace["In"].append("plan = ActiveLearningStudy.from_notebook(globals())")
+        return ActiveLearningStudy.from_notebook(self.namespace)
+
+
+def test_a_name_misspelt_after_a_good_run_is_told_and_once_mended_taken():
+    kernel = Kernel()
+    assert kernel.study(FIRST).epochs == 10
+    misspelt = FIRST.replace("epochs = 10", "epoch = 3")
+    with pytest.raises(ParameterError, match="'epochs' is missing: is it 'epoch' = 3?"):
+        kernel.study(misspelt)
+    assert kernel.study(FIRST.replace("epochs = 10", "epochs = 3")).epochs == 3
+    assert kernel.study("epochs = 4", "arms = [*arms]", "1 +\\\n 1").epochs == 4
+
+
+def test_a_misspelt_name_is_told_where_there_is_but_one():
+    namespace = {"profile": "smoke", "profil": "quick"}
+    namespace["In"] = ["profile = 'smoke'", "x = 1", "profil = 'quick'", "y = 2"]
+    with pytest.raises(ParameterError, match="'profile' is missing: is it 'profil' = 'quick'?"):
+        config.ClaimsStudy.from_notebook(namespace)
+
+
+def test_an_injected_name_is_mended_without_a_new_kernel():
+    kernel = Kernel()
+    with pytest.raises(ParameterError, match="unknown parameter 'clustres' = 5"):
+        kernel.study(FIRST, "# Parameters\nclustres = 5\n")
+    assert kernel.study("# Parameters\nclusters = 5\n").clusters == 5
+    with pytest.raises(ParameterError, match="clusters' = 5 is left over.*run the first cell"):
+        kernel.study("# Parameters\nepochs = 5\n")
+    plan = kernel.study(FIRST, "# Parameters\nepochs = 5\n")
+    assert (plan.clusters, plan.epochs) == (12, 5)
+
+
+def test_a_list_that_arrives_as_text_names_the_option_that_takes_lists():
+    with pytest.raises(ParameterError, match=r"seeds = '\[0, 1\]' .*give it -y 'seeds: \[0, 1\]'"):
+        ActiveLearningStudy.parse({"seeds": "[0, 1]"})
+    assert papermill("smoke", ARMS_NOTEBOOK, yaml.safe_load("seeds: [0, 1]")).seeds == (0, 1)
+
+
+def papermill(profile: str, name: str, values: dict) -> Parameters:
+    """The study that a notebook makes of its parameters cell and papermill's injected one."""
+    notebook = parameterize_notebook(load_notebook_node(str(NOTEBOOKS / f"{name}.ipynb")), values)
+    tags = ("parameters", "injected-parameters")
+    cells = [c.source for c in notebook.cells if any(t in tags for t in c.metadata.get("tags", []))]
+    namespace: dict[str, object] = {"In": cells}
+    for text in cells:
+        exec(text, namespace)
+    return config.STUDIES[name].from_notebook(namespace)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_papermill_and_make_study_read_a_file_alike(file, tmp_path, monkeypatch):
+    """The whole file, and one that leaves out every key but a few."""
+    profile, name = file.parent.name, file.stem
+    values = yaml.safe_load(file.read_text())
+    assert papermill(profile, name, values) == config.load_study(profile, name)
+    changed = {"profile": profile, "dropout": 0.25, "seeds": [5]}
+    few = {key: value for key, value in changed.items() if key in values}
+    (tmp_path / profile).mkdir()
+    (tmp_path / profile / file.name).write_text(yaml.safe_dump(few))
+    monkeypatch.setattr(config.paths, "PARAMS", tmp_path)
+    assert papermill(profile, name, few) == config.load_study(profile, name)
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("seeds = list(range(3))", r"seeds = list\(range\(3\)\) is not a plain value"),
+        ("epochs = 1\nepochs = 2", "'epochs = 2' is not allowed there: give each name one"),
+        ("import os", "'import os' is not allowed there"),
+        ("epochs = ", "invalid syntax"),
+        (None, "0 cells have the tag parameters"),
+    ],
+)
+def test_a_parameters_cell_that_is_not_plain_is_told(tmp_path, monkeypatch, first, told):
+    cells = [] if first is None else [{"metadata": {"tags": ["parameters"]}, "source": [first]}]
+    (tmp_path / f"{ARMS_NOTEBOOK}.ipynb").write_text(json.dumps({"cells": cells}))
+    monkeypatch.setattr(config.paths, "NOTEBOOKS", tmp_path)
+    with pytest.raises(ParameterError, match=f"notebooks/{ARMS_NOTEBOOK}.ipynb: .*{told}"):
+        config.load_study("smoke", ARMS_NOTEBOOK)
+
+
+def test_a_changed_parameters_cell_is_read_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(config.paths, "NOTEBOOKS", tmp_path)
+    for value in (1, 2):
+        cell = {"metadata": {"tags": ["parameters"]}, "source": [f"epochs = {value}"]}
+        file = tmp_path / "mine.ipynb"
+        file.write_text(json.dumps({"cells": [cell]}))
+        os.utime(file, (value, value))
+        assert config.defaults("mine") == {"epochs": value}
+
+
 def test_unknown_profile_and_notebook_name_the_nearest():
     with pytest.raises(ParameterError, match="did you mean 'quick'"):
         config.notebooks("quik")
@@ -327,6 +437,7 @@ def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
         ('!!python/object/apply:os.system ["touch ran"]', "can't be read as YAML"),
         ("epochs: [1, 2", "can't be read as YAML"),
         ("epochs: \xff".encode("latin-1"), "can't be read as YAML"),
+        ("epochs: 1\nrounds: 2\nepochs: 3", "'epochs' stands twice, again in line 3: keep one"),
         ("3: epochs", "expected 'key: value' lines"),
         ("[1, 2]", "expected 'key: value' lines"),
         ("", "expected 'key: value' lines"),

@@ -1,12 +1,15 @@
 import gzip
 import hashlib
 import os
+import threading
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torchvision.datasets import MNIST
 
 from alutils import data
 from alutils.protocol import DATASETS
@@ -115,6 +118,53 @@ def test_when_no_route_is_open_the_error_names_tries_and_remedies(cache, monkeyp
     for told in ("no route to host", "refused", "copy mnist.safetensors", "npm's registry",
                  "make study PROFILE=smoke", "connect to the internet"):  # fmt: skip
         assert told in str(error.value)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server in the place of MNIST's, which gives everyone the answer that it has."""
+    answer = []
+
+    class Handler(StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(answer[0])
+
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as one:
+        thread = threading.Thread(target=one.serve_forever, args=(0.01,))
+        thread.start()
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{one.server_address[1]}/"])
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        yield answer
+        one.shutdown()
+        thread.join()
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        CHUNKED + b"ffff\r\nhalf",
+        CHUNKED + b"no number\r\n",
+        b"SSH-2.0-OpenSSH_9.2\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\n" + b"X: 1\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[/\r\n\r\n",
+    ],
+    ids=["broken off", "no chunk", "not HTTP", "nothing", "headers", "address"],
+)
+def test_an_answer_that_is_none_is_a_broken_route_and_the_next_is_tried(
+    cache, server, monkeypatch, answer
+):
+    server.append(answer)
+    (other,) = data.SOURCES["mnist"]
+    official = ("the official servers", data._mnist_official)
+    monkeypatch.setitem(data.SOURCES, "mnist", [official, other])
+    assert data.checksum(data.fetch("mnist")) == data.DATASETS["mnist"].checksum
 
 
 def test_missing_npm_is_said(tmp_path, monkeypatch):

@@ -1,4 +1,3 @@
-import ast
 import json
 
 import pytest
@@ -18,14 +17,7 @@ def source(cell) -> str:
     return "".join(cell["source"])
 
 
-def defaults(file) -> dict:
-    """What a notebook's parameters are where nobody gives others."""
-    (cell,) = [c for c in code_cells(file) if "parameters" in c["metadata"].get("tags", [])]
-    nodes = ast.parse(source(cell)).body
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in nodes}
-
-
-DEFAULTS = {file.stem: defaults(file) for file in FILES}
+DEFAULTS = {file.stem: config.defaults(file.stem) for file in FILES}
 """Read before any test runs, as in test_imports."""
 
 

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 from errno import EIO
@@ -29,6 +30,17 @@ def rounds(count: int) -> list[dict]:
     return done
 
 
+def picked() -> list[dict]:
+    """Three rounds with picks, those of the first two being what the next one has more."""
+    done, before = [], ""
+    for number in range(3):
+        plain = {k: v for k, v in rounds(3)[number].items() if k != "digest"}
+        plain["picks"] = list(range(number + 1)) if number < 2 else [7, 9]
+        before = chained(plain, before)
+        done.append(plain | {"digest": before})
+    return done
+
+
 @pytest.fixture
 def stored(outputs, digits_cell):
     store, cell = Store("test"), digits_cell()
@@ -50,12 +62,7 @@ def test_a_record_comes_back_as_it_was_written(stored):
 def test_picks_that_the_next_round_repeats_are_written_once(stored):
     """The last round's stand in the file: no next round has them."""
     store, cell = stored
-    done, before = [], ""
-    for number in range(3):
-        plain = {k: v for k, v in rounds(3)[number].items() if k != "digest"}
-        plain["picks"] = list(range(number + 1)) if number < 2 else [7, 9]
-        before = chained(plain, before)
-        done.append(plain | {"digest": before})
+    done = picked()
     store.save(cell, store.load(cell) | {"rounds": done})
     text = store.path(cell).read_text()
     assert text.count(f'"picks": "{results.NEXT}"') == 2 and '"picks": [7, 9]' in text
@@ -71,13 +78,13 @@ def test_the_digest_ignores_times_and_nothing_else():
     assert chained(one, "x") != one["digest"]
 
 
-@pytest.mark.parametrize(("damage", "kept"), [("labels", 1), ("cut", 0), ("status", 3)])
+@pytest.mark.parametrize(("damage", "kept"), [("labels", 1), ("cut", 2), ("status", 3)])
 def test_a_damaged_record_is_set_aside_and_its_sound_rounds_kept(stored, damage, kept, capsys):
     store, cell = stored
     text = store.path(cell).read_text()
     changed = {
         "labels": text.replace('"labels": 129', '"labels": 130'),
-        "cut": text[: len(text) // 2],
+        "cut": text[: text.rindex('"labels": 130')],
         "status": text.replace('"finished"', '"running"'),
     }[damage]
     store.path(cell).write_text(changed)
@@ -134,6 +141,29 @@ def test_no_changed_byte_and_no_cut_goes_unnoticed(stored):
         else:  # white space, or the last line end
             assert found == record
     assert seen > 2.5 * len(whole)
+
+
+def test_a_cut_record_keeps_every_round_before_the_cut_that_says_all(stored):
+    """A round's picks stand with the next round's labels, but for the last one's."""
+    store, cell = stored
+    store.save(cell, store.load(cell) | {"rounds": picked()})
+    text = store.path(cell).read_text()
+    ends = [found.end() for found in re.finditer("\n  }", text[: text.index('"final"')])]
+    assert len(ends) == 3
+    for cut, kept in ((ends[0], 0), (ends[1] - 1, 0), (ends[1], 1), (ends[2] - 1, 1), (ends[2], 3),
+                      (text.index('"checksum"'), 3), (len(text) - 3, 3), (40, 0)):  # fmt: skip
+        store.path(cell).write_text(text[:cut])
+        record, damage = store.read(cell)
+        assert (len(record["rounds"]), damage) == (kept, "not JSON")
+        assert record["status"] == ("finished" if kept == 3 else "running")
+
+
+def test_another_cells_damaged_record_is_not_taken_for_ones_own(stored, digits_cell):
+    store, cell = stored
+    other, text = digits_cell(seed=1), store.path(cell).read_text()
+    for spoiled in (text[:-9], text.replace('"labels": 130', '"labels": 131')):
+        store.path(other).write_text(spoiled)
+        assert store.load(other)["rounds"] == []
 
 
 def test_another_cells_record_is_not_taken_for_ones_own(stored, digits_cell, capsys):

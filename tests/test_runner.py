@@ -1,5 +1,6 @@
 """Every notebook end to end on the embedded digits, as ``make study PROFILE=smoke`` runs it."""
 
+import json
 import os
 import re
 import shutil
@@ -46,7 +47,7 @@ def test_a_report_is_an_executed_notebook_and_a_page_that_needs_no_network(smoke
     assert images and all(re.search(r'alt="[^"]{20,}"', image) for image in images)
     for text in (page, (smoke / "smoke" / f"{name}.ipynb").read_text()):
         assert str(ROOT) not in text and str(smoke) not in text
-    assert len(page) < 3_000_000
+    assert len(page) < 3_000_000 and (smoke / "smoke" / f"{name}.ipynb").stat().st_size < 2_000_000
 
 
 def test_the_index_and_the_table_hold_all_reports(smoke):
@@ -174,6 +175,32 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
     assert (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes() == good
     assert "on purpose &lt;b&gt;" in (copy / "smoke" / f"{NOTEBOOK}.failed.html").read_text()
     assert not list(copy.glob("smoke/*.partial.ipynb"))
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    """A notebook that tells its interpreter and its parameter; its metadata are empty."""
+    first = nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]})
+    told = nbformat.v4.new_code_cell("import sys\nsys.executable, x")
+    cells = [nbformat.v4.new_markdown_cell("# Title"), first, told]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "tiny.ipynb")
+    return tmp_path / "tiny.ipynb"
+
+
+def test_a_notebook_runs_in_this_interpreter_whatever_kernels_there_are(
+    tiny, tmp_path, monkeypatch
+):
+    foreign = tmp_path / "share" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "", "language": "R"}
+    (foreign / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    runner.render(tiny, folder, {"x": 2})
+    report = nbformat.read(folder / "tiny.ipynb", as_version=4)
+    assert report.cells[-1].outputs[0].data["text/plain"] == str((sys.executable, 2))
+    assert "Title" in (folder / "tiny.html").read_text()
 
 
 def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path):

@@ -1,9 +1,12 @@
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 from alutils.paths import ROOT
@@ -40,3 +43,35 @@ def test_the_code_is_clean():
         command = [str(Path(sys.executable).with_name("ruff")), *check, "."]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout
+
+
+def test_line_ends_are_the_same_whatever_the_user_told_git(tmp_path):
+    """Cluster workers are compared by the code's bytes, and scripts stop at a carriage return."""
+    source = tmp_path / "source"
+    source.mkdir()
+    shutil.copy(ROOT / ".gitattributes", source)
+    files = {"code.py": b"x = 1\ny = 2\n", "job.sbatch": b"set -o pipefail\n", "a.png": b"\n\r\n"}
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    me = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    crlf = ["-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
+    for words in (["init", "-q"], ["add", "."], [*me, "commit", "-qm", "x"]):
+        subprocess.run(["git", *words], cwd=source, check=True)
+    clone = ["git", *crlf, "clone", "-q", *crlf, str(source), str(tmp_path / "clone")]
+    subprocess.run(clone, check=True)
+    assert {name: (tmp_path / "clone" / name).read_bytes() for name in files} == files
+
+
+@pytest.mark.parametrize(
+    ("user", "given", "told"),
+    [(0, [], "--allow-root"), (1000, [], ""), (0, ["LAB_ARGS=--no-browser"], "--no-browser")],
+)
+def test_make_lab_starts_for_root_too_and_takes_options(tmp_path, user, given, told):
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["make", "--dry-run", "lab", *given]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | path, capture_output=True, text=True)
+    last = done.stdout.splitlines()[-1]
+    assert last.endswith(f"-m jupyter lab notebooks {told}")
+    assert "JUPYTER_PATH=" in last and f"{ROOT}/.venv/share/jupyter:" in last

@@ -1,0 +1,13 @@
+"""The kernel that a notebook is run in."""
+
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from traitlets import default
+
+
+class OwnKernel(AsyncKernelManager):
+    """This interpreter's kernel, whatever others are installed under its name, ``python3``."""
+
+    @default("kernel_spec_manager")
+    def _without_installed_ones(self) -> KernelSpecManager:
+        return KernelSpecManager(kernel_dirs=[])

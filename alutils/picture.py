@@ -1,0 +1,148 @@
+"""Figures as a notebook's outputs: an image that every viewer and exporter shows, and its caption.
+
+A page makes one element of the two (``on_page``), from what the output's metadata hold.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from html import escape
+from itertools import groupby
+from typing import Any
+
+from IPython.display import HTML, display
+
+KEY = "alutils"
+"""Under which an output's metadata hold what a page makes of it."""
+SPECIAL = re.compile(r"([\\`*_{}\[\]<>$#|])")
+"""What Markdown would take for its own signs."""
+
+
+class Picture(HTML):
+    """An image (PNG in base64, ``width`` pixels of a page) with its caption and alternative text.
+
+    Its ``data`` are an HTML element of all three.
+    """
+
+    def __init__(self, png: str, width: int, caption: str, alt: str):
+        self.png, self.width, self.caption, self.alt = png, width, caption, alt
+        super().__init__(_figure(png, width, caption, alt))
+
+    def _ipython_display_(self) -> None:
+        self.display()
+
+    def display(self, **facts: Any) -> None:
+        """Put image and caption out; ``facts`` are what a page makes more of (see ``on_page``)."""
+        of_image = {"width": self.width, "alt": self.alt}
+        metadata = {"image/png": of_image, KEY: {"caption": self.caption} | facts}
+        display({"image/png": self.png}, raw=True, metadata=metadata)
+        caption = {"text/markdown": SPECIAL.sub(r"\\\1", self.caption)}
+        display(caption, raw=True, metadata={KEY: {}})
+
+
+class Several(HTML):
+    """Parts of a report, put out one after another."""
+
+    def __init__(self, *parts: HTML):
+        self.parts = parts
+        super().__init__("\n".join(part.data for part in parts))
+
+    def _ipython_display_(self) -> None:
+        display(*self.parts)
+
+
+class Steps(HTML):
+    """Pictures by their labels; a page shows one at a time. ``name`` is unique in the page."""
+
+    def __init__(self, name: str, pictures: dict[str, Picture], legend: str):
+        self.name, self.pictures, self.legend = name, pictures, legend
+        super().__init__(_steps(name, {k: one.data for k, one in pictures.items()}, legend))
+
+    def _ipython_display_(self) -> None:
+        for label, one in self.pictures.items():
+            one.display(step={"name": self.name, "label": label, "legend": self.legend})
+
+
+def html(output: dict[str, Any]) -> str:
+    """The HTML element of an output that is a picture, with its chart; empty for others."""
+    if not (facts := _facts(output)):
+        return ""
+    image, of_image = output["data"]["image/png"], output["metadata"]["image/png"]
+    width, alt = of_image["width"], of_image["alt"]
+    static = _figure("".join(image).replace("\n", ""), width, facts["caption"], alt)
+    if not has_chart(output):
+        return static
+    return (
+        f'<div><div class="chart" role="img" aria-label="{escape(alt)}" '
+        f'data-spec="{escape(json.dumps(facts["chart"]))}"></div>'
+        f'<div class="static">{static}</div></div>'
+    )
+
+
+def has_chart(output: dict[str, Any]) -> bool:
+    """Whether a page draws a chart beside the picture."""
+    return "chart" in (_facts(output) or {})
+
+
+def on_page(outputs: Iterable[Any]) -> list[Any]:
+    """A cell's outputs as a page shows them: pictures as HTML, steps that follow each other as one.
+
+    Captions go, as they stand in the pictures.
+    """
+    shown, kept = [one for one in outputs if _facts(one) != {}], []
+    for one in shown:
+        if element := html(one):
+            one["data"] = {"text/html": element}
+    for step, group in groupby(shown, _step):
+        row = list(group)
+        if step:
+            parts = {_facts(one)["step"]["label"]: one["data"]["text/html"] for one in row}
+            row[0]["data"] = {"text/html": _steps(step[0], parts, step[1])}
+            del row[1:]
+        kept += row
+    return kept
+
+
+def _facts(output: dict[str, Any]) -> dict[str, Any] | None:
+    """What a page makes a picture of; of its caption nothing, and None for other outputs."""
+    return output.get("metadata", {}).get(KEY)
+
+
+def _step(output: dict[str, Any]) -> tuple[str, str] | None:
+    """The steps that a picture belongs to: their name and legend."""
+    step = (_facts(output) or {}).get("step")
+    return (step["name"], step["legend"]) if step else None
+
+
+def _figure(png: str, width: int, caption: str, alt: str) -> str:
+    return (
+        f'<figure><img src="data:image/png;base64,{png}" alt="{escape(alt)}" '
+        f'style="width: {width}px; max-width: 100%; height: auto">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _steps(name: str, parts: dict[str, str], legend: str) -> str:
+    """Parts of a page of which one is shown at a time, chosen by its label; in print all are.
+
+    Radio buttons and a style sheet: no script is needed.
+    """
+    shown = " ".join(
+        f".steps > input:nth-of-type({i}):checked ~ .step:nth-of-type({i}) {{ display: block; }}"
+        for i in range(1, len(parts) + 1)
+    )
+    style = (
+        f"<style>@media screen {{ .steps > .step {{ display: none; }} {shown} }}\n"
+        ".steps { border: 0; margin: 0; padding: 0; min-width: 0; }\n"
+        "@media print { .steps > input, .steps > label { display: none; } }</style>"
+    )
+    buttons = [
+        f'<input type="radio" name="{name}" id="{name}-{i}"{" checked" if i == 0 else ""}>'
+        f'<label for="{name}-{i}">{label}</label>'
+        for i, label in enumerate(parts)
+    ]
+    bodies = [f'<div class="step">{part}</div>' for part in parts.values()]
+    return (
+        f'{style}<fieldset class="steps"><legend>{legend}</legend>{" ".join(buttons)}'
+        f"{''.join(bodies)}</fieldset>"
+    )

@@ -1,0 +1,16 @@
+"""The style of the study's figures: matplotlib's own, whatever a user has set."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import matplotlib.style
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw or save under matplotlib's defaults, not a user's ``matplotlibrc``; or decorate with it.
+
+    The backend stays the user's, and so do the settings of figures that are not the study's.
+    """
+    with matplotlib.style.context("default", after_reset=True):
+        yield
