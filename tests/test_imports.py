@@ -55,14 +55,16 @@ BELOW = {
     "interactive": {"figures", "page", "protocol", "statistics"},
     "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
     "account": {"figures", "parameters", "plans", "prose", "protocol", "results", "settings"},
-    "report": {"figures", "prose", "protocol", "published", "statistics"},
+    "standing": {"claims", "prose", "protocol", "statistics"},
+    "report": {"figures", "prose", "protocol", "published", "standing", "statistics"},
     "audit": {"claims", "figures", "prose", "protocol", "published"},
     "evidence": {"figures", "interactive", "plans", "prose", "protocol", "results", "statistics"},
     "sensitivity": {"figures", "prose", "protocol", "statistics"},
     "reductions": {"figures", "prose", "protocol", "statistics"},
     "nearness": {"figures", "prose", "protocol", "published", "reductions", "statistics"},
     "beyond": {
-        "captions", "interactive", "prose", "protocol", "report", "results", "statistics",
+        "captions", "interactive", "prose", "protocol", "report", "results", "standing",
+        "statistics",
     },
     "ladder": {"beyond", "comparisons", "figures", "prose", "protocol", "statistics"},
     "ablation": {"plans", "protocol", "results", "statistics", "study"},
@@ -92,7 +94,7 @@ TABLES_ONLY = {
     "config", "validation", "paths", "parameters", "protocol", "results", "statistics", "claims",
     "published", "figures", "prose", "captions", "account", "report", "audit", "evidence",
     "sensitivity", "interactive", "page", "plans", "settings", "comparisons", "reductions",
-    "nearness", "beyond", "ladder",
+    "nearness", "beyond", "ladder", "standing",
 }  # fmt: skip
 
 
