@@ -60,9 +60,8 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
         shown = {a: s for a, s in every.items() if s.differs and s.equivalent == small}
         for where, sign in (("above", 1), ("below", -1)):
             if arms := [arm_title(a) for a, s in shown.items() if s.difference.mean * sign > 0]:
-                told = f"{join(arms)} {verb(arms)} {where} random"
-                few = f", a difference too small to matter: less than {_points(margin)}"
-                parts.append(told + few * small)
+                few = f", by too little to matter: less than {_points(margin)}" if small else ""
+                parts.append(f"{join(arms)} {verb(arms)} {where} random{few}")
     if same := [arm_title(a) for a, s in every.items() if s.equivalent and not s.differs]:
         parts.append(
             f"{join(same)} {'is' if len(same) == 1 else 'are'} equivalent to random within "

@@ -57,7 +57,7 @@ BELOW = {
     "account": {"figures", "parameters", "plans", "prose", "protocol", "results", "settings"},
     "standing": {"claims", "prose", "protocol", "statistics"},
     "report": {"figures", "prose", "protocol", "published", "standing", "statistics"},
-    "audit": {"claims", "figures", "prose", "protocol", "published"},
+    "audit": {"claims", "figures", "prose", "protocol", "published", "statistics"},
     "evidence": {"figures", "interactive", "plans", "prose", "protocol", "results", "statistics"},
     "sensitivity": {"figures", "prose", "protocol", "statistics"},
     "reductions": {"figures", "prose", "protocol", "statistics"},

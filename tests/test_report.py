@@ -53,8 +53,8 @@ def test_no_difference_is_never_all_that_is_said_where_equivalence_is_shown():
     told = standing.sentence(own, "cifar10")
     assert told == (
         "entropy lies above random; "
-        "K-means lies above random, a difference too small to matter: less than 1 point; "
-        "Bayesian lies below random, a difference too small to matter: less than 1 point; "
+        "K-means lies above random, by too little to matter: less than 1 point; "
+        "Bayesian lies below random, by too little to matter: less than 1 point; "
         "margin and uncertainty are equivalent to random within 1 point"
     )
     wider = standing.sentence(own.assign(uncertainty=50 + 200 * NOISE), "cifar10")
