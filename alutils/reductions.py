@@ -160,21 +160,24 @@ def _near(found: pd.DataFrame, dataset: str) -> str:
 
 
 def _dips(found: pd.DataFrame, dataset: str) -> str:
-    """How many trainings of the poster's recipe end in a dip, and margin's gain by their best.
+    """How many trainings of either recipe end in a dip, and margin's gain by the poster's best.
 
     Of the label counts and seeds that the gain is of.
     """
     if "heldout_best" not in found or not (gains := _comparable(found, dataset, "heldout_best")):
         return ""
-    gain = gains["poster"]
-    own = found[(found["factor"] == "picks") & (found["level"] == "poster")]
-    own = own[(own["dataset"] == dataset) & own["labels"].isin(gain.columns)]
-    own = own[own["seed"].isin(gain.index)]
-    low = 100 * (own["heldout_best"] - own["heldout_last"]) > DIP
+    gain, told = gains["poster"], []
+    own = found[(found["factor"] == "picks") & (found["dataset"] == dataset)]
+    own = own[own["labels"].isin(gain.columns) & own["seed"].isin(gain.index)]
+    for level in gains:
+        rows = own[own["level"] == level]
+        low = (100 * (rows["heldout_best"] - rows["heldout_last"]) > DIP).sum()
+        what = "" if told else f" {'training' if len(rows) == 1 else 'trainings'}"
+        told.append(f"{low} of {len(rows):,}{what} under {TITLES[level]}")
     return (
-        f" Under the poster's recipe {low.sum()} of {count(len(own), 'training')} end more than "
-        f"{count(DIP, 'point')} below their best evaluation on held-out images; by that best "
-        f"margin minus random is {points(estimate(gain.mean(axis=1)))}."
+        f" {join(told)} end more than {count(DIP, 'point')} below their best evaluation on "
+        f"held-out images; by that best margin minus random is "
+        f"{points(estimate(gain.mean(axis=1)))} under the poster's recipe."
     )
 
 

@@ -252,11 +252,18 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     within = found[~found["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
     best = "(“more epochs, crops and mirroring, SGD”; chosen by looking)"
-    assert best in text and "accuracy: 1,590 (" in text and text.startswith("Of 3 better recipes")
+    assert (
+        best in text
+        and "accuracy: 1,590 (" in text
+        and text.startswith("Of 3 other recipes on CIFAR-10 3 have a")
+    )
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
     told = "(“more epochs, crops and mirroring”; chosen by looking)"
     assert told in ladder.sentences(worse).data
+    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
+    worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
+    assert "none have a larger mean than this study's at" in ladder.sentences(worse).data
 
 
 def test_a_recipe_that_lacks_a_seed_is_not_chosen(found):
