@@ -124,22 +124,12 @@ def savings(results: pd.DataFrame) -> Markdown:
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
         f"monotone fits per seed, by {join(told)}."
     )
-    if found.notna().all().any():
-        text += no_saving(own, last)
+    if found.notna().all().any() and own.max() > 1.005:
+        text += (
+            f" Random's own fit has that accuracy in some seed from {last / own.max():,.0f} labels "
+            f"on: needing no fewer than these ({100 / own.max():.0f} %) saves nothing."
+        )
     return Markdown(text)
-
-
-def no_saving(own: pd.Series, last: int) -> str:
-    """From how many of its labels on random's own fit is flat, where it is; nothing elsewhere.
-
-    ``own`` are random's ratios by seed, as ``statistics.label_savings`` has them.
-    """
-    if not own.max() > 1.005:
-        return ""
-    return (
-        f" Random's own fit has that accuracy in some seed from {last / own.max():,.0f} labels on: "
-        f"needing no fewer than these ({100 / own.max():.0f} %) saves nothing."
-    )
 
 
 def differences_table(results: pd.DataFrame) -> HTML:

@@ -46,10 +46,10 @@ def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
 
 def tests(areas: pd.DataFrame, dataset: str) -> str:
     """How arms are held against random, in words."""
-    number, margin = len(areas.columns) - 1, MARGIN.get(dataset)
-    equal = f" and two one-sided tests of equivalence within {_points(margin)}" if margin else ""
+    number = len(areas.columns) - 1
+    equal = ", and two one-sided ones of equivalence," if dataset in MARGIN else ""
     corrected = f", Holm-corrected for {number} arms" if number > 1 else ""
-    return f"paired t tests{equal}, at 5 %{corrected}"
+    return f"paired t tests{equal} at 5 %{corrected}"
 
 
 def sentence(areas: pd.DataFrame, dataset: str) -> str:
@@ -69,11 +69,14 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
         )
     if zero := [arm_title(a) for a, s in every.items() if s.differs and not s.difference.decided]:
         parts.append(
-            f"the simultaneous interval of {join(zero)} reaches zero, where Holm's test decides"
+            f"the simultaneous interval of {join(zero)} reaches zero, but Holm's test decides"
         )
     if left := [arm_title(arm) for arm in undecided(every)]:
-        neither = "neither a difference nor equivalence" if margin else "no difference"
-        parts.append(f"for {join(left)} {neither} is shown")
+        neither = "no difference"
+        if margin:
+            neither = f"neither a difference nor equivalence within {_points(margin)}"
+        arms = f"any of the {len(left)} arms" if len(left) == len(every) > 1 else join(left)
+        parts.append(f"{neither} is shown for {arms}")
     return "; ".join(parts)
 
 

@@ -158,8 +158,8 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
     text = beyond.sentences(wider).data
     assert "uncertainty lies above random" in text  # so that one test is left
     assert (
-        "for margin neither a difference nor equivalence is shown. For these, with 3 seeds, 80 % "
-        f"power needs a true difference of {expected:.2f} points."
+        "neither a difference nor equivalence within 1 point is shown for margin. For these, with 3 "
+        f"seeds, 80 % power needs a true difference of {expected:.2f} points."
     ) in text
 
 

@@ -86,7 +86,7 @@ BELOW = {
     "readme": {
         "ablation", "account", "audit", "beyond", "claims", "config", "estimate", "figures",
         "ladder", "parameters", "paths", "prose", "protocol", "reductions", "report", "results",
-        "statistics", "study",
+        "standing", "statistics", "study",
     },
     "__main__": {"estimate", "parameters", "readme", "runner", "verify"},
 }  # fmt: skip

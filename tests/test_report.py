@@ -31,8 +31,8 @@ def test_the_answer_says_which_arms_are_shown_to_differ():
     text = report.answer(results(ABOVE)).data
     assert "margin lies above random" in text
     assert "K-means lies below random" in text
-    assert "for Bayesian neither a difference nor equivalence is shown" in text
-    assert "equivalence within 0.3 points, at 5 %, Holm-corrected for 3 arms" in text
+    assert "neither a difference nor equivalence within 0.3 points is shown for Bayesian" in text
+    assert "two one-sided ones of equivalence, at 5 %, Holm-corrected for 3 arms)" in text
     assert "On MNIST, from 100 to 400 labels and over 3 paired seeds" in text
 
 
@@ -57,14 +57,18 @@ def test_no_difference_is_never_all_that_is_said_where_equivalence_is_shown():
         "Bayesian lies below random, by too little to matter: less than 1 point; "
         "margin and uncertainty are equivalent to random within 1 point"
     )
-    wider = standing.sentence(own.assign(uncertainty=50 + 200 * NOISE), "cifar10")
-    assert "; margin is equivalent to random within 1 point; for uncertainty neither" in wider
+    wide = 50 + 200 * NOISE
+    wider = standing.sentence(own.assign(uncertainty=wide), "cifar10")
+    assert "; margin is equivalent to random within 1 point; neither a difference" in wider
     assert "K-means and entropy lie above random; Bayesian lies below random; margin is" in (
         standing.sentence(own, "mnist")
     )
     assert "margin is equivalent to random within 0.3 points" in standing.sentence(own, "mnist")
     digits = standing.sentence(own, "digits")
-    assert digits.endswith("for margin and uncertainty no difference is shown")
+    three = own[["random", "uncertainty"]].assign(b=wide, c=wide)
+    told = "neither a difference nor equivalence within 1 point is shown for any of the 3 arms"
+    assert standing.sentence(three.assign(uncertainty=wide), "cifar10") == told
+    assert digits.endswith("no difference is shown for margin and uncertainty")
 
 
 def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
@@ -75,7 +79,7 @@ def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
     assert one.differs and 0.0125 < one.p < 0.05
     assert one.difference.low < 0 < statistics.estimate(own["uncertainty"] - 50).low
     told = standing.sentence(own, "cifar10")
-    assert "; the simultaneous interval of uncertainty reaches zero, where Holm's test" in told
+    assert "; the simultaneous interval of uncertainty reaches zero, but Holm's test" in told
     assert "reaches zero" not in standing.sentence(own.drop(columns="uncertainty"), "cifar10")
 
 
