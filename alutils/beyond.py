@@ -150,8 +150,8 @@ def _first(areas: pd.DataFrame) -> str:
     beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
     shown = f"is shown to beat {join(beaten)}" if beaten else "isn't shown to beat any"
     return (
-        f"{told}; of the poster's arms ({join([arm_title(arm) for arm in poster])}) it {shown} "
-        f"(corrected for {count(len(poster), 'test')}, not for having picked the largest)."
+        f"{told}; of the poster's arms it {shown} (corrected for {count(len(poster), 'test')}, not "
+        "for having picked the largest)."
     )
 
 

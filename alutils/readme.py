@@ -217,5 +217,5 @@ def _times(saved: pd.Series) -> str:
     """The ratio, or in how many seeds the arm gets there at all."""
     reached = saved.dropna()
     if len(reached) < len(saved):
-        return f"reached in {len(reached)} of {len(saved)} seeds"
+        return f"in {len(reached)} of {len(saved)} seeds"
     return interval(estimate(saved), "")

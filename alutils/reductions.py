@@ -114,16 +114,16 @@ def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def picks_sentences(found: pd.DataFrame) -> Markdown:
-    """``picks_told`` as a list, with what margin is worth at the label count near ``COMPARED``."""
-    lines = [f"- {line}{_near(found, dataset)}" for dataset, line in picks_told(found).items()]
+    """``picks_told`` as a list, with what dips take away, and the label count near ``COMPARED``."""
+    lines = [
+        f"- {line}{_dips(found, dataset)}{_near(found, dataset)}"
+        for dataset, line in picks_told(found).items()
+    ]
     return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
 
 
 def picks_told(found: pd.DataFrame) -> dict[str, str]:
-    """Whether margin is worth the same under both recipes, over all label counts, by dataset.
-
-    By the last epoch on the test set; beside it what dips at the end of a training take away.
-    """
+    """Whether margin is worth the same under both recipes, over all label counts, by dataset."""
     told = {}
     for dataset in datasets_of(found, "picks"):
         if not (gains := _comparable(found, dataset)):
@@ -135,7 +135,6 @@ def picks_told(found: pd.DataFrame) -> dict[str, str]:
         told[dataset] = (
             f"On {dataset_title(dataset)} margin minus random, mean over {span}, is "
             f"{_under({name: one.mean(axis=1) for name, one in gains.items()})}."
-            f"{_dips(found, dataset)}"
         )
     return told
 
