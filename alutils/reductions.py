@@ -114,9 +114,9 @@ def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def picks_sentences(found: pd.DataFrame) -> Markdown:
-    """``picks_told`` as a list, with what dips take away, and the label count near ``COMPARED``."""
+    """``picks_told`` as a list, with the label count near ``COMPARED``, and what dips take away."""
     lines = [
-        f"- {line}{_dips(found, dataset)}{_near(found, dataset)}"
+        f"- {line}{_near(found, dataset)}{_dips(found, dataset)}"
         for dataset, line in picks_told(found).items()
     ]
     return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
@@ -175,7 +175,7 @@ def _dips(found: pd.DataFrame, dataset: str) -> str:
         told.append(f"{low} of {len(rows):,}{what} under {TITLES[level]}")
     return (
         f" {join(told)} end more than {count(DIP, 'point')} below their best evaluation on "
-        f"held-out images; by that best margin minus random is "
+        f"held-out images; by that best, margin minus random over the same label counts is "
         f"{points(estimate(gain.mean(axis=1)))} under the poster's recipe."
     )
 

@@ -145,8 +145,8 @@ def test_trainings_that_end_in_a_dip_are_counted(found):
         "than 1 point below their best"
     )
     assert told in text
-    best = "by that best margin minus random is +1.20 points (+1.20 to +1.20, 3 seeds) under the"
-    assert f"{best} poster's recipe." in text
+    best = "by that best, margin minus random over the same label counts is +1.20 points"
+    assert f"{best} (+1.20 to +1.20, 3 seeds) under the poster's recipe." in text
     short = dipped[~((dipped["level"] == "reduced") & (dipped["seed"] == 0))]
     assert "0 of 8 trainings under the poster's recipe" in reductions.picks_sentences(short).data
 
