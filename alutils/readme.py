@@ -68,9 +68,10 @@ def blocks(profile: str) -> dict[str, str]:
     ]
     answers.append(verdicts)
     if reduced := plans.get("08-reductions"):
-        answers.append(
-            _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
-        )
+        told = _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
+        ranked = plans.get("07-beyond-the-poster")
+        others = [results, *([study.read_settings(ranked)] if ranked else [])]
+        answers.append(told and f"{told} {_shared(study.read_settings(reduced), others)}".strip())
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     under = (
         f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}. Intervals of "
@@ -131,6 +132,23 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
             *under_both.values(),
             *map(_once, untried),
         ]
+    )
+
+
+def _shared(found: pd.DataFrame, others: list[pd.DataFrame]) -> str:
+    """How many cells of 08 have a training beyond the first labels that another report has too.
+
+    Equal in likelihood to the last digit: such reports are not independent of each other.
+    """
+    same = ["dataset", "arm", "seed", "labels", "test_nll"]
+    elsewhere = pd.concat(others)[same].drop_duplicates()
+    later = found[found["labels"] > found.groupby("record")["labels"].transform("min")]
+    cells = later.merge(elsewhere, on=same)["record"].nunique()
+    if not cells:
+        return ""
+    return (
+        f"Of the {count(found['record'].nunique(), 'cell')} of 08 {cells} share trainings with 01, "
+        "02, 03 or 07: these reports are not independent."
     )
 
 
