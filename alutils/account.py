@@ -144,7 +144,7 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
     return (
         " Rounding differs between processor types, and a training then goes its own way, as with "
         "another order of batches. What is compared within a seed ran on several of them in "
-        f"{join(told)}: even equal cells differ there."
+        f"{join(told)}: a difference there may come in part from that."
     )
 
 

@@ -89,21 +89,13 @@ def _one_run(own: pd.DataFrame) -> str:
 
 
 def _published(dataset: str, labels: int) -> str:
-    """The published curves at that label count, between the points quoted, where both reach it."""
-    arms, sizes = published.active_learning(dataset), published.training_size()
-    margin, random = arms[arms["arm"] == "margin"], sizes[sizes["dataset"] == dataset]
-    if margin.empty or random.empty:
+    """The published points of margin and of random labels nearest to that label count."""
+    if not (points_ := published.margin_beside_random(dataset, labels)):
         return ""
-    one, other = (
-        np.interp(labels, t["labels"], t["accuracy"], left=np.nan, right=np.nan)
-        for t in (margin, random)
-    )
-    if np.isnan(one - other):
-        return ""
+    (margins, margin), (randoms, random) = points_
     return (
-        " Published, between every tenth point of margin's one run and the points of Figure 2: "
-        f"margin {one:.2f} %, random labels {other:.2f} %, a difference of {one - other:+.2f} "
-        "points."
+        f" Published, one run each: margin {margin:.2f} % at {margins:,} labels, random labels "
+        f"(Figure 2) {random:.2f} % at {randoms:,}, a difference of {margin - random:+.2f} points."
     )
 
 

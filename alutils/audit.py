@@ -14,6 +14,7 @@ from alutils.picture import Several
 from alutils.prose import count, join, plain, seed_range, show, table
 from alutils.protocol import Cell, Protocol
 from alutils.published import ON_CLAIMS
+from alutils.statistics import Estimate
 from alutils.style import house_style
 
 COLOUR: dict[Verdict, str] = {
@@ -22,6 +23,7 @@ COLOUR: dict[Verdict, str] = {
     "not supported": "#b3402a",
 }
 MARKER: dict[Verdict, str] = {"supported": "o", "undecided": "D", "not supported": "X"}
+STAYS = "the verdict stays, with one seed left out, in"
 SHORT = {
     "C1": "more labels, better accuracy",
     "C2": "MNIST constant from 1,500 labels, CIFAR-10 rising at 5,500",
@@ -31,6 +33,8 @@ SHORT = {
     "C6": "a much smaller set will do on MNIST",
 }
 
+NAMED = 2
+"""Findings that are named where they decide a claim; more are counted."""
 TRAINING = (
     "batch_size", "optimiser", "weight_decay", "augmentation", "start", "adam_state", "dropout",
     "stem",
@@ -42,7 +46,11 @@ def answer(found: list[Claim], interim: str = "") -> Markdown:
     """The audit in one paragraph; ``interim`` says that runs are still to come."""
     parts = []
     for verdict in COLOUR:
-        own = [f"{SHORT[c.key]} ({c.key}{_tally(c)})" for c in found if c.verdict == verdict]
+        own = [
+            f"{SHORT[c.key]} ({c.key}{_tally(c)}{_deciding(c)})"
+            for c in found
+            if c.verdict == verdict
+        ]
         if own:
             parts.append(f"{len(own)} {'is' if len(own) == 1 else 'are'} {verdict}: {join(own)}")
     lacking = [claim.key for claim in found if claim.lacking]
@@ -91,6 +99,14 @@ def _tally(one: Claim) -> str:
         return ""
     told = f", {counts['supported']} of {len(one.findings)} findings for it"
     return f"{told}, {counts['not supported']} against" if counts["not supported"] else told
+
+
+def _deciding(one: Claim) -> str:
+    """Which findings keep a claim from being supported, where others are for it and these few."""
+    names = [f"“{f.what}”" for f in one.findings if f.verdict == one.verdict]
+    if one.verdict == "supported" or not _tally(one) or not 0 < len(names) <= NAMED:
+        return ""
+    return f"{'; open' if one.verdict == 'undecided' else ''}: {join(names)}"
 
 
 @house_style()
@@ -149,13 +165,16 @@ def claim(found: list[Claim], key: str) -> HTML:
         rows = [
             {
                 "finding": finding.what,
-                "mean (95 % interval)": _told(finding, one.unit),
+                "mean (95 % interval)": _told(finding.estimate, one.unit),
+                "simultaneous interval": _ends(finding.simultaneous),
                 "verdict": finding.verdict,
+                STAYS: "{} of {} sets".format(*finding.stays) if finding.stays else "",
                 "note": finding.note,
             }
             for finding in one.findings
         ]
-        parts.append(table(pd.DataFrame(rows)))
+        columns = pd.DataFrame(rows)
+        parts.append(table(columns.loc[:, (columns != "").any()]))
     if one.aside:
         parts.append(HTML(f"<p>{escape(one.aside)}</p>"))
     return Several(*parts)
@@ -180,7 +199,7 @@ def forest(one: Claim) -> Figure:
 
 
 def _forest_text(one: Claim) -> tuple[str, str]:
-    told = "; ".join(f"{f.what}: {_told(f, one.unit)}" for f in one.findings if f.estimate)
+    told = "; ".join(f"{f.what}: {_told(f.estimate, one.unit)}" for f in one.findings if f.estimate)
     counts = {f.estimate.seeds for f in one.findings if f.estimate}
     spread = "" if max(counts) < 2 else " with its 95 % interval"
     if spread and any(finding.judged for finding in one.findings):
@@ -191,8 +210,12 @@ def _forest_text(one: Claim) -> tuple[str, str]:
     return caption, f"Intervals. {told}."
 
 
-def _told(finding: Finding, unit: str) -> str:
-    one = finding.estimate
+def _ends(one: Estimate | None) -> str:
+    """An interval alone; nothing where there is none."""
+    return f"{one.low:.2f} to {one.high:.2f}" if one else ""
+
+
+def _told(one: Estimate | None, unit: str) -> str:
     if one is None:
         return "no number"
     if one.seeds < 2:
@@ -206,9 +229,16 @@ def _evidence(one: Claim) -> str:
         return "nothing to judge by"
     deciding = [finding for finding in one.findings if finding.verdict == one.verdict]
     nearest = min(deciding or one.findings, key=Finding.gap)
-    told = _told(nearest, one.unit) if nearest.estimate else nearest.note
+    quoted = nearest.simultaneous or nearest.estimate
+    told = _told(quoted, one.unit) if quoted else nearest.note
+    if nearest.simultaneous:
+        told = told.removesuffix(")") + ", simultaneous)"
     if one.tests > 1 and nearest.estimate and nearest.note:
         told += f", {nearest.note}"
+    if nearest.stays:
+        told += "; with one seed left out this verdict stays in {} of {} sets".format(
+            *nearest.stays
+        )
     told = f"{nearest.what}: {told}"
     if len(one.findings) == 1:
         return told

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from alutils import captions, prose, report, statistics
+from alutils import captions, prose, report, standing, statistics
 from alutils.interactive import Chart
 from alutils.prose import count, join, paired_seeds, points
 from alutils.protocol import ARMS, arm_title, dataset_title
@@ -70,8 +70,8 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     if own.empty:
         return _nothing(dataset)
     areas = statistics.areas(own)
-    gains = statistics.paired_differences(areas)
-    p = statistics.adjusted(areas)
+    every, tested = standing.standings(areas, dataset), len(areas) >= FEWEST_SEEDS
+    title = f"difference to random{', simultaneous interval' if tested else ''} (points)"
     rows = []
     for place, arm in enumerate(areas.columns, 1):
         others = [estimate(areas[arm] - areas[other]) for other in areas.columns.drop(arm)]
@@ -79,16 +79,16 @@ def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
             "place": place,
             "arm": arm_title(arm),
             "area (%)": f"{areas[arm].mean():.2f}",
-            "difference to random (points)": points(gains[arm], "") if arm in gains else "baseline",
+            title: points(every[arm].difference, "") if arm in every else "baseline",
         }
-        if len(areas) >= FEWEST_SEEDS:
+        if tested:
+            row |= standing.columns(every[arm], dataset) if arm in every else {}
             row |= {
-                "p (Holm)": f"{p[arm]:.3g}" if arm in p else "",
                 "pairs won (uncorrected)": sum(one.low > 0 for one in others),
                 "pairs lost (uncorrected)": sum(one.high < 0 for one in others),
             }
         rows.append(row)
-    return prose.table(pd.DataFrame(rows))
+    return prose.table(pd.DataFrame(rows).fillna(""))
 
 
 def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:
@@ -105,20 +105,22 @@ def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -
         span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
         lines.append(
             f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
-            f"({report.tests(areas)}), {report.standing(areas)}.{_power(areas)} {_first(areas)}"
+            f"({standing.tests(areas, dataset)}), {standing.sentence(areas, dataset)}."
+            f"{_power(areas, dataset)} {_first(areas)}"
             f"{_controls(areas)}"
         )
     told = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return Markdown(f"{told}\n\n{interim.strip()}".strip())
 
 
-def _power(areas: pd.DataFrame) -> str:
+def _power(areas: pd.DataFrame, dataset: str) -> str:
     """How large a difference to random would have been shown of the arms that are undecided."""
-    p, seeds = statistics.adjusted(areas), len(areas)
-    if not (left := [arm for arm in p if p[arm] >= 1 - LEVEL]):
+    every, seeds = standing.standings(areas, dataset), len(areas)
+    if not (left := standing.undecided(every)):
         return ""
-    level = 1 - (1 - LEVEL) / len(left)  # as Holm's correction has it for what is left
-    corrected = f" and corrected for {len(left)} tests" if len(left) > 1 else ""
+    tests = sum(not one.differs for one in every.values())
+    level = statistics.simultaneous_level(tests)  # as Holm's correction has it for what is left
+    corrected = f" and corrected for {tests} tests" if tests > 1 else ""
     shown = [
         statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
         for arm in left
@@ -146,9 +148,9 @@ def _first(areas: pd.DataFrame) -> str:
         return f"{told}."
     p = statistics.adjusted(areas[[first, *poster]], first)
     beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
+    shown = f"is shown to beat {join(beaten)}" if beaten else "isn't shown to beat any"
     return (
-        f"{told}; of the poster's arms ({join([arm_title(arm) for arm in poster])}) it is shown "
-        f"to beat {join(beaten or ['none'])} (corrected for {count(len(poster), 'test')}, not "
+        f"{told}; of the poster's arms it {shown} (corrected for {count(len(poster), 'test')}, not "
         "for having picked the largest)."
     )
 

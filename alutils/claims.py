@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from alutils import statistics
-from alutils.prose import count
+from alutils.prose import count, join
 from alutils.protocol import ARMS, arm_title, dataset_title
 from alutils.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 
@@ -49,6 +49,10 @@ class Finding:
     """Whether it is supported above its line, where that is one."""
     unmeasured: int = 0
     """Seeds of a finding without an estimate."""
+    simultaneous: Estimate | None = None
+    """With the interval that holds together with those of the other tests that are corrected."""
+    stays: tuple[int, int] | None = None
+    """In how many of how many sets of all seeds but one the verdict is the same."""
 
     @property
     def seeds(self) -> int:
@@ -152,25 +156,52 @@ class Claim:
         for f in undecided:
             seeds = statistics.seeds_to_equal(f.estimate.mean, _spread(f.estimate), f.lines[1])
             needed = f"{seeds:,}" if seeds else f"more than {statistics.MOST_SEEDS:,}"
-            told.append(f"{needed} for “{f.what}”")
+            told.append(f"{needed} seeds for “{f.what}”")
+        alone = ", each by itself" if len(told) > 1 else ""
         return (
             f"More seeds than {self.seeds}: if the true differences were those found, "
-            f"{100 * statistics.POWER:.0f} % power for one of them needs {', '.join(told)}."
+            f"{100 * statistics.POWER:.0f} % power needs {join(told)}{alone}."
         )
 
 
-def audit(results: pd.DataFrame) -> list[Claim]:
+def audit(results: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> list[Claim]:
     """The six claims, judged on a results table: a row per record and round.
 
     Columns: ``figure``, ``dataset``, ``arm``, ``seed``, ``labels``, ``accuracy`` (%).
-    Rows of figure 2 are the training-size runs; those of figures 3 and 4 the arms.
+    Rows of figure 2 are the training-size runs; those of figures 3 and 4 the arms. With less than
+    the ``fewest`` seeds nothing is decided.
     """
     figure = results["figure"].astype(str)
     sizes, arms = results[figure == "2"], results[figure.isin(["3", "4"])]
-    return [c1(sizes), c2(sizes), c3(arms), c4(arms), c5(arms), c6(arms)]
+    of_sizes, of_arms = (c1, c2), (c3, c4, c5, c6)
+    return [*(judge(sizes, fewest) for judge in of_sizes), *(j(arms, fewest) for j in of_arms)]
 
 
-def c1(sizes: pd.DataFrame) -> Claim:
+def with_seeds_left_out(results: pd.DataFrame, found: list[Claim]) -> list[Claim]:
+    """The claims of ``audit``, each finding with how often it ``stays`` as one seed is left out.
+
+    That changes no verdict. Two seeds are enough to compute a finding again, though not to decide
+    one by the rules; where runs are lacking, nothing is decided that could stay.
+    """
+    again = [audit(results[results["seed"] != seed], 2) for seed in results["seed"].unique()]
+    return [
+        claim if claim.lacking else _stays(claim, [one[place] for one in again])
+        for place, claim in enumerate(found)
+    ]
+
+
+def _stays(claim: Claim, again: list[Claim]) -> Claim:
+    """The findings stand in one order throughout; a set that has all of its seeds counts not."""
+    findings = []
+    for place, finding in enumerate(claim.findings):
+        others = [one.findings[place] for one in again if len(one.findings) > place]
+        verdicts = [one.verdict for one in others if one.seeds < finding.seeds]
+        kept = sum(verdict == finding.verdict for verdict in verdicts)
+        findings.append(replace(finding, stays=(kept, len(verdicts))))
+    return replace(claim, findings=tuple(findings))
+
+
+def c1(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     """A larger training set gives better accuracy."""
     claim = Claim(
         "C1",
@@ -181,10 +212,10 @@ def c1(sizes: pd.DataFrame) -> Claim:
     def test(dataset: str, curves: pd.DataFrame) -> list[Finding]:
         return [_gain(dataset, curves, curves.columns[0], curves.columns[-1], 0.0, _above)]
 
-    return _on_sizes(claim, sizes, test)
+    return _on_sizes(claim, sizes, test, fewest)
 
 
-def c2(sizes: pd.DataFrame) -> Claim:
+def c2(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     """MNIST is about constant from 1,500 labels; CIFAR-10 still rises at 5,500."""
     claim = Claim(
         "C2",
@@ -201,10 +232,10 @@ def c2(sizes: pd.DataFrame) -> Claim:
         line, judge = {"mnist": (1.5, _below), "cifar10": (5.0, _above)}[dataset]
         return [_gain(dataset, curves, low, high, line, judge)]
 
-    claim = _on_sizes(claim, sizes, test)
+    claim = _on_sizes(claim, sizes, test, fewest)
     if claim.lacking or "heldout_best" not in sizes:
         return claim
-    best = _on_sizes(claim, sizes.assign(accuracy=100 * sizes["heldout_best"]), test)
+    best = _on_sizes(claim, sizes.assign(accuracy=100 * sizes["heldout_best"]), test, fewest)
     if best.lacking:
         return claim
     told = [
@@ -220,7 +251,7 @@ def c2(sizes: pd.DataFrame) -> Claim:
     )
 
 
-def c3(arms: pd.DataFrame) -> Claim:
+def c3(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     """For the same number of labels, active learning beats the random baseline."""
     claim = Claim(
         "C3",
@@ -239,24 +270,30 @@ def c3(arms: pd.DataFrame) -> Claim:
             for arm in APPROACHES
         ]
 
-    claim = _on_arms(claim, arms, test)
+    claim = _on_arms(claim, arms, test, fewest)
     adjusted = statistics.holm([finding.p for finding in claim.findings])
-    return replace(
-        claim,
-        findings=tuple(
-            replace(
-                finding,
-                verdict=finding.verdict if p < 1 - LEVEL else "undecided",
-                note=""
-                if math.isnan(finding.p)
-                else f"p = {p:.3g} after Holm's correction for {len(adjusted)} tests",
-            )
-            for finding, p in zip(claim.findings, adjusted, strict=True)
-        ),
+    findings = (
+        _corrected(finding, p, len(adjusted))
+        for finding, p in zip(claim.findings, adjusted, strict=True)
     )
+    return replace(claim, findings=tuple(findings))
 
 
-def c4(arms: pd.DataFrame) -> Claim:
+def _corrected(finding: Finding, p: float, tests: int) -> Finding:
+    """The finding as Holm's test has it, which may reject where Bonferroni's interval holds 0."""
+    if finding.estimate is None or math.isnan(finding.p):
+        return replace(finding, verdict="undecided")
+    one, level = finding.estimate, statistics.simultaneous_level(tests)
+    half = _spread(one) / math.sqrt(one.seeds) * stats.t.ppf((1 + level) / 2, one.seeds - 1)
+    wide = replace(one, low=one.mean - half, high=one.mean + half)
+    verdict: Verdict = finding.verdict if p < 1 - LEVEL else "undecided"
+    note = f"p = {p:.3g} after Holm's correction for {tests} tests"
+    if verdict != "undecided" and not wide.decided:
+        note += ", which decides though the simultaneous interval reaches 0"
+    return replace(finding, verdict=verdict, note=note, simultaneous=wide)
+
+
+def c4(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     """The four active-learning approaches are very similar."""
     claim = Claim(
         "C4",
@@ -285,7 +322,7 @@ def c4(arms: pd.DataFrame) -> Claim:
             found.append(Finding(what, interval, (-margin, margin), verdict, p, note, judged))
         return found
 
-    claim = _on_arms(claim, arms, test)
+    claim = _on_arms(claim, arms, test, fewest)
     if claim.lacking:
         return claim
     told = [
@@ -293,8 +330,8 @@ def c4(arms: pd.DataFrame) -> Claim:
         for name in RANGE
     ]
     aside = (
-        f"By the same tests random labels are equivalent to {' and '.join(told)}: where they are, "
-        "the likeness of the four says nothing about the benefit of choosing."
+        f"By such tests, Holm-corrected, random labels are equivalent to {' and '.join(told)}: "
+        "where they are, the likeness of the four says nothing about the benefit of choosing."
     )
     return replace(claim, aside=aside)
 
@@ -303,12 +340,10 @@ def _as_random(arms: pd.DataFrame, dataset: str) -> int:
     """How many of the four approaches are equivalent to random labels, by their areas."""
     one = arms[(arms["dataset"] == dataset) & arms["arm"].isin(ARMS)]
     areas = statistics.areas(one)
-    gains = [areas[arm] - areas["random"] for arm in APPROACHES]
-    margin = MARGIN[dataset]
-    return sum(statistics.two_one_sided(gain, margin) < 1 - LEVEL for gain in gains)
+    return sum(p < 1 - LEVEL for p in statistics.equivalence(areas, MARGIN[dataset]).values())
 
 
-def c5(arms: pd.DataFrame) -> Claim:
+def c5(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     """On CIFAR-10 at most 4 points better."""
     claim = Claim(
         "C5",
@@ -330,10 +365,10 @@ def c5(arms: pd.DataFrame) -> Claim:
             told += "; no arm's mean lies above random's, so that nothing is gained there"
         return [found if math.isnan(found.p) else replace(found, note=told)]
 
-    return _on_arms(claim, arms, test, ["cifar10"])
+    return _on_arms(claim, arms, test, fewest, ["cifar10"])
 
 
-def c6(arms: pd.DataFrame) -> Claim:
+def c6(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     """On MNIST the baseline's accuracy needs a much smaller set."""
     claim = Claim(
         "C6",
@@ -353,7 +388,7 @@ def c6(arms: pd.DataFrame) -> Claim:
             for arm in APPROACHES
         ]
 
-    return _on_arms(claim, arms, test, ["mnist"])
+    return _on_arms(claim, arms, test, fewest, ["mnist"])
 
 
 class Lacking(LookupError):
@@ -361,7 +396,10 @@ class Lacking(LookupError):
 
 
 def _on_sizes(
-    claim: Claim, sizes: pd.DataFrame, test: Callable[[str, pd.DataFrame], list[Finding]]
+    claim: Claim,
+    sizes: pd.DataFrame,
+    test: Callable[[str, pd.DataFrame], list[Finding]],
+    fewest: int,
 ) -> Claim:
     """The claim with the findings of ``test`` on accuracy (%) by seed and label count."""
 
@@ -370,7 +408,7 @@ def _on_sizes(
         curves = one.pivot_table(index="seed", columns="labels", values="accuracy")
         if curves.shape[1] < 2:
             raise Lacking(f"{dataset_title(dataset)} at two sizes or more")
-        _check_seeds(dataset, curves, lacking)
+        _check_seeds(dataset, curves, lacking, fewest)
         return test(dataset, curves)
 
     return _collect(claim, RANGE, of_dataset)
@@ -380,6 +418,7 @@ def _on_arms(
     claim: Claim,
     arms: pd.DataFrame,
     test: Callable[[str, pd.DataFrame, pd.DataFrame], list[Finding]],
+    fewest: int,
     datasets: Iterable[str] = tuple(RANGE),
 ) -> Claim:
     """The claim with the findings of ``test`` on areas by seed and arm, and on all rows."""
@@ -394,7 +433,7 @@ def _on_arms(
         if (ends["min"] > (1 + SLACK) * first).any() or (ends["max"] < (1 - SLACK) * last).any():
             lacking.append(f"{dataset_title(dataset)} from {first:,} to {last:,} labels")
         areas = statistics.areas(one)
-        _check_seeds(dataset, areas, lacking)
+        _check_seeds(dataset, areas, lacking, fewest)
         return test(dataset, areas, one)
 
     return _collect(claim, datasets, of_dataset)
@@ -416,11 +455,11 @@ def _collect(
     return replace(claim, findings=tuple(findings), lacking=" and ".join(lacking))
 
 
-def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str]) -> None:
+def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str], fewest: int) -> None:
     if by_seed.isna().any(axis=None):
         raise Lacking(f"{dataset_title(dataset)} with the same seeds throughout")
-    if len(by_seed) < FEWEST_SEEDS:
-        lacking.append(f"{dataset_title(dataset)} with {FEWEST_SEEDS} seeds or more")
+    if len(by_seed) < fewest:
+        lacking.append(f"{dataset_title(dataset)} with {fewest} seeds or more")
 
 
 Judge = Callable[[Estimate, float], Verdict]

@@ -212,22 +212,29 @@ def roc(found: list[Look]) -> HTML:
     figures.legend(axes)
     sns.despine(ax=axes)
     caption = "ROC at the last round, each class against the rest: mean over classes and seeds."
-    told = ", ".join(f"{arm_title(arm)} {area:.4f}" for arm, area in areas.items())
-    alt = f"True-positive against false-positive rate, one line an arm. Areas under them: {told}."
+    told = ", ".join(f"{arm_title(arm)} {1e4 * (1 - area):.2f}" for arm, area in areas.items())
+    alt = (
+        "True-positive against false-positive rate, one line an arm. 1 - area under them, in "
+        f"1/10,000: {told}."
+    )
     return show(figure, caption, alt)
 
 
 @_needs("closing")
 def auroc(found: list[Look], classes: Sequence[str]) -> HTML:
-    """Area under the ROC curve by class and arm, and its mean over the classes."""
+    """What the area under the ROC curve lacks to 1, by class and arm, and its mean over classes.
+
+    In 1/10,000, as the area itself would have no digits left where hardly any image is mistaken.
+    """
     rows: list[dict[str, str]] = [{"class": name} for name in [*classes, "mean of classes"]]
     for arm, own in _by_arm(found):
-        by_seed = np.array([look.done["closing"]["auroc"] for look in own])
+        by_seed = 1e4 * (1 - np.array([look.done["closing"]["auroc"] for look in own]))
         for row, values in zip(rows, [*by_seed.T, by_seed.mean(1)], strict=True):
             one = statistics.estimate(values)
-            half = f" ± {one.high - one.mean:.4f}" if one.seeds > 1 else ""
-            row[arm_title(arm)] = f"{one.mean:.4f}{half if row is rows[-1] else ''}"
-    return table(pd.DataFrame(rows))
+            half = f" ± {one.high - one.mean:.2f}" if one.seeds > 1 else ""
+            row[arm_title(arm)] = f"{one.mean:.2f}{half if row is rows[-1] else ''}"
+    lacking = table(pd.DataFrame(rows)).data
+    return HTML(f"<p>1 - area under the ROC curve, in 1/10,000 (0 is perfect):</p>{lacking}")
 
 
 @_needs("class_counts")

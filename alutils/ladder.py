@@ -151,9 +151,11 @@ def sentences(found: pd.DataFrame) -> Markdown:
     rung = max(by_seed, key=lambda name: by_seed[name].mean())
     needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
     title = titles(found)[rung]
+    better = sum(one.mean() > 0 for one in by_seed.values())
     return Markdown(
-        f"Of {count(len(by_seed), 'better recipe')} on {dataset_title(dataset)} the one with the "
-        f"largest mean at {labels:,} random labels (“{title}”; chosen by looking) is worth "
+        f"Of {count(len(by_seed), 'other recipe')} on {dataset_title(dataset)} {better or 'none'} "
+        f"{'has' if better == 1 else 'have'} a larger mean than this study's at {labels:,} random "
+        f"labels. The one with the largest (“{title}”; chosen by looking) is worth "
         f"{points(estimate(gains[rung][labels]))}. Labels that this study's recipe needs for its "
         f"accuracy: {needed}. {_choosing(ranked)}"
     )

@@ -67,15 +67,13 @@ def sentences(found: pd.DataFrame) -> Markdown:
 
 
 def _inside(one: Estimate, near: float) -> str:
-    """Whether a mean lies within ``near`` of zero, and whether its interval agrees."""
-    told = "near" if abs(one.mean) <= near else "not near"
+    """Whether a mean lies within ``near`` of zero, and what else its interval holds."""
+    told, other = ("near", "more") if abs(one.mean) <= near else ("not near", "less")
     if one.seeds < 2:
         return told
     if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
-        return f"{told} with the whole interval"
-    passed = join([f"{line:+g}" for line in (-near, near) if one.low < line < one.high])
-    where = "reaches past" if told == "near" else "reaches back over"
-    return f"{told} on average, but the interval {where} {passed}"
+        return f"{told}, by the whole interval"
+    return f"{told} by the mean, but the interval has distances of {other} than {near:g} too"
 
 
 def state_sentences(found: pd.DataFrame) -> Markdown:

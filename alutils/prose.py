@@ -56,6 +56,15 @@ def _told(one: Estimate, unit: str, sign: str) -> str:
     return f"{mean} ({one.low:{sign}.2f} to {one.high:{sign}.2f}, {one.seeds} seeds)"
 
 
+def share_of_labels(saving: Estimate) -> str:
+    """A label saving, so many times, as the share of the labels that it leaves."""
+    told = f"1/{saving.mean:.2f} of the labels ({100 / saving.mean:.0f} %"
+    if saving.seeds < 2:
+        return f"{told}; one seed, no interval)"
+    high = f" to {100 / saving.low:.0f} %" if saving.low > 0 else " % or more"
+    return f"{told}; {100 / saving.high:.0f}{high}, {saving.seeds} seeds)"
+
+
 def percent(row: Any) -> str:
     """Mean and half an interval of a row of ``statistics.curve``, as ``itertuples`` gives it."""
     half = f" ± {row.high - row.mean:.2f}" if row.seeds > 1 else ""

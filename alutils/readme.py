@@ -15,14 +15,16 @@ from alutils import (
     ladder,
     reductions,
     report,
+    standing,
     statistics,
     study,
 )
 from alutils.account import effort, interim
+from alutils.claims import MARGIN
 from alutils.estimate import markdown_hours
 from alutils.parameters import StudyError
 from alutils.paths import ROOT
-from alutils.prose import count, interval, join, points, seed_range
+from alutils.prose import count, interval, join, points, seed_range, share_of_labels
 from alutils.protocol import DATASETS, Cell, arm_title, dataset_title
 from alutils.results import write_whole
 from alutils.statistics import FEWEST_SEEDS, estimate
@@ -66,17 +68,17 @@ def blocks(profile: str) -> dict[str, str]:
     ]
     answers.append(verdicts)
     if reduced := plans.get("08-reductions"):
-        answers.append(
-            _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
-        )
+        told = _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
+        ranked = plans.get("07-beyond-the-poster")
+        others = [results, *([study.read_settings(ranked)] if ranked else [])]
+        answers.append(told and f"{told} {_shared(study.read_settings(reduced), others)}".strip())
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     under = (
-        f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}, differences and "
-        "savings with 95 % t intervals, not corrected; p after Holm's correction for the arms of a "
-        "dataset. Label saving: random's last label count over the one at which an arm reaches "
-        "random's last accuracy, on monotone fits per seed; random's own fit may reach it earlier "
-        "too, by up to the ratio that stands there, and that much is no saving. Records of the "
-        "profile: "
+        f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}. Intervals of "
+        "differences hold together for the arms of a dataset (Bonferroni), p in brackets is after "
+        "Holm's correction for them: of paired t tests, and of two one-sided tests of equivalence. "
+        "Label saving: random's last label count over the one at which an arm reaches random's "
+        "last accuracy, on monotone fits per seed, with 95 % t intervals. Records of the profile: "
         f"{effort(profile, cells.values())}"
     )
     told = {
@@ -99,7 +101,7 @@ def _saving(ours: pd.DataFrame) -> str:
         return "No arm reaches random's last accuracy in every seed: no label saving is reported."
     order = there.mean().sort_values().index
     told = " to ".join(
-        f"{arm_title(arm)} with {interval(estimate(there[arm]), 'times fewer labels')}"
+        f"{arm_title(arm)} with {share_of_labels(estimate(there[arm]))}"
         for arm in dict.fromkeys([order[0], order[-1]])
     )
     every = saved.shape[1]
@@ -130,6 +132,23 @@ def _recipes(plan: config.ReductionsStudy, arms: list[Cell]) -> str:
             *under_both.values(),
             *map(_once, untried),
         ]
+    )
+
+
+def _shared(found: pd.DataFrame, others: list[pd.DataFrame]) -> str:
+    """How many cells of 08 have a training beyond the first labels that another report has too.
+
+    Equal in likelihood to the last digit: such reports are not independent of each other.
+    """
+    same = ["dataset", "arm", "seed", "labels", "test_nll"]
+    elsewhere = pd.concat(others)[same].drop_duplicates()
+    later = found[found["labels"] > found.groupby("record")["labels"].transform("min")]
+    cells = later.merge(elsewhere, on=same)["record"].nunique()
+    if not cells:
+        return ""
+    return (
+        f"Of the {count(found['record'].nunique(), 'cell')} of 08 {cells} share trainings with 01, "
+        "02, 03 or 07: these reports are not independent."
     )
 
 
@@ -185,25 +204,29 @@ def _folded(text: str) -> str:
 
 
 def _table(by_dataset: Iterable[pd.DataFrame]) -> str:
+    """Arms beside random, whose tests stand under one title for all datasets."""
+    rows = [row for ours in by_dataset for row in _rows(ours)]
+    margins = join([f"{margin:g} ({dataset_title(name)})" for name, margin in MARGIN.items()])
     head = (
-        "| dataset | arm | labels | last accuracy (%) | area, difference to random (points) | p "
-        "| label saving (times) |"
+        "| dataset | arm | last accuracy (%) | area, difference to random (points) | different (p) "
+        f"| equivalent within {margins} (p) | label saving (times) |"
     )
-    return "\n".join([head, "|---" * 7 + "|", *(row for ours in by_dataset for row in _rows(ours))])
+    return "\n".join([head, "|---" * 7 + "|", *rows])
 
 
 def _rows(ours: pd.DataFrame) -> list[str]:
     """The rows of one dataset."""
-    areas, last = statistics.areas(ours), statistics.final(ours)
-    by_area, saved = statistics.paired_differences(areas), statistics.label_savings(ours)
-    p, title = statistics.adjusted(areas), dataset_title(ours["dataset"].iloc[0])
-    span = f"{ours['labels'].min():,} to {ours['labels'].max():,}"
+    dataset, areas, last = ours["dataset"].iloc[0], statistics.areas(ours), statistics.final(ours)
+    every, saved = standing.standings(areas, dataset), statistics.label_savings(ours)
     rows = []
     for arm in areas.columns:
-        difference = points(by_area[arm], "") if arm in by_area else "baseline"
-        shown = f"{p[arm]:.2g}" if arm in p and len(areas) >= FEWEST_SEEDS else ""
-        saving = _times(saved[arm]) if arm in by_area else f"up to {saved[arm].max():.2f}"
-        cells = (title, arm_title(arm), span, f"{last[arm].mean():.2f}", difference, shown, saving)
+        cells = [dataset_title(dataset), arm_title(arm), f"{last[arm].mean():.2f}"]
+        if arm not in every:
+            cells += ["baseline", "", "", ""]
+        else:
+            tests = [*standing.columns(every[arm], dataset).values(), ""][:2]
+            tests = tests if len(areas) >= FEWEST_SEEDS else ["", ""]
+            cells += [points(every[arm].difference, ""), *tests, _times(saved[arm])]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
@@ -212,5 +235,5 @@ def _times(saved: pd.Series) -> str:
     """The ratio, or in how many seeds the arm gets there at all."""
     reached = saved.dropna()
     if len(reached) < len(saved):
-        return f"reached in {len(reached)} of {len(saved)} seeds"
+        return f"in {len(reached)} of {len(saved)} seeds"
     return interval(estimate(saved), "")

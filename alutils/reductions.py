@@ -115,16 +115,16 @@ def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
 
 
 def picks_sentences(found: pd.DataFrame) -> Markdown:
-    """``picks_told`` as a list, with what margin is worth at the label count near ``COMPARED``."""
-    lines = [f"- {line}{_near(found, dataset)}" for dataset, line in picks_told(found).items()]
+    """``picks_told`` as a list, with the label count near ``COMPARED``, and what dips take away."""
+    lines = [
+        f"- {line}{_near(found, dataset)}{_dips(found, dataset)}"
+        for dataset, line in picks_told(found).items()
+    ]
     return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
 
 
 def picks_told(found: pd.DataFrame) -> dict[str, str]:
-    """Whether margin is worth the same under both recipes, over all label counts, by dataset.
-
-    By the last epoch on the test set; beside it what dips at the end of a training take away.
-    """
+    """Whether margin is worth the same under both recipes, over all label counts, by dataset."""
     told = {}
     for dataset in datasets_of(found, "picks"):
         if not (gains := _comparable(found, dataset)):
@@ -136,7 +136,6 @@ def picks_told(found: pd.DataFrame) -> dict[str, str]:
         told[dataset] = (
             f"On {dataset_title(dataset)} margin minus random, mean over {span}, is "
             f"{_under({name: one.mean(axis=1) for name, one in gains.items()})}."
-            f"{_dips(found, dataset)}"
         )
     return told
 
@@ -161,21 +160,24 @@ def _near(found: pd.DataFrame, dataset: str) -> str:
 
 
 def _dips(found: pd.DataFrame, dataset: str) -> str:
-    """How many trainings of the poster's recipe end in a dip, and margin's gain by their best.
+    """How many trainings of either recipe end in a dip, and margin's gain by the poster's best.
 
     Of the label counts and seeds that the gain is of.
     """
     if "heldout_best" not in found or not (gains := _comparable(found, dataset, "heldout_best")):
         return ""
-    gain = gains["poster"]
-    own = found[(found["factor"] == "picks") & (found["level"] == "poster")]
-    own = own[(own["dataset"] == dataset) & own["labels"].isin(gain.columns)]
-    own = own[own["seed"].isin(gain.index)]
-    low = 100 * (own["heldout_best"] - own["heldout_last"]) > DIP
+    gain, told = gains["poster"], []
+    own = found[(found["factor"] == "picks") & (found["dataset"] == dataset)]
+    own = own[own["labels"].isin(gain.columns) & own["seed"].isin(gain.index)]
+    for level in gains:
+        rows = own[own["level"] == level]
+        low = (100 * (rows["heldout_best"] - rows["heldout_last"]) > DIP).sum()
+        what = "" if told else f" {'training' if len(rows) == 1 else 'trainings'}"
+        told.append(f"{low} of {len(rows):,}{what} under {TITLES[level]}")
     return (
-        f" Under the poster's recipe {low.sum()} of {count(len(own), 'training')} end more than "
-        f"{count(DIP, 'point')} below their best evaluation on held-out images; by that best "
-        f"margin minus random is {points(estimate(gain.mean(axis=1)))}."
+        f" {join(told)} end more than {count(DIP, 'point')} below their best evaluation on "
+        f"held-out images; by that best, margin minus random over the same label counts is "
+        f"{points(estimate(gain.mean(axis=1)))} under the poster's recipe."
     )
 
 

@@ -7,8 +7,17 @@ parameters are.
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from alutils import figures, published, statistics
-from alutils.prose import count, interval, join, paired_seeds, percent, points, table, verb
+from alutils import figures, published, standing, statistics
+from alutils.prose import (
+    count,
+    interval,
+    join,
+    paired_seeds,
+    percent,
+    points,
+    share_of_labels,
+    table,
+)
 from alutils.protocol import ARM_TITLE, BASELINE, DATASETS, arm_title, dataset_title
 from alutils.statistics import FEWEST_SEEDS
 
@@ -84,8 +93,8 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
 
     ``interim`` says that runs are still to come.
     """
-    areas = statistics.areas(results)
-    title, seeds = dataset_title(results["dataset"].iloc[0]), results["seed"].nunique()
+    areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
+    title, seeds = dataset_title(dataset), results["seed"].nunique()
     low, high = results["labels"].min(), results["labels"].max()
     if seeds < FEWEST_SEEDS:
         return Markdown(
@@ -94,31 +103,9 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
         )
     return Markdown(
         f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
-        f"under the budget curve ({tests(areas)}): {standing(areas)}.{interim}"
+        f"under the budget curve ({standing.tests(areas, dataset)}): "
+        f"{standing.sentence(areas, dataset)}.{interim}"
     )
-
-
-def tests(areas: pd.DataFrame) -> str:
-    """How arms are held against random, in words."""
-    number = len(areas.columns) - 1
-    return f"paired t tests at 5 %{f', Holm-corrected for {number} arms' if number > 1 else ''}"
-
-
-def standing(areas: pd.DataFrame) -> str:
-    """Which arms are shown above random and which below, and which are not.
-
-    By paired t tests after Holm's correction.
-    """
-    p, gains = statistics.adjusted(areas), statistics.paired_differences(areas)
-    shown = [arm for arm in gains if p[arm] < 1 - statistics.LEVEL]
-    groups = {
-        "above": [arm_title(arm) for arm in shown if gains[arm].mean > 0],
-        "below": [arm_title(arm) for arm in shown if gains[arm].mean < 0],
-    }
-    parts = [f"{join(arms)} {verb(arms)} {where} random" for where, arms in groups.items() if arms]
-    if left := [arm_title(arm) for arm in gains if arm not in shown]:
-        parts.append(f"for {join(left)} no difference is shown")
-    return "; ".join(parts)
 
 
 def savings(results: pd.DataFrame) -> Markdown:
@@ -132,16 +119,15 @@ def savings(results: pd.DataFrame) -> Markdown:
             there = f"{len(reached)} of" if len(reached) else "none of"
             told.append(f"{arm_title(arm)} in {there} {len(found)} seeds")
         else:
-            one = statistics.estimate(reached)
-            told.append(f"{arm_title(arm)} with {interval(one, 'times fewer labels')}")
+            told.append(f"{arm_title(arm)} with {share_of_labels(statistics.estimate(reached))}")
     text = (
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
         f"monotone fits per seed, by {join(told)}."
     )
     if found.notna().all().any() and own.max() > 1.005:
         text += (
-            f" Random's own curve reaches it up to {own.max():.2f} times earlier, by seed: ratios "
-            "up to that are no saving."
+            f" Random's own fit has that accuracy in some seed from {last / own.max():,.0f} labels "
+            f"on: needing no fewer than these ({100 / own.max():.0f} %) saves nothing."
         )
     return Markdown(text)
 

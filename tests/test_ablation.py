@@ -102,7 +102,14 @@ def test_what_is_said_is_what_was_found():
     assert "**MNIST** at 1,490 labels" in text
     assert "is +2.30 points (+2.30 to +2.30, 3 seeds)" in text
     assert "choosing labels +1.00 (+1.00 to +1.00, 3 seeds)" in text
-    assert "margin 98.16 %, random labels 97.25 %, a difference of +0.91 points" in text
+    assert (
+        "margin 98.38 % at 1,485 labels, random labels (Figure 2) 97.25 % at 1,490, a difference "
+        "of +1.13 points."
+    ) in text
+    cifar10 = attribution.answer(made_up().assign(dataset="cifar10")).data
+    assert "margin 44.70 % at 1,495 labels" in cifar10 and "difference of +0.46 points." in cifar10
+    moved = made_up().assign(labels=lambda rows: rows["labels"] + 300)
+    assert "Published" not in attribution.answer(moved).data  # nothing was published there
     page = attribution.figure(made_up()).data
     assert "MNIST at 540 labels, Adam carried from another arm: +2.00 points" in page
     assert "rounding noise" in attribution.table(made_up()).data

@@ -124,7 +124,9 @@ def test_the_ranking_goes_by_area_and_is_corrected(found):
     assert [row.rsplit("<td>", 1)[1][0] for row in rows] == ["0", "1", "1"]
     text = beyond.sentences(found).data
     assert "540 to 1,406 labels, 3 paired seeds" in text
-    assert "uncertainty lies above random; for margin no difference is shown" in text
+    assert (
+        "margin is equivalent to random within 1 point" in text and "uncertainty lies above" in text
+    )
     assert "Holm-corrected for 2 arms" in text and "it is shown to beat margin" in text
 
 
@@ -146,13 +148,18 @@ def test_each_dataset_has_a_ranking_of_its_own(found):
 
 
 def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
-    areas = statistics.areas(beyond.arms_of(found, "ranking", "cifar10"))
-    spread = (areas["margin"] - areas["random"]).std()
-    expected = statistics.detectable(spread, 3)
-    text = beyond.sentences(found).data
+    """Of those neither different nor equivalent; corrected for all that are not different."""
+    assert "80 % power" not in beyond.sentences(found).data  # margin is shown to be equivalent
+    wider = found.copy()
+    margin = wider["arm"] == "margin"
+    wider.loc[margin, "accuracy"] += 2 * (wider.loc[margin, "seed"] - 1)
+    areas = statistics.areas(beyond.arms_of(wider, "ranking", "cifar10"))
+    expected = statistics.detectable((areas["margin"] - areas["random"]).std(), 3)
+    text = beyond.sentences(wider).data
     assert "uncertainty lies above random" in text  # so that one test is left
     assert (
-        f"For these, with 3 seeds, 80 % power needs a true difference of {expected:.2f} points."
+        "neither a difference nor equivalence within 1 point is shown for margin. For these, with "
+        f"3 seeds, 80 % power needs a true difference of {expected:.2f} points."
     ) in text
 
 
@@ -202,7 +209,8 @@ def test_without_a_finished_cell_nothing_ranks(found):
 
 def test_an_arm_below_random_is_said_to_be(found):
     text = beyond.sentences(found, "start").data
-    assert "TypiClust lies below random" in text and "(paired t tests at 5 %)" in text
+    assert "TypiClust lies below random" in text
+    assert "(paired t tests, and two one-sided ones of equivalence, at 5 %)" in text
 
 
 def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(found):
@@ -242,11 +250,18 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     within = found[~found["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
     best = "(“more epochs, crops and mirroring, SGD”; chosen by looking)"
-    assert best in text and "accuracy: 1,590 (" in text and text.startswith("Of 3 better recipes")
+    assert (
+        best in text
+        and "accuracy: 1,590 (" in text
+        and text.startswith("Of 3 other recipes on CIFAR-10 3 have a")
+    )
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
     told = "(“more epochs, crops and mirroring”; chosen by looking)"
     assert told in ladder.sentences(worse).data
+    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
+    worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
+    assert "none have a larger mean than this study's at" in ladder.sentences(worse).data
 
 
 def test_a_recipe_that_lacks_a_seed_is_not_chosen(found):
@@ -278,7 +293,7 @@ def test_random_may_be_the_best(found):
     worse = found.copy()
     worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
     text = beyond.sentences(worse).data
-    poster = "of the poster's arms (uncertainty and margin) it is shown to beat"
+    poster = "of the poster's arms it isn't shown to beat any (corrected for 2 tests"
     assert re.search(
         rf"Random has the largest mean, .* seeds\) from \w+; {re.escape(poster)}", text
     )

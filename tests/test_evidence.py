@@ -70,8 +70,8 @@ def test_tables_and_times_have_every_arm(ran):
     for arm in PLAN.arms:
         last = [look for look in looks if look.arm == arm and look.number == 2]
         area = np.mean([look.done["closing"]["auroc"] for look in last])
-        assert f"<td>{area:.4f} ± " in means
-        assert f"{arm} {area:.4f}" in evidence.roc(looks).data
+        assert f"<td>{1e4 * (1 - area):.2f} ± " in means
+        assert f"{arm} {1e4 * (1 - area):.2f}" in evidence.roc(looks).data
     assert "ROC at the last round" in evidence.roc(looks).data
     later = results[results["round"] > 1]
     mean = later[[*evidence.PHASES]].sum(axis=1).groupby(later["arm"]).mean()
@@ -83,3 +83,14 @@ def test_without_diagnostics_it_says_so(ran):
     for told in (evidence.reliability([]), evidence.roc([]), evidence.gallery([], None)):
         assert "`diagnostics` switches them on" in told.data
     assert "did not judge" in evidence.likelihood(results.drop(columns="test_nll")).data
+
+
+def test_an_area_near_1_keeps_its_digits():
+    """0.99998 and 0.99997, which four decimals would both show as 1.0000."""
+    looks = [
+        evidence.Look("margin", seed, 0, 128, {"closing": {"auroc": [area, 1.0]}})
+        for seed, area in enumerate((0.99998, 0.99997))
+    ]
+    page = evidence.auroc(looks, ["zero", "one"]).data
+    assert "in 1/10,000" in page and "<td>0.25</td>" in page and "<td>0.00</td>" in page
+    assert "<td>0.12 ± 0.32</td>" in page

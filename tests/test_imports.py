@@ -58,8 +58,10 @@ BELOW = {
     "interactive": {"figures", "picture", "protocol", "statistics"},
     "captions": {"figures", "interactive", "prose", "protocol", "published", "statistics"},
     "account": {"figures", "parameters", "plans", "prose", "protocol", "results", "settings"},
-    "report": {"figures", "prose", "protocol", "published", "statistics"},
-    "audit": {"claims", "figures", "picture", "prose", "protocol", "published", "style"},
+    "report": {"figures", "prose", "protocol", "published", "standing", "statistics"},
+    "audit": {
+        "claims", "figures", "picture", "prose", "protocol", "published", "statistics", "style",
+    },
     "evidence": {
         "figures", "picture", "plans", "prose", "protocol", "results", "statistics", "style",
     },
@@ -67,7 +69,8 @@ BELOW = {
     "reductions": {"figures", "prose", "protocol", "statistics", "style"},
     "nearness": {"figures", "prose", "protocol", "published", "reductions", "statistics", "style"},
     "beyond": {
-        "captions", "interactive", "prose", "protocol", "report", "results", "statistics",
+        "captions", "interactive", "prose", "protocol", "report", "results", "standing",
+        "statistics",
     },
     "ladder": {"beyond", "comparisons", "figures", "prose", "protocol", "statistics", "style"},
     "ablation": {"plans", "protocol", "results", "statistics", "study"},
@@ -75,8 +78,8 @@ BELOW = {
     "recipe": {"claims", "comparisons", "engine", "paths", "plans", "protocol", "study"},
     "precision": {"claims", "paths", "plans", "protocol", "statistics", "study"},
     "runner": {
-        "ablation", "account", "cluster", "config", "data", "model", "page",
-        "parameters", "paths", "plans", "protocol", "results", "study",
+        "ablation", "account", "cluster", "config", "data", "model", "page", "parameters", "paths",
+        "plans", "protocol", "results", "study",
     },
     "estimate": {
         "config", "experiment", "parameters", "plans", "progress", "protocol", "results", "train",
@@ -89,15 +92,16 @@ BELOW = {
     "readme": {
         "ablation", "account", "audit", "beyond", "claims", "config", "estimate", "figures",
         "ladder", "parameters", "paths", "prose", "protocol", "reductions", "report", "results",
-        "statistics", "study",
+        "standing", "statistics", "study",
     },
     "__main__": {"estimate", "parameters", "readme", "runner", "verify"},
+    "standing": {"claims", "prose", "protocol", "statistics"},
 }  # fmt: skip
 TABLES_ONLY = {
     "config", "validation", "paths", "parameters", "protocol", "results", "statistics", "claims",
     "published", "figures", "prose", "captions", "account", "report", "audit", "evidence",
     "sensitivity", "interactive", "page", "plans", "settings", "comparisons", "reductions",
-    "nearness", "beyond", "ladder",
+    "nearness", "beyond", "ladder", "standing",
 }  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 import json
+import warnings
 
 import pytest
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
 from alutils import config
 from alutils.paths import NOTEBOOKS
@@ -51,3 +54,21 @@ class TestNotebook:
             assert len(lines) <= 10
             assert not any(line.lstrip().startswith(("%", "!")) for line in lines)
             assert "sys.path" not in source(cell) and "class " not in source(cell)
+
+    def test_what_it_says_of_its_parameters_holds_for_a_run_that_was_given_others(self, file):
+        """The cell that papermill then puts behind its own is told by how it begins."""
+        notebook = json.loads(file.read_text())
+        texts = [
+            source(cell) for cell in notebook["cells"] if "lab" in cell["metadata"].get("tags", [])
+        ]
+        for told in [text for text in texts if "`params/" in text]:
+            assert "the parameters in the next cell are those of `params/" in told
+            assert "begins with `# Parameters` follows, and its values hold" in told
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = load_notebook_node(str(file))
+            given = parameterize_notebook(loaded, {"profile": "other"}).cells
+        own = next(i for i, c in enumerate(given) if "parameters" in c.metadata.get("tags", []))
+        assert source(given[own + 1]).startswith("# Parameters\n")
+        if any("next cell" in text for text in texts):
+            assert "lab" in given[own - 1].metadata["tags"]

@@ -2,12 +2,14 @@ import re
 import shutil
 import subprocess
 
+import pandas as pd
 import pytest
 
-from alutils import readme
+from alutils import readme, statistics
 from alutils.config import load_study
 from alutils.parameters import StudyError
 from alutils.paths import ROOT
+from alutils.prose import points
 from alutils.strategies import STRATEGIES
 
 
@@ -111,3 +113,41 @@ def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tm
     assert readme._once("cifar10") == (
         "What choosing gains under the poster's recipe on CIFAR-10 is open."
     )
+
+
+def test_reports_that_share_trainings_are_told_to():
+    """Record a has its second training elsewhere too, b its first labels alone, c nothing."""
+
+    def rows(*told: tuple[str, str, int, float]) -> pd.DataFrame:
+        columns = ["record", "arm", "labels", "test_nll"]
+        return pd.DataFrame(told, columns=columns).assign(dataset="mnist", seed=0)
+
+    found = rows(
+        ("a", "margin", 540, 0.3), ("a", "margin", 1063, 0.2), ("b", "random", 540, 0.3),
+        ("b", "random", 1063, 0.25), ("c", "kmeans", 540, 0.31), ("c", "kmeans", 1063, 0.22),
+    )  # fmt: skip
+    theirs = rows(("x", "margin", 1063, 0.2), ("y", "random", 540, 0.3), ("z", "bald", 1063, 0.22))
+    told = "Of the 3 cells of 08 1 share trainings with 01, 02, 03 or 07: these reports are"
+    assert readme._shared(found, [theirs[:2], theirs[2:]]).startswith(told)
+    assert readme._shared(found, [theirs[1:]]) == ""
+
+
+def test_the_results_have_corrected_intervals_and_what_is_equivalent():
+    rows = [
+        {"dataset": dataset, "arm": arm, "seed": seed, "labels": labels,
+         "accuracy": 50 + gain * (1 + 0.1 * seed) + 0.01 * (-1) ** seed * (arm != "random")}
+        for dataset in ("cifar10", "mnist")
+        for arm, gain in (("random", 0), ("margin", 0.5), ("kmeans", 0))
+        for seed in range(5)
+        for labels in (540, 1000)
+    ]  # fmt: skip
+    found = pd.DataFrame(rows)
+    table = readme._table([own for _, own in found.groupby("dataset")]).splitlines()
+    assert "| different (p) | equivalent within 0.3 (MNIST) and 1 (CIFAR-10) (p) |" in table[0]
+    assert table[2] == "| CIFAR-10 | random | 50.00 | baseline |  |  |  |"
+    for row, dataset in ((table[3], "cifar10"), (table[6], "mnist")):
+        areas = statistics.areas(found[found["dataset"] == dataset])
+        wide = statistics.paired_differences(areas, tests=2)["margin"]
+        assert f"| {points(wide, '')} | yes (" in row
+        assert row.count("yes") == (2 if dataset == "cifar10" else 1)
+    assert "| not shown (" in table[4] and "| yes (" in table[4]

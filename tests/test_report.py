@@ -1,8 +1,21 @@
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from alutils import account, captions, config, figures, interactive, page, prose, published, report
+from alutils import (
+    account,
+    captions,
+    config,
+    figures,
+    interactive,
+    page,
+    prose,
+    published,
+    report,
+    standing,
+    statistics,
+)
 from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
 from alutils.results import Store
 from tests.test_results import rounds
@@ -18,8 +31,87 @@ def test_the_answer_says_which_arms_are_shown_to_differ():
     text = report.answer(results(ABOVE)).data
     assert "margin lies above random" in text
     assert "K-means lies below random" in text
-    assert "for Bayesian no difference is shown" in text and "Holm-corrected for 3 arms" in text
+    assert "neither a difference nor equivalence within 0.3 points is shown for Bayesian" in text
+    assert "two one-sided ones of equivalence, at 5 %, Holm-corrected for 3 arms)" in text
     assert "On MNIST, from 100 to 400 labels and over 3 paired seeds" in text
+
+
+def areas(**gains: list[float]) -> pd.DataFrame:
+    """Areas of random, 50 in every seed, and of arms with these gains by seed."""
+    (seeds,) = {len(values) for values in gains.values()}
+    return pd.DataFrame(
+        {"random": [50.0] * seeds} | {a: 50 + np.array(g) for a, g in gains.items()}
+    )
+
+
+NOISE = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+
+
+def test_no_difference_is_never_all_that_is_said_where_equivalence_is_shown():
+    own = areas(margin=NOISE, kmeans=0.4 + NOISE, bayesian=-0.4 + NOISE, uncertainty=40 * NOISE,
+                entropy=3 + NOISE)  # fmt: skip
+    told = standing.sentence(own, "cifar10")
+    assert told == (
+        "entropy lies above random; "
+        "K-means lies above random, by too little to matter: less than 1 point; "
+        "Bayesian lies below random, by too little to matter: less than 1 point; "
+        "margin and uncertainty are equivalent to random within 1 point"
+    )
+    wide = 50 + 200 * NOISE
+    wider = standing.sentence(own.assign(uncertainty=wide), "cifar10")
+    assert "; margin is equivalent to random within 1 point; neither a difference" in wider
+    assert "K-means and entropy lie above random; Bayesian lies below random; margin is" in (
+        standing.sentence(own, "mnist")
+    )
+    assert "margin is equivalent to random within 0.3 points" in standing.sentence(own, "mnist")
+    digits = standing.sentence(own, "digits")
+    three = own[["random", "uncertainty"]].assign(b=wide, c=wide)
+    told = "neither a difference nor equivalence within 1 point is shown for any of the 3 arms"
+    assert standing.sentence(three.assign(uncertainty=wide), "cifar10") == told
+    assert digits.endswith("no difference is shown for margin and uncertainty")
+
+
+def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
+    """Of four arms three have tiny p-values; the fourth's, 0.03, is corrected no more by Holm."""
+    clear = {arm: 3 + NOISE for arm in ("margin", "kmeans", "bayesian")}
+    own = areas(**clear, uncertainty=[0.2, 0.5, 1.0, 1.5, 1.8])
+    one = standing.standings(own, "cifar10")["uncertainty"]
+    assert one.differs and 0.0125 < one.p < 0.05
+    assert one.difference.low < 0 < statistics.estimate(own["uncertainty"] - 50).low
+    told = standing.sentence(own, "cifar10")
+    assert "; the simultaneous interval of uncertainty reaches zero, but Holm's test" in told
+    assert "reaches zero" not in standing.sentence(own.drop(columns="uncertainty"), "cifar10")
+
+
+def test_the_table_of_tests_has_what_was_tested():
+    found = results(ABOVE)
+    page = standing.table(found).data
+    every = standing.standings(statistics.areas(found), "mnist")
+    for arm, one in every.items():
+        (row,) = (row for row in page.split("<tr>") if f"<td>{arm_title(arm)}</td>" in row)
+        assert prose.points(one.difference, "") in row
+        assert f"<td>{'yes' if one.differs else 'not shown'} ({one.p:.2g})</td>" in row
+        assert f"<td>{'yes' if one.equivalent else 'not shown'} ({one.p_equal:.2g})</td>" in row
+        assert f"<td>{statistics.dunnett(statistics.areas(found))[arm]:.3f}</td>" in row
+    assert "equivalent within 0.3 points (p)" in page and "after Holm's correction for 3" in page
+    assert "equivalent" not in standing.table(found.assign(dataset="digits")).data
+    assert "nothing is tested" in standing.table(found[found["seed"] < 2]).data
+
+
+def test_a_label_saving_is_told_as_the_share_of_labels_that_it_leaves():
+    told = prose.share_of_labels(statistics.Estimate(2.34, 1.85, 2.83, 5))
+    assert told == "1/2.34 of the labels (43 %; 35 to 54 %, 5 seeds)"
+    wide = prose.share_of_labels(statistics.Estimate(2.0, -0.5, 4.5, 3))
+    assert wide == "1/2.00 of the labels (50 %; 22 % or more, 3 seeds)"
+    alone = prose.share_of_labels(statistics.estimate([4.0]))
+    assert alone == "1/4.00 of the labels (25 %; one seed, no interval)"
+    curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
+    text = report.savings(results(curves)).data
+    assert "by margin with 1/2.00 of the labels (50 %; 50 to 50 %, 3 seeds)." in text
+    assert "saves nothing" not in text
+    flat = report.savings(results(curves | {"random": [[0.5, 0.8, 0.8]] * 3})).data
+    assert "Random's own fit has that accuracy in some seed from 200 labels on" in flat
+    assert "needing no fewer than these (50 %) saves nothing." in flat
 
 
 def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
@@ -64,8 +156,10 @@ def test_seeds_compared_on_several_processor_types_are_told():
         return account._processors(study, {c.name: {"provenance": one} for c, one in cells})
 
     assert told("a", "a", "b", "b", "a", "a") == told("a", "", "b", "b") == told() == ""
-    assert "on several of them in MNIST seed 1: even" in told("a", "a", "a", "b", "b", "b")
-    assert "in MNIST seeds 0 and 2: even" in told("a", "b", "a", "a", "b", "a")
+    assert "on several of them in MNIST seed 1: a difference there may" in told(
+        "a", "a", "a", "b", "b", "b"
+    )
+    assert "in MNIST seeds 0 and 2: a" in told("a", "b", "a", "a", "b", "a")
     moved = {"processor": "a", "device": "cpu"}
     moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
     assert "seed 0" in account._processors(plan, {plan.cells()[0].name: {"provenance": moved}})

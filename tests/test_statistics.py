@@ -217,3 +217,55 @@ def test_differences_are_corrected_for_the_number_of_arms():
     p = statistics.adjusted(areas)
     alone = {arm: statistics.p_value(areas[arm] - areas["random"]) for arm in "ab"}
     assert p == pytest.approx({"a": 2 * alone["a"], "b": alone["b"]})
+
+
+def test_simultaneous_intervals_are_bonferronis():
+    areas = pd.DataFrame({"random": [50.0, 51, 52], "a": [51.0, 52.1, 53], "b": [50.5, 51, 53]})
+    found = statistics.paired_differences(areas, tests=2)
+    difference = areas["a"] - areas["random"]
+    ends = stats.t.interval(0.975, 2, difference.mean(), stats.sem(difference))
+    assert (found["a"].low, found["a"].high) == pytest.approx(ends)
+
+
+def test_equivalence_is_corrected_for_the_number_of_arms():
+    areas = pd.DataFrame({"random": [50.0, 51, 52], "a": [50.1, 51.2, 52], "b": [50.5, 51, 53]})
+    alone = [statistics.two_one_sided(areas[arm] - areas["random"], 1.0) for arm in "ab"]
+    expected = dict(zip("ab", statistics.holm(alone), strict=True))
+    assert statistics.equivalence(areas, 1.0) == pytest.approx(expected)
+    assert min(alone) < min(expected.values())
+
+
+@pytest.mark.parametrize(
+    ("arms", "freedom", "critical"),
+    [(4, 16, 2.71), (4, 8, 3.02), (3, 16, 2.59), (4, 20, 2.65), (1, 16, 2.12)],
+)
+def test_dunnetts_critical_values_are_the_published_ones(arms, freedom, critical):
+    """Two-sided at 5 % (Dunnett, Biometrics 20, 1964, table of two-sided comparisons)."""
+    below, above = (
+        statistics.dunnett_coverage(critical + half, arms, freedom) for half in (-0.006, 0.006)
+    )
+    assert below < 0.95 < above
+
+
+def test_dunnetts_comparison_is_that_of_an_additive_model():
+    """Against the ordinary least squares of statsmodels; no seed's level matters."""
+    import statsmodels.formula.api as smf
+
+    rng = np.random.default_rng(0)
+    arms = ["random", "a", "b", "c", "d"]
+    areas = pd.DataFrame(rng.normal(50, 1, (5, 5)), columns=arms) + [0, 0.5, 1, 1.5, 3]
+    rows = areas.reset_index(names="seed").melt("seed", var_name="arm", value_name="area")
+    model = smf.ols("area ~ C(arm, Treatment('random')) + C(seed)", rows).fit()
+    found = statistics.dunnett(areas)
+    for arm in arms[1:]:
+        ratio = abs(model.tvalues[f"C(arm, Treatment('random'))[T.{arm}]"])
+        expected = 1 - statistics.dunnett_coverage(ratio, 4, 16)
+        assert found[arm] == pytest.approx(expected, abs=1e-6)
+    shifted = areas.add([0.0, 10, 20, 30, 40], axis=0)
+    assert statistics.dunnett(shifted) == pytest.approx(found, abs=1e-6)
+
+
+def test_dunnetts_comparison_without_any_residual_decides_as_the_means_do():
+    level = pd.DataFrame({"random": [50.0, 51], "a": [50.0, 51], "b": [51.0, 52]})
+    assert statistics.dunnett(level) == {"a": 1.0, "b": 0.0}
+    assert math.isnan(statistics.dunnett(level[:1])["a"])
