@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -30,6 +30,7 @@ from tqdm import tqdm
 from alutils.parameters import StudyError
 from alutils.paths import data_cache
 from alutils.protocol import DATASETS, dataset_title
+from alutils.waiting import AGAIN_S
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -138,7 +139,7 @@ def _cached(name: str) -> Arrays:
 def _fetched(file: Path, name: str) -> Arrays | None:
     """The arrays after a fetch, which another process may have done meanwhile."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
+    with _alone(file.with_suffix(".lock"), name):
         if (arrays := _read(file, name)) is None:
             _sweep(name)
             fetched, expected = fetch(name), DATASETS[name].checksum
@@ -150,6 +151,24 @@ def _fetched(file: Path, name: str) -> Arrays | None:
             _write(file, fetched)
             arrays = _read(file, name)
     return arrays
+
+
+@contextmanager
+def _alone(lock_file: Path, name: str) -> Iterator[None]:
+    """A dataset's lock; while another process fetches it, that is said every minute."""
+    lock = FileLock(lock_file)
+    while True:
+        try:
+            lock.acquire(timeout=AGAIN_S)
+            break
+        except Timeout:
+            print(
+                f"{dataset_title(name)}: waiting for another process to fetch it", file=sys.stderr
+            )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sweep(name: str) -> None:

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -47,6 +48,22 @@ def test_fetched_once_then_read_from_the_cache(cache, monkeypatch):
     monkeypatch.setitem(data.SOURCES, "mnist", [])
     second = data._cached("mnist")
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_fetch_of_another_process_is_waited_for_and_told_of(cache, monkeypatch, capsys):
+    monkeypatch.setattr(data, "AGAIN_S", 0.05)
+    other = FileLock(cache / "mnist.lock", thread_local=False)
+    other.acquire()
+
+    def told(line: str, file: object) -> None:
+        if "another process" in line:
+            other.release()
+        print(line, file=file)
+
+    monkeypatch.setattr(data, "print", told, raising=False)
+    assert data._cached("mnist") is not None
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "MNIST: waiting for another process to fetch it"
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])
