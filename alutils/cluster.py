@@ -50,6 +50,8 @@ BLINK_S = 10
 """How long no worker may be there before a run says so: one that died is replaced within it."""
 START_S = 120
 """How long a local worker may take to start; then it is ended, and another one started."""
+CLOSE_S = 30
+"""How long the process of local workers may take to end; then it is ended."""
 MEND_S = 5
 """How often a local cluster looks whether all its workers are there."""
 SETTINGS = {
@@ -330,7 +332,7 @@ def _own(place: Placement) -> Iterator[str]:
         finally:
             process.stdin.close()
             with suppress(subprocess.TimeoutExpired):
-                process.wait(START_S)
+                process.wait(CLOSE_S)
             process.kill()
 
 

@@ -11,12 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from unittest.mock import Mock
 
 import dask
 import psutil
 import pytest
-from distributed import Status, wait
+from distributed import Client, wait
 
 from alutils import cluster, engine, waiting
 from alutils.cluster import SETTINGS, Placement, Workers
@@ -245,38 +244,33 @@ def test_a_process_of_local_workers_that_does_not_start_is_one_error(monkeypatch
             pass
 
 
-class Nannies:
-    """A local cluster of nannies that give up; ``start`` says which come back when asked for."""
+def test_local_workers_whose_nanny_gave_up_are_started_until_they_come(spoilt, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "MEND_S", 0.1)
+    reading, writing = os.pipe()
+    place = Placement(workers=2)
+    with open(reading) as stdin, cluster._settings(place), cluster._local(place) as local:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        keeper = threading.Thread(target=cluster._keep_up, args=[local])
+        spoilt.touch()
+        local.sync(local.workers[0].close)
+        tries, sync = [], local.sync
 
-    def __init__(self, start: list[str | None]):
-        self.start, self.workers, self.worker_spec = start, {0: Mock(status=Status.closed)}, {0: {}}
+        def started(awaited, **options) -> None:
+            tries.append(awaited)
+            if len(tries) == 3:
+                spoilt.unlink()
+            sync(awaited, **options)
 
-    def sync(self, awaited) -> None:
-        assert awaited() is self
-        if (status := self.start.pop(0)) is None:
-            raise RuntimeError("Nanny failed to start")
-        self.workers[0] = Mock(status=getattr(Status, status))
-
-
-def test_local_workers_that_do_not_come_back_are_started_until_they_do(monkeypatch, capsys):
-    local, looks = Nannies([None, "failed", "running", "running"]), []
-
-    class Ended:
-        def wait(self, seconds: float) -> bool:
-            looks.append(seconds)
-            if len(looks) == 6:
-                local.workers[0].status = Status.closed
-            return len(looks) == 8
-
-        def set(self) -> None:
-            pass
-
-    monkeypatch.setattr(cluster.threading, "Event", Ended)
-    monkeypatch.setattr(cluster.threading, "Thread", Mock())
-    cluster._keep_up(local)
-    assert local.start == [] and local.workers[0].status is Status.running
+        monkeypatch.setattr(local, "sync", started)
+        keeper.start()
+        while len(tries) < 3 or len(local.workers) < 2:
+            time.sleep(0.1)
+        with Client(local.scheduler_address) as client:
+            client.wait_for_workers(2, timeout=60)
+        os.close(writing)
+        keeper.join()
     line = "local workers that did not come back, started again: 1\n"
-    assert capsys.readouterr().err == 2 * line
+    assert capsys.readouterr().err == line
 
 
 def test_a_script_needs_no_guard_against_being_run_by_its_workers(tmp_path):
