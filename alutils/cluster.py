@@ -54,6 +54,8 @@ CLOSE_S = 30
 """How long the process of local workers may take to end; then it is ended."""
 MEND_S = 5
 """How often a local cluster looks whether all its workers are there."""
+REMEDY = "free memory and processes, or ask for fewer with WORKERS=1"
+"""What helps where local workers can't be started."""
 SETTINGS = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     "distributed.worker.multiprocessing-method": "spawn",
@@ -143,7 +145,7 @@ class Workers:
         if self.place.scheduler:
             kind, remedy = "worker", f"start some with {self._command(bool(self.resources))}"
         else:
-            kind, remedy = "local worker", "free memory, or ask for fewer with WORKERS=1"
+            kind, remedy = "local worker", REMEDY
         waited = self.waiting.go_on(
             f"no {kind} is left: waiting up to {limit / 60:.0f} minutes for one to come; {remedy}"
         )
@@ -170,8 +172,7 @@ class Workers:
             raise StudyError(
                 f"{self.place.scheduler} has no worker: start some with {self._command()}"
                 if self.place.scheduler
-                else f"no local worker was there within {JOIN_S} s: free memory, or ask for fewer "
-                "with WORKERS=1"
+                else f"no local worker was there within {JOIN_S} s: {REMEDY}"
             ) from None
         there = self._there()
         self._check(there)
@@ -284,7 +285,7 @@ def reach(scheduler: str) -> None:
         with ThreadPoolExecutor(1) as thread:  # a notebook's own has an event loop already
             thread.submit(asyncio.run, greet()).result()
     except Exception as error:  # whatever another service's answer makes of Dask's reader
-        reason = str(error) or "what answers there is no Dask scheduler"
+        reason = (str(error) or "no Dask scheduler answers there").splitlines()[0]
         raise ParameterError(
             f"scheduler = {scheduler!r} can't be reached ({reason}): start one with `dask "
             "scheduler`, and give its address as tcp://HOST:8786"
@@ -318,15 +319,12 @@ def _own(place: Placement) -> Iterator[str]:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
     ) as process:  # fmt: skip
         late = threading.Timer(2 * START_S, process.kill)
+        late.daemon = True
         late.start()
         kind, _, text = process.stdout.readline().strip().partition(" ")
         late.cancel()
         if kind != "address":
-            raise StudyError(
-                text
-                or "the process of the local workers did not start or ended: free memory and "
-                "processes, or ask for fewer workers with WORKERS=1"
-            )
+            raise StudyError(text or f"the local workers' process did not start: {REMEDY}")
         try:
             yield text
         finally:
@@ -407,8 +405,7 @@ def _local(place: Placement) -> Iterator[SpecCluster]:
         )
     except (OSError, RuntimeError) as error:
         raise StudyError(
-            f"the {place.processes} local workers can't be started ({_reason(error)}): free memory "
-            "and processes, or ask for fewer with WORKERS=1"
+            f"the {place.processes} local workers can't be started ({_reason(error)}): {REMEDY}"
         ) from error
     try:
         yield local
