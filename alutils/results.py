@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from alutils.parameters import ParameterError, StudyError
 from alutils.paths import outputs
@@ -59,6 +60,10 @@ def lasting(done: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in done.items() if k != "digest" and not k.startswith("seconds_")}
 
 
+class CanNotLock(StudyError):
+    """The cells of a folder can't be locked, so that two runs could write one record."""
+
+
 class Store:
     """The records of one profile: a file a cell under ``outputs/<profile>/runs/``."""
 
@@ -68,7 +73,8 @@ class Store:
     def prepare(self) -> None:
         """Make the folder; raise ``ParameterError`` where it can't be written.
 
-        Temporary files that killed processes left there are removed.
+        ``CanNotLock`` where its file system has no locks. Temporary files that killed processes
+        left there are removed.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +90,9 @@ class Store:
                 f"the outputs folder can't be written ({error.strerror}: {self.folder}): "
                 "change its rights, or name another one in ALUTILS_OUTPUTS"
             ) from None
+        if lock := self._acquire(probe.name):
+            lock.release()
+        self._lock_file(probe.name).unlink(missing_ok=True)
 
     def path(self, cell: Cell) -> Path:
         """File of the cell's record."""
@@ -91,9 +100,50 @@ class Store:
 
     def lock(self, cell: Cell) -> FileLock:
         """Lock that whoever runs the cell holds; it dies with its process."""
-        folder = self.folder / ".locks"
-        folder.mkdir(exist_ok=True)
-        return FileLock(folder / f"{cell.name}.lock", thread_local=False)
+        return self._lock(cell.name)
+
+    def hold(self, cell: Cell) -> FileLock | None:
+        """The cell's lock, acquired; None where another run holds it, which ``holder`` names."""
+        if lock := self._acquire(cell.name):
+            since = time.strftime("%Y-%m-%d %H:%M")
+            with suppress(OSError):  # it serves a message alone
+                self._holder_file(cell).write_text(
+                    f"process {os.getpid()} on {platform.node()}, since {since}"
+                )
+        return lock
+
+    def holder(self, cell: Cell) -> str:
+        """Who holds the cell's lock while somebody does: process, machine, and since when."""
+        try:
+            return self._holder_file(cell).read_text()
+        except (OSError, ValueError):
+            return "an unknown process"
+
+    def _lock_file(self, name: str) -> Path:
+        return self.folder / ".locks" / f"{name}.lock"
+
+    def _holder_file(self, cell: Cell) -> Path:
+        return self._lock_file(cell.name).with_suffix(".holder")
+
+    def _lock(self, name: str) -> FileLock:
+        file = self._lock_file(name)
+        file.parent.mkdir(exist_ok=True)
+        return FileLock(file, thread_local=False)
+
+    def _acquire(self, name: str) -> FileLock | None:
+        """A lock by its name; None where it is held; ``CanNotLock`` where that can't be."""
+        try:
+            lock = self._lock(name)
+            lock.acquire(blocking=False)
+        except Timeout:
+            return None
+        except (OSError, NotImplementedError) as error:  # the latter is filelock's, without flock
+            reason = getattr(error, "strerror", None) or error
+            raise CanNotLock(
+                f"cells can't be locked in {self.folder} ({reason}): its file system has no locks, "
+                "or another user runs the same cells; name a folder of your own in ALUTILS_OUTPUTS"
+            ) from error
+        return lock
 
     def load(self, cell: Cell) -> Record:
         """The cell's record, or an empty one; of a damaged file what is sound in it."""

@@ -233,26 +233,32 @@ def _tidy(file: Path, dropped: str = "") -> Any:
 def _check_machine(plans: list[Study]) -> None:
     """Device and data of what is going to train, before any of it does.
 
-    A cluster's devices are looked at when it is connected; what is only shown needs neither, but
-    for a notebook's own pictures of images.
+    A scheduler that is needed must answer; its workers' devices are looked at when a notebook
+    connects to it. What is only shown needs none of this, but for a notebook's own pictures.
     """
     if not (training := [plan for plan in plans if plan.train]):
         return
-    from alutils import data
+    from alutils import cluster, data
     from alutils.model import pick_device
 
+    clusters = [plan for plan in training if plan.scheduler and _unfinished(plan)]
+    for scheduler in dict.fromkeys(plan.scheduler for plan in clusters):
+        cluster.reach(scheduler)
     for device in {plan.device for plan in training if not plan.scheduler}:
         pick_device(device)
     for dataset in dict.fromkeys(cell.dataset for plan in training for cell in plan.cells()):
         data.load(dataset)
 
 
+def _unfinished(plan: Study) -> bool:
+    return not all(map(Store(plan.profile).sound, plan.cells()))
+
+
 @contextmanager
 def _workers(plans: list[Study]) -> Iterator[None]:
     """Local workers for the notebooks that train, started once for all that ask for the same."""
     local = [plan for plan in plans if plan.train and not plan.scheduler]
-    todo = [plan for plan in local if not all(map(Store(plan.profile).sound, plan.cells()))]
-    if not todo:
+    if not (todo := [plan for plan in local if _unfinished(plan)]):
         yield
         return
     from alutils import cluster

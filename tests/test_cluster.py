@@ -5,15 +5,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import dask
 import psutil
 import pytest
-from distributed import wait
+from distributed import Client, wait
 
-from alutils import cluster, engine
+from alutils import cluster, engine, waiting
 from alutils.cluster import SETTINGS, Placement, Workers
 from alutils.parameters import ParameterError, StudyError
 from alutils.results import Store
@@ -204,8 +208,230 @@ def test_local_workers_that_cannot_start_are_one_error(monkeypatch):
 
     monkeypatch.setattr(cluster, "SpecCluster", refuse)
     with pytest.raises(StudyError, match=r"the 3 local workers .* \(too many processes\): free"):
-        with cluster.cluster(Placement(workers=3)):
+        with cluster._local(Placement(workers=3)):
             pass
+
+
+@pytest.fixture
+def spoilt(tmp_path, monkeypatch) -> Path:
+    """While there is a file of this name, worker processes end as soon as they are started."""
+    spoilt = tmp_path / "spoilt"
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"if os.path.exists({str(spoilt)!r}) and 'spawn_main' in ' '.join(sys.orig_argv):\n"
+        "    os._exit(3)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
+    return spoilt
+
+
+def test_local_workers_that_end_at_once_are_one_error(spoilt, capfd):
+    spoilt.touch()
+    with pytest.raises(StudyError, match="the 2 local workers can't be started .*: free memory"):
+        with cluster.cluster(Placement(workers=2)):
+            pass
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("say", ["pass", "import time; time.sleep(60)", "print('error no room')"])
+def test_a_process_of_local_workers_that_does_not_start_is_one_error(monkeypatch, say):
+    monkeypatch.setattr(cluster, "SERVE", say)
+    monkeypatch.setattr(cluster, "START_S", 0.5)
+    with pytest.raises(StudyError, match="did not start: free memory|no room"):
+        with cluster.shared(Placement(workers=1)):
+            pass
+
+
+def test_local_workers_whose_nanny_gave_up_are_started_until_they_come(spoilt, monkeypatch, capsys):
+    monkeypatch.setattr(cluster, "MEND_S", 0.1)
+    reading, writing = os.pipe()
+    place = Placement(workers=2)
+    with open(reading) as stdin, cluster._settings(place), cluster._local(place) as local:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        keeper = threading.Thread(target=cluster._keep_up, args=[local])
+        spoilt.touch()
+        local.sync(local.workers[0].close)
+        tries, sync = [], local.sync
+
+        def started(awaited, **options) -> None:
+            tries.append(awaited)
+            if len(tries) == 3:
+                spoilt.unlink()
+            sync(awaited, **options)
+
+        monkeypatch.setattr(local, "sync", started)
+        keeper.start()
+        while len(tries) < 3 or len(local.workers) < 2:
+            time.sleep(0.1)
+        with Client(local.scheduler_address) as client:
+            client.wait_for_workers(2, timeout=60)
+        os.close(writing)
+        keeper.join()
+    line = "local workers that did not come back, started again: 1\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_script_needs_no_guard_against_being_run_by_its_workers(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from alutils.cluster import Placement, cluster\n"
+        "def double(x): return 2 * x\n"
+        "with cluster(Placement(workers=1)) as workers:\n"
+        "    print(workers.submit(*workers.slots(), double, 21).result())\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.endswith("\n42\n")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"DASK_DISTRIBUTED__DASHBOARD__LINK": "{UNSET_VARIABLE}/status"},
+        {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"},
+        {"DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls"},
+        {"DASK_DISTRIBUTED__WORKER__PRELOAD": "no_such_module"},
+    ],
+)
+def test_a_local_cluster_takes_nothing_from_the_users_dask(environment, monkeypatch):
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    lines: list[str] = []
+    with dask.config.set(dask.config.collect_env()):
+        with cluster.cluster(Placement(workers=1), lines.append) as workers:
+            assert len(workers.client.run(os.getpid)) == 1
+    assert len(lines) == 1 and lines[0].startswith("dashboard: http://127.0.0.1")
+
+
+def test_a_dashboard_link_that_can_not_be_written_is_left_out(shared_worker, monkeypatch):
+    address = os.environ[cluster.SHARED].split()[0]
+    lines: list[str] = []
+    with dask.config.set({"distributed.dashboard.link": "{UNSET_VARIABLE}/status"}):
+        with cluster.cluster(Placement(address), lines.append):
+            pass
+    assert lines == []
+
+
+class Http(BaseHTTPRequestHandler):
+    def log_message(self, *_) -> None:
+        pass
+
+
+@pytest.fixture(params=["http", "silent", "worker"])
+def service(request) -> Iterator[str]:
+    """The address of something that is no Dask scheduler."""
+    if request.param == "http":
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Http)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"tcp://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        server.server_close()
+    elif request.param == "silent":
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    else:
+        request.getfixturevalue("shared_worker")
+        with cluster.cluster(Placement(workers=1), lambda line: None) as workers:
+            yield next(iter(workers.slots()))
+
+
+def test_another_service_at_the_schedulers_address_is_one_error(service, monkeypatch):
+    monkeypatch.setattr(cluster, "CONNECT_S", 1)
+    for look in (cluster.reach, cluster._connected):
+        with pytest.raises(ParameterError, match=f"scheduler = '{service}' can't be reached"):
+            look(service)
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Callable[[float], None]:
+    """A clock for what is waited for, which goes on as it is told to."""
+    now = [0.0]
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+
+    def go_on(seconds: float) -> None:
+        now[0] += seconds
+
+    return go_on
+
+
+def test_a_wait_is_told_of_every_minute_and_ends(clock):
+    lines: list[str] = []
+    wait = waiting.Waiting(lines.append, quiet_s=10)
+    for _ in range(25):
+        wait.go_on("a bus")
+        clock(6)
+    assert lines == ["a bus"] * 3  # after 12, 72 and 132 seconds
+    wait.end()
+    assert wait.go_on("a bus") == 0 and len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "limit", "told"),
+    [
+        ("", 300, "no local worker is left: waiting up to 5 minutes for one to come; free memory"),
+        (ADDRESS, 3600, "no worker is left: waiting up to 60 minutes for one to come; start some"),
+    ],
+)
+def test_a_run_without_a_worker_says_so_and_ends(clock, scheduler, limit, told):
+    client, lines = FakeClient().join("a"), []
+    found = Workers(client, Placement(scheduler), lines.append)
+    left = client.there.pop("a")
+    for _ in range(limit // 20 + 1):
+        assert found.slots() == {}
+        clock(20)
+    assert len(lines) == limit // 60 and all(line.startswith(told) for line in lines)
+    with pytest.raises(StudyError, match="has come for .* all finished rounds are kept: .* again"):
+        found.slots()
+    client.there["a"] = left
+    assert found.slots() == {"a": 1}
+    del client.there["a"]
+    assert found.slots() == {}
+
+
+def test_workers_that_take_no_cells_are_waited_for_and_told_of(clock):
+    """Those with a GPU have left; what is there has none."""
+    client = FakeClient().join("gpu", GPU=1)
+    found = workers(client, device="cuda")
+    client.join("cpu")
+    del client.there["gpu"]
+    assert found.slots() == {"cpu": 0}
+    clock(cluster.BLINK_S)
+    assert found.slots() == {"cpu": 0}
+    assert len(client.lines) == 1 and "--resources GPU=1" in client.lines[0]
+
+
+def dies_once(cells, history, state):
+    """Ends its worker, and the start of any other, in the second round."""
+    if len(history) == 1 and not (done := Path(os.environ["DIED"])).exists():
+        done.touch()
+        Path(os.environ["SPOILT"]).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stub(cells, history)
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_local_workers_that_can_not_start_again(
+    digits_cell, outputs, spoilt, tmp_path, monkeypatch, mended
+):
+    """The run goes on where they can at last; else it ends, with all that is finished kept."""
+    store, cell, lines = Store("test"), digits_cell(), []
+    store.prepare()
+    monkeypatch.setenv("SPOILT", str(spoilt))
+    monkeypatch.setenv("DIED", str(tmp_path / "died"))
+    monkeypatch.setattr(cluster, "BLINK_S", 0)
+    monkeypatch.setattr(cluster, "LEFT_S", {"local": 60 if mended else 2})
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if mended and "no local worker is left" in line:
+            spoilt.unlink(missing_ok=True)
+
+    expected = nullcontext() if mended else pytest.raises(StudyError, match="no local worker has")
+    with expected:
+        engine.run([cell], dies_once, store, {}, Placement(workers=1), say)
+    assert sum("no local worker is left" in line for line in lines) == 1
+    assert len(store.load(cell)["rounds"]) == (3 if mended else 1)
 
 
 # A scheduler and workers started by hand, each in a folder of its own.

@@ -58,6 +58,22 @@ def test_the_name_of_a_record_is_pinned():
     assert cell.name == "cifar10-margin-seed0-79b39230988d"
 
 
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("03-mnist-active-learning.yml", "params/mine/03-mnist-active-learning.yml would not be"),
+        ("", "PROFILE = 'mine' has no notebook: params/mine needs a parameter file such as 01-"),
+    ],
+)
+def test_a_profile_without_a_parameter_file_is_named(file, told, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    if file:
+        (tmp_path / "mine" / file).write_text("profile: mine")
+    monkeypatch.setattr(config.paths, "PARAMS", tmp_path)
+    with pytest.raises(ParameterError, match=told):
+        config.notebooks("mine")
+
+
 def test_a_new_option_with_a_neutral_default_keeps_names_and_a_changed_value_does_not():
     class Extended(Cell):
         novelty: int = 0

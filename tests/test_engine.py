@@ -1,5 +1,8 @@
+import errno
 import os
+import platform
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -7,12 +10,13 @@ from unittest.mock import Mock
 
 import pytest
 from distributed import LocalCluster
+from filelock import FileLock
 
 from alutils import engine
 from alutils.cluster import Placement
 from alutils.progress import Progress
 from alutils.protocol import Cell
-from alutils.results import CanNotWrite, Store, chained
+from alutils.results import CanNotLock, CanNotWrite, Store, chained
 
 
 def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
@@ -136,6 +140,72 @@ def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
     assert store.finished(cell)
 
 
+def test_who_holds_the_cells_that_a_run_waits_for_is_told(digits_cell, store):
+    """At once, and not again at the next look; whoever holds them is let go of at the line."""
+    cells = [digits_cell(seed=seed) for seed in range(2)]
+    locks, lines = [store.hold(cell) for cell in cells], []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "another run" in line:
+            for lock in locks:
+                lock.release()
+
+    engine.run(cells, stub, store, {}, Placement(workers=1), say)
+    (told,) = [line for line in lines if "another run" in line]
+    who = f"{cells[0].name} (process {os.getpid()} on {platform.node()}, since 20"
+    assert (
+        told.startswith(f"waiting for what another run holds: {who}") and ", and 1 more; " in told
+    )
+    assert all(map(store.finished, cells))
+
+
+def test_a_lock_of_which_nothing_is_known_is_told_of_too(digits_cell, store):
+    assert store.holder(digits_cell()) == "an unknown process"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.ENOLCK, "No locks available"), "No locks available"),
+        (OSError(errno.EOPNOTSUPP, "Operation not supported"), "Operation not supported"),
+        (NotImplementedError("no flock"), "no flock"),
+    ],
+)
+def test_cells_that_can_not_be_locked_are_one_error(digits_cell, store, monkeypatch, error, reason):
+    """Those of another user, or on a file system without locks: before anything is computed."""
+    mine = digits_cell()
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    for locking in (store.prepare, lambda: run([mine], never, store)):
+        with pytest.raises(CanNotLock, match=rf"\({reason}\).* in ALUTILS_OUTPUTS") as failed:
+            locking()
+        assert "\n" not in str(failed.value)
+
+
+def exits(cells, history, state):
+    """A round that ends its process, or raises what no ``except Exception`` catches."""
+    if cells[0].arm == "margin":
+        sys.exit("all done")
+    if cells[0].arm == "kmeans":
+        raise GeneratorExit
+    return stub(cells, history)
+
+
+def test_code_that_exits_fails_its_cell_at_once_and_no_worker_dies(digits_cell, store):
+    cells = [digits_cell(arm=arm, seed=i) for i, arm in enumerate(("margin", "kmeans", "random"))]
+    lines: list[str] = []
+    with pytest.raises(engine.RunFailed) as failed:
+        engine.run(cells, exits, store, {}, Placement(workers=1), lines.append)
+    assert f"{cells[0].name}, round 1: RuntimeError: SystemExit: all done" in str(failed.value)
+    assert f"{cells[1].name}, round 1: RuntimeError: GeneratorExit" in str(failed.value)
+    assert store.finished(cells[2]) and not any("died" in line for line in lines)
+
+
 def test_cells_that_another_run_gave_a_round_meanwhile_go_on_each_by_itself(digits_cell, store):
     """They would be sent with the history of one, while another labelled something else."""
     cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
@@ -235,6 +305,21 @@ def test_a_result_that_can_not_be_read_fails_its_cell_and_one_that_is_late_does_
     assert one._collect(Broken(error), job) is settled
     assert one.failures == ([f"{cell.name}, round 1: EOFError: cut"] if settled else [])
     job.release()
+
+
+def test_a_result_that_never_arrives_fails_its_cell(digits_cell, store):
+    """Of a worker that is there, but at an address that this machine does not reach."""
+    cell, lines = digits_cell(), []
+    one = engine.Run(None, stub, store, {}, Progress([cell], store, lines.append), [cell])
+    job = one.waiting.popleft()
+    job.lock(store)
+    job.worker = "tcp://behind:1"
+    late = [one._collect(Broken(TimeoutError()), job) for _ in range(engine.FETCHES)]
+    assert late == [False] * (engine.FETCHES - 1) + [True]
+    assert len(lines) == len(late) - 1 and "can't be fetched from tcp://behind:1" in lines[0]
+    assert "this machine must reach the addresses of all workers" in one.failures[0]
+    with store.lock(cell).acquire(timeout=0):
+        pass
 
 
 def test_a_cell_that_can_not_be_written_as_failed_is_let_go(digits_cell, store, monkeypatch):

@@ -131,6 +131,26 @@ def test_what_is_only_shown_needs_neither_device_nor_data(monkeypatch):
     runner._check_machine([plan.model_copy(update={"train": False})])
 
 
+def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch):
+    looks = []
+
+    def reach(scheduler: str) -> None:
+        looks.append(scheduler)
+        raise ParameterError("nothing answers")
+
+    monkeypatch.setattr(cluster, "reach", reach)
+    monkeypatch.setattr(runner, "execute", lambda name, *_: pytest.fail(name))
+    with pytest.raises(ParameterError, match="nothing answers"):
+        runner.study("smoke", scheduler="tcp://nowhere:8786")
+    assert looks == ["tcp://nowhere:8786"]
+
+
+def test_finished_cells_need_no_scheduler(copy, monkeypatch):
+    monkeypatch.setattr(cluster, "reach", pytest.fail)
+    plan = config.load_study("smoke", NOTEBOOK)
+    runner._check_machine([plan.model_copy(update={"scheduler": "tcp://nowhere:8786"})])
+
+
 def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
     plan = config.load_study("smoke", NOTEBOOK)
     assert runner.is_current(NOTEBOOK, plan)
