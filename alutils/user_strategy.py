@@ -68,8 +68,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    told = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {told[0]}" if told else type(error).__name__
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")
 
 
 def _users_line(error: BaseException) -> tuple[str, int] | tuple[()]:
