@@ -27,7 +27,7 @@ from alutils.plans import CUSTOM_ARMS
 from alutils.pool import PoolView
 from alutils.protocol import BASELINE, BUILT_IN
 from alutils.ranking import smallest
-from alutils.strategy_source import StrategySource
+from alutils.source import StrategySource
 
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from alutils import checks, data, diagnostics, train
+from alutils.custom import ask
 from alutils.model import Net, build
 from alutils.pool import Pool, PoolView
 from alutils.protocol import Cell
@@ -17,7 +18,6 @@ from alutils.start import restart
 from alutils.strategies import STRATEGIES, check_positions
 from alutils.streams import stream
 from alutils.train import Training
-from alutils.user_strategy import ask
 
 Round = dict[str, Any]
 PHASES = ("seconds_train", "seconds_test", "seconds_diagnose", "seconds_score", "seconds_select")

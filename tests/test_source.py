@@ -14,7 +14,7 @@ import torch
 
 from alutils import strategies
 from alutils.paths import ROOT
-from alutils.strategy_source import StrategySource, installed
+from alutils.source import StrategySource, installed
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_name_is_the_same_in_every_process(written, tmp_path):
     )
     own = digest(written(own_strategies=text).lowest)
     code = (
-        "from own_strategies import lowest; from alutils.strategy_source import StrategySource;"
+        "from own_strategies import lowest; from alutils.source import StrategySource;"
         "print(StrategySource(lowest).digest)"
     )
     done = subprocess.run(

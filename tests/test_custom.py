@@ -13,13 +13,13 @@ import torch
 
 from alutils import engine
 from alutils.cluster import Placement
+from alutils.custom import StrategyFailed, ask
 from alutils.experiment import round_task, run_round, settle
 from alutils.model import build
 from alutils.pool import PoolView, PrivateView
 from alutils.protocol import Protocol
 from alutils.streams import stream
 from alutils.turn import Clock, Turn
-from alutils.user_strategy import StrategyFailed, ask
 from tests.test_experiment import plain
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alutils.pool import PoolView, PrivateView
-from alutils.strategy_source import installed
+from alutils.source import installed
 
 
 class StrategyFailed(RuntimeError):
