@@ -260,7 +260,7 @@ class Run:
         except Exception as error:  # whatever the task raised belongs to its cells, not to the run
             if isinstance(error, OSError) and future.status != "error":
                 return self._late(job)
-            self._fail(job, f"{type(error).__name__}: {error}")
+            self._fail(job, f"{type(error).__name__}: {str(error).strip()}".splitlines()[0])
             return True
         more = []
         for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):

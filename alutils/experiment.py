@@ -15,7 +15,6 @@ from alutils import checks
 from alutils.model import BF16_PRODUCTS, pick_device
 from alutils.protocol import Cell
 from alutils.results import chained, state_digest
-from alutils.strategies import Strategy
 from alutils.turn import Clock, Round, Turn
 
 
@@ -24,7 +23,7 @@ def run_round(
     history: list[Round],
     state: bytes | None,
     device: str,
-    custom: dict[str, Strategy],
+    custom: dict[str, bytes],
 ) -> tuple[list[Round], dict[str, Any], bytes | None]:
     """Compute the round after ``history`` for each of ``cells``.
 
@@ -38,11 +37,11 @@ def run_round(
     history : the rounds before, of the cell or of the sequence of arms that it stands for
     state : what the round before handed on, or None
     device : auto, cpu, cuda or mps
-    custom : strategies by arm that aren't the study's own
+    custom : strategies by arm that aren't the study's own, packed (see ``strategies.packed``)
 
     Raises ``NotFinite`` when training does not stay finite, ``SelfCheckFailed`` when the round
     contradicts itself, ``ParameterError`` when a strategy breaks its contract or the device is not
-    there.
+    there, ``StrategyFailed`` when one of a user raises an error.
     """
     turn, clock = Turn(cells[0], history, settle(device)), Clock()
     checked = turn.check_start()
@@ -119,6 +118,6 @@ def _processor() -> str:
     return ", ".join(lines[key] for key in ("vendor_id", "cpu family", "model") if key in lines)
 
 
-def round_task(device: str, custom: dict[str, Strategy]) -> Callable:
+def round_task(device: str, custom: dict[str, bytes]) -> Callable:
     """The callable that an engine sends to its workers."""
     return partial(run_round, device=device, custom=custom)

@@ -1,8 +1,10 @@
 """The pool: what may be labelled, what has been, and what the model says about the rest."""
 
+import copy
 import time
 from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -160,3 +162,27 @@ class PoolView:
             whole = torch.cat(list(parts))
         self.seconds = before + time.perf_counter() - start
         return whole
+
+
+class PrivateView:
+    """A view for one strategy alone, which may change in place whatever it is given.
+
+    All quantities are those of a view that several arms share, which computes each once; what is
+    asked for is copied, and the copy goes with this view.
+    """
+
+    def __init__(self, shared: PoolView):
+        self._shared = shared
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._shared, name)
+        own = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        setattr(self, name, own)
+        return own
+
+    def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """The same as the shared view's: it gives passes away that nobody keeps."""
+        return self._shared.over_passes(score)

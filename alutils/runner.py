@@ -129,7 +129,7 @@ def render(
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            cwd=ROOT,
+            cwd=source.parent,  # as in JupyterLab: files beside a notebook can be imported there
         )
         notebook = _tidy(partial, dropped="runs")
     except Exception:
@@ -174,7 +174,8 @@ def sources(name: str, plan: Parameters) -> str:
     """Hash of the code, notebook and parameters that a report is made from."""
     digest = hashlib.sha256()
     package = Path(__file__).parent
-    for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.*")]):
+    beside = NOTEBOOKS.glob("**/*.py")  # strategies of a user
+    for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.*"), *beside]):
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
     digest.update(
@@ -333,11 +334,11 @@ def _text(notebook: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """The last line of what went wrong, without a traceback."""
+    """The first line of what went wrong, without a traceback."""
     name = getattr(error, "ename", type(error).__name__)
     value = getattr(error, "evalue", str(error))
     lines = re.sub(r"\x1b\[[0-9;]*m", "", str(value)).strip().splitlines() or [""]
-    return f"{name.rsplit('.', 1)[-1]}: {lines[-1]}"
+    return f"{name.rsplit('.', 1)[-1]}: {lines[0]}"
 
 
 def _shown(path: Path) -> str:

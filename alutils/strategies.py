@@ -4,19 +4,11 @@ A strategy is a pure function ``(view, budget, rng) -> positions``: int64 (budge
 in ``range(len(view))``. It knows neither dataset nor training.
 """
 
-import dis
-import hashlib
 import inspect
 import sys
-import sysconfig
-import textwrap
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import cloudpickle
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,12 +27,9 @@ from alutils.plans import CUSTOM_ARMS
 from alutils.pool import PoolView
 from alutils.protocol import BASELINE, BUILT_IN
 from alutils.ranking import smallest
+from alutils.source import StrategySource
 
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
-PLAIN = bool | int | float | complex | str | bytes | range | torch.dtype | torch.device
-"""Constants whose ``repr`` is all there is to them."""
-IMPORTED = ModuleType | BuiltinFunctionType | type | np.ufunc
-"""What a strategy uses and does not define."""
 
 
 def random(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
@@ -116,10 +105,9 @@ STRATEGIES: dict[str, Strategy] = {
 def register(name: str, strategy: Strategy) -> None:
     """Make a strategy of one's own an arm of the study.
 
-    What decides its record's name is its source, with its defaults, and with the constants,
-    functions and decorators that it takes from where it was written; not what it imports.
-    ``ValueError`` for a name that is taken or none, for what is not a function, and for constants
-    and classes whose content can't be told.
+    All that decides what it returns is in its record's name (see ``StrategySource``). Modules that
+    are not installed travel to the workers with it. ``ValueError`` for a name that is taken or
+    none, for what is not a function, and for what can't be told apart.
     """
     if name in (*BUILT_IN, BASELINE, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
@@ -129,94 +117,23 @@ def register(name: str, strategy: Strategy) -> None:
         raise ValueError(
             f"{name!r} is a {type(strategy).__name__}: give a function (view, budget, rng)"
         )
-    source_hash = _hash(strategy)
-    module = sys.modules.get(strategy.__module__)
-    if module and not _installed(module):  # which workers elsewhere could not import
-        cloudpickle.register_pickle_by_value(module)
+    source = StrategySource(strategy)
+    for module in source.modules - {"__main__"}:  # that of a notebook always travels
+        cloudpickle.register_pickle_by_value(sys.modules[module])
     STRATEGIES[name] = strategy
-    CUSTOM_ARMS[name] = source_hash
+    CUSTOM_ARMS[name] = source.digest
 
 
-def registered() -> dict[str, Strategy]:
-    """The strategies of one's own by arm; ``ValueError`` where one is not what it was any more."""
-    for name, known in CUSTOM_ARMS.items():
-        if _hash(STRATEGIES[name]) != known:
-            raise ValueError(
-                f"what {name!r} takes from the notebook changed since it was registered: register "
-                "it again, and make the plan after that"
-            )
-    return {name: STRATEGIES[name] for name in CUSTOM_ARMS}
+def packed(arms: Iterable[str]) -> dict[str, bytes]:
+    """Those of the arms that were registered, each pickled with all that it uses.
 
-
-def _hash(strategy: Strategy) -> str:
-    source = "\n".join(_written(strategy, inspect.unwrap(strategy).__globals__, set()))
-    return hashlib.sha256(source.encode()).hexdigest()[:12]
-
-
-def _installed(module: ModuleType) -> bool:
-    """Whether a module is this package's, an installed one, or the notebook itself."""
-    if module.__name__ == "__main__" or module.__name__.partition(".")[0] == "alutils":
-        return True
-    places = {sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")}
-    file = getattr(module, "__file__", None)
-    return not file or any(Path(file).is_relative_to(place) for place in places)
-
-
-def _written(value: object, known: dict[str, Any], seen: set[Callable]) -> Iterator[str]:
-    """Sources of what a name stands for, and of what that wraps, as far as these globals are its.
-
-    Decorators and ``functools.cache`` wrap.
+    ``ValueError`` where one is not what it was when it was registered.
     """
-    while True:
-        if inspect.isfunction(value) and value.__globals__ is known and value not in seen:
-            yield from _sources(value, seen)
-        if not hasattr(value, "__wrapped__"):
-            return
-        value = value.__wrapped__
-
-
-def _sources(function: FunctionType, seen: set[Callable]) -> Iterator[str]:
-    """Source of a function, and of the constants and functions of its own module that it uses."""
-    seen.add(function)
-    yield textwrap.dedent(inspect.getsource(function.__code__))
-    known, used = function.__globals__, inspect.getclosurevars(function).nonlocals
-    used |= {name: known[name] for name in _globals(function.__code__) if name in known}
-    used |= {"__defaults__": function.__defaults__, "__kwdefaults__": function.__kwdefaults__}
-    for name, value in sorted(used.items()):
-        if callable(value) and inspect.isfunction(inspect.unwrap(value)):
-            yield from _written(value, known, seen)
-        elif isinstance(value, type) and value.__module__ == known["__name__"]:
+    own = {name: STRATEGIES[name] for name in CUSTOM_ARMS if name in arms}
+    for name, strategy in own.items():
+        if StrategySource(strategy).digest != CUSTOM_ARMS[name]:
             raise ValueError(
-                f"{name} is a class, and a change of it could not be told: use functions, or "
-                "import it from a package"
+                f"what {name!r} takes from around it changed since it was registered: register it "
+                "again, and make the plan after that"
             )
-        elif not isinstance(value, IMPORTED):
-            yield f"{name} = {_content(name, value)}"
-
-
-def _content(name: str, value: object) -> str:
-    """A constant in words that are the same in every process, and differ where it does."""
-    if value is None or isinstance(value, PLAIN):
-        return repr(value)
-    if isinstance(value, list | tuple | set | frozenset | dict):
-        parts = value.items() if isinstance(value, dict) else value
-        told = [_content(name, one) for one in parts]
-        ordered = told if isinstance(value, list | tuple) else sorted(told)
-        return f"{type(value).__name__}({', '.join(ordered)})"
-    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-        digest = hashlib.sha256(value.tobytes()).hexdigest()
-        return f"array({value.dtype}, {value.shape}, {digest})"
-    if isinstance(value, Tensor):
-        flat = value.detach().cpu().reshape(-1).view(torch.uint8)
-        digest = hashlib.sha256(flat.numpy().tobytes()).hexdigest()
-        return f"tensor({value.dtype}, {tuple(value.shape)}, {digest})"
-    raise ValueError(
-        f"{name} is a {type(value).__name__}, and a change of it could not be told: use numbers, "
-        "text, arrays, or lists, tuples, sets and dicts of these, or make it within the function"
-    )
-
-
-def _globals(code: CodeType) -> set[str]:
-    """Names that code takes from its module, in the functions and comprehensions within it too."""
-    names = {one.argval for one in dis.get_instructions(code) if one.opname == "LOAD_GLOBAL"}
-    return names.union(*(_globals(one) for one in code.co_consts if isinstance(one, CodeType)))
+    return {name: cloudpickle.dumps(strategy) for name, strategy in own.items()}

@@ -16,7 +16,7 @@ from alutils.plans import Study
 from alutils.progress import Say, telling
 from alutils.results import Store, by_setting, complete, table
 from alutils.settings import SettingsStudy
-from alutils.strategies import registered
+from alutils.strategies import packed
 
 CODE = ("alutils", "notebooks", "params", "requirements.lock")
 """What a record's provenance says was changed since the commit, or not."""
@@ -43,7 +43,7 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     place = placement(study)
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         data.load(dataset)
-    task = experiment.round_task(study.device, registered())
+    task = experiment.round_task(study.device, packed({cell.arm for cell in cells}))
     if not all(map(store.sound, cells)):
         processes = 0 if study.scheduler else place.processes
         say(estimate.outlook(cells, store, study.device, processes))

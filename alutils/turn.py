@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from alutils import checks, data, diagnostics, train
+from alutils.custom import ask
 from alutils.model import Net, build
 from alutils.pool import Pool, PoolView
 from alutils.protocol import Cell
 from alutils.start import restart
-from alutils.strategies import STRATEGIES, Strategy, check_positions
+from alutils.strategies import STRATEGIES, check_positions
 from alutils.streams import stream
 from alutils.train import Training
 
@@ -112,10 +113,11 @@ class Turn:
         classes = len(self.dataset.classes)
         return self.labels[self.pool.labelled.to(self.place)].bincount(minlength=classes).tolist()
 
-    def acquire(self, cell: Cell, custom: dict[str, Strategy], clock: Clock) -> Tensor:
+    def acquire(self, cell: Cell, custom: dict[str, bytes], clock: Clock) -> Tensor:
         """Dataset indices that ``cell`` labels next, in its order of preference; none at the end.
 
-        ``cell`` is the turn's own or one that differs from it in nothing but the arm.
+        ``cell`` is the turn's own or one that differs from it in nothing but the arm; ``custom``
+        are the packed strategies of a user.
         """
         if self.last:
             return torch.empty(0, dtype=torch.long)
@@ -126,7 +128,10 @@ class Turn:
         budget = counts[self.number + 1] - counts[self.number]
         rng, before = stream(cell.seed, "acquisition", arm, self.number), self.view.seconds
         with clock("seconds_select"):
-            positions = (custom.get(arm) or STRATEGIES[arm])(self.view, budget, rng)
+            if arm in custom:
+                positions = ask(custom[arm], arm, self.view, budget, rng)
+            else:
+                positions = STRATEGIES[arm](self.view, budget, rng)
         clock.move(self.view.seconds - before, "seconds_select", "seconds_score")
         check_positions(positions, budget, len(self.view), arm)
         return self.view.candidates[positions.cpu()]

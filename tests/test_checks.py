@@ -6,6 +6,7 @@ import torch
 from alutils import checks, turn
 from alutils.checks import SelfCheckFailed
 from alutils.experiment import run_round, settle
+from alutils.strategies import STRATEGIES
 from alutils.turn import Turn
 
 
@@ -65,13 +66,14 @@ def test_the_provenance_says_what_arms_of_a_seed_have_in_common(digits_cell):
     assert other["initial_weights"] != found[0]["initial_weights"]
 
 
-def test_a_strategy_that_trains_the_network_ends_its_cell(digits_cell):
+def test_a_strategy_that_trains_the_network_ends_its_cell(digits_cell, monkeypatch):
     def meddling(view, budget, rng):
         view.net.train()(view.images[:16])
         return torch.arange(budget)
 
+    monkeypatch.setitem(STRATEGIES, "meddling", meddling)
     with pytest.raises(SelfCheckFailed, match="batch-norm"):
-        run_round([digits_cell(arm="meddling")], [], None, "cpu", {"meddling": meddling})
+        run_round([digits_cell(arm="meddling")], [], None, "cpu", {})
 
 
 def test_nothing_but_the_test_figures_depends_on_the_test_set(digits_cell, monkeypatch):

@@ -1,5 +1,6 @@
 import sys
 
+import cloudpickle
 import pytest
 import torch
 
@@ -114,7 +115,7 @@ def test_picks_of_a_trained_network_are_where_their_strategy_looks(digits_cell):
 
 def test_a_strategy_of_ones_own_travels_with_the_call(digits_cell):
     cell = digits_cell(arm="first")
-    own = {"first": lambda view, budget, rng: torch.arange(budget)}
+    own = {"first": cloudpickle.dumps(lambda view, budget, rng: torch.arange(budget))}
     done = run_round([cell], [], None, "cpu", own)[0][0]
     assert done["picks"] == turn(cell).pool.unlabelled[: len(done["picks"])].tolist()
 
@@ -155,7 +156,7 @@ def test_a_clock_shares_what_was_spent_together_and_books_anew():
 
 def test_every_arm_draws_from_a_stream_of_its_own(digits_cell):
     """Guards: one arm's use of randomness can't shift another's; equal arms draw differently."""
-    own = {name: STRATEGIES["random"] for name in ("one", "other")}
+    own = {name: cloudpickle.dumps(STRATEGIES["random"]) for name in ("one", "other")}
     cells = [digits_cell(arm=name) for name in own]
     one, other = run_round(cells, [], None, "cpu", own)[0]
     assert one["picks"] != other["picks"]

@@ -223,6 +223,33 @@ def test_a_notebook_runs_in_this_interpreter_whatever_kernels_there_are(
     assert "Title" in (folder / "tiny.html").read_text()
 
 
+def test_a_file_beside_a_notebook_is_imported_there_and_makes_its_report_stale(
+    tmp_path, monkeypatch
+):
+    """As in JupyterLab, whose kernels start in the notebook's folder."""
+    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    prose = [nbformat.v4.new_markdown_cell(text) for text in ("# A", "What.", "How.")]
+    code = nbformat.v4.new_code_cell("from strategies_of_mine import NAME\nNAME")
+    notebook.cells = [*prose, code]
+    nbformat.write(notebook, tmp_path / f"{NOTEBOOK}.ipynb")
+    mine, plan = tmp_path / "strategies_of_mine.py", config.load_study("smoke", NOTEBOOK)
+    mine.write_text("NAME = 'lowest'\n")
+    (tmp_path / "reports").mkdir()
+    runner.render(tmp_path / f"{NOTEBOOK}.ipynb", tmp_path / "reports", {})
+    report = nbformat.read(tmp_path / "reports" / f"{NOTEBOOK}.ipynb", as_version=4)
+    assert report.cells[-1].outputs[0].data["text/plain"] == "'lowest'"
+    before = runner.sources(NOTEBOOK, plan)
+    mine.write_text("NAME = 'highest'\n")
+    assert runner.sources(NOTEBOOK, plan) != before
+
+
+@pytest.mark.parametrize("error", [ValueError("what\nhow"), ValueError("\x1b[31mwhat\x1b[0m\n")])
+def test_what_went_wrong_is_told_by_its_first_line(error):
+    assert runner._reason(error) == "ValueError: what"
+
+
 def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path):
     for told, seconds in (("running", 3), ("round   2/3", 0)):
         process = start(tmp_path)

@@ -1,9 +1,7 @@
-import subprocess
-import sys
-from functools import cache, partial, wraps
+import pickle
+from functools import partial
 from types import SimpleNamespace
 
-import cloudpickle
 import pytest
 import torch
 
@@ -12,7 +10,7 @@ from alutils.model import build
 from alutils.parameters import ParameterError
 from alutils.pool import PoolView
 from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER, Protocol
-from alutils.strategies import STRATEGIES, register, smallest
+from alutils.strategies import STRATEGIES, packed, register, smallest
 from alutils.streams import stream
 
 PROBS = torch.tensor(
@@ -140,11 +138,15 @@ def test_a_score_that_is_not_finite_is_refused():
         smallest(torch.tensor([0.1, float("nan")]), 1, rng())
 
 
-def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(monkeypatch):
+@pytest.fixture
+def registers(monkeypatch) -> None:
+    """What a test registers is forgotten after it."""
     monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
     monkeypatch.setattr(plans, "CUSTOM_ARMS", {})
     monkeypatch.setattr(strategies, "CUSTOM_ARMS", plans.CUSTOM_ARMS)
 
+
+def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(registers):
     def first(view, budget, rng):
         return torch.arange(budget)
 
@@ -160,150 +162,40 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(mo
     for wrong in ("margin", "badge", "../x", ""):
         with pytest.raises(ValueError):
             register(wrong, first)
-
-
-def test_the_constants_and_helpers_of_a_strategy_name_its_record_too(monkeypatch):
-    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
-    names = set()
-    for shift in (1, 2):
-        for helper in (_forwards, _backwards):
-
-            def shifted(view, budget, rng):
-                return helper(torch.arange(budget)) + offset  # noqa: B023
-
-            offset = shift
-            register("shifted", shifted)
-            names.add(strategies.CUSTOM_ARMS["shifted"])
-    assert len(names) == 4
-    assert strategies.registered() == {"shifted": shifted}
-    offset = 3
-    with pytest.raises(ValueError, match="'shifted' takes .* changed since .*: register it again"):
-        strategies.registered()
-
-
-@cache
-def _cached(budget):
-    return torch.arange(budget) + POWER  # noqa: F821
-
-
-def _of(value):
-    """A strategy with a value as its default."""
-
-    def chosen(view, budget, rng, shift=value):
-        return torch.arange(budget)
-
-    return chosen
-
-
-def _named(strategy):
-    register("named", strategy)
-    return strategies.CUSTOM_ARMS["named"]
-
-
-def test_defaults_large_tensors_and_cached_helpers_name_the_record_too(monkeypatch):
-    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
-    large = torch.zeros(2000)
-    values = [1, 2, "1", large, large.bfloat16(), large.index_fill(0, torch.tensor([999]), 1)]
-    values += [large.numpy(), {"a": 1}, {"a": 2}, [1, 2], [2, 1], None]
-    assert len({_named(_of(value)) for value in values}) == len(values)
-    assert _named(_of({"b", "a", "c"})) == _named(_of({"c", "b", "a"}))
-
-    def caching(view, budget, rng):
-        return _cached(budget)
-
-    names = set()
-    for power in (1, 2):
-        monkeypatch.setitem(globals(), "POWER", power)
-        names.add(_named(caching))
-    assert len(names) == 2
-
-
-def _reversing(strategy):
-    """A decorator of its own: its wrapper decides as much as what it wraps."""
-
-    @wraps(strategy)
-    def reversed_(view, budget, rng):
-        return strategy(view, budget, rng).flip(0) * SIGN  # noqa: F821
-
-    return reversed_
-
-
-def test_decorators_name_the_record_too(monkeypatch):
-    """One of the module itself with what it uses, around an imported one or within it."""
-    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
-    names = [_named(_of(1)), _named(torch.no_grad()(_of(2)))]
-    for sign in (1, -1):
-        monkeypatch.setitem(globals(), "SIGN", sign)
-        names += [_named(_reversing(_of(1))), _named(_reversing(torch.no_grad()(_of(2))))]
-    assert len(set(names)) == len(names)
-    assert _named(torch.no_grad()(_of(1))) == names[0]
-
-
-class _Scorer:
-    """What a strategy may not use: its source is not its function's."""
-
-
-def _scored(view, budget, rng):
-    return _Scorer().of(view, budget)
-
-
-def test_a_strategy_from_a_file_of_ones_own_travels_to_where_that_is_not(tmp_path, monkeypatch):
-    (tmp_path / "own_strategies.py").write_text(
-        "from alutils.strategies import smallest\n"
-        "def score(view):\n    return view.scores\n"
-        "def lowest(view, budget, rng):\n    return smallest(score(view), budget, rng)\n"
-    )
-    with monkeypatch.context() as patched:
-        patched.syspath_prepend(tmp_path)
-        import own_strategies
-    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
-    register("lowest", own_strategies.lowest)
-    code = (
-        "import pickle, sys, torch; from types import SimpleNamespace as view;"
-        "lowest = pickle.load(sys.stdin.buffer);"
-        "print(lowest(view(scores=torch.tensor([3.0, 1.0, 2.0])), 2, torch.Generator()).tolist())"
-    )
-    packed = cloudpickle.dumps(own_strategies.lowest)
-    done = subprocess.run([sys.executable, "-c", code], input=packed, capture_output=True, cwd="/")
-    assert done.stdout.decode().strip() == "[1, 2]", done.stderr.decode()
-
-
-def test_what_can_not_be_told_apart_is_refused_before_anything_is_registered():
-    for wrong in (_of(object()), _of([torch.nn.Linear(1, 1)]), _scored):
-        with pytest.raises(ValueError, match="a change of it could not be told"):
-            register("named", wrong)
     with pytest.raises(ValueError, match="'named' is a partial: give a function"):
-        register("named", partial(_of(1), shift=2))
+        register("named", partial(first, shift=2))
     assert "named" not in STRATEGIES and "named" not in plans.CUSTOM_ARMS
 
 
-def test_what_a_strategy_takes_within_lambdas_and_comprehensions_names_its_record(monkeypatch):
-    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
-    names = set()
-    for power, helper in ((1, _forwards), (2, _forwards), (2, _backwards)):
-        monkeypatch.setitem(globals(), "POWER", power)
-        monkeypatch.setitem(globals(), "HELPER", helper)
+def test_a_strategy_that_is_not_what_was_registered_is_not_sent(registers):
+    def shifted(view, budget, rng):
+        return torch.arange(budget) + offset
 
-        def raised(view, budget, rng):
-            inner = lambda one: HELPER(one) ** POWER  # noqa: E731, F821
-            return [inner(part) + POWER for part in torch.arange(budget).split(1)]  # noqa: F821
-
-        register("raised", raised)
-        names.add(strategies.CUSTOM_ARMS["raised"])
-    assert len(names) == 3
+    offset = 1
+    register("shifted", shifted)
+    sent = packed(["random", "shifted"])
+    assert sent.keys() == {"shifted"}
+    assert pickle.loads(sent["shifted"])(None, 2, None).tolist() == [1, 2]
+    offset = 2
+    with pytest.raises(ValueError, match="'shifted' takes .* changed since .*: register it again"):
+        packed(["random", "shifted"])
 
 
-def _forwards(positions: torch.Tensor) -> torch.Tensor:
-    return positions
+def test_a_strategy_renamed_with_its_constant_is_no_matter_of_the_old_name(registers, monkeypatch):
+    """In a live kernel the old function stays registered, and misses what it named."""
+    monkeypatch.setitem(globals(), "POWER", 2)
+    register("old", _raised)
+    monkeypatch.delitem(globals(), "POWER")
+    register("new", _first)
+    assert packed(["random", "new"]).keys() == {"new"}
 
 
-def _backwards(positions: torch.Tensor) -> torch.Tensor:
-    return positions.flip(0)
+def _first(view, budget, rng):
+    return torch.arange(budget)
+
+
+def _raised(view, budget, rng):
+    return torch.arange(budget) ** POWER  # noqa: F821
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,278 @@
+"""What a strategy of a user is made of: the same words wherever it does the same, others where not.
+
+Its source, and all that this names outside of itself: functions and constants of the notebook, and
+of modules that are not installed, are followed; what is installed counts by its module and name.
+What can't be told this way is refused with ``ValueError``, which names the remedy.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import inspect
+import linecache
+import os
+import symtable
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, EllipsisType, FunctionType, ModuleType, NoneType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PLAIN = {
+    NoneType, EllipsisType, bool, int, float, complex, str, bytes, range, torch.dtype,
+    torch.device,
+}  # fmt: skip
+"""Types of constants whose ``repr`` is all there is to them."""
+STANDARD_LIBRARY = Path(os.__file__).parent
+PACKAGES = {"site-packages", "dist-packages"}
+"""Folders that installed packages lie in."""
+
+
+class StrategySource:
+    """What decides what a strategy returns: ``digest`` is its hash.
+
+    ``modules`` are those followed, which are not installed: workers elsewhere can't import them.
+    """
+
+    def __init__(self, strategy: FunctionType):
+        self.modules: set[str] = set()
+        self._numbers: dict[FunctionType, int] = {}
+        self._texts: list[str] = []
+        self._texts.append(self._words(strategy.__name__, strategy))
+        self.digest = _hash("\n".join(self._texts).encode())[:12]
+
+    def _function(self, function: FunctionType) -> str:
+        """A function's number; when it is first met, its text and what that names are noted."""
+        if function not in self._numbers:
+            self._numbers[function] = len(self._numbers)
+            self.modules.add(_module(function))
+            text, known = _text(function), _around(function)
+            used = _defaults(function) | dict(
+                self._found(names, known) for names in _named(text) if names[0] in known
+            )
+            lines = [f"{name} = {self._words(name, used[name])}" for name in sorted(used)]
+            self._texts.append("\n".join([text, *lines]))
+        return f"function {self._numbers[function]}"
+
+    def _found(self, names: list[str], known: dict[str, object]) -> tuple[str, object]:
+        """What dotted names stand for, as far as they lead through modules not installed."""
+        value, length = known[names[0]], 1
+        while isinstance(value, ModuleType) and not installed(value.__name__):
+            self.modules.add(value.__name__)
+            if length == len(names) or not hasattr(value, names[length]):
+                break
+            value, length = getattr(value, names[length]), length + 1
+        return ".".join(names[:length]), value
+
+    def _words(self, name: str, value: object) -> str:
+        """A value in words that are the same in every process, and differ where it does."""
+        if type(value) in PLAIN:
+            return repr(value)
+        if type(value) in (list, tuple, set, frozenset):
+            parts = [self._words(name, part) for part in value]
+            ordered = parts if isinstance(value, list | tuple) else sorted(parts)
+            return f"{type(value).__name__}({', '.join(ordered)})"
+        if type(value) is dict:
+            return f"dict({self._words(name, list(value.items()))})"
+        if isinstance(value, np.generic) or type(value) is np.ndarray:
+            if not value.dtype.hasobject:
+                kind = type(value).__name__
+                return f"{kind}({value.dtype}, {value.shape}, {_hash(value.tobytes())})"
+        elif isinstance(value, Tensor) and value.layout == torch.strided:
+            flat = value.detach().cpu().reshape(-1).view(torch.uint8)
+            return f"tensor({value.dtype}, {tuple(value.shape)}, {_hash(flat.numpy().tobytes())})"
+        elif function := _unwrapped(name, value):
+            return self._function(function)
+        elif imported := _imported(value):
+            return imported
+        raise ValueError(f"{name} is a {type(value).__name__}, and {_remedy(value)}")
+
+
+def installed(name: str) -> bool:
+    """Whether workers elsewhere can import a module: it is Python's, this study's or a package's.
+
+    A notebook's module, and files of the user, are not.
+    """
+    top = name.partition(".")[0]
+    if top in ("alutils", "__main__"):
+        return top == "alutils"
+    try:
+        spec = importlib.util.find_spec(top)
+    except ValueError:  # a notebook's, and one made by hand, have none
+        return False
+    if spec is None:
+        return False
+    if spec.origin in ("built-in", "frozen"):
+        return True
+    places = [Path(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
+    return all(
+        PACKAGES & set(place.parts) or place.is_relative_to(STANDARD_LIBRARY) for place in places
+    )
+
+
+def _module(function: FunctionType) -> str:
+    return function.__globals__.get("__name__", "__main__")
+
+
+def _defaults(function: FunctionType) -> dict[str, object]:
+    """What a function has been given: its defaults, and the attributes that were set on it."""
+    parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
+    given = {
+        f"default of {one.name}": one.default for one in parameters if one.default is not one.empty
+    }
+    return given | {name: value for name, value in vars(function).items() if name[:2] != "__"}
+
+
+def _around(function: FunctionType) -> dict[str, object]:
+    """All that a function can name outside of itself, by name."""
+    cells = function.__closure__ or ()
+    closed = zip(function.__code__.co_freevars, cells, strict=True)
+    return function.__globals__ | {name: cell.cell_contents for name, cell in closed}
+
+
+def _text(function: FunctionType) -> str:
+    """The source of a function, which is that of the code loaded."""
+    code, name = function.__code__, function.__name__
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    if not lines:
+        raise ValueError(
+            f"the source of {name!r} can't be read: define it in a plain cell, without %%time and "
+            "the like, or in a file"
+        )
+    if "__file__" in function.__globals__ and not _is_of(code, "".join(lines)):
+        raise ValueError(
+            f"{Path(code.co_filename).name} was changed since {name!r} was imported from it: "
+            "restart the kernel"
+        )
+    return textwrap.dedent(inspect.getsource(code))
+
+
+def _is_of(code: CodeType, source: str) -> bool:
+    """Whether code is what a file's source compiles to, at the same place."""
+    try:
+        compiled = compile(source, "", "exec", dont_inherit=True)
+    except SyntaxError:
+        return False
+    return _as_compiled(code) in _codes(compiled)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _codes(part)
+
+
+def _as_compiled(code: CodeType) -> CodeType:
+    """Code without what Python notes in it as it runs."""
+    parts = (_as_compiled(part) if isinstance(part, CodeType) else part for part in code.co_consts)
+    return code.replace(co_consts=tuple(parts))
+
+
+def _named(text: str) -> list[list[str]]:
+    """The dotted names by which a function takes what is around it, in its decorators too."""
+    tree = _parsed(text)
+    _check_imports(tree)
+    outer = {names[0] for decorator in _decorators(tree) for names in _dotted(decorator)}
+    outer |= set().union(*map(_globals, symtable.symtable(text, "", "exec").get_children()))
+    return [names for names in _dotted(tree) if names[0] in outer]
+
+
+def _parsed(text: str) -> ast.Module:
+    try:
+        return ast.parse(text)
+    except SyntaxError:
+        raise ValueError(
+            f"where the function begins and ends can't be told in {text.strip().splitlines()[0]!r}:"
+            " write it with def, on lines of its own"
+        ) from None
+
+
+def _decorators(tree: ast.Module) -> list[ast.expr]:
+    return getattr(tree.body[0], "decorator_list", [])
+
+
+def _globals(table: symtable.SymbolTable) -> set[str]:
+    """Names that a function, or one within it, takes from around it."""
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
+    return names.union(*map(_globals, table.get_children()))
+
+
+def _dotted(tree: ast.AST) -> Iterator[list[str]]:
+    """Names with the attributes that follow them, each as long as it goes."""
+    within = set()
+    for node in ast.walk(tree):
+        attributes, base = [], node
+        while isinstance(base, ast.Attribute):
+            attributes.insert(0, base.attr)
+            base = base.value
+            within.add(base)
+        if isinstance(base, ast.Name) and node not in within:
+            yield [base.id, *attributes]
+
+
+def _check_imports(tree: ast.AST) -> None:
+    """Refuse what a function imports by itself and workers elsewhere could not."""
+    for node in ast.walk(tree):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = ["." * node.level + (node.module or "")]
+        for name in names:
+            if name[:1] == "." or not installed(name):
+                raise ValueError(
+                    f"{name} is imported within a function, and workers elsewhere don't have it: "
+                    "import it above"
+                )
+
+
+def _unwrapped(name: str, value: object) -> FunctionType | None:
+    """A function that is not installed, without installed decorators, which its source names."""
+    layers = 0
+    while not (isinstance(value, FunctionType) and not installed(_module(value))):
+        if not hasattr(value, "__wrapped__"):
+            return None
+        value, layers = value.__wrapped__, layers + 1
+    if layers > len(_decorators(_parsed(_text(value)))):
+        raise ValueError(
+            f"{name} is decorated elsewhere than where it is defined, and a change of that could "
+            "not be told: put the decorator above its def"
+        )
+    return value
+
+
+def _imported(value: object) -> str:
+    """Kind, module and name of a module, class or function that is installed; empty for others."""
+    if isinstance(value, ModuleType):
+        return f"module {value.__name__}" if installed(value.__name__) else ""
+    if isinstance(value, np.ufunc):  # one made of a Python function takes objects alone
+        return "" if value.types == ["O->O"] else f"{value} of {value.types}"
+    owner = getattr(value, "__self__", None)
+    bound = not isinstance(owner, type | ModuleType | None)
+    if bound or not (isinstance(value, type) or inspect.isroutine(value)):
+        return ""
+    owners = (value, owner, getattr(value, "__objclass__", None))
+    homes = [owner.__module__ for owner in owners if getattr(owner, "__module__", None)]
+    if "<" in value.__qualname__ or not all(map(installed, homes)):  # made within a function
+        return ""
+    return f"{type(value).__name__} {homes[0]}.{value.__qualname__}"
+
+
+def _remedy(value: object) -> str:
+    """Why a value is refused, and what to do."""
+    if isinstance(value, ModuleType):
+        return "what of it is used could not be told: name that, as in MODULE.NAME"
+    could_not = "a change of it could not be told"
+    if isinstance(value, type):
+        return f"{could_not}: use functions, or import it from an installed package"
+    return (
+        f"{could_not}: use numbers, text, arrays, or lists, tuples, sets and dicts of these, make "
+        "it within the function, or import its module and name it there, as in MODULE.NAME"
+    )
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
