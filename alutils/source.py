@@ -47,14 +47,14 @@ class StrategySource:
     def _function(self, function: FunctionType) -> str:
         """A function's number; when it is first met, its text and what that names are noted."""
         if function not in self._numbers:
-            self._numbers[function] = len(self._numbers)
+            self._numbers[function] = number = len(self._numbers)
             self.modules.add(_module(function))
             text, known = _text(function), _around(function)
             used = _defaults(function) | dict(
                 self._found(names, known) for names in _named(text) if names[0] in known
             )
             lines = [f"{name} = {self._words(name, used[name])}" for name in sorted(used)]
-            self._texts.append("\n".join([text, *lines]))
+            self._texts.append("\n".join([f"function {number}:", text, *lines]))
         return f"function {self._numbers[function]}"
 
     def _found(self, names: list[str], known: dict[str, object]) -> tuple[str, object]:
