@@ -311,7 +311,7 @@ def test_a_result_that_never_arrives_fails_its_cell(digits_cell, store):
     """Of a worker that is there, but at an address that this machine does not reach."""
     cell, lines = digits_cell(), []
     one = engine.Run(None, stub, store, {}, Progress([cell], store, lines.append), [cell])
-    job = one.waiting.popleft()
+    job = one.waiting.pop(0)
     job.lock(store)
     job.worker = "tcp://behind:1"
     late = [one._collect(Broken(TimeoutError()), job) for _ in range(engine.FETCHES)]
