@@ -4,7 +4,7 @@ import argparse
 import logging
 import sys
 
-from alutils.parameters import ParameterError, StudyError
+from alutils.protocol.parameters import ParameterError, StudyError
 
 
 def main() -> int:
@@ -38,31 +38,31 @@ def main() -> int:
 
 
 def _study(**options: str) -> None:
-    from alutils import runner
+    from alutils.commands import notebooks
 
     try:
-        runner.study(**options)
+        notebooks.study(**options)
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end is meant
-        kept = runner.kept(options["profile"], options["notebook"])
+        kept = notebooks.kept(options["profile"], options["notebook"])
         print(f"stopped: {kept}; the same command goes on from there", file=sys.stderr)
         raise
 
 
 def _estimate(**options: str) -> None:
-    from alutils import estimate
+    from alutils.commands import estimate
 
     estimate.estimate(**options)
 
 
 def _verify(profile: str) -> None:
-    from alutils import verify
+    from alutils.commands import verify
 
     verify.verify(profile)
 
 
 def _readme(profile: str) -> None:
-    from alutils import readme
+    from alutils.commands import readme
 
     readme.update(profile)
 

@@ -13,7 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from alutils import config, study
+from alutils.running import run
+from alutils.studies import profiles
 from tests.processes import equal_part, equal_records, start
 
 ADDRESS = "tcp://127.0.0.1:8799"
@@ -45,8 +46,8 @@ def smoke(folder: Path, name: str, *options: str) -> Path:
 def quick(folder: Path, name: str, scheduler: str = "", say=lambda line: None) -> dict:
     """Records of the cut of the quick profile."""
     os.environ["ALUTILS_OUTPUTS"] = str(folder / name)
-    plan = config.load_study("quick", "03-mnist-active-learning").model_copy(update=CUT)
-    study.run(plan.model_copy(update={"scheduler": scheduler}), say)
+    plan = profiles.load_study("quick", "03-mnist-active-learning").model_copy(update=CUT)
+    run.run(plan.model_copy(update={"scheduler": scheduler}), say)
     return equal_records(folder / name / "quick" / "runs", plan.cells())
 
 
@@ -56,7 +57,7 @@ def main(folder: Path) -> None:
     started += [worker(folder) for _ in range(3)]
     try:
         alone, there = smoke(folder, "alone"), smoke(folder, "cluster", "--scheduler", ADDRESS)
-        for notebook in config.notebooks("smoke"):
+        for notebook in profiles.notebooks("smoke"):
             if notebook != "04-claims":
                 assert equal_part(there, notebook) == equal_part(alone, notebook), notebook
         smoke(folder, "cluster", "--scheduler", ADDRESS)

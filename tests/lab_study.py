@@ -20,8 +20,8 @@ from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 from playwright.sync_api import Page, sync_playwright
 
-from alutils import config
 from alutils.paths import NOTEBOOKS
+from alutils.studies import profiles
 from tests.processes import ARMS_NOTEBOOK
 from tests.test_browser import CHROMIUM, OPTIONS
 
@@ -29,7 +29,7 @@ from tests.test_browser import CHROMIUM, OPTIONS
 def small(name: str, folder: Path) -> int:
     """Write the notebook with the values of ``smoke``; returns how many code cells it has."""
     notebook = load_notebook_node(str(NOTEBOOKS / f"{name}.ipynb"))
-    values = yaml.safe_load(config.params_file("smoke", name).read_text(encoding="utf-8"))
+    values = yaml.safe_load(profiles.params_file("smoke", name).read_text(encoding="utf-8"))
     notebook = parameterize_notebook(notebook, values)
     nbformat.write(notebook, folder / f"{name}.ipynb")
     return sum(cell.cell_type == "code" for cell in notebook.cells)

@@ -11,10 +11,10 @@ import time
 
 import psutil
 
-from alutils import engine
-from alutils.cluster import Placement
-from alutils.protocol import Cell
-from alutils.results import Store
+from alutils.protocol.cell import Cell
+from alutils.records.store import Store
+from alutils.running import engine
+from alutils.running.cluster import Placement
 from tests.test_engine import never, stub
 
 

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alutils import ablation, attribution
-from alutils.ablation import VARIANTS, AblationStudy
+from alutils.studies.claims import ablation, ablation_page
+from alutils.studies.claims.ablation import VARIANTS, AblationStudy
 
 EFFECT = {
     ("random", "random"): 0.0,
@@ -56,10 +56,10 @@ def test_the_evaluation_is_described_by_seed():
     best, heldout = ablation.evaluation(made_up(), "mnist")
     assert best.tolist() == pytest.approx([0.6] * 3)
     assert heldout.tolist() == pytest.approx([0.25] * 3)
-    text = attribution.answer(made_up()).data
+    text = ablation_page.answer(made_up()).data
     assert "minus its last is +0.60 points (+0.60 to +0.60 by seed, 3 seeds), and" in text
     assert "which has other images, +0.25 points (+0.25 to +0.25 by seed, 3 seeds)." in text
-    assert "is +0.60 points (one seed)" in attribution.answer(made_up(seeds=1)).data
+    assert "is +0.60 points (one seed)" in ablation_page.answer(made_up(seeds=1)).data
 
 
 def test_the_parts_add_up_to_the_difference_as_the_authors_measure_it():
@@ -94,8 +94,8 @@ def test_every_variant_is_one_switch_away_from_the_posters_protocol():
 def test_what_is_said_is_what_was_found():
     found = made_up()
     found.loc[found["variant"] == "random", "test_accuracy"] *= 1 + found["seed"] / 100
-    assert "standard deviation of 1.00 points" in attribution.answer(found).data
-    text = attribution.answer(made_up()).data
+    assert "standard deviation of 1.00 points" in ablation_page.answer(found).data
+    text = ablation_page.answer(made_up()).data
     assert "Of these, shown to differ from zero, not corrected: choosing labels, optimiser" in text
     assert "Of the 8 effects of one change alone, by label count, 8 have an interval that" in text
     assert "excludes zero: no dropout at 540 labels -0.30" in text
@@ -106,16 +106,16 @@ def test_what_is_said_is_what_was_found():
         "margin 98.38 % at 1,485 labels, random labels (Figure 2) 97.25 % at 1,490, a difference "
         "of +1.13 points."
     ) in text
-    cifar10 = attribution.answer(made_up().assign(dataset="cifar10")).data
+    cifar10 = ablation_page.answer(made_up().assign(dataset="cifar10")).data
     assert "margin 44.70 % at 1,495 labels" in cifar10 and "difference of +0.46 points." in cifar10
     moved = made_up().assign(labels=lambda rows: rows["labels"] + 300)
-    assert "Published" not in attribution.answer(moved).data  # nothing was published there
-    page = attribution.figure(made_up()).data
+    assert "Published" not in ablation_page.answer(moved).data  # nothing was published there
+    page = ablation_page.figure(made_up()).data
     assert "MNIST at 540 labels, Adam carried from another arm: +2.00 points" in page
-    assert "rounding noise" in attribution.table(made_up()).data
+    assert "rounding noise" in ablation_page.table(made_up()).data
 
 
 def test_without_runs_it_says_how_to_make_them(outputs):
     nothing = ablation.results(AblationStudy())
-    for told in (attribution.answer, attribution.figure, attribution.table):
+    for told in (ablation_page.answer, ablation_page.figure, ablation_page.table):
         assert "python -m alutils.ablation" in told(nothing).data

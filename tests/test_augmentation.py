@@ -1,10 +1,10 @@
 import torch
 import torch.nn.functional as F
 
-from alutils import train
-from alutils.augmentation import PADDING, crop_flip
-from alutils.experiment import run_round
-from alutils.streams import stream
+from alutils.learning import training
+from alutils.learning.augmentation import PADDING, crop_flip
+from alutils.learning.streams import stream
+from alutils.running.round import run_round
 
 SIZE = 6
 PLACES = [(top, left, mirrored) for top in range(2 * PADDING + 1)
@@ -41,7 +41,7 @@ def test_training_augments_and_nothing_else_does(digits_cell, monkeypatch):
         seen.append(len(images))
         return crop_flip(images, rng)
 
-    monkeypatch.setattr(train, "crop_flip", watched)
+    monkeypatch.setattr(training, "crop_flip", watched)
     changes = dict(augmentation="crop-flip", epochs=2, heldout_every=1, diagnostics=True, rounds=2)
     cell = digits_cell(arm="bayesian", **changes)
     (done,), _, _ = run_round([cell], [], None, "cpu", {})

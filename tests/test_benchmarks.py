@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from alutils import data, runner
+from alutils.commands import notebooks
+from alutils.learning import data
 from alutils.paths import ROOT
-from alutils.protocol import Cell
+from alutils.protocol.cell import Cell
 
 BENCH = ROOT / "benchmarks"
 
@@ -139,7 +140,7 @@ def test_the_kept_results_hold_every_row_and_make_the_report(tmp_path):
     ratios |= {"train_share_of_limit", "worker_memory_gb"}
     assert ratios | {"pool_cost_1m_vs_100k", "pool_memory_1m_vs_100k"} <= whole.keys()
     assert all(row["low"] <= row["median"] <= row["high"] for row in whole.values())
-    runner.render(BENCH / "speed.ipynb", tmp_path, {"file": str(kept)})
+    notebooks.render(BENCH / "speed.ipynb", tmp_path, {"file": str(kept)})
     page = (tmp_path / "speed.html").read_text()
     assert page.count("<img") == 2 and "Traceback" not in page
 

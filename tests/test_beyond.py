@@ -3,13 +3,15 @@ import re
 import pandas as pd
 import pytest
 
-from alutils import beyond, ladder, statistics, study
-from alutils.comparisons import LADDER
-from alutils.config import BeyondStudy, ParameterError
-from alutils.plans import CUSTOM_ARMS
-from alutils.prose import points
-from alutils.protocol import Cell
-from alutils.results import Store, chained
+from alutils.protocol.arms import CUSTOM_ARMS
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import ParameterError
+from alutils.records import tidy
+from alutils.records.store import Store, chained
+from alutils.reporting import statistics
+from alutils.reporting.prose import points
+from alutils.studies.beyond import ranking, recipes
+from alutils.studies.beyond.plan import LADDER, BeyondStudy
 
 PLAN = BeyondStudy(
     profile="smoke", datasets=("cifar10",), seeds=(0, 1, 2),
@@ -42,7 +44,7 @@ def found(outputs) -> pd.DataFrame:
             before = rounds[-1]["digest"] if rounds else ""
             rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return study.read_settings(PLAN)
+    return tidy.read_settings(PLAN)
 
 
 def test_each_rung_has_what_the_rungs_before_it_have_and_none_builds_on_sgd():
@@ -115,14 +117,14 @@ def test_what_can_not_be_compared_is_refused(values, told):
 
 
 def test_the_ranking_goes_by_area_and_is_corrected(found):
-    own = beyond.arms_of(found, "ranking", "cifar10")
+    own = ranking.arms_of(found, "ranking", "cifar10")
     assert list(dict.fromkeys(own["arm"])) == ["uncertainty", "margin", "random"]
-    page = beyond.table(found, "ranking", "cifar10").data
+    page = ranking.table(found, "ranking", "cifar10").data
     rows = page.split("<tr>")[1:]
     assert "uncertainty" in rows[0] and "<td>2</td>" in rows[0].split("uncertainty")[1]
     assert "baseline" in rows[2]
     assert [row.rsplit("<td>", 1)[1][0] for row in rows] == ["0", "1", "1"]
-    text = beyond.sentences(found).data
+    text = ranking.sentences(found).data
     assert "540 to 1,406 labels, 3 paired seeds" in text
     assert (
         "margin is equivalent to random within 1 point" in text and "uncertainty lies above" in text
@@ -139,9 +141,9 @@ def test_each_dataset_has_a_ranking_of_its_own(found):
         ("cifar10", ["uncertainty", "margin", "random"]),
         ("mnist", ["random", "margin", "uncertainty"]),
     ):
-        own = beyond.arms_of(both, "ranking", dataset)
+        own = ranking.arms_of(both, "ranking", dataset)
         assert list(dict.fromkeys(own["arm"])) == order and set(own["dataset"]) == {dataset}
-    lines = beyond.sentences(both, interim=" Interim.").data.splitlines()
+    lines = ranking.sentences(both, interim=" Interim.").data.splitlines()
     assert "**CIFAR-10**" in lines[0] and "uncertainty lies above random" in lines[0]
     assert "**MNIST**" in lines[1] and "uncertainty lies below random" in lines[1]
     assert lines[2:] == ["", "Interim."]
@@ -149,13 +151,13 @@ def test_each_dataset_has_a_ranking_of_its_own(found):
 
 def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
     """Of those neither different nor equivalent; corrected for all that are not different."""
-    assert "80 % power" not in beyond.sentences(found).data  # margin is shown to be equivalent
+    assert "80 % power" not in ranking.sentences(found).data  # margin is shown to be equivalent
     wider = found.copy()
     margin = wider["arm"] == "margin"
     wider.loc[margin, "accuracy"] += 2 * (wider.loc[margin, "seed"] - 1)
-    areas = statistics.areas(beyond.arms_of(wider, "ranking", "cifar10"))
+    areas = statistics.areas(ranking.arms_of(wider, "ranking", "cifar10"))
     expected = statistics.detectable((areas["margin"] - areas["random"]).std(), 3)
-    text = beyond.sentences(wider).data
+    text = ranking.sentences(wider).data
     assert "uncertainty lies above random" in text  # so that one test is left
     assert (
         "neither a difference nor equivalence within 1 point is shown for margin. For these, with "
@@ -183,7 +185,7 @@ def test_a_difference_that_no_accuracy_can_have_is_not_told(arms, told):
         for seed in (0, 1, 2)
         for labels in (540, 980)
     ]  # fmt: skip
-    text = beyond.sentences(pd.DataFrame(rows)).data
+    text = ranking.sentences(pd.DataFrame(rows)).data
     assert told in text
 
 
@@ -192,23 +194,23 @@ def test_the_poster_s_arms_stand_beside_their_controls():
         "bayesian": [51.0, 52.0, 53.0], "entropy": [50.0, 51.5, 51.5], "kmeans": [50.0, 51.0, 52.0],
         "random": [50.0, 50.0, 50.0],
     })  # fmt: skip
-    assert beyond._controls(areas) == (
+    assert ranking._controls(areas) == (
         " Beside their controls, not corrected: Bayesian minus entropy "
         f"{points(statistics.estimate([1.0, 0.5, 1.5]), '')}."
     )
-    assert "K-means minus K-means centres +1.00" in beyond._controls(
+    assert "K-means minus K-means centres +1.00" in ranking._controls(
         areas.assign(**{"kmeans-centre": [49.0, 50.0, 51.0]})
     )
-    assert beyond._controls(areas[["random", "bayesian"]]) == ""
+    assert ranking._controls(areas[["random", "bayesian"]]) == ""
 
 
 def test_without_a_finished_cell_nothing_ranks(found):
-    none = beyond.whole(found.iloc[:0], [])
-    assert none.empty and "A test needs 3 seeds" in beyond.sentences(none).data
+    none = ranking.whole(found.iloc[:0], [])
+    assert none.empty and "A test needs 3 seeds" in ranking.sentences(none).data
 
 
 def test_an_arm_below_random_is_said_to_be(found):
-    text = beyond.sentences(found, "start").data
+    text = ranking.sentences(found, "start").data
     assert "TypiClust lies below random" in text
     assert "(paired t tests, and two one-sided ones of equivalence, at 5 %)" in text
 
@@ -216,39 +218,39 @@ def test_an_arm_below_random_is_said_to_be(found):
 def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(found):
     """The ladder and the start stay, as they lack nothing."""
     there = found[~((found["factor"] == "ranking") & (found["arm"] == "margin"))]
-    kept = beyond.whole(there, PLAN.settings())
+    kept = ranking.whole(there, PLAN.settings())
     assert set(kept["factor"]) == {"recipe", "start"}
     one = found[~((found["arm"] == "typiclust") & (found["seed"] == 1))]
-    kept = beyond.whole(one, PLAN.settings())
+    kept = ranking.whole(one, PLAN.settings())
     assert set(kept.loc[kept["factor"] == "start", "seed"]) == {0, 2}
     assert set(kept.loc[kept["factor"] == "ranking", "seed"]) == {0, 1, 2}
 
 
 def test_seeds_without_every_arm_are_left_out(found):
     short = found[~((found["arm"] == "uncertainty") & (found["seed"] == 2))]
-    kept = beyond.whole(short, PLAN.settings())
-    assert set(beyond.arms_of(kept, "ranking", "cifar10")["seed"]) == {0, 1}
-    assert set(beyond.arms_of(kept, "start")["seed"]) == {0, 1, 2}
+    kept = ranking.whole(short, PLAN.settings())
+    assert set(ranking.arms_of(kept, "ranking", "cifar10")["seed"]) == {0, 1}
+    assert set(ranking.arms_of(kept, "start")["seed"]) == {0, 1, 2}
 
 
 def test_a_rung_is_worth_points_and_labels(found):
-    gains = ladder.gains_of(found)
+    gains = recipes.gains_of(found)
     assert [one[990].mean() for one in gains.values()] == pytest.approx([2, 4, 6, 26])
-    needed = ladder.labels_of(found, "SGD", 990)
+    needed = recipes.labels_of(found, "SGD", 990)
     assert needed.tolist() == pytest.approx([1590.0] * 3)
-    assert ladder.labels_of(found, "3x3 stem", 990).isna().all()
-    page = ladder.table(found).data
+    assert recipes.labels_of(found, "3x3 stem", 990).isna().all()
+    page = recipes.table(found).data
     assert "1,590" in page and "more than 2,490" in page
 
 
 def test_the_ladder_stands_beside_what_choosing_is_worth(found):
-    text = ladder.sentences(found).data
+    text = recipes.sentences(found).data
     assert "is worth +26.00 points" in text and "accuracy: more than 2,490." in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     needed = text.split("the accuracy that random labels have there takes it ")[1].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
     within = found[~found["level"].isin(["3x3 stem"])]
-    text = ladder.sentences(within).data
+    text = recipes.sentences(within).data
     best = "(“more epochs, crops and mirroring, SGD”; chosen by looking)"
     assert (
         best in text
@@ -258,41 +260,41 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
     told = "(“more epochs, crops and mirroring”; chosen by looking)"
-    assert told in ladder.sentences(worse).data
-    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
+    assert told in recipes.sentences(worse).data
+    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in recipes.sentences(worse).data
     worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
-    assert "none have a larger mean than this study's at" in ladder.sentences(worse).data
+    assert "none have a larger mean than this study's at" in recipes.sentences(worse).data
 
 
 def test_a_recipe_that_lacks_a_seed_is_not_chosen(found):
     short = found[~((found["level"] == "3x3 stem") & (found["seed"] == 2))]
-    assert "+26.00" in ladder.sentences(found).data
-    assert "+6.00" in ladder.sentences(short).data
+    assert "+26.00" in recipes.sentences(found).data
+    assert "+6.00" in recipes.sentences(short).data
 
 
 def test_a_recipe_names_crops_only_where_there_are_any(found):
     for dataset, title in (("cifar10", "more epochs, crops and mirroring, SGD"),
                            ("mnist", "more epochs, SGD")):  # fmt: skip
-        assert ladder.titles(found.assign(dataset=dataset))["SGD"] == title
+        assert recipes.titles(found.assign(dataset=dataset))["SGD"] == title
 
 
 def test_recipes_are_compared_with_choosing_where_the_ranking_ends(found):
     further = found[(found["factor"] == "recipe") & (found["labels"] == 990)]
     for labels, nearest in ((5000, "990"), (1500, "1,500")):
-        text = ladder.sentences(pd.concat([found, further.assign(labels=labels)])).data
+        text = recipes.sentences(pd.concat([found, further.assign(labels=labels)])).data
         assert f"at {nearest} random labels" in text
 
 
 def test_a_rung_below_the_smallest_size_is_bounded_from_above(found):
     worse = found.copy()
     worse.loc[worse["level"] == "longer", "accuracy"] -= 30
-    assert "at most 540" in ladder.table(worse).data
+    assert "at most 540" in recipes.table(worse).data
 
 
 def test_random_may_be_the_best(found):
     worse = found.copy()
     worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
-    text = beyond.sentences(worse).data
+    text = ranking.sentences(worse).data
     poster = "of the poster's arms it isn't shown to beat any (corrected for 2 tests"
     assert re.search(
         rf"Random has the largest mean, .* seeds\) from \w+; {re.escape(poster)}", text
@@ -304,28 +306,28 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, found, kept)
     """One arm or rung alone, all but one of them, and all but the last seed of it."""
     here = (found["arm"] == kept) | (found["level"] == kept)
     for some in (found[here], found[~here], found[~(here & (found["seed"] == 2))]):
-        rows = beyond.whole(some, PLAN.settings())
-        for told in (ladder.figure, ladder.table, ladder.sentences, beyond.sentences):
+        rows = ranking.whole(some, PLAN.settings())
+        for told in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
             assert "nan" not in told(rows).data
-        shown = [beyond.figure(rows, "cifar10"), beyond.wins(rows, "cifar10")]
-        shown += [beyond.table(rows, "ranking", "cifar10")]
+        shown = [ranking.figure(rows, "cifar10"), ranking.wins(rows, "cifar10")]
+        shown += [ranking.table(rows, "ranking", "cifar10")]
         assert not any("nan" in one.data for one in shown)
-        beyond.curves(rows, "start", "mnist")
+        ranking.curves(rows, "start", "mnist")
 
 
 def test_one_seed_has_neither_p_values_nor_wins(found):
-    page = beyond.table(found[found["seed"] == 0], "ranking", "cifar10").data
+    page = ranking.table(found[found["seed"] == 0], "ranking", "cifar10").data
     assert "p (Holm)" not in page and "pairs won" not in page and "one seed, no interval" in page
 
 
 def test_figures_say_what_they_show(found):
-    pages = [ladder.figure(found).data, beyond.figure(found, "cifar10").data]
+    pages = [recipes.figure(found).data, ranking.figure(found, "cifar10").data]
     assert all("<figcaption>" in page and 'alt="' in page for page in pages)
-    assert "Learning curves" in beyond.curves(found, "start", "mnist").static.data
+    assert "Learning curves" in ranking.curves(found, "start", "mnist").static.data
 
 
 def test_wins_are_shares_of_the_label_counts_after_the_first(found):
-    rows = beyond.wins(found, "cifar10").data.split("<tr>")[1:]
+    rows = ranking.wins(found, "cifar10").data.split("<tr>")[1:]
     shown = [re.findall("<td>(.*?)</td>", row) for row in rows]
     assert shown == [
         ["uncertainty", "", "100 %", "100 %"],
@@ -335,11 +337,11 @@ def test_wins_are_shares_of_the_label_counts_after_the_first(found):
 
 
 def test_without_runs_it_says_so(outputs):
-    nothing = study.read_settings(PLAN)
-    for told in (ladder.figure, ladder.sentences, ladder.table):
-        assert told(nothing).data == ladder.NOTHING
-    for told in (beyond.figure, beyond.wins):
+    nothing = tidy.read_settings(PLAN)
+    for told in (recipes.figure, recipes.sentences, recipes.table):
+        assert told(nothing).data == recipes.NOTHING
+    for told in (ranking.figure, ranking.wins):
         assert told(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
-    assert beyond.curves(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
-    assert beyond.table(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
-    assert "needs 3 seeds" in beyond.sentences(nothing).data
+    assert ranking.curves(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
+    assert ranking.table(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
+    assert "needs 3 seeds" in ranking.sentences(nothing).data

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from alutils import config
-from alutils.data import _npm
+from alutils.learning.data import _npm
+from alutils.studies import profiles
 
 AXE = "axe-core@4.14.1"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
-PAGES = ["index", *config.notebooks("smoke")]
+PAGES = ["index", *profiles.notebooks("smoke")]
 CURVES = ["02-cifar10-active-learning", "03-mnist-active-learning", "05-your-own-strategy"]
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
@@ -103,7 +103,7 @@ def test_a_pointer_on_a_mark_gets_its_numbers(open_page, smoke, name):
     page = open_page(name)
     marks = page.locator(".chart path[aria-label*='95 % interval']")
     marks.first.wait_for()
-    plan = config.load_study("smoke", name)
+    plan = profiles.load_study("smoke", name)
     assert marks.count() == plan.rounds * (len(plan.arms) + (name[0:2] == "05"))
     marks.nth(4).hover(force=True)
     told = page.locator("#vg-tooltip-element.visible").inner_text().split()

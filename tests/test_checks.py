@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from alutils import checks, turn
-from alutils.checks import SelfCheckFailed
-from alutils.experiment import run_round, settle
-from alutils.strategies import STRATEGIES
-from alutils.turn import Turn
+from alutils.learning.devices import settle
+from alutils.running import checks, round
+from alutils.running.checks import SelfCheckFailed
+from alutils.running.round import Turn, run_round
+from alutils.strategies.own import STRATEGIES
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def test_a_changed_buffer_is_refused(started):
 def test_passes_must_differ_with_dropout_and_must_not_without(started, monkeypatch):
     assert scoring(started) == "yes"
     assert scoring(started, dropout=0.0) == "no: dropout = 0"
-    monkeypatch.setattr("alutils.pool.dropout_mask", lambda rows, rate, rng: torch.ones(rows, 512))
+    monkeypatch.setattr(
+        "alutils.strategies.view.dropout_mask", lambda rows, rate, rng: torch.ones(rows, 512)
+    )
     with pytest.raises(SelfCheckFailed, match="passes are equal at dropout = 0.5$"):
         scoring(started)
 
@@ -80,10 +82,10 @@ def test_nothing_but_the_test_figures_depends_on_the_test_set(digits_cell, monke
     """Guards: early stopping on test labels (LabelBench); also a held-out set that is not one."""
     cell = digits_cell(arm="margin", epochs=3, heldout_every=1)
     judged = run_round([cell], [], None, "cpu", {})[0][0]
-    dataset, images, labels = turn._on_device("digits", torch.device("cpu"))
+    dataset, images, labels = round._on_device("digits", torch.device("cpu"))
     for shift in (1, 2, 3):  # whatever is chosen by them is chosen otherwise by some of these
         spoiled = replace(dataset, test_labels=(dataset.test_labels + shift) % 10)
-        monkeypatch.setattr(turn, "_on_device", lambda *_, one=spoiled: (one, images, labels))
+        monkeypatch.setattr(round, "_on_device", lambda *_, one=spoiled: (one, images, labels))
         again = run_round([cell], [], None, "cpu", {})[0][0]
         assert again["test_accuracy"] != judged["test_accuracy"]
         differs = {key for key in judged if judged[key] != again[key]}

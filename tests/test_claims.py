@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from alutils import audit as audit_page
-from alutils import claims, published, statistics
-from alutils.claims import APPROACHES, Claim, Finding, audit
-from alutils.config import FIGURES, load_study
-from alutils.statistics import Estimate
+from alutils.reporting import published, statistics
+from alutils.reporting.statistics import Estimate
+from alutils.studies.claims import page, rules
+from alutils.studies.claims.rules import APPROACHES, Claim, Finding, judge
+from alutils.studies.profiles import FIGURES, load_study
 
 SIZES = [540, 1490, 2990, 5490]
 LABELS = {"cifar10": [450, 2000, 4000, 6549], "mnist": [540, 2500, 5000, 7875]}
@@ -56,9 +56,9 @@ def all_arms(cifar10: float, mnist: float) -> dict[str, dict[str, float]]:
     }
 
 
-def judged(rows: list[dict], key: str) -> claims.Claim:
+def judged(rows: list[dict], key: str) -> rules.Claim:
     columns = ["figure", "dataset", "arm", "seed", "labels", "accuracy"]
-    (found,) = [c for c in audit(pd.DataFrame(rows, columns=columns)) if c.key == key]
+    (found,) = [c for c in judge(pd.DataFrame(rows, columns=columns)) if c.key == key]
     return found
 
 
@@ -195,7 +195,7 @@ def test_sizes_that_miss_1500_and_5500_decide_nothing_on_c2():
 
 
 def test_without_runs_every_claim_is_undecided_and_says_what_it_needs():
-    found = audit(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
+    found = judge(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
     assert [claim.key for claim in found] == ["C1", "C2", "C3", "C4", "C5", "C6"]
     assert {claim.verdict for claim in found} == {"undecided"}
     assert all(claim.change.startswith("It needs runs on") for claim in found)
@@ -206,7 +206,7 @@ def test_the_evidence_is_a_finding_that_decides():
     claim = judged(sizes([98, 97, 96, 95], [34, 34, 34, 34.3]), "C1")
     assert (
         claim.verdict == "not supported"
-        and "nearest not supported one: MNIST" in audit_page._evidence(claim)
+        and "nearest not supported one: MNIST" in page._evidence(claim)
     )
 
 
@@ -215,7 +215,7 @@ def test_an_arm_that_never_gets_there_is_the_evidence():
     rows = arms({**all_arms(2.0, 1.5), "mnist": {"kmeans": -1.0, **dict.fromkeys(OTHERS, 1.5)}})
     claim = judged(rows, "C6")
     assert claim.verdict == "not supported"
-    assert "one: MNIST, label saving of K-means: " in audit_page._evidence(claim)
+    assert "one: MNIST, label saving of K-means: " in page._evidence(claim)
 
 
 def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
@@ -265,17 +265,17 @@ def test_thresholds_of_few_findings_are_told_one_by_one():
 
 def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():
     rows = pd.DataFrame(CASES["C2"]["supported"])
-    assert claims.c2(rows).aside == ""
+    assert rules.c2(rows).aside == ""
     best = rows.assign(heldout_best=(rows["accuracy"] + rows["labels"] / 1000) / 100)
-    claim = claims.c2(best)
+    claim = rules.c2(best)
     for finding in claim.findings:
         name, _, span = finding.what.partition(", gain from ")
         low, high = (int(part.split()[0].replace(",", "")) for part in span.split(" to "))
         mean = finding.estimate.mean + (high - low) / 1000
         assert f"{finding.what} {mean:.2f} points" in claim.aside
-    assert claim.verdict == claims.c2(rows).verdict
+    assert claim.verdict == rules.c2(rows).verdict
     partly = best.assign(heldout_best=best["heldout_best"].where(best["dataset"] == "mnist"))
-    assert claims.c2(partly).aside == "" == claims.c2(best.assign(heldout_best=float("nan"))).aside
+    assert rules.c2(partly).aside == "" == rules.c2(best.assign(heldout_best=float("nan"))).aside
 
 
 def areas_of(rows: list[dict], dataset: str) -> pd.DataFrame:
@@ -305,8 +305,8 @@ def test_c4_shows_the_interval_that_it_goes_by(expected):
         low, high = finding.lines
         within = low < finding.judged.low and finding.judged.high < high
         assert within == (finding.verdict == "supported")
-    assert "thick the 90 % one" in audit_page._forest_text(claim)[0]
-    assert "thick" not in audit_page._forest_text(judged(CASES["C5"][expected], "C5"))[0]
+    assert "thick the 90 % one" in page._forest_text(claim)[0]
+    assert "thick" not in page._forest_text(judged(CASES["C5"][expected], "C5"))[0]
 
 
 def test_arms_that_are_alike_to_random_too_are_told():
@@ -315,7 +315,7 @@ def test_arms_that_are_alike_to_random_too_are_told():
     assert "equivalent to 0 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in apart.aside
     level = judged(arms(all_arms(0.5, 0.8)), "C4")
     assert "equivalent to 4 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in level.aside
-    assert level.aside in audit_page.claim([level], "C4").data
+    assert level.aside in page.claim([level], "C4").data
     assert judged([one for one in CASES["C4"]["supported"] if one["seed"] < 2], "C4").aside == ""
 
 
@@ -325,20 +325,20 @@ def test_a_bound_that_holds_because_nothing_is_gained_says_so():
 
 
 def test_every_claim_stands_beside_the_published_numbers():
-    found = audit(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
+    found = judge(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
     assert {claim.key for claim in found} == set(published.ON_CLAIMS)
-    assert "59.48 %" in audit_page.claim(found, "C5").data
+    assert "59.48 %" in page.claim(found, "C5").data
 
 
 def test_the_recipes_that_the_claims_rest_on_are_told():
     plans = [load_study("desktop", name) for name in FIGURES]
-    told = audit_page.protocols([cell for plan in plans for cell in plan.cells()]).data
+    told = page.protocols([cell for plan in plans for cell in plan.cells()]).data
     assert told.startswith(
         "C1 and C2 are judged on 01 (100 epochs, constant rate 0.0005), "
         "C3 to C6 are judged on 02 and 03 (20 epochs, one-cycle rate with peak 0.002)."
     )
     cells = load_study("replica", "03-mnist-active-learning").cells()
-    told = audit_page.protocols(cells).data
+    told = page.protocols(cells).data
     assert told.startswith("C3 to C6 are judged on 02 and 03 (100 epochs, constant rate 0.0005")
     assert "adam_state arms, dropout 0" in told
 
@@ -355,8 +355,8 @@ def test_c3_is_undecided_where_uncorrected_tests_alone_decide():
     wide = stats.t.interval(1 - 0.05 / 8, 4, np.mean(gains), stats.sem(gains))
     for one in claim.findings:
         assert (one.simultaneous.low, one.simultaneous.high) == pytest.approx(wide)
-    assert "1.00 points (-0.57 to 2.57, simultaneous), p = " in audit_page._evidence(claim)
-    assert "<td>-0.57 to 2.57</td>" in audit_page.claim([claim], "C3").data
+    assert "1.00 points (-0.57 to 2.57, simultaneous), p = " in page._evidence(claim)
+    assert "<td>-0.57 to 2.57</td>" in page.claim([claim], "C3").data
     assert claim.verdict == "undecided" and all(one.estimate.low > 0 for one in claim.findings)
     assert {one.note for one in claim.findings} == {
         f"p = {8 * p:.3g} after Holm's correction for 8 tests"
@@ -473,13 +473,13 @@ def test_what_decides_an_open_claim_is_named_where_it_is_little():
     gains["mnist"]["kmeans"] = 0.0
     claim = judged(arms(gains, noise=0.3), "C3")
     told = "(C3, 7 of 8 findings for it; open: “MNIST, K-means minus random”)"
-    assert told in audit_page.answer([claim]).data
+    assert told in page.answer([claim]).data
     gains["mnist"]["kmeans"] = -2.0
     claim = judged(arms(gains, noise=0.3), "C3")
     told = "(C3, 7 of 8 findings for it, 1 against: “MNIST, K-means minus random”)"
-    assert told in audit_page.answer([claim]).data
+    assert told in page.answer([claim]).data
     many = judged(CASES["C3"]["undecided"], "C3")
-    assert "open" not in audit_page.answer([many]).data
+    assert "open" not in page.answer([many]).data
 
 
 @pytest.mark.parametrize(("seeds", "sets"), [(5, 5), (3, 3)])
@@ -490,12 +490,12 @@ def test_how_much_hangs_on_one_seed_is_told(seeds, sets):
         if (one["dataset"], one["arm"], one["seed"]) == ("cifar10", "margin", 0):
             one["accuracy"] += 7
     rows = pd.DataFrame(rows)
-    found = claims.with_seeds_left_out(rows, audit(rows))
-    assert [claim.verdict for claim in found] == [claim.verdict for claim in audit(rows)]
+    found = rules.with_seeds_left_out(rows, judge(rows))
+    assert [claim.verdict for claim in found] == [claim.verdict for claim in judge(rows)]
     (kept,) = (claim for claim in found if claim.key == "C5")
     assert kept.verdict == "undecided" and kept.findings[0].stays == (sets - 1, sets)
-    assert f"stays in {sets - 1} of {sets} sets" in audit_page._evidence(kept)
-    assert f"<td>{sets - 1} of {sets} sets</td>" in audit_page.claim(found, "C5").data
+    assert f"stays in {sets - 1} of {sets} sets" in page._evidence(kept)
+    assert f"<td>{sets - 1} of {sets} sets</td>" in page.claim(found, "C5").data
     (alike,) = (claim for claim in found if claim.key == "C3")
     assert {finding.stays[1] for finding in alike.findings} == {sets}
 
@@ -504,10 +504,10 @@ def test_a_seed_that_a_finding_has_not_is_none_that_it_could_lose():
     """MNIST has three seeds, CIFAR-10 five; without any run nothing is decided that could stay."""
     rows = pd.DataFrame(arms(all_arms(2.0, 0.8)))
     rows = rows[(rows["dataset"] == "cifar10") | (rows["seed"] < 3)]
-    found = {claim.key: claim for claim in claims.with_seeds_left_out(rows, audit(rows))}
+    found = {claim.key: claim for claim in rules.with_seeds_left_out(rows, judge(rows))}
     assert {f.what.split(",")[0]: f.stays for f in found["C3"].findings} == {
         "CIFAR-10": (5, 5), "MNIST": (3, 3),
     }  # fmt: skip
     assert found["C1"].lacking and not found["C1"].findings
-    short = claims.with_seeds_left_out(rows, audit(rows[rows["seed"] < 2]))
+    short = rules.with_seeds_left_out(rows, judge(rows[rows["seed"] < 2]))
     assert all(finding.stays is None for claim in short for finding in claim.findings)

@@ -17,10 +17,11 @@ import psutil
 import pytest
 from distributed import Client, wait
 
-from alutils import cluster, engine, waiting
-from alutils.cluster import SETTINGS, Placement, Workers
-from alutils.parameters import ParameterError, StudyError
-from alutils.results import Store
+from alutils import waiting
+from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records.store import Store
+from alutils.running import cluster, engine
+from alutils.running.cluster import SETTINGS, Placement, Workers
 from tests.test_engine import facts, never, stub
 
 ADDRESS = "tcp://somewhere:8786"

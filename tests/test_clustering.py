@@ -4,9 +4,9 @@ import torch
 from skactiveml.pool import TypiClust
 from sklearn.cluster import MiniBatchKMeans
 
-from alutils import clustering
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
+from alutils.learning.streams import stream
+from alutils.strategies import cluster_margin, clusters, typiclust
+from alutils.strategies.own import STRATEGIES
 from tests import skactive
 from tests.test_strategies import fake_view, rng
 
@@ -56,7 +56,7 @@ def test_typiclust_takes_the_middle_of_the_largest_cluster_without_labels():
 
 
 def test_typiclust_goes_round_the_clusters_and_comes_to_small_ones_last(monkeypatch):
-    monkeypatch.setattr(clustering, "MOST_CLUSTERS", 3)
+    monkeypatch.setattr(typiclust, "MOST_CLUSTERS", 3)
     sizes = (20, 12, 4)
     picks = STRATEGIES["typiclust"](view_of(blobs(*sizes)), 36, rng())
     assert groups(picks, *sizes) == [0, 1] * 12 + [0] * 8 + [2] * 4
@@ -82,7 +82,7 @@ def test_typiclust_is_that_of_scikit_activeml():
     assert STRATEGIES["typiclust"](view_of(features, labelled), 3, rng()).tolist() == picks.tolist()
     for utility in utilities:
         members = np.isfinite(utility[: len(features)])
-        typicality = 1 / clustering.mean_distance(features[members])
+        typicality = 1 / typiclust.mean_distance(features[members])
         expected = utility[: len(features)][members]
         assert typicality.numpy() == pytest.approx(expected, rel=1e-3)
 
@@ -92,8 +92,8 @@ def test_the_most_typical_is_nearest_to_its_neighbours():
     distances = (
         torch.cdist(features.double(), features.double()).sort(dim=1).values[:, 1:21].mean(1)
     )
-    assert torch.allclose(clustering.mean_distance(features), distances, atol=1e-4)
-    assert clustering.mean_distance(features[:1]).tolist() == [0]
+    assert torch.allclose(typiclust.mean_distance(features), distances, atol=1e-4)
+    assert typiclust.mean_distance(features[:1]).tolist() == [0]
 
 
 def test_many_clusters_are_made_in_mini_batches(monkeypatch):
@@ -103,8 +103,8 @@ def test_many_clusters_are_made_in_mini_batches(monkeypatch):
         MiniBatchKMeans, "fit_predict", lambda self, x: fits.append(1) or fit_predict(self, x)
     )
     features = blobs(100, 100)
-    assert clustering.clusters(features, 50, rng()).max() < 50 and not fits
-    assert clustering.clusters(features, 51, rng()).max() < 51 and fits
+    assert clusters.clusters(features, 50, rng()).max() < 50 and not fits
+    assert clusters.clusters(features, 51, rng()).max() < 51 and fits
 
 
 def test_cluster_margin_takes_small_margins_from_clusters_in_turn():
@@ -120,9 +120,9 @@ def test_cluster_margin_takes_small_margins_from_clusters_in_turn():
 
 
 def test_cluster_margin_skips_clusters_that_are_used_up(monkeypatch):
-    monkeypatch.setattr(clustering, "MARGIN_SHARE", 1)
+    monkeypatch.setattr(cluster_margin, "MARGIN_SHARE", 1)
     monkeypatch.setattr(
-        clustering, "clusters", lambda features, count, rng: (features[:, 0] > 50).long()
+        clusters, "clusters", lambda features, count, rng: (features[:, 0] > 50).long()
     )
     view = view_of(blobs(9, 3))
     picks = STRATEGIES["cluster-margin"](view, 12, rng())

@@ -10,11 +10,16 @@ import yaml
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from alutils import config
-from alutils.config import ActiveLearningStudy, Study
-from alutils.parameters import ParameterError, Parameters
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
-from alutils.protocol import ARMS, CONTROLS, FURTHER, Cell, Protocol
+from alutils.protocol.arms import CONTROLS, FURTHER, POSTER_ARMS
+from alutils.protocol.cell import Cell, Protocol
+from alutils.protocol.parameters import ParameterError, Parameters
+from alutils.protocol.study import Study
+from alutils.studies import parameter_files, profiles
+from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.claims.plan import ClaimsStudy
+from alutils.studies.sensitivity.plan import SensitivityStudy
+from alutils.studies.training_size.plan import TrainingSizeStudy
 from tests.processes import ARMS_NOTEBOOK
 
 FILES = sorted(PARAMS.glob("*/*.yaml"))
@@ -32,7 +37,7 @@ def test_the_poster_protocol_has_the_published_label_counts():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
 def test_every_parameter_file_is_complete_and_valid(file):
-    plan = config.load_study(file.parent.name, file.stem)
+    plan = profiles.load_study(file.parent.name, file.stem)
     assert plan.profile == file.parent.name
     assert set(yaml.safe_load(file.read_text())) == set(type(plan).model_fields)
     assert all(
@@ -43,9 +48,9 @@ def test_every_parameter_file_is_complete_and_valid(file):
     )
 
 
-@pytest.mark.parametrize("notebook", config.notebooks("poster"))
+@pytest.mark.parametrize("notebook", profiles.notebooks("poster"))
 def test_the_poster_profile_is_the_defaults(notebook):
-    plan = config.load_study("poster", notebook)
+    plan = profiles.load_study("poster", notebook)
     free = {"profile", "seeds", "dataset", "heldout_every", "diagnostics"}
     defaults = {key: field.default for key, field in type(plan).model_fields.items()}
     assert {k: v for k, v in plan.model_dump().items() if k not in free} == {
@@ -69,9 +74,9 @@ def test_a_profile_without_a_parameter_file_is_named(file, told, tmp_path, monke
     (tmp_path / "mine").mkdir()
     if file:
         (tmp_path / "mine" / file).write_text("profile: mine")
-    monkeypatch.setattr(config.paths, "PARAMS", tmp_path)
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
     with pytest.raises(ParameterError, match=told):
-        config.notebooks("mine")
+        profiles.notebooks("mine")
 
 
 def test_a_new_option_with_a_neutral_default_keeps_names_and_a_changed_value_does_not():
@@ -86,7 +91,7 @@ def test_a_new_option_with_a_neutral_default_keeps_names_and_a_changed_value_doe
 
 def test_cells_that_differ_in_their_arm_alone_are_twins():
     cells = ActiveLearningStudy(seeds=(0, 1)).cells()
-    assert len({cell.name for cell in cells}) == 2 * len(ARMS)
+    assert len({cell.name for cell in cells}) == 2 * len(POSTER_ARMS)
     assert len({cell.twin.name for cell in cells}) == 2
 
 
@@ -161,12 +166,14 @@ def test_bad_parameters_are_refused_with_one_line_that_names_them(values, told):
 
 
 def test_every_arm_from_the_literature_may_be_asked_for():
-    plan = ActiveLearningStudy(arms=(*ARMS, *CONTROLS, *FURTHER), seeds=(0,))
-    assert len({cell.name for cell in plan.cells()}) == len(ARMS) + len(CONTROLS) + len(FURTHER)
+    plan = ActiveLearningStudy(arms=(*POSTER_ARMS, *CONTROLS, *FURTHER), seeds=(0,))
+    assert len({cell.name for cell in plan.cells()}) == len(POSTER_ARMS) + len(CONTROLS) + len(
+        FURTHER
+    )
 
 
 def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseline():
-    plan = config.load_study("replica", "03-mnist-active-learning")
+    plan = profiles.load_study("replica", "03-mnist-active-learning")
     random, sequence, baseline = plan.cells()
     assert sequence.arms == ("uncertainty", "margin", "bayesian", "kmeans")
     assert (sequence.length, random.length, baseline.length) == (600, 150, 1)
@@ -183,7 +190,7 @@ def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseli
 
 def test_a_sequence_needs_arms_to_go_through():
     with pytest.raises(ParameterError, match="adam_state = 'arms' needs arms"):
-        config.TrainingSizeStudy.parse({"adam_state": "arms"})
+        TrainingSizeStudy.parse({"adam_state": "arms"})
 
 
 def test_the_single_baseline_has_nothing_to_start_from():
@@ -197,8 +204,8 @@ def test_crops_are_refused_where_another_dataset_is_studied():
     with pytest.raises(
         ParameterError, match="augmentation = 'crop-flip'.*not for digits.*set none"
     ):
-        config.TrainingSizeStudy.parse(values)
-    assert config.TrainingSizeStudy.parse(values | {"datasets": ["cifar10"]})
+        TrainingSizeStudy.parse(values)
+    assert TrainingSizeStudy.parse(values | {"datasets": ["cifar10"]})
 
 
 def test_all_arms_have_one_protocol():
@@ -210,12 +217,12 @@ def test_all_arms_have_one_protocol():
 
 
 def test_claims_are_judged_on_the_accuracy_that_the_profile_reports():
-    assert config.load_study("replica", "04-claims").reported == "heldout-best"
-    assert config.load_study("quick", "04-claims").reported == "test"
+    assert profiles.load_study("replica", "04-claims").reported == "heldout-best"
+    assert profiles.load_study("quick", "04-claims").reported == "test"
 
 
 def test_a_sensitivity_study_varies_one_setting_at_a_time():
-    plan = config.SensitivityStudy(datasets=("mnist",), seeds=(0,))
+    plan = SensitivityStudy(datasets=("mnist",), seeds=(0,))
     settings = plan.settings()
     assert {s.factor for s in settings} == {"dropout", "passes", "clusters", "acquisition"}
     base = plan._cell("mnist", 0, "random", 0.01, {})
@@ -228,12 +235,12 @@ def test_a_sensitivity_study_varies_one_setting_at_a_time():
 
 def test_a_sensitivity_study_must_go_up():
     with pytest.raises(ParameterError, match="last_labels = 500"):
-        config.SensitivityStudy.parse({"last_labels": 500})
+        SensitivityStudy.parse({"last_labels": 500})
 
 
 def test_label_counts_must_increase():
     with pytest.raises(ParameterError, match="must increase"):
-        config.TrainingSizeStudy.parse({"label_counts": [900, 540]})
+        TrainingSizeStudy.parse({"label_counts": [900, 540]})
 
 
 def test_an_injected_parameter_that_no_one_reads_is_refused():
@@ -255,7 +262,9 @@ def test_notebook_globals_give_the_study():
         ActiveLearningStudy.from_notebook(namespace)
 
 
-FIRST = "".join(f"{key} = {value!r}\n" for key, value in config.defaults(ARMS_NOTEBOOK).items())
+FIRST = "".join(
+    f"{key} = {value!r}\n" for key, value in parameter_files.defaults(ARMS_NOTEBOOK).items()
+)
 """The parameters cell of a notebook, as it is run."""
 
 
@@ -287,7 +296,7 @@ def test_a_misspelt_name_is_told_where_there_is_but_one():
     namespace = {"profile": "smoke", "profil": "quick"}
     namespace["In"] = ["profile = 'smoke'", "x = 1", "profil = 'quick'", "y = 2"]
     with pytest.raises(ParameterError, match="'profile' is missing: is it 'profil' = 'quick'?"):
-        config.ClaimsStudy.from_notebook(namespace)
+        ClaimsStudy.from_notebook(namespace)
 
 
 def test_an_injected_name_is_mended_without_a_new_kernel():
@@ -315,7 +324,7 @@ def papermill(profile: str, name: str, values: dict) -> Parameters:
     namespace: dict[str, object] = {"In": cells}
     for text in cells:
         exec(text, namespace)
-    return config.STUDIES[name].from_notebook(namespace)
+    return profiles.STUDIES[name].from_notebook(namespace)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
@@ -323,13 +332,13 @@ def test_papermill_and_make_study_read_a_file_alike(file, tmp_path, monkeypatch)
     """The whole file, and one that leaves out every key but a few."""
     profile, name = file.parent.name, file.stem
     values = yaml.safe_load(file.read_text())
-    assert papermill(profile, name, values) == config.load_study(profile, name)
+    assert papermill(profile, name, values) == profiles.load_study(profile, name)
     changed = {"profile": profile, "dropout": 0.25, "seeds": [5]}
     few = {key: value for key, value in changed.items() if key in values}
     (tmp_path / profile).mkdir()
     (tmp_path / profile / file.name).write_text(yaml.safe_dump(few))
-    monkeypatch.setattr(config.paths, "PARAMS", tmp_path)
-    assert papermill(profile, name, few) == config.load_study(profile, name)
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
+    assert papermill(profile, name, few) == profiles.load_study(profile, name)
 
 
 @pytest.mark.parametrize(
@@ -345,26 +354,26 @@ def test_papermill_and_make_study_read_a_file_alike(file, tmp_path, monkeypatch)
 def test_a_parameters_cell_that_is_not_plain_is_told(tmp_path, monkeypatch, first, told):
     cells = [] if first is None else [{"metadata": {"tags": ["parameters"]}, "source": [first]}]
     (tmp_path / f"{ARMS_NOTEBOOK}.ipynb").write_text(json.dumps({"cells": cells}))
-    monkeypatch.setattr(config.paths, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(parameter_files.paths, "NOTEBOOKS", tmp_path)
     with pytest.raises(ParameterError, match=f"notebooks/{ARMS_NOTEBOOK}.ipynb: .*{told}"):
-        config.load_study("smoke", ARMS_NOTEBOOK)
+        profiles.load_study("smoke", ARMS_NOTEBOOK)
 
 
 def test_a_changed_parameters_cell_is_read_anew(tmp_path, monkeypatch):
-    monkeypatch.setattr(config.paths, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(parameter_files.paths, "NOTEBOOKS", tmp_path)
     for value in (1, 2):
         cell = {"metadata": {"tags": ["parameters"]}, "source": [f"epochs = {value}"]}
         file = tmp_path / "mine.ipynb"
         file.write_text(json.dumps({"cells": [cell]}))
         os.utime(file, (value, value))
-        assert config.defaults("mine") == {"epochs": value}
+        assert parameter_files.defaults("mine") == {"epochs": value}
 
 
 def test_unknown_profile_and_notebook_name_the_nearest():
     with pytest.raises(ParameterError, match="did you mean 'quick'"):
-        config.notebooks("quik")
+        profiles.notebooks("quik")
     with pytest.raises(ParameterError, match="NOTEBOOK = '03'"):
-        config.params_file("quick", "03")
+        profiles.params_file("quick", "03")
 
 
 def test_validation_needs_no_torch():
@@ -379,18 +388,18 @@ def test_study_is_abstract():
 
 
 def test_the_audit_reads_what_the_other_notebooks_ran():
-    plan = config.load_study("smoke", "04-claims")
+    plan = profiles.load_study("smoke", "04-claims")
     names = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
-    ran = {cell.name for name in names for cell in config.load_study("smoke", name).cells()}
+    ran = {cell.name for name in names for cell in profiles.load_study("smoke", name).cells()}
     assert {cell.name for cell in plan.cells()} == ran
     with pytest.raises(ParameterError, match="unknown parameter 'seeds'"):
-        config.ClaimsStudy.parse({"profile": "quick", "seeds": [0]})
+        ClaimsStudy.parse({"profile": "quick", "seeds": [0]})
 
 
 def copied(profile: str, folder: Path, monkeypatch) -> Path:
     """A copy of a profile's parameter files that a test may spoil."""
     shutil.copytree(PARAMS / profile, folder / profile)
-    monkeypatch.setattr(config.paths, "PARAMS", folder)
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", folder)
     return folder / profile
 
 
@@ -399,23 +408,23 @@ def test_the_audit_takes_no_two_protocols_for_one(tmp_path, monkeypatch):
     text = (folder / "03-mnist-active-learning.yaml").read_text()
     two = text.replace("epochs: ", "epochs: 1")
     (folder / "05-your-own-strategy.yaml").write_text(two)
-    config.load_study("smoke", "04-claims").cells()
+    profiles.load_study("smoke", "04-claims").cells()
     (folder / "02-cifar10-active-learning.yaml").write_text(two)
     with pytest.raises(ParameterError, match="on digits for figure .* in two ways"):
-        config.load_study("smoke", "04-claims").cells()
+        profiles.load_study("smoke", "04-claims").cells()
 
 
 def test_a_parameter_file_of_no_notebook_is_refused_in_a_line(tmp_path, monkeypatch):
     folder = copied("smoke", tmp_path, monkeypatch)
     (folder / "09-mine.yaml").write_text("profile: smoke\n")
     with pytest.raises(ParameterError, match="params/smoke/09-mine.yaml: notebook = '09-mine' is"):
-        config.load_study("smoke", "09-mine")
+        profiles.load_study("smoke", "09-mine")
 
 
 def spoiled() -> list[tuple[type, str, object]]:
     """Every key of every study with a wrong type, out of range or misspelt."""
     found = []
-    for study in sorted({*config.STUDIES.values()}, key=lambda kind: kind.__name__):
+    for study in sorted({*profiles.STUDIES.values()}, key=lambda kind: kind.__name__):
         for key, field in study.model_fields.items():
             default = field.default
             wrong: list[object] = [None, {"a": 1}]
@@ -462,12 +471,12 @@ def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
     ],
 )
 def test_a_file_that_says_nothing_sound_is_refused_in_a_line(tmp_path, monkeypatch, text, told):
-    monkeypatch.setattr(config.paths, "PARAMS", tmp_path)
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
     (tmp_path / "mine").mkdir()
     content = text if isinstance(text, bytes) else text.encode()
     (tmp_path / "mine" / "03-mnist-active-learning.yaml").write_bytes(content)
     with pytest.raises(ParameterError) as refused:
-        config.load_study("mine", "03-mnist-active-learning")
+        profiles.load_study("mine", "03-mnist-active-learning")
     message = str(refused.value)
     assert told in message and "params/mine/03-mnist-active-learning.yaml" in message
     assert "\n" not in message and not (ROOT / "ran").exists()

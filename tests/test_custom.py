@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from alutils import engine
-from alutils.cluster import Placement
-from alutils.custom import StrategyFailed, ask
-from alutils.experiment import round_task, run_round, settle
-from alutils.model import build
-from alutils.pool import PoolView, PrivateView
-from alutils.protocol import Protocol
-from alutils.streams import stream
-from alutils.turn import Clock, Turn
+from alutils.learning.devices import settle
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Protocol
+from alutils.running import engine
+from alutils.running.cluster import Placement
+from alutils.running.round import Clock, Turn, round_task, run_round
+from alutils.strategies.custom import StrategyFailed, ask
+from alutils.strategies.view import PoolView, PrivateView
 from tests.test_experiment import plain
 
 

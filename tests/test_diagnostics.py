@@ -3,10 +3,10 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from alutils import diagnostics
-from alutils.experiment import run_round, settle
-from alutils.streams import stream
-from alutils.turn import Turn
+from alutils.learning.devices import settle
+from alutils.learning.streams import stream
+from alutils.running import diagnostics
+from alutils.running.round import Turn, run_round
 
 
 def made_up(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
@@ -45,7 +45,7 @@ def test_confusion_and_bins_count_every_prediction():
 @pytest.fixture(scope="module")
 def told(request):
     """A whole cell of three rounds with diagnostics."""
-    from alutils.protocol import Cell
+    from alutils.protocol.cell import Cell
 
     cell = Cell(
         dataset="digits", arm="margin", seed=0, first_labels=128, rounds=3, epochs=1,

@@ -3,11 +3,12 @@ import pytest
 import torch
 from skactiveml.pool import Badge, CoreSet, ProbCover
 
-from alutils import diversity
-from alutils.clustering import clusters
-from alutils.diversity import Points, radius
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
+from alutils.learning.streams import stream
+from alutils.strategies import distances, probcover
+from alutils.strategies.clusters import clusters
+from alutils.strategies.distances import Points
+from alutils.strategies.own import STRATEGIES
+from alutils.strategies.probcover import radius
 from tests import skactive
 from tests.test_strategies import fake_view, rng
 
@@ -26,10 +27,10 @@ def view_of(features, labelled=None, probs=None):
     return fake_view(embeddings_N_D=features, labelled_embeddings_M_D=labelled, probs_N_C=probs)
 
 
-@pytest.fixture(params=[diversity.BLOCK, 7])
+@pytest.fixture(params=[distances.BLOCK, 7])
 def block(request, monkeypatch):
     """In one block, and in many."""
-    monkeypatch.setattr(diversity, "BLOCK", request.param)
+    monkeypatch.setattr(distances, "BLOCK", request.param)
 
 
 def follow(monkeypatch, name: str, picks) -> list[torch.Tensor]:
@@ -122,7 +123,7 @@ def test_badge_goes_on_where_no_gradient_is_left():
 
 
 def test_probcover_takes_the_fullest_ball_and_then_what_it_left(monkeypatch):
-    monkeypatch.setattr(diversity, "radius", lambda *given: 1.5)
+    monkeypatch.setattr(probcover, "radius", lambda *given: 1.5)
     view = view_of(line(0, 1, 2, 10, 11, 20), labelled=line(21))
     assert STRATEGIES["probcover"](view, 1, rng()).tolist() == [1]
     picks = STRATEGIES["probcover"](view, 2, rng()).tolist()
@@ -131,7 +132,7 @@ def test_probcover_takes_the_fullest_ball_and_then_what_it_left(monkeypatch):
 
 def test_probcover_is_the_greedy_cover(block, monkeypatch):
     candidates, labelled, delta = points(), points(9, seed=1), 0.9
-    monkeypatch.setattr(diversity, "radius", lambda *given: delta)
+    monkeypatch.setattr(probcover, "radius", lambda *given: delta)
     near = torch.cdist(candidates.double(), candidates.double()) < delta
     is_open = ~(torch.cdist(candidates.double(), labelled.double()) < delta).any(1)
     order = [7, 3, 11, 30, 42, 8]
@@ -149,7 +150,7 @@ def test_probcover_is_that_of_scikit_activeml(monkeypatch):
     picks, utilities = ProbCover(deltas=[delta], random_state=0).query(
         *skactive.pool(candidates, labelled), batch_size=15, return_utilities=True
     )
-    monkeypatch.setattr(diversity, "radius", lambda *given: delta)
+    monkeypatch.setattr(probcover, "radius", lambda *given: delta)
     seen = follow(monkeypatch, "highest", picks)
     STRATEGIES["probcover"](view_of(candidates, labelled), 15, rng())
     for counts, utility in zip(seen, utilities, strict=True):
@@ -168,7 +169,7 @@ def test_the_radius_is_the_largest_with_the_asked_for_purity(block):
     def purity(delta: float) -> float:
         return 1 - ((distances < delta) & other).any(1).double().mean().item()
 
-    assert purity(found - 1e-4) >= diversity.PURITY > purity(found + 1e-4)
+    assert purity(found - 1e-4) >= probcover.PURITY > purity(found + 1e-4)
 
 
 def test_the_radius_is_scikit_activemls_up_to_its_steps():

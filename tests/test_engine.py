@@ -12,11 +12,11 @@ import pytest
 from distributed import LocalCluster
 from filelock import FileLock
 
-from alutils import engine
-from alutils.cluster import Placement
-from alutils.progress import Progress
-from alutils.protocol import Cell
-from alutils.results import CanNotLock, CanNotWrite, Store, chained
+from alutils.protocol.cell import Cell
+from alutils.records.store import CanNotLock, CanNotWrite, Store, chained
+from alutils.running import engine
+from alutils.running.cluster import Placement
+from alutils.running.progress import Progress
 
 
 def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:

@@ -1,9 +1,11 @@
 import pytest
 
-from alutils import config, estimate
-from alutils.parameters import ParameterError
-from alutils.results import Store
-from alutils.workload import Work, by_step_cost, work
+from alutils.commands import estimate
+from alutils.protocol.parameters import ParameterError
+from alutils.records.store import Store
+from alutils.running import outlook
+from alutils.running.workload import Work, by_step_cost, work
+from alutils.studies import profiles
 from tests.test_results import rounds
 
 
@@ -23,11 +25,11 @@ def test_a_step_of_the_small_stem_takes_longer(capsys):
 
 
 def test_the_hours_of_the_long_profiles_count_a_step_as_what_it_costs():
-    cells = config.load_study("desktop", "07-beyond-the-poster").cells()
+    cells = profiles.load_study("desktop", "07-beyond-the-poster").cells()
     (_, plain), (cost, small) = by_step_cost(cells)
     assert cost == 15 and len(small) == 3 and len(plain) + 3 == len(cells)
-    every = {c.name: c for name in config.notebooks("desktop") if name != "04-claims"
-             for c in config.load_study("desktop", name).cells()}  # fmt: skip
+    every = {c.name: c for name in profiles.notebooks("desktop") if name != "04-claims"
+             for c in profiles.load_study("desktop", name).cells()}  # fmt: skip
     as_one = work(every.values()).hours(1, 1 / estimate.SCORED_A_STEP)
     more = 14 * work(small).hours(1, 1 / estimate.SCORED_A_STEP)
     assert estimate.markdown_hours(["desktop"], [1000]).endswith(f" {as_one + more:,.0f} |")
@@ -72,21 +74,21 @@ def test_hours_are_steps_and_images_at_their_speed():
 
 
 def test_a_device_is_timed(digits_cell):
-    step, image = estimate.measure(digits_cell(arm="margin"), "cpu")
+    step, image = outlook.measure(digits_cell(arm="margin"), "cpu")
     assert 0 < image < step < 10
 
 
 def test_a_long_run_says_how_long_it_will_take(digits_cell, outputs, monkeypatch):
     cells, store = [digits_cell(), digits_cell(seed=1)], Store("test")
-    told = estimate.outlook(cells, store, "cpu", 2)
+    told = outlook.outlook(cells, store, "cpu", 2)
     assert told == f"to do: 2 cells, 6 rounds, {2 * sum(cells[0].steps())} steps"
-    monkeypatch.setattr(estimate, "LONG", 1)
-    monkeypatch.setattr(estimate, "measure", lambda cell, device: (3600.0, 0.0))
+    monkeypatch.setattr(outlook, "LONG", 1)
+    monkeypatch.setattr(outlook, "measure", lambda cell, device: (3600.0, 0.0))
     hours = sum(cells[0].steps())
     assert (
-        estimate.outlook(cells, store, "cpu", 2) == f"{told}; about {hours} h 00 min with 2 workers"
+        outlook.outlook(cells, store, "cpu", 2) == f"{told}; about {hours} h 00 min with 2 workers"
     )
-    assert estimate.outlook(cells, store, "cpu", 0) == told
+    assert outlook.outlook(cells, store, "cpu", 0) == told
 
 
 @pytest.mark.parametrize("wrong", ["fast", "-1", "1e9", "nan"])
@@ -98,4 +100,4 @@ def test_a_step_that_is_no_time_is_refused(wrong):
 def test_a_profile_that_is_not_there_is_refused():
     with pytest.raises(ParameterError, match="did you mean 'desktop'"):
         estimate.estimate("destop")
-    assert "poster" in config.profiles()
+    assert "poster" in profiles.profiles()

@@ -2,8 +2,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alutils import cluster, data, evidence, study
-from alutils.config import ActiveLearningStudy
+from alutils.learning import data
+from alutils.running import cluster, run
+from alutils.studies.active_learning import evidence
+from alutils.studies.active_learning.plan import ActiveLearningStudy
 
 PLAN = ActiveLearningStudy(
     profile="evidence", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
@@ -18,7 +20,7 @@ def ran(tmp_path_factory, one_worker) -> tuple[pd.DataFrame, list[evidence.Look]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(cluster.SHARED, one_worker)
         patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
-        results = study.run(PLAN, say=lambda line: None)
+        results = run.run(PLAN, say=lambda line: None)
         return results, evidence.looks(PLAN, results)
 
 

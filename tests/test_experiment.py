@@ -4,14 +4,14 @@ import cloudpickle
 import pytest
 import torch
 
-from alutils import experiment
-from alutils.cluster import Placement, cluster
-from alutils.experiment import round_task, run_round, settle
-from alutils.protocol import ARMS
-from alutils.results import chained
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
-from alutils.turn import Clock, Turn, new_pool
+from alutils.learning import devices
+from alutils.learning.devices import settle
+from alutils.learning.streams import stream
+from alutils.protocol.arms import POSTER_ARMS
+from alutils.records.store import chained
+from alutils.running.cluster import Placement, cluster
+from alutils.running.round import Clock, Turn, new_pool, round_task, run_round
+from alutils.strategies.own import STRATEGIES
 
 
 def plain(done: dict) -> dict:
@@ -40,7 +40,7 @@ GOLDEN_NLL, GOLDEN_SPREAD = 2.288669, 3e-5
 
 def test_fp32_on_a_gpu_is_fp32(monkeypatch):
     """Deterministic, and not rounded to the 10 bits that cuDNN may keep of them."""
-    monkeypatch.setattr(experiment, "pick_device", torch.device)
+    monkeypatch.setattr(devices, "pick_device", torch.device)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     try:
         settle("cuda")
@@ -52,11 +52,11 @@ def test_fp32_on_a_gpu_is_fp32(monkeypatch):
 
 def test_arms_share_the_first_round_and_get_what_they_would_alone(digits_cell):
     """Guards: initial sets that differ between the compared arms (deepALplus)."""
-    cells = [digits_cell(arm=arm) for arm in ARMS]
+    cells = [digits_cell(arm=arm) for arm in POSTER_ARMS]
     together, _, _ = run_round(cells, [], None, "cpu", {})
     assert len({tuple(done["labelled"]) for done in together}) == 1
     assert len({done["test_nll"] for done in together}) == 1
-    assert len({tuple(done["picks"]) for done in together}) == len(ARMS)
+    assert len({tuple(done["picks"]) for done in together}) == len(POSTER_ARMS)
     for cell, done in zip(cells, together, strict=True):
         assert plain(one_round(cell)) == plain(done)
 
@@ -104,7 +104,7 @@ def test_picks_of_a_trained_network_are_where_their_strategy_looks(digits_cell):
     cell = digits_cell(epochs=12, first_labels=256, rounds=2, acquisition_fraction=0.05)
     now = turn(cell)
     trained, view = now.train(None), now.view
-    picks = {arm: STRATEGIES[arm](view, 50, stream(0, arm)) for arm in ARMS}
+    picks = {arm: STRATEGIES[arm](view, 50, stream(0, arm)) for arm in POSTER_ARMS}
     top = view.probs_N_C.topk(2, dim=1).values
     gap, entropy = top[:, 0] - top[:, 1], torch.special.entr(view.mc_probs_T_N_C.mean(0)).sum(1)
     assert trained.train_accuracy > 0.8
@@ -127,8 +127,8 @@ def test_every_round_draws_from_streams_of_its_own(digits_cell, monkeypatch):
         drawn.append(name)
         return stream(seed, *name)
 
-    monkeypatch.setattr("alutils.turn.stream", noted)
-    monkeypatch.setattr("alutils.train.stream", noted)
+    monkeypatch.setattr("alutils.running.round.stream", noted)
+    monkeypatch.setattr("alutils.learning.training.stream", noted)
     cell, history = digits_cell(arm="bayesian", candidates=50), []
     for number in range(2):
         drawn.clear()

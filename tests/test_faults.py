@@ -11,11 +11,14 @@ import time
 import pytest
 import torch
 
-from alutils import account, engine, experiment, runner, study, train
-from alutils.cluster import Placement
-from alutils.config import ActiveLearningStudy
-from alutils.engine import RunFailed
+from alutils.commands import notebooks
+from alutils.learning import devices, scoring, training
 from alutils.paths import ROOT
+from alutils.reporting import record_facts
+from alutils.running import engine, round, run
+from alutils.running.cluster import Placement
+from alutils.running.engine import RunFailed
+from alutils.studies.active_learning.plan import ActiveLearningStudy
 from tests.processes import NOTEBOOK, equal_part, gone_within, start
 from tests.test_engine import stub
 
@@ -24,7 +27,7 @@ def not_a_number(cells, history, state):
     """A round whose loss leaves the real numbers in margin's second round."""
     if history and cells[0].arm == "margin":
         cells = [cells[0].model_copy(update={"learning_rate": 1e38})]
-    return experiment.run_round(cells, history, state, "cpu", {})
+    return round.run_round(cells, history, state, "cpu", {})
 
 
 def test_a_loss_that_is_not_finite_names_its_step(digits_cell, store):
@@ -53,8 +56,8 @@ def test_an_arm_at_fault_in_a_shared_round_does_not_take_the_others_along(digits
 
 def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits_cell):
     cell = digits_cell(epochs=1, first_labels=128).model_copy(update={"learning_rate": 1e38})
-    with pytest.raises(train.NotFinite, match="weights are not finite after 2 steps"):
-        experiment.Turn(cell, [], experiment.settle("cpu")).train(None)
+    with pytest.raises(training.NotFinite, match="weights are not finite after 2 steps"):
+        round.Turn(cell, [], devices.settle("cpu")).train(None)
 
 
 @pytest.mark.parametrize(
@@ -69,8 +72,8 @@ def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits
     ids=["python", "cuda", "cpu", "mps", "cudnn"],
 )
 def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypatch, error):
-    now = experiment.Turn(digits_cell(), [], experiment.settle("cpu"))
-    whole, features, sizes = train.predict(now.net, now.images[:300]), now.net.features, []
+    now = round.Turn(digits_cell(), [], devices.settle("cpu"))
+    whole, features, sizes = scoring.predict(now.net, now.images[:300]), now.net.features, []
 
     def limited(images):
         sizes.append(len(images))
@@ -79,19 +82,19 @@ def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypat
         return features(images)
 
     monkeypatch.setattr(now.net, "features", limited)
-    assert torch.allclose(train.predict(now.net, now.images[:300]), whole, atol=1e-6)
+    assert torch.allclose(scoring.predict(now.net, now.images[:300]), whole, atol=1e-6)
     assert sizes[:3] == [300, 250, 125] and sizes[3:] == [62] * 4 + [52]
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(digits_cell, monkeypatch):
-    now = experiment.Turn(digits_cell(), [], experiment.settle("cpu"))
+    now = round.Turn(digits_cell(), [], devices.settle("cpu"))
 
     def broken(images):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     monkeypatch.setattr(now.net, "features", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        train.predict(now.net, now.images[:10])
+        scoring.predict(now.net, now.images[:10])
 
 
 def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, monkeypatch):
@@ -99,21 +102,21 @@ def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, mo
         profile="faulty", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
         first_labels=128, acquisition_fraction=0.03, rounds=2, epochs=1, workers=1,
     )  # fmt: skip
-    monkeypatch.setattr(experiment, "round_task", lambda device, custom: fails_for_one)
+    monkeypatch.setattr(round, "round_task", lambda device, custom: fails_for_one)
     lines: list[str] = []
-    results = study.run(plan, lines.append)
+    results = run.run(plan, lines.append)
     assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
     assert lines[-1].startswith("error: 1 of 4 cells failed: digits-margin-seed1")
-    shown = account.cells(plan).data
+    shown = record_facts.cells(plan).data
     assert "digits-margin-seed1" in shown and "ArithmeticError: no number" in shown
     with pytest.raises(RunFailed, match="1 of 4 cells failed"):
-        study.finish(plan)
+        run.finish(plan)
 
 
 def fails_for_one(cells, history, state):
     if history and cells[0].arm == "margin" and cells[0].seed == 1:
         raise ArithmeticError("no number")
-    return experiment.run_round(cells, history, state, "cpu", {})
+    return round.run_round(cells, history, state, "cpu", {})
 
 
 def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
@@ -161,6 +164,6 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     assert done.returncode == 1 and error.startswith("error: "), done.stderr
     assert "File too large" in error or "can't be written" in error
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob(f"{NOTEBOOK}.html"))
-    runner.study("smoke", NOTEBOOK)
+    notebooks.study("smoke", NOTEBOOK)
     assert (tmp_path / "smoke" / f"{NOTEBOOK}.html").exists()
     assert {record: record.read_bytes() for record in runs.glob("*.json")} == before

@@ -4,12 +4,13 @@ import pytest
 import torch
 from skactiveml.pool import BatchBALD, GreedyBALD
 
-from alutils import information
-from alutils.information import Labellings, mutual_information
-from alutils.parameters import ParameterError
-from alutils.protocol import LARGEST_BATCHBALD
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
+from alutils.learning.streams import stream
+from alutils.protocol.arms import LARGEST_BATCHBALD
+from alutils.protocol.parameters import ParameterError
+from alutils.strategies import batchbald, scores
+from alutils.strategies.batchbald import Labellings
+from alutils.strategies.own import STRATEGIES
+from alutils.strategies.scores import mutual_information
 from tests import skactive
 from tests.test_strategies import fake_view, rng
 
@@ -87,7 +88,7 @@ def test_variation_ratios_takes_the_most_votes_against_the_modal_class():
     votes = [[0, 1, 2, 0], [0, 0, 0, 0], [0, 0, 1, 0]]
     sharp = torch.nn.functional.one_hot(torch.tensor(votes).T, 3).float()
     sharp[:, 1] = torch.tensor([0.34, 0.33, 0.33])
-    assert information.modal_share(sharp).tolist() == [0.5, 1.0, 0.75]
+    assert scores.modal_share(sharp).tolist() == [0.5, 1.0, 0.75]
     assert STRATEGIES["variation-ratios"](view_of(sharp), 3, rng()).tolist() == [0, 2, 1]
 
 
@@ -144,7 +145,7 @@ def test_drawn_labellings_estimate_what_all_of_them_tell():
 
 def test_a_large_batch_neither_underflows_nor_looks_at_all_labels(monkeypatch):
     """Guards: products of many probabilities taken without logarithms."""
-    monkeypatch.setattr(information, "BLOCK", 2**16)
+    monkeypatch.setattr(batchbald, "BLOCK", 2**16)
     probs = random_passes(120, classes=10, number=20)
     labellings = Labellings(20, rng())
     for one in probs.transpose(0, 1)[:100]:
@@ -170,7 +171,7 @@ def test_looking_at_the_promising_first_finds_what_looking_at_all_does(monkeypat
     probs = random_passes(200, classes=4, number=8)
     every = STRATEGIES["batchbald"](view_of(probs), 6, rng())
     for block in (2**12, 2**14, 2**16):
-        monkeypatch.setattr(information, "BLOCK", block)
+        monkeypatch.setattr(batchbald, "BLOCK", block)
         assert torch.equal(STRATEGIES["batchbald"](view_of(probs), 6, rng()), every)
 
 

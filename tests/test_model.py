@@ -6,22 +6,20 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.models import resnet18
 
-from alutils.model import (
+from alutils.learning.convolutions import PointwiseConv2d, SmallMapConv2d, _product
+from alutils.learning.devices import pick_device
+from alutils.learning.network import (
     Net,
-    PointwiseConv2d,
-    SmallMapConv2d,
-    _product,
     build,
     initialise,
     map_shapes,
-    pick_device,
     shape_convolutions,
     stages,
     torchvision_state,
 )
-from alutils.protocol import Protocol
-from alutils.streams import stream
-from alutils.train import make_optimiser
+from alutils.learning.streams import stream
+from alutils.learning.training import make_optimiser
+from alutils.protocol.cell import Protocol
 
 CPU = torch.device("cpu")
 CASES = [(3, 32), (1, 28)]
@@ -139,7 +137,7 @@ def test_bf16_products_without_instructions_for_them_differ_in_the_order_of_sums
     upstream = torch.randn(op(images.float(), kernel).shape, generator=rng).bfloat16()
     computed = []
     for able in (True, False):
-        monkeypatch.setattr("alutils.model.BF16_PRODUCTS", able)
+        monkeypatch.setattr("alutils.learning.convolutions.BF16_PRODUCTS", able)
         leaves = images.clone().requires_grad_(), kernel.clone().requires_grad_()
         product = _product(op, *leaves)
         product.backward(upstream)

@@ -5,8 +5,8 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from alutils import config
 from alutils.paths import NOTEBOOKS
+from alutils.studies import parameter_files, profiles
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 
@@ -20,12 +20,12 @@ def source(cell) -> str:
     return "".join(cell["source"])
 
 
-DEFAULTS = {file.stem: config.defaults(file.stem) for file in FILES}
+DEFAULTS = {file.stem: parameter_files.defaults(file.stem) for file in FILES}
 """Read before any test runs, as in test_imports."""
 
 
 def test_every_study_has_its_notebook():
-    assert [file.stem for file in FILES] == sorted(config.STUDIES)
+    assert [file.stem for file in FILES] == sorted(profiles.STUDIES)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -38,8 +38,8 @@ class TestNotebook:
     def test_defaults_are_those_of_quick_or_of_the_profile_that_has_its_records(self, file):
         values = DEFAULTS[file.stem]
         homes = ("quick", "sensitivity", "desktop")
-        home = next(name for name in homes if file.stem in config.notebooks(name))
-        plan = config.load_study(home, file.stem)
+        home = next(name for name in homes if file.stem in profiles.notebooks(name))
+        plan = profiles.load_study(home, file.stem)
         assert type(plan).parse(values) == plan and set(values) == set(type(plan).model_fields)
 
     def test_it_is_kept_without_outputs_on_the_standard_kernel(self, file):

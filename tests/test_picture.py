@@ -10,9 +10,9 @@ from IPython.display import HTML
 from nbconvert import LatexExporter, SlidesExporter
 from nbconvert.filters import DataTypeFilter
 
-from alutils import captions, page, picture
-from alutils.interactive import Chart
-from alutils.picture import Picture, Several, Steps
+from alutils.reporting import captions, page, picture
+from alutils.reporting.charts import Chart
+from alutils.reporting.picture import Picture, Several, Steps
 from tests.test_report import ABOVE
 from tests.test_statistics import results
 

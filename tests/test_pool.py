@@ -1,10 +1,11 @@
 import pytest
 import torch
 
-from alutils.model import build
-from alutils.pool import Pool, PoolView
-from alutils.protocol import Protocol
-from alutils.streams import stream
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Protocol
+from alutils.strategies.pool import Pool
+from alutils.strategies.view import PoolView
 
 
 def pool(size: int = 100) -> Pool:
@@ -89,8 +90,8 @@ def test_the_mean_is_that_of_the_passes(view):
 
 def test_a_score_of_the_passes_is_taken_chunk_by_chunk(view, monkeypatch):
     """Its values are those of all passes at once, without their being held."""
-    monkeypatch.setattr("alutils.train.CHUNK", 7)
-    monkeypatch.setattr("alutils.pool.CHUNK", 7)
+    monkeypatch.setattr("alutils.learning.scoring.CHUNK", 7)
+    monkeypatch.setattr("alutils.strategies.view.CHUNK", 7)
     one, sizes = make_view(view.net, view.images), []
 
     def score(probs_T_B_C):
@@ -112,7 +113,7 @@ def test_one_pass_through_the_trunk_serves_all_quantities(view, monkeypatch):
 
 
 def test_a_large_pool_is_scored_without_keeping_its_features(view, monkeypatch):
-    monkeypatch.setattr("alutils.pool.KEPT_FEATURES", 29)
+    monkeypatch.setattr("alutils.strategies.view.KEPT_FEATURES", 29)
     small, large = view, make_view(view.net, view.images)
     runs = count_trunk_runs(view, monkeypatch)
     assert torch.equal(large.probs_N_C, small.probs_N_C)

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alutils import precision
-from alutils.statistics import estimate
+from alutils.reporting.statistics import estimate
+from alutils.studies.choices import precision
 
 
 def judged(mnist: list[float], cifar10: list[float]) -> pd.DataFrame:

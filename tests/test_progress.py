@@ -2,8 +2,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from alutils.progress import Progress, duration
-from alutils.results import Store
+from alutils.records.store import Store
+from alutils.running.progress import Progress, duration
 from tests.test_results import rounds
 
 TALK = """

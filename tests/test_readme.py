@@ -5,12 +5,13 @@ import subprocess
 import pandas as pd
 import pytest
 
-from alutils import readme, statistics
-from alutils.config import load_study
-from alutils.parameters import StudyError
+from alutils.commands import readme
 from alutils.paths import ROOT
-from alutils.prose import points
-from alutils.strategies import STRATEGIES
+from alutils.protocol.parameters import StudyError
+from alutils.reporting import statistics
+from alutils.reporting.prose import points
+from alutils.strategies.own import STRATEGIES
+from alutils.studies.profiles import load_study
 
 
 def block(name: str) -> str:

@@ -1,9 +1,9 @@
 import pandas as pd
 import pytest
 
-from alutils import recipe
-from alutils.comparisons import LADDER
 from alutils.paths import ROOT
+from alutils.studies.beyond.plan import LADDER
+from alutils.studies.choices import recipe
 
 
 def judged(values: dict[tuple[int, float], tuple[float, float]]) -> pd.DataFrame:

@@ -1,11 +1,16 @@
 import pandas as pd
 import pytest
 
-from alutils import nearness, published, reductions, sensitivity, study
-from alutils.config import ParameterError, ReductionsStudy, load_study
-from alutils.protocol import Cell
-from alutils.results import Store, chained
-from alutils.statistics import Estimate
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import ParameterError
+from alutils.records import tidy
+from alutils.records.store import Store, chained
+from alutils.reporting import published
+from alutils.reporting.statistics import Estimate
+from alutils.studies.profiles import load_study
+from alutils.studies.reductions import comparisons, published_curves
+from alutils.studies.reductions.plan import ReductionsStudy
+from alutils.studies.sensitivity import effects
 
 PLAN = ReductionsStudy(
     profile="smoke", datasets=("mnist",), seeds=(0, 1, 2), label_counts=(540, 1240, 1990),
@@ -51,7 +56,7 @@ def found(outputs) -> pd.DataFrame:
             before = rounds[-1]["digest"] if rounds else ""
             rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return study.read_settings(PLAN)
+    return tidy.read_settings(PLAN)
 
 
 def test_the_poster_s_own_trainings_are_those_of_the_first_notebook():
@@ -89,10 +94,10 @@ def test_the_piece_of_the_authors_protocol_departs_as_their_code_does():
 
 
 def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_sizes(found):
-    told = {level: one for _, level, _, one in nearness.nearness(found)}
+    told = {level: one for _, level, _, one in published_curves.nearness(found)}
     assert told["fresh"].mean == pytest.approx(0.3) and told["fresh"].seeds == 3
     assert told["carried"].mean == pytest.approx(0.7)
-    text = nearness.sentences(found).data
+    text = published_curves.sentences(found).data
     assert "fixed beforehand: 0.5 on MNIST" in text
     fresh, carried = (line for line in text.splitlines() if line.startswith("- "))
     assert fresh.startswith("- **MNIST, fresh Adam**: +0.30 points")
@@ -101,32 +106,38 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert carried.startswith("- **MNIST, carried Adam**: +0.70 points")
     less = "not near by the mean, but the interval has distances of less than 0.5 too"
     assert f"labels: {less}" in carried
-    assert nearness._inside(Estimate(-2.23, -3.47, -0.99, 3), 1.0) == less.replace("0.5", "1")
-    assert nearness._inside(Estimate(0.1, -0.57, 0.77, 3), 0.5) == more
-    assert nearness._inside(Estimate(0.1, -0.4, 0.5, 3), 0.5) == "near, by the whole interval"
-    assert nearness._inside(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith("not near, by the whole")
-    assert "carried minus fresh is +0.40 points" in nearness.state_sentences(found).data
+    assert published_curves._inside(Estimate(-2.23, -3.47, -0.99, 3), 1.0) == less.replace(
+        "0.5", "1"
+    )
+    assert published_curves._inside(Estimate(0.1, -0.57, 0.77, 3), 0.5) == more
+    assert (
+        published_curves._inside(Estimate(0.1, -0.4, 0.5, 3), 0.5) == "near, by the whole interval"
+    )
+    assert published_curves._inside(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith(
+        "not near, by the whole"
+    )
+    assert "carried minus fresh is +0.40 points" in published_curves.state_sentences(found).data
     assert "than 0.5 too; at 540 labels +0.30" in text
 
 
 def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(found):
-    gains = reductions.recipe_gains(found, "mnist")
+    gains = comparisons.recipe_gains(found, "mnist")
     assert gains.shape == (3, 3)
     assert gains.mean().tolist() == pytest.approx([0.0, -0.5, -0.5])
-    text = reductions.recipe_sentences(found).data
+    text = comparisons.recipe_sentences(found).data
     assert "-0.33 points" in text and "excludes zero at 1,240 and 1,990 labels" in text
 
 
 def test_what_margin_is_worth_is_compared_between_recipes(found, monkeypatch):
-    gains = reductions.pick_gains(found, "mnist")
+    gains = comparisons.pick_gains(found, "mnist")
     assert gains["poster"].mean().tolist() == pytest.approx([2.0, 2.0])
     assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
-    text = reductions.picks_sentences(found).data
+    text = comparisons.picks_sentences(found).data
     means = "- On MNIST margin minus random, mean over 2 label counts from 1,063 to 1,581, is +2.00"
     assert text.startswith(means) and "At 1,581 labels it is +2.00 points" in text
     assert text.count("a difference of -0.50 points") == 2 and "undecided" not in text
-    monkeypatch.setattr(reductions, "COMPARED", 1000)
-    assert "At 1,063 labels it is" in reductions.picks_sentences(found).data
+    monkeypatch.setattr(comparisons, "COMPARED", 1000)
+    assert "At 1,063 labels it is" in comparisons.picks_sentences(found).data
 
 
 def test_trainings_that_end_in_a_dip_are_counted(found):
@@ -139,7 +150,7 @@ def test_trainings_that_end_in_a_dip_are_counted(found):
     ):  # fmt: skip
         here = picks & (found["labels"] == labels) & (found["level"] == level)
         dipped.loc[here, "heldout_last"] -= depth
-    text = reductions.picks_sentences(dipped).data
+    text = comparisons.picks_sentences(dipped).data
     told = (
         "2 of 12 trainings under the poster's recipe and 4 of 12 under the reduced recipe end more "
         "than 1 point below their best"
@@ -148,14 +159,14 @@ def test_trainings_that_end_in_a_dip_are_counted(found):
     best = "by that best, margin minus random over the same label counts is +1.20 points"
     assert f"{best} (+1.20 to +1.20, 3 seeds) under the poster's recipe." in text
     short = dipped[~((dipped["level"] == "reduced") & (dipped["seed"] == 0))]
-    assert "0 of 8 trainings under the poster's recipe" in reductions.picks_sentences(short).data
+    assert "0 of 8 trainings under the poster's recipe" in comparisons.picks_sentences(short).data
 
 
 def test_the_replica_stands_beside_the_published_curve_where_both_have_labels(found):
-    text = nearness.replica_sentences(found).data
+    text = published_curves.replica_sentences(found).data
     assert text.count("\n") == 0 and "**MNIST, uncertainty**" in text
     assert "against 91.83 % at 540" in text and "against 97.77 % at 1,069" in text
-    ours = reductions.by_size(found, "heldout_best", factor="replica", arm="uncertainty")
+    ours = comparisons.by_size(found, "heldout_best", factor="replica", arm="uncertainty")
     theirs = published.active_learning("mnist")
     theirs = theirs[theirs["arm"] == "uncertainty"].set_index("labels")["accuracy"]
     apart = (ours - theirs).dropna(axis=1).iloc[0].mean()
@@ -164,21 +175,21 @@ def test_the_replica_stands_beside_the_published_curve_where_both_have_labels(fo
 
 def test_figures_say_what_they_show(found):
     for page in (
-        nearness.figure(found),
-        nearness.replica_figure(found),
-        reductions.recipe_figure(found),
-        reductions.picks_figure(found),
+        published_curves.figure(found),
+        published_curves.replica_figure(found),
+        comparisons.recipe_figure(found),
+        comparisons.picks_figure(found),
     ):
         assert "<figcaption>" in page.data and 'alt="' in page.data
 
 
 def test_without_runs_it_says_so(outputs):
-    nothing = study.read_settings(PLAN)
-    assert "both states yet" in nearness.state_sentences(nothing).data
+    nothing = tidy.read_settings(PLAN)
+    assert "both states yet" in published_curves.state_sentences(nothing).data
     for told in (
-        nearness.figure, nearness.sentences, nearness.replica_figure, nearness.replica_sentences,
-        reductions.recipe_figure, reductions.recipe_sentences, reductions.picks_figure,
-        reductions.picks_sentences,
+        published_curves.figure, published_curves.sentences, published_curves.replica_figure, published_curves.replica_sentences,
+        comparisons.recipe_figure, comparisons.recipe_sentences, comparisons.picks_figure,
+        comparisons.picks_sentences,
     ):  # fmt: skip
         assert "yet." in told(nothing).data
 
@@ -190,21 +201,21 @@ def test_any_part_alone_is_told_as_far_as_it_goes(unpainted, found, level, arm):
     here = (found["level"] == level) & (found["arm"] == arm)
     for rows in (found[here], found[~here], found[~(here & (found["seed"] == 1))]):
         for told in (
-            nearness.figure, nearness.sentences, nearness.replica_figure,
-            nearness.replica_sentences, reductions.recipe_figure, reductions.recipe_sentences,
-            reductions.picks_figure, reductions.picks_sentences,
+            published_curves.figure, published_curves.sentences, published_curves.replica_figure,
+            published_curves.replica_sentences, comparisons.recipe_figure, comparisons.recipe_sentences,
+            comparisons.picks_figure, comparisons.picks_sentences,
         ):  # fmt: skip
             assert "nan" not in told(rows).data
-        for told in (sensitivity.figure, sensitivity.sentences):
+        for told in (effects.figure, effects.sentences):
             assert "nan" not in told(rows, "acquisition").data
 
 
 def test_recipes_are_compared_over_the_seeds_that_both_have(found):
     other = (found["factor"] == "picks") & (found["level"] == "reduced")
     apart = found[~(other & (found["seed"] == 0)) & ~(~other & (found["seed"] == 2))]
-    assert {tuple(g.index) for g in reductions.pick_gains(apart, "mnist").values()} == {(1,)}
+    assert {tuple(g.index) for g in comparisons.pick_gains(apart, "mnist").values()} == {(1,)}
     disjoint = found[~(other & (found["seed"] < 2)) & ~(~other & (found["seed"] == 2))]
-    assert "under both recipes yet" in reductions.picks_sentences(disjoint).data
+    assert "under both recipes yet" in comparisons.picks_sentences(disjoint).data
 
 
 @pytest.mark.parametrize(
@@ -225,6 +236,6 @@ def test_what_can_not_be_compared_is_refused(values, told):
 
 def test_what_is_half_finished_is_compared_as_far_as_it_goes(found):
     only = found[(found["level"] != "reduced") & (found["factor"] != "replica")]
-    assert reductions.recipe_gains(only, "mnist").empty
-    assert "under both recipes yet" in reductions.picks_sentences(only).data
-    assert "fresh Adam" in nearness.sentences(only[only["level"] == "fresh"]).data
+    assert comparisons.recipe_gains(only, "mnist").empty
+    assert "under both recipes yet" in comparisons.picks_sentences(only).data
+    assert "fresh Adam" in published_curves.sentences(only[only["level"] == "fresh"]).data

@@ -3,14 +3,15 @@
 import pytest
 import torch
 
-from alutils import experiment, train
-from alutils.cluster import Placement
-from alutils.engine import run
-from alutils.experiment import run_round, settle
-from alutils.results import table
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
-from alutils.turn import Turn
+from alutils.learning import carried
+from alutils.learning.devices import settle
+from alutils.learning.streams import stream
+from alutils.records.tidy import table
+from alutils.running import round
+from alutils.running.cluster import Placement
+from alutils.running.engine import run
+from alutils.running.round import Turn, run_round
+from alutils.strategies.own import STRATEGIES
 from tests.test_experiment import plain
 from tests.test_strategies import fake_view
 
@@ -26,7 +27,7 @@ def rounds(cell, count: int) -> tuple[list[dict], list[bytes | None]]:
 
 
 def moments(state: bytes) -> list[torch.Tensor]:
-    return [value for key, value in sorted(train.load(state).items()) if "exp_avg" in key]
+    return [value for key, value in sorted(carried.load(state).items()) if "exp_avg" in key]
 
 
 @pytest.mark.parametrize("live_taps", [True, False])
@@ -35,10 +36,10 @@ def test_a_packed_optimiser_goes_on_as_if_it_had_never_stopped(digits_cell, live
     first = now.train(None).optimiser
     again = torch.optim.Adam(now.net.parameters(), fused=True)
     again.param_groups[0]["lr"] = first.param_groups[0]["lr"]
-    train.unpack(train.pack(first), again)
+    carried.unpack(carried.pack(first), again)
     for one, other in zip(first.state.values(), again.state.values(), strict=True):
         assert one["step"] == other["step"] == 2
-        for key in train.MOMENTS:
+        for key in carried.MOMENTS:
             assert torch.equal(one[key], other[key]) and one[key].stride() == other[key].stride()
     gradients = [torch.randn_like(p) for p in now.net.parameters()]
     ends = []
@@ -59,7 +60,7 @@ def test_adam_is_carried_over_rounds_while_weights_start_afresh(digits_cell):
     assert plain(carried[0])["test_nll"] == fresh[0]["test_nll"]
     assert carried[1]["labelled"] == fresh[1]["labelled"]
     assert carried[1]["test_nll"] != fresh[1]["test_nll"]
-    assert train.load(states[1])["0.step"] == 4
+    assert carried.load(states[1])["0.step"] == 4
     assert carried[1]["state_digest"] != carried[0]["state_digest"]
 
 
@@ -75,7 +76,7 @@ def test_a_sequence_hands_adam_from_arm_to_arm_and_starts_labels_afresh(digits_c
     assert [done["labels"] for done in history] == cell.schedule_of_labels() * 2
     assert history[2]["labelled"] == history[0]["labelled"]
     assert history[2]["test_nll"] != history[0]["test_nll"]
-    assert train.load(states[3])["0.step"] == 8
+    assert carried.load(states[3])["0.step"] == 8
     assert [len(done["picks"]) for done in history] == [23, 0, 23, 0]
 
 
@@ -94,11 +95,11 @@ def interrupted(cell, store, after: int) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        run([cell], experiment.round_task("cpu", {}), store, {}, Placement(workers=1), say)
+        run([cell], round.round_task("cpu", {}), store, {}, Placement(workers=1), say)
 
 
 def finish(cell, store) -> list[dict]:
-    task, place = experiment.round_task("cpu", {}), Placement(workers=1)
+    task, place = round.round_task("cpu", {}), Placement(workers=1)
     run([cell], task, store, {}, place, say=lambda line: None)
     assert not list(store.folder.glob("*.state")) and store.finished(cell)
     return [plain(done) for done in store.load(cell)["rounds"]]
@@ -153,7 +154,7 @@ def test_mutual_information_is_high_where_passes_disagree():
 
 def test_the_reported_accuracy_is_the_one_asked_for(digits_cell, store):
     cell = digits_cell(rounds=1, epochs=4, heldout_every=1)
-    task, place = experiment.round_task("cpu", {}), Placement(workers=1)
+    task, place = round.round_task("cpu", {}), Placement(workers=1)
     run([cell], task, store, {}, place, say=lambda line: None)
     held = store.load(cell)["rounds"][0]["heldout_accuracy"]
     found = {rule: table(store, [cell], rule).iloc[0] for rule in

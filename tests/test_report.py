@@ -3,21 +3,23 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from alutils import (
-    account,
+from alutils.protocol.arms import CONTROLS, FURTHER, POSTER_ARMS, arm_title
+from alutils.records.store import Store
+from alutils.reporting import (
     captions,
-    config,
+    charts,
     figures,
-    interactive,
     page,
     prose,
     published,
-    report,
+    record_facts,
     standing,
     statistics,
+    tables,
 )
-from alutils.protocol import ARMS, CONTROLS, FURTHER, arm_title
-from alutils.results import Store
+from alutils.studies import profiles, setup
+from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.beyond.plan import BeyondStudy
 from tests.test_results import rounds
 from tests.test_statistics import results
 
@@ -28,7 +30,7 @@ ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
 
 
 def test_the_answer_says_which_arms_are_shown_to_differ():
-    text = report.answer(results(ABOVE)).data
+    text = tables.answer(results(ABOVE)).data
     assert "margin lies above random" in text
     assert "K-means lies below random" in text
     assert "neither a difference nor equivalence within 0.3 points is shown for Bayesian" in text
@@ -106,10 +108,10 @@ def test_a_label_saving_is_told_as_the_share_of_labels_that_it_leaves():
     alone = prose.share_of_labels(statistics.estimate([4.0]))
     assert alone == "1/4.00 of the labels (25 %; one seed, no interval)"
     curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
-    text = report.savings(results(curves)).data
+    text = tables.savings(results(curves)).data
     assert "by margin with 1/2.00 of the labels (50 %; 50 to 50 %, 3 seeds)." in text
     assert "saves nothing" not in text
-    flat = report.savings(results(curves | {"random": [[0.5, 0.8, 0.8]] * 3})).data
+    flat = tables.savings(results(curves | {"random": [[0.5, 0.8, 0.8]] * 3})).data
     assert "Random's own fit has that accuracy in some seed from 200 labels on" in flat
     assert "needing no fewer than these (50 %) saves nothing." in flat
 
@@ -127,10 +129,10 @@ def test_what_has_other_labels_or_weights_by_design_does_not_differ():
         checked(weights="c", stem="3x3"),
         checked(labels="d", first_labels=990),
     ]
-    assert "same within each seed" in account._alike(records, "initial_weights")
-    assert "same within each seed" in account._alike(records, "first_labels")
+    assert "same within each seed" in record_facts._alike(records, "initial_weights")
+    assert "same within each seed" in record_facts._alike(records, "first_labels")
     records.append(checked(weights="e", arm="kmeans"))
-    assert "differ within seed 0 of mnist" in account._alike(records, "initial_weights")
+    assert "differ within seed 0 of mnist" in record_facts._alike(records, "initial_weights")
 
 
 def test_how_bf16_was_multiplied_is_told_by_place():
@@ -139,21 +141,23 @@ def test_how_bf16_was_multiplied_is_told_by_place():
 
     def told(precision: str, *places: dict) -> list[str]:
         provenance = places[-1] | {"earlier_places": list(places[:-1])}
-        return account._products([{"cell": {"precision": precision}, "provenance": provenance}])
+        return record_facts._products(
+            [{"cell": {"precision": precision}, "provenance": provenance}]
+        )
 
-    assert told("bf16", able) == told("bf16", able, able) == [account.BF16[True]]
-    assert told("bf16", unable, able) == [account.BF16[False], account.BF16[True]]
-    assert told("bf16", gpu) == [account.BF16[True]]
+    assert told("bf16", able) == told("bf16", able, able) == [record_facts.BF16[True]]
+    assert told("bf16", unable, able) == [record_facts.BF16[False], record_facts.BF16[True]]
+    assert told("bf16", gpu) == [record_facts.BF16[True]]
     assert told("fp32", unable) == told("bf16", {"device": "cpu"}) == []
 
 
 def test_seeds_compared_on_several_processor_types_are_told():
-    plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
+    plan = ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
 
     def told(*types: str, study=plan) -> str:
         facts = [{"processor": one, "device": "cpu"} if one else {} for one in types]
         cells = zip(study.cells(), facts, strict=False)
-        return account._processors(study, {c.name: {"provenance": one} for c, one in cells})
+        return record_facts._processors(study, {c.name: {"provenance": one} for c, one in cells})
 
     assert told("a", "a", "b", "b", "a", "a") == told("a", "", "b", "b") == told() == ""
     assert "on several of them in MNIST seed 1: a difference there may" in told(
@@ -162,12 +166,12 @@ def test_seeds_compared_on_several_processor_types_are_told():
     assert "in MNIST seeds 0 and 2: a" in told("a", "b", "a", "a", "b", "a")
     moved = {"processor": "a", "device": "cpu"}
     moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
-    assert "seed 0" in account._processors(plan, {plan.cells()[0].name: {"provenance": moved}})
+    assert "seed 0" in record_facts._processors(plan, {plan.cells()[0].name: {"provenance": moved}})
     cells = [cell.name for cell in plan.cells()[:2]]
     for one, other, apart in (("ab", "bb", False), ("ab", "ac", True)):
         gpus = [{"processor": host, "device": gpu} for host, gpu in (one, other)]
         facts = {name: {"provenance": gpu} for name, gpu in zip(cells, gpus, strict=True)}
-        assert bool(account._processors(plan, facts)) == apart
+        assert bool(record_facts._processors(plan, facts)) == apart
 
 
 def test_what_is_not_compared_may_be_of_several_processor_types():
@@ -176,27 +180,27 @@ def test_what_is_not_compared_may_be_of_several_processor_types():
     def place(processor: str) -> dict:
         return {"processor": processor, "device": "cpu"}
 
-    plan = config.BeyondStudy(datasets=("mnist",), seeds=(0,))
+    plan = BeyondStudy(datasets=("mnist",), seeds=(0,))
     factors = {one.cell.name: one.factor for one in plan.settings()}
     by_factor = {name: {"provenance": place(factor)} for name, factor in factors.items()}
-    assert account._processors(plan, by_factor) == ""
+    assert record_facts._processors(plan, by_factor) == ""
     last = [name for name, factor in factors.items() if factor == "ranking"][-1]
     by_factor[last] = {"provenance": place("another")}
-    assert "in MNIST (ranking) seed 0:" in account._processors(plan, by_factor)
-    audit = config.load_study("desktop", "04-claims")
+    assert "in MNIST (ranking) seed 0:" in record_facts._processors(plan, by_factor)
+    audit = profiles.load_study("desktop", "04-claims")
     by_figure = {cell.name: {"provenance": place(str(cell.figure))} for cell in audit.cells()}
-    assert account._processors(audit, by_figure) == ""
+    assert record_facts._processors(audit, by_figure) == ""
 
 
 def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
-    plan = config.ActiveLearningStudy(arms=("random", "margin"), seeds=(0,), profile="smoke")
+    plan = ActiveLearningStudy(arms=("random", "margin"), seeds=(0,), profile="smoke")
     store = Store(plan.profile)
     store.prepare()
     random, margin = plan.cells()
     for cell, told in ((random, "with 1 of 2 cells"), (margin, "")):
         whole = {"status": "finished", "rounds": rounds(cell.length)}
         store.save(cell, store.load(cell) | whole)
-        assert told in account.interim(plan) and bool(told) == bool(account.interim(plan))
+        assert told in record_facts.interim(plan) and bool(told) == bool(record_facts.interim(plan))
 
 
 def test_a_warning_before_an_answer_hides_nothing():
@@ -218,16 +222,16 @@ def test_a_headline_in_words_has_no_image():
 
 def test_with_one_seed_nothing_is_claimed():
     one = results({arm: curves[:1] for arm, curves in ABOVE.items()})
-    assert "fewer than 3 paired seeds; this run has 1." in report.answer(one, " Interim.").data
-    assert report.answer(one, " Interim.").data.endswith(" Interim.")
-    assert "no interval" in report.differences_table(one).data
+    assert "fewer than 3 paired seeds; this run has 1." in tables.answer(one, " Interim.").data
+    assert tables.answer(one, " Interim.").data.endswith(" Interim.")
+    assert "no interval" in tables.differences_table(one).data
 
 
 def test_tables_and_figures_hold_every_arm():
     found = results(ABOVE)
-    for html in (report.curve_table(found).data, report.differences_table(found).data):
+    for html in (tables.curve_table(found).data, tables.differences_table(found).data):
         assert "margin" in html
-    assert "+10." in report.differences_table(found).data
+    assert "+10." in tables.differences_table(found).data
     assert figures.learning_curves(found).axes[0].get_legend() is not None
     page = captions.learning_curves(found).static.data
     assert "<figcaption>Figure 4. Test accuracy on MNIST against labels" in page
@@ -243,18 +247,18 @@ def test_a_chart_has_the_markers_of_the_static_figure():
     drawn = figures.learning_curves(found).axes[0].get_legend().legend_handles
     (shapes,) = (
         layer["encoding"]["shape"]["scale"]["range"]
-        for layer in interactive.learning_curves(found)["layer"]
+        for layer in charts.learning_curves(found)["layer"]
         if "shape" in layer["encoding"]
     )
     assert len(set(shapes)) == len({one.get_marker() for one in drawn}) == len(arms)
     assert shapes[arms.index("random")] == "circle"
-    diamond = interactive._outline("D").strip("MZ").split("L")
+    diamond = charts._outline("D").strip("MZ").split("L")
     assert diamond == ["0,1.414", "1.414,0", "0,-1.414", "-1.414,0", "0,1.414"]
 
 
 def test_what_stands_of_two_datasets_names_its_own():
     assert "<figcaption>MNIST: difference" in captions.area_differences(results(ABOVE)).data
-    assert "MNIST: wins of, over" in report.wins(results(ABOVE)).data
+    assert "MNIST: wins of, over" in tables.wins(results(ABOVE)).data
 
 
 def test_captions_and_alternative_text_are_escaped():
@@ -263,22 +267,22 @@ def test_captions_and_alternative_text_are_escaped():
 
 
 def test_reductions_name_what_differs_from_the_poster():
-    text = account.reductions(config.load_study("quick", "03-mnist-active-learning")).data
+    text = setup.departures(profiles.load_study("quick", "03-mnist-active-learning")).data
     assert "`epochs`: 10 instead of 100" in text and "candidates drawn at random" in text
-    unreduced = account.reductions(config.load_study("poster", "03-mnist-active-learning")).data
+    unreduced = setup.departures(profiles.load_study("poster", "03-mnist-active-learning")).data
     assert "`epochs`" not in unreduced
 
 
 def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title():
     changes = {"optimiser": "sgd", "weight_decay": 5e-4, "augmentation": "crop-flip",
                "schedule": "cosine", "stem": "3x3", "start": "warm"}  # fmt: skip
-    text = account.reductions(config.ActiveLearningStudy(**changes)).data
+    text = setup.departures(ActiveLearningStudy(**changes)).data
     for line in ("`optimiser`: sgd instead of adam", "`weight_decay`: 0.0005 instead of 0",
                  "`augmentation`: crop-flip instead of none", "`start`: warm instead of cold",
                  "in 6 parameters"):  # fmt: skip
         assert line in text
-    fashion = config.ActiveLearningStudy(dataset="fashion-mnist")
-    assert "unreduced" in account.reductions(fashion).data
+    fashion = ActiveLearningStudy(dataset="fashion-mnist")
+    assert "unreduced" in setup.departures(fashion).data
 
 
 def test_an_arm_of_ones_own_has_a_style():
@@ -286,7 +290,7 @@ def test_an_arm_of_ones_own_has_a_style():
 
 
 def test_no_two_arms_look_or_are_called_the_same():
-    arms = [*ARMS, *CONTROLS, *FURTHER]
+    arms = [*POSTER_ARMS, *CONTROLS, *FURTHER]
     own = [f"mine {i}" for i in range(5)]
     styles = [figures.arm_style(arm, [*arms, *own]) for arm in [*arms, *own]]
     assert len({(to_hex(colour), marker) for colour, marker in styles}) == len(styles)
@@ -306,14 +310,14 @@ def test_published_numbers_are_those_of_the_tables():
 
 def test_a_missing_dataset_in_the_published_numbers_leaves_the_note_true():
     frame = results({"random": [[0.1] * 3] * 2}).assign(dataset="digits")
-    assert "no numbers for this dataset" in report.published_note(frame).data
+    assert "no numbers for this dataset" in tables.published_note(frame).data
 
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist"])
 def test_training_size_sentences(dataset):
     frame = pd.DataFrame(results({"random": [[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]]}))
     frame = frame.assign(dataset=dataset, figure=2)
-    text = report.size_sentences(frame).data
+    text = tables.size_sentences(frame).data
     assert "15.00 % at 100 labels and 35.00 % at 400" in text and "+20.00 points" in text
     assert "Hollow points" not in captions.training_size(frame).data  # theirs begin at 540
     more = frame.assign(labels=2 * frame["labels"])
@@ -328,4 +332,4 @@ def test_published_points_are_drawn_and_told_of_arms_that_are_there_alone():
     for few in (own.assign(labels=own["labels"] // 10), own.replace({"margin": "badge"})):
         assert figures.published_arms(few).empty
         assert "Hollow" not in captions.learning_curves(few).static.data
-        assert "of other arms, or of more labels" in report.published_note(few).data
+        assert "of other arms, or of more labels" in tables.published_note(few).data

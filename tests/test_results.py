@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from alutils import results, verify
-from alutils.parameters import ParameterError
+from alutils.commands import verify
 from alutils.paths import ROOT
-from alutils.results import CanNotRead, Store, chained, state_digest, table
+from alutils.protocol.parameters import ParameterError
+from alutils.records import store, tidy
+from alutils.records.store import CanNotRead, Store, chained, state_digest
+from alutils.records.tidy import table
 
 
 def rounds(count: int) -> list[dict]:
@@ -65,7 +67,7 @@ def test_picks_that_the_next_round_repeats_are_written_once(stored):
     done = picked()
     store.save(cell, store.load(cell) | {"rounds": done})
     text = store.path(cell).read_text()
-    assert text.count(f'"picks": "{results.NEXT}"') == 2 and '"picks": [7, 9]' in text
+    assert text.count(f'"picks": "{store.NEXT}"') == 2 and '"picks": [7, 9]' in text
     assert store.load(cell)["rounds"] == done and store.sound(cell)
     store.path(cell).write_text(text.replace('"labelled": [0, 1]', '"labelled": [0, 2]'))
     assert [one["picks"] for one in store.load(cell)["rounds"]] == [[0]]
@@ -117,7 +119,7 @@ def test_an_outputs_folder_that_can_not_be_written_is_one_error(tmp_path, monkey
 
 
 def test_canonical_text_does_not_depend_on_the_order_of_keys():
-    assert results.canonical({"b": 1, "a": [1, 2]}) == results.canonical(
+    assert store.canonical({"b": 1, "a": [1, 2]}) == store.canonical(
         json.loads('{"a": [1, 2], "b": 1}')
     )
 
@@ -179,7 +181,7 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
     store, cell = stored
     changed = store.path(cell).read_text().replace('"labels": 130', '"labels": 131')
     store.path(cell).write_text(changed)
-    write, full = results.write_whole, results.CanNotWrite("full")
+    write, full = store.write_whole, store.CanNotWrite("full")
     for allowed in (0, 1):
         left = iter([write] * allowed)
 
@@ -189,8 +191,8 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
             one(path, content)
 
         with monkeypatch.context() as patched:
-            patched.setattr(results, "write_whole", until_full)
-            with pytest.raises(results.CanNotWrite):
+            patched.setattr(store, "write_whole", until_full)
+            with pytest.raises(store.CanNotWrite):
                 store.recover(cell)
         assert store.path(cell).read_text() == changed
     assert len(store.recover(cell)["rounds"]) == 2
@@ -211,8 +213,8 @@ def test_a_full_disk_is_one_error_and_leaves_the_record_that_was_there(stored, m
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(results.os, "fsync", full)
-    with pytest.raises(results.CanNotWrite, match="No space left on device.*make room"):
+    monkeypatch.setattr(store.os, "fsync", full)
+    with pytest.raises(store.CanNotWrite, match="No space left on device.*make room"):
         store.save(cell, store.load(cell) | {"status": "failed"})
     assert store.path(cell).read_bytes() == before and not list(store.folder.glob("*.part"))
 
@@ -220,8 +222,8 @@ def test_a_full_disk_is_one_error_and_leaves_the_record_that_was_there(stored, m
 def test_only_seeds_that_have_every_cell_are_compared(stored, digits_cell):
     store, cell = stored
     cells = [cell, digits_cell(arm="margin"), digits_cell(seed=1)]
-    assert results.complete(table(store, cells), cells).empty
-    assert len(results.complete(table(store, [cell]), [cell])) == 3
+    assert tidy.complete(table(store, cells), cells).empty
+    assert len(tidy.complete(table(store, [cell]), [cell])) == 3
 
 
 @pytest.mark.parametrize(

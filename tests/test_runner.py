@@ -14,14 +14,16 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from alutils import cluster, config, runner
-from alutils.parameters import ParameterError, StudyError
+from alutils.commands import notebooks
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
-from alutils.results import Store
+from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records.store import Store
+from alutils.running import cluster
+from alutils.studies import profiles
 from tests.conftest import command
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK, equal_part, gone_within, start
 
-NAMES = config.notebooks("smoke")
+NAMES = profiles.notebooks("smoke")
 
 
 @pytest.fixture
@@ -56,7 +58,7 @@ def test_the_index_and_the_table_hold_all_reports(smoke):
     assert "Nothing is tested on digits with fewer than 3 paired seeds" in index
     assert index.count("<img ") == len(NAMES)
     rows = (smoke / "smoke" / "results.csv").read_text().splitlines()
-    plans = [config.load_study("smoke", name) for name in NAMES]
+    plans = [profiles.load_study("smoke", name) for name in NAMES]
     cells = {cell.name: cell for plan in plans for cell in plan.cells()}.values()
     assert len(rows) == 1 + sum(cell.rounds for cell in cells)
     assert {"learning_rate", "optimiser", "stem", "acquisition_fraction"} < set(rows[0].split(","))
@@ -75,24 +77,24 @@ def test_the_notebooks_of_a_run_share_their_workers(smoke):
 
 def test_without_training_what_has_nothing_finished_is_left_out(copy, capsys):
     name = "07-beyond-the-poster"
-    for cell in config.load_study("smoke", name).cells():
+    for cell in profiles.load_study("smoke", name).cells():
         Store("smoke").path(cell).unlink()
     kept = (copy / "smoke" / f"{name}.html").read_bytes()
-    runner.study("smoke", train="no")
+    notebooks.study("smoke", train="no")
     told = capsys.readouterr().out
     assert f"{name}: nothing is finished yet" in told and "reports: " in told
     assert (copy / "smoke" / f"{name}.html").read_bytes() == kept
     with pytest.raises(StudyError, match=f"no seed of 'smoke' has every cell of {name} finished"):
-        runner.study("smoke", name, train="no")
+        notebooks.study("smoke", name, train="no")
 
 
 def test_local_workers_are_started_for_what_is_to_be_trained_alone(copy, monkeypatch):
     started = []
     monkeypatch.setattr(cluster, "shared", lambda place: started.append(place) or nullcontext())
-    finished = config.load_study("smoke", NOTEBOOK)
+    finished = profiles.load_study("smoke", NOTEBOOK)
     more = finished.model_copy(update={"seeds": (7,)})
     for changed in ({"train": False}, {"scheduler": "tcp://elsewhere:8786"}, {"workers": 3}):
-        with runner._workers([finished, more.model_copy(update=changed)]):
+        with notebooks._workers([finished, more.model_copy(update=changed)]):
             pass
     assert [place.workers for place in started] == [3]
 
@@ -108,27 +110,27 @@ def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
     """Cells of arms that a notebook registers itself are in no parameter file."""
     own = next((copy / "smoke" / "runs").glob("*second-guess*.json"))
     name = "05-your-own-strategy"
-    assert runner.is_current(name, config.load_study("smoke", name))
+    assert notebooks.is_current(name, profiles.load_study("smoke", name))
     own.unlink()
     (copy / "smoke" / f"{name}.html").unlink()
-    runner.study("smoke", name, train="no")
+    notebooks.study("smoke", name, train="no")
     assert (copy / "smoke" / f"{name}.html").exists() and not own.exists()
-    assert not runner.is_current(name, config.load_study("smoke", name))
+    assert not notebooks.is_current(name, profiles.load_study("smoke", name))
 
 
 def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
     files = [copy / "smoke" / f"{ARMS_NOTEBOOK}.{kind}" for kind in ("html", "ipynb", "png")]
     before = [file.read_bytes() for file in files]
     files[0].unlink()
-    runner.study("smoke", ARMS_NOTEBOOK)
+    notebooks.study("smoke", ARMS_NOTEBOOK)
     assert [file.read_bytes() for file in files] == before
 
 
 def test_what_is_only_shown_needs_neither_device_nor_data(monkeypatch):
-    monkeypatch.setattr("alutils.model.pick_device", lambda device: pytest.fail(device))
-    monkeypatch.setattr("alutils.data.load", lambda dataset: pytest.fail(dataset))
-    plan = config.load_study("smoke", NOTEBOOK)
-    runner._check_machine([plan.model_copy(update={"train": False})])
+    monkeypatch.setattr("alutils.learning.devices.pick_device", lambda device: pytest.fail(device))
+    monkeypatch.setattr("alutils.learning.data.load", lambda dataset: pytest.fail(dataset))
+    plan = profiles.load_study("smoke", NOTEBOOK)
+    notebooks._check_machine([plan.model_copy(update={"train": False})])
 
 
 def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch):
@@ -139,36 +141,36 @@ def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch)
         raise ParameterError("nothing answers")
 
     monkeypatch.setattr(cluster, "reach", reach)
-    monkeypatch.setattr(runner, "execute", lambda name, *_: pytest.fail(name))
+    monkeypatch.setattr(notebooks, "execute", lambda name, *_: pytest.fail(name))
     with pytest.raises(ParameterError, match="nothing answers"):
-        runner.study("smoke", scheduler="tcp://nowhere:8786")
+        notebooks.study("smoke", scheduler="tcp://nowhere:8786")
     assert looks == ["tcp://nowhere:8786"]
 
 
 def test_finished_cells_need_no_scheduler(copy, monkeypatch):
     monkeypatch.setattr(cluster, "reach", pytest.fail)
-    plan = config.load_study("smoke", NOTEBOOK)
-    runner._check_machine([plan.model_copy(update={"scheduler": "tcp://nowhere:8786"})])
+    plan = profiles.load_study("smoke", NOTEBOOK)
+    notebooks._check_machine([plan.model_copy(update={"scheduler": "tcp://nowhere:8786"})])
 
 
 def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
-    plan = config.load_study("smoke", NOTEBOOK)
-    assert runner.is_current(NOTEBOOK, plan)
-    assert runner.is_current(NOTEBOOK, plan.model_copy(update={"workers": 7}))
-    assert not runner.is_current(NOTEBOOK, plan.model_copy(update={"candidates": 700}))
+    plan = profiles.load_study("smoke", NOTEBOOK)
+    assert notebooks.is_current(NOTEBOOK, plan)
+    assert notebooks.is_current(NOTEBOOK, plan.model_copy(update={"workers": 7}))
+    assert not notebooks.is_current(NOTEBOOK, plan.model_copy(update={"candidates": 700}))
     cell, store = plan.cells()[0], Store("smoke")
     store.save(cell, store.load(cell) | {"provenance": {"wall_seconds": 1.0}})
-    assert not runner.is_current(NOTEBOOK, plan)
+    assert not notebooks.is_current(NOTEBOOK, plan)
 
 
 def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
     copy, monkeypatch, tmp_path
 ):
-    plan = config.load_study("smoke", NOTEBOOK)
+    plan = profiles.load_study("smoke", NOTEBOOK)
     source = tmp_path / "notebooks" / f"{NOTEBOOK}.ipynb"
     source.parent.mkdir()
     shutil.copyfile(NOTEBOOKS / source.name, source)
-    monkeypatch.setattr(runner, "NOTEBOOKS", source.parent)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", source.parent)
     done = (copy / "smoke" / source.name).read_bytes()
 
     def run(_, partial, *args, **options):
@@ -178,8 +180,8 @@ def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
 
     monkeypatch.setattr("papermill.execute_notebook", run)
     for change in (False, True):
-        runner.execute(NOTEBOOK, plan, {})
-        assert runner.is_current(NOTEBOOK, plan) is not change
+        notebooks.execute(NOTEBOOK, plan, {})
+        assert notebooks.is_current(NOTEBOOK, plan) is not change
 
 
 def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tmp_path):
@@ -188,10 +190,10 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
     notebook = nbformat.read(NOTEBOOKS / f"{NOTEBOOK}.ipynb", as_version=4)
     notebook.cells[-1].source = "raise RuntimeError('on purpose <b>')"
     nbformat.write(notebook, broken / f"{NOTEBOOK}.ipynb")
-    monkeypatch.setattr(runner, "NOTEBOOKS", broken)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", broken)
     good = (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes()
-    with pytest.raises(runner.StudyFailed, match=f"{NOTEBOOK}: RuntimeError: on purpose"):
-        runner.study("smoke", NOTEBOOK)
+    with pytest.raises(notebooks.StudyFailed, match=f"{NOTEBOOK}: RuntimeError: on purpose"):
+        notebooks.study("smoke", NOTEBOOK)
     assert (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes() == good
     assert "on purpose &lt;b&gt;" in (copy / "smoke" / f"{NOTEBOOK}.failed.html").read_text()
     assert not list(copy.glob("smoke/*.partial.ipynb"))
@@ -217,7 +219,7 @@ def test_a_notebook_runs_in_this_interpreter_whatever_kernels_there_are(
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
     folder = tmp_path / "reports"
     folder.mkdir()
-    runner.render(tiny, folder, {"x": 2})
+    notebooks.render(tiny, folder, {"x": 2})
     report = nbformat.read(folder / "tiny.ipynb", as_version=4)
     assert report.cells[-1].outputs[0].data["text/plain"] == str((sys.executable, 2))
     assert "Title" in (folder / "tiny.html").read_text()
@@ -227,27 +229,27 @@ def test_a_file_beside_a_notebook_is_imported_there_and_makes_its_report_stale(
     tmp_path, monkeypatch
 ):
     """As in JupyterLab, whose kernels start in the notebook's folder."""
-    monkeypatch.setattr(runner, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     prose = [nbformat.v4.new_markdown_cell(text) for text in ("# A", "What.", "How.")]
     code = nbformat.v4.new_code_cell("from strategies_of_mine import NAME\nNAME")
     notebook.cells = [*prose, code]
     nbformat.write(notebook, tmp_path / f"{NOTEBOOK}.ipynb")
-    mine, plan = tmp_path / "strategies_of_mine.py", config.load_study("smoke", NOTEBOOK)
+    mine, plan = tmp_path / "strategies_of_mine.py", profiles.load_study("smoke", NOTEBOOK)
     mine.write_text("NAME = 'lowest'\n")
     (tmp_path / "reports").mkdir()
-    runner.render(tmp_path / f"{NOTEBOOK}.ipynb", tmp_path / "reports", {})
+    notebooks.render(tmp_path / f"{NOTEBOOK}.ipynb", tmp_path / "reports", {})
     report = nbformat.read(tmp_path / "reports" / f"{NOTEBOOK}.ipynb", as_version=4)
     assert report.cells[-1].outputs[0].data["text/plain"] == "'lowest'"
-    before = runner.sources(NOTEBOOK, plan)
+    before = notebooks.sources(NOTEBOOK, plan)
     mine.write_text("NAME = 'highest'\n")
-    assert runner.sources(NOTEBOOK, plan) != before
+    assert notebooks.sources(NOTEBOOK, plan) != before
 
 
 @pytest.mark.parametrize("error", [ValueError("what\nhow"), ValueError("\x1b[31mwhat\x1b[0m\n")])
 def test_what_went_wrong_is_told_by_its_first_line(error):
-    assert runner._reason(error) == "ValueError: what"
+    assert notebooks._reason(error) == "ValueError: what"
 
 
 def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path):
@@ -312,8 +314,8 @@ def test_no_network_is_one_error_and_nothing_runs(tmp_path):
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_runs(outputs, monkeypatch):
-    plan = config.load_study("smoke", NOTEBOOK).model_copy(update={"device": "mps"})
-    monkeypatch.setattr(config, "load_study", lambda profile, name: plan)
+    plan = profiles.load_study("smoke", NOTEBOOK).model_copy(update={"device": "mps"})
+    monkeypatch.setattr(profiles, "load_study", lambda profile, name: plan)
     with pytest.raises(ParameterError, match="device = 'mps' is not on this machine"):
-        runner.study("smoke", NOTEBOOK)
+        notebooks.study("smoke", NOTEBOOK)
     assert not list(outputs.rglob("*.json"))

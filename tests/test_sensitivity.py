@@ -1,10 +1,11 @@
 import pandas as pd
 import pytest
 
-from alutils import sensitivity, study
-from alutils.config import SensitivityStudy
-from alutils.protocol import Cell
-from alutils.results import Store, chained
+from alutils.protocol.cell import Cell
+from alutils.records import tidy
+from alutils.records.store import Store, chained
+from alutils.studies.sensitivity import effects
+from alutils.studies.sensitivity.plan import SensitivityStudy
 
 PLAN = SensitivityStudy(
     profile="smoke", datasets=("digits",), seeds=(0, 1, 2), dropouts=(0.25, 0.5), passes=(1, 20),
@@ -33,20 +34,20 @@ def found(outputs) -> pd.DataFrame:
             before = rounds[-1]["digest"] if rounds else ""
             rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return study.read_settings(PLAN)
+    return tidy.read_settings(PLAN)
 
 
 def test_a_cell_stands_under_every_setting_that_it_serves(found):
     served = found.groupby(["factor", "arm", "level"])["seed"].nunique()
     assert (served == 3).all()
-    assert set(served.index.get_level_values("factor")) == set(sensitivity.FACTORS)
+    assert set(served.index.get_level_values("factor")) == set(effects.FACTORS)
     assert {("clusters", "random", ""), ("passes", "random", "")} <= set(served.index)
 
 
 def test_gains_are_paired_with_random_at_the_same_level(found):
     told = {
-        factor: {(arm, level): gain for _, arm, level, gain in sensitivity.gains(found, factor)}
-        for factor in sensitivity.FACTORS
+        factor: {(arm, level): gain for _, arm, level, gain in effects.gains(found, factor)}
+        for factor in effects.FACTORS
     }
     assert set(told["dropout"]) == {("bayesian", 0.25), ("bayesian", 0.5)}
     assert set(told["passes"]) == {
@@ -60,33 +61,33 @@ def test_gains_are_paired_with_random_at_the_same_level(found):
 
 def test_areas_end_where_the_shortest_curve_does(found):
     """All curves rise by 0.01 a label: with equal ends, random's areas are equal in any steps."""
-    areas = sensitivity.areas(found, "acquisition")
+    areas = effects.areas(found, "acquisition")
     assert areas["random", 0.1].to_numpy() == pytest.approx(areas["random", 0.05].to_numpy())
     assert areas["random", 0.1].to_numpy() == pytest.approx([50.565, 51.565, 52.565], abs=0.05)
 
 
 def test_what_is_said_is_what_was_found(found):
-    text = sensitivity.sentences(found, "clusters").data
+    text = effects.sentences(found, "clusters").data
     assert "**digits**: the largest mean difference to random is that of 12, +" in text
-    page = sensitivity.figure(found, "acquisition").data
+    page = effects.figure(found, "acquisition").data
     assert "share of the remaining pool labelled at a time" in page and "3 seeds" in page
-    assert "clusters: 2 of 2" in sensitivity.answer(found).data
+    assert "clusters: 2 of 2" in effects.answer(found).data
 
 
 def test_the_poster_level_is_compared_with_the_best(found):
     better = found.copy()
     better.loc[(better["arm"] == "kmeans") & (better["level"] == 6), "accuracy"] += 5
-    text = sensitivity.sentences(better, "clusters").data
+    text = effects.sentences(better, "clusters").data
     assert "that of 6, +" in text and "6 minus 12: +4.55" in text
 
 
 def test_every_level_is_compared_with_the_poster_even_where_that_is_the_best(found):
-    text = sensitivity.sentences(found, "clusters").data
+    text = effects.sentences(found, "clusters").data
     assert "that of 12, +" in text and "6 minus 12: -0.45" in text
 
 
 def test_steps_are_told_arm_by_arm(found):
-    text = sensitivity.sentences(found, "acquisition").data
+    text = effects.sentences(found, "acquisition").data
     assert text.startswith(
         "- **digits, margin**: the largest mean difference to random is that of "
     )
@@ -102,12 +103,12 @@ def test_areas_are_on_the_same_label_counts():
         for level, step in ((0.1, 100), (0.05, 50))
         for labels in range(100, 201, step)
     ]  # fmt: skip
-    areas = sensitivity.areas(pd.DataFrame(rows), "acquisition")
+    areas = effects.areas(pd.DataFrame(rows), "acquisition")
     assert areas["random", 0.1].item() == areas["random", 0.05].item() == pytest.approx(95)
 
 
 def test_without_runs_it_says_so(outputs):
-    nothing = study.read_settings(PLAN)
-    assert "No setting has 3 seeds yet" in sensitivity.answer(nothing).data
-    assert "No run on the clusters" in sensitivity.figure(nothing, "clusters").data
-    assert "No run on the dropout rate" in sensitivity.sentences(nothing, "dropout").data
+    nothing = tidy.read_settings(PLAN)
+    assert "No setting has 3 seeds yet" in effects.answer(nothing).data
+    assert "No run on the clusters" in effects.figure(nothing, "clusters").data
+    assert "No run on the dropout rate" in effects.sentences(nothing, "dropout").data

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from alutils import strategies
 from alutils.paths import ROOT
-from alutils.source import StrategySource, installed
+from alutils.strategies import own
+from alutils.strategies.source import StrategySource, installed
 
 
 @pytest.fixture
@@ -111,8 +111,8 @@ WAYS = {
 @pytest.mark.parametrize("way", WAYS)
 def test_a_helper_that_is_not_installed_is_followed_and_travels(way, written, monkeypatch):
     """In whatever way it is imported, and however far it leads."""
-    monkeypatch.setattr(strategies, "STRATEGIES", dict(strategies.STRATEGIES))
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", {})
+    monkeypatch.setattr(own, "STRATEGIES", dict(own.STRATEGIES))
+    monkeypatch.setattr(own, "CUSTOM_ARMS", {})
     texts = [
         "from deeper import POWER\ndef score(x):\n    return (x * SIGN) ** POWER\nSIGN = 1\n",
         "from deeper import POWER\ndef score(x):\n    return (x * SIGN) ** POWER\nSIGN = -1\n",
@@ -127,13 +127,13 @@ def test_a_helper_that_is_not_installed_is_followed_and_travels(way, written, mo
         )  # fmt: skip
         digests.append(digest(module.lowest))
     assert len(set(digests[:4])) == 4 and digests[4] == digests[0]
-    strategies.register("lowest", module.lowest)
+    own.register("lowest", module.lowest)
     code = (
         "import pickle, sys; from types import SimpleNamespace as view; import numpy;"
         "lowest = pickle.load(sys.stdin.buffer);"
         "print(lowest(view(probs_N_C=numpy.array([3, 1])), 2, None).tolist())"
     )
-    sent = strategies.packed(["lowest"])["lowest"]
+    sent = own.packed(["lowest"])["lowest"]
     done = subprocess.run([sys.executable, "-c", code], input=sent, capture_output=True, cwd="/")
     assert done.stdout.decode().strip() == "[9, 1]", done.stderr.decode()
 

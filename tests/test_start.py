@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from alutils import train
-from alutils.experiment import run_round, settle
-from alutils.model import build
-from alutils.start import PERTURB, SHRINK, restart, weights
-from alutils.turn import Turn
+from alutils.learning import carried
+from alutils.learning.carried import PERTURB, SHRINK, restart, weights
+from alutils.learning.devices import settle
+from alutils.learning.network import build
+from alutils.running.round import Turn, run_round
 from tests.test_experiment import plain
 from tests.test_replica import finish, interrupted, rounds
 
@@ -32,7 +32,7 @@ def test_a_cold_start_hands_nothing_on(digits_cell):
 def test_a_warm_start_has_all_of_the_last_weights(digits_cell):
     cell = digits_cell(start="warm")
     before, net = trained(cell).net, new(cell)
-    restart(net, train.pack(None, before), cell, cell.dataset, 0, 1)
+    restart(net, carried.pack(None, before), cell, cell.dataset, 0, 1)
     assert all(map(torch.equal, net.state_dict().values(), before.state_dict().values()))
 
 
@@ -43,7 +43,7 @@ def test_shrink_and_perturb_mixes_last_and_new_weights_and_forgets_statistics(
     cell = digits_cell(start="shrink-perturb", live_taps=live_taps)
     before, net = trained(cell).net, new(cell)
     noise = new(cell, ("perturbation", 1))
-    restart(net, train.pack(None, before), cell, cell.dataset, 0, 1)
+    restart(net, carried.pack(None, before), cell, cell.dataset, 0, 1)
     for mixed, last, drawn in zip(
         net.parameters(), before.parameters(), noise.parameters(), strict=True
     ):
@@ -57,7 +57,7 @@ def test_what_is_added_is_drawn_anew_every_round_and_is_no_initial_weight(digits
     before = trained(cell).net
     nets = [new(cell) for _ in range(2)]
     for number, net in enumerate(nets, 1):
-        restart(net, train.pack(None, before), cell, cell.dataset, 0, number)
+        restart(net, carried.pack(None, before), cell, cell.dataset, 0, number)
     one, other = (net.head.weight - SHRINK * before.head.weight for net in nets)
     assert not torch.allclose(one, other)
     assert not torch.allclose(one, PERTURB * new(cell).head.weight)
@@ -70,7 +70,7 @@ def test_the_first_round_is_the_same_and_later_ones_go_on(digits_cell, start):
     assert carried[0]["test_nll"] == cold[0]["test_nll"]
     assert carried[1]["labelled"] == cold[1]["labelled"]
     assert carried[1]["test_nll"] != cold[1]["test_nll"]
-    assert all(states) and not any("exp_avg" in key for key in train.load(states[0]))
+    assert all(states) and not any("exp_avg" in key for key in carried.load(states[0]))
     assert carried[1]["state_digest"] != carried[0]["state_digest"]
 
 
@@ -89,7 +89,7 @@ def test_arms_still_share_their_first_round_and_its_weights(digits_cell):
 def test_weights_and_adam_are_carried_side_by_side(digits_cell):
     cell = digits_cell(rounds=2, start="warm", adam_state="rounds")
     history, states = rounds(cell, 2)
-    found = train.load(states[1])
+    found = carried.load(states[1])
     assert found["0.step"] == 4 and "weights.head.weight" in found
     weights_alone, _ = rounds(digits_cell(rounds=2, start="warm"), 2)
     assert history[0]["test_nll"] == weights_alone[0]["test_nll"]

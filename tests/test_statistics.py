@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import integrate, stats
 
-from alutils import statistics
-from alutils.protocol import BASELINE
+from alutils.protocol.arms import BASELINE
+from alutils.reporting import statistics
 
 
 def results(values: dict[str, list[list[float]]], labels=(100, 200, 400)) -> pd.DataFrame:

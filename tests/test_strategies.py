@@ -5,13 +5,17 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alutils import plans, strategies
-from alutils.model import build
-from alutils.parameters import ParameterError
-from alutils.pool import PoolView
-from alutils.protocol import ARMS, CONTROLS, FROM_PASSES, FURTHER, Protocol
-from alutils.strategies import STRATEGIES, packed, register, smallest
-from alutils.streams import stream
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol import arms
+from alutils.protocol.arms import CONTROLS, FROM_PASSES, FURTHER, POSTER_ARMS
+from alutils.protocol.cell import Protocol
+from alutils.protocol.parameters import ParameterError
+from alutils.strategies import kmeans, own, simple
+from alutils.strategies.own import STRATEGIES, packed, register
+from alutils.strategies.ranking import smallest
+from alutils.strategies.view import PoolView
+from alutils.studies.active_learning.plan import ActiveLearningStudy
 
 PROBS = torch.tensor(
     [
@@ -49,7 +53,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_the_arms_of_the_study_are_the_strategies_there_are():
-    assert set(STRATEGIES) == {*ARMS, *CONTROLS, *FURTHER}
+    assert set(STRATEGIES) == {*POSTER_ARMS, *CONTROLS, *FURTHER}
     assert set(FROM_PASSES) <= set(FURTHER)
 
 
@@ -57,7 +61,7 @@ def test_the_arms_of_the_study_are_the_strategies_there_are():
 def test_every_strategy_keeps_the_contract(name):
     view = fake_view(100)
     picks = STRATEGIES[name](view, 20, rng())
-    strategies.check_positions(picks, 20, len(view), name)
+    own.check_positions(picks, 20, len(view), name)
     assert picks.dtype == torch.int64
     assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
     everything = STRATEGIES[name](view, 100, rng())
@@ -86,17 +90,17 @@ def test_every_strategy_chooses_from_what_a_network_says(name):
         rng=stream(0, "mc"),
     )  # fmt: skip
     picks = STRATEGIES[name](view, 9, rng())
-    strategies.check_positions(picks, 9, 35, name)
+    own.check_positions(picks, 9, 35, name)
     assert len(view.candidates[picks].unique()) == 9
 
 
 def test_uncertainty_takes_the_lowest_top_probability():
-    picks = strategies.uncertainty(fake_view(probs_N_C=PROBS), 5, rng())
+    picks = simple.uncertainty(fake_view(probs_N_C=PROBS), 5, rng())
     assert picks.tolist() == [2, 3, 1, 4, 0]
 
 
 def test_margin_takes_the_smallest_gap():
-    picks = strategies.margin(fake_view(probs_N_C=PROBS), 3, rng())
+    picks = simple.margin(fake_view(probs_N_C=PROBS), 3, rng())
     assert set(picks[:2].tolist()) == {1, 3} and picks[2] == 2
 
 
@@ -105,7 +109,7 @@ def test_kmeans_takes_points_between_centroids():
     spread = torch.randn(40, 2, generator=stream(0, "s")) * 0.1
     points = torch.cat([torch.cat([left, right]) + spread, torch.tensor([[4.9, 0.0], [6.5, 0.0]])])
     view = fake_view(embeddings_N_D=points, clusters=2, probs_N_C=torch.zeros(42, 2))
-    assert strategies.kmeans(view, 2, rng()).tolist() == [40, 41]
+    assert kmeans.kmeans(view, 2, rng()).tolist() == [40, 41]
 
 
 def test_bayesian_takes_the_entropy_of_the_mean_not_the_mean_of_entropies():
@@ -115,13 +119,13 @@ def test_bayesian_takes_the_entropy_of_the_mean_not_the_mean_of_entropies():
     sure = [[1.0, 0.0], [1.0, 0.0]]
     mc = torch.tensor([disagree, unsure, sure]).transpose(0, 1)
     view = fake_view(mc_probs_T_N_C=mc, probs_N_C=mc[0])
-    assert strategies.bayesian(view, 3, rng()).tolist() == [0, 1, 2]
+    assert simple.bayesian(view, 3, rng()).tolist() == [0, 1, 2]
 
 
 def test_entropy_takes_the_highest_whatever_the_top_probability():
     """Three classes in turn are more than two, though the likeliest one has more."""
     probs = torch.tensor([[0.52, 0.48, 0.0], [0.54, 0.23, 0.23], [1.0, 0.0, 0.0], [0.9, 0.1, 0.0]])
-    picks = strategies.entropy(fake_view(probs_N_C=probs), 4, rng())
+    picks = simple.entropy(fake_view(probs_N_C=probs), 4, rng())
     assert picks.tolist() == [1, 0, 3, 2]
 
 
@@ -130,7 +134,7 @@ def test_random_asks_the_model_nothing():
         def __len__(self):
             return 50
 
-    assert len(strategies.random(Blind(), 7, rng())) == 7
+    assert len(simple.random(Blind(), 7, rng())) == 7
 
 
 def test_a_score_that_is_not_finite_is_refused():
@@ -141,9 +145,9 @@ def test_a_score_that_is_not_finite_is_refused():
 @pytest.fixture
 def registers(monkeypatch) -> None:
     """What a test registers is forgotten after it."""
-    monkeypatch.setattr(strategies, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(plans, "CUSTOM_ARMS", {})
-    monkeypatch.setattr(strategies, "CUSTOM_ARMS", plans.CUSTOM_ARMS)
+    monkeypatch.setattr(own, "STRATEGIES", dict(STRATEGIES))
+    monkeypatch.setattr(arms, "CUSTOM_ARMS", {})
+    monkeypatch.setattr(own, "CUSTOM_ARMS", arms.CUSTOM_ARMS)
 
 
 def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(registers):
@@ -151,20 +155,20 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(re
         return torch.arange(budget)
 
     register("first", first)
-    plan = plans.ActiveLearningStudy(arms=("random", "first"))
+    plan = ActiveLearningStudy(arms=("random", "first"))
     before = plan.cells()[1].name
 
     def first(view, budget, rng):  # noqa: F811
         return torch.arange(budget).flip(0)
 
     register("first", first)
-    assert plans.ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
+    assert ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
     for wrong in ("margin", "badge", "../x", ""):
         with pytest.raises(ValueError):
             register(wrong, first)
     with pytest.raises(ValueError, match="'named' is a partial: give a function"):
         register("named", partial(first, shift=2))
-    assert "named" not in STRATEGIES and "named" not in plans.CUSTOM_ARMS
+    assert "named" not in STRATEGIES and "named" not in arms.CUSTOM_ARMS
 
 
 def test_a_strategy_that_is_not_what_was_registered_is_not_sent(registers):
@@ -212,4 +216,4 @@ def _raised(view, budget, rng):
 )
 def test_a_strategy_that_breaks_the_contract_is_named(positions, told):
     with pytest.raises(ParameterError, match=f"strategy 'mine' .*{told}"):
-        strategies.check_positions(positions, 3, 5, "mine")
+        own.check_positions(positions, 3, 5, "mine")

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from alutils import study
+from alutils import paths
+from alutils.running import provenance
 
 UNKNOWN = {"commit": "unknown", "changed_since_commit": []}
 
@@ -26,33 +27,33 @@ def repository(folder: Path) -> str:
 @pytest.fixture
 def ours(tmp_path, monkeypatch) -> str:
     """The commit of a repository in the project's place."""
-    monkeypatch.setattr(study, "ROOT", tmp_path / "ours")
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "ours")
     return repository(tmp_path / "ours")
 
 
 def test_provenance_has_the_commit_and_what_was_changed_since(ours):
-    assert study.commit() == {"commit": ours, "changed_since_commit": []}
-    (study.ROOT / "alutils" / "more.py").write_text("")
-    assert study.commit() == {"commit": ours, "changed_since_commit": ["alutils"]}
+    assert provenance.commit() == {"commit": ours, "changed_since_commit": []}
+    (paths.ROOT / "alutils" / "more.py").write_text("")
+    assert provenance.commit() == {"commit": ours, "changed_since_commit": ["alutils"]}
 
 
 def test_variables_of_git_do_not_lead_to_another_repository(ours, tmp_path, monkeypatch):
     other = repository(tmp_path / "other")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
-    assert ours != other and study.commit()["commit"] == ours
+    assert ours != other and provenance.commit()["commit"] == ours
 
 
 def test_what_is_unpacked_inside_another_repository_has_no_commit(tmp_path, monkeypatch):
     repository(tmp_path)
     (tmp_path / "unpacked").mkdir()
-    monkeypatch.setattr(study, "ROOT", tmp_path / "unpacked")
-    assert study.commit() == UNKNOWN
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "unpacked")
+    assert provenance.commit() == UNKNOWN
 
 
 @pytest.mark.parametrize("made", [True, False], ids=["without a commit", "without a repository"])
 def test_without_a_commit_it_is_unknown(tmp_path, monkeypatch, made):
     if made:
         subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    monkeypatch.setattr(study, "ROOT", tmp_path)
-    assert study.commit() == UNKNOWN
+    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    assert provenance.commit() == UNKNOWN

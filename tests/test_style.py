@@ -5,8 +5,8 @@ import ast
 import matplotlib
 import pytest
 
-from alutils import captions
 from alutils.paths import ROOT
+from alutils.reporting import captions
 from tests.test_report import ABOVE
 from tests.test_statistics import results
 

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from alutils import train
-from alutils.model import build
-from alutils.protocol import Protocol
-from alutils.streams import stream
+from alutils.learning import scoring, training
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Protocol
 
 CPU = torch.device("cpu")
 
@@ -17,21 +17,21 @@ def small_set(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 def fit(protocol: Protocol, count: int = 130, seed: int = 0, **more):
     net = build(protocol, "mnist", seed, CPU)
-    return net, train.train(net, *small_set(count), protocol, seed, 0, **more)
+    return net, training.train(net, *small_set(count), protocol, seed, 0, **more)
 
 
 def test_one_cycle_rises_in_the_first_quarter_and_falls_to_zero():
     protocol = Protocol(schedule="one-cycle", learning_rate=2e-3)
-    rates = [train.learning_rate(protocol, step, 100) for step in range(100)]
+    rates = [training.learning_rate(protocol, step, 100) for step in range(100)]
     assert rates[0] == 0 and rates[25] == pytest.approx(2e-3)
     assert rates[10] == pytest.approx(2e-3 * 0.1 / 0.25)
     assert rates[70] == pytest.approx(2e-3 * 0.3 / 0.75)
-    assert train.learning_rate(Protocol(), 77, 100) == 5e-4
+    assert training.learning_rate(Protocol(), 77, 100) == 5e-4
 
 
 def test_a_cosine_falls_from_the_peak_to_zero_step_by_step():
     protocol = Protocol(schedule="cosine", learning_rate=0.1)
-    rates = [train.learning_rate(protocol, step, 100) for step in range(101)]
+    rates = [training.learning_rate(protocol, step, 100) for step in range(101)]
     assert rates[0] == 0.1 and rates[50] == pytest.approx(0.05) and abs(rates[100]) < 1e-12
     assert rates[25] == pytest.approx(0.1 * (1 + 0.5**0.5) / 2)
     assert rates == sorted(rates, reverse=True)
@@ -57,7 +57,7 @@ class Line(torch.nn.Module):
 def test_decay_is_decoupled_from_adam_and_takes_biases_too():
     net, rate, decay = Line(), 0.1, 0.02
     protocol = Protocol(learning_rate=rate, weight_decay=decay)
-    optimiser = train.make_optimiser(net, protocol)
+    optimiser = training.make_optimiser(net, protocol)
     expected, mean, square = [2.0, -1.0], 0.0, 0.0
     for t, gradient in enumerate((3.0, -1.0, 0.5), start=1):
         mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
@@ -69,7 +69,7 @@ def test_decay_is_decoupled_from_adam_and_takes_biases_too():
 def test_sgd_has_nesterovs_momentum_and_an_l2_penalty():
     net, rate, decay = Line(), 0.1, 0.02
     protocol = Protocol(optimiser="sgd", learning_rate=rate, weight_decay=decay)
-    optimiser = train.make_optimiser(net, protocol)
+    optimiser = training.make_optimiser(net, protocol)
     expected, speed = [2.0, -1.0], [0.0, 0.0]
     for gradient in (3.0, -1.0, 0.5):
         slopes = [gradient + decay * value for value in expected]
@@ -80,8 +80,8 @@ def test_sgd_has_nesterovs_momentum_and_an_l2_penalty():
 
 
 def test_without_decay_adam_is_adam_itself():
-    assert type(train.make_optimiser(Line(), Protocol())) is torch.optim.Adam
-    assert type(train.make_optimiser(Line(), Protocol(weight_decay=0.1))) is torch.optim.AdamW
+    assert type(training.make_optimiser(Line(), Protocol())) is torch.optim.Adam
+    assert type(training.make_optimiser(Line(), Protocol(weight_decay=0.1))) is torch.optim.AdamW
 
 
 @pytest.mark.parametrize(("optimiser", "precision"), [("adam", "fp32"), ("sgd", "bf16")])
@@ -97,7 +97,7 @@ def test_a_modern_recipe_trains_as_a_pure_function_of_its_seed(optimiser, precis
     for changes in ({}, {}, {"augmentation": "none"}):
         one = protocol.model_copy(update=changes)
         net = build(one, "cifar10", 0, CPU)
-        trained = train.train(net, images, labels, one, 0, 0, heldout=(images, labels))
+        trained = training.train(net, images, labels, one, 0, 0, heldout=(images, labels))
         assert trained.steps == 4 and len(trained.heldout_accuracy) == 2
         ends.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
@@ -135,12 +135,12 @@ def test_two_epochs_are_those_of_a_plain_loop():
     net, trained = fit(protocol, count=130)
     assert not net.training
     reference, (images, labels) = build(protocol, "mnist", 0, CPU).train(), small_set(130)
-    optimiser, rng = train.make_optimiser(reference, protocol), stream(0, "batches", 0)
+    optimiser, rng = training.make_optimiser(reference, protocol), stream(0, "batches", 0)
     for step in range(4):
         if step % 2 == 0:
             order, right = torch.randperm(130, generator=rng), 0
         batch = order[64 * (step % 2) :][:64]
-        optimiser.param_groups[0]["lr"] = train.learning_rate(protocol, step, 4)
+        optimiser.param_groups[0]["lr"] = training.learning_rate(protocol, step, 4)
         logits = reference(images[batch])
         right += int((logits.argmax(1) == labels[batch]).sum())
         optimiser.zero_grad()
@@ -155,7 +155,7 @@ def test_dropout_masks_change_training_and_are_scaled():
     with_dropout, _ = fit(Protocol(epochs=1))
     without, _ = fit(Protocol(epochs=1, dropout=0.0))
     assert not torch.equal(with_dropout.head.weight, without.head.weight)
-    keep = train.dropout_mask(64, 0.5, stream(0, "m"))
+    keep = training.dropout_mask(64, 0.5, stream(0, "m"))
     assert set(keep.unique().tolist()) == {0.0, 2.0} and keep.mean() == pytest.approx(1, abs=0.03)
 
 
@@ -174,8 +174,8 @@ def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step():
     net = build(protocol, "mnist", 0, CPU)
     with torch.no_grad():
         net.head.bias.fill_(float("nan"))
-    with pytest.raises(train.NotFinite, match=r"nan at step 1 of 1 \(epoch 1\)"):
-        train.train(net, *small_set(64), protocol, 0, 2)
+    with pytest.raises(training.NotFinite, match=r"nan at step 1 of 1 \(epoch 1\)"):
+        training.train(net, *small_set(64), protocol, 0, 2)
 
 
 def test_prediction_drops_nothing_and_changes_no_buffer(monkeypatch):
@@ -183,17 +183,17 @@ def test_prediction_drops_nothing_and_changes_no_buffer(monkeypatch):
     net, _ = fit(Protocol(epochs=1))
     images, _ = small_set(130)
     before = {key: value.clone() for key, value in net.state_dict().items()}
-    whole = train.predict(net, images)
-    monkeypatch.setattr(train, "CHUNK", 64)
-    chunked = train.predict(net, images)
+    whole = scoring.predict(net, images)
+    monkeypatch.setattr(scoring, "CHUNK", 64)
+    chunked = scoring.predict(net, images)
     assert whole.shape == (130, 10) and torch.allclose(whole, chunked, atol=1e-6)
-    assert torch.equal(chunked, train.predict(net.train(), images)) and not net.training
+    assert torch.equal(chunked, scoring.predict(net.train(), images)) and not net.training
     assert all(torch.equal(before[key], value) for key, value in net.state_dict().items())
 
 
 def test_judging_against_a_hand_worked_example():
     probs = torch.tensor([[0.85, 0.15], [0.65, 0.35], [0.25, 0.75], [0.85, 0.15]])
-    judged = train.judge(probs, torch.tensor([0, 1, 1, 0]), bins=10)
+    judged = scoring.judge(probs, torch.tensor([0, 1, 1, 0]), bins=10)
     assert judged["test_accuracy"] == 0.75
     nll = -torch.tensor([0.85, 0.35, 0.75, 0.85]).log().mean().item()
     assert judged["test_nll"] == pytest.approx(nll, rel=1e-6)
@@ -202,5 +202,5 @@ def test_judging_against_a_hand_worked_example():
 
 
 def test_judging_a_certain_wrong_answer_stays_finite():
-    judged = train.judge(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
+    judged = scoring.judge(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
     assert 0 < judged["test_nll"] < 100 and judged["test_ece"] == 1

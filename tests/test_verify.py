@@ -1,13 +1,16 @@
 import pytest
 import torch
 
-from alutils import config, data, verify
-from alutils.experiment import run_round, settle
+from alutils.commands import verify
+from alutils.commands.verify import NotVerified
+from alutils.learning import data
+from alutils.learning.devices import settle
+from alutils.learning.streams import stream
 from alutils.paths import ROOT
-from alutils.results import Store, chained
-from alutils.streams import stream
-from alutils.turn import Clock, Turn
-from alutils.verify import NotVerified
+from alutils.protocol import parameters
+from alutils.records.store import Store, chained
+from alutils.running import round
+from alutils.running.round import Clock, Turn, run_round
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +197,7 @@ def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
     def others(record):
         elsewhere(record)
         used = {i for done in record["rounds"] for i in done["labelled"]}
-        pool = [i for i in verify.new_pool(cells[0]).unlabelled.tolist() if i not in used][:22]
+        pool = [i for i in round.new_pool(cells[0]).unlabelled.tolist() if i not in used][:22]
         record["rounds"][1]["picks"] = record["rounds"][2]["labelled"] = pool
         recount(record)
 
@@ -241,7 +244,7 @@ def test_the_allowance_grows_with_the_spread_over_trainings_on_as_many_labels(di
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 def test_draws_that_no_training_touches_are_held_everywhere(made, digits_cell, where):
     store, cells = made
-    pool = set(verify.new_pool(cells[0]).unlabelled.tolist())
+    pool = set(round.new_pool(cells[0]).unlabelled.tolist())
 
     def tamper(record):
         used = {i for done in record["rounds"] for i in done["labelled"]}
@@ -271,7 +274,7 @@ def test_random_picks_are_drawn_again(outputs, digits_cell):
 def test_without_records_there_is_nothing_to_verify(outputs):
     with pytest.raises(NotVerified, match="run `make study` first"):
         verify.verify("smoke")
-    with pytest.raises(config.ParameterError, match="did you mean 'smoke'"):
+    with pytest.raises(parameters.ParameterError, match="did you mean 'smoke'"):
         verify.verify("smok")
-    with pytest.raises(config.ParameterError, match="ablation, recipe, precision$"):
+    with pytest.raises(parameters.ParameterError, match="ablation, recipe, precision$"):
         verify.verify("nothing")
