@@ -3,6 +3,8 @@
 import argparse
 import logging
 import sys
+from functools import partial
+from importlib import import_module
 
 from alutils.protocol.parameters import ParameterError, StudyError
 
@@ -25,6 +27,8 @@ def main() -> int:
     verify.add_argument("profile", help=f"{a_folder}; or ablation, recipe or precision")
     readme = commands.add_parser("readme", help="put a profile's results into the README")
     readme.add_argument("profile", help=a_folder)
+    for name, (_, told) in RUNS.items():
+        commands.add_parser(name, help=told)
     options = vars(parser.parse_args())
     try:
         COMMANDS[options.pop("command")](**options)
@@ -67,7 +71,18 @@ def _readme(profile: str) -> None:
     readme.update(profile)
 
 
+def _run(name: str) -> None:
+    import_module(f"alutils.studies.{RUNS[name][0]}").main()
+
+
+RUNS = {
+    "ablation": ("claims.ablation", "run the authors' evaluation, switch by switch"),
+    "recipe": ("choices.recipe", "choose the recipes again, on held-out data"),
+    "precision": ("choices.precision", "hold bf16 against fp32, on held-out data"),
+}
+"""Runs that have no notebook: where they lie in ``alutils.studies``, and what they do."""
 COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}
+COMMANDS |= {name: partial(_run, name) for name in RUNS}
 
 
 def _fail(error: Exception, status: int) -> int:

@@ -28,12 +28,13 @@ from alutils.commands import notebooks
 from alutils.learning import data
 from alutils.learning.devices import pick_device
 from alutils.paths import ROOT, outputs
+from alutils.protocol.arms import ARMS
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 from alutils.records.store import Store
-from alutils.running import engine, provenance
+from alutils.running import engine
 from alutils.running.cluster import WORKER_ENVIRONMENT, Placement, Workers, cluster
-from alutils.running.provenance import provenance
+from alutils.running.provenance import commit, provenance
 from alutils.running.round import round_task, run_round
 from alutils.strategies.own import STRATEGIES
 
@@ -42,7 +43,6 @@ PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 MULTIPLY_ADDS = 30.1e6
 """Of the live network, forward, per CIFAR-10 image; a training step is three such passes."""
 PEERS = ("baal", "skorch")
-NOT_FOR_A_MILLION = ("kmeans", "kmeans-centre", "batchbald", "probcover", "typiclust")
 """Pass over all features again and again, hold all MC passes, or compare all pairs."""
 
 Row = dict[str, Any]
@@ -119,7 +119,7 @@ class Bench:
     def write(self, name: str, place: torch.device, seconds: float) -> Path:
         """The file that now has all rows, what could not be measured, and on what they ran."""
         facts = provenance(place) | {
-            **provenance.commit(),
+            **commit(),
             "cores": CORES,
             "minutes": round(seconds / 60, 1),
             "date": datetime.date.today().isoformat(),
@@ -363,7 +363,7 @@ def measure(bench: Bench) -> None:
     bench.growth("cifar10", pools)
     budgets = dict.fromkeys(STRATEGIES, 450)
     bench.selection(45_000, budgets | {"batchbald": 50})
-    large = [name for name in STRATEGIES if name not in NOT_FOR_A_MILLION]
+    large = [name for name, arm in ARMS.items() if arm.a_million]
     bench.selection(1_000_000, dict.fromkeys(large, 100))
 
 

@@ -11,13 +11,14 @@ import time
 from contextlib import contextmanager, nullcontext
 
 import torch
-from bench import NOT_FOR_A_MILLION, Bench
+from bench import Bench
 from selection import synthetic_view
 from torch import Tensor
 
 from alutils.learning import devices, training
 from alutils.learning.network import build
 from alutils.learning.streams import stream
+from alutils.protocol.arms import ARMS
 from alutils.protocol.cell import Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.strategies.own import STRATEGIES
@@ -171,7 +172,7 @@ def measure(bench: Bench) -> None:
         scoring(bench, "mnist", precision)
     sharing(bench, "cifar10", "fp32")
     selection(bench, 45_000, dict.fromkeys(STRATEGIES, 450) | {"batchbald": 50})
-    large = [name for name in STRATEGIES if name not in NOT_FOR_A_MILLION]
+    large = [name for name, arm in ARMS.items() if arm.a_million]
     selection(bench, 1_000_000, dict.fromkeys(large, 100))
     for precision in ("fp32", "bf16"):
         compiled(bench, precision)

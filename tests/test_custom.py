@@ -71,7 +71,7 @@ def test_an_arm_of_the_study_gets_the_shared_view_itself(digits_cell, monkeypatc
     seen = []
     turn = Turn(digits_cell(arm="seeing"), [], settle("cpu"))
     monkeypatch.setitem(
-        sys.modules["alutils.turn"].STRATEGIES, "seeing",
+        sys.modules["alutils.running.round"].STRATEGIES, "seeing",
         lambda view, budget, rng: seen.append(view) or torch.arange(budget),
     )  # fmt: skip
     turn.acquire(turn.cell, {}, Clock())

@@ -41,7 +41,7 @@ def follow(monkeypatch, name: str, picks) -> list[torch.Tensor]:
         seen.append(scores.clone())
         return int(next(turns))
 
-    monkeypatch.setattr(diversity, name, followed)
+    monkeypatch.setattr(f"alutils.strategies.{name}", followed)
     return seen
 
 
@@ -67,7 +67,7 @@ def test_coreset_is_that_of_scikit_activeml(monkeypatch):
     )
     view = view_of(candidates, labelled)
     assert STRATEGIES["coreset"](view, 20, rng()).tolist() == picks.tolist()
-    seen = follow(monkeypatch, "highest", picks)
+    seen = follow(monkeypatch, "coreset.highest", picks)
     STRATEGIES["coreset"](view, 20, rng())
     for scores, utility in zip(seen, utilities, strict=True):
         left = ~np.isnan(utility[:60])
@@ -92,7 +92,7 @@ def test_badge_draws_by_the_distances_of_the_whole_gradients(monkeypatch):
     features, probs = points(), points(seed=2).softmax(1)
     whole = gradients(features, probs)
     first = int(whole.norm(dim=1).argmax())
-    seen = follow(monkeypatch, "drawn", [3, 8, 21, 40])
+    seen = follow(monkeypatch, "badge.drawn", [3, 8, 21, 40])
     picks = STRATEGIES["badge"](view_of(features, probs=probs), 5, rng()).tolist()
     assert picks == [first, 3, 8, 21, 40]
     for step, weights in enumerate(seen, start=1):
@@ -107,7 +107,7 @@ def test_badge_is_that_of_scikit_activeml(monkeypatch):
         *skactive.pool(features), clf=skactive.given(probs.unsqueeze(0)), fit_clf=False,
         batch_size=12, return_utilities=True,
     )  # fmt: skip
-    seen = follow(monkeypatch, "drawn", picks[1:])
+    seen = follow(monkeypatch, "badge.drawn", picks[1:])
     ours = STRATEGIES["badge"](view_of(features, probs=probs), 12, rng()).tolist()
     assert ours == [int(pick) for pick in picks]
     squares = gradients(features, probs).square().sum(1)
@@ -136,7 +136,7 @@ def test_probcover_is_the_greedy_cover(block, monkeypatch):
     near = torch.cdist(candidates.double(), candidates.double()) < delta
     is_open = ~(torch.cdist(candidates.double(), labelled.double()) < delta).any(1)
     order = [7, 3, 11, 30, 42, 8]
-    seen = follow(monkeypatch, "highest", order)
+    seen = follow(monkeypatch, "probcover.highest", order)
     STRATEGIES["probcover"](view_of(candidates, labelled), len(order), rng())
     for step, counts in enumerate(seen):
         left = torch.tensor([i for i in range(60) if i not in order[:step]])
@@ -151,7 +151,7 @@ def test_probcover_is_that_of_scikit_activeml(monkeypatch):
         *skactive.pool(candidates, labelled), batch_size=15, return_utilities=True
     )
     monkeypatch.setattr(probcover, "radius", lambda *given: delta)
-    seen = follow(monkeypatch, "highest", picks)
+    seen = follow(monkeypatch, "probcover.highest", picks)
     STRATEGIES["probcover"](view_of(candidates, labelled), 15, rng())
     for counts, utility in zip(seen, utilities, strict=True):
         left = ~np.isnan(utility[:60])

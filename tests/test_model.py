@@ -27,11 +27,11 @@ CASES = [(3, 32), (1, 28)]
 
 def pair(channels: int, size: int, stem: str = "7x7") -> tuple[Net, Net]:
     """A plain network in float64 and its equal with live taps."""
-    plain = Net(channels, size, stem)
+    plain = Net(channels, size, 10, stem)
     initialise(plain, stream(0, "weights"))
     plain.features = lambda images: plain.trunk(images)
     plain.shape = (channels, size, size)
-    live = Net(channels, size, stem)
+    live = Net(channels, size, 10, stem)
     live.load_state_dict(plain.state_dict())
     shape_convolutions(live, live_taps=True)
     live.features = lambda images: live.trunk(images)
@@ -173,7 +173,7 @@ def test_weights_come_from_the_seed_alone():
 
 
 def test_initialisation_has_torchvisions_spread():
-    ours, theirs = Net(3, 32), resnet18(num_classes=10)
+    ours, theirs = Net(3, 32, 10), resnet18(num_classes=10)
     initialise(ours, stream(0, "weights"))
     for name, module in theirs.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -183,17 +183,17 @@ def test_initialisation_has_torchvisions_spread():
 
 
 def test_stem_and_feature_maps():
-    shapes = map_shapes(Net(3, 32), output=True)
+    shapes = map_shapes(Net(3, 32, 10), output=True)
     assert shapes["trunk.conv1"] == (64, 16, 16) and shapes["trunk.layer4"] == (512, 1, 1)
-    small = map_shapes(Net(3, 32, stem="3x3"), output=True)
+    small = map_shapes(Net(3, 32, 10, stem="3x3"), output=True)
     assert small["trunk.layer1"] == (64, 32, 32) and small["trunk.layer4"] == (512, 4, 4)
-    assert map_shapes(Net(1, 28, stem="3x3"), output=True)["trunk.layer4"] == (512, 4, 4)
-    assert map_shapes(Net(1, 28), output=True)["trunk.layer3"] == (256, 2, 2)
+    assert map_shapes(Net(1, 28, 10, stem="3x3"), output=True)["trunk.layer4"] == (512, 4, 4)
+    assert map_shapes(Net(1, 28, 10), output=True)["trunk.layer3"] == (256, 2, 2)
 
 
 def test_stages_account_for_every_parameter():
     for stem, pools in (("7x7", 2), ("3x3", 1)):
-        net = Net(3, 32, stem)
+        net = Net(3, 32, 10, stem)
         told = stages(net)
         assert sum(s["parameters"] for s in told) == sum(p.numel() for p in net.parameters())
         kinds = [s["kind"] for s in told]

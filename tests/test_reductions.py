@@ -187,9 +187,10 @@ def test_without_runs_it_says_so(outputs):
     nothing = tidy.read_settings(PLAN)
     assert "both states yet" in published_curves.state_sentences(nothing).data
     for told in (
-        published_curves.figure, published_curves.sentences, published_curves.replica_figure, published_curves.replica_sentences,
-        comparisons.recipe_figure, comparisons.recipe_sentences, comparisons.picks_figure,
-        comparisons.picks_sentences,
+        published_curves.figure, published_curves.sentences,
+        published_curves.replica_figure, published_curves.replica_sentences,
+        comparisons.recipe_figure, comparisons.recipe_sentences,
+        comparisons.picks_figure, comparisons.picks_sentences,
     ):  # fmt: skip
         assert "yet." in told(nothing).data
 
@@ -201,8 +202,9 @@ def test_any_part_alone_is_told_as_far_as_it_goes(unpainted, found, level, arm):
     here = (found["level"] == level) & (found["arm"] == arm)
     for rows in (found[here], found[~here], found[~(here & (found["seed"] == 1))]):
         for told in (
-            published_curves.figure, published_curves.sentences, published_curves.replica_figure,
-            published_curves.replica_sentences, comparisons.recipe_figure, comparisons.recipe_sentences,
+            published_curves.figure, published_curves.sentences,
+            published_curves.replica_figure, published_curves.replica_sentences,
+            comparisons.recipe_figure, comparisons.recipe_sentences,
             comparisons.picks_figure, comparisons.picks_sentences,
         ):  # fmt: skip
             assert "nan" not in told(rows).data

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from alutils.protocol.arms import CONTROLS, FURTHER, POSTER_ARMS, arm_title
+from alutils.protocol.arms import BUILT_IN, CONTROLS, FURTHER, POSTER_ARMS, arm_title
 from alutils.records.store import Store
 from alutils.reporting import (
     captions,
@@ -286,7 +286,7 @@ def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title()
 
 
 def test_an_arm_of_ones_own_has_a_style():
-    assert figures.arm_style("mine", ["random", "mine"]) not in figures.ARM_STYLE.values()
+    assert figures.arm_style("mine", ["random", "mine"]) not in map(figures.arm_style, BUILT_IN)
 
 
 def test_no_two_arms_look_or_are_called_the_same():

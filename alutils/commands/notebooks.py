@@ -6,15 +6,18 @@ still holds, the report is not made again.
 
 import base64
 import hashlib
+import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
-from alutils.paths import NOTEBOOKS, ROOT, outputs
+from alutils.paths import NOTEBOOKS, PACKAGE, ROOT, outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, Parameters, StudyError
 from alutils.protocol.study import Study
@@ -174,17 +177,38 @@ def fingerprint(name: str, plan: Parameters, made_from: str = "") -> str:
 
 
 def sources(name: str, plan: Parameters) -> str:
-    """Hash of the code, notebook and parameters that a report is made from."""
+    """Hash of the code, notebook and parameters that a report is made from.
+
+    Of the code that is what the notebook reaches by import, the page that it is rendered in, and
+    files beside the notebook, where strategies of a user may lie.
+    """
     digest = hashlib.sha256()
-    package = Path(__file__).parent
-    beside = NOTEBOOKS.glob("**/*.py")  # strategies of a user
-    for file in sorted([*package.glob("*.py"), *package.glob("templates/**/*.*"), *beside]):
+    for file in [*reached(NOTEBOOKS / f"{name}.ipynb"), *sorted(NOTEBOOKS.glob("**/*.py"))]:
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
     digest.update(
         plan.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler", "train"}).encode()
     )
     return digest.hexdigest()
+
+
+def reached(notebook: Path) -> list[Path]:
+    """Files of the package that a notebook reaches by import, in order of their names.
+
+    Strategies are imported when an arm is first asked, so all of them count where one may be.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    finder = ModuleFinder(path=[str(ROOT)])
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "notebook.py"
+        script.write_text(f"import alutils.reporting.page\n{code}", encoding="utf-8")
+        finder.run_script(str(script))
+    files = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    files |= set((PACKAGE / "reporting" / "templates").rglob("*.*"))
+    if PACKAGE / "strategies" / "own.py" in files:
+        files |= set((PACKAGE / "strategies").glob("*.py"))
+    return sorted(file for file in files if file.is_relative_to(PACKAGE))
 
 
 def _read_by(plan: Parameters) -> list[tuple[Cell, Store]]:

@@ -10,11 +10,11 @@ from alutils.learning import data
 from alutils.learning.devices import settle
 from alutils.learning.streams import stream
 from alutils.protocol import parameters
-from alutils.protocol.arms import BUILT_IN
+from alutils.protocol.arms import ARMS, BUILT_IN
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError, known
-from alutils.records.store import PLACE, Record, Store, lasting
+from alutils.records.store import Record, Store, lasting, place_of
 from alutils.reporting.prose import count
 from alutils.running.provenance import provenance
 from alutils.running.round import Clock, Round, Turn, new_pool, run_round
@@ -34,7 +34,6 @@ CHANCE = 0.001
 again than as many drawn at random would with this probability."""
 NEAR = 0.05
 """Share by which label counts may differ to count as equal there."""
-RANKING = ("uncertainty", "margin", "entropy", "bayesian", "bald")
 
 
 class NotVerified(StudyError):
@@ -82,7 +81,9 @@ def _plans(profile: str) -> list[parameters.Parameters]:
 
 def problems(cell: Cell, record: Record) -> Iterator[str]:
     """What doesn't hold in a record whose checksum and digests do, one line each."""
-    if record["provenance"]["dataset_checksum"] != DATASETS[cell.dataset].checksum:
+    facts = DATASETS[cell.dataset]
+    classes = len(facts.classes)
+    if record["provenance"]["dataset_checksum"] != facts.checksum:
         yield "its dataset is another one"
     if record["status"] == "failed":
         yield f"failed ({record['final']['error']})"
@@ -101,7 +102,7 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
         expected = cell.schedule_of_labels()[number]
         if not len(labelled) == len(set(labelled)) == done["labels"] == expected:
             yield f"the labels of round {i + 1} don't add up to {expected}"
-        if done["class_counts"] != labels_N[labelled].bincount(minlength=10).tolist():
+        if done["class_counts"] != labels_N[labelled].bincount(minlength=classes).tolist():
             yield f"the classes of round {i + 1} are not those of its labels"
         if (done["epochs"], done["steps"]) != (cell.epochs, cell.steps()[i]):
             yield f"round {i + 1} was trained for other than {cell.steps()[i]:,} steps"
@@ -161,7 +162,7 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
     place = settle("auto")
     here = provenance(place)
-    if then.get("earlier_places") or any(then.get(key) != here[key] for key in PLACE):
+    if then.get("earlier_places") or place_of(then) != place_of(here):
         return _elsewhere(Turn(cell, past, place), kept, records)
     (again,), _, _ = run_round([cell], past, None, "auto", {})
     equal = len(set(again["picks"]) & set(kept["picks"]))
@@ -183,7 +184,7 @@ def _elsewhere(turn: Turn, kept: Round, records: list[tuple[Cell, Record]]) -> t
         f"{100 * _accuracy(kept):.2f} %, {100 * allowed:.2f} points apart allowed"
     )
     near = abs(accuracy - _accuracy(kept)) <= allowed
-    if turn.arm not in RANKING:
+    if not ARMS[turn.arm].by_score:
         return told, near
     place, chance = _place(turn, kept["picks"])
     return (

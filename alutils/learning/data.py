@@ -33,15 +33,6 @@ from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import StudyError
 from alutils.waiting import AGAIN_S
 
-CIFAR10_CLASSES = (
-    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
-)  # fmt: skip
-FASHION_CLASSES = (
-    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag",
-    "Ankle boot",
-)  # fmt: skip
-CLASSES = {"cifar10": CIFAR10_CLASSES, "fashion-mnist": FASHION_CLASSES}
-DIGIT_CLASSES = tuple("0123456789")
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
@@ -110,7 +101,7 @@ def load(name: str) -> Dataset:
     Raises ``DataUnavailable`` when it is not cached and no source can be reached.
     """
     arrays = _digits() if name == "digits" else _cached(name)
-    return Dataset(name, classes=CLASSES.get(name, DIGIT_CLASSES), **arrays)
+    return Dataset(name, classes=DATASETS[name].classes, **arrays)
 
 
 def checksum(arrays: Arrays) -> str:

@@ -12,6 +12,9 @@ from alutils.protocol.cell import Protocol
 from alutils.protocol.datasets import DATASETS
 
 FEATURES = 512
+ARITHMETIC = 1
+"""Raised by hand when a network's outputs or gradients change in their last bits, as with another
+form of a convolution: records from before are then checked as those of another place."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -22,11 +25,13 @@ class Net(nn.Module):
     once. Images go in as uint8 (B, C, H, W) and are normalised here, (x / 255 - 0.5) / 0.5.
     """
 
-    def __init__(self, channels: int, size: int, stem: str = "7x7", precision: str = "fp32"):
+    def __init__(
+        self, channels: int, size: int, classes: int, stem: str = "7x7", precision: str = "fp32"
+    ):
         from torchvision.models import resnet18
 
         super().__init__()
-        self.trunk = resnet18(num_classes=10)
+        self.trunk = resnet18(num_classes=classes)
         self.head, self.trunk.fc = self.trunk.fc, nn.Identity()
         if stem == "3x3":
             self.trunk.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
@@ -42,7 +47,7 @@ class Net(nn.Module):
         return self.trunk(inputs.contiguous(memory_format=torch.channels_last)).float()
 
     def forward(self, images: Tensor, keep: Tensor | None = None) -> Tensor:
-        """Logits (B, 10); ``keep`` (B, 512) is the dropout mask, None switches dropout off."""
+        """Logits (B, C); ``keep`` (B, 512) is the dropout mask, None switches dropout off."""
         features = self.features(images)
         return self.head(features if keep is None else features * keep)
 
@@ -59,7 +64,7 @@ def build(
     ``drawn`` names the stream of the seed that its initial weights are drawn from.
     """
     facts = DATASETS[dataset]
-    net = Net(facts.channels, facts.size, protocol.stem, protocol.precision)
+    net = Net(facts.channels, facts.size, len(facts.classes), protocol.stem, protocol.precision)
     initialise(net, stream(seed, *drawn))
     shape_convolutions(net, protocol.live_taps)
     if protocol.compiled:

@@ -44,7 +44,7 @@ def out_of_memory(error: Exception) -> bool:
 
 
 def predict(net: Net, images: Tensor, indices: Tensor | None = None) -> Tensor:
-    """Class probabilities (N, 10) of one deterministic pass, dropout off, on the CPU."""
+    """Class probabilities (N, C) of one deterministic pass, dropout off, on the CPU."""
     with torch.inference_mode():
         return torch.cat(
             [net.head(features).softmax(1).cpu() for features in chunks(net, images, indices)]

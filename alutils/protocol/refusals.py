@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from alutils.protocol.arms import FROM_PASSES, LARGEST_BATCHBALD
+from alutils.protocol.arms import ARMS, LARGEST_BATCHBALD
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 
@@ -74,7 +74,7 @@ def _check_passes(cell: Cell) -> None:
             "raise dropout, take the entropy arm, or set mc_score to mutual-information, which "
             "is then zero up to rounding as in the authors' code"
         )
-    arms = [arm for arm in cell.arms if arm in FROM_PASSES]
+    arms = [arm for arm in cell.arms if arm in ARMS and ARMS[arm].from_passes]
     if arms and cell.dropout == 0:
         raise ValueError(
             f"dropout = 0.0 makes all MC passes equal, so the {arms[0]} arm would choose at "

@@ -22,7 +22,7 @@ from alutils.protocol.parameters import ParameterError, StudyError
 
 Record = dict[str, Any]
 PLACE = ("processor", "device", "machine", "cpu_capability", "bf16_products", "versions")
-"""What of a provenance must be equal for a round to come out bit for bit."""
+"""What of a provenance must be equal for a round to come out bit for bit (see ``place_of``)."""
 ABANDONED_S = 3600
 """Age from which on a temporary file is no longer being written."""
 NEXT = "labelled in the next round"
@@ -37,6 +37,17 @@ class CanNotWrite(StudyError):
 
 class CanNotRead(StudyError):
     """A record is there but can't be read, so that nothing may be said of it, or done to it."""
+
+
+def place_of(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What must be equal of two places for a round to come out bit for bit in both.
+
+    Processor, device, libraries, and the number of the arithmetic (``network.ARITHMETIC``), which
+    records from before it lack. Not this package's version: code that computes the same may change.
+    """
+    place = {key: provenance[key] for key in PLACE if key in provenance}
+    libraries = {k: v for k, v in place.pop("versions", {}).items() if k != "alutils"}
+    return place | {"versions": libraries, "arithmetic": provenance.get("arithmetic", 1)}
 
 
 def canonical(value: Any) -> str:

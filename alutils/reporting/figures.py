@@ -9,49 +9,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from alutils.protocol.arms import BASELINE, arm_title
-from alutils.protocol.datasets import dataset_title
+from alutils.protocol.arms import ARMS, BASELINE, arm_title
+from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import published, statistics
 from alutils.reporting.style import house_style
 
-_COLOURS, _DARK = sns.color_palette("colorblind"), sns.color_palette("dark")
-ARM_STYLE = {
-    "random": ("#555555", "o"),
-    "uncertainty": (_COLOURS[0], "s"),
-    "margin": (_COLOURS[1], "^"),
-    "kmeans": (_COLOURS[2], "D"),
-    "bayesian": (_COLOURS[4], "v"),
-    "entropy": (_COLOURS[5], "P"),
-    "bald": (_COLOURS[6], "<"),
-    "power-bald": (_COLOURS[7], ">"),
-    "batchbald": (_COLOURS[8], "d"),
-    "variation-ratios": (_COLOURS[9], "p"),
-    "coreset": (_COLOURS[3], "h"),
-    "badge": ("#000000", "H"),
-    "probcover": (_DARK[0], "X"),
-    "typiclust": (_DARK[1], "*"),
-    "cluster-margin": (_DARK[2], "8"),
-    "kmeans-centre": (_DARK[4], "s"),
-    BASELINE: ("#555555", "_"),
-}
-DATASET_STYLE = {"mnist": (_COLOURS[0], "o"), "cifar10": (_COLOURS[3], "s")}
 REPORTED = {
     "test": "test accuracy",
     "heldout-best": "best held-out accuracy",
     "heldout-last": "last held-out accuracy",
 }
-OTHER_STYLES = list(
-    zip([_DARK[3], _COLOURS[9], _DARK[2], _COLOURS[3], _DARK[0]], "X*<>p", strict=True)
-)
-"""For what is no arm, and for arms of a user."""
+OTHER_STYLES = [
+    ("#8c0800", "X"), ("#56b4e9", "*"), ("#12711c", "<"), ("#d55e00", ">"), ("#001c7f", "p"),
+]  # fmt: skip
+"""Colours and markers for arms that a user registered, and for what is no arm."""
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
 
 
 def arm_style(arm: str, arms: Sequence[str] = ()) -> tuple[object, str]:
     """Colour and marker of an arm, the same in every figure; spare ones for arms of a user."""
-    if arm in ARM_STYLE:
-        return ARM_STYLE[arm]
-    others = [name for name in arms if name not in ARM_STYLE]
+    if arm == BASELINE:
+        return ARMS["random"].colour, "_"
+    if arm in ARMS:
+        return ARMS[arm].colour, ARMS[arm].marker
+    others = [name for name in arms if name not in ARMS]
     return OTHER_STYLES[others.index(arm) % len(OTHER_STYLES) if arm in others else 0]
 
 
@@ -151,7 +132,7 @@ def training_size(results: pd.DataFrame) -> Figure:
     figure, axes = grid(1, len(datasets), (6 * len(datasets), 4.2))
     for panel, dataset in zip(axes[0], datasets, strict=True):
         ours = results[results["dataset"] == dataset]
-        style = DATASET_STYLE.get(dataset, OTHER_STYLES[0])
+        style = DATASETS[dataset].colour, DATASETS[dataset].marker
         curve(panel, ours, style, "random labels, ours")
         hollow(panel, published_sizes(ours), style)
         finish(panel, dataset_title(dataset), reported(results))

@@ -16,7 +16,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import cloudpickle
@@ -26,6 +25,7 @@ from dask.utils import funcname
 from distributed import Client, Future, Nanny, Scheduler, Security, SpecCluster, Status, rpc
 from distributed.comm import CommClosedError
 
+from alutils.paths import PACKAGE
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.waiting import Waiting
 
@@ -75,7 +75,7 @@ PROFILER_OFF = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED=False"
 """What switches that watch off in workers that are started by hand."""
 SERVE = (
     "import json, sys; place, sys.path[:] = json.loads(sys.argv[1]); "
-    "from alutils import cluster; cluster._serve(place)"
+    "from alutils.running import cluster; cluster._serve(place)"
 )
 """What the process of a local cluster runs."""
 SHARED = "ALUTILS_CLUSTER"
@@ -236,7 +236,7 @@ class Workers:
 def versions() -> dict[str, str]:
     """What must be equal wherever a study is computed; alutils by its source, read once."""
     digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in sorted(PACKAGE.rglob("*.py")):
         digest.update(file.read_bytes())
     return {
         "alutils": f"{version('alutils')} ({digest.hexdigest()[:8]})",

@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
-from alutils.records.store import PLACE, Record, Store, final
+from alutils.records.store import Record, Store, final, place_of
 from alutils.running.cluster import Placement, Workers, cluster
 from alutils.running.progress import Progress, Say
 from alutils.waiting import Waiting
@@ -320,8 +320,8 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
     before = record["provenance"]
     if record["rounds"]:
-        place = {key: before[key] for key in PLACE if key in before}
-        if any(place.get(key) != provenance.get(key) for key in PLACE):
+        place = place_of(before)
+        if place != place_of(provenance):
             before.setdefault("earlier_places", []).append(place)
         commit = before.get("commit", "unknown")
         if commit != provenance.get("commit", "unknown"):

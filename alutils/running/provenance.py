@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from alutils.learning.convolutions import BF16_PRODUCTS
+from alutils.learning.network import ARITHMETIC
 from alutils.paths import ROOT
 
 
@@ -26,6 +27,7 @@ def provenance(place: torch.device) -> dict[str, Any]:
         "processor": _processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "bf16_products": BF16_PRODUCTS,
+        "arithmetic": ARITHMETIC,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},

@@ -3,23 +3,15 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from importlib import import_module
 
 import cloudpickle
 import torch
 from torch import Tensor
 
-from alutils.protocol.arms import BASELINE, BUILT_IN, CUSTOM_ARMS
+from alutils.protocol.arms import ARMS, BASELINE, BUILT_IN, CUSTOM_ARMS
 from alutils.protocol.parameters import ParameterError
-from alutils.strategies.badge import badge
-from alutils.strategies.bald import bald, power_bald, variation_ratios
-from alutils.strategies.batchbald import batchbald
-from alutils.strategies.cluster_margin import cluster_margin
-from alutils.strategies.coreset import coreset
-from alutils.strategies.kmeans import kmeans, kmeans_centre
-from alutils.strategies.probcover import probcover
-from alutils.strategies.simple import bayesian, entropy, margin, random, uncertainty
 from alutils.strategies.source import StrategySource
-from alutils.strategies.typiclust import typiclust
 from alutils.strategies.view import PoolView
 
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
@@ -42,24 +34,13 @@ def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -
         raise ParameterError(f"strategy {arm!r} returned a position outside [0, {candidates})")
 
 
-STRATEGIES: dict[str, Strategy] = {
-    "random": random,
-    "uncertainty": uncertainty,
-    "margin": margin,
-    "kmeans": kmeans,
-    "bayesian": bayesian,
-    "entropy": entropy,
-    "bald": bald,
-    "power-bald": power_bald,
-    "batchbald": batchbald,
-    "variation-ratios": variation_ratios,
-    "coreset": coreset,
-    "badge": badge,
-    "probcover": probcover,
-    "typiclust": typiclust,
-    "cluster-margin": cluster_margin,
-    "kmeans-centre": kmeans_centre,
-}
+def _imported(place: str) -> Strategy:
+    module, _, name = place.rpartition(".")
+    return getattr(import_module(f"alutils.strategies.{module}"), name)
+
+
+STRATEGIES: dict[str, Strategy] = {name: _imported(arm.function) for name, arm in ARMS.items()}
+"""The function of every arm: the study's own from ``protocol.arms``, then what users register."""
 
 
 def register(name: str, strategy: Strategy) -> None:

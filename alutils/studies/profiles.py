@@ -1,29 +1,31 @@
 """Which study a notebook is, and its parameters in a profile."""
 
+from importlib import import_module
 from pathlib import Path
 
 from alutils import paths
 from alutils.protocol.parameters import ParameterError, Parameters, known
-from alutils.studies.active_learning.plan import ActiveLearningStudy
-from alutils.studies.beyond.plan import BeyondStudy
-from alutils.studies.claims.plan import ClaimsStudy
 from alutils.studies.parameter_files import defaults, read_file
-from alutils.studies.reductions.plan import ReductionsStudy
-from alutils.studies.sensitivity.plan import SensitivityStudy
-from alutils.studies.training_size.plan import TrainingSizeStudy
 
 FIGURES = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
 """The notebooks of the poster's Figures 2 to 4."""
-STUDIES: dict[str, type[Parameters]] = {
-    "01-training-size": TrainingSizeStudy,
-    "02-cifar10-active-learning": ActiveLearningStudy,
-    "03-mnist-active-learning": ActiveLearningStudy,
-    "04-claims": ClaimsStudy,
-    "05-your-own-strategy": ActiveLearningStudy,
-    "06-sensitivity": SensitivityStudy,
-    "07-beyond-the-poster": BeyondStudy,
-    "08-reductions": ReductionsStudy,
+STUDIES = {
+    "01-training-size": "training_size.plan.TrainingSizeStudy",
+    "02-cifar10-active-learning": "active_learning.plan.ActiveLearningStudy",
+    "03-mnist-active-learning": "active_learning.plan.ActiveLearningStudy",
+    "04-claims": "claims.plan.ClaimsStudy",
+    "05-your-own-strategy": "active_learning.plan.ActiveLearningStudy",
+    "06-sensitivity": "sensitivity.plan.SensitivityStudy",
+    "07-beyond-the-poster": "beyond.plan.BeyondStudy",
+    "08-reductions": "reductions.plan.ReductionsStudy",
 }
+"""By notebook its study: where its class lies in ``alutils.studies``, imported when asked for."""
+
+
+def study_class(notebook: str) -> type[Parameters]:
+    """The parameters of a notebook, as a class."""
+    module, _, name = STUDIES[notebook].rpartition(".")
+    return getattr(import_module(f"alutils.studies.{module}"), name)
 
 
 def profiles() -> list[str]:
@@ -61,7 +63,7 @@ def load_study(profile: str, notebook: str) -> Parameters:
     file = params_file(profile, notebook)
     source = f"params/{profile}/{file.name}"
     known(f"{source}: notebook", notebook, STUDIES, ParameterError)
-    plan = STUDIES[notebook].parse(defaults(notebook) | read_file(file, source), source)
+    plan = study_class(notebook).parse(defaults(notebook) | read_file(file, source), source)
     if plan.profile != profile:
         raise ParameterError(
             f"{source}: profile = {plan.profile!r} is not allowed in the folder {profile!r}, whose "

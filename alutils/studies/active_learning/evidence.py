@@ -36,7 +36,6 @@ GALLERIES = 4
 """Acquisitions of which the gallery shows picks, from the first to the last."""
 SEEN = 20
 """Predictions below which a confidence bin is not drawn."""
-CLASS_COLOURS = sns.color_palette("tab10", 10)
 
 
 @dataclass(frozen=True)
@@ -337,8 +336,8 @@ def pool_map(found: list[Look], dataset: Any) -> HTML:
         row[0].set_ylabel(arm_title(arm), fontsize=9)
     for panel, look in zip(axes[0], arms[0][1], strict=True):
         panel.set_title(f"{look.labels:,} labels", fontsize=9)
-    for i, name in enumerate(dataset.classes):
-        axes[0, 0].scatter([], [], s=14, color=CLASS_COLOURS[i], label=name)
+    for name, colour in zip(dataset.classes, _class_colours(dataset), strict=True):
+        axes[0, 0].scatter([], [], s=14, color=colour, label=name)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     first = arms[0][1][0].done["map"]
     caption = (
@@ -349,9 +348,15 @@ def pool_map(found: list[Look], dataset: Any) -> HTML:
     return show(figure, caption, "Scatter plots of the pool, a row an arm, a column a round.", 64)
 
 
+def _class_colours(dataset: Any) -> list[tuple[float, float, float]]:
+    """A colour a class; beyond ten classes they go round the colour wheel."""
+    count = len(dataset.classes)
+    return sns.color_palette("tab10" if count <= 10 else "husl", count)
+
+
 def _scatter(panel: Any, places: dict[str, list], dataset: Any) -> None:
     truth = dataset.train_labels[places["index"]].numpy()
-    colours = np.array(CLASS_COLOURS)[truth]
+    colours = np.array(_class_colours(dataset))[truth]
     panel.scatter(places["x"], places["y"], s=1.5, c=colours, linewidths=0, rasterized=True)
     panel.scatter(
         places["marked_x"], places["marked_y"], s=16, facecolors="none", edgecolors="black",

@@ -55,7 +55,7 @@ class ActiveLearningStudy(Study):
 
     def _cell(self, arm: str, seed: int) -> Cell:
         return Cell(
-            figure={"cifar10": 3, "mnist": 4}.get(self.dataset, self.dataset),
+            figure=DATASETS[self.dataset].figure or self.dataset,
             dataset=self.dataset,
             arm=arm,
             seed=seed,

@@ -6,16 +6,13 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from alutils.protocol.arms import POSTER_ARMS, arm_title
+from alutils.protocol.arms import ARMS, POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.records.tidy import without_gaps
 from alutils.reporting import captions, prose, standing, statistics, tables
 from alutils.reporting.charts import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
-
-CONTROL_OF = {"bayesian": "entropy", "kmeans": "kmeans-centre"}
-"""What an arm would be without MC dropout; without looking at boundaries."""
 
 
 def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
@@ -159,9 +156,9 @@ def _first(areas: pd.DataFrame) -> str:
 def _controls(areas: pd.DataFrame) -> str:
     """How the poster's arms differ from the plainer ones that they are held against."""
     told = [
-        f"{arm_title(arm)} minus {arm_title(control)} {points(estimate(difference), '')}"
-        for arm, control in CONTROL_OF.items()
-        if {arm, control} <= set(areas.columns)
-        for difference in [areas[arm] - areas[control]]
+        f"{arm_title(arm)} minus {arm_title(row.control)} {points(estimate(difference), '')}"
+        for arm, row in ARMS.items()
+        if row.control and {arm, row.control} <= set(areas.columns)
+        for difference in [areas[arm] - areas[row.control]]
     ]
     return f" Beside their controls, not corrected: {join(told)}." if told else ""

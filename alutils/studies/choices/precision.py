@@ -1,4 +1,4 @@
-"""Whether bf16 trains as well as fp32, on held-out data: ``python -m alutils.precision``.
+"""Whether bf16 trains as well as fp32, on held-out data: ``python -m alutils precision``.
 
 Two one-sided tests per dataset: paired by seed, the difference is averaged over the sizes, and its
 90 % t interval must lie within ``MARGIN``. The margins and sizes were fixed before the runs.
@@ -100,12 +100,13 @@ def document(accuracy: pd.DataFrame) -> str:
         + "\n".join(rows)
         + "\n\n"
         + " ".join(verdicts)
-        + "\n\nMade by `python -m alutils.precision` from the records in "
+        + "\n\nMade by `python -m alutils precision` from the records in "
         "`outputs/precision/runs/`.\n"
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run what is missing, and write the document."""
     text = document(compare())
     (ROOT / "docs" / "precision.md").write_text(text, encoding="utf-8")
     print(text)

@@ -1,4 +1,4 @@
-"""Choice of the recipes, on the held-out split alone: ``python -m alutils.recipe``.
+"""Choice of the recipes, on the held-out split alone: ``python -m alutils recipe``.
 
 The poster trains 100 epochs at a constant rate. The candidates for the reduced recipe are one-cycle
 schedules that cost a tenth or a fifth of that. The rule, fixed beforehand: the cheapest candidate
@@ -162,7 +162,7 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
         "it, the stem, goes with the optimiser that has the higher mean; that was decided when the "
         "first of these numbers were known.\n\n"
         f"**Chosen: rate {rate:g} for SGD,{edge} and {after} for the stem.**\n\n"
-        "Made by `python -m alutils.recipe` from the records in `outputs/recipe/runs/`.\n"
+        "Made by `python -m alutils recipe` from the records in `outputs/recipe/runs/`.\n"
     )
 
 
@@ -195,7 +195,8 @@ def _shorter(results: pd.DataFrame) -> str:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Run what is missing, and write the document."""
     text = document(compare(), compare_rungs())
     (ROOT / "docs").mkdir(exist_ok=True)
     (ROOT / "docs" / "recipe.md").write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the authors' evaluation and optimiser are worth: ``python -m alutils.ablation``.
+"""What the authors' evaluation and optimiser are worth: ``python -m alutils ablation``.
 
 Each way in which the authors' training departs from the poster's protocol is switched alone, on
 pieces small enough for a CPU: trained as the poster does, 100 epochs at a constant rate, at two
@@ -183,7 +183,3 @@ def main() -> None:
 
     run.run(AblationStudy())
     run.finish(AblationStudy())
-
-
-if __name__ == "__main__":
-    main()

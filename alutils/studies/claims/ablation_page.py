@@ -11,7 +11,7 @@ from alutils.reporting.statistics import Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims.ablation import Effect, effects, evaluation, parts
 
-NOTHING = "No such runs are in the outputs folder: `python -m alutils.ablation` makes them."
+NOTHING = "No such runs are in the outputs folder: `python -m alutils ablation` makes them."
 
 
 def answer(found: pd.DataFrame) -> Markdown:
