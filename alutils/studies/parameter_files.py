@@ -64,7 +64,7 @@ class _Loader(yaml.SafeLoader):
 def read_file(file: Path, source: str) -> dict[str, Any]:
     """The keys and values of a parameter file."""
     try:
-        values = yaml.load(file.read_text(encoding="utf-8"), _Loader)
+        values = yaml.load(file.read_text(encoding="utf-8"), _Loader) or {}
     except (yaml.YAMLError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ParameterError(f"{source} can't be read as YAML: {reason}") from None
