@@ -8,7 +8,7 @@ import torch
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol import arms
-from alutils.protocol.arms import CONTROLS, FROM_PASSES, FURTHER, POSTER_ARMS
+from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Protocol
 from alutils.protocol.parameters import ParameterError
 from alutils.strategies import kmeans, own, simple
@@ -54,7 +54,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 def test_the_arms_of_the_study_are_the_strategies_there_are():
     assert set(STRATEGIES) == {*POSTER_ARMS, *CONTROLS, *FURTHER}
-    assert set(FROM_PASSES) <= set(FURTHER)
+    assert {name for name, arm in ARMS.items() if arm.from_passes} <= set(FURTHER)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

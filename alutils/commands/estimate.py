@@ -53,14 +53,14 @@ def estimate(profile: str, step_ms: str = "") -> None:
     )
 
 
-def markdown_hours(profiles: Sequence[str], steps_ms: Sequence[float]) -> str:
-    """What profiles take at given milliseconds a step, as the README's table."""
+def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
+    """What the named profiles take at given milliseconds a step, as a table."""
     heads = "".join(f" hours at {step:g} ms a step |" for step in steps_ms)
     lines = [
         f"| profile | cells | rounds | steps | images scored |{heads}",
         "|---" * (5 + len(steps_ms)) + "|",
     ]
-    for profile in profiles:
+    for profile in names:
         plans = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
         cells = {c.name: c for plan in plans if isinstance(plan, Study) for c in plan.cells()}
         one = work(cells.values())

@@ -1,6 +1,7 @@
-"""What the README shows of a profile's records, between the marks that it has for it."""
+"""What README and guides show of a profile's records, between the marks that they have for it."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 
 import pandas as pd
@@ -14,7 +15,15 @@ from alutils.protocol.parameters import StudyError
 from alutils.records import tidy
 from alutils.records.store import write_whole
 from alutils.reporting import figures, standing, statistics, tables
-from alutils.reporting.prose import count, interval, join, points, seed_range, share_of_labels
+from alutils.reporting.prose import (
+    count,
+    interval,
+    join,
+    paired_seeds,
+    points,
+    seed_range,
+    share_of_labels,
+)
 from alutils.reporting.record_facts import effort, interim
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
@@ -32,20 +41,27 @@ STEP_MS = (75, 10)
 
 
 def update(profile: str) -> None:
-    """Put ``blocks`` into the README."""
-    file = ROOT / "README.md"
-    text = file.read_text(encoding="utf-8")
+    """Put ``blocks`` into the README and the guides, each where its marks stand."""
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    texts = {file: file.read_text(encoding="utf-8") for file in files}
     for name, block in blocks(profile).items():
-        before, start, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        if not (start and end):
-            raise StudyError(f"README.md lacks the marks of {name!r}: nothing was written")
-        text = f"{before}<!-- {name} -->\n{block}\n<!-- end of {name} -->{after}"
-    write_whole(file, text.encode())
+        start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+        for file, text in texts.items():
+            before, mark, rest = text.partition(start)
+            _, closed, after = rest.partition(end)
+            if mark and closed:
+                texts[file] = f"{before}{start}{block}\n{end}{after}"
+                break
+        else:
+            raise StudyError(
+                f"neither README.md nor docs has the marks of {name!r}: nothing was written"
+            )
+    for file, text in texts.items():
+        write_whole(file, text.encode())
 
 
 def blocks(profile: str) -> dict[str, str]:
-    """Answer, results of Figures 3 and 4, ranking, and hours of the long profiles, as Markdown."""
+    """What was found in short and in full, results, ranking, hours of profiles, as Markdown."""
     plans = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
     if "04-claims" not in plans:
         raise StudyError(f"{profile!r} has no 04-claims, which the README's answer is made from")
@@ -78,6 +94,7 @@ def blocks(profile: str) -> dict[str, str]:
         f"{effort(profile, cells.values())}"
     )
     told = {
+        "found": "\n\n".join(_folded(one) for one in _found(by_dataset, rules.judge(results))),
         "answer": "\n\n".join(_folded(one) for one in answers if one),
         "results": f"{_table(by_dataset.values())}\n\n{_folded(under)}",
         "hours": markdown_hours(LONG, STEP_MS),
@@ -85,6 +102,40 @@ def blocks(profile: str) -> dict[str, str]:
     if further := plans.get("07-beyond-the-poster"):
         told["ranking"] = _ranking(further)
     return told
+
+
+def _found(by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]) -> list[str]:
+    """The findings in a plain sentence each: a dataset's, and how the claims stand."""
+    tally = Counter(claim.verdict for claim in claims)
+    return [
+        *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
+        f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
+        f"{tally['not supported']} not, and {tally['undecided']} undecided.",
+    ]
+
+
+def _in_short(ours: pd.DataFrame, dataset: str) -> str:
+    """What choosing is worth on a dataset, averaged over its range of labels."""
+    areas, low, high = statistics.areas(ours), ours["labels"].min(), ours["labels"].max()
+    every, where = standing.standings(areas, dataset), f"On {dataset_title(dataset)}"
+    within = f"{where}, with {low:,} to {high:,} labels,"
+    gains = [one.difference.mean for one in every.values()]
+    seeds = paired_seeds(len(areas))
+    if all(one.equivalent for one in every.values()):
+        return (
+            f"{within} all {len(every)} ways of choosing do as well as random labels, to within "
+            f"{standing.MARGIN[dataset]:g} point of accuracy ({seeds})."
+        )
+    if all(one.differs and one.difference.mean > 0 for one in every.values()):
+        saved = 100 / statistics.label_savings(ours).drop(columns="random").mean(skipna=False)
+        least = (
+            f", and reach its last accuracy with {saved.min():.0f} to {saved.max():.0f} % of its"
+        )
+        return (
+            f"{within} all {len(every)} ways of choosing beat random labels, by {min(gains):.2f} to "
+            f"{max(gains):.2f} points{'' if saved.isna().any() else f'{least} labels'} ({seeds})."
+        )
+    return f"{within} {standing.sentence(areas, dataset)} ({seeds})."
 
 
 def _saving(ours: pd.DataFrame) -> str:
