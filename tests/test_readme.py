@@ -6,17 +6,21 @@ import pandas as pd
 import pytest
 
 from alutils.commands import readme
-from alutils.paths import ROOT
+from alutils.paths import PACKAGE, ROOT
 from alutils.protocol.parameters import StudyError
 from alutils.reporting import statistics
 from alutils.reporting.prose import points
 from alutils.strategies.own import STRATEGIES
 from alutils.studies.profiles import load_study
 
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {file: file.read_text() for file in FILES}
+"""README, guides and what was written down before runs."""
+
 
 def block(name: str) -> str:
-    """What stands in the README between the marks of a name."""
-    text = (ROOT / "README.md").read_text()
+    """What stands in README or guides between the marks of a name."""
+    (text,) = (text for text in TEXTS.values() if f"<!-- {name} -->" in text)
     return text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0].strip()
 
 
@@ -70,15 +74,23 @@ def test_a_profile_without_the_audit_has_no_answer():
         readme.blocks("sensitivity")
 
 
-def test_what_the_readme_links_to_is_there():
-    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
-    assert links and all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
+def test_what_a_text_links_to_is_there(file):
+    links = re.findall(r"\]\(([^)]+)\)", TEXTS[file])
+    for link in (link for link in links if not link.startswith("http")):
+        target, _, heading = link.partition("#")
+        there = (file.parent / target).resolve() if target else file
+        assert there.exists(), link
+        names = re.findall(r"^#+ (.*)", there.read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in {name.lower().replace(" ", "-") for name in names}, link
 
 
-def test_the_readme_names_every_module():
-    tree = (ROOT / "README.md").read_text().split("## What is where")[1].split("## ")[0]
-    modules = {file.name for file in (ROOT / "alutils").glob("[!_]*.py")}
-    assert modules == set(re.findall(r"\b[a-z]+\.py\b", tree))
+def test_the_readme_is_short_and_names_every_room():
+    text = TEXTS[ROOT / "README.md"]
+    assert len(text.encode()) <= 12_288
+    tree = text.split("## What is where")[1].split("## ")[0]
+    rooms = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
+    assert rooms <= set(re.findall(r"\b([a-z]+)/", tree))
 
 
 @pytest.fixture
@@ -98,7 +110,7 @@ def test_the_readme_shows_the_committed_benchmark(speed):
 def test_the_readme_shows_what_every_strategy_takes(speed):
     module, measured = speed
     row = re.compile(r"^\| `([\w-]+)` [^|]*\|[^|]*\|[^|]*\|([^|]*)\|", re.MULTILINE)
-    section = (ROOT / "README.md").read_text().split("\n## Strategies\n")[1].split("\n## ")[0]
+    section = TEXTS[ROOT / "docs" / "strategies.md"]
     shown = dict(row.findall(section))
     expected = module.seconds_to_choose(measured)
     assert {"random", *shown} == set(STRATEGIES) >= set(expected)

@@ -12,7 +12,8 @@ import pytest
 from alutils.commands import verify
 from alutils.paths import ROOT
 from alutils.protocol.parameters import ParameterError
-from alutils.records import store, tidy
+from alutils.records import store as records_store
+from alutils.records import tidy
 from alutils.records.store import CanNotRead, Store, chained, state_digest
 from alutils.records.tidy import table
 
@@ -67,7 +68,7 @@ def test_picks_that_the_next_round_repeats_are_written_once(stored):
     done = picked()
     store.save(cell, store.load(cell) | {"rounds": done})
     text = store.path(cell).read_text()
-    assert text.count(f'"picks": "{store.NEXT}"') == 2 and '"picks": [7, 9]' in text
+    assert text.count(f'"picks": "{records_store.NEXT}"') == 2 and '"picks": [7, 9]' in text
     assert store.load(cell)["rounds"] == done and store.sound(cell)
     store.path(cell).write_text(text.replace('"labelled": [0, 1]', '"labelled": [0, 2]'))
     assert [one["picks"] for one in store.load(cell)["rounds"]] == [[0]]
@@ -119,7 +120,7 @@ def test_an_outputs_folder_that_can_not_be_written_is_one_error(tmp_path, monkey
 
 
 def test_canonical_text_does_not_depend_on_the_order_of_keys():
-    assert store.canonical({"b": 1, "a": [1, 2]}) == store.canonical(
+    assert records_store.canonical({"b": 1, "a": [1, 2]}) == records_store.canonical(
         json.loads('{"a": [1, 2], "b": 1}')
     )
 
@@ -181,7 +182,7 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
     store, cell = stored
     changed = store.path(cell).read_text().replace('"labels": 130', '"labels": 131')
     store.path(cell).write_text(changed)
-    write, full = store.write_whole, store.CanNotWrite("full")
+    write, full = records_store.write_whole, records_store.CanNotWrite("full")
     for allowed in (0, 1):
         left = iter([write] * allowed)
 
@@ -191,8 +192,8 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
             one(path, content)
 
         with monkeypatch.context() as patched:
-            patched.setattr(store, "write_whole", until_full)
-            with pytest.raises(store.CanNotWrite):
+            patched.setattr(records_store, "write_whole", until_full)
+            with pytest.raises(records_store.CanNotWrite):
                 store.recover(cell)
         assert store.path(cell).read_text() == changed
     assert len(store.recover(cell)["rounds"]) == 2
@@ -213,8 +214,8 @@ def test_a_full_disk_is_one_error_and_leaves_the_record_that_was_there(stored, m
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "fsync", full)
-    with pytest.raises(store.CanNotWrite, match="No space left on device.*make room"):
+    monkeypatch.setattr(records_store.os, "fsync", full)
+    with pytest.raises(records_store.CanNotWrite, match="No space left on device.*make room"):
         store.save(cell, store.load(cell) | {"status": "failed"})
     assert store.path(cell).read_bytes() == before and not list(store.folder.glob("*.part"))
 

@@ -94,7 +94,7 @@ def blocks(profile: str) -> dict[str, str]:
         f"{effort(profile, cells.values())}"
     )
     told = {
-        "found": "\n\n".join(_folded(one) for one in _found(by_dataset, rules.judge(results))),
+        "found": "\n".join(_folded(one) for one in _found(by_dataset, rules.judge(results))),
         "answer": "\n\n".join(_folded(one) for one in answers if one),
         "results": f"{_table(by_dataset.values())}\n\n{_folded(under)}",
         "hours": markdown_hours(LONG, STEP_MS),
@@ -128,12 +128,12 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
         )
     if all(one.differs and one.difference.mean > 0 for one in every.values()):
         saved = 100 / statistics.label_savings(ours).drop(columns="random").mean(skipna=False)
-        least = (
-            f", and reach its last accuracy with {saved.min():.0f} to {saved.max():.0f} % of its"
-        )
+        share = f"{saved.min():.0f} to {saved.max():.0f} %"
+        least = f", and reach its last accuracy with {share} of its labels"
+        least = "" if saved.isna().any() else least
         return (
-            f"{within} all {len(every)} ways of choosing beat random labels, by {min(gains):.2f} to "
-            f"{max(gains):.2f} points{'' if saved.isna().any() else f'{least} labels'} ({seeds})."
+            f"{within} all {len(every)} ways of choosing beat random labels, by {min(gains):.2f} "
+            f"to {max(gains):.2f} points{least} ({seeds})."
         )
     return f"{within} {standing.sentence(areas, dataset)} ({seeds})."
 
