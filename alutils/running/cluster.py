@@ -67,6 +67,8 @@ SETTINGS = {
     "distributed.admin.system-monitor.interval": "2s",
     # An optimiser's state travels with its task.
     "distributed.admin.large-graph-warning-threshold": "100MB",
+    # A run that was suspended goes on where it was.
+    "distributed.scheduler.worker-ttl": None,
     # Dask gives a local worker up that is away for longer, even one that is just starting.
     "distributed.deploy.lost-worker-timeout": f"{START_S}s",
 }
