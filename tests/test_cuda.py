@@ -11,7 +11,7 @@ from alutils.protocol.cell import Cell, Protocol
 from alutils.records.store import Store
 from alutils.running import engine, round
 from alutils.running.cluster import Placement
-from tests.test_experiment import plain
+from tests.running.test_round import plain
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CUDA = torch.device("cuda")

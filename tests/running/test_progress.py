@@ -4,7 +4,7 @@ from nbclient import NotebookClient
 
 from alutils.records.store import Store
 from alutils.running.progress import Progress, duration
-from tests.test_results import rounds
+from tests.records.test_records import rounds
 
 TALK = """
 from alutils.progress import Live, telling

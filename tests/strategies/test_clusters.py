@@ -8,7 +8,7 @@ from alutils.learning.streams import stream
 from alutils.strategies import cluster_margin, clusters, typiclust
 from alutils.strategies.own import STRATEGIES
 from tests import skactive
-from tests.test_strategies import fake_view, rng
+from tests.strategies.test_strategies import fake_view, rng
 
 
 def blobs(*sizes: int, seed: int = 0) -> torch.Tensor:

@@ -10,7 +10,7 @@ from alutils.strategies.distances import Points
 from alutils.strategies.own import STRATEGIES
 from alutils.strategies.probcover import radius
 from tests import skactive
-from tests.test_strategies import fake_view, rng
+from tests.strategies.test_strategies import fake_view, rng
 
 
 def points(count: int = 60, seed: int = 0) -> torch.Tensor:

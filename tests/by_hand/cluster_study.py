@@ -1,8 +1,8 @@
 """The study on a scheduler and three workers started by hand, against local runs: run by hand.
 
-``python -m tests.cluster_study``. The whole of ``smoke`` through the command line, and a cut of
-``quick`` on real data in which one worker is killed and another joins late. Records must be equal
-to those of local runs, and a second call must submit nothing.
+``python -m tests.by_hand.cluster_study``. The whole of ``smoke`` through the command line, and a
+cut of ``quick`` on real data in which one worker is killed and another joins late. Records must be
+equal to those of local runs, and a second call must submit nothing.
 """
 
 import os

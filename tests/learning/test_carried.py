@@ -8,8 +8,8 @@ from alutils.learning.carried import PERTURB, SHRINK, restart, weights
 from alutils.learning.devices import settle
 from alutils.learning.network import build
 from alutils.running.round import Turn, run_round
-from tests.test_experiment import plain
-from tests.test_replica import finish, interrupted, rounds
+from tests.learning.test_replica import finish, interrupted, rounds
+from tests.running.test_round import plain
 
 CPU = torch.device("cpu")
 CARRIED = ["warm", "shrink-perturb"]

@@ -1,7 +1,7 @@
 """What the engine itself costs: 1,000 cells that train nothing, on two workers; run by hand.
 
-``python -m tests.stub_cells [CELLS]`` prints milliseconds a cell, and the memory of the process
-that is client and scheduler as cells finish. A second call must submit nothing.
+``python -m tests.by_hand.stub_cells [CELLS]`` prints milliseconds a cell, and the memory of the
+process that is client and scheduler as cells finish. A second call must submit nothing.
 """
 
 import os
@@ -15,7 +15,7 @@ from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.cluster import Placement
-from tests.test_engine import never, stub
+from tests.running.test_engine import never, stub
 
 
 def main(count: int) -> None:

@@ -1,7 +1,7 @@
 """A notebook opened and run in a real JupyterLab, driven by a browser: run by hand.
 
-``python -m tests.lab_study [NOTEBOOK] [SCREENSHOT.png]``. The notebook gets the values of ``smoke``
-and lies in a folder of its own, so that it depends on no working directory. Needs Chromium.
+``python -m tests.by_hand.lab_study [NOTEBOOK] [SCREENSHOT.png]``. The notebook gets the values of
+``smoke`` and lies in a folder of its own, so that it depends on no working directory. Needs Chromium.
 """
 
 import json
@@ -23,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from alutils.paths import NOTEBOOKS
 from alutils.studies import profiles
 from tests.processes import ARMS_NOTEBOOK
-from tests.test_browser import CHROMIUM, OPTIONS
+from tests.reporting.test_browser import CHROMIUM, OPTIONS
 
 
 def small(name: str, folder: Path) -> int:

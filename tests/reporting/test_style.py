@@ -7,8 +7,8 @@ import pytest
 
 from alutils.paths import ROOT
 from alutils.reporting import captions
-from tests.test_report import ABOVE
-from tests.test_statistics import results
+from tests.reporting.test_statistics import results
+from tests.reporting.test_tables import ABOVE
 
 FILES = [*(ROOT / "alutils").glob("*.py"), ROOT / "benchmarks" / "speed.py"]
 DRAWING = ("grid", "figures.grid", "Figure")

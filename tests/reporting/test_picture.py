@@ -13,8 +13,8 @@ from nbconvert.filters import DataTypeFilter
 from alutils.reporting import captions, page, picture
 from alutils.reporting.charts import Chart
 from alutils.reporting.picture import Picture, Several, Steps
-from tests.test_report import ABOVE
-from tests.test_statistics import results
+from tests.reporting.test_statistics import results
+from tests.reporting.test_tables import ABOVE
 
 ONE = Picture("AAAA", 480, "Two arms_and *more*", 'A "curve"')
 TWO = Picture("BBBB", 480, "At 200 labels", "Another")

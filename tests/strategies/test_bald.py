@@ -12,7 +12,7 @@ from alutils.strategies.batchbald import Labellings
 from alutils.strategies.own import STRATEGIES
 from alutils.strategies.scores import mutual_information
 from tests import skactive
-from tests.test_strategies import fake_view, rng
+from tests.strategies.test_strategies import fake_view, rng
 
 DISAGREE = [[1.0, 0.0], [0.0, 1.0]]
 HALF = [[0.9, 0.1], [0.3, 0.7]]

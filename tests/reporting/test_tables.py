@@ -20,8 +20,8 @@ from alutils.reporting import (
 from alutils.studies import profiles, setup
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.beyond.plan import BeyondStudy
-from tests.test_results import rounds
-from tests.test_statistics import results
+from tests.records.test_records import rounds
+from tests.reporting.test_statistics import results
 
 ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
          "margin": [[0.6] * 3, [0.71] * 3, [0.8] * 3],

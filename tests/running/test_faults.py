@@ -20,7 +20,7 @@ from alutils.running.cluster import Placement
 from alutils.running.engine import RunFailed
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from tests.processes import NOTEBOOK, equal_part, gone_within, start
-from tests.test_engine import stub
+from tests.running.test_engine import stub
 
 
 def not_a_number(cells, history, state):

@@ -12,8 +12,8 @@ from alutils.running.cluster import Placement
 from alutils.running.engine import run
 from alutils.running.round import Turn, run_round
 from alutils.strategies.own import STRATEGIES
-from tests.test_experiment import plain
-from tests.test_strategies import fake_view
+from tests.running.test_round import plain
+from tests.strategies.test_strategies import fake_view
 
 
 def rounds(cell, count: int) -> tuple[list[dict], list[bytes | None]]:

@@ -18,11 +18,12 @@ import pytest
 from distributed import Client, wait
 
 from alutils import waiting
+from alutils.paths import ROOT
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.store import Store
 from alutils.running import cluster, engine
 from alutils.running.cluster import SETTINGS, Placement, Workers
-from tests.test_engine import facts, never, stub
+from tests.running.test_engine import facts, never, stub
 
 ADDRESS = "tcp://somewhere:8786"
 
@@ -463,7 +464,7 @@ def by_hand(tmp_path, monkeypatch):
             subprocess.Popen(
                 [sys.executable, "-m", "dask", kind, *words, "--dashboard-address", "127.0.0.1:0"],
                 cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
             )
         )  # fmt: skip
         return started[-1]

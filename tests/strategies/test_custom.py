@@ -20,7 +20,7 @@ from alutils.running.cluster import Placement
 from alutils.running.round import Clock, Turn, round_task, run_round
 from alutils.strategies.custom import StrategyFailed, ask
 from alutils.strategies.view import PoolView, PrivateView
-from tests.test_experiment import plain
+from tests.running.test_round import plain
 
 
 def spoiling(view, budget, rng):

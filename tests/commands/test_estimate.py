@@ -6,7 +6,7 @@ from alutils.records.store import Store
 from alutils.running import outlook
 from alutils.running.workload import Work, by_step_cost, work
 from alutils.studies import profiles
-from tests.test_results import rounds
+from tests.records.test_records import rounds
 
 
 def test_the_poster_takes_what_its_protocol_says(capsys):
