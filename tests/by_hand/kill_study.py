@@ -2,8 +2,9 @@
 
 ``python -m tests.by_hand.kill_study [KILLS] [SEED]``. Each kill is a SIGKILL to make's whole
 process group; after it no process may be left within 10 seconds and no finished round may be lost.
-A run that was killed is started again; when it has ended, its records must equal those of a run in peace, and the
-next kills begin with empty outputs. Every tenth kill falls into the download of a dataset.
+A run that was killed is started again; when it has ended, its records must equal those of a run in
+peace, and the next kills begin with empty outputs. Every tenth kill falls into the download of a
+dataset.
 """
 
 import json

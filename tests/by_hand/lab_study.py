@@ -1,7 +1,8 @@
 """A notebook opened and run in a real JupyterLab, driven by a browser: run by hand.
 
 ``python -m tests.by_hand.lab_study [NOTEBOOK] [SCREENSHOT.png]``. The notebook gets the values of
-``smoke`` and lies in a folder of its own, so that it depends on no working directory. Needs Chromium.
+``smoke`` and lies in a folder of its own, so that it depends on no working directory. Needs
+Chromium.
 """
 
 import json
