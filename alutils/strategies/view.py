@@ -67,6 +67,8 @@ class PoolView:
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
         """The same of the M labelled images, float32 (M, 512)."""
+        if not len(self.labelled):
+            return self.embeddings_N_D[:0]
         return self._timed(chunks(self.net, self.images, self.labelled))
 
     @cached_property

@@ -64,7 +64,7 @@ def test_a_block_replaces_what_stands_between_its_marks_and_nothing_else(tmp_pat
         assert file.read_text() == "a\n<!-- x -->\nnew\n<!-- end of x -->\nb\n"
     for damaged in ("a\n<!-- x -->\nold\nrest\n", "old\n<!-- end of x -->\nrest\n"):
         file.write_text(damaged)
-        with pytest.raises(StudyError, match="lacks the marks of 'x'"):
+        with pytest.raises(StudyError, match="has the marks of 'x'"):
             readme.update("desktop")
         assert file.read_text() == damaged
 

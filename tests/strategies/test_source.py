@@ -112,7 +112,7 @@ WAYS = {
 def test_a_helper_that_is_not_installed_is_followed_and_travels(way, written, monkeypatch):
     """In whatever way it is imported, and however far it leads."""
     monkeypatch.setattr(own, "STRATEGIES", dict(own.STRATEGIES))
-    monkeypatch.setattr(own, "CUSTOM_ARMS", {})
+    monkeypatch.setattr(own, "CUSTOM_ARMS", {})  # not those that the studies know
     texts = [
         "from deeper import POWER\ndef score(x):\n    return (x * SIGN) ** POWER\nSIGN = 1\n",
         "from deeper import POWER\ndef score(x):\n    return (x * SIGN) ** POWER\nSIGN = -1\n",

@@ -1,6 +1,8 @@
 import pickle
+from collections.abc import Iterator
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -143,11 +145,10 @@ def test_a_score_that_is_not_finite_is_refused():
 
 
 @pytest.fixture
-def registers(monkeypatch) -> None:
+def registers() -> Iterator[None]:
     """What a test registers is forgotten after it."""
-    monkeypatch.setattr(own, "STRATEGIES", dict(STRATEGIES))
-    monkeypatch.setattr(arms, "CUSTOM_ARMS", {})
-    monkeypatch.setattr(own, "CUSTOM_ARMS", arms.CUSTOM_ARMS)
+    with patch.dict(STRATEGIES), patch.dict(arms.CUSTOM_ARMS, clear=True):
+        yield
 
 
 def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(registers):
