@@ -109,8 +109,8 @@ def test_what_a_gpu_takes_is_measured_by_the_studys_own_training(bench, monkeypa
         deterministic.append(torch.are_deterministic_algorithms_enabled())
         return trained(*given)
 
-    trained = gpu.train.train
-    monkeypatch.setattr(gpu.train, "train", train)
+    trained = gpu.training.train
+    monkeypatch.setattr(gpu.training, "train", train)
     try:
         torch.use_deterministic_algorithms(True)
         gpu.steps(one, "mnist", "7x7", "fp32")

@@ -46,8 +46,9 @@ def place_of(provenance: dict[str, Any]) -> dict[str, Any]:
     records from before it lack. Not this package's version: code that computes the same may change.
     """
     place = {key: provenance[key] for key in PLACE if key in provenance}
-    libraries = {k: v for k, v in place.pop("versions", {}).items() if k != "alutils"}
-    return place | {"versions": libraries, "arithmetic": provenance.get("arithmetic", 1)}
+    if "versions" in place:
+        place["versions"] = {k: v for k, v in place["versions"].items() if k != "alutils"}
+    return place and place | {"arithmetic": provenance.get("arithmetic", 1)}
 
 
 def canonical(value: Any) -> str:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from alutils.strategies.distances import Points
+from alutils.strategies.distances import Points, nearest
 from alutils.strategies.ranking import highest
 from alutils.strategies.view import PoolView
 
@@ -15,7 +15,7 @@ def coreset(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     random where nothing is labelled.
     """
     points = Points(view.embeddings_N_D)
-    nearest_N = _nearest(points, Points(view.labelled_embeddings_M_D))
+    nearest_N = nearest(points, Points(view.labelled_embeddings_M_D))
     picks: list[int] = []
     for _ in range(budget):
         picks.append(highest(nearest_N, rng))
@@ -23,15 +23,3 @@ def coreset(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
         nearest_N = nearest_N.minimum(distance_N)
         nearest_N[picks[-1]] = -1
     return torch.tensor(picks)
-
-
-def _nearest(points: Points, others: Points) -> Tensor:
-    """Squared distance (N,) to the nearest of the others; infinite where there are none."""
-    blocks = others.blocks()
-    found = []
-    for part in points.blocks():
-        nearest = torch.full_like(part.squares_N, torch.inf)
-        for block in blocks:
-            nearest = nearest.minimum(part.squared_distances(block).min(1).values)
-        found.append(nearest)
-    return torch.cat(found)

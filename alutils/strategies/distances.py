@@ -32,3 +32,15 @@ class Points:
         rows_N_D, others_K_D = self.rows_N_D, others.rows_N_D
         sums_N_K = torch.addmm(others.squares_N, rows_N_D, others_K_D.T, alpha=-2)
         return sums_N_K.add_(self.squares_N.unsqueeze(1)).clamp_min_(0)
+
+
+def nearest(points: Points, others: Points) -> Tensor:
+    """Squared distance (N,) to the nearest of the others; infinite where there are none."""
+    blocks = others.blocks()
+    found = []
+    for part in points.blocks():
+        nearest = torch.full_like(part.squares_N, torch.inf)
+        for block in blocks:
+            nearest = nearest.minimum(part.squared_distances(block).min(1).values)
+        found.append(nearest)
+    return torch.cat(found)

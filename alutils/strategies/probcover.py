@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from alutils.strategies import distances
 from alutils.strategies.clusters import clusters
-from alutils.strategies.coreset import _nearest
-from alutils.strategies.distances import BLOCK, Points
+from alutils.strategies.distances import Points, nearest
 from alutils.strategies.ranking import highest
 from alutils.strategies.view import PoolView
 
@@ -24,7 +24,7 @@ def probcover(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """
     points = Points(view.embeddings_N_D)
     reach = radius(points, view.probs_N_C.shape[1], rng) ** 2
-    is_open_N = _nearest(points, Points(view.labelled_embeddings_M_D)) >= reach
+    is_open_N = nearest(points, Points(view.labelled_embeddings_M_D)) >= reach
     counts_N = _count(points, is_open_N, reach)
     picks: list[int] = []
     for _ in range(budget):
@@ -41,7 +41,7 @@ def _count(points: Points, marked_N: Tensor, reach: float) -> Tensor:
     """How many marked points (N,) lie within the squared distance ``reach`` of each."""
     counts_N = torch.zeros(len(points), dtype=torch.int32, device=marked_N.device)
     marked = points[marked_N.nonzero().squeeze(1)].blocks()
-    for part, count in zip(points.blocks(), counts_N.split(BLOCK), strict=True):
+    for part, count in zip(points.blocks(), counts_N.split(distances.BLOCK), strict=True):
         for block in marked:
             count += (part.squared_distances(block) < reach).sum(1, dtype=torch.int32)
     return counts_N
@@ -58,7 +58,7 @@ def radius(points: Points, classes: int, rng: torch.Generator) -> float:
     centres = torch.randperm(len(points), generator=rng)[:SAMPLE].to(cluster_N.device)
     centre = points[centres]
     nearest_S = torch.full_like(centre.squares_N, torch.inf)
-    for part, cluster in zip(points.blocks(), cluster_N.split(BLOCK), strict=True):
+    for part, cluster in zip(points.blocks(), cluster_N.split(distances.BLOCK), strict=True):
         distance_S_B = centre.squared_distances(part)
         distance_S_B[cluster_N[centres].unsqueeze(1) == cluster] = torch.inf
         nearest_S = nearest_S.minimum(distance_S_B.min(1).values)

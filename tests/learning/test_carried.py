@@ -66,12 +66,12 @@ def test_what_is_added_is_drawn_anew_every_round_and_is_no_initial_weight(digits
 @pytest.mark.parametrize("start", CARRIED)
 def test_the_first_round_is_the_same_and_later_ones_go_on(digits_cell, start):
     cold, _ = rounds(digits_cell(rounds=2), 2)
-    carried, states = rounds(digits_cell(rounds=2, start=start), 2)
-    assert carried[0]["test_nll"] == cold[0]["test_nll"]
-    assert carried[1]["labelled"] == cold[1]["labelled"]
-    assert carried[1]["test_nll"] != cold[1]["test_nll"]
+    went_on, states = rounds(digits_cell(rounds=2, start=start), 2)
+    assert went_on[0]["test_nll"] == cold[0]["test_nll"]
+    assert went_on[1]["labelled"] == cold[1]["labelled"]
+    assert went_on[1]["test_nll"] != cold[1]["test_nll"]
     assert all(states) and not any("exp_avg" in key for key in carried.load(states[0]))
-    assert carried[1]["state_digest"] != carried[0]["state_digest"]
+    assert went_on[1]["state_digest"] != went_on[0]["state_digest"]
 
 
 def test_arms_still_share_their_first_round_and_its_weights(digits_cell):

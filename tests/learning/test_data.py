@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from torchvision.datasets import MNIST
 
 from alutils.learning import data
-from alutils.protocol import datasets
 from alutils.protocol.datasets import DATASETS
 
 
@@ -92,7 +91,7 @@ def test_a_damaged_cache_is_fetched_again(cache, damage, capsys):
     file.write_bytes(content)
     if damage == "other":
         save_file({"x": torch.zeros(3)}, file)
-    assert data.checksum(data._cached("mnist")) == datasets.DATASETS["mnist"].checksum
+    assert data.checksum(data._cached("mnist")) == data.DATASETS["mnist"].checksum
     assert "damaged" in capsys.readouterr().err
 
 
@@ -111,7 +110,7 @@ def test_a_dataset_with_another_checksum_than_it_is_said_to_have_is_not_kept(cac
     """As one has that a user adds."""
     arrays = {"train_images": torch.zeros(2, 1, 28, 28, dtype=torch.uint8)}
     monkeypatch.setitem(data.SOURCES, "mnist", [("a route", lambda folder: arrays)])
-    found, expected = data.checksum(arrays), datasets.DATASETS["mnist"].checksum
+    found, expected = data.checksum(arrays), data.DATASETS["mnist"].checksum
     told = f"checksum {found}, but protocol.DATASETS has {expected!r}"
     with pytest.raises(data.DataUnavailable, match=told):
         data._cached("mnist")
@@ -190,7 +189,7 @@ def test_an_answer_that_is_none_is_a_broken_route_and_the_next_is_tried(
     (other,) = data.SOURCES["mnist"]
     official = ("the official servers", data._mnist_official)
     monkeypatch.setitem(data.SOURCES, "mnist", [official, other])
-    assert data.checksum(data.fetch("mnist")) == datasets.DATASETS["mnist"].checksum
+    assert data.checksum(data.fetch("mnist")) == data.DATASETS["mnist"].checksum
 
 
 def test_missing_npm_is_said(tmp_path, monkeypatch):

@@ -55,13 +55,13 @@ def test_a_packed_optimiser_goes_on_as_if_it_had_never_stopped(digits_cell, live
 
 def test_adam_is_carried_over_rounds_while_weights_start_afresh(digits_cell):
     fresh, none = rounds(digits_cell(), 2)
-    carried, states = rounds(digits_cell(adam_state="rounds"), 2)
+    went_on, states = rounds(digits_cell(adam_state="rounds"), 2)
     assert none == [None, None] and all(states)
-    assert plain(carried[0])["test_nll"] == fresh[0]["test_nll"]
-    assert carried[1]["labelled"] == fresh[1]["labelled"]
-    assert carried[1]["test_nll"] != fresh[1]["test_nll"]
+    assert plain(went_on[0])["test_nll"] == fresh[0]["test_nll"]
+    assert went_on[1]["labelled"] == fresh[1]["labelled"]
+    assert went_on[1]["test_nll"] != fresh[1]["test_nll"]
     assert carried.load(states[1])["0.step"] == 4
-    assert carried[1]["state_digest"] != carried[0]["state_digest"]
+    assert went_on[1]["state_digest"] != went_on[0]["state_digest"]
 
 
 def test_a_sequence_hands_adam_from_arm_to_arm_and_starts_labels_afresh(digits_cell):

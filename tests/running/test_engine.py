@@ -262,7 +262,7 @@ def test_a_record_names_every_place_that_gave_it_rounds(digits_cell, store):
     begin(store, cell, {"device": "cpu"})
     engine.run([cell], stub, store, {}, Placement(workers=1), lambda line: None)
     provenance = store.load(cell)["provenance"]
-    assert provenance["earlier_places"] == [{"device": "cpu"}]
+    assert provenance["earlier_places"] == [{"device": "cpu", "arithmetic": 1}]
     assert provenance["device"] == "stub"
 
 

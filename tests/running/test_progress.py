@@ -7,7 +7,7 @@ from alutils.running.progress import Progress, duration
 from tests.records.test_records import rounds
 
 TALK = """
-from alutils.progress import Live, telling
+from alutils.running.progress import Live, telling
 with telling(None) as say:
     for i in range(20):
         say(f"line {i}")

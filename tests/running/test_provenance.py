@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from alutils import paths
 from alutils.running import provenance
 
 UNKNOWN = {"commit": "unknown", "changed_since_commit": []}
@@ -33,7 +32,7 @@ def ours(tmp_path, monkeypatch) -> str:
 
 def test_provenance_has_the_commit_and_what_was_changed_since(ours):
     assert provenance.commit() == {"commit": ours, "changed_since_commit": []}
-    (paths.ROOT / "alutils" / "more.py").write_text("")
+    (provenance.ROOT / "alutils" / "more.py").write_text("")
     assert provenance.commit() == {"commit": ours, "changed_since_commit": ["alutils"]}
 
 

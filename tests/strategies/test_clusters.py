@@ -122,7 +122,7 @@ def test_cluster_margin_takes_small_margins_from_clusters_in_turn():
 def test_cluster_margin_skips_clusters_that_are_used_up(monkeypatch):
     monkeypatch.setattr(cluster_margin, "MARGIN_SHARE", 1)
     monkeypatch.setattr(
-        clusters, "clusters", lambda features, count, rng: (features[:, 0] > 50).long()
+        cluster_margin, "clusters", lambda features, count, rng: (features[:, 0] > 50).long()
     )
     view = view_of(blobs(9, 3))
     picks = STRATEGIES["cluster-margin"](view, 12, rng())
