@@ -278,7 +278,7 @@ def test_local_workers_whose_nanny_gave_up_are_started_until_they_come(spoilt, m
 def test_a_script_needs_no_guard_against_being_run_by_its_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from alutils.cluster import Placement, cluster\n"
+        "from alutils.running.cluster import Placement, cluster\n"
         "def double(x): return 2 * x\n"
         "with cluster(Placement(workers=1)) as workers:\n"
         "    print(workers.submit(*workers.slots(), double, 21).result())\n"

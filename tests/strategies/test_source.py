@@ -89,7 +89,7 @@ def test_a_name_is_the_same_in_every_process(written, tmp_path):
     )
     own = digest(written(own_strategies=text).lowest)
     code = (
-        "from own_strategies import lowest; from alutils.source import StrategySource;"
+        "from own_strategies import lowest; from alutils.strategies.source import StrategySource;"
         "print(StrategySource(lowest).digest)"
     )
     done = subprocess.run(
