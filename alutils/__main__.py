@@ -3,8 +3,10 @@
 import argparse
 import logging
 import sys
+from functools import partial
+from importlib import import_module
 
-from alutils.parameters import ParameterError, StudyError
+from alutils.protocol.parameters import ParameterError, StudyError
 
 
 def main() -> int:
@@ -25,6 +27,8 @@ def main() -> int:
     verify.add_argument("profile", help=f"{a_folder}; or ablation, recipe or precision")
     readme = commands.add_parser("readme", help="put a profile's results into the README")
     readme.add_argument("profile", help=a_folder)
+    for name, (_, told) in RUNS.items():
+        commands.add_parser(name, help=told)
     options = vars(parser.parse_args())
     try:
         COMMANDS[options.pop("command")](**options)
@@ -38,36 +42,47 @@ def main() -> int:
 
 
 def _study(**options: str) -> None:
-    from alutils import runner
+    from alutils.commands import notebooks
 
     try:
-        runner.study(**options)
+        notebooks.study(**options)
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end is meant
-        kept = runner.kept(options["profile"], options["notebook"])
+        kept = notebooks.kept(options["profile"], options["notebook"])
         print(f"stopped: {kept}; the same command goes on from there", file=sys.stderr)
         raise
 
 
 def _estimate(**options: str) -> None:
-    from alutils import estimate
+    from alutils.commands import estimate
 
     estimate.estimate(**options)
 
 
 def _verify(profile: str) -> None:
-    from alutils import verify
+    from alutils.commands import verify
 
     verify.verify(profile)
 
 
 def _readme(profile: str) -> None:
-    from alutils import readme
+    from alutils.commands import readme
 
     readme.update(profile)
 
 
+def _run(name: str) -> None:
+    import_module(f"alutils.studies.{RUNS[name][0]}").main()
+
+
+RUNS = {
+    "ablation": ("claims.ablation", "run the authors' evaluation, switch by switch"),
+    "recipe": ("choices.recipe", "choose the recipes again, on held-out data"),
+    "precision": ("choices.precision", "hold bf16 against fp32, on held-out data"),
+}
+"""Runs that have no notebook: where they lie in ``alutils.studies``, and what they do."""
 COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}
+COMMANDS |= {name: partial(_run, name) for name in RUNS}
 
 
 def _fail(error: Exception, status: int) -> int:

@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params"
 FOLDERS = ("ALUTILS_OUTPUTS", "ALUTILS_DATA", "XDG_CACHE_HOME")

@@ -24,21 +24,25 @@ from contenders import train_ours
 from dask.system import CPU_COUNT as CORES
 from distributed import wait
 
-from alutils import data, engine, runner, study
-from alutils.cluster import WORKER_ENVIRONMENT, Placement, Workers, cluster
-from alutils.experiment import provenance, round_task, run_round
-from alutils.model import pick_device
+from alutils.commands import notebooks
+from alutils.learning import data
+from alutils.learning.devices import pick_device
 from alutils.paths import ROOT, outputs
-from alutils.protocol import DATASETS, Cell
-from alutils.results import Store
-from alutils.strategies import STRATEGIES
+from alutils.protocol.arms import ARMS
+from alutils.protocol.cell import Cell
+from alutils.protocol.datasets import DATASETS
+from alutils.records.store import Store
+from alutils.running import engine
+from alutils.running.cluster import WORKER_ENVIRONMENT, Placement, Workers, cluster
+from alutils.running.provenance import commit, provenance
+from alutils.running.round import round_task, run_round
+from alutils.strategies.own import STRATEGIES
 
 HERE = Path(__file__).parent
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 MULTIPLY_ADDS = 30.1e6
 """Of the live network, forward, per CIFAR-10 image; a training step is three such passes."""
 PEERS = ("baal", "skorch")
-NOT_FOR_A_MILLION = ("kmeans", "kmeans-centre", "batchbald", "probcover", "typiclust")
 """Pass over all features again and again, hold all MC passes, or compare all pairs."""
 
 Row = dict[str, Any]
@@ -115,7 +119,7 @@ class Bench:
     def write(self, name: str, place: torch.device, seconds: float) -> Path:
         """The file that now has all rows, what could not be measured, and on what they ran."""
         facts = provenance(place) | {
-            **study.commit(),
+            **commit(),
             "cores": CORES,
             "minutes": round(seconds / 60, 1),
             "date": datetime.date.today().isoformat(),
@@ -359,7 +363,7 @@ def measure(bench: Bench) -> None:
     bench.growth("cifar10", pools)
     budgets = dict.fromkeys(STRATEGIES, 450)
     bench.selection(45_000, budgets | {"batchbald": 50})
-    large = [name for name in STRATEGIES if name not in NOT_FOR_A_MILLION]
+    large = [name for name, arm in ARMS.items() if arm.a_million]
     bench.selection(1_000_000, dict.fromkeys(large, 100))
 
 
@@ -369,7 +373,7 @@ def main() -> None:
     bench = Bench(repeats=4)
     measure(bench)
     file = bench.write("results", pick_device("cpu"), time.monotonic() - start)
-    runner.render(HERE / "speed.ipynb", file.parent, {"file": os.path.relpath(file, ROOT)})
+    notebooks.render(HERE / "speed.ipynb", file.parent, {"file": os.path.relpath(file, ROOT)})
 
 
 if __name__ == "__main__":

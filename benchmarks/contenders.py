@@ -14,12 +14,12 @@ import plain_loop
 import torch
 from torch import nn
 
-from alutils import data
-from alutils.model import build
-from alutils.pool import PoolView
-from alutils.protocol import Cell
-from alutils.streams import stream
-from alutils.train import train
+from alutils.learning import data
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.learning.training import train
+from alutils.protocol.cell import Cell
+from alutils.strategies.view import PoolView
 
 PASSES = 20
 

@@ -11,16 +11,18 @@ import time
 from contextlib import contextmanager, nullcontext
 
 import torch
-from bench import NOT_FOR_A_MILLION, Bench
+from bench import Bench
 from selection import synthetic_view
 from torch import Tensor
 
-from alutils import experiment, train
-from alutils.model import build
-from alutils.pool import PoolView
-from alutils.protocol import DATASETS, Protocol
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
+from alutils.learning import devices, training
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.arms import ARMS
+from alutils.protocol.cell import Protocol
+from alutils.protocol.datasets import DATASETS
+from alutils.strategies.own import STRATEGIES
+from alutils.strategies.view import PoolView
 
 CUDA = torch.device("cuda")
 REPEATS = 3
@@ -54,7 +56,7 @@ class Training:
         """Milliseconds a step of a whole training, with all that it sets up."""
         torch.cuda.synchronize()
         start = time.perf_counter()
-        done = train.train(self.net, self.images, self.labels, self.protocol, 0, 0)
+        done = training.train(self.net, self.images, self.labels, self.protocol, 0, 0)
         torch.cuda.synchronize()
         return 1000 * (time.perf_counter() - start) / done.steps
 
@@ -129,7 +131,7 @@ def sharing(bench: Bench, dataset: str, precision: str) -> None:
 
 def share(dataset: str, precision: str) -> None:
     """One of these processes: trains for some seconds when told to."""
-    experiment.settle("cuda")
+    devices.settle("cuda")
     own = Training(dataset, precision=precision)
     own.step_ms()
     print("ready", flush=True)
@@ -170,7 +172,7 @@ def measure(bench: Bench) -> None:
         scoring(bench, "mnist", precision)
     sharing(bench, "cifar10", "fp32")
     selection(bench, 45_000, dict.fromkeys(STRATEGIES, 450) | {"batchbald": 50})
-    large = [name for name in STRATEGIES if name not in NOT_FOR_A_MILLION]
+    large = [name for name, arm in ARMS.items() if arm.a_million]
     selection(bench, 1_000_000, dict.fromkeys(large, 100))
     for precision in ("fp32", "bf16"):
         compiled(bench, precision)
@@ -178,7 +180,7 @@ def measure(bench: Bench) -> None:
 
 def main() -> None:
     """Measure, and write the results with what they were measured on."""
-    start, place = time.monotonic(), experiment.settle("cuda")
+    start, place = time.monotonic(), devices.settle("cuda")
     bench = Bench(REPEATS)
     measure(bench)
     bench.write("gpu", place, time.monotonic() - start)

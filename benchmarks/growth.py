@@ -11,12 +11,12 @@ import time
 
 import torch
 
-from alutils import data
-from alutils.model import build
-from alutils.pool import PoolView
-from alutils.protocol import Cell
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
+from alutils.learning import data
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Cell
+from alutils.strategies.own import STRATEGIES
+from alutils.strategies.view import PoolView
 
 
 def measure(dataset: str, count: int, strategy: str) -> dict[str, float]:

@@ -14,7 +14,7 @@ from torchvision.datasets import VisionDataset
 from torchvision.models import resnet18
 from torchvision.transforms import v2
 
-from alutils import data
+from alutils.learning import data
 
 BATCH = 64
 SCORING_BATCH = 500

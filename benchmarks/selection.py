@@ -13,11 +13,11 @@ import time
 import torch
 from torch import Tensor
 
-from alutils.model import FEATURES, build
-from alutils.pool import PoolView
-from alutils.protocol import Cell
-from alutils.strategies import STRATEGIES
-from alutils.streams import stream
+from alutils.learning.network import FEATURES, build
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Cell
+from alutils.strategies.own import STRATEGIES
+from alutils.strategies.view import PoolView
 
 CPU = torch.device("cpu")
 NOISE = 3.0

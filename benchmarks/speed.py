@@ -10,8 +10,8 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from alutils import figures, prose
-from alutils.style import house_style
+from alutils.reporting import figures, prose
+from alutils.reporting.style import house_style
 
 TITLES = {"ours": "this study", "plain": "plain loop", "baal": "baal", "skorch": "skorch"}
 WORKS = {"train": "training", "score": "scoring the pool", "mc": "MC dropout, 20 passes"}

@@ -14,11 +14,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from alutils import cluster, data
-from alutils.cluster import Placement
+from alutils.learning import data
 from alutils.paths import ROOT
-from alutils.protocol import Cell
-from alutils.results import Store
+from alutils.protocol.cell import Cell
+from alutils.records.store import Store
+from alutils.running import cluster
+from alutils.running.cluster import Placement
 
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
 

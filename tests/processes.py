@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from alutils import config
 from alutils.paths import ROOT
-from alutils.protocol import Cell
+from alutils.protocol.cell import Cell
+from alutils.studies import profiles
 
 NOTEBOOK = "01-training-size"
 """The notebook of most tests of whole runs: the one with least to compute and to show."""
@@ -65,7 +65,7 @@ def gone_within(outputs: Path, limit: float = 10) -> float:
 
 def equal_part(outputs: Path, notebook: str = NOTEBOOK) -> dict[str, dict]:
     """What must be equal in the records of one of smoke's notebooks, however they came about."""
-    return equal_records(outputs / "smoke" / "runs", config.load_study("smoke", notebook).cells())
+    return equal_records(outputs / "smoke" / "runs", profiles.load_study("smoke", notebook).cells())
 
 
 def equal_records(runs: Path, cells: list[Cell]) -> dict[str, dict]:

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from alutils import data, engine, experiment, train
-from alutils.cluster import Placement
-from alutils.model import build
-from alutils.protocol import ARMS, BUILT_IN, Cell, Protocol
-from alutils.results import Store
-from alutils.streams import stream
-from tests.test_experiment import plain
+from alutils.learning import data, devices, scoring, training
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.arms import BUILT_IN, POSTER_ARMS
+from alutils.protocol.cell import Cell, Protocol
+from alutils.records.store import Store
+from alutils.running import engine, round
+from alutils.running.cluster import Placement
+from tests.running.test_round import plain
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 CUDA = torch.device("cuda")
@@ -17,13 +19,13 @@ CUDA = torch.device("cuda")
 
 @pytest.fixture(autouse=True)
 def settled():
-    experiment.settle("cuda")
+    devices.settle("cuda")
     yield
     torch.use_deterministic_algorithms(False)
 
 
 def one_round(cell: Cell, history=(), state=None):
-    (done,), _, state = experiment.run_round([cell], list(history), state, "cuda", {})
+    (done,), _, state = round.run_round([cell], list(history), state, "cuda", {})
     return plain(done), state
 
 
@@ -33,7 +35,7 @@ def trained(protocol: Protocol):
     images = torch.randint(256, (40, 3, 32, 32), generator=rng, dtype=torch.uint8)
     labels = torch.randint(10, (40,), generator=rng).to(CUDA)
     net = build(protocol, "cifar10", 0, CUDA)
-    done = train.train(net, images.to(CUDA), labels, protocol, 0, 0)
+    done = training.train(net, images.to(CUDA), labels, protocol, 0, 0)
     return done, {name: value.clone() for name, value in net.state_dict().items()}
 
 
@@ -92,10 +94,10 @@ def test_adam_and_weights_go_on_from_round_to_round(digits_cell):
 
 def test_cells_that_share_a_gpu_give_what_they_give_alone(digits_cell, tmp_path, monkeypatch):
     monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path))
-    cells = [digits_cell(arm=arm, rounds=2) for arm in ARMS]
+    cells = [digits_cell(arm=arm, rounds=2) for arm in POSTER_ARMS]
     store, place = Store("smoke"), Placement("", "cuda", 0, ("0",), 2)
     store.prepare()
-    engine.run(cells, experiment.round_task("auto", {}), store, {}, place, print)
+    engine.run(cells, round.round_task("auto", {}), store, {}, place, print)
     for cell in cells:
         record = store.load(cell)
         assert record["status"] == "finished"
@@ -108,22 +110,22 @@ def test_where_the_gpus_memory_ends_a_chunk_is_halved():
     images = torch.randint(256, (600, 3, 32, 32), generator=stream(0, "set"), dtype=torch.uint8).to(
         CUDA
     )
-    whole = train.predict(net, images)
+    whole = scoring.predict(net, images)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(CUDA).total_memory
     room = torch.cuda.memory_reserved(CUDA) + 200 * 2**20
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
-        sizes = [len(part) for part in train.chunks(net, images)]
-        assert max(sizes) < train.CHUNK and sum(sizes) == 600
-        assert torch.allclose(train.predict(net, images), whole, atol=1e-4)
+        sizes = [len(part) for part in scoring.chunks(net, images)]
+        assert max(sizes) < scoring.CHUNK and sum(sizes) == 600
+        assert torch.allclose(scoring.predict(net, images), whole, atol=1e-4)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 def test_a_loss_that_is_not_finite_is_told():
     protocol = Protocol(epochs=4, batch_size=8, optimiser="sgd")
-    with pytest.raises(train.NotFinite, match="lower learning_rate"):
+    with pytest.raises(training.NotFinite, match="lower learning_rate"):
         trained(protocol.model_copy(update={"learning_rate": 1e9}))
 
 

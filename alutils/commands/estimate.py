@@ -1,0 +1,95 @@
+"""What a profile will take: cells, rounds, steps, and hours on this device or at a given speed."""
+
+from collections.abc import Sequence
+
+from alutils.protocol.arms import BASELINE
+from alutils.protocol.cell import Cell
+from alutils.protocol.datasets import dataset_title
+from alutils.protocol.parameters import ParameterError
+from alutils.protocol.study import Study
+from alutils.records.store import Store
+from alutils.running.outlook import by_cost, measure
+from alutils.running.workload import STEP_COST, by_step_cost, work
+from alutils.studies import profiles
+
+SCORED_A_STEP = 230
+"""Images that are scored in the time of a step, where only the step's is given; measured."""
+
+
+def estimate(profile: str, step_ms: str = "") -> None:
+    """Print what a profile takes, notebook by notebook, in all and what is left of it."""
+    given = _step(step_ms)
+    store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
+    counted: set[str] = set()
+    for name in profiles.notebooks(profile):
+        plan = profiles.load_study(profile, name)
+        if not isinstance(plan, Study):
+            continue
+        own = [cell for cell in plan.cells() if cell.name not in counted]
+        counted |= {cell.name for cell in own}
+        for key, cells in by_cost(own).items():
+            whole, left = work(cells), work(cells, store)
+            if key not in speeds:
+                step = given * STEP_COST[cells[0].stem]
+                speeds[key] = (
+                    (step, step / SCORED_A_STEP) if given else measure(cells[0], plan.device)
+                )
+            hours += whole.hours(*speeds[key])
+            left_hours += left.hours(*speeds[key])
+            print(
+                f"{name}, {dataset_title(key[0])}: {whole.cells:,} cells, {whole.rounds:,} "
+                f"rounds, {whole.steps:,} steps ({_each(cells)}), {whole.images:,} images scored; "
+                f"left: {left.cells:,} cells, {left.steps:,} steps"
+            )
+    source = "given" if given else "measured here on one worker"
+    for (dataset, precision, stem, batch), (step, image) in speeds.items():
+        print(
+            f"{dataset}, {precision}, {stem}, batch {batch}: {1000 * step:.1f} ms a step, "
+            f"{1 / image:,.0f} images scored a second ({source})"
+        )
+    print(
+        f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left; n workers on n cores "
+        "or GPUs take about an n-th of it"
+    )
+
+
+def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
+    """What the named profiles take at given milliseconds a step, as a table."""
+    heads = "".join(f" hours at {step:g} ms a step |" for step in steps_ms)
+    lines = [
+        f"| profile | cells | rounds | steps | images scored |{heads}",
+        "|---" * (5 + len(steps_ms)) + "|",
+    ]
+    for profile in names:
+        plans = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
+        cells = {c.name: c for plan in plans if isinstance(plan, Study) for c in plan.cells()}
+        one = work(cells.values())
+        at_a_second = sum(
+            cost * work(own).hours(1, 1 / SCORED_A_STEP)
+            for cost, own in by_step_cost(cells.values())
+        )
+        hours = "".join(f" {at_a_second * step / 1000:,.0f} |" for step in steps_ms)
+        counts = f"{one.cells:,} | {one.rounds:,} | {one.steps:,} | {one.images:,}"
+        lines.append(f"| `{profile}` | {counts} |{hours}")
+    return "\n".join(lines)
+
+
+def _each(cells: list[Cell]) -> str:
+    """Steps of one arm and seed."""
+    counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != BASELINE}
+    low, high = min(counts), max(counts)
+    span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    return f"{span} an arm and seed"
+
+
+def _step(step_ms: str) -> float:
+    """Seconds of a step from what the user gave; 0 where nothing was given."""
+    if not step_ms:
+        return 0.0
+    try:
+        found = float(step_ms) / 1000
+    except ValueError:
+        found = 0.0
+    if not 0 < found < 3600:
+        raise ParameterError(f"STEP_MS = {step_ms!r} is not allowed: give milliseconds, above 0")
+    return found

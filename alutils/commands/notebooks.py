@@ -1,0 +1,373 @@
+"""Runs a profile's notebooks with papermill and keeps their reports.
+
+A report is an executed notebook, its HTML, and a fingerprint of all it was made from. While that
+still holds, the report is not made again.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from modulefinder import ModuleFinder
+from pathlib import Path
+from typing import Any
+
+from alutils.paths import NOTEBOOKS, PACKAGE, ROOT, outputs
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import ParameterError, Parameters, StudyError
+from alutils.protocol.study import Study
+from alutils.records.store import CanNotWrite, Store, write_whole
+from alutils.records.tidy import table
+from alutils.reporting import page
+from alutils.studies import profiles
+from alutils.studies.claims.ablation import AblationStudy
+from alutils.studies.claims.plan import ClaimsStudy
+
+
+class StudyFailed(StudyError):
+    """Some notebook did not run to its end; the message names it and the reason."""
+
+
+def study(
+    profile: str, notebook: str = "", workers: str = "", scheduler: str = "", train: str = ""
+) -> None:
+    """Bring a profile's reports (or one of them) up to date; with ``train = "no"`` as far as it is.
+
+    Parameters, device and data are checked before anything runs: ``ParameterError`` and
+    ``DataUnavailable``. ``StudyFailed`` when a notebook failed; the others are finished first.
+    Without training, notebooks for which nothing is finished are left out; ``StudyError`` where
+    that leaves none.
+    """
+    overrides = _overrides(workers, scheduler, train)
+    every = _plans(profile)
+    studies = _plans(profile, notebook) if notebook else every
+    stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
+    empty = _nothing_to_show(stale) if train == "no" else set()
+    if studies.keys() <= empty:
+        raise StudyError(
+            f"TRAIN = no, and no seed of {profile!r} has every cell of {', '.join(sorted(empty))} "
+            "finished: nothing can be shown yet"
+        )
+    training = [
+        type(plan).parse(plan.model_dump() | overrides, "make study")
+        for name, plan in stale.items()
+        if isinstance(plan, Study) and name not in empty
+    ]
+    Store(profile).prepare()
+    _check_machine(training)
+    failures = []
+    with _workers(training):
+        for name, plan in studies.items():
+            if name not in stale:
+                print(f"{name}: unchanged", flush=True)
+                continue
+            if name in empty:
+                print(f"{name}: nothing is finished yet", flush=True)
+                continue
+            try:
+                execute(name, plan, overrides if isinstance(plan, Study) else {})
+            except Exception as error:  # whatever a notebook raised: the others still run
+                failures.append(f"{name}: {_reason(error)}")
+    try:
+        _results(profile, every)
+        _index(profile, every)
+    except CanNotWrite as error:
+        failures.append(str(error))
+    if failures:
+        raise StudyFailed("; ".join(failures))
+    print(f"reports: {_shown(outputs() / profile / 'index.html')}")
+
+
+def _plans(profile: str, notebook: str = "") -> dict[str, Parameters]:
+    names = [notebook] if notebook else profiles.notebooks(profile)
+    return {name: profiles.load_study(profile, name) for name in names}
+
+
+def kept(profile: str, notebook: str = "") -> str:
+    """What of a profile, or of one of its notebooks, is finished, in words."""
+    store = Store(profile)
+    cells = [cell for plan in _plans(profile, notebook).values() for cell in plan.cells()]
+    records = [store.load(cell) for cell in {cell.name: cell for cell in cells}.values()]
+    finished = sum(record["status"] == "finished" for record in records)
+    rounds = sum(len(record["rounds"]) for record in records)
+    return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
+
+
+def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
+    """Run one of the study's notebooks, and keep its report."""
+    print(f"{name}: running", flush=True)
+    parameters = plan.model_dump(mode="json") | overrides
+    source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / plan.profile
+    made_from = sources(name, plan)  # as they may change while the notebook runs
+    if not isinstance(plan, Study):  # another run may finish a cell meanwhile, which it then lacks
+        before = fingerprint(name, plan, made_from)
+        render(source, folder, parameters, lambda: before)
+    elif parameters["train"]:
+        render(source, folder, parameters, lambda: fingerprint(name, plan, made_from))
+    else:  # cells may be missing, some of them of arms that the notebook itself registers
+        render(source, folder, parameters)
+
+
+def render(
+    source: Path, folder: Path, parameters: dict[str, Any], made_from: Callable[[], str] = str
+) -> None:
+    """Run a notebook; its report replaces the last one only when it ran to its end."""
+    import papermill
+
+    name = source.stem
+    _sweep(folder, name)
+    partial = folder / f"{name}.{os.getpid()}.partial.ipynb"
+    failed = folder / f"{name}.failed.ipynb"
+    try:
+        papermill.execute_notebook(
+            source,
+            partial,
+            parameters,
+            kernel_name="python3",
+            kernel_manager_class="alutils.kernel.OwnKernel",
+            language="python",
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            cwd=source.parent,  # as in JupyterLab: files beside a notebook can be imported there
+        )
+        notebook = _tidy(partial, dropped="runs")
+    except Exception:
+        with suppress(StudyError, OSError, ValueError):  # the first error is the one to tell
+            notebook = _tidy(partial)
+            _write(failed, _text(notebook))
+            _write(failed.with_suffix(".html"), page.to_html(notebook))
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+    notebook.metadata["alutils"] = {"fingerprint": made_from()}
+    _write(folder / f"{name}.html", page.to_html(notebook))
+    if image := page.headline(notebook)[1]:
+        _write(folder / f"{name}.png", base64.b64decode(image))
+    else:
+        (folder / f"{name}.png").unlink(missing_ok=True)
+    _write(folder / f"{name}.ipynb", _text(notebook))
+    for left in (failed, failed.with_suffix(".html")):
+        left.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Remove the unfinished notebooks that dead processes left."""
+    import psutil
+
+    for left in folder.glob(f"{name}.*.partial.ipynb"):
+        owner = left.name.split(".")[-3]
+        if not owner.isdecimal() or not psutil.pid_exists(int(owner)):
+            left.unlink(missing_ok=True)
+
+
+def fingerprint(name: str, plan: Parameters, made_from: str = "") -> str:
+    """Hash of what a report is made from: its sources, as they are or were, and records."""
+    digest = hashlib.sha256((made_from or sources(name, plan)).encode())
+    for cell, store in _read_by(plan):
+        found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
+        digest.update(f"{cell.name} {found}".encode())
+    return digest.hexdigest()
+
+
+def sources(name: str, plan: Parameters) -> str:
+    """Hash of the code, notebook and parameters that a report is made from.
+
+    Of the code that is what the notebook reaches by import, the page that it is rendered in, and
+    files beside the notebook, where strategies of a user may lie.
+    """
+    digest = hashlib.sha256()
+    for file in [*reached(NOTEBOOKS / f"{name}.ipynb"), *sorted(NOTEBOOKS.glob("**/*.py"))]:
+        digest.update(file.read_bytes())
+    digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
+    digest.update(
+        plan.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler", "train"}).encode()
+    )
+    return digest.hexdigest()
+
+
+def reached(notebook: Path) -> list[Path]:
+    """Files of the package that a notebook reaches by import, in order of their names.
+
+    Strategies are imported when an arm is first asked, so all of them count where one may be.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    finder = ModuleFinder(path=[str(ROOT)])
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "notebook.py"
+        script.write_text(f"import alutils.reporting.page\n{code}", encoding="utf-8")
+        finder.run_script(str(script))
+    files = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    files |= set((PACKAGE / "reporting" / "templates").rglob("*.*"))
+    if PACKAGE / "strategies" / "own.py" in files:
+        files |= set((PACKAGE / "strategies").glob("*.py"))
+    return sorted(file for file in files if file.is_relative_to(PACKAGE))
+
+
+def _read_by(plan: Parameters) -> list[tuple[Cell, Store]]:
+    """The cells that a notebook reads, with their stores; the audit reads the ablation's too."""
+    plans = [plan, AblationStudy()] if isinstance(plan, ClaimsStudy) else [plan]
+    return [(cell, Store(one.profile)) for one in plans for cell in one.cells()]
+
+
+def is_current(name: str, plan: Parameters) -> bool:
+    """Whether the report is there, complete, and made from what is there now."""
+    file = outputs() / plan.profile / f"{name}.ipynb"
+    if not file.with_suffix(".html").exists():
+        return False
+    kept = _report(file).get("metadata", {}).get("alutils", {})
+    store = Store(plan.profile)
+    finished = all(store.finished(cell) for cell in plan.cells())
+    return finished and kept.get("fingerprint") == fingerprint(name, plan)
+
+
+def _report(file: Path) -> dict[str, Any]:
+    """A kept report; empty where there is none, or a damaged one, which is then made again."""
+    import nbformat
+
+    try:
+        return nbformat.read(file, as_version=4)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError):
+        return {}
+
+
+def _tidy(file: Path, dropped: str = "") -> Any:
+    """The executed notebook without what differs from run to run: times, paths, papermill's id.
+
+    The outputs of cells with the tag ``dropped`` go too: progress lines.
+    """
+    import nbformat
+
+    notebook = nbformat.read(file, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        tags = cell.metadata.get("tags", [])
+        if dropped in tags:
+            cell.outputs = []
+        if "injected-parameters" in tags:
+            cell.id = "injected-parameters"
+    return notebook
+
+
+def _check_machine(plans: list[Study]) -> None:
+    """Device and data of what is going to train, before any of it does.
+
+    A scheduler that is needed must answer; its workers' devices are looked at when a notebook
+    connects to it. What is only shown needs none of this, but for a notebook's own pictures.
+    """
+    if not (training := [plan for plan in plans if plan.train]):
+        return
+    from alutils.learning import data
+    from alutils.learning.devices import pick_device
+    from alutils.running import cluster
+
+    clusters = [plan for plan in training if plan.scheduler and _unfinished(plan)]
+    for scheduler in dict.fromkeys(plan.scheduler for plan in clusters):
+        cluster.reach(scheduler)
+    for device in {plan.device for plan in training if not plan.scheduler}:
+        pick_device(device)
+    for dataset in dict.fromkeys(cell.dataset for plan in training for cell in plan.cells()):
+        data.load(dataset)
+
+
+def _unfinished(plan: Study) -> bool:
+    return not all(map(Store(plan.profile).sound, plan.cells()))
+
+
+@contextmanager
+def _workers(plans: list[Study]) -> Iterator[None]:
+    """Local workers for the notebooks that train, started once for all that ask for the same."""
+    local = [plan for plan in plans if plan.train and not plan.scheduler]
+    if not (todo := [plan for plan in local if _unfinished(plan)]):
+        yield
+        return
+    from alutils.running import cluster
+    from alutils.running.run import placement
+
+    with cluster.shared(placement(todo[0])):
+        yield
+
+
+def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
+    if workers and not workers.isdecimal():
+        raise ParameterError(
+            f"WORKERS = {workers!r} is not allowed: give a whole number, 0 or more"
+        )
+    if train not in ("", "yes", "no"):
+        raise ParameterError(f"TRAIN = {train!r} is not allowed: give yes or no")
+    chosen = {"workers": int(workers) if workers else None, "scheduler": scheduler or None}
+    kept = {"train": False} if train == "no" else {}
+    return {key: value for key, value in chosen.items() if value is not None} | kept
+
+
+def _nothing_to_show(plans: dict[str, Parameters]) -> set[str]:
+    """The notebooks for which no seed has every cell."""
+    from alutils.records.tidy import read
+
+    return {name for name, plan in plans.items() if read(plan).empty}
+
+
+def _results(profile: str, plans: dict[str, Parameters]) -> None:
+    """``results.csv``: one row per cell and round of all notebooks of the profile, each once.
+
+    Of the arms in the parameter files; what a notebook registers itself is not among them. Fields
+    of the protocol tell apart what is trained differently under one figure.
+    """
+    import pandas as pd
+
+    store = Store(profile)
+    studies = [plan for plan in plans.values() if isinstance(plan, Study)]
+    tables = [table(store, plan.cells(), plan.reported) for plan in studies]
+    if not tables:
+        return  # the audit alone has no rounds of its own
+    results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
+    fields = [key for key in Cell.model_fields if key not in results and key != "label_counts"]
+    trained = {cell.name: cell for plan in studies for cell in plan.cells()}
+    for key in fields:
+        results[key] = [getattr(trained[name], key) for name in results["record"]]
+    _write(outputs() / profile / "results.csv", results.to_csv(index=False))
+
+
+def _index(profile: str, plans: dict[str, Parameters]) -> None:
+    """``index.html``: the reports of the profile with their answers."""
+    from alutils.reporting.record_facts import effort
+
+    folder = outputs() / profile
+    kept = {name: found for name in plans if (found := _report(folder / f"{name}.ipynb"))}
+    failed = [name for name in plans if (folder / f"{name}.failed.html").exists()]
+    cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
+    _write(
+        folder / "index.html", page.index(profile, kept, failed, effort(profile, cells.values()))
+    )
+
+
+def _write(file: Path, content: str | bytes) -> None:
+    """All of a file or nothing of it."""
+    write_whole(file, content.encode() if isinstance(content, str) else content)
+
+
+def _text(notebook: Any) -> str:
+    import nbformat
+
+    return nbformat.writes(notebook) + "\n"
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, without a traceback."""
+    name = getattr(error, "ename", type(error).__name__)
+    value = getattr(error, "evalue", str(error))
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(value)).strip().splitlines() or [""]
+    return f"{name.rsplit('.', 1)[-1]}: {lines[0]}"
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,0 +1,73 @@
+"""What a round hands on to the next: weights to start from, and the optimiser's state."""
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from alutils.learning.network import Net, build
+from alutils.protocol.cell import Protocol
+
+SHRINK, PERTURB = 0.4, 0.1
+"""Share of the weights before, and of freshly drawn ones: the defaults of the code that Ash and
+Adams published with arXiv 1910.08475 (``JordanAsh/warm_start``), there for ResNet-18 and Adam."""
+PREFIX = "weights."
+
+
+def weights(net: Net) -> dict[str, Tensor]:
+    """A network's weights and batch-norm statistics under the names that ``restart`` reads."""
+    return {PREFIX + key: value.contiguous() for key, value in net.state_dict().items()}
+
+
+def restart(
+    net: Net, state: bytes, protocol: Protocol, dataset: str, seed: int, round_: int
+) -> None:
+    """Put into a new ``net``, in place, the weights that its training starts from.
+
+    ``state`` is what the round before handed on (see ``train.pack``). A warm start takes all of it.
+    Shrink and perturb (Ash and Adams, arXiv 1910.08475) takes each parameter times ``SHRINK``, and
+    adds that of another network times ``PERTURB``; batch-norm statistics start afresh, as they do
+    in the authors' code. That other network is drawn anew every round, the same for every arm.
+    """
+    before = {
+        key.removeprefix(PREFIX): value
+        for key, value in load(state).items()
+        if key.startswith(PREFIX)
+    }
+    if protocol.start == "warm":
+        net.load_state_dict(before)
+        return
+    device = net.head.weight.device
+    other = build(protocol, dataset, seed, device, ("perturbation", round_))
+    with torch.no_grad():
+        for (name, parameter), noise in zip(
+            net.named_parameters(), other.parameters(), strict=True
+        ):
+            parameter.copy_(before[name]).mul_(SHRINK).add_(noise, alpha=PERTURB)
+
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def pack(optimiser: torch.optim.Optimizer | None, net: Net | None = None) -> bytes:
+    """Adam's moments and step counts, a network's weights, or both, as safetensors."""
+    states = optimiser.state_dict()["state"] if optimiser else {}
+    tensors = {f"{i}.{key}": v.contiguous() for i, one in states.items() for key, v in one.items()}
+    return save(tensors | (weights(net) if net else {}))
+
+
+def unpack(state: bytes, optimiser: torch.optim.Optimizer) -> None:
+    """Put what ``pack`` gave of an Adam into one over parameters of the same shapes.
+
+    Moments get their parameter's memory layout, which the fused update takes for granted.
+    """
+    found = load(state)
+    parameters = optimiser.param_groups[0]["params"]
+    states = {
+        i: {
+            "step": found[f"{i}.step"],
+            **{key: torch.empty_like(p).copy_(found[f"{i}.{key}"]) for key in MOMENTS},
+        }
+        for i, p in enumerate(parameters)
+    }
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": states, "param_groups": groups})

@@ -1,0 +1,93 @@
+"""Predicting with a network in bounded memory, and how good the predictions are."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alutils.learning.network import Net
+
+CHUNK = 500
+"""Images a scoring chunk; activations of one take about 150 MB."""
+
+
+def chunks(net: Net, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
+    """Features (at most ``CHUNK``, 512) of the images, in their order, in eval mode.
+
+    Where memory runs out, a chunk is halved and tried again.
+    """
+    net.eval()
+    total = len(images if indices is None else indices)
+    start, size = 0, CHUNK
+    while start < total:
+        part = slice(start, start + size)
+        try:
+            with torch.inference_mode():
+                features = net.features(images[part] if indices is None else images[indices[part]])
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not out_of_memory(error):
+                raise
+            size //= 2
+            continue
+        yield features
+        start += size
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch says in this way that host or device memory ran out."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    told = str(error).lower()
+    return any(one in told for one in ("can't allocate memory", "out of memory", "alloc_failed"))
+
+
+def predict(net: Net, images: Tensor, indices: Tensor | None = None) -> Tensor:
+    """Class probabilities (N, C) of one deterministic pass, dropout off, on the CPU."""
+    with torch.inference_mode():
+        return torch.cat(
+            [net.head(features).softmax(1).cpu() for features in chunks(net, images, indices)]
+        )
+
+
+def accuracy(probs_N_C: Tensor, labels_N: Tensor) -> float:
+    """Share of right predictions, 0 to 1."""
+    return (probs_N_C.argmax(1) == labels_N.cpu()).double().mean().item()
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Predictions by confidence in equal-width bins: how many, and their sums (float64)."""
+
+    count: Tensor
+    confidence: Tensor
+    right: Tensor
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (Guo et al., arXiv 1706.04599)."""
+        return ((self.right - self.confidence).abs().sum() / self.count.sum()).item()
+
+
+def reliability(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> Reliability:
+    """The predictions of ``probs_N_C``, held against int64 ``labels_N``, by confidence."""
+    confidence, predicted = probs_N_C.double().max(1)
+    bin_N = (confidence * bins).long().clamp_max(bins - 1)
+
+    def add(values_N: Tensor) -> Tensor:
+        return torch.zeros(bins, dtype=torch.double).index_add_(0, bin_N, values_N.double())
+
+    return Reliability(
+        add(torch.ones_like(confidence)), add(confidence), add(predicted == labels_N.cpu())
+    )
+
+
+def judge(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> dict[str, float]:
+    """Accuracy, mean negative log-likelihood (nats) and expected calibration error."""
+    labels_N = labels_N.cpu()
+    return {
+        "test_accuracy": accuracy(probs_N_C, labels_N),
+        "test_nll": F.nll_loss(probs_N_C.double().clamp_min(1e-12).log(), labels_N).item(),
+        "test_ece": reliability(probs_N_C, labels_N, bins).error,
+    }

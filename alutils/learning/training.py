@@ -1,0 +1,154 @@
+"""Training a network on a labelled set."""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alutils.learning.augmentation import crop_flip
+from alutils.learning.carried import unpack
+from alutils.learning.network import FEATURES, Net
+from alutils.learning.scoring import accuracy, predict
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Protocol
+
+ONE_CYCLE_WARM_UP = 0.25
+MOMENTUM = 0.9
+"""Of SGD, after Nesterov."""
+
+
+class NotFinite(ArithmeticError):
+    """The training loss, or a weight, left the real numbers."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one training leaves behind beside the weights."""
+
+    steps: int
+    train_accuracy: float
+    heldout_accuracy: list[float]
+    optimiser: torch.optim.Optimizer = field(compare=False, repr=False)
+
+
+def learning_rate(protocol: Protocol, step: int, steps: int) -> float:
+    """Rate at ``step`` of ``steps``: constant, one cycle, or half a cosine.
+
+    One cycle (after Smith and Topin, arXiv 1708.07120, momentum fixed): linear from 0 to the peak
+    in the first quarter, to 0 again in the rest. Cosine (Loshchilov and Hutter, arXiv 1608.03983,
+    without restarts or warm-up): from the peak towards 0, step by step.
+    """
+    if protocol.schedule == "constant":
+        return protocol.learning_rate
+    done = step / steps
+    if protocol.schedule == "cosine":
+        return protocol.learning_rate * (1 + math.cos(math.pi * done)) / 2
+    rise, fall = done / ONE_CYCLE_WARM_UP, (1 - done) / (1 - ONE_CYCLE_WARM_UP)
+    return protocol.learning_rate * min(rise, fall)
+
+
+def make_optimiser(net: Net, protocol: Protocol) -> torch.optim.Optimizer:
+    """Adam, or SGD with Nesterov momentum, over all parameters.
+
+    Weight decay is decoupled from Adam (AdamW; Loshchilov and Hutter, arXiv 1711.05101): a step
+    shrinks a parameter by the rate times ``weight_decay``. With SGD it is the plain L2 penalty.
+    Biases and batch norms are decayed as all else is.
+    """
+    fused = net.head.weight.device.type != "mps"
+    options = {"lr": protocol.learning_rate, "weight_decay": protocol.weight_decay, "fused": fused}
+    if protocol.optimiser == "sgd":
+        return torch.optim.SGD(net.parameters(), momentum=MOMENTUM, nesterov=True, **options)
+    kind = torch.optim.AdamW if protocol.weight_decay else torch.optim.Adam
+    return kind(net.parameters(), **options)
+
+
+def train(
+    net: Net,
+    images: Tensor,
+    labels: Tensor,
+    protocol: Protocol,
+    seed: int,
+    round_: int,
+    heldout: tuple[Tensor, Tensor] | None = None,
+    state: bytes | None = None,
+) -> Training:
+    """Train ``net`` in place, from the weights that it has, with cross-entropy.
+
+    Parameters
+    ----------
+    images, labels : uint8 (N, C, H, W) and int64 (N,), on the device of ``net``
+    seed, round_ : name the random streams of batches, dropout masks and crops
+    heldout : images and labels judged every ``protocol.heldout_every`` epochs
+    state : of the round before (see ``pack``), whose Adam to go on from; None starts afresh
+
+    Raises ``NotFinite`` when the loss does. An incomplete last batch is dropped.
+    """
+    batches = stream(seed, "batches", round_)
+    masks = stream(seed, "dropout", round_)
+    crops = stream(seed, "augmentation", round_)
+    per_epoch = len(labels) // protocol.batch_size
+    steps = per_epoch * protocol.epochs
+    optimiser = make_optimiser(net, protocol)
+    if state and protocol.adam_state != "fresh":
+        unpack(state, optimiser)
+    heldout_accuracy = []
+    for epoch in range(protocol.epochs):
+        net.train()
+        order = torch.randperm(len(labels), generator=batches)[: per_epoch * protocol.batch_size]
+        order = order.to(labels.device).view(per_epoch, protocol.batch_size)
+        right = torch.zeros((), device=labels.device)
+        losses = torch.zeros(per_epoch, device=labels.device)
+        for i, batch in enumerate(order):
+            rate = learning_rate(protocol, epoch * per_epoch + i, steps)
+            keep = None
+            if protocol.dropout:
+                mask = dropout_mask(protocol.batch_size, protocol.dropout, masks)
+                keep = mask.to(labels.device)
+            shown = images[batch]
+            if protocol.augmentation == "crop-flip":
+                shown = crop_flip(shown, crops)
+            losses[i], good = _step(net, optimiser, rate, shown, labels[batch], keep)
+            right += good
+        _check_losses(losses, epoch, steps)
+        if heldout and protocol.heldout_every and (epoch + 1) % protocol.heldout_every == 0:
+            heldout_accuracy.append(accuracy(predict(net, heldout[0]), heldout[1]))
+    if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
+        raise NotFinite(f"the weights are not finite after {steps:,} steps: lower learning_rate")
+    net.eval()
+    return Training(steps, float(right) / order.numel(), heldout_accuracy, optimiser)
+
+
+def _step(
+    net: Net,
+    optimiser: torch.optim.Optimizer,
+    rate: float,
+    images: Tensor,
+    labels: Tensor,
+    keep: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """One step on a batch: its loss, and how many of its images were right before it."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    logits = net(images, keep)
+    loss = F.cross_entropy(logits, labels)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return loss.detach(), (logits.detach().argmax(1) == labels).sum()
+
+
+def _check_losses(losses: Tensor, epoch: int, steps: int) -> None:
+    """Raise ``NotFinite`` for the first loss of an epoch that is not finite."""
+    if not (finite := losses.isfinite()).all():
+        step = epoch * len(losses) + int((~finite).nonzero()[0]) + 1
+        raise NotFinite(
+            f"the loss is {losses[~finite][0]:g} at step {step:,} of {steps:,} "
+            f"(epoch {epoch + 1}): lower learning_rate, or set precision to fp32"
+        )
+
+
+def dropout_mask(rows: int, rate: float, rng: torch.Generator) -> Tensor:
+    """Random mask (rows, 512), on the CPU, scaled so that its mean is 1."""
+    return torch.empty(rows, FEATURES).bernoulli_(1 - rate, generator=rng).div_(1 - rate)

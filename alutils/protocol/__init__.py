@@ -1,0 +1,1 @@
+"""What is studied: cells, arms, datasets, parameters; nothing here imports torch or pandas."""

@@ -1,0 +1,117 @@
+"""How one cell is trained and judged, and what makes its record's name."""
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from alutils.protocol.datasets import DATASETS
+
+PROTOCOL_VERSION = 1
+"""Raised by hand whenever the same cell would give another record than before."""
+Share = Annotated[float, Field(gt=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Rounds = Annotated[int, Field(ge=1, le=60_000)]
+
+
+class Protocol(BaseModel):
+    """How one training is done and judged; the defaults are the poster's protocol."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    epochs: Count = 100
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    schedule: Literal["constant", "one-cycle", "cosine"] = "constant"
+    optimiser: Literal["adam", "sgd"] = "adam"
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    augmentation: Literal["none", "crop-flip"] = "none"
+    start: Literal["cold", "warm", "shrink-perturb"] = "cold"
+    adam_state: Literal["fresh", "rounds", "arms"] = "fresh"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    mc_passes: Annotated[int, Field(ge=1, le=10_000)] = 20
+    mc_score: Literal["entropy", "mutual-information"] = "entropy"
+    clusters: Annotated[int, Field(ge=2, le=10_000)] = 12
+    candidates: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    stem: Literal["7x7", "3x3"] = "7x7"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    live_taps: bool = True
+    compiled: bool = False
+    heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    heldout_every: Annotated[int, Field(ge=0)] = 0
+    test: bool = True
+    diagnostics: bool = False
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a round goes on from something that the round before it left."""
+        return self.adam_state != "fresh" or self.start != "cold"
+
+
+class Cell(Protocol):
+    """One (protocol, dataset, arm, seed): a pure function of these fields gives its record.
+
+    The defaults are frozen at ``PROTOCOL_VERSION``: only fields that differ from them enter the
+    identity, so a new option with a neutral default leaves finished records valid.
+
+    A cell with ``sequence`` runs these arms one after another, ``rounds`` rounds each, so that the
+    optimiser's state can go from arm to arm.
+    """
+
+    figure: int | str = 3
+    dataset: str
+    arm: str
+    seed: int
+    first_labels: Count
+    acquisition_fraction: Share = 0.001
+    rounds: Rounds = 150
+    label_counts: tuple[int, ...] = ()
+    sequence: tuple[str, ...] = ()
+    strategy_source: str = ""
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that make this cell another one than the defaults would be."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+    @property
+    def name(self) -> str:
+        """Stem of the record's file: dataset, arm, seed and a hash of all that matters."""
+        facts = [PROTOCOL_VERSION, DATASETS[self.dataset].checksum, self.identity()]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+        return f"{self.dataset}-{self.arm}-seed{self.seed}-{digest}"
+
+    @property
+    def twin(self) -> Self:
+        """The same cell without its arm: cells with equal twins share their first round."""
+        return self.model_copy(update={"arm": "random", "strategy_source": ""})
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The arms whose rounds the record holds, in their order."""
+        return self.sequence or (self.arm,)
+
+    @property
+    def length(self) -> int:
+        """Rounds in the finished record."""
+        return self.rounds * len(self.arms)
+
+    def position(self, done: int) -> tuple[str, int]:
+        """Arm of the round after ``done`` rounds, and its number within that arm, from 0."""
+        turn, number = divmod(done, self.rounds)
+        return self.arms[turn], number
+
+    def schedule_of_labels(self) -> list[int]:
+        """Label count of every round of an arm, the first one included."""
+        if self.label_counts:
+            return list(self.label_counts)
+        pool = DATASETS[self.dataset].pool(self.heldout_fraction)
+        counts = [self.first_labels]
+        for _ in range(self.rounds - 1):
+            counts.append(counts[-1] + int(self.acquisition_fraction * (pool - counts[-1])))
+        return counts
+
+    def steps(self) -> list[int]:
+        """Optimiser steps of every round."""
+        counts = self.schedule_of_labels() * len(self.arms)
+        return [labels // self.batch_size * self.epochs for labels in counts]

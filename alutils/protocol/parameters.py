@@ -1,0 +1,158 @@
+"""Parameters of a notebook: read from plain values, validated as a whole, refused in one line."""
+
+import ast
+import difflib
+from collections.abc import Collection, Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alutils.protocol.cell import Cell
+
+PLAIN = (bool, int, float, str, list, tuple)
+"""What a parameter may be in a notebook."""
+INJECTED = "# Parameters\n"
+"""What the cell begins with that papermill puts after a notebook's parameters cell."""
+
+
+class StudyError(RuntimeError):
+    """A study can't be done or did not end well; the message says why and what is kept."""
+
+
+class ParameterError(ValueError):
+    """A parameter is unknown or not allowed; the message names it, its value and the remedy."""
+
+
+class Parameters(BaseModel):
+    """What every notebook's parameters have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    profile: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")] = "quick"
+
+    @classmethod
+    def parse(cls, values: dict[str, Any], source: str = "parameters") -> Self:
+        """Validate plain values (as YAML or a notebook gives them); raise one clear error."""
+        values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ParameterError(f"{source}: {_explain(cls, error)}") from None
+
+    @classmethod
+    def from_notebook(cls, namespace: dict[str, Any]) -> Self:
+        """Parameters of a notebook's own globals, which name every one of them.
+
+        In a live kernel only what the parameters cell says as it ran last, and papermill's
+        injected cell after it, counts: a name that an earlier version of them set is left over.
+        Refuses what was injected and no one reads, and what is missing or left over.
+        """
+        first, injected, left = _cells(namespace, cls.model_fields)
+        named = (first if first is not None else namespace.keys()) | injected
+        there = named & namespace.keys()
+        values = {key: namespace[key] for key in cls.model_fields if key in there}
+        values |= {key: namespace.get(key) for key in injected}
+        plan = cls.parse(values, "notebook parameters")
+        if missing := [key for key in cls.model_fields if key not in values]:
+            plain = {name for name in named if isinstance(namespace.get(name), PLAIN)}
+            near = difflib.get_close_matches(missing[0], plain - values.keys(), n=1)
+            hint = f"is it {near[0]!r} = {namespace[near[0]]!r}?" if near else "give it a value"
+            raise ParameterError(f"notebook parameters: {missing[0]!r} is missing: {hint}")
+        if left := [key for key in cls.model_fields if key in left]:
+            raise ParameterError(
+                f"notebook parameters: {left[0]!r} = {namespace.get(left[0])!r} is left over from "
+                "a cell that was changed since: run the first cell again, then those after it"
+            )
+        return plan
+
+    def cells(self) -> list[Cell]:
+        """The cells that the notebook is about."""
+        raise NotImplementedError
+
+
+def known(key: str, name: str, allowed: Any, error: type[ValueError] = ValueError) -> None:
+    """Refuse a name that is not among the allowed ones, and say the nearest."""
+    if name not in allowed:
+        near = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise error(f"{key} = {name!r} is unknown: {hint}allowed are {', '.join(allowed)}")
+
+
+def no_duplicates(key: str, values: tuple) -> None:
+    """Refuse values that are not all different."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"{key} = {list(values)} holds duplicates: name each once")
+
+
+def increasing(key: str, values: tuple) -> None:
+    """Refuse values that do not go up throughout."""
+    if list(values) != sorted(set(values)):
+        raise ValueError(f"{key} = {list(values)} must increase")
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    """One line for the first problem: key, value, what is allowed, the nearest name."""
+    first = error.errors()[0]
+    if not first["loc"]:
+        return str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
+    key = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, model.model_fields, n=1)
+        hint = (
+            f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields)}"
+        )
+        return f"unknown parameter {key!r} = {first['input']!r}: {hint}"
+    told = dict.fromkeys(_told(one) for one in error.errors() if one["loc"][0] == first["loc"][0])
+    return f"{key} = {first['input']!r} is not allowed: {', or '.join(told)}"
+
+
+def _told(error: Any) -> str:
+    """What is wrong with a value, and how it would be right."""
+    if error["type"] == "tuple_type":
+        told = "it should be a list, as in [0, 1]"
+        if isinstance(error["input"], str):
+            told += f"; papermill's -p gives text, so give it -y '{error['loc'][0]}: [0, 1]'"
+        return told
+    told = error["msg"].lower()
+    if error["type"] == "float_type" and isinstance(error["input"], str):
+        told += ", not text: YAML takes 5.0e-4, with a point, for a number"
+    return told
+
+
+def _cells(
+    namespace: dict[str, Any], fields: Collection[str]
+) -> tuple[set[str] | None, set[str], set[str]]:
+    """Names set by a notebook's parameters cell, by its injected cell, and by neither any more.
+
+    From IPython's input history, where the parameters cell is the last one that sets at least half
+    of the parameters, misspelt or not, and None where there is none. Papermill's injected cell
+    follows it; where that ran again, changed, what only its earlier versions set is left over.
+    """
+    history = [(text.startswith(INJECTED), text) for text in namespace.get("In", [])]
+    first, injected = None, []
+    for is_injected, text in reversed(history):
+        names = _assigned(text)
+        if is_injected:
+            injected.append(names)
+        elif 2 * sum(_among(key, names) for key in fields) >= len(fields):
+            first = names
+            break
+    last = injected[0] if injected else set()
+    return first, last, set().union(*injected[1:]) - last
+
+
+def _among(key: str, names: Iterable[str]) -> bool:
+    """Whether a name is there, perhaps misspelt."""
+    return key in names or bool(difflib.get_close_matches(key, names, n=1, cutoff=0.8))
+
+
+def _assigned(text: str) -> set[str]:
+    """Names that a cell's own statements give values; of one that is no Python, none."""
+    try:
+        nodes = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return set()
+    targets = [t for node in nodes if isinstance(node, ast.Assign) for t in node.targets]
+    targets += [node.target for node in nodes if isinstance(node, ast.AnnAssign) and node.value]
+    names = [node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}

@@ -1,0 +1,99 @@
+"""What no cell may ask for: fields that are each allowed, but not together."""
+
+from itertools import pairwise
+
+from alutils.protocol.arms import ARMS, LARGEST_BATCHBALD
+from alutils.protocol.cell import Cell
+from alutils.protocol.datasets import DATASETS
+
+
+def check(cell: Cell) -> None:
+    """Raise ``ValueError`` with key, value and remedy unless the cell can be trained as it is."""
+    counts = cell.schedule_of_labels()
+    if cell.heldout_every > cell.epochs:
+        raise ValueError(
+            f"heldout_every = {cell.heldout_every} is more than epochs = {cell.epochs}, so the "
+            "held-out set would never be judged: lower it, or set 0"
+        )
+    facts = DATASETS[cell.dataset]
+    if cell.heldout_every and facts.pool(cell.heldout_fraction) == facts.train:
+        raise ValueError(
+            f"heldout_fraction = {cell.heldout_fraction} holds out no image of {cell.dataset}, and "
+            f"heldout_every = {cell.heldout_every} judges them: raise it, or set heldout_every 0"
+        )
+    _check_recipe(cell)
+    _check_labels(cell, counts)
+    _check_passes(cell)
+    _check_acquisitions(cell, max((b - a for a, b in pairwise(counts)), default=0))
+
+
+def _check_recipe(cell: Cell) -> None:
+    if cell.adam_state == "arms" and cell.start != "cold":
+        raise ValueError(
+            f"start = {cell.start!r} goes on from an arm's own round before, adam_state = 'arms' "
+            "from the arm before: use adam_state rounds or fresh, or start cold"
+        )
+    if cell.adam_state != "fresh" and cell.optimiser != "adam":
+        raise ValueError(
+            f"adam_state = {cell.adam_state!r} carries Adam's moments, and optimiser = "
+            f"{cell.optimiser!r} has none: use adam_state fresh, or optimiser adam"
+        )
+    if cell.augmentation != "none" and not DATASETS[cell.dataset].crops:
+        raise ValueError(
+            f"augmentation = {cell.augmentation!r} is not for {cell.dataset}, whose images may say "
+            "something else when they are mirrored or cut: set none"
+        )
+
+
+def _check_labels(cell: Cell, counts: list[int]) -> None:
+    pool = DATASETS[cell.dataset].pool(cell.heldout_fraction)
+    if cell.batch_size > counts[0]:
+        raise ValueError(
+            f"batch_size = {cell.batch_size} is larger than the first {counts[0]} labels of "
+            f"{cell.dataset}, so nothing would be trained: lower batch_size or raise the labels"
+        )
+    if counts[-1] > pool:
+        raise ValueError(
+            f"{counts[-1]} labels asked for, but the pool of {cell.dataset} holds {pool}: "
+            "lower rounds, label_counts, first_labels or acquisition_fraction"
+        )
+    if len(set(counts)) < len(counts):
+        raise ValueError(
+            f"acquisition_fraction = {cell.acquisition_fraction} labels nothing in some round "
+            f"of {cell.dataset}: raise it or lower rounds"
+        )
+
+
+def _check_passes(cell: Cell) -> None:
+    """Refuse MC passes that are all equal, or one alone, where an arm needs them to differ."""
+    if cell.mc_score == "mutual-information" and cell.mc_passes < 2:
+        raise ValueError("mc_score = 'mutual-information' needs mc_passes of 2 or more")
+    if "bayesian" in cell.arms and cell.dropout == 0 and cell.mc_score == "entropy":
+        raise ValueError(
+            "dropout = 0.0 makes all MC passes equal, so the bayesian arm would be plain entropy: "
+            "raise dropout, take the entropy arm, or set mc_score to mutual-information, which "
+            "is then zero up to rounding as in the authors' code"
+        )
+    arms = [arm for arm in cell.arms if arm in ARMS and ARMS[arm].from_passes]
+    if arms and cell.dropout == 0:
+        raise ValueError(
+            f"dropout = 0.0 makes all MC passes equal, so the {arms[0]} arm would choose at "
+            "random: raise dropout, or leave the arm out"
+        )
+    if arms and cell.mc_passes < 2:
+        raise ValueError(f"mc_passes = 1 gives the {arms[0]} arm nothing to compare: raise it")
+
+
+def _check_acquisitions(cell: Cell, largest: int) -> None:
+    """Refuse more labels in a round than its candidates, or than BatchBALD can choose."""
+    if cell.candidates and not cell.label_counts and largest > cell.candidates:
+        raise ValueError(
+            f"candidates = {cell.candidates} is fewer than the {largest} labels of a round: "
+            "raise it, or set 0 to score the whole pool"
+        )
+    if "batchbald" in cell.arms and largest > LARGEST_BATCHBALD:
+        raise ValueError(
+            f"acquisition_fraction = {cell.acquisition_fraction} asks for up to {largest} labels "
+            f"a round of {cell.dataset}, and the batchbald arm chooses at most "
+            f"{LARGEST_BATCHBALD}: lower it, or take power-bald"
+        )

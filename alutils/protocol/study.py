@@ -1,0 +1,138 @@
+"""What all studies of runs have: their parameters, and cells named by what is varied.
+
+Nothing here imports torch, so that a wrong parameter is refused within a second.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+
+from pydantic import Field, model_validator
+
+from alutils.protocol.arms import CUSTOM_ARMS
+from alutils.protocol.cell import Cell, Protocol
+from alutils.protocol.datasets import DATASETS
+from alutils.protocol.parameters import Parameters, known, no_duplicates
+from alutils.protocol.refusals import check
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Study(Protocol, Parameters):
+    """The parameters that every notebook of runs has."""
+
+    sequences: ClassVar[bool] = False
+    """Whether arms may run one after another, the optimiser's state going from arm to arm."""
+
+    seeds: Seeds = (0, 1, 2)
+    reported: Literal["test", "heldout-best", "heldout-last"] = "test"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    workers: Annotated[int, Field(ge=0, le=1_024)] = 0
+    cells_per_gpu: Annotated[int, Field(ge=1, le=100)] = 1
+    scheduler: str = ""
+    train: bool = True
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        no_duplicates("seeds", self.seeds)
+        _check_judging(self)
+        for cell in self.cells():
+            check(cell)
+        return self
+
+    def _protocol(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in Protocol.model_fields}
+
+    def _sizes_cell(
+        self, figure: int | str, dataset: str, seed: int, sizes: tuple[int, ...], **changes: Any
+    ) -> Cell:
+        """One training a size on nested random labels, with changes to the study's protocol."""
+        own = {"label_counts": sizes, "first_labels": sizes[0], "rounds": len(sizes)}
+        fields = self._protocol() | own | changes
+        return Cell(figure=figure, dataset=dataset, arm="random", seed=seed, **fields)
+
+
+def check_datasets(key: str, names: tuple[str, ...]) -> None:
+    """Refuse datasets that are unknown or named twice."""
+    no_duplicates(key, names)
+    for name in names:
+        known(key, name, DATASETS)
+
+
+def _check_judging(study: Study) -> None:
+    if study.adam_state == "arms" and not study.sequences:
+        raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
+    if study.reported == "test" and not study.test:
+        raise ValueError("reported = 'test' needs test = true, or report heldout-best")
+    if study.reported != "test" and not study.heldout_every:
+        raise ValueError(f"reported = {study.reported!r} needs heldout_every above 0")
+
+
+Level = TypeVar("Level")
+Levels = Annotated[tuple[Level, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A cell under the name of what is varied, and its level there."""
+
+    factor: str
+    level: float | str
+    cell: Cell
+
+
+class SettingsStudy(Study):
+    """A study whose cells serve settings, some of them several."""
+
+    def settings(self) -> list[Setting]:
+        """Every cell with what is varied in it."""
+        raise NotImplementedError
+
+    def cells(self) -> list[Cell]:
+        """The cells of all settings, each once, seed by seed."""
+        cells = {one.cell.name: one.cell for one in self.settings()}.values()
+        return sorted(cells, key=lambda cell: cell.seed)
+
+    def _arm_cell(
+        self, figure: str, dataset: str, arm: str, seed: int, first: int, share: float,
+        last: int, **changes: Any,
+    ) -> Cell:  # fmt: skip
+        """An arm from ``first`` labels to about ``last``, with changes to the study's protocol."""
+        fields = self._protocol() | changes
+        cell = Cell(
+            figure=figure,
+            dataset=dataset,
+            arm=arm,
+            seed=seed,
+            first_labels=first,
+            acquisition_fraction=share,
+            rounds=last,
+            strategy_source=CUSTOM_ARMS.get(arm, ""),
+            **fields,
+        )
+        return _ending_near(cell, last)
+
+
+def _ending_near(cell: Cell, last: int) -> Cell:
+    """The cell with as many rounds as bring it nearest to ``last`` labels; it must go up."""
+    if last <= cell.first_labels:
+        raise ValueError(
+            f"last_labels = {last} is not above first_labels = {cell.first_labels}: raise it"
+        )
+    counts = list(dict.fromkeys(cell.schedule_of_labels()))
+    nearest = min(counts, key=lambda count: abs(count - last))
+    if nearest == cell.first_labels:
+        raise ValueError(
+            f"acquisition_fraction = {cell.acquisition_fraction} leads nowhere between "
+            f"{cell.first_labels} and {last} labels of {cell.dataset}: take another one, or raise "
+            "last_labels"
+        )
+    return cell.model_copy(update={"rounds": counts.index(nearest) + 1})
+
+
+def refuse_best(study: Study) -> None:
+    """Refuse to compare recipes by the best of their evaluations: they have not equally many."""
+    if study.reported == "heldout-best":
+        raise ValueError(
+            "reported = 'heldout-best' is the best of more evaluations where a training is longer, "
+            "so it compares no recipes: use test or heldout-last"
+        )

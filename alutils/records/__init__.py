@@ -1,0 +1,1 @@
+"""The files of cells, and the tidy table that is read from them."""

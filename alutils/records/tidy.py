@@ -1,0 +1,78 @@
+"""The tidy table of results, one row per cell and round."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import Parameters
+from alutils.protocol.study import SettingsStudy
+from alutils.records.store import Store, finished, rounds
+
+COLUMNS = ["figure", "dataset", "arm", "seed", "round", "labels", "accuracy", "reported", "record"]
+"""What every results table has, an empty one too."""
+
+
+def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.DataFrame:
+    """One row per cell and round of the finished cells, in the order of ``cells``.
+
+    ``accuracy`` (%) is what is ``reported``: on the ``test`` set after the last epoch, or on the
+    held-out set, its best or its last evaluation (``heldout-best``, ``heldout-last``). NaN where
+    a record has no such number.
+    """
+    rows = []
+    for cell, record in finished(store, cells):
+        for done, (arm, number) in rounds(cell, record):
+            plain = {k: v for k, v in done.items() if not isinstance(v, (list, dict))}
+            held = done["heldout_accuracy"]
+            best = {"heldout_best": max(held), "heldout_last": held[-1]} if held else {}
+            fields = {"figure": cell.figure, "dataset": cell.dataset, "arm": arm, "seed": cell.seed}
+            rows.append(fields | {"round": number + 1} | plain | best | {"record": cell.name})
+    results = pd.DataFrame(rows, columns=None if rows else COLUMNS)
+    if rows:
+        column = results.get({"test": "test_accuracy"}.get(reported, reported.replace("-", "_")))
+        results["accuracy"] = float("nan") if column is None else 100 * column
+        results["reported"] = reported
+    return results
+
+
+def by_setting(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
+    """The rows once for every setting that their record serves, with its ``factor`` and ``level``.
+
+    A setting has ``cell``, ``factor`` and ``level``.
+    """
+    served = [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in settings]
+    return results.merge(pd.DataFrame(served), on="record")
+
+
+def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
+    """The rows of those seeds of a figure and dataset that have finished every cell."""
+    return without_gaps(results, "figure", ((str(cell.figure), cell) for cell in cells))
+
+
+def without_gaps(
+    results: pd.DataFrame, by: str, wanted: Iterable[tuple[str, Cell]]
+) -> pd.DataFrame:
+    """The rows, but of those seeds of a group and dataset that lack a cell that is wanted there.
+
+    Column ``by`` has the group; ``wanted`` gives it with each cell.
+    """
+    if results.empty:
+        return results
+    there = set(results["record"])
+    lacking = {(group, c.dataset, c.seed) for group, c in wanted if c.name not in there}
+    keys = zip(results[by].astype(str), results["dataset"], results["seed"], strict=True)
+    return results[[key not in lacking for key in keys]]
+
+
+def read(parameters: Parameters) -> pd.DataFrame:
+    """The results that are there already: a row per round, of seeds that have every cell."""
+    cells = parameters.cells()
+    return complete(table(Store(parameters.profile), cells, parameters.reported), cells)
+
+
+def read_settings(study: SettingsStudy) -> pd.DataFrame:
+    """A row per setting and round of the cells that are finished (see ``results.by_setting``)."""
+    rows = table(Store(study.profile), study.cells(), study.reported)
+    return by_setting(rows, study.settings())

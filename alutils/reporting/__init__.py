@@ -1,0 +1,1 @@
+"""Statistics, sentences, figures and pages; nothing here imports torch."""

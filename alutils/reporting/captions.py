@@ -1,0 +1,101 @@
+"""The study's figures with their captions and alternative text, as a report shows them."""
+
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+
+from alutils.protocol.arms import ARM_TITLE, arm_title
+from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.reporting import charts, figures, published, statistics
+from alutils.reporting.charts import Chart
+from alutils.reporting.prose import capital, lines_of, mean_over, points, show
+
+
+def architecture(stages: list[dict], dataset: str) -> HTML:
+    """Figure 1: the network, from ``model.stages``."""
+    total = sum(stage["parameters"] for stage in stages)
+    size = DATASETS[dataset].size
+    caption = (
+        f"Figure 1. ResNet-18 for {dataset_title(dataset)} ({size} × {size}): every stage with "
+        f"the shape of its output (channels × height × width) and its parameters, {total:,} in "
+        "all. Green arcs are residual connections."
+    )
+    path = "; ".join(f"{s['title']}, {' by '.join(map(str, s['output']))}" for s in stages)
+    alt = f"Block diagram of the network from input to output: {path}."
+    return show(figures.architecture(stages), caption, alt)
+
+
+def samples(dataset: Any) -> HTML:
+    """The first training image of every class of a loaded dataset."""
+    title = dataset_title(dataset.name)
+    picture = figures.samples(dataset.train_images, dataset.train_labels, dataset.classes)
+    caption = f"{title}: the first training image of every class."
+    return show(picture, caption, f"A row of ten small images, one for each class of {title}.")
+
+
+def training_size(results: pd.DataFrame) -> HTML:
+    """Figure 2."""
+    seeds = results.groupby("dataset")["seed"].nunique()
+    caption = (
+        f"Figure 2. {capital(figures.reported(results))} against the number of randomly drawn "
+        f"labels: {lines_of(seeds)}."
+    )
+    if any(len(figures.published_sizes(own)) for _, own in results.groupby("dataset")):
+        caption += f" Hollow points: published ({published.RULE})."
+    alt = f"Learning curves on random labels. {_ends(results, 'dataset')}"
+    return show(figures.training_size(results), caption, alt)
+
+
+def learning_curves(results: pd.DataFrame) -> Chart:
+    """Figure 3 or 4; where a page can draw it, a pointer on a mark gets its numbers."""
+    figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
+    name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
+    caption = (
+        f"{name}. {capital(figures.reported(results))} on {title} against labels, by how these "
+        f"were chosen: {lines_of([results['seed'].nunique()])}."
+    )
+    if len(figures.published_arms(results)):
+        caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
+    alt = f"Learning curves of {results['arm'].nunique()} arms. {_ends(results, 'arm')}"
+    static = show(figures.learning_curves(results), caption, alt)
+    return Chart(static, charts.learning_curves(results))
+
+
+def area_differences(results: pd.DataFrame) -> HTML:
+    """Every arm's difference in area to random."""
+    areas = statistics.areas(results)
+    differences = statistics.paired_differences(areas)
+    title = dataset_title(results["dataset"].iloc[0])
+    caption = (
+        f"{title}: difference of each arm to random in area under the budget curve, "
+        f"{mean_over([len(areas)])}"
+        f"{', not corrected; under it a dot a seed' if len(areas) > 1 else ''}."
+    )
+    told = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
+    alt = f"Interval plot of area differences to random: {told}."
+    return show(figures.area_differences(areas, title), caption, alt)
+
+
+def gains(results: pd.DataFrame) -> HTML:
+    """Every arm's accuracy minus random's, label count by label count."""
+    own = statistics.gains(results)
+    caption = (
+        f"{capital(figures.reported(results))} of each arm minus that of random labels at the same "
+        f"label count, paired by seed: {lines_of([results['seed'].nunique()])}, not corrected."
+    )
+    alt = f"Curves of the difference to random. {_ends(own, 'arm', '{:+.1f} points')}"
+    return show(figures.gains(own), caption, alt)
+
+
+def _ends(results: pd.DataFrame, key: str, form: str = "{:.1f} %") -> str:
+    """First and last mean accuracy of every curve, in words."""
+    curve = statistics.curve(results).sort_values("labels")
+    titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
+    parts = [
+        f"{titles.get(name, name)} from {form.format(one['mean'].iloc[0])} at "
+        f"{one['labels'].iloc[0]:,} labels to {form.format(one['mean'].iloc[-1])} at "
+        f"{one['labels'].iloc[-1]:,}"
+        for name, one in curve.groupby(key, sort=False)
+    ]
+    return "; ".join(parts) + "."

@@ -1,0 +1,286 @@
+"""The study's figures, each drawn by one function from a table; nothing here trains."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from alutils.protocol.arms import ARMS, BASELINE, arm_title
+from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.reporting import published, statistics
+from alutils.reporting.style import house_style
+
+REPORTED = {
+    "test": "test accuracy",
+    "heldout-best": "best held-out accuracy",
+    "heldout-last": "last held-out accuracy",
+}
+OTHER_STYLES = [
+    ("#8c0800", "X"), ("#56b4e9", "*"), ("#12711c", "<"), ("#d55e00", ">"), ("#001c7f", "p"),
+]  # fmt: skip
+"""Colours and markers for arms that a user registered, and for what is no arm."""
+KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
+
+
+def arm_style(arm: str, arms: Sequence[str] = ()) -> tuple[object, str]:
+    """Colour and marker of an arm, the same in every figure; spare ones for arms of a user."""
+    if arm == BASELINE:
+        return ARMS["random"].colour, "_"
+    if arm in ARMS:
+        return ARMS[arm].colour, ARMS[arm].marker
+    others = [name for name in arms if name not in ARMS]
+    return OTHER_STYLES[others.index(arm) % len(OTHER_STYLES) if arm in others else 0]
+
+
+def reported(results: pd.DataFrame) -> str:
+    """Name of the accuracy that a results table reports."""
+    return REPORTED[results["reported"].iloc[0]]
+
+
+@house_style()
+def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
+    """A figure of ``size`` inches with an array (rows, columns) of axes, in the house's style."""
+    with sns.axes_style("whitegrid"):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, axes
+
+
+def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str, above: bool = False) -> None:
+    """Mean line, interval band and every seed's own line; ``above`` the other mean lines or not."""
+    colour, marker = style
+    mean = statistics.curve(results).sort_values("labels")
+    for _, one in results.groupby("seed"):
+        axes.plot(one["labels"], one["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
+    if len(mean) == 1:
+        axes.vlines(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.5)
+    axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
+    axes.plot(
+        mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label,
+        zorder=3 if above else 2,
+    )  # fmt: skip
+
+
+def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """The published points whose labels ours reach, or nearly so."""
+    return points[points["labels"] <= 1.25 * results["labels"].max()]
+
+
+def published_sizes(results: pd.DataFrame) -> pd.DataFrame:
+    """The authors' points that are drawn beside random labels of one dataset: within reach."""
+    theirs = published.training_size()
+    return near(theirs[theirs["dataset"] == results["dataset"].iloc[0]], results)
+
+
+def published_arms(results: pd.DataFrame) -> pd.DataFrame:
+    """The authors' points that are drawn beside the arms of one dataset: of these, within reach."""
+    theirs = near(published.active_learning(results["dataset"].iloc[0]), results)
+    return theirs[theirs["arm"].isin(results["arm"])]
+
+
+def limits(accuracies: Iterable[float]) -> tuple[float, float]:
+    """Ends of an axis that shows every accuracy (%); wide intervals are cut at them."""
+    low, high = min(accuracies), max(accuracies)
+    pad = 0.08 * (high - low) + 0.2
+    return low - pad, min(high + pad, 100)
+
+
+def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
+    """The authors' points, hollow and without a line."""
+    axes.plot(
+        points["labels"], points["accuracy"], linestyle="", marker=style[1], markersize=6,
+        markerfacecolor="none", markeredgecolor=style[0], alpha=0.8,
+    )  # fmt: skip
+
+
+def thousands(axes: Axes) -> None:
+    """Label counts below, with their separators."""
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
+def legend(axes: Axes) -> None:
+    """The legend beside the axes, where it hides nothing."""
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def finish(axes: Axes, title: str, accuracy: str) -> None:
+    """Labels, legend, and limits that show every line."""
+    axes.set(xlabel="labelled images", ylabel=f"{accuracy} (%)", title=title)
+    axes.set_ylim(limits([y for line in axes.lines for y in line.get_ydata()]))
+    thousands(axes)
+    if any(line.get_linestyle() == "None" and len(line.get_xdata()) for line in axes.lines):
+        axes.plot(
+            [],
+            [],
+            "o",
+            markerfacecolor="none",
+            color="grey",
+            label=f"published\n({published.RULE_SHORT})",
+        )
+    legend(axes)
+    sns.despine(ax=axes)
+
+
+@house_style()
+def training_size(results: pd.DataFrame) -> Figure:
+    """Figure 2: accuracy against training-set size, a panel a dataset."""
+    datasets = list(dict.fromkeys(results["dataset"]))
+    figure, axes = grid(1, len(datasets), (6 * len(datasets), 4.2))
+    for panel, dataset in zip(axes[0], datasets, strict=True):
+        ours = results[results["dataset"] == dataset]
+        style = DATASETS[dataset].colour, DATASETS[dataset].marker
+        curve(panel, ours, style, "random labels, ours")
+        hollow(panel, published_sizes(ours), style)
+        finish(panel, dataset_title(dataset), reported(results))
+    return figure
+
+
+@house_style()
+def learning_curves(results: pd.DataFrame) -> Figure:
+    """Figures 3 and 4: accuracy against labels for every arm of one dataset."""
+    dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
+    figure, axes = grid()
+    theirs = published_arms(results)
+    if BASELINE in arms:
+        arms.remove(BASELINE)
+        level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
+        axes[0, 0].axhline(level, color="#555555", linestyle="--", label=arm_title(BASELINE))
+    for arm in arms:
+        own = results[results["arm"] == arm]
+        curve(axes[0, 0], own, arm_style(arm, arms), arm_title(arm), above=arm == "random")
+    for arm in arms:
+        hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
+    finish(axes[0, 0], f"Active learning on {dataset_title(dataset)}", reported(results))
+    return figure
+
+
+@house_style()
+def area_differences(areas: pd.DataFrame, title: str) -> Figure:
+    """Each arm's paired difference in area to random: interval, and a dot a seed.
+
+    From areas by seed (rows) and arm (columns).
+    """
+    differences = statistics.paired_differences(areas)
+    figure, axes = grid(size=(7, 0.8 + 0.5 * len(differences)))
+    panel = axes[0, 0]
+    arms = list(differences)
+    styles = {arm: arm_style(arm, arms) for arm in arms}
+    intervals(panel, [(arm_title(arm), differences[arm], styles[arm]) for arm in arms])
+    for row, arm in enumerate(arms):
+        seeds = areas[arm] - areas["random"]
+        if len(seeds) > 1:
+            panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.set(title=title, xlabel="difference in area to random (points of accuracy)")
+    return figure
+
+
+@house_style()
+def gains(results: pd.DataFrame) -> Figure:
+    """Accuracy minus random's against labels, a panel an arm, from ``statistics.gains``."""
+    arms = list(dict.fromkeys(results["arm"]))
+    columns = min(len(arms), 4)
+    rows = -(-len(arms) // columns)
+    figure, axes = grid(rows, columns, (0.8 + 2.1 * columns, 0.6 + 2.0 * rows))
+    low, high = limits(results["accuracy"])
+    for panel, arm in zip(axes.flat, arms, strict=False):
+        curve(panel, results[results["arm"] == arm], arm_style(arm, arms), arm_title(arm))
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set(title=arm_title(arm), ylim=(min(low, 0), max(high, 0)))
+        thousands(panel)
+        panel.label_outer()
+        sns.despine(ax=panel)
+    for panel in axes.flat[len(arms) :]:
+        panel.set_axis_off()
+    figure.supxlabel("labelled images", fontsize=10)
+    figure.supylabel("accuracy minus random's (points)", fontsize=10)
+    return figure
+
+
+def interval(
+    axes: Axes, place: float, one: statistics.Estimate, style: tuple, upright: bool = False
+) -> None:
+    """A mean with its interval at ``place``, lying or upright; hollow where there is none."""
+    colour, marker = style
+    places, ends = [place, place], [one.low, one.high]
+    axes.plot(*((places, ends) if upright else (ends, places)), color=colour)
+    mean = (place, one.mean) if upright else (one.mean, place)
+    fill = colour if one.seeds > 1 else "white"
+    axes.plot(*mean, color=colour, marker=marker, markersize=7, markerfacecolor=fill)
+
+
+def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]) -> None:
+    """Means with their intervals, a row each from the top, with its name and in its style."""
+    for row, (_, one, style) in enumerate(rows):
+        interval(axes, row, one, style)
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    sns.despine(ax=axes)
+
+
+@house_style()
+def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
+    """The first image of every class, of tensors: uint8 (N, C, H, W) and labels (N,)."""
+    figure = Figure(figsize=(9, 1.25), layout="constrained")
+    for i, (panel, name) in enumerate(zip(figure.subplots(1, len(classes)), classes, strict=True)):
+        image = images[(labels == i).nonzero()[0, 0]].permute(1, 2, 0)
+        panel.imshow(image.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+        panel.set_title(name, fontsize=9)
+        panel.set_axis_off()
+    return figure
+
+
+@house_style()
+def architecture(stages: Sequence[dict]) -> Figure:
+    """Figure 1: the network's stages as boxes in two rows, from ``model.stages``.
+
+    The second row runs from right to left. Each stage has a title, a kind, the output's shape
+    (C, H, W) and a parameter count.
+    """
+    per_row = -(-len(stages) // 2)
+    figure = Figure(figsize=(10.5, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.set(xlim=(-0.05, per_row - 0.1), ylim=(-0.1, 2.2))
+    axes.set_axis_off()
+    corners = [(i, 1.2) if i < per_row else (2 * per_row - 1 - i, 0) for i in range(len(stages))]
+    for stage, corner in zip(stages, corners, strict=True):
+        _stage(axes, stage, corner)
+    for before, after in zip(corners, corners[1:], strict=False):
+        _arrow(axes, before, after)
+    return figure
+
+
+def _stage(axes: Axes, stage: dict, corner: tuple[float, float]) -> None:
+    """One box with its title, output shape and parameters; an arc where it has a shortcut."""
+    x, y = corner
+    box = FancyBboxPatch(
+        corner, 0.8, 0.8, boxstyle="round,pad=0.02", linewidth=0.8,
+        edgecolor="#444444", facecolor=KIND_COLOUR[stage["kind"]],
+    )  # fmt: skip
+    axes.add_patch(box)
+    shape = " × ".join(str(n) for n in stage["output"])
+    count = f"{stage['parameters']:,}\nparameters" if stage["parameters"] else ""
+    for text, height, size in ((stage["title"], 0.66, 10), (shape, 0.45, 9.5), (count, 0.18, 9)):
+        axes.text(x + 0.4, y + height, text, ha="center", va="center", fontsize=size)
+    if stage["kind"] == "block":
+        arc = FancyArrowPatch(
+            (x + 0.06, y + 0.82), (x + 0.74, y + 0.82), connectionstyle="arc3,rad=-0.3",
+            arrowstyle="-|>", mutation_scale=8, color="#2f7d3c",
+        )  # fmt: skip
+        axes.add_patch(arc)
+
+
+def _arrow(axes: Axes, before: tuple[float, float], after: tuple[float, float]) -> None:
+    """From the edge of one box to the facing edge of the next: right, down or left."""
+    (x0, y0), (x1, y1) = before, after
+    if y0 > y1:
+        start, end = (x0 + 0.4, y0 - 0.02), (x1 + 0.4, y1 + 0.82)
+    elif x1 > x0:
+        start, end = (x0 + 0.82, y0 + 0.4), (x1 - 0.02, y1 + 0.4)
+    else:
+        start, end = (x0 - 0.02, y0 + 0.4), (x1 + 0.82, y1 + 0.4)
+    axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": "#444444"})

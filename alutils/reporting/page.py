@@ -1,0 +1,149 @@
+"""Executed notebooks as web pages that ask for nothing from a network, and their index."""
+
+import copy
+import datetime
+import re
+from functools import cache
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from alutils.reporting import picture
+
+TEMPLATES = Path(__file__).parent / "templates"
+FIRST = ("answer", "headline")
+"""Tags of the cells that a page shows under its title, wherever they stand in the notebook."""
+
+
+def to_html(notebook: Any) -> str:
+    """The notebook as one page: the answer and its figure first, code folded away.
+
+    Charts are drawn by Vega, whose script is part of the page where there is one to draw.
+    """
+    from nbconvert import HTMLExporter
+
+    shown = copy.deepcopy(notebook)
+    shown.cells = _arranged(shown.cells)
+    outputs = [one for cell in shown.cells for one in cell.get("outputs", [])]
+    charts = any(map(picture.has_chart, outputs))
+    for cell in shown.cells:
+        if "outputs" in cell:
+            cell["outputs"] = picture.on_page(cell["outputs"])
+    exporter = HTMLExporter(
+        template_name="report", extra_template_basedirs=[str(TEMPLATES)], anchor_link_text=""
+    )
+    style, script = (_template(name) for name in ("style.css", "report.js"))
+    resources = {"vega": _vega() if charts else "", "style": style, "script": script}
+    page = exporter.from_notebook_node(shown, resources)[0]
+    page = re.sub(r'<a class="anchor-link".*?</a>', "", page)  # they have no text of their own
+    headings = re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', page)
+    links = "".join(
+        f'<li><a href="#{anchor}">{re.sub("<.*?>", "", title)}</a></li>'
+        for anchor, title in headings
+    )
+    return page.replace("<!-- contents -->", links)
+
+
+def headline(notebook: dict[str, Any]) -> tuple[str, str]:
+    """The image element of a report's headline figure, and its PNG in base64; empty without one."""
+    shown = next(filter(None, map(picture.html, _outputs(notebook, "headline"))), "")
+    element = shown or output(notebook, "headline", "text/html")
+    found = re.search(r'<img src="data:image/png;base64,([^"]+)".*?>', element, re.DOTALL)
+    return (found.group(0), found.group(1)) if found else ("", "")
+
+
+def output(notebook: dict[str, Any], tag: str, kind: str) -> str:
+    """What the cell of a tag put out, as the kind that is asked for; empty without that."""
+    found = (one["data"] for one in _outputs(notebook, tag) if "data" in one)
+    return "".join(next(found, {}).get(kind, ""))
+
+
+def _outputs(notebook: dict[str, Any], tag: str) -> list[Any]:
+    """The outputs of the cell of a tag."""
+    cells = (cell for cell in notebook["cells"] if tag in _tags(cell))
+    return next(cells, {"outputs": []})["outputs"]
+
+
+def index(profile: str, reports: dict[str, dict[str, Any]], failed: list[str], facts: str) -> str:
+    """The study on one page: claims with their verdicts, and every report with its answer.
+
+    ``reports`` are executed notebooks by name; ``facts`` says what they were computed on.
+    """
+    parts = [output(one, "verdicts", "text/html") for one in reports.values()]
+    verdicts = "".join(
+        f"<section><h2>The poster's claims</h2>{part}</section>" for part in parts if part
+    )
+    entries = [_entry(name, one) for name, one in reports.items()]
+    lost = [
+        f'<p class="failed"><a href="{name}.failed.html">{name}: last run failed</a></p>'
+        for name in failed
+    ]
+    values = {
+        "profile": escape(profile),
+        "date": datetime.date.today().isoformat(),
+        "facts": escape(facts),
+        "style": _template("style.css"),
+        "script": _template("report.js"),
+        "verdicts": verdicts,
+        "reports": "\n".join([*entries, *lost]),
+    }
+    text = _template("index.html")
+    for key, value in values.items():
+        text = text.replace("{{ " + key + " }}", value)
+    return text
+
+
+def _entry(name: str, notebook: dict[str, Any]) -> str:
+    """One report on the index page: title, answer, and its headline figure."""
+    from nbconvert.filters.markdown import markdown2html
+
+    title = escape(notebook["metadata"].get("title", name))
+    told = [output(notebook, tag, "text/markdown") for tag in ("answer", "savings")]
+    answer = "\n".join(markdown2html(text) for text in told if text)
+    image = headline(notebook)[0]
+    return (
+        f'<section class="entry"><h2><a href="{name}.html">{title}</a></h2>\n'
+        f'<div class="thumbnail"><a href="{name}.html">{image}</a></div>\n'
+        f"<div>{answer}</div></section>"
+    )
+
+
+def _arranged(cells: list[Any]) -> list[Any]:
+    """Title, answer and figure first; without what only a reader in JupyterLab needs.
+
+    Nor with the notebook's own parameters, where those of the run stand after them. The cell after
+    title, answer and figure is marked: the contents go before it.
+    """
+    injected = any("injected-parameters" in _tags(cell) for cell in cells)
+    dropped = {"lab", "parameters"} if injected else {"lab"}
+    kept = [cell for cell in cells if dropped.isdisjoint(_tags(cell))]
+    top = [cell for tag in FIRST for cell in kept if tag in _tags(cell)]
+    if not all(cell["outputs"] for cell in top):
+        top = []  # it failed before these were reached
+    rest = [cell for cell in kept if cell not in top]
+    following = [*rest[1:], None]
+    rest = [one for one, after in zip(rest, following, strict=True) if not _empty(one, after)]
+    rest[1]["metadata"]["contents"] = True
+    return rest[:1] + top + rest[1:]
+
+
+def _empty(cell: Any, after: Any) -> bool:
+    """Whether a cell is a heading alone, with the next one right after it."""
+    lone = cell["cell_type"] == "markdown" and re.fullmatch(r"## .+", cell["source"].strip())
+    return bool(lone) and after is not None and after["source"].startswith("## ")
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _tags(cell: Any) -> list[str]:
+    return cell["metadata"].get("tags", [])
+
+
+@cache
+def _vega() -> str:
+    """Vega, Vega-Lite and their embedding in one script."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle(vl_version="6.4")

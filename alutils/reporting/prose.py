@@ -1,0 +1,126 @@
+"""Numbers, lists, tables and figures as text and HTML."""
+
+import base64
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+from IPython.display import HTML
+from matplotlib.figure import Figure
+from PIL import Image
+
+from alutils.reporting.picture import Picture
+from alutils.reporting.statistics import Estimate
+from alutils.reporting.style import house_style
+
+DOTS_PER_INCH = 192
+"""Two pixels for one of the page."""
+
+
+@house_style()
+def show(figure: Figure, caption: str, alt: str, colours: int = 256) -> Picture:
+    """A figure as an image, with its caption and alternative text.
+
+    A palette of so many ``colours`` makes the picture a third as large; 0 keeps every colour.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+    if colours:
+        picture = Image.open(buffer).convert("RGB").quantize(colours)
+        picture.save(buffer := io.BytesIO(), format="png", optimize=True)
+    png = base64.b64encode(buffer.getvalue()).decode()
+    return Picture(png, round(figure.get_figwidth() * 96), caption, alt)
+
+
+def table(frame: pd.DataFrame) -> HTML:
+    """A table that scrolls on a narrow screen, without its index."""
+    html = frame.to_html(index=False, border=0, justify="left", escape=True)
+    return HTML(f'<div class="table">{html}</div>')
+
+
+def points(one: Estimate, unit: str = " points") -> str:
+    """A difference with its sign, interval and seeds."""
+    return _told(one, unit, "+")
+
+
+def interval(one: Estimate, unit: str) -> str:
+    """A mean with its interval and seeds."""
+    return _told(one, f" {unit}" if unit else "", "")
+
+
+def _told(one: Estimate, unit: str, sign: str) -> str:
+    mean = f"{one.mean:{sign}.2f}{unit}"
+    if one.seeds < 2:
+        return f"{mean} (one seed, no interval)"
+    return f"{mean} ({one.low:{sign}.2f} to {one.high:{sign}.2f}, {one.seeds} seeds)"
+
+
+def share_of_labels(saving: Estimate) -> str:
+    """A label saving, so many times, as the share of the labels that it leaves."""
+    told = f"1/{saving.mean:.2f} of the labels ({100 / saving.mean:.0f} %"
+    if saving.seeds < 2:
+        return f"{told}; one seed, no interval)"
+    high = f" to {100 / saving.low:.0f} %" if saving.low > 0 else " % or more"
+    return f"{told}; {100 / saving.high:.0f}{high}, {saving.seeds} seeds)"
+
+
+def percent(row: Any) -> str:
+    """Mean and half an interval of a row of ``statistics.curve``, as ``itertuples`` gives it."""
+    half = f" ± {row.high - row.mean:.2f}" if row.seeds > 1 else ""
+    return f"{row.mean:.2f}{half}"
+
+
+def plain(value: object) -> str:
+    """A parameter as it is shown."""
+    if isinstance(value, tuple):
+        return ", ".join(str(v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def capital(text: str) -> str:
+    """Text with a capital first letter."""
+    return text[0].upper() + text[1:]
+
+
+def count(number: int, thing: str, things: str = "") -> str:
+    """A number of things: 1 arm, 2 arms; ``things`` is a plural that has no s alone."""
+    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def paired_seeds(count: int) -> str:
+    """A number of seeds in words."""
+    return "1 seed" if count == 1 else f"{count} paired seeds"
+
+
+def seed_range(counts: Iterable[int]) -> str:
+    """The fewest and the most seeds that something rests on, in words."""
+    low, high = min(counts), max(counts)
+    return paired_seeds(low) if low == high else f"{low} to {high} paired seeds"
+
+
+def lines_of(counts: Iterable[int]) -> str:
+    """What a figure of curves shows over so many seeds."""
+    counts = list(counts)
+    if max(counts) < 2:
+        return "the line of 1 seed, without an interval"
+    return f"mean, 95 % t interval (clipped at the axes) and every line of {seed_range(counts)}"
+
+
+def mean_over(counts: Iterable[int]) -> str:
+    """What a figure of intervals shows over so many seeds."""
+    counts = list(counts)
+    if max(counts) < 2:
+        return "1 seed, without an interval"
+    lacks = " (one seed alone: hollow)" if min(counts) < 2 else ""
+    return f"mean with its 95 % t interval{lacks} over {seed_range(counts)}"
+
+
+def join(names: list[str]) -> str:
+    """Names in a sentence: a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def verb(names: list[str]) -> str:
+    """The verb that goes with that many names."""
+    return "lies" if len(names) == 1 else "lie"

@@ -1,0 +1,199 @@
+"""What computed the records of a report, and how far they are."""
+
+import platform
+from collections.abc import Iterable
+from importlib.metadata import version
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.arms import BASELINE
+from alutils.protocol.cell import Cell
+from alutils.protocol.datasets import dataset_title
+from alutils.protocol.parameters import Parameters
+from alutils.protocol.study import SettingsStudy
+from alutils.records.store import Record, Store, finished
+from alutils.reporting.figures import REPORTED
+from alutils.reporting.prose import join, table
+
+MACHINE = ("machine", "processor", "cpu_capability")
+"""What a record says of the processor it was computed on."""
+BF16 = {
+    True: "by the processor's instructions",
+    False: "in float32 from the rounded values, equal up to the order of sums",
+}
+"""How a processor multiplies bfloat16 numbers (``model.BF16_PRODUCTS``)."""
+
+
+def cells(study: Parameters) -> HTML | Markdown:
+    """How many cells are finished, and which failed and why."""
+    every, store = study.cells(), Store(study.profile)
+    records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
+    done = {name: one for name, one in records.items() if one["status"] == "finished"}
+    apart = _processors(study, done)
+    if len(done) == len(every):
+        return Markdown(f"All {len(done)} cells are finished.{apart}")
+    told = (
+        f"{len(done)} of {len(every)} cells are finished; what is shown below is made of these, "
+        f"and where arms are compared of the seeds that have every arm.{apart}"
+    )
+    failed = [
+        {"failed cell": name, "why": one["final"]["error"]}
+        for name, one in records.items()
+        if one["status"] == "failed"
+    ]
+    if not failed:
+        return Markdown(f"**{told}**")
+    return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(failed)).data}")
+
+
+def _processors(study: Parameters, records: dict[str, Record]) -> str:
+    """In which seeds cells that are compared ran on several processor types; empty where in none.
+
+    Compared are the cells of a dataset and seed, by factor where the study varies settings, and
+    by figure where not.
+    """
+    varied = study.settings() if isinstance(study, SettingsStudy) else ()
+    compared = [(f" ({one.factor})", one.cell) for one in varied]
+    compared = compared or [("", cell) for cell in study.cells()]
+    found: dict[tuple, set[str]] = {}
+    for factor, cell in compared:
+        places = _places(records[cell.name]["provenance"]) if cell.name in records else []
+        key = factor, cell.dataset, cell.seed, "" if varied else cell.figure
+        own = found.setdefault(key, set())
+        own.update(
+            place["processor"] if place["device"] == "cpu" else place["device"]
+            for place in places
+            if "processor" in place
+        )
+    apart: dict[str, set[int]] = {}
+    for (factor, dataset, seed, _), types in found.items():
+        if len(types) > 1:
+            apart.setdefault(f"{dataset_title(dataset)}{factor}", set()).add(seed)
+    if not apart:
+        return ""
+    told = [
+        f"{what} seed{'s' if len(seeds) > 1 else ''} {join([str(seed) for seed in sorted(seeds)])}"
+        for what, seeds in apart.items()
+    ]
+    return (
+        " Rounding differs between processor types, and a training then goes its own way, as with "
+        "another order of batches. What is compared within a seed ran on several of them in "
+        f"{join(told)}: a difference there may come in part from that."
+    )
+
+
+def interim(study: Parameters) -> str:
+    """That cells are still to come, for what is said before; nothing where none are."""
+    every, store = study.cells(), Store(study.profile)
+    done = sum(map(store.finished, every))
+    if done == len(every):
+        return ""
+    return (
+        f" Interim, with {done} of {len(every)} cells finished: what counts is what all of them "
+        "show, and interim results are not corrected for repeated looks."
+    )
+
+
+def provenance(study: Parameters) -> HTML:
+    """What computed the records of this report, and when they could differ."""
+    store = Store(study.profile)
+    records = [store.load(cell) for cell in study.cells() if store.path(cell).exists()]
+    facts = [record["provenance"] for record in records]
+    where = [place for fact in facts for place in _places(fact)]
+    hours = sum(fact["wall_seconds"] for fact in facts) / 3600
+    rows = {
+        "profile": study.profile,
+        "records": f"{sum(r['status'] == 'finished' for r in records)} finished cells",
+        "training and scoring": f"{hours:.2f} hours of one worker",
+        "device": _unique(where, "device"),
+        "machine": "; ".join(filter(None, (_unique(where, key) for key in MACHINE)))
+        + f"; {_unique(facts, 'threads')} thread a worker",
+        "bf16 products": ", ".join(_products(records)) or "none",
+        "commits": "; ".join(dict.fromkeys(_commit(fact) for fact in facts)),
+        "accuracy": REPORTED[study.reported],
+        "self-checks": _checks(records),
+        "dataset checksums": _unique(facts, "dataset_checksum"),
+        "Python": f"{platform.python_version()} (report), {_unique(facts, 'python')} (records)",
+        "packages": ", ".join(
+            f"{name} {found}"
+            for name in ("torch", "torchvision", "numpy", "scikit-learn", "matplotlib", "papermill")
+            for found in [version(name)]
+        ),
+    }
+    return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
+
+
+def _products(records: list[dict]) -> list[str]:
+    """How what computed these records multiplied bfloat16 numbers; a GPU has instructions."""
+    places = [
+        place
+        for record in records
+        if record["cell"]["precision"] == "bf16"
+        for place in _places(record["provenance"])
+        if "bf16_products" in place
+    ]
+    able = (place["device"] != "cpu" or place["bf16_products"] for place in places)
+    return [BF16[one] for one in dict.fromkeys(able)]
+
+
+def _places(fact: dict) -> list[dict]:
+    """Where the rounds of a record with this provenance were computed, one after the other."""
+    return [*fact.get("earlier_places", []), fact]
+
+
+def effort(profile: str, cells: Iterable[Cell]) -> str:
+    """What the finished cells were computed on, and for how long, in a sentence."""
+    store = Store(profile)
+    facts = [record["provenance"] for _, record in finished(store, cells)]
+    where = [place for fact in facts for place in _places(fact)]
+    hours = sum(fact["wall_seconds"] for fact in facts) / 3600
+    return (
+        f"{len(facts)} finished cells, {hours:.1f} hours of one worker on "
+        f"{_unique(where, 'device')} ({_unique(where, 'cpu_capability')})."
+        if facts
+        else "No cell is finished yet."
+    )
+
+
+def _commit(fact: dict) -> str:
+    known = [*fact.get("earlier_commits", []), fact.get("commit")]
+    commits = ", then ".join(commit or "unknown" for commit in known)
+    changed = fact.get("changed_since_commit")
+    return f"{commits} (changed since: {', '.join(changed)})" if changed else commits
+
+
+def _checks(records: list[dict]) -> str:
+    """What the runs checked of themselves, and whether arms of a seed started from the same."""
+    checked = [r for r in records if "checks" in r["provenance"] and r["status"] == "finished"]
+    if not checked:
+        return "none recorded"
+    passes = _unique([r["provenance"]["checks"] for r in checked], "mc_passes_differ")
+    told = (
+        f"{len(checked)} cells ended, as a cell does only when all its checks hold in every round: "
+        "scoring twice gives one order and changes no buffer, no index is labelled twice, labels "
+        f"add up. MC passes differ: {passes}."
+    )
+    return f"{told} {_alike(checked, 'first_labels')} {_alike(checked, 'initial_weights')}"
+
+
+def _alike(records: list[dict], what: str) -> str:
+    """Whether the arms of a seed have the same hash.
+
+    A single baseline has labels of its own, and so has what starts with another number of them; a
+    network with another stem has its own weights.
+    """
+    decides = {"first_labels": "first_labels", "initial_weights": "stem"}[what]
+    groups: dict[tuple, set[str]] = {}
+    for record in records:
+        cell = record["cell"]
+        if cell["arm"] != BASELINE:
+            key = (cell["figure"], cell["dataset"], cell["seed"], cell[decides])
+            groups.setdefault(key, set()).add(record["provenance"]["checks"][what])
+    odd = [f"seed {key[2]} of {key[1]}" for key, hashes in groups.items() if len(hashes) > 1]
+    name = what.replace("_", " ").capitalize()
+    return f"{name}: " + (f"differ within {join(odd)}." if odd else "the same within each seed.")
+
+
+def _unique(facts: list[dict], key: str) -> str:
+    return "; ".join(dict.fromkeys(str(fact[key]) for fact in facts if key in fact))

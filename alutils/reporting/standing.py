@@ -1,0 +1,134 @@
+"""How arms stand to random: shown to differ, shown to be equivalent, or neither."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.arms import arm_title
+from alutils.protocol.datasets import dataset_title
+from alutils.reporting import prose, statistics
+from alutils.reporting.prose import count, join, points, verb
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate
+
+MARGIN = {"mnist": 0.3, "cifar10": 1.0}
+"""Points of area within which two arms count as equal."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An arm's difference in area to random, and what two families of tests show of it.
+
+    ``difference`` has the simultaneous interval; ``p`` is that of the paired t test, ``p_equal``
+    that of two one-sided tests within the dataset's margin (NaN where it has none), each
+    Holm-corrected for the arms.
+    """
+
+    difference: Estimate
+    p: float
+    p_equal: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether it is shown to differ from random."""
+        return self.p < 1 - LEVEL
+
+    @property
+    def equivalent(self) -> bool:
+        """Whether it is shown to lie within the margin of random."""
+        return self.p_equal < 1 - LEVEL
+
+
+def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
+    """Every arm beside random, from areas by seed (rows) and arm (columns) of a dataset."""
+    differences = statistics.paired_differences(areas, tests=len(areas.columns) - 1)
+    p, margin = statistics.adjusted(areas), MARGIN.get(dataset)
+    equal = statistics.equivalence(areas, margin) if margin else dict.fromkeys(p, float("nan"))
+    return {arm: Standing(one, p[arm], equal[arm]) for arm, one in differences.items()}
+
+
+def tests(areas: pd.DataFrame, dataset: str) -> str:
+    """How arms are held against random, in words."""
+    number = len(areas.columns) - 1
+    equal = ", and two one-sided ones of equivalence," if dataset in MARGIN else ""
+    corrected = f", Holm-corrected for {number} arms" if number > 1 else ""
+    return f"paired t tests{equal} at 5 %{corrected}"
+
+
+def sentence(areas: pd.DataFrame, dataset: str) -> str:
+    """Which arms differ from random, which are equivalent to it, and of which neither is shown."""
+    every, margin = standings(areas, dataset), MARGIN.get(dataset)
+    parts = []
+    for small in (False, True):
+        shown = {a: s for a, s in every.items() if s.differs and s.equivalent == small}
+        for where, sign in (("above", 1), ("below", -1)):
+            if arms := [arm_title(a) for a, s in shown.items() if s.difference.mean * sign > 0]:
+                few = f", by too little to matter: less than {_points(margin)}" if small else ""
+                parts.append(f"{join(arms)} {verb(arms)} {where} random{few}")
+    if same := [arm_title(a) for a, s in every.items() if s.equivalent and not s.differs]:
+        parts.append(
+            f"{join(same)} {'is' if len(same) == 1 else 'are'} equivalent to random within "
+            f"{_points(margin)}"
+        )
+    if zero := [arm_title(a) for a, s in every.items() if s.differs and not s.difference.decided]:
+        parts.append(
+            f"the simultaneous interval of {join(zero)} reaches zero, but Holm's test decides"
+        )
+    if left := [arm_title(arm) for arm in undecided(every)]:
+        neither = "no difference"
+        if margin:
+            neither = f"neither a difference nor equivalence within {_points(margin)}"
+        arms = f"any of the {len(left)} arms" if len(left) == len(every) > 1 else join(left)
+        parts.append(f"{neither} is shown for {arms}")
+    return "; ".join(parts)
+
+
+def undecided(every: dict[str, Standing]) -> list[str]:
+    """The arms that are shown neither to differ from random nor to be equivalent to it."""
+    return [arm for arm, one in every.items() if not (one.differs or one.equivalent)]
+
+
+def table(results: pd.DataFrame) -> HTML | Markdown:
+    """What the tests show of every arm's difference in area to random, on one dataset."""
+    areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
+    if len(areas) < FEWEST_SEEDS:
+        return Markdown(f"With fewer than {FEWEST_SEEDS} paired seeds nothing is tested.")
+    every, pooled = standings(areas, dataset), statistics.dunnett(areas)
+    rows = [
+        {
+            dataset_title(dataset): arm_title(arm),
+            "difference to random, simultaneous interval (points)": points(one.difference, ""),
+            **columns(one, dataset),
+            "p by pooled variance (Dunnett)": _above_its_error(pooled[arm]),
+        }
+        for arm, one in every.items()
+    ]
+    tested = prose.table(pd.DataFrame(rows)).data
+    number = count(len(every), "arm")
+    return HTML(
+        f"<p>p in brackets, after Holm's correction for {number}; intervals that hold together "
+        f"for {number} (Bonferroni). Last column, secondary and deciding nothing: all arms at once "
+        "with one residual variance, in an additive model of seed and arm.</p>" + tested
+    )
+
+
+def columns(one: Standing, dataset: str) -> dict[str, str]:
+    """What the tests show of an arm: different from random; equivalent, where there is a margin."""
+    told = {"different (p)": shown(one.differs, one.p)}
+    if margin := MARGIN.get(dataset):
+        told[f"equivalent within {_points(margin)} (p)"] = shown(one.equivalent, one.p_equal)
+    return told
+
+
+def shown(it_is: bool, p: float) -> str:
+    """Whether a test shows something, with its p-value."""
+    return f"{'yes' if it_is else 'not shown'} ({p:.2g})"
+
+
+def _above_its_error(p: float) -> str:
+    """A p-value that is integrated at random, to about 1e-4."""
+    return f"{p:.3f}" if p >= 0.001 else "below 0.001"
+
+
+def _points(margin: float | None) -> str:
+    return f"{margin:g} point{'' if margin == 1 else 's'}"

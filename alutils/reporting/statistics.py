@@ -1,0 +1,332 @@
+"""Statistics over the tidy results table: curves with intervals, areas, paired differences.
+
+Its column ``accuracy`` is in percent; a seed is one replication, and intervals are t intervals
+over seeds. With one seed there is no interval: its bounds are NaN.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import optimize, stats
+
+from alutils.protocol.arms import BASELINE
+
+LEVEL, POWER = 0.95, 0.8
+FEWEST_SEEDS = 3
+"""Seeds below which no claim is decided and no setting counted."""
+MOST_SEEDS = 1000
+"""Seeds beyond which none are asked for."""
+BOOTSTRAP_SEEDS = 10
+"""Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds with its t interval."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low > 0 or self.high < 0
+
+
+def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate:
+    """Mean and t interval of independent replications."""
+    values = np.asarray(values, dtype=float)
+    mean, count = float(values.mean()), len(values)
+    if count < 2:
+        return Estimate(mean, math.nan, math.nan, count)
+    half = stats.t.ppf((1 + level) / 2, count - 1) * stats.sem(values)
+    return Estimate(mean, mean - half, mean + half, count)
+
+
+def bootstrap(values: np.ndarray | list[float]) -> Estimate | None:
+    """Mean with its BCa bootstrap interval (Efron, 1987); None with fewer than 10 values."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < BOOTSTRAP_SEEDS:
+        return None
+    if _equal(values):
+        return Estimate(*3 * (float(values.mean()),), len(values))
+    found = stats.bootstrap((values,), np.mean, confidence_level=LEVEL, rng=0)
+    low, high = found.confidence_interval
+    return Estimate(float(values.mean()), float(low), float(high), len(values))
+
+
+def _equal(values: np.ndarray) -> bool:
+    """Whether the values differ by nothing but rounding."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
+def p_value(values: np.ndarray | list[float]) -> float:
+    """Two-sided p-value of the one-sample t test against zero; NaN with one value.
+
+    Values without any spread decide as their mean does: p = 0, or 1 where all are zero.
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return math.nan
+    if _equal(values):
+        return float(values[0] == 0)
+    return float(stats.ttest_1samp(values, 0).pvalue)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """Adjusted p-values (Holm, 1979), which bound the family-wise error; NaN counts as 1."""
+    from statsmodels.stats.multitest import multipletests
+
+    known = np.nan_to_num(np.asarray(p_values, dtype=float), nan=1.0)
+    return multipletests(known, method="holm")[1].tolist() if len(known) else []
+
+
+def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:
+    """p-value that the mean lies ``margin`` or more away from zero (Schuirmann, 1987).
+
+    Below 0.05 the values are equivalent to zero: the same as a 90 % interval within the margin.
+    NaN with one value.
+    """
+    from statsmodels.stats.weightstats import DescrStatsW
+
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return math.nan
+    if _equal(values):
+        return float(abs(values[0]) >= margin)
+    return float(DescrStatsW(values).ttost_mean(-margin, margin)[0])
+
+
+def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
+    """Smallest true mean difference that ``seeds`` pairs would show with ``POWER``.
+
+    ``spread`` is the standard deviation of the paired differences; two-sided paired t test. NaN
+    with one seed.
+    """
+    from statsmodels.stats.power import TTestPower
+
+    if seeds < 2:
+        return math.nan
+
+    def lacking(effect: float) -> float:
+        """Power that is missing; a difference with the wrong sign is as good as never shown."""
+        found = TTestPower().power(effect, seeds, (1 - level) / 2, alternative="larger")
+        return POWER - float(found)
+
+    high = 1.0
+    while lacking(high) > 0:  # statsmodels' own search ends at 10
+        high *= 2
+    return spread * float(optimize.brentq(lacking, 0, high))
+
+
+def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
+    """Seeds with which two one-sided tests show a mean to lie within ``margin``, with ``POWER``.
+
+    ``mean`` and ``spread`` (standard deviation) are the true ones. The power is bounded from below
+    by what the two tests lack together. None where ``MOST_SEEDS`` don't do.
+    """
+    from statsmodels.stats.power import TTestPower
+
+    if abs(mean) >= margin:
+        return None
+    if spread == 0:
+        return 2
+    for seeds in range(2, MOST_SEEDS + 1):
+        powers = (
+            TTestPower().power((margin + sign * mean) / spread, seeds, 1 - LEVEL, None, "larger")
+            for sign in (1, -1)
+        )
+        if sum(map(float, powers)) - 1 >= POWER:
+            return seeds
+    return None
+
+
+def labels_to_reach(labels: np.ndarray, accuracy: np.ndarray, target: float) -> float:
+    """Label count at which a monotone fit of the curve reaches ``target``; NaN if it never does.
+
+    The fit is isotonic regression (Barlow et al., 1972), linear between label counts. A target
+    that the first point already meets gives the first label count: the true one may be smaller.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    labels = np.asarray(labels, dtype=float)
+    fit = isotonic_regression(np.asarray(accuracy, dtype=float))
+    if not fit[-1] >= target:
+        return math.nan
+    first = int(np.argmax(fit >= target))
+    if first == 0:
+        return float(labels[0])
+    share = (target - fit[first - 1]) / (fit[first] - fit[first - 1])
+    return float(labels[first - 1] + share * (labels[first] - labels[first - 1]))
+
+
+def area(labels: np.ndarray, accuracy: np.ndarray) -> float:
+    """Area under the budget curve (trapezoids) over its width: a mean accuracy.
+
+    With one label count only, that accuracy.
+    """
+    labels, accuracy = np.asarray(labels, dtype=float), np.asarray(accuracy, dtype=float)
+    if len(labels) == 1:
+        return float(accuracy[0])
+    return float(np.trapezoid(accuracy, labels) / (labels[-1] - labels[0]))
+
+
+def curve(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean and interval by dataset, arm and label count: mean, low, high, seeds."""
+    groups = results.groupby(["dataset", "arm", "labels"], sort=False)["accuracy"]
+    rows = [dict(zip(groups.keys, key, strict=True)) | vars(estimate(g)) for key, g in groups]
+    return pd.DataFrame(rows)
+
+
+def areas(results: pd.DataFrame) -> pd.DataFrame:
+    """Area under the budget curve by seed (rows) and arm (columns), of one dataset.
+
+    A single baseline has no curve, and so no area.
+    """
+    table = results[results["arm"] != BASELINE].sort_values("labels", kind="stable")
+    groups = table.groupby(["seed", "arm"], sort=False)
+    return groups.apply(lambda g: area(g["labels"], g["accuracy"])).unstack("arm")
+
+
+def paired_differences(
+    by_seed: pd.DataFrame, reference: str = "random", tests: int = 1
+) -> dict[str, Estimate]:
+    """Every arm's difference to ``reference``, taken per seed, then over seeds.
+
+    With several ``tests`` the intervals are simultaneous: all of them hold their true values in
+    95 % of studies (Bonferroni). Raises ``ValueError`` where an arm lacks a seed: such a
+    difference would not be paired.
+    """
+    if by_seed.isna().any(axis=None):
+        raise ValueError("some arm lacks a seed, so its difference can't be paired")
+    others, level = by_seed.columns.drop(reference), simultaneous_level(tests)
+    return {arm: estimate(by_seed[arm] - by_seed[reference], level) for arm in others}
+
+
+def simultaneous_level(tests: int) -> float:
+    """Level of each interval with which so many hold together at ``LEVEL`` (Bonferroni)."""
+    return 1 - (1 - LEVEL) / tests
+
+
+def gains(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of all arms but random, of one dataset, with ``accuracy`` minus random's.
+
+    Random's of the same seed and label count, in points; where it has none, NaN.
+    """
+    by = ["seed", "labels"]
+    random = results[results["arm"] == "random"].set_index(by)["accuracy"]
+    arms = results[~results["arm"].isin(["random", BASELINE])]
+    there = random.reindex(pd.MultiIndex.from_frame(arms[by])).to_numpy()
+    return arms.assign(accuracy=arms["accuracy"] - there)
+
+
+def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
+    """Holm-corrected p-values of every arm's paired difference to ``reference``."""
+    return _holm_of_arms(by_seed, reference, p_value)
+
+
+def equivalence(
+    by_seed: pd.DataFrame, margin: float, reference: str = "random"
+) -> dict[str, float]:
+    """Holm-corrected p-values that an arm lies ``margin`` or more away from ``reference``.
+
+    By two one-sided tests of the paired differences; below 0.05 the arm is equivalent to it.
+    """
+    return _holm_of_arms(by_seed, reference, lambda values: two_one_sided(values, margin))
+
+
+def _holm_of_arms(
+    by_seed: pd.DataFrame, reference: str, test: Callable[[pd.Series], float]
+) -> dict[str, float]:
+    arms = by_seed.columns.drop(reference)
+    p_values = holm([test(by_seed[arm] - by_seed[reference]) for arm in arms])
+    return dict(zip(arms, p_values, strict=True))
+
+
+def dunnett(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
+    """p-values of all arms against ``reference`` at once, by a pooled variance (Dunnett, 1955).
+
+    From an additive model of seed and arm with one residual variance, which has (arms - 1)(seeds
+    - 1) degrees of freedom; two-sided, corrected for the number of arms. Integrated at random from
+    a fixed seed, to about 1e-4.
+    """
+    values = by_seed.to_numpy(dtype=float)
+    seeds, arms = values.shape
+    residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    freedom = (arms - 1) * (seeds - 1)
+    if not freedom:
+        return dict.fromkeys(by_seed.columns.drop(reference), math.nan)
+    error = math.sqrt(2 * float((residuals**2).sum()) / freedom / seeds)
+    differences = by_seed.mean().drop(reference) - by_seed[reference].mean()
+    rounding = 1e-12 * float(np.abs(values).max())
+    return {
+        arm: float(abs(one) <= rounding)
+        if error <= rounding
+        else 1 - dunnett_coverage(abs(one) / error, arms - 1, freedom)
+        for arm, one in differences.items()
+    }
+
+
+def dunnett_coverage(ratio: float, arms: int, freedom: int) -> float:
+    """Probability that no arm's t statistic lies further than ``ratio`` from zero, if none differs.
+
+    The arms share their reference, so that their statistics have correlation 1/2.
+    """
+    shape = 0.5 + 0.5 * np.eye(arms)
+    ends = np.full(arms, float(ratio))
+    inside = stats.multivariate_t.cdf(
+        ends, shape=shape, df=freedom, lower_limit=-ends, random_state=0
+    )
+    return min(1.0, float(inside))
+
+
+def label_savings(results: pd.DataFrame) -> pd.DataFrame:
+    """Labels of random at its end over labels at which an arm reaches random's final accuracy.
+
+    By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
+    never gets there. Random itself reaches that accuracy where its fit has become flat: what it
+    has is no saving yet. A single baseline has no curve, and so no saving.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    curves = {
+        key: group.sort_values("labels")
+        for key, group in results[results["arm"] != BASELINE].groupby(["seed", "arm"], sort=False)
+    }
+    savings: dict[str, dict[int, float]] = {}
+    for (seed, arm), one in curves.items():
+        base = curves[seed, "random"]
+        target = isotonic_regression(base["accuracy"].to_numpy(dtype=float))[-1]
+        needed = labels_to_reach(one["labels"], one["accuracy"], target)
+        savings.setdefault(arm, {})[seed] = float(base["labels"].iloc[-1]) / needed
+    return pd.DataFrame(savings)
+
+
+def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
+    """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
+
+    A win is a paired t interval of the accuracy difference above zero at that label count; of one
+    dataset. The first count, at which arms mostly are one, is left out where there are others.
+    Row sums tell who wins, column means who loses (less is better).
+    """
+    wide = results.pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
+    arms = list(dict.fromkeys(results["arm"]))
+    wins = pd.DataFrame(0.0, index=arms, columns=arms)
+    sizes = [group for _, group in wide.groupby("labels")]
+    sizes = sizes[1:] or sizes
+    for one in arms:
+        for other in arms:
+            beats = [estimate(size[one] - size[other]).low > 0 for size in sizes]
+            wins.loc[one, other] = float(np.mean(beats))
+    return wins
+
+
+def final(results: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy (%) at the last label count by seed (rows) and arm (columns)."""
+    last = results.sort_values("labels", kind="stable").groupby(["seed", "arm"], sort=False).last()
+    return last["accuracy"].unstack("arm")

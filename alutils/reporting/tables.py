@@ -1,0 +1,206 @@
+"""What a run found, in tables and computed sentences.
+
+Every sentence with a number is made here from the results, so that it stays true whatever the
+parameters are.
+"""
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.arms import ARM_TITLE, BASELINE, arm_title
+from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.reporting import figures, published, standing, statistics
+from alutils.reporting.prose import (
+    count,
+    interval,
+    join,
+    paired_seeds,
+    percent,
+    points,
+    share_of_labels,
+    table,
+)
+from alutils.reporting.statistics import FEWEST_SEEDS
+
+
+def curve_table(results: pd.DataFrame) -> HTML:
+    """Mean accuracy with its interval by label count (rows) and arm or dataset (columns)."""
+    curve = statistics.curve(results)
+    key = "arm" if curve["arm"].nunique() > 1 else "dataset"
+    curve["text"] = [percent(row) for row in curve.itertuples()]
+    wide = curve.pivot(index="labels", columns=key, values="text")
+    wide = wide[list(dict.fromkeys(curve[key]))].fillna("")
+    wide.index = [f"{labels:,}" for labels in wide.index]
+    titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
+    wide = wide.rename(columns=titles)
+    shown = table(wide.rename_axis(columns=None).rename_axis("labels").reset_index())
+    if results["seed"].nunique() < 2:
+        return shown
+    return HTML(f"<p>Mean accuracy in %, ± half its 95 % t interval:</p>{shown.data}")
+
+
+def beside_published(results: pd.DataFrame) -> HTML | Markdown:
+    """Figure 2 by the best held-out accuracy of a training, beside the authors' best of ten."""
+    if "heldout_best" not in results:
+        return Markdown(
+            "The held-out set was not judged in this run, so its accuracy can't be put beside the "
+            "published one, the best of ten evaluations on such a set: set `heldout_every`."
+        )
+    theirs = published.training_size().rename(columns={"accuracy": "published"})
+    ours = results.merge(theirs, on=["dataset", "labels"], how="inner")
+    rows = []
+    for (dataset, labels), group in ours.groupby(["dataset", "labels"], sort=False):
+        best = statistics.estimate(100 * group["heldout_best"])
+        value = group["published"].iloc[0]
+        row = {
+            "dataset": dataset_title(dataset),
+            "labels": f"{labels:,}",
+            "best on held-out (%)": interval(best, "%"),
+            "published, best of 10 (%)": f"{value:.2f}",
+            "difference (points)": f"{best.mean - value:+.2f}",
+        }
+        if "test_accuracy" in group:
+            last = statistics.estimate(100 * group["test_accuracy"])
+            row["last epoch on test (%)"] = interval(last, "%")
+        rows.append(row)
+    if not rows:
+        return Markdown("The authors published no number for any of these sizes.")
+    return table(pd.DataFrame(rows).fillna(""))
+
+
+def size_sentences(results: pd.DataFrame) -> Markdown:
+    """Figure 2 in words: gain from the smallest to the largest set, and area, by dataset."""
+    lines = []
+    for dataset, ours in results.groupby("dataset", sort=False):
+        wide = ours.pivot(index="seed", columns="labels", values="accuracy")
+        first, last = wide.columns[0], wide.columns[-1]
+        gain = statistics.estimate(wide[last] - wide[first])
+        area = statistics.estimate(statistics.areas(ours)["random"])
+        told = f"- **{dataset_title(dataset)}**: "
+        if first == last:
+            told += f"{interval(area, '%')} at {first:,} labels."
+        else:
+            told += (
+                f"{wide[first].mean():.2f} % at {first:,} labels and {wide[last].mean():.2f} % at "
+                f"{last:,}, a difference of {points(gain)}. Area under the curve "
+                f"{interval(area, '%')}."
+            )
+        lines.append(told)
+    return Markdown("\n".join(lines))
+
+
+def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
+    """The active-learning question answered in one paragraph from paired differences in area.
+
+    ``interim`` says that runs are still to come.
+    """
+    areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
+    title, seeds = dataset_title(dataset), results["seed"].nunique()
+    low, high = results["labels"].min(), results["labels"].max()
+    if seeds < FEWEST_SEEDS:
+        return Markdown(
+            f"Nothing is tested on {title} with fewer than {FEWEST_SEEDS} paired seeds; this run "
+            f"has {seeds}.{interim}"
+        )
+    return Markdown(
+        f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
+        f"under the budget curve ({standing.tests(areas, dataset)}): "
+        f"{standing.sentence(areas, dataset)}.{interim}"
+    )
+
+
+def savings(results: pd.DataFrame) -> Markdown:
+    """How many labels every arm saves, on monotone fits per seed, in a sentence."""
+    title, last = dataset_title(results["dataset"].iloc[0]), results["labels"].max()
+    found = statistics.label_savings(results)
+    own, told = found.pop("random"), []
+    for arm in found:
+        reached = found[arm].dropna()
+        if len(reached) < len(found):
+            there = f"{len(reached)} of" if len(reached) else "none of"
+            told.append(f"{arm_title(arm)} in {there} {len(found)} seeds")
+        else:
+            told.append(f"{arm_title(arm)} with {share_of_labels(statistics.estimate(reached))}")
+    text = (
+        f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
+        f"monotone fits per seed, by {join(told)}."
+    )
+    if found.notna().all().any() and own.max() > 1.005:
+        text += (
+            f" Random's own fit has that accuracy in some seed from {last / own.max():,.0f} labels "
+            f"on: needing no fewer than these ({100 / own.max():.0f} %) saves nothing."
+        )
+    return Markdown(text)
+
+
+def differences_table(results: pd.DataFrame) -> HTML:
+    """Every arm's area, and its paired differences to random: area, and last label count.
+
+    Where there is a single baseline run, its difference to that at the last label count too.
+    """
+    areas, last = statistics.areas(results), statistics.final(results)
+    by_area = statistics.paired_differences(areas)
+    by_last = statistics.paired_differences(last)
+    single = statistics.paired_differences(last, BASELINE) if BASELINE in last else {}
+    rows = []
+    for arm in areas.columns:
+        row = {"arm": arm_title(arm), "area (%)": f"{areas[arm].mean():.2f}"}
+        if arm in by_area:
+            row |= {
+                "area, difference to random (points)": points(by_area[arm], ""),
+                "last label count, difference to random (points)": points(by_last[arm], ""),
+            }
+            if boot := statistics.bootstrap(areas[arm] - areas["random"]):
+                row["area, bootstrap interval (points)"] = f"{boot.low:+.2f} to {boot.high:+.2f}"
+        if single:
+            row["last label count, difference to the single baseline run (points)"] = points(
+                single[arm], ""
+            )
+        rows.append(row)
+    return table(pd.DataFrame(rows).fillna(""))
+
+
+def against(results: pd.DataFrame, arm: str) -> HTML:
+    """One arm's paired differences in area to every other arm."""
+    areas = statistics.areas(results)
+    rows = [
+        {f"area of {arm_title(arm)} minus that of": arm_title(other), "points": points(one, "")}
+        for other in areas.columns.drop(arm)
+        for one in [statistics.estimate(areas[arm] - areas[other])]
+    ]
+    return table(pd.DataFrame(rows))
+
+
+def wins(results: pd.DataFrame) -> HTML | Markdown:
+    """Share of label counts after the first at which an arm (row) beats another (column)."""
+    if (seeds := results["seed"].nunique()) < FEWEST_SEEDS:
+        return Markdown(
+            f"With {count(seeds, 'seed')} no arm can be said to beat another: {FEWEST_SEEDS} are "
+            "needed."
+        )
+    shares = statistics.win_matrix(results[results["arm"] != BASELINE])
+    shown = shares.map(lambda share: f"{100 * share:.0f} %")
+    for arm in shown:
+        shown.loc[arm, arm] = ""
+    shown = shown.rename(index=arm_title, columns=arm_title)
+    corner = f"{dataset_title(results['dataset'].iloc[0])}: wins of, over"
+    return table(shown.rename_axis(corner).reset_index())
+
+
+def published_note(results: pd.DataFrame) -> Markdown:
+    """What the hollow points are, and how far the label ranges overlap."""
+    theirs = published.active_learning(results["dataset"].iloc[0])
+    reach = results["labels"].max()
+    if theirs.empty:
+        return Markdown("The authors published no numbers for this dataset.")
+    if figures.published_arms(results).empty:
+        return Markdown("The authors' numbers are of other arms, or of more labels than here.")
+    same = "the same rule" if results["reported"].iloc[0] == "heldout-best" else "another rule"
+    return Markdown(
+        f"Hollow points: the published curve, quoted with its source in `alutils/published.py` "
+        f"({published.RULE}). Theirs runs from {theirs['labels'].min():,} to "
+        f"{theirs['labels'].max():,} labels, ours here to {reach:,}. Ours is the "
+        f"{figures.reported(results)}: {same}. Their optimiser's state went from round to round, "
+        "and in part from arm to arm (`adam_state`): 04 measures the effect of rule and state, 08 "
+        "of the profile `desktop` that of the training recipe."
+    )

@@ -1,0 +1,76 @@
+"""Checks that every round makes of itself; one that fails ends the cell with an error."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from alutils.learning.network import Net
+from alutils.learning.scoring import predict
+from alutils.learning.streams import stream
+from alutils.learning.training import dropout_mask
+from alutils.protocol.cell import Cell
+from alutils.strategies.pool import Pool
+from alutils.strategies.view import PoolView
+
+SAMPLE = 200
+"""Images that may be labelled on which scoring is checked."""
+ROUNDING = 1e-5
+"""Difference of two probabilities that rounding may make."""
+
+
+class SelfCheckFailed(RuntimeError):
+    """A round did not hold what the protocol promises; the message says what."""
+
+
+@contextmanager
+def buffers_unchanged(net: Net) -> Iterator[None]:
+    """Refuse what changes a buffer of ``net``: the running statistics of its batch norms."""
+    before = [buffer.clone() for buffer in net.buffers()]
+    yield
+    if not all(map(torch.equal, before, net.buffers())):
+        raise SelfCheckFailed("scoring changed the network's batch-norm statistics")
+
+
+def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> None:
+    """Refuse label lists by round that name an index twice or don't add up to the schedule."""
+    everything = [index for added in labelled for index in added]
+    expected = cell.schedule_of_labels()[number]
+    if not len(set(everything)) == len(everything) == len(pool.labelled) == expected:
+        raise SelfCheckFailed(
+            f"{len(everything)} labels in the ledger, {len(set(everything))} of them different, "
+            f"{len(pool.labelled)} in the pool; the protocol has {expected}"
+        )
+
+
+def scoring(net: Net, images: Tensor, pool: Pool, cell: Cell, number: int) -> str:
+    """Refuse scoring that depends on when it is done, or MC passes that don't follow their masks.
+
+    Returns whether two passes differ: they do where their dropout masks do.
+    """
+    sample = pool.may_label.nonzero().squeeze(1)[:SAMPLE]
+    name = (cell.seed, "self-check", number)
+    view = PoolView(net, images, sample, sample[:0], 2, cell.dropout, cell.clusters, stream(*name))
+    once, again = (probs.max(1).values for probs in (view.probs_N_C, predict(net, images, sample)))
+    if not torch.equal(once.argsort(stable=True), again.argsort(stable=True)):
+        raise SelfCheckFailed("scoring the same images twice gave two orders")
+    one, other = view.mc_probs_T_N_C
+    differ = bool(((one - other).abs() > ROUNDING).any())
+    if differ == torch.equal(*dropout_mask(2, cell.dropout, stream(*name))):
+        found = "differ" if differ else "are equal"
+        why = "" if view.embeddings_N_D.any() else ": the network is dead, lower learning_rate"
+        raise SelfCheckFailed(f"the MC passes {found} at dropout = {cell.dropout:g}{why}")
+    return "yes" if differ else f"no: dropout = {cell.dropout:g}"
+
+
+def fingerprint(values: list[int] | dict[str, Tensor]) -> str:
+    """Short hash of a list of indices, or of tensors by name."""
+    digest = hashlib.sha256()
+    if isinstance(values, list):
+        digest.update(repr(values).encode())
+    else:
+        for name, tensor in values.items():
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

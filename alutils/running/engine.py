@@ -1,0 +1,336 @@
+"""Runs cells, round by round, on a Dask cluster; the client alone writes records.
+
+A task is one round: a worker gets cells and their history and gives back the next round. So a
+worker that dies, or a run that is killed, costs the rounds in flight and no more.
+"""
+
+import time
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from distributed import Future, KilledWorker, wait
+from distributed.client import ClosedClientError
+from distributed.comm import CommClosedError
+from filelock import FileLock
+
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import StudyError
+from alutils.records.store import Record, Store, final, place_of
+from alutils.running.cluster import Placement, Workers, cluster
+from alutils.running.progress import Progress, Say
+from alutils.waiting import Waiting
+
+DEATHS = 3
+"""Workers that a cell may lose on one round; with the next one it has failed."""
+PATIENCE = 3
+"""Looks in a row at which a job's worker is missing before the job is given to another."""
+POLL_S = 1.0
+"""How often a run looks whether another run has let go of a cell, or workers have joined."""
+FETCH_S = 60.0
+"""How long to wait for a finished round to arrive, before a look at whether its worker is there."""
+FETCHES = 10
+"""Waits in a row for one round, of a worker that is there, before its cell has failed."""
+LOST = (CancelledError, CommClosedError, ClosedClientError)
+"""What Dask raises when the scheduler is gone."""
+Task = Callable[..., tuple[list[dict[str, Any]], dict[str, Any], bytes | None]]
+
+
+class RunFailed(StudyError):
+    """Some cells failed; the message names them. What finished is kept."""
+
+
+@dataclass
+class Job:
+    """Cells that await the same next round, with their records and locks.
+
+    ``worker`` computes it; ``missed`` counts the looks at which that worker was not there, and
+    ``late`` how often its round did not arrive within ``FETCH_S``.
+    """
+
+    cells: list[Cell]
+    records: list[Record] = field(default_factory=list)
+    locks: list[FileLock] = field(default_factory=list)
+    deaths: int = 0
+    worker: str = ""
+    missed: int = 0
+    late: int = 0
+
+    def lock(self, store: Store) -> list[Cell]:
+        """Lock the cells and read their records; returns the cells that the job lets go of.
+
+        That is what another run holds, and where several cells share their first round, what
+        another run has given a round meanwhile. What another run has finished leaves for good.
+        """
+        cells, self.cells, taken = self.cells, [], []
+        for cell in cells:
+            if (lock := store.hold(cell)) is None:
+                taken.append(cell)
+                continue
+            try:
+                record = store.recover(cell)
+            except BaseException:
+                lock.release()
+                raise
+            moved_on = len(cells) > 1 and record["rounds"]
+            if record["status"] == "finished" or moved_on:
+                lock.release()
+                taken += [cell] if record["status"] != "finished" else []
+                continue
+            self.cells.append(cell)
+            self.records.append(record)
+            self.locks.append(lock)
+        return taken
+
+    def release(self) -> None:
+        """Let go of the cells."""
+        for lock in self.locks:
+            lock.release()
+
+    def apart(self) -> list["Job"]:
+        """A job for each of the cells."""
+        rows = zip(self.cells, self.records, self.locks, strict=True)
+        return [Job([cell], [record], [lock]) for cell, record, lock in rows]
+
+
+def run(
+    cells: list[Cell],
+    task: Task,
+    store: Store,
+    facts: dict[str, Any],
+    place: Placement,
+    say: Say = print,
+) -> None:
+    """Bring every cell's record to its end; raise ``RunFailed`` when some can't be.
+
+    ``StudyError`` where there is no scheduler, or no worker that fits, when the scheduler is gone,
+    or when no worker has been there for long; ``CanNotWrite`` when a record can't be written, and
+    ``CanNotLock`` when a cell can't be locked. What was finished is kept.
+
+    Parameters
+    ----------
+    store : where the records lie, are locked and written
+    task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
+        workers; ``state`` is what a round hands on to the next beside its record, or None
+    facts : what the client knows of the run, added to each record's provenance
+    place : where to compute: a running Dask scheduler's workers, or a local cluster
+    say : gets one line a finished round
+    """
+    unfinished = [cell for cell in cells if not store.sound(cell)]
+    if not unfinished:
+        return
+    progress = Progress(cells, store, say)
+    try:
+        with cluster(place, say) as workers:
+            this = Run(workers, task, store, facts, progress, unfinished)
+            this.to_the_end()
+    except LOST as error:
+        raise StudyError(
+            "the scheduler is gone; all finished rounds are kept: run the same command again"
+        ) from error
+    if this.failures:
+        told = "; ".join(this.failures)
+        raise RunFailed(f"{len(this.failures)} of {len(cells)} cells failed: {told}")
+
+
+class Run:
+    """One call of ``run``: jobs that wait, jobs that are computed, and cells that failed."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        task: Task,
+        store: Store,
+        facts: dict[str, Any],
+        progress: Progress,
+        cells: list[Cell],
+    ):
+        self.workers, self.task, self.store = workers, task, store
+        self.facts, self.progress = facts, progress
+        self.order = {cell.name: place for place, cell in enumerate(cells)}
+        self.waiting = _jobs(cells, store)
+        self.running: dict[Future, Job] = {}
+        self.failures: list[str] = []
+        self.slots: dict[str, int] = {}
+        self.looked = -POLL_S
+        self.held = Waiting(progress.say)
+
+    def to_the_end(self) -> None:
+        """Submit, collect and write until no job is left."""
+        try:
+            while self.waiting or self.running:
+                if time.monotonic() - self.looked >= POLL_S:
+                    self.looked, self.slots = time.monotonic(), self.workers.slots()
+                    self._take_back()
+                self._submit()
+                self._tell_held()
+                if not self.running:
+                    time.sleep(POLL_S)
+                    continue
+                for future in self._done():
+                    if self._collect(future, self.running[future]):
+                        del self.running[future]
+        finally:
+            for job in [*self.running.values(), *self.waiting]:
+                job.release()
+            with suppress(*LOST, OSError, TimeoutError):
+                self.workers.client.cancel(list(self.running), force=True)
+
+    def _submit(self) -> None:
+        """Send the next jobs to free workers; a cell that another run holds waits.
+
+        The study's first cells go first, whatever came back first: seed after seed gets whole.
+        A job is for one worker, so that a worker's death counts against the job that it ran alone.
+        """
+        busy = Counter(job.worker for job in self.running.values())
+        slots = self.slots.items()
+        free = [worker for worker, count in slots for _ in range(count - busy[worker])]
+        held: list[Job] = []
+        while free and self.waiting:
+            job = self.waiting.pop(0)
+            try:
+                if not job.locks:
+                    held += _jobs(job.lock(self.store), self.store)
+                if job.cells:
+                    self._send(job, free.pop(0))
+            except BaseException:
+                job.release()
+                raise
+        self._queue(held)
+
+    def _queue(self, jobs: Iterable[Job]) -> None:
+        """Let jobs wait, in the order of the study's cells."""
+        for job in jobs:
+            insort(self.waiting, job, key=lambda job: self.order[job.cells[0].name])
+
+    def _tell_held(self) -> None:
+        """Say who holds the cells that are left, where free workers wait for nothing else."""
+        if self.running or not self.waiting or not any(self.slots.values()):
+            self.held.end()
+            return
+        cells = [cell for job in self.waiting for cell in job.cells]
+        more = f", and {len(cells) - 1} more" if cells[1:] else ""
+        self.held.go_on(
+            f"waiting for what another run holds: {cells[0].name} ({self.store.holder(cells[0])})"
+            f"{more}; it goes on where that run ends, as a notebook's does when its kernel is shut "
+            "down"
+        )
+
+    def _send(self, job: Job, worker: str) -> None:
+        job.worker, job.missed, job.late = worker, 0, 0
+        state = self.store.load_state(job.cells[0], job.records[0])
+        future = self.workers.submit(worker, self.task, job.cells, job.records[0]["rounds"], state)
+        self.running[future] = job
+
+    def _take_back(self) -> None:
+        """Give jobs whose worker is gone without a word to another."""
+        for future, job in list(self.running.items()):
+            job.missed = 0 if job.worker in self.slots or future.done() else job.missed + 1
+            if job.missed > PATIENCE:
+                future.cancel(force=True)
+                self._died(job)
+                del self.running[future]
+
+    def _done(self) -> list[Future]:
+        try:
+            found = wait(list(self.running), timeout=POLL_S, return_when="FIRST_COMPLETED")
+        except TimeoutError:
+            return []
+        return list(found.done)
+
+    def _collect(self, future: Future, job: Job) -> bool:
+        """Write what a worker gave back; the cells that go on wait for their next round.
+
+        Returns whether the job is settled. It is not where a worker has finished a round and died
+        before it was fetched: Dask then awaits that worker, until ``_take_back``.
+        """
+        try:
+            rounds, provenance, state = future.result(timeout=FETCH_S)
+        except LOST:
+            raise
+        except KilledWorker:
+            self._died(job)
+            return True
+        except Exception as error:  # whatever the task raised belongs to its cells, not to the run
+            if isinstance(error, OSError) and future.status != "error":
+                return self._late(job)
+            self._fail(job, f"{type(error).__name__}: {str(error).strip()}".splitlines()[0])
+            return True
+        more = []
+        for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
+            deaths = record["provenance"].get("worker_deaths", 0) + job.deaths
+            _append(cell, record, done, provenance | self.facts | {"worker_deaths": deaths})
+            self.store.save_state(cell, record, state)
+            self.store.save(cell, record)
+            self.store.drop_states(cell, record)
+            self.progress.round(cell, record, len(job.cells))
+            if record["status"] == "finished":
+                lock.release()
+            else:
+                more.append(Job([cell], [record], [lock]))
+        self._queue(more)
+        return True
+
+    def _late(self, job: Job) -> bool:
+        """A finished round did not arrive in time; its cells have failed where it never does."""
+        job.late += 1
+        told = f"the round of {job.cells[0].name} can't be fetched from {job.worker}"
+        if job.late < FETCHES:
+            self.progress.say(f"{told}: trying again ({job.late} of {FETCHES})")
+            return False
+        self._fail(job, f"{told}: this machine must reach the addresses of all workers")
+        return True
+
+    def _died(self, job: Job) -> None:
+        job.deaths += 1
+        self.looked = -POLL_S  # its worker is still among the slots
+        if job.deaths > DEATHS:
+            self._fail(job, f"{job.deaths} workers died on it")
+        else:
+            self.progress.death(job.cells[0], job.records[0], f"{job.deaths} of {DEATHS}")
+            self._queue([job])
+
+    def _fail(self, job: Job, reason: str) -> None:
+        """Note in the record that its cell failed, and why; the rounds that it has stay.
+
+        Of several cells that share a round only one may be at fault: each is tried by itself.
+        """
+        if len(job.cells) > 1:
+            self._queue(job.apart())
+            return
+        cell, record = job.cells[0], job.records[0]
+        self.store.save(cell, record | {"status": "failed", "final": {"error": reason}})
+        self.failures.append(f"{cell.name}, round {len(record['rounds']) + 1}: {reason}")
+        job.release()
+
+
+def _jobs(cells: list[Cell], store: Store) -> list[Job]:
+    """Cells without a round go together where only their arm differs; others each alone."""
+    jobs: dict[str, Job] = {}
+    for cell in cells:
+        key = cell.name if store.load(cell)["rounds"] else cell.twin.name
+        jobs.setdefault(key, Job([])).cells.append(cell)
+    return list(jobs.values())
+
+
+def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
+    before = record["provenance"]
+    if record["rounds"]:
+        place = place_of(before)
+        if place != place_of(provenance):
+            before.setdefault("earlier_places", []).append(place)
+        commit = before.get("commit", "unknown")
+        if commit != provenance.get("commit", "unknown"):
+            before.setdefault("earlier_commits", []).append(commit)
+    record["rounds"].append(done)
+    whole = len(record["rounds"]) == cell.length
+    record["status"] = "finished" if whole else "running"
+    record["final"] = final(record) if whole else {}
+    seconds = sum(value for key, value in done.items() if key.startswith("seconds_"))
+    record["provenance"] |= provenance | {
+        "wall_seconds": round(record["provenance"]["wall_seconds"] + seconds, 3)
+    }

@@ -1,0 +1,60 @@
+"""How long a run will take, from a few timed steps."""
+
+import time
+from collections.abc import Iterable
+
+from alutils.protocol.cell import Cell
+from alutils.records.store import Store
+from alutils.running.progress import duration
+from alutils.running.workload import work
+
+STEPS = 20
+"""Training steps that are timed, after a few that are not."""
+LONG = 2_000
+"""Steps from which on a run says how long it will take; 2 minutes at 75 ms on one worker."""
+
+
+def measure(cell: Cell, device: str) -> tuple[float, float]:
+    """Seconds of a training step and of an image scored, on one worker of this machine."""
+    from alutils.learning import scoring
+    from alutils.learning.devices import settle
+    from alutils.running.round import Turn
+
+    first = min(cell.schedule_of_labels()[0], 10 * cell.batch_size)
+    fields = {"first_labels": first, "label_counts": (), "sequence": (), "rounds": 1}
+    per_epoch = first // cell.batch_size
+    one = cell.model_copy(update=fields | {"epochs": -(-STEPS // per_epoch), "heldout_every": 0})
+    turn = Turn(one, [], settle(device))
+    turn.train(None)
+    begin = time.perf_counter()
+    steps = turn.train(None).steps
+    middle = time.perf_counter()
+    images = min(2_000, len(turn.images))
+    scoring.predict(turn.net, turn.images[:images])
+    return (middle - begin) / steps, (time.perf_counter() - middle) / images
+
+
+def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) -> str:
+    """What is left of a run, in a line; with its hours where it is long and computed here.
+
+    ``processes`` local workers share it; 0 where it is computed elsewhere.
+    """
+    cells = list(cells)
+    left = work(cells, store)
+    told = f"to do: {left.cells:,} cells, {left.rounds:,} rounds, {left.steps:,} steps"
+    if left.steps < LONG or not processes:
+        return told
+    hours = 0.0
+    for own in by_cost(cells).values():
+        if (todo := work(own, store)).steps:
+            hours += todo.hours(*measure(own[0], device))
+    return f"{told}; about {duration(3600 * hours / processes)} with {processes} workers"
+
+
+def by_cost(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int], list[Cell]]:
+    """Cells whose steps take the same time, by dataset, precision, stem and batch size."""
+    groups: dict[tuple[str, str, str, int], list[Cell]] = {}
+    for cell in cells:
+        key = (cell.dataset, cell.precision, cell.stem, cell.batch_size)
+        groups.setdefault(key, []).append(cell)
+    return groups

@@ -1,0 +1,98 @@
+"""What a run says while it runs: a line a round, and in JupyterLab one display that is renewed."""
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from IPython.display import Pretty, ProgressBar, display
+
+from alutils.protocol.cell import Cell
+from alutils.records.store import Record, Store
+from alutils.running.workload import STEP_COST, by_step_cost, work
+
+Say = Callable[[str], None]
+SHOWN = 8
+"""Lines that the display in JupyterLab keeps."""
+
+
+@contextmanager
+def telling(say: Say | None) -> Iterator[Say]:
+    """How a run speaks: as it is told to, or renewed in place in JupyterLab, or in plain lines.
+
+    JupyterLab's server names the notebook in the environment of its kernel; papermill does not.
+    """
+    if say or "JPY_SESSION_NAME" not in os.environ:
+        yield say or print
+        return
+    live = Live()
+    try:
+        yield live
+    finally:
+        live.close()
+
+
+class Live:
+    """A bar and the last lines, in one display; ``close`` leaves the last line alone."""
+
+    def __init__(self):
+        self.lines: deque[str] = deque(maxlen=SHOWN)
+        self.bar = ProgressBar(1000)
+        self.bar.display()
+        self.text = display(Pretty(""), display_id=True)
+
+    def __call__(self, line: str) -> None:
+        """Show a line under those before it."""
+        self.lines.append(line)
+        self.text.update(Pretty("\n".join(self.lines)))
+
+    def advance(self, share: float) -> None:
+        """Move the bar to a share of the whole, 0 to 1."""
+        self.bar.progress = round(1000 * share)
+
+    def close(self) -> None:
+        """Leave what was said last."""
+        self.lines = deque([*self.lines][-1:], maxlen=SHOWN)
+        self.text.update(Pretty("\n".join(self.lines)))
+
+
+class Progress:
+    """One line a finished round, with the time left at the pace so far."""
+
+    def __init__(self, cells: list[Cell], store: Store, say: Say):
+        self.say = say
+        self.total = len(cells)
+        self.finished = sum(map(store.finished, cells))
+        self.left = sum(cost * work(own, store).steps for cost, own in by_step_cost(cells))
+        self.done, self.start = 0.0, time.monotonic()
+
+    def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:
+        """Report the last round of a record, whose training so many cells share."""
+        done = record["rounds"][-1]
+        spent = STEP_COST[cell.stem] * done["steps"] / sharing
+        self.left -= spent
+        self.done += spent
+        self.finished += record["status"] == "finished"
+        shown = done.get("test_accuracy", (done["heldout_accuracy"] or [float("nan")])[-1])
+        seconds = self.left * (time.monotonic() - self.start) / self.done
+        arm, _ = cell.position(len(record["rounds"]) - 1)
+        self.say(
+            f"{cell.dataset:8}{arm:12} seed {cell.seed:<3} "
+            f"round {len(record['rounds']):>3}/{cell.length:<3} {done['labels']:>6,} labels  "
+            f"accuracy {100 * shown:5.2f} %  {self.finished:>3}/{self.total} cells  "
+            f"{duration(seconds)} left"
+        )
+        if isinstance(self.say, Live):
+            self.say.advance(self.done / (self.done + self.left))
+
+    def death(self, cell: Cell, record: Record, deaths: str) -> None:
+        """Report that a worker died while it computed the record's next round."""
+        number = len(record["rounds"]) + 1
+        self.say(f"a worker died in round {number} of {cell.name}: trying again ({deaths})")
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes."""
+    minutes = max(0, round(seconds / 60))
+    return f"{minutes // 60} h {minutes % 60:02} min" if minutes >= 60 else f"{minutes} min"

@@ -1,0 +1,68 @@
+"""Where, with what and by which commit something is computed."""
+
+import os
+import platform
+import re
+import subprocess
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alutils.learning.convolutions import BF16_PRODUCTS
+from alutils.learning.network import ARITHMETIC
+from alutils.paths import ROOT
+
+
+def provenance(place: torch.device) -> dict[str, Any]:
+    """Where and with what this process computes."""
+    packages = ("torch", "torchvision", "numpy", "scikit-learn", "alutils")
+    gpu = torch.cuda.get_device_name(place) if place.type == "cuda" else None
+    return {
+        "device": gpu or place.type,
+        "host": platform.node(),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "bf16_products": BF16_PRODUCTS,
+        "arithmetic": ARITHMETIC,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    """The processor's vendor, family and model: with another one, sums are rounded otherwise."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.exists():
+        return platform.processor()
+    lines = dict(re.findall(r"^(\S.*?)\s*: (.*)$", facts.read_text(), re.MULTILINE))
+    return ", ".join(lines[key] for key in ("vendor_id", "cpu family", "model") if key in lines)
+
+
+CODE = ("alutils", "notebooks", "params", "requirements.lock")
+"""What a record's provenance says was changed since the commit, or not."""
+
+
+def commit() -> dict[str, object]:
+    """Short hash of the code's commit, and what of it was changed since.
+
+    Unknown where the code is no checkout of its own, but unpacked, perhaps inside of another one.
+    """
+    with suppress(OSError, ValueError, subprocess.CalledProcessError):
+        top, head = _git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if Path(top).samefile(ROOT):
+            dirty = [part for part in CODE if _git("status", "--porcelain", part).strip()]
+            return {"commit": head, "changed_since_commit": dirty}
+    return {"commit": "unknown", "changed_since_commit": []}
+
+
+def _git(*words: str) -> str:
+    """What git says of the code's folder, whatever repository its variables name."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(ROOT), *words]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout

@@ -1,0 +1,283 @@
+"""One round of a cell: train on its labels, judge, score the pool, choose what to label next."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from alutils.learning import carried, data, scoring, training
+from alutils.learning.carried import restart
+from alutils.learning.devices import settle
+from alutils.learning.network import Net, build
+from alutils.learning.streams import stream
+from alutils.learning.training import Training
+from alutils.protocol.cell import Cell
+from alutils.records.store import chained, state_digest
+from alutils.running import checks, diagnostics
+from alutils.running.provenance import provenance
+from alutils.strategies.custom import ask
+from alutils.strategies.own import STRATEGIES, check_positions
+from alutils.strategies.pool import Pool
+from alutils.strategies.view import PoolView
+
+Round = dict[str, Any]
+PHASES = ("seconds_train", "seconds_test", "seconds_diagnose", "seconds_score", "seconds_select")
+
+
+class Clock:
+    """Wall seconds by phase."""
+
+    def __init__(self):
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+
+    def share(self, among: int) -> "Clock":
+        """A clock that starts with an equal share of what several cells spent together."""
+        own = Clock()
+        own.seconds = {phase: round(spent / among, 3) for phase, spent in self.seconds.items()}
+        return own
+
+    def move(self, seconds: float, from_: str, to: str) -> None:
+        """Book seconds of one phase on another."""
+        self.seconds[from_] = round(self.seconds[from_] - seconds, 3)
+        self.seconds[to] = round(self.seconds[to] + seconds, 3)
+
+    @contextmanager
+    def __call__(self, phase: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        spent = time.perf_counter() - start
+        self.seconds[phase] = round(self.seconds[phase] + spent, 3)
+
+
+class Turn:
+    """A cell at the round after ``history``: its pool, its new labels, its network."""
+
+    def __init__(self, cell: Cell, history: list[Round], place: torch.device):
+        self.cell, self.place = cell, place
+        self.arm, self.number = cell.position(len(history))
+        self.past = history[len(history) - self.number :]
+        self.dataset, self.images, self.labels = _on_device(cell.dataset, place)
+        self.pool, self.new = _label(cell, self.past)
+
+    @cached_property
+    def net(self) -> Net:
+        """The network, with the seed's initial weights until it is trained."""
+        return build(self.cell, self.cell.dataset, self.cell.seed, self.place)
+
+    @property
+    def last(self) -> bool:
+        """Whether the arm's rounds end with this one."""
+        return self.number + 1 == self.cell.rounds
+
+    def check_start(self) -> dict[str, str]:
+        """Check the ledger; returns hashes of what all arms of a seed have in common."""
+        labelled = [*(done["labelled"] for done in self.past), self.new.tolist()]
+        checks.ledger(self.cell, self.number, self.pool, labelled)
+        return {
+            "first_labels": checks.fingerprint(labelled[0]),
+            "initial_weights": checks.fingerprint(self.net.state_dict()),
+        }
+
+    def train(self, state: bytes | None) -> Training:
+        """Train the network on what is labelled, from where the protocol starts it.
+
+        ``state`` is what the round before handed on.
+        """
+        chosen, heldout = self.pool.labelled.to(self.place), self.pool.heldout.to(self.place)
+        judges = (self.images[heldout], self.labels[heldout]) if self.cell.heldout_every else None
+        images, labels = self.images[chosen], self.labels[chosen]
+        cell, number = self.cell, self.number
+        if state and cell.start != "cold":
+            restart(self.net, state, cell, cell.dataset, cell.seed, number)
+        return training.train(self.net, images, labels, cell, cell.seed, number, judges, state)
+
+    def hand_on(self, trained: Training) -> bytes | None:
+        """What the next round goes on from; None where the protocol carries nothing."""
+        if not self.cell.carries_state:
+            return None
+        optimiser = trained.optimiser if self.cell.adam_state != "fresh" else None
+        return carried.pack(optimiser, self.net if self.cell.start != "cold" else None)
+
+    @cached_property
+    def test_probs_N_C(self) -> Tensor:
+        """What the network says of the test images."""
+        return scoring.predict(self.net, self.dataset.test_images.to(self.place))
+
+    def judge(self) -> dict[str, float]:
+        """Accuracy, likelihood and calibration on the test set, if the protocol has it."""
+        if not self.cell.test:
+            return {}
+        return scoring.judge(self.test_probs_N_C, self.dataset.test_labels)
+
+    def class_counts(self) -> list[int]:
+        """Labelled images of every class."""
+        classes = len(self.dataset.classes)
+        return self.labels[self.pool.labelled.to(self.place)].bincount(minlength=classes).tolist()
+
+    def acquire(self, cell: Cell, custom: dict[str, bytes], clock: Clock) -> Tensor:
+        """Dataset indices that ``cell`` labels next, in its order of preference; none at the end.
+
+        ``cell`` is the turn's own or one that differs from it in nothing but the arm; ``custom``
+        are the packed strategies of a user.
+        """
+        if self.last:
+            return torch.empty(0, dtype=torch.long)
+        if cell.label_counts:
+            return _first_labels(cell)[slice(*cell.label_counts[self.number : self.number + 2])]
+        arm = self.arm if cell.sequence else cell.arm
+        counts = cell.schedule_of_labels()
+        budget = counts[self.number + 1] - counts[self.number]
+        rng, before = stream(cell.seed, "acquisition", arm, self.number), self.view.seconds
+        with clock("seconds_select"):
+            if arm in custom:
+                positions = ask(custom[arm], arm, self.view, budget, rng)
+            else:
+                positions = STRATEGIES[arm](self.view, budget, rng)
+        clock.move(self.view.seconds - before, "seconds_select", "seconds_score")
+        check_positions(positions, budget, len(self.view), arm)
+        return self.view.candidates[positions.cpu()]
+
+    @cached_property
+    def view(self) -> PoolView:
+        """What the network says of the candidates."""
+        cell, number = self.cell, self.number
+        return PoolView(
+            self.net,
+            self.images,
+            self.pool.candidates(cell.candidates, stream(cell.seed, "candidates", number)),
+            self.pool.labelled,
+            mc_passes=cell.mc_passes,
+            dropout=cell.dropout,
+            clusters=cell.clusters,
+            rng=stream(cell.seed, "mc-masks", number),
+            mc_score=cell.mc_score,
+        )
+
+    def looks(self, picks: Tensor) -> dict[str, Any]:
+        """Picks described, and in the first, middle and last round the map of the pool."""
+        if not self.cell.diagnostics:
+            return {}
+        found: dict[str, Any] = {}
+        if len(picks):
+            found["gallery"] = diagnostics.gallery(self.net, self.images, self.labels, picks)
+        if self.number in (0, self.cell.rounds // 2, self.cell.rounds - 1):
+            found["map"] = self.map.marking(self.new if self.last else picks)
+        return found
+
+    @cached_property
+    def map(self) -> diagnostics.PoolMap:
+        """The seed's fixed pool images on two axes."""
+        indices = new_pool(self.cell).unlabelled
+        order = torch.randperm(len(indices), generator=stream(self.cell.seed, "map"))
+        fixed = indices[order[: diagnostics.MAPPED]].sort().values
+        return diagnostics.PoolMap(self.net, self.images, fixed)
+
+    def closing(self) -> dict[str, Any]:
+        """In the last round, how the network errs: on the test set, or else on what is held out."""
+        if not (self.cell.diagnostics and self.last):
+            return {}
+        if self.cell.test:
+            return {"closing": diagnostics.closing(self.test_probs_N_C, self.dataset.test_labels)}
+        heldout = self.pool.heldout.to(self.place)
+        probs_N_C = scoring.predict(self.net, self.images, heldout)
+        return {"closing": diagnostics.closing(probs_N_C, self.labels[heldout])}
+
+
+@cache
+def _on_device(name: str, place: torch.device):
+    dataset = data.load(name)
+    return dataset, dataset.train_images.to(place), dataset.train_labels.to(place)
+
+
+def new_pool(cell: Cell) -> Pool:
+    """The pool of a cell's seed, nothing labelled yet."""
+    size = len(data.load(cell.dataset).train_labels)
+    return Pool(size, cell.heldout_fraction, stream(cell.seed, "split"))
+
+
+def _first_labels(cell: Cell) -> Tensor:
+    """The seed's permutation of the pool; its beginning is labelled first, in every arm."""
+    indices = new_pool(cell).unlabelled
+    return indices[torch.randperm(len(indices), generator=stream(cell.seed, "first-labels"))]
+
+
+def _label(cell: Cell, history: list[Round]) -> tuple[Pool, Tensor]:
+    """The pool as it stands in the round after ``history``, and the indices new in it."""
+    pool = new_pool(cell)
+    for past in history:
+        pool.label(torch.tensor(past["labelled"]))
+    first = _first_labels(cell)[: cell.first_labels]
+    new = torch.tensor(history[-1]["picks"]) if history else first.sort().values
+    pool.label(new)
+    return pool, new
+
+
+def run_round(
+    cells: list[Cell],
+    history: list[Round],
+    state: bytes | None,
+    device: str,
+    custom: dict[str, bytes],
+) -> tuple[list[Round], dict[str, Any], bytes | None]:
+    """Compute the round after ``history`` for each of ``cells``.
+
+    Returns a round for each cell, the provenance, and what the next round goes on from where the
+    protocol carries it (the optimiser's state, the weights). A round is a pure function of cell,
+    history and state: it doesn't matter where it is computed.
+
+    Parameters
+    ----------
+    cells : one; or several without history, equal but for the arm: they share one training
+    history : the rounds before, of the cell or of the sequence of arms that it stands for
+    state : what the round before handed on, or None
+    device : auto, cpu, cuda or mps
+    custom : strategies by arm that aren't the study's own, packed (see ``strategies.packed``)
+
+    Raises ``NotFinite`` when training does not stay finite, ``SelfCheckFailed`` when the round
+    contradicts itself, ``ParameterError`` when a strategy breaks its contract or the device is not
+    there, ``StrategyFailed`` when one of a user raises an error.
+    """
+    turn, clock = Turn(cells[0], history, settle(device)), Clock()
+    checked = turn.check_start()
+    with clock("seconds_train"):
+        trained = turn.train(state)
+    state = turn.hand_on(trained)
+    with checks.buffers_unchanged(turn.net):
+        with clock("seconds_test"):
+            judged = turn.judge()
+        with clock("seconds_diagnose"):
+            checked["mc_passes_differ"] = checks.scoring(
+                turn.net, turn.images, turn.pool, turn.cell, turn.number
+            )
+            closing = turn.closing()
+        done = {
+            "labels": len(turn.pool.labelled),
+            "labelled": turn.new.tolist(),
+            **judged,
+            "train_accuracy": trained.train_accuracy,
+            "heldout_accuracy": trained.heldout_accuracy,
+            "epochs": turn.cell.epochs,
+            "steps": trained.steps,
+            "class_counts": turn.class_counts(),
+            **closing,
+            **({"state_digest": state_digest(state)} if state else {}),
+        }
+        before = history[-1]["digest"] if history else ""
+        rounds = []
+        for cell in cells:
+            own = clock.share(len(cells))
+            picks = turn.acquire(cell, custom, own)
+            with own("seconds_diagnose"):
+                looks = turn.looks(picks)
+            whole = done | {"picks": picks.tolist()} | looks | own.seconds
+            rounds.append(whole | {"digest": chained(whole, before)})
+    return rounds, provenance(turn.place) | {"checks": checked}, state
+
+
+def round_task(device: str, custom: dict[str, bytes]) -> Callable:
+    """The callable that an engine sends to its workers."""
+    return partial(run_round, device=device, custom=custom)

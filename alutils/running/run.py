@@ -1,0 +1,86 @@
+"""Running a study: from validated parameters to records and their table."""
+
+import pandas as pd
+
+from alutils.learning import data
+from alutils.learning.devices import pick_device, visible_gpus
+from alutils.protocol.parameters import StudyError
+from alutils.protocol.study import Study
+from alutils.records.store import Store
+from alutils.records.tidy import read
+from alutils.running import engine, outlook, round
+from alutils.running.cluster import Placement
+from alutils.running.progress import Say, telling
+from alutils.running.provenance import commit
+from alutils.strategies.own import packed
+
+
+def run(study: Study, say: Say | None = None) -> pd.DataFrame:
+    """Run what is not finished yet, and return the results, one row per cell and round.
+
+    ``say`` gets a line a round, and before all what is to be done and how long it will take.
+    Where the study is not to be trained, the results are those that are there already.
+    Data, device and outputs folder are checked before any training. Where cells fail, all others
+    finish first, and the results are those of the seeds that have every cell; ``RunFailed`` is
+    raised when no such seed is left (see ``finish`` for the others).
+    """
+    if not study.train:
+        return _finished(study)
+    with telling(say) as tell:
+        return _run(study, tell)
+
+
+def _run(study: Study, say: Say) -> pd.DataFrame:
+    cells, store = study.cells(), Store(study.profile)
+    store.prepare()
+    place = placement(study)
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        data.load(dataset)
+    task = round.round_task(study.device, packed({cell.arm for cell in cells}))
+    if not all(map(store.sound, cells)):
+        processes = 0 if study.scheduler else place.processes
+        say(outlook.outlook(cells, store, study.device, processes))
+    try:
+        engine.run(cells, task, store, commit(), place, say)
+    except engine.RunFailed as error:
+        results = read(study)
+        if results.empty:
+            raise
+        say(f"error: {error}")
+        return results
+    return read(study)
+
+
+def _finished(study: Study) -> pd.DataFrame:
+    results = read(study)
+    if results.empty:
+        raise StudyError(
+            f"train = False, and no seed of {study.profile!r} has all its cells finished: nothing "
+            "can be shown yet"
+        )
+    return results
+
+
+def placement(study: Study) -> Placement:
+    """Where the study is computed; ``ParameterError`` where this machine lacks the device.
+
+    On a cluster the device is the workers', not this machine's. Locally, a GPU takes
+    ``cells_per_gpu`` cells at a time, other accelerators one.
+    """
+    if study.scheduler:
+        return Placement(study.scheduler, study.device, cells_per_gpu=study.cells_per_gpu)
+    device = pick_device(study.device).type
+    gpus = visible_gpus() if device == "cuda" else ()
+    workers = study.workers or (1 if device == "mps" else 0)
+    return Placement("", device, workers, gpus, study.cells_per_gpu)
+
+
+def finish(study: Study) -> None:
+    """End a notebook: raise ``RunFailed`` where some of its cells failed."""
+    store = Store(study.profile)
+    failed = [cell for cell in study.cells() if store.load(cell)["status"] == "failed"]
+    if failed:
+        raise engine.RunFailed(
+            f"{len(failed)} of {len(study.cells())} cells failed: "
+            f"{', '.join(cell.name for cell in failed)}"
+        )

@@ -1,0 +1,1 @@
+"""What the model says about the pool, and which of it to label next."""

@@ -1,0 +1,33 @@
+"""Cluster-Margin: small margins, spread over clusters."""
+
+import torch
+from torch import Tensor
+
+from alutils.strategies.clusters import clusters
+from alutils.strategies.ranking import smallest
+from alutils.strategies.view import PoolView
+
+MARGIN_SHARE = 10
+"""Candidates that Cluster-Margin looks at for each one that it picks; its paper leaves it open."""
+
+
+def cluster_margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """Candidates of small margin, a random one from each of their clusters.
+
+    Citovsky et al., arXiv 2107.14263: of the ``MARGIN_SHARE`` times ``budget`` smallest margins,
+    a random one from each cluster, the smallest cluster first, and round again. The paper clusters
+    the whole pool once, by agglomeration, whose memory grows with its square; here the candidates
+    of these margins alone are, by K-means into ``budget`` clusters. So one round takes one from
+    each, and more rounds are for features so alike that K-means leaves clusters empty.
+    """
+    first, second = view.probs_N_C.topk(2, dim=1).values.unbind(1)
+    unsure = smallest(first - second, MARGIN_SHARE * budget, rng)
+    unsure = unsure[torch.randperm(len(unsure), generator=rng)]
+    cluster_n = clusters(view.embeddings_N_D[unsure], budget, rng)
+    order_K = smallest(cluster_n.bincount(minlength=budget).double(), budget, rng)
+    turn_n = torch.empty(len(unsure), dtype=torch.long)
+    for k in range(budget):
+        members = cluster_n == k
+        turn_n[members] = torch.arange(int(members.sum()))
+    place_n = turn_n * budget + order_K.argsort()[cluster_n]
+    return unsure[place_n.argsort()[:budget]]

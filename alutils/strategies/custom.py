@@ -1,0 +1,81 @@
+"""A strategy of a user as a round asks it: on its own, so that it changes nothing for others."""
+
+import linecache
+import random
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cloudpickle
+import numpy as np
+import torch
+from torch import Tensor
+
+from alutils.strategies.source import installed
+from alutils.strategies.view import PoolView, PrivateView
+
+
+class StrategyFailed(RuntimeError):
+    """A strategy of a user raised an error; the message names it, and the user's line.
+
+    That line is read where the message is shown: a worker has neither the notebook nor the files.
+
+    Parameters
+    ----------
+    arm, reason : the strategy's name, and what it raised
+    file, line : where the user's code was at that time; line 0 where it was not reached
+    """
+
+    def __init__(self, arm: str, reason: str, file: str = "", line: int = 0):
+        super().__init__(arm, reason, file, line)
+
+    def __str__(self) -> str:
+        arm, reason, file, line = self.args
+        if not line:
+            return f"strategy {arm!r}: {reason}"
+        where = Path(file).name if Path(file).exists() else "its cell"
+        text = linecache.getline(file, line).strip()
+        return f"strategy {arm!r}, line {line} of {where}{text and f', `{text}`'}: {reason}"
+
+
+def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """What a packed strategy returns, asked as if it were the only one.
+
+    It is unpacked anew, gets copies of what the view holds, and finds the global generators seeded
+    from ``rng``'s seed; they are put back after it. Raises ``StrategyFailed``.
+    """
+    with _seeded(rng.initial_seed(), view.images.device):
+        try:
+            return cloudpickle.loads(packed)(PrivateView(view), budget, rng)
+        except (Exception, SystemExit) as error:
+            raise StrategyFailed(arm, _first_line(error), *_users_line(error)) from None
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the generators of Python, NumPy and torch; afterwards they are as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0].removesuffix(": ")
+
+
+def _users_line(error: BaseException) -> tuple[str, int] | tuple[()]:
+    """File and number of the last line that ran of what is not installed."""
+    own = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not installed(frame.f_globals.get("__name__", ""))
+    ]
+    return own[-1] if own else ()

@@ -1,0 +1,86 @@
+"""Acquisition by what a label would tell about the predictions at other inputs, from MC passes.
+
+Each pass is a sample of the weights (Gal and Ghahramani, arXiv 1506.02142). Entropies in nats.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alutils.strategies.ranking import smallest
+from alutils.strategies.scores import entropies
+from alutils.strategies.view import PoolView
+
+TARGETS = 100
+"""Candidates at whose inputs predictions are to improve, as many as in the authors' code."""
+BLOCK = 2**22
+"""Joint probabilities held at a time (32 MB), or those of one candidate with one target."""
+RESOLUTION = 1e-12
+"""Nats below which a score is rounding: float64 leaves about 1e-15 of passes that are equal."""
+
+
+def epig(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+    """The highest expected information of a candidate's label about the label of a random input.
+
+    Expected predictive information gain, Bickford Smith et al., arXiv 2304.08151. The paper's
+    estimator for classification: labels of two inputs are independent given the weights, so their
+    joint distribution is the mean over the passes of the product of their class probabilities.
+    The paper's inputs of interest are drawn from a target distribution; here they are ``TARGETS``
+    candidates drawn from ``rng``, all of them in a smaller pool. It takes one label at a time;
+    here the ``budget`` highest scores are taken at once.
+
+    One pass alone, or passes that are equal for want of dropout, tell nothing about each other:
+    all scores are then 0 and the picks are random, so a caller should refuse ``mc_passes`` = 1 and
+    ``dropout`` = 0. Joint probabilities are taken in blocks of ``BLOCK``; the passes of the targets
+    alone are held.
+    """
+    targets_T_M_C = _targets(view, rng)
+    score_N = view.over_passes(partial(predictive_information, targets_T_M_C=targets_T_M_C))
+    return smallest(-F.threshold(score_N, RESOLUTION, 0.0), budget, rng)
+
+
+def predictive_information(probs_T_N_C: Tensor, targets_T_M_C: Tensor) -> Tensor:
+    """Information (N,), float64, of a candidate's label about a target's, mean over M targets.
+
+    Entropy of the one plus entropy of the other minus the joint one, whose difference float64
+    holds to about 1e-15; a pass's probabilities may add up to 1 within float32's rounding.
+    """
+    probs_T_N_C, targets_T_M_C = _exact(probs_T_N_C), _exact(targets_T_M_C)
+    _, targets, classes = targets_T_M_C.shape
+    rows = max(1, BLOCK // (classes**2 * targets))
+    joint_N = torch.cat([_joint(part, targets_T_M_C) for part in probs_T_N_C.split(rows, dim=1)])
+    marginal_N = entropies(probs_T_N_C.mean(0))
+    return marginal_N + entropies(targets_T_M_C.mean(0)).mean() - joint_N
+
+
+def _joint(probs_T_B_C: Tensor, targets_T_M_C: Tensor) -> Tensor:
+    """Entropy (B,) of the labels of a candidate and a target together, mean over the targets."""
+    passes, count, classes = probs_T_B_C.shape
+    most = max(1, BLOCK // (count * classes**2))
+    total_BC = 0.0
+    for targets_T_m_C in targets_T_M_C.split(most, dim=1):
+        joint_BC_mC = probs_T_B_C.flatten(1).T @ targets_T_m_C.flatten(1) / passes
+        total_BC = total_BC + entropies(joint_BC_mC)
+    return total_BC.view(count, classes).sum(1) / targets_T_M_C.shape[1]
+
+
+def _exact(probs: Tensor) -> Tensor:
+    """The same in float64, each pass adding up to 1."""
+    probs = probs.double()
+    return probs / probs.sum(-1, keepdim=True)
+
+
+def _targets(view: PoolView, rng: torch.Generator) -> Tensor:
+    """The passes (T, M, C) of ``TARGETS`` random candidates, or of all where there are fewer."""
+    is_target_N = torch.zeros(len(view), dtype=torch.bool)
+    is_target_N[torch.randperm(len(view), generator=rng)[:TARGETS]] = True
+    seen = 0
+
+    def of_targets(probs_T_B_C: Tensor) -> Tensor:
+        nonlocal seen
+        start, seen = seen, seen + probs_T_B_C.shape[1]
+        return probs_T_B_C[:, is_target_N[start:seen]].transpose(0, 1)
+
+    return view.over_passes(of_targets).transpose(0, 1)

@@ -1,0 +1,80 @@
+"""The strategies by arm, and how a user adds one."""
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from importlib import import_module
+
+import cloudpickle
+import torch
+from torch import Tensor
+
+from alutils.protocol.arms import ARMS, BASELINE, BUILT_IN, CUSTOM_ARMS
+from alutils.protocol.parameters import ParameterError
+from alutils.strategies.source import StrategySource
+from alutils.strategies.view import PoolView
+
+Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
+
+
+def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -> None:
+    """Raise ``ParameterError`` unless a strategy kept its contract."""
+    if not isinstance(positions, Tensor) or positions.dtype != torch.int64 or positions.ndim != 1:
+        kind = getattr(positions, "dtype", type(positions).__name__)
+        raise ParameterError(
+            f"strategy {arm!r} returned {kind} of shape {tuple(getattr(positions, 'shape', ()))}: "
+            f"return a tensor of {budget} positions, int64 ({budget},)"
+        )
+    if len(positions) != budget or len(positions.unique()) != budget:
+        raise ParameterError(
+            f"strategy {arm!r} returned {len(positions)} positions, "
+            f"{len(positions.unique())} of them different; {budget} different ones are needed"
+        )
+    if budget and not 0 <= int(positions.min()) <= int(positions.max()) < candidates:
+        raise ParameterError(f"strategy {arm!r} returned a position outside [0, {candidates})")
+
+
+def _imported(place: str) -> Strategy:
+    module, _, name = place.rpartition(".")
+    return getattr(import_module(f"alutils.strategies.{module}"), name)
+
+
+STRATEGIES: dict[str, Strategy] = {name: _imported(arm.function) for name, arm in ARMS.items()}
+"""The function of every arm: the study's own from ``protocol.arms``, then what users register."""
+
+
+def register(name: str, strategy: Strategy) -> None:
+    """Make a strategy of one's own an arm of the study.
+
+    All that decides what it returns is in its record's name (see ``StrategySource``). Modules that
+    are not installed travel to the workers with it. ``ValueError`` for a name that is taken or
+    none, for what is not a function, and for what can't be told apart.
+    """
+    if name in (*BUILT_IN, BASELINE, "sequence"):
+        raise ValueError(f"{name!r} is a name of the study: choose another one")
+    if not name.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")
+    if not inspect.isfunction(strategy):
+        raise ValueError(
+            f"{name!r} is a {type(strategy).__name__}: give a function (view, budget, rng)"
+        )
+    source = StrategySource(strategy)
+    for module in source.modules - {"__main__"}:  # that of a notebook always travels
+        cloudpickle.register_pickle_by_value(sys.modules[module])
+    STRATEGIES[name] = strategy
+    CUSTOM_ARMS[name] = source.digest
+
+
+def packed(arms: Iterable[str]) -> dict[str, bytes]:
+    """Those of the arms that were registered, each pickled with all that it uses.
+
+    ``ValueError`` where one is not what it was when it was registered.
+    """
+    own = {name: STRATEGIES[name] for name in CUSTOM_ARMS if name in arms}
+    for name, strategy in own.items():
+        if StrategySource(strategy).digest != CUSTOM_ARMS[name]:
+            raise ValueError(
+                f"what {name!r} takes from around it changed since it was registered: register it "
+                "again, and make the plan after that"
+            )
+    return {name: cloudpickle.dumps(strategy) for name, strategy in own.items()}

@@ -1,0 +1,45 @@
+"""What may be labelled, and what is."""
+
+import torch
+from torch import Tensor
+
+
+class Pool:
+    """Two masks over one training set; only here are positions mapped to dataset indices.
+
+    Raises ``ValueError`` when an index is labelled twice or was held out.
+    """
+
+    def __init__(self, size: int, heldout_fraction: float, rng: torch.Generator):
+        order = torch.randperm(size, generator=rng)
+        cut = int(size * heldout_fraction)
+        self.heldout = order[:cut].sort().values
+        self.may_label = torch.ones(size, dtype=torch.bool)
+        self.may_label[self.heldout] = False
+        self.is_labelled = torch.zeros(size, dtype=torch.bool)
+
+    @property
+    def labelled(self) -> Tensor:
+        """Dataset indices with labels, ascending."""
+        return self.is_labelled.nonzero().squeeze(1)
+
+    @property
+    def unlabelled(self) -> Tensor:
+        """Dataset indices that may yet be labelled, ascending."""
+        return (self.may_label & ~self.is_labelled).nonzero().squeeze(1)
+
+    def label(self, indices: Tensor) -> None:
+        """Mark dataset indices as labelled."""
+        fresh = (self.may_label & ~self.is_labelled)[indices]
+        found, times = indices.unique(return_counts=True)
+        if wrong := [*indices[~fresh].tolist(), *found[times > 1].tolist()]:
+            raise ValueError(f"labelled twice or held out: {wrong[:5]}")
+        self.is_labelled[indices] = True
+
+    def candidates(self, count: int, rng: torch.Generator) -> Tensor:
+        """The unlabelled indices, or ``count`` of them at random, ascending; 0 means all."""
+        unlabelled = self.unlabelled
+        if not count or count >= len(unlabelled):
+            return unlabelled
+        chosen = torch.randperm(len(unlabelled), generator=rng)[:count]
+        return unlabelled[chosen].sort().values

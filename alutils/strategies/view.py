@@ -1,0 +1,149 @@
+"""What the model says about the candidates, computed when it is asked for."""
+
+import copy
+import time
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alutils.learning.network import Net
+from alutils.learning.scoring import CHUNK, chunks
+from alutils.learning.training import dropout_mask
+
+KEPT_FEATURES = 2**16
+"""Candidates up to which one pass through the trunk serves all quantities (128 MB of features).
+
+In a larger pool features are kept only for a strategy that asks for them; all else is computed
+chunk by chunk, in memory that doesn't grow with the pool.
+"""
+
+
+class PoolView:
+    """What the model says about N candidates: all that a strategy gets to see.
+
+    Each quantity is computed at its first use, once. Scoring is in eval mode, never augments and
+    never drops a candidate; stochastic passes switch on dropout alone. ``seconds`` counts the
+    time that scoring took. C is the number of classes, T of passes, D = 512 of features.
+
+    Parameters
+    ----------
+    net, images : the trained network, and the training set, uint8 (n, C, H, W), on its device
+    candidates, labelled : dataset indices, int64 (N,) and (M,), on the CPU
+    mc_passes, dropout : T, and the probability that a pass drops a feature
+    clusters, mc_score : settings of the K-means and of the Bayesian arm
+    rng : draws the masks of the passes
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        images: Tensor,
+        candidates: Tensor,
+        labelled: Tensor,
+        mc_passes: int,
+        dropout: float,
+        clusters: int,
+        rng: torch.Generator,
+        mc_score: str = "entropy",
+    ):
+        self.net, self.images = net, images
+        self.candidates, self.labelled = candidates, labelled
+        self.mc_passes, self.dropout, self.clusters = mc_passes, dropout, clusters
+        self.rng, self.mc_score = rng, mc_score
+        self.seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    @cached_property
+    def embeddings_N_D(self) -> Tensor:
+        """Features before the last layer, float32 (N, 512), on the network's device."""
+        return self._timed(chunks(self.net, self.images, self.candidates))
+
+    @cached_property
+    def labelled_embeddings_M_D(self) -> Tensor:
+        """The same of the M labelled images, float32 (M, 512)."""
+        if not len(self.labelled):
+            return self.embeddings_N_D[:0]
+        return self._timed(chunks(self.net, self.images, self.labelled))
+
+    @cached_property
+    def probs_N_C(self) -> Tensor:
+        """Class probabilities, float32 (N, C), of one pass without dropout, on the CPU."""
+        return self._timed(self.net.head(x).softmax(1).cpu() for x in self._features())
+
+    @cached_property
+    def mc_mean_N_C(self) -> Tensor:
+        """Mean class probabilities, float32 (N, C), of T stochastic passes, on the CPU.
+
+        The passes (Gal and Ghahramani, arXiv 1506.02142) differ in their dropout alone, which
+        stands before the last layer. A pass keeps its mask for all candidates, as in BatchBALD
+        (arXiv 1906.08158): it thins the last layer's weights, the trunk runs once for all passes,
+        and the T thinned layers are one matrix product.
+        """
+        return self._timed(self._passes(x).mean(1).cpu() for x in self._features())
+
+    @cached_property
+    def mc_probs_T_N_C(self) -> Tensor:
+        """Class probabilities of each of these passes, float32 (T, N, C), on the CPU."""
+        return self._timed(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
+
+    def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """``score`` (N, ...) of these passes, on the CPU, in memory that doesn't grow with T * N.
+
+        It is given them chunk by chunk, (T, B, C), and returns one value or row a candidate.
+        """
+        return self._timed(score(self._passes(x).cpu().transpose(0, 1)) for x in self._features())
+
+    @cached_property
+    def _thinned(self) -> tuple[Tensor, Tensor]:
+        """Weights (T * C, D) and biases (T * C,) of the last layer under T dropout masks."""
+        head = self.net.head
+        keep_T_1_D = dropout_mask(self.mc_passes, self.dropout, self.rng).unsqueeze(1)
+        weight = head.weight.detach() * keep_T_1_D.to(head.weight.device)
+        return weight.flatten(0, 1), head.bias.detach().repeat(self.mc_passes)
+
+    def _passes(self, features_B_D: Tensor) -> Tensor:
+        logits = F.linear(features_B_D, *self._thinned)
+        return logits.view(len(features_B_D), self.mc_passes, -1).softmax(2)
+
+    def _features(self) -> Iterable[Tensor]:
+        """Features chunk by chunk: those that are kept, or a pass through the trunk."""
+        if len(self) <= KEPT_FEATURES or "embeddings_N_D" in self.__dict__:
+            return self.embeddings_N_D.split(CHUNK)
+        return chunks(self.net, self.images, self.candidates)
+
+    def _timed(self, parts: Iterable[Tensor]) -> Tensor:
+        start, before = time.perf_counter(), self.seconds
+        with torch.inference_mode():
+            whole = torch.cat(list(parts))
+        self.seconds = before + time.perf_counter() - start
+        return whole
+
+
+class PrivateView:
+    """A view for one strategy alone, which may change in place whatever it is given.
+
+    All quantities are those of a view that several arms share, which computes each once; what is
+    asked for is copied, and the copy goes with this view.
+    """
+
+    def __init__(self, shared: PoolView):
+        self._shared = shared
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._shared, name)
+        own = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        setattr(self, name, own)
+        return own
+
+    def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
+        """The same as the shared view's: it gives passes away that nobody keeps."""
+        return self._shared.over_passes(score)

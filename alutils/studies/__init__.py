@@ -1,0 +1,1 @@
+"""A folder a notebook: its plan, its analysis, its page."""

@@ -1,0 +1,1 @@
+"""Notebooks 02, 03 and 05: arms against random labels."""

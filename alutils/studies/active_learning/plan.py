@@ -1,0 +1,87 @@
+"""Figures 3 and 4: every arm on one dataset, paired by seed."""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from alutils.protocol.arms import BASELINE, BUILT_IN, CUSTOM_ARMS, POSTER_ARMS
+from alutils.protocol.cell import Cell, Count, Rounds, Share
+from alutils.protocol.datasets import DATASETS
+from alutils.protocol.parameters import known, no_duplicates
+from alutils.protocol.study import Study
+
+
+class ActiveLearningStudy(Study):
+    """Figures 3 and 4: every arm on one dataset, paired by seed."""
+
+    sequences: ClassVar[bool] = True
+
+    dataset: str = "cifar10"
+    arms: Annotated[tuple[str, ...], Field(min_length=1)] = POSTER_ARMS
+    single_baseline: bool = False
+    first_labels: Share | Count = 0.01
+    acquisition_fraction: Share = 0.001
+    rounds: Rounds = 150
+
+    @property
+    def first_count(self) -> int:
+        """First labels as a count: a float is a share of the pool, an integer counts."""
+        if isinstance(self.first_labels, int):
+            return self.first_labels
+        return int(self.first_labels * DATASETS[self.dataset].pool(self.heldout_fraction))
+
+    def cells(self) -> list[Cell]:
+        """One cell a seed and arm.
+
+        With ``adam_state = "arms"`` all arms but random are one cell, in their order. The single
+        baseline is one training at the last label count, with a fresh Adam.
+        """
+        self._check_arms()
+        cells: list[Cell] = []
+        for seed in self.seeds:
+            arms = [self._cell(arm, seed) for arm in self.arms]
+            if self.adam_state == "arms":
+                others = tuple(arm for arm in self.arms if arm != "random")
+                sequence = self._cell("sequence", seed).model_copy(update={"sequence": others})
+                random = self._cell("random", seed).model_copy(update={"adam_state": "rounds"})
+                arms = [random, sequence]
+            if self.single_baseline:
+                last = arms[0].schedule_of_labels()[-1]
+                fresh = {"adam_state": "fresh", "start": "cold"}
+                once = {"first_labels": last, "rounds": 1} | fresh
+                arms.append(self._cell(BASELINE, seed).model_copy(update=once))
+            cells += arms
+        return cells
+
+    def _cell(self, arm: str, seed: int) -> Cell:
+        return Cell(
+            figure=DATASETS[self.dataset].figure or self.dataset,
+            dataset=self.dataset,
+            arm=arm,
+            seed=seed,
+            first_labels=self.first_count,
+            acquisition_fraction=self.acquisition_fraction,
+            rounds=self.rounds,
+            strategy_source=CUSTOM_ARMS.get(arm, ""),
+            **self._protocol(),
+        )
+
+    def _check_arms(self) -> None:
+        known("dataset", self.dataset, DATASETS)
+        no_duplicates("arms", self.arms)
+        for arm in self.arms:
+            known("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])
+        if "random" not in self.arms:
+            raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
+        if len(self.arms) < 2:
+            raise ValueError(
+                f"arms = {list(self.arms)} leaves nothing to hold against random: add an arm, or "
+                "take 01 for random labels alone"
+            )
+        if self.adam_state == "arms" and set(self.arms) & set(CUSTOM_ARMS):
+            raise ValueError(
+                f"adam_state = 'arms' goes through the study's own arms one after another, but "
+                f"arms = {list(self.arms)}: leave out those of your own, or use rounds"
+            )
+        if self.first_count < 1:
+            raise ValueError(f"first_labels = {self.first_labels} gives no label: raise it")

@@ -1,0 +1,1 @@
+"""Notebook 07: strategies and recipes beyond the poster's."""

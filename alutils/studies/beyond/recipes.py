@@ -1,0 +1,183 @@
+"""What a better recipe is worth, rung by rung, beside what choosing labels is worth."""
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.arms import arm_title
+from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.reporting import figures, prose, statistics
+from alutils.reporting.prose import count, interval, points, show
+from alutils.reporting.statistics import estimate
+from alutils.reporting.style import house_style
+from alutils.studies.beyond.plan import LADDER
+from alutils.studies.beyond.ranking import arms_of
+
+RUNGS = ("own", *LADDER)
+"""The recipes; each has what the ones before it have, but that none builds on SGD."""
+STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
+"""Not those of arms."""
+NOTHING = "No recipe beside the study's own is finished yet."
+
+
+def titles(found: pd.DataFrame) -> dict[str, str]:
+    """The recipes in words, on the dataset that they were tried on."""
+    (dataset,) = found.loc[found["factor"] == "recipe", "dataset"].unique()
+    longer = "more epochs"
+    base = f"{longer}, crops and mirroring" if DATASETS[dataset].crops else longer
+    return {
+        "own": "this study's recipe",
+        "longer": longer,
+        "augmentation": base,
+        "SGD": f"{base}, SGD",
+        "3x3 stem": f"{base}, 3x3 stem",
+    }
+
+
+def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Accuracy of every rung minus that of the study's own recipe, by seed and label count."""
+    curves = curves_of(found)
+    if (own := curves.pop("own", None)) is None:
+        return {}
+    gains = {name: (curve - own)[curve.columns].dropna() for name, curve in curves.items()}
+    return {name: one for name, one in gains.items() if one.size}
+
+
+def curves_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Accuracy by seed and label count of every rung that is there, in their order."""
+    rows = found[found["factor"] == "recipe"]
+    return {
+        name: rows[rows["level"] == name].pivot(index="seed", columns="labels", values="accuracy")
+        for name in RUNGS
+        if (rows["level"] == name).any()
+    }
+
+
+def labels_of(found: pd.DataFrame, rung: str, labels: int) -> pd.Series:
+    """Labels at which the study's own recipe has a rung's accuracy at ``labels``, by seed.
+
+    On monotone fits; NaN where it never gets there.
+    """
+    curves = curves_of(found)
+    own, accuracy = curves["own"], curves[rung][labels]
+    seeds = own.index.intersection(accuracy.index)
+    sizes = own.columns.to_numpy()
+    return pd.Series(
+        {s: statistics.labels_to_reach(sizes, own.loc[s].to_numpy(), accuracy[s]) for s in seeds}
+    )
+
+
+def table(found: pd.DataFrame) -> HTML | Markdown:
+    """Every rung at every label count: accuracy, gain, and the labels that this gain replaces.
+
+    Over the seeds that have both the rung and the study's own recipe.
+    """
+    gains, curves = gains_of(found), curves_of(found)
+    if not gains:
+        return Markdown(NOTHING)
+    title = titles(found)
+    rows = [
+        {
+            "random labels": f"{labels:,}",
+            "recipe": title[rung],
+            "accuracy": interval(estimate(curves[rung].loc[one.index, labels]), "%"),
+            "difference to this study's recipe (points)": points(estimate(one[labels]), ""),
+            "labels that this study's recipe needs for it": _needed(
+                labels_of(found, rung, labels), curves["own"].columns
+            ),
+        }
+        for labels in next(iter(gains.values())).columns
+        for rung, one in gains.items()
+    ]
+    return prose.table(pd.DataFrame(rows))
+
+
+def _needed(labels: pd.Series, sizes: pd.Index) -> str:
+    """Mean labels with their range, or what bounds them alone where some seed never gets there."""
+    if missed := int(labels.isna().sum()):
+        seeds = "" if missed == len(labels) else f" in {missed} of {count(len(labels), 'seed')}"
+        return f"more than {sizes[-1]:,}{seeds}"
+    return _by_seed(labels, sizes[0])
+
+
+def _by_seed(labels: pd.Series, first: int) -> str:
+    """Mean labels over seeds, the fewest and the most; a bound where one is the first count."""
+    bound = "at most " if labels.min() < first + 0.5 else ""  # as a quotient it may be rounded
+    if len(labels) < 2:
+        return f"{bound}{labels.mean():,.0f} (one seed)"
+    return f"{bound}{labels.mean():,.0f} ({labels.min():,.0f} to {labels.max():,.0f} by seed)"
+
+
+@house_style()
+def figure(found: pd.DataFrame) -> HTML | Markdown:
+    """Accuracy on random labels by recipe, over labels on a logarithmic axis."""
+    rows = found[found["factor"] == "recipe"]
+    if rows.empty:
+        return Markdown(NOTHING)
+    whole, axes = figures.grid()
+    title = titles(found)
+    for name in curves_of(found):
+        figures.curve(axes[0, 0], rows[rows["level"] == name], STYLES[name], title[name])
+    head = f"Recipes on random labels of {dataset_title(rows['dataset'].iloc[0])}"
+    figures.finish(axes[0, 0], head, figures.reported(rows))
+    sizes = sorted(rows["labels"].unique())
+    axes[0, 0].set_xscale("log")
+    axes[0, 0].set_xticks(sizes, [f"{size:,}" for size in sizes])
+    axes[0, 0].minorticks_off()
+    caption = (
+        f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained. "
+        f"{prose.capital(prose.lines_of(rows.groupby('level')['seed'].nunique()))}."
+    )
+    told = [
+        f"{title[name]}, {curve.columns[-1]:,} labels: {curve.iloc[:, -1].mean():.1f} %"
+        for name, curve in curves_of(found).items()
+    ]
+    return show(whole, caption, f"Learning curves of {len(told)} recipes. {'; '.join(told)}.")
+
+
+def sentences(found: pd.DataFrame) -> Markdown:
+    """What the best recipe is worth beside what choosing labels is worth, in points and labels.
+
+    Of those that have the most seeds.
+    """
+    gains = gains_of(found)
+    if not gains:
+        return Markdown(NOTHING)
+    dataset = found.loc[found["factor"] == "recipe", "dataset"].iloc[0]
+    ranked = arms_of(found, "ranking", dataset)
+    sizes = next(iter(gains.values())).columns
+    end = sizes[-1] if ranked.empty else ranked["labels"].max()
+    labels = min(sizes, key=lambda size: abs(size - end))
+    most = max(len(one) for one in gains.values())
+    by_seed = {name: one[labels] for name, one in gains.items() if len(one) == most}
+    rung = max(by_seed, key=lambda name: by_seed[name].mean())
+    needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
+    title = titles(found)[rung]
+    better = sum(one.mean() > 0 for one in by_seed.values())
+    return Markdown(
+        f"Of {count(len(by_seed), 'other recipe')} on {dataset_title(dataset)} {better or 'none'} "
+        f"{'has' if better == 1 else 'have'} a larger mean than this study's at {labels:,} random "
+        f"labels. The one with the largest (“{title}”; chosen by looking) is worth "
+        f"{points(estimate(gains[rung][labels]))}. Labels that this study's recipe needs for its "
+        f"accuracy: {needed}. {_choosing(ranked)}"
+    )
+
+
+def _choosing(ranked: pd.DataFrame) -> str:
+    """What choosing labels is worth at the end of the ranking, in points and in labels."""
+    if ranked.empty:
+        return "What choosing labels is worth on it, this run does not tell."
+    last = statistics.paired_differences(statistics.final(ranked))
+    arm = max(last, key=lambda name: last[name].mean)
+    end = ranked["labels"].max()
+    needed = end / statistics.label_savings(ranked)[arm]
+    there = needed.dropna()
+    reached = "is never reached"
+    if len(there):
+        reached = f"takes it {_by_seed(there, ranked['labels'].min())}"
+    if 0 < len(there) < len(needed):
+        reached += f", in {len(there)} of {count(len(needed), 'seed')}"
+    return (
+        f"Choosing them instead is worth {points(last[arm])} at {end:,} labels with "
+        f"{arm_title(arm)}, of {count(len(last), 'arm')} the one with the largest mean there "
+        f"(chosen by looking); the accuracy that random labels have there {reached}."
+    )

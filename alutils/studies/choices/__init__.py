@@ -1,0 +1,1 @@
+"""Choices made on held-out images before any kept run."""

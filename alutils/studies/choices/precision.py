@@ -1,0 +1,112 @@
+"""Whether bf16 trains as well as fp32, on held-out data: ``python -m alutils precision``.
+
+Two one-sided tests per dataset: paired by seed, the difference is averaged over the sizes, and its
+90 % t interval must lie within ``MARGIN``. The margins and sizes were fixed before the runs.
+Nothing is judged on the test set, and the seeds are not those of kept runs.
+"""
+
+import pandas as pd
+
+from alutils.paths import ROOT
+from alutils.protocol.datasets import dataset_title
+from alutils.reporting.standing import MARGIN
+from alutils.reporting.statistics import Estimate, estimate
+from alutils.running import run
+from alutils.studies.training_size.plan import TrainingSizeStudy
+
+LEVEL = 0.90
+"""Of the interval: two one-sided tests at 5 %."""
+
+
+def plan(precision: str) -> TrainingSizeStudy:
+    """The reduced recipe at one precision, on both datasets, three sizes and five seeds."""
+    return TrainingSizeStudy(
+        profile="precision",
+        seeds=(100, 101, 102, 103, 104),
+        label_counts=(540, 1540, 5490),
+        epochs=20,
+        learning_rate=2e-3,
+        schedule="one-cycle",
+        precision=precision,
+        heldout_every=20,
+        test=False,
+        reported="heldout-last",
+    )
+
+
+def plans() -> list[TrainingSizeStudy]:
+    """The studies that are compared."""
+    return [plan(name) for name in ("fp32", "bf16")]
+
+
+def compare() -> pd.DataFrame:
+    """Held-out accuracy (%) by dataset, labels and seed (rows) and precision (columns)."""
+    parts = [run.run(one).assign(precision=one.precision) for one in plans()]
+    return pd.concat(parts).pivot_table(
+        index=["dataset", "labels", "seed"], columns="precision", values="accuracy"
+    )
+
+
+def differences(accuracy: pd.DataFrame) -> dict[tuple[str, int | None], Estimate]:
+    """bf16 minus fp32 in points, by dataset and size; under size None, pooled over the sizes."""
+    gain = accuracy["bf16"] - accuracy["fp32"]
+    told: dict[tuple[str, int | None], Estimate] = {}
+    for dataset, of_dataset in gain.groupby("dataset", sort=False):
+        for labels, of_size in of_dataset.groupby("labels"):
+            told[dataset, labels] = estimate(of_size, LEVEL)
+        told[dataset, None] = estimate(of_dataset.groupby("seed").mean(), LEVEL)
+    return told
+
+
+def equivalent(difference: Estimate, dataset: str) -> bool:
+    """Whether the whole interval lies within the dataset's margin."""
+    return -MARGIN[dataset] < difference.low and difference.high < MARGIN[dataset]
+
+
+def verdict(difference: Estimate, dataset: str) -> str:
+    """What the interval shows, in a sentence."""
+    title, margin = dataset_title(dataset), MARGIN[dataset]
+    if equivalent(difference, dataset):
+        return f"{title}: equivalent within {margin} points."
+    if difference.low > -margin:
+        return (
+            f"{title}: not shown equivalent within {margin} points; bf16 is not the worse by as "
+            f"much, the interval reaches {difference.high:+.2f} in its favour."
+        )
+    return f"{title}: not shown equivalent within {margin} points."
+
+
+def document(accuracy: pd.DataFrame) -> str:
+    """The comparison and its verdicts as Markdown."""
+    means = accuracy.groupby(["dataset", "labels"], sort=False).mean()
+    rows, verdicts = [], []
+    for (dataset, labels), found in differences(accuracy).items():
+        title = dataset_title(dataset)
+        told = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+        if labels is None:
+            rows.append(f"| {title} | pooled | | | {told} |")
+            verdicts.append(verdict(found, dataset))
+        else:
+            fp32, bf16 = means.loc[(dataset, labels), ["fp32", "bf16"]]
+            rows.append(f"| {title} | {labels:,} | {fp32:.2f} | {bf16:.2f} | {told} |")
+    seeds = ", ".join(str(seed) for seed in sorted(accuracy.index.unique("seed")))
+    return (
+        "# bf16 against fp32\n\n"
+        "Accuracy (%) on the held-out 10 %, last epoch, one-cycle rate over 20 epochs, mean over "
+        f"the seeds {seeds}; difference bf16 minus fp32, paired by seed, with its "
+        f"{LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. Nothing was judged on "
+        "the test set.\n\n"
+        "| dataset | labels | fp32 | bf16 | difference (points) |\n|---|---|---|---|---|\n"
+        + "\n".join(rows)
+        + "\n\n"
+        + " ".join(verdicts)
+        + "\n\nMade by `python -m alutils precision` from the records in "
+        "`outputs/precision/runs/`.\n"
+    )
+
+
+def main() -> None:
+    """Run what is missing, and write the document."""
+    text = document(compare())
+    (ROOT / "docs" / "precision.md").write_text(text, encoding="utf-8")
+    print(text)

@@ -1,0 +1,72 @@
+"""Which study a notebook is, and its parameters in a profile."""
+
+from importlib import import_module
+from pathlib import Path
+
+from alutils import paths
+from alutils.protocol.parameters import ParameterError, Parameters, known
+from alutils.studies.parameter_files import defaults, read_file
+
+FIGURES = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
+"""The notebooks of the poster's Figures 2 to 4."""
+STUDIES = {
+    "01-training-size": "training_size.plan.TrainingSizeStudy",
+    "02-cifar10-active-learning": "active_learning.plan.ActiveLearningStudy",
+    "03-mnist-active-learning": "active_learning.plan.ActiveLearningStudy",
+    "04-claims": "claims.plan.ClaimsStudy",
+    "05-your-own-strategy": "active_learning.plan.ActiveLearningStudy",
+    "06-sensitivity": "sensitivity.plan.SensitivityStudy",
+    "07-beyond-the-poster": "beyond.plan.BeyondStudy",
+    "08-reductions": "reductions.plan.ReductionsStudy",
+}
+"""By notebook its study: where its class lies in ``alutils.studies``, imported when asked for."""
+
+
+def study_class(notebook: str) -> type[Parameters]:
+    """The parameters of a notebook, as a class."""
+    module, _, name = STUDIES[notebook].rpartition(".")
+    return getattr(import_module(f"alutils.studies.{module}"), name)
+
+
+def profiles() -> list[str]:
+    """Names of the profiles there are."""
+    return sorted(folder.name for folder in paths.PARAMS.iterdir() if folder.is_dir())
+
+
+def notebooks(profile: str) -> list[str]:
+    """Names of the notebooks of a profile, in their order; raises where it has none."""
+    known("PROFILE", profile, profiles(), ParameterError)
+    folder = paths.PARAMS / profile
+    if other := sorted(file.name for file in folder.glob("*.yml")):
+        raise ParameterError(
+            f"params/{profile}/{other[0]} would not be read: rename it to end in .yaml"
+        )
+    if not (found := sorted(file.stem for file in folder.glob("*.yaml"))):
+        raise ParameterError(
+            f"PROFILE = {profile!r} has no notebook: params/{profile} needs a parameter file such "
+            f"as {next(iter(STUDIES))}.yaml"
+        )
+    return found
+
+
+def params_file(profile: str, notebook: str) -> Path:
+    """Parameter file of one notebook in one profile."""
+    known("NOTEBOOK", notebook, notebooks(profile), ParameterError)
+    return paths.PARAMS / profile / f"{notebook}.yaml"
+
+
+def load_study(profile: str, notebook: str) -> Parameters:
+    """A notebook's study in a profile: its own parameters, and over them those of the file.
+
+    This is what papermill makes of the same file.
+    """
+    file = params_file(profile, notebook)
+    source = f"params/{profile}/{file.name}"
+    known(f"{source}: notebook", notebook, STUDIES, ParameterError)
+    plan = study_class(notebook).parse(defaults(notebook) | read_file(file, source), source)
+    if plan.profile != profile:
+        raise ParameterError(
+            f"{source}: profile = {plan.profile!r} is not allowed in the folder {profile!r}, whose "
+            "reports go to another place: give both the same name"
+        )
+    return plan

@@ -1,0 +1,1 @@
+"""Notebook 08: what the reductions are worth."""

@@ -1,0 +1,126 @@
+"""Each reduction beside the poster's own value."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from alutils.protocol.cell import Cell, Count, Rounds, Share
+from alutils.protocol.parameters import increasing, no_duplicates
+from alutils.protocol.study import (
+    Levels,
+    Seeds,
+    Setting,
+    SettingsStudy,
+    check_datasets,
+    refuse_best,
+)
+
+REPLICA = {
+    "adam_state": "rounds",
+    "dropout": 0.0,
+    "mc_passes": 10,
+    "mc_score": "mutual-information",
+}
+"""The authors' own protocol, where it departs from the poster's in how a network is trained."""
+REPLICA_ARMS = ("uncertainty", "random")
+"""The arm that ran first in the authors' code, so that no other arm's state is in it; and ours."""
+
+
+class ReductionsStudy(SettingsStudy):
+    """What each reduction is worth: beside the poster's own value, all else equal.
+
+    The study's own protocol is the poster's. On nested random labels (``label_counts``): Adam's
+    state fresh or carried from size to size, the recipe the poster's or the reduced one. Arm by
+    arm, to about ``last_labels`` of ``arms_dataset``: what margin asks for under either recipe,
+    the share labelled at a time, and a piece of the authors' own protocol.
+    """
+
+    datasets: Levels[str] = ("mnist", "cifar10")
+    label_counts: Levels[Count] = (540, 840, 1240, 1490, 1990, 2990, 3990, 5490)
+    arms_dataset: str = "mnist"
+    first_labels: Count = 540
+    last_labels: Rounds = 2000
+    acquisition_fraction: Share = 0.0098
+    fine_fraction: Share = 0.001
+    heldout_every: Annotated[int, Field(ge=0)] = 10
+    reduced_epochs: Count = 20
+    reduced_schedule: Literal["constant", "one-cycle", "cosine"] = "one-cycle"
+    reduced_learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
+    replica_seeds: Seeds = (42,)
+
+    def settings(self) -> list[Setting]:
+        """Every cell with what is varied in it; within a seed, random labels come first."""
+        self._check()
+        sized = [one for s in self.seeds for name in self.datasets for one in self._sized(name, s)]
+        return [*sized, *(one for s in self.seeds for one in self._by_arm(s)), *self._replica()]
+
+    @property
+    def reduced_recipe(self) -> dict[str, Any]:
+        """The fields of a cell's protocol that make the reduced recipe."""
+        return {
+            "epochs": self.reduced_epochs,
+            "schedule": self.reduced_schedule,
+            "learning_rate": self.reduced_learning_rate,
+        }
+
+    def _sized(self, dataset: str, seed: int) -> list[Setting]:
+        sizes = self.label_counts
+        poster = self._sizes_cell(2, dataset, seed, sizes)
+        carried = self._sizes_cell("reductions", dataset, seed, sizes, adam_state="rounds")
+        reduced = self._sizes_cell("reductions", dataset, seed, sizes, **self.reduced_recipe)
+        return [
+            Setting("optimiser", "fresh", poster),
+            Setting("optimiser", "carried", carried),
+            Setting("recipe", "poster", poster),
+            Setting("recipe", "reduced", reduced),
+        ]
+
+    def _by_arm(self, seed: int) -> list[Setting]:
+        coarse, fine, reduced = self.acquisition_fraction, self.fine_fraction, self.reduced_recipe
+        varied: list[tuple[str, float | str, float, dict[str, Any], tuple[str, ...]]] = [
+            ("picks", "poster", coarse, {}, ("random", "margin")),
+            ("picks", "reduced", coarse, reduced, ("random", "margin")),
+            ("acquisition", coarse, coarse, reduced, ("random", "margin", "uncertainty")),
+            ("acquisition", fine, fine, reduced, ("random", "margin", "uncertainty")),
+        ]
+        return [
+            Setting(factor, level, self._cell(arm, seed, share, changes))
+            for factor, level, share, changes, arms in varied
+            for arm in arms
+        ]
+
+    def _replica(self) -> list[Setting]:
+        return [
+            Setting("replica", "", self._cell(arm, seed, self.fine_fraction, REPLICA))
+            for seed in self.replica_seeds
+            for arm in REPLICA_ARMS
+        ]
+
+    def _cell(self, arm: str, seed: int, share: float, changes: dict[str, Any]) -> Cell:
+        first, last = self.first_labels, self.last_labels
+        return self._arm_cell(
+            "reductions", self.arms_dataset, arm, seed, first, share, last, **changes
+        )
+
+    def _check(self) -> None:
+        no_duplicates("replica_seeds", self.replica_seeds)
+        check_datasets("datasets", self.datasets)
+        check_datasets("arms_dataset", (self.arms_dataset,))
+        increasing("label_counts", self.label_counts)
+        refuse_best(self)
+        if not self.heldout_every:
+            raise ValueError(
+                "heldout_every = 0 judges nothing by the authors' rule: set the epochs between "
+                "evaluations on the held-out set (theirs: 10)"
+            )
+        for key, value in (("adam_state", "fresh"), ("optimiser", "adam")):
+            if getattr(self, key) != value:
+                raise ValueError(
+                    f"{key} = {getattr(self, key)!r} leaves nothing to compare, as the study runs "
+                    f"Adam with fresh and with carried state: set {value}"
+                )
+        if self.fine_fraction >= self.acquisition_fraction:
+            raise ValueError(
+                f"fine_fraction = {self.fine_fraction} is not below acquisition_fraction = "
+                f"{self.acquisition_fraction}: lower it"
+            )

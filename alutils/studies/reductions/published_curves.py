@@ -1,0 +1,169 @@
+"""How near the runs come to the published curves, by the authors' own rule."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.arms import arm_title
+from alutils.protocol.datasets import dataset_title
+from alutils.reporting import figures, published
+from alutils.reporting.figures import arm_style
+from alutils.reporting.prose import count, join, lines_of, paired_seeds, points, show
+from alutils.reporting.statistics import Estimate, estimate
+from alutils.reporting.style import house_style
+from alutils.studies.reductions.comparisons import STYLES, TITLES, by_size, datasets_of
+
+NEAR = {"mnist": 0.5, "cifar10": 1.0}
+"""Points from the published curve within which Figure 2 counts as reproduced; fixed beforehand."""
+SETTLED = 1240
+"""Labels from which on that is judged: the authors' first sizes depend on what ran before."""
+
+
+def to_published(found: pd.DataFrame, dataset: str, level: str) -> pd.DataFrame:
+    """Figure 2 minus the published one by the authors' rule, by seed and label count, in points."""
+    ours = by_size(found, "heldout_best", factor="optimiser", level=level, dataset=dataset)
+    theirs = published.training_size()
+    theirs = theirs[theirs["dataset"] == dataset].set_index("labels")["accuracy"]
+    shared = [size for size in ours.columns if size in theirs.index]
+    return ours[shared] - theirs[shared]
+
+
+def nearness(found: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, Estimate]]:
+    """Dataset, state, differences, and their mean over the settled sizes, over seeds."""
+    for dataset in datasets_of(found, "optimiser"):
+        for level in ("fresh", "carried"):
+            apart = to_published(found, dataset, level)
+            if (settled := _settled(apart)).size:
+                yield dataset, level, apart, estimate(settled.mean(axis=1))
+
+
+def _settled(apart: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the sizes that are judged."""
+    return apart[[size for size in apart.columns if size >= SETTLED]]
+
+
+def sentences(found: pd.DataFrame) -> Markdown:
+    """How far Figure 2 lies from the published one by the same rule, state by state."""
+    lines = []
+    for dataset, level, apart, one in nearness(found):
+        sizes = _settled(apart).columns
+        text = (
+            f"- **{dataset_title(dataset)}, {TITLES[level]}**: {points(one)} from the published "
+            f"curve, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to {sizes[-1]:,} "
+            f"labels: {_inside(one, NEAR[dataset])}"
+        )
+        before = [size for size in apart.columns if size < SETTLED]
+        if before:
+            text += f"; at {before[0]:,} labels {points(estimate(apart[before[0]]))}"
+        lines.append(f"{text}.")
+    if not lines:
+        return Markdown("No size that the authors published is finished yet.")
+    shown = [name for name in NEAR if name in datasets_of(found, "optimiser")]
+    told = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in shown])
+    return Markdown(
+        "A curve counts as near where its mean lies within these points of the published one, "
+        f"fixed beforehand: {told}.\n\n" + "\n".join(lines)
+    )
+
+
+def _inside(one: Estimate, near: float) -> str:
+    """Whether a mean lies within ``near`` of zero, and what else its interval holds."""
+    told, other = ("near", "more") if abs(one.mean) <= near else ("not near", "less")
+    if one.seeds < 2:
+        return told
+    if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
+        return f"{told}, by the whole interval"
+    return f"{told} by the mean, but the interval has distances of {other} than {near:g} too"
+
+
+def state_sentences(found: pd.DataFrame) -> Markdown:
+    """What carrying Adam's state from size to size is worth, on the same labels."""
+    lines = []
+    for dataset in datasets_of(found, "optimiser"):
+        fresh, carried = (to_published(found, dataset, level) for level in ("fresh", "carried"))
+        settled = _settled((carried - fresh).dropna())
+        if settled.size:
+            lines.append(
+                f"- **{dataset_title(dataset)}**: carried minus fresh is "
+                f"{points(estimate(settled.mean(axis=1)))}, mean over "
+                f"{count(settled.shape[1], 'size')} from {settled.columns[0]:,} to "
+                f"{settled.columns[-1]:,} labels."
+            )
+    return Markdown("\n".join(lines) or "No seed has both states yet.")
+
+
+@house_style()
+def figure(found: pd.DataFrame) -> HTML | Markdown:
+    """Figure 2 by the authors' rule with fresh and carried state, beside their points."""
+    datasets = datasets_of(found, "optimiser")
+    if not datasets or "heldout_best" not in found:
+        return Markdown("No run that was judged on the held-out set is finished yet.")
+    whole, axes = figures.grid(1, len(datasets), (6 * len(datasets), 4.2))
+    theirs, told = published.training_size(), []
+    for panel, dataset in zip(axes[0], datasets, strict=True):
+        own = found[(found["factor"] == "optimiser") & (found["dataset"] == dataset)]
+        own = own.assign(accuracy=100 * own["heldout_best"])
+        for level, rows in own.groupby("level"):
+            figures.curve(panel, rows, STYLES[level], TITLES[level])
+        points_ = theirs[theirs["dataset"] == dataset]
+        figures.hollow(panel, figures.near(points_, own), ("#555555", "o"))
+        figures.finish(panel, dataset_title(dataset), figures.REPORTED["heldout-best"])
+        told += [f"{dataset_title(dataset)}, {TITLES[level]}" for level in own["level"].unique()]
+    own = found[found["factor"] == "optimiser"]
+    seeds = own.groupby(["dataset", "level"])["seed"].nunique()
+    caption = (
+        "Random labels, by the authors' rule (best evaluation on the held-out set): "
+        f"{lines_of(seeds)}."
+    )
+    if theirs["dataset"].isin(datasets).any():
+        caption += f" Hollow points: published ({published.RULE})."
+    text = sentences(found).data.replace("- **", "").replace("**", "")
+    return show(whole, caption, f"Learning curves: {join(told)}. {text}")
+
+
+@house_style()
+def replica_figure(found: pd.DataFrame) -> HTML | Markdown:
+    """A piece of the authors' protocol, by their rule, beside their points."""
+    if not (datasets := datasets_of(found, "replica")) or "heldout_best" not in found:
+        return Markdown("No run of the authors' own protocol is finished yet.")
+    own = found[found["factor"] == "replica"]
+    own = own.assign(accuracy=100 * own["heldout_best"])
+    whole, axes = figures.grid()
+    theirs = figures.near(published.active_learning(datasets[0]), own)
+    for arm, rows in own.groupby("arm", sort=False):
+        figures.curve(axes[0, 0], rows, arm_style(arm), arm_title(arm))
+        figures.hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm))
+    title = f"The authors' protocol on {dataset_title(datasets[0])}"
+    figures.finish(axes[0, 0], title, figures.REPORTED["heldout-best"])
+    caption = (
+        "The authors' protocol in how a network is trained (no dropout, Adam's state carried from "
+        "round to round), by their rule, the best evaluation on the held-out set; "
+        f"{paired_seeds(own['seed'].nunique())}. The random arm is ours."
+    )
+    if len(theirs):
+        caption += f" Hollow points: published ({published.RULE})."
+    text = replica_sentences(found).data.replace("- ", "").replace("**", "")
+    return show(whole, caption, f"Learning curves of {own['arm'].nunique()} arms. {text}")
+
+
+def replica_sentences(found: pd.DataFrame) -> Markdown:
+    """How far that piece lies from the published curve, at the label counts both have."""
+    lines = []
+    for dataset in datasets_of(found, "replica"):
+        theirs = published.active_learning(dataset)
+        for arm in theirs["arm"].unique():
+            curve = theirs[theirs["arm"] == arm].set_index("labels")["accuracy"]
+            ours = by_size(found, "heldout_best", factor="replica", dataset=dataset, arm=arm)
+            shared = [size for size in ours.columns if size in curve.index]
+            told = [
+                f"{ours[size].mean():.2f} % against {curve[size]:.2f} % at {size:,}"
+                for size in shared
+            ]
+            if told:
+                mean = estimate((ours[shared] - curve[shared]).mean(axis=1))
+                lines.append(
+                    f"- **{dataset_title(dataset)}, {arm_title(arm)}**: {join(told)} labels; "
+                    f"{points(mean)} on average."
+                )
+    return Markdown("\n".join(lines) or "No label count that the authors published is there yet.")

@@ -1,0 +1,1 @@
+"""Notebook 06: what the settings of the arms are worth."""

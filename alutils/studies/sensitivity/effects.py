@@ -1,0 +1,191 @@
+"""What the arms' own settings are worth: areas against random, level by level, and how shown."""
+
+from collections.abc import Iterator
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.arms import arm_title
+from alutils.protocol.datasets import dataset_title
+from alutils.reporting import figures
+from alutils.reporting.figures import arm_style
+from alutils.reporting.prose import join, mean_over, points, show
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, area, estimate
+from alutils.reporting.style import house_style
+
+FACTORS = {
+    "dropout": "dropout rate",
+    "passes": "stochastic passes",
+    "clusters": "clusters",
+    "acquisition": "share of the remaining pool labelled at a time",
+}
+POSTER = {"passes": 20, "clusters": 12, "acquisition": 0.001}
+"""The poster's levels, and of the passes this study's."""
+
+
+def areas(found: pd.DataFrame, factor: str) -> pd.DataFrame:
+    """Area by dataset and seed (rows) and (arm, level) (columns), for one factor.
+
+    Areas of a dataset are on the same label counts, so that they compare: those of its curve with
+    the fewest, to the end of its shortest; in between, others are interpolated.
+    """
+    own = found[found["factor"] == factor]
+    grids = {dataset: _grid(rows) for dataset, rows in own.groupby("dataset")}
+    rows = [
+        {"dataset": dataset, "seed": seed, "arm": arm, "level": level,
+         "area": area(grids[dataset], _on(curve, grids[dataset]))}
+        for (dataset, seed, arm, level), curve in own.groupby(
+            ["dataset", "seed", "arm", "level"], sort=False
+        )
+    ]  # fmt: skip
+    wide = pd.DataFrame(rows).pivot(index=["dataset", "seed"], columns=["arm", "level"])
+    return wide["area"]
+
+
+def _grid(rows: pd.DataFrame) -> list[int]:
+    """Label counts of the curve with the fewest, to the end of the shortest."""
+    curves = [sorted(curve["labels"]) for _, curve in rows.groupby("record")]
+    end = min(curve[-1] for curve in curves)
+    return [labels for labels in min(curves, key=len) if labels < end] + [end]
+
+
+def _on(curve: pd.DataFrame, grid: list[int]) -> np.ndarray:
+    """Accuracy of a curve at these label counts, linear between its own."""
+    curve = curve.sort_values("labels")
+    return np.interp(grid, curve["labels"], curve["accuracy"])
+
+
+def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | str, pd.Series]]:
+    """Dataset, arm, level, and the area's difference to random by seed, where both are there.
+
+    Random at the same level where it was run at every level, or else the one there is.
+    """
+    if not (found["factor"] == factor).any():
+        return
+    for dataset, own in areas(found, factor).groupby("dataset", sort=False):
+        for arm, level in sorted(own.columns, key=lambda key: (isinstance(key[1], str), key[1])):
+            random = ("random", level) if ("random", level) in own else ("random", "")
+            if arm != "random" and random in own:
+                gain = (own[arm, level] - own[random]).dropna()
+                if len(gain):
+                    yield dataset, arm, level, gain.droplevel("dataset")
+
+
+@house_style()
+def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
+    """Difference in area to random at every level of a factor, a panel a dataset."""
+    told = list(gains(found, factor))
+    if not told:
+        return Markdown(f"No run on the {FACTORS[factor]} is finished yet.")
+    datasets = list(dict.fromkeys(dataset for dataset, *_ in told))
+    whole, axes = figures.grid(1, len(datasets), (5.2 * len(datasets), 3.6))
+    parts = []
+    for panel, dataset in zip(axes[0], datasets, strict=True):
+        own = [(arm, level, estimate(gain)) for name, arm, level, gain in told if name == dataset]
+        order = list(dict.fromkeys(arm for arm, *_ in own))
+        own.sort(key=lambda one: order.index(one[0]))
+        for place, (arm, _, one) in enumerate(own):
+            figures.interval(panel, place, one, arm_style(arm), upright=True)
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set_xticks(range(len(own)), [_level(factor, arm, level) for arm, level, _ in own])
+        arms = join([arm_title(arm) for arm in order])
+        panel.set(title=f"{dataset_title(dataset)}: {arms}", xlabel=FACTORS[factor])
+        panel.set_xlim(-0.5, len(own) - 0.5)
+        sns.despine(ax=panel)
+        parts.append(f"{dataset_title(dataset)}, {_listed(factor, own)}")
+    axes[0, 0].set_ylabel("area minus random's (points)")
+    counts = {len(gain) for *_, gain in told}
+    caption = (
+        f"By {FACTORS[factor]}: area under the curve minus that of random labels, "
+        f"{mean_over(counts)}; {_range(found, factor)}, all on the label counts of the curve with "
+        "the fewest."
+    )
+    if len(counts) > 1:
+        caption += " Each level has the seeds there are; the text compares only those all have."
+    return show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
+
+
+def sentences(found: pd.DataFrame, factor: str) -> Markdown:
+    """By dataset, the level with the largest mean difference, and every level beside the poster's.
+
+    Over the seeds that every level has, so that means compare. Where several arms have the same
+    levels, arm by arm.
+    """
+    told = list(gains(found, factor))
+    groups: dict[str, dict[tuple[str, float | str], pd.Series]] = {}
+    for dataset, arm, level, gain in told:
+        title = dataset_title(dataset)
+        if factor == "acquisition":
+            title += f", {arm_title(arm)}"
+        groups.setdefault(title, {})[arm, level] = gain
+    lines = [f"- **{title}**: {_best(factor, own)}." for title, own in groups.items()]
+    return Markdown("\n".join(lines) or f"No run on the {FACTORS[factor]} is finished yet.")
+
+
+def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
+    """The level with the largest mean difference to random, in words."""
+    shared = set.intersection(*(set(gain.index) for gain in own.values()))
+    if not shared:
+        return "no seed has every level yet"
+    own = {key: gain[gain.index.isin(shared)] for key, gain in own.items()}
+    names = {
+        (arm, level): f"{100 * level:g} %"
+        if factor == "acquisition"
+        else _level(factor, arm, level).replace("\n", " ")
+        for arm, level in own
+    }
+    best = max(own, key=lambda key: own[key].mean())
+    parts = [f"the largest mean difference to random is that of {names[best]}, "]
+    parts[0] += points(estimate(own[best]))
+    for poster in (key for key in own if key[1] == POSTER.get(factor)):
+        parts += [
+            f"{names[key]} minus {names[poster]}: {points(estimate(own[key] - own[poster]), '')}"
+            for key in own
+            if key != poster
+        ]
+    return "; ".join(parts)
+
+
+def answer(found: pd.DataFrame) -> Markdown:
+    """How many levels of each factor were tried, and how many are above random.
+
+    Of the levels that have three seeds: on fewer nothing is said, as in the audit.
+    """
+    parts = []
+    for factor, title in FACTORS.items():
+        told = [estimate(gain) for *_, gain in gains(found, factor)]
+        known = [one for one in told if one.seeds >= FEWEST_SEEDS]
+        if known:
+            parts.append(f"{title}: {sum(one.low > 0 for one in known)} of {len(known)}")
+    if not parts:
+        return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; on fewer nothing is said.")
+    names = [dataset_title(name) for name in dict.fromkeys(found["dataset"])]
+    return Markdown(
+        "Settings whose area lies above that of random labels with the whole 95 % interval, over "
+        f"{join(names)} (not corrected for their number). By {'; by '.join(parts)}."
+    )
+
+
+def _level(factor: str, arm: str, level: float | str) -> str:
+    """A level on an axis."""
+    if factor == "acquisition":
+        level = f"{100 * level:g} %"
+    return fill(f"{arm_title(arm)}, {level}", 14) if isinstance(level, str) else f"{level:g}"
+
+
+def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:
+    told = (f"{_level(factor, arm, level)} {points(one)}" for arm, level, one in own)
+    return ", ".join(told).replace("\n", " ")
+
+
+def _range(found: pd.DataFrame, factor: str) -> str:
+    """Label range of the areas, by dataset."""
+    own = found[found["factor"] == factor]
+    ends = own.groupby(["dataset", "record"], sort=False)["labels"].agg(["min", "max"])
+    return "; ".join(
+        f"{dataset_title(dataset)} from {one['min'].min():,} to {one['max'].min():,} labels"
+        for dataset, one in ends.groupby("dataset", sort=False)
+    )

@@ -1,0 +1,89 @@
+"""A study's parameters and data, beside the poster's protocol."""
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.datasets import DATASETS
+from alutils.protocol.study import Study
+from alutils.reporting.prose import count, paired_seeds, plain, table
+from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.training_size.plan import TrainingSizeStudy
+
+RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
+"""Parameters that say where a study runs, not what it is."""
+OPEN = (
+    "What the poster leaves open (learning rate, dropout, stochastic passes, what is held out, "
+    "which accuracy is told), the profile <code>poster</code> has as this study chose it; the "
+    "authors' own code, where it differs, is the profile <code>replica</code>."
+)
+OBSERVED = ("heldout_every", "diagnostics")
+"""Parameters that say what is written down of a training, which is the same either way."""
+
+
+def protocol(study: Study) -> HTML:
+    """The study's parameters, and the poster's beside those that differ."""
+    poster = _poster(study)
+    rows = [
+        {"parameter": key, "here": plain(value), "profile poster": plain(poster.get(key, ""))}
+        for key, value in study.model_dump().items()
+        if key not in RUNTIME
+    ]
+    return HTML(f"{table(pd.DataFrame(rows)).data}<p>{OPEN}</p>")
+
+
+def departures(study: Study) -> Markdown:
+    """Where this run departs from the poster's protocol, one line each."""
+    poster = _poster(study)
+    changed = [
+        f"- `{key}`: {plain(value)} instead of {plain(poster[key])}"
+        for key, value in study.model_dump().items()
+        if key in poster and value != poster[key]
+    ]
+    if not changed:
+        return Markdown(f"The poster's protocol, unreduced, for {paired_seeds(len(study.seeds))}.")
+    return Markdown(
+        f"This run (`{study.profile}`) departs from the poster's protocol in "
+        f"{count(len(changed), 'parameter')}, and asks for {paired_seeds(len(study.seeds))}:\n\n"
+        + "\n".join(changed)
+        + _candidates(study)
+    )
+
+
+def _candidates(study: Study) -> str:
+    if not study.candidates or isinstance(study, TrainingSizeStudy):
+        return ""
+    return (
+        f"\n\nEach acquisition chooses among {study.candidates:,} candidates drawn at random from "
+        "the unlabelled pool, the same number for every arm, not among the whole pool."
+    )
+
+
+def data_summary(names: list[str], heldout_fraction: float) -> HTML:
+    """Sizes of the datasets and of their split."""
+    rows = []
+    for name in names:
+        facts = DATASETS[name]
+        pool = facts.pool(heldout_fraction)
+        shape = f"{facts.size} × {facts.size} × {facts.channels}"
+        rows.append(
+            {
+                "dataset": facts.title,
+                "image": shape,
+                "pool": f"{pool:,}",
+                "held out": f"{facts.train - pool:,}",
+                "checksum": facts.checksum,
+            }
+        )
+    return table(pd.DataFrame(rows))
+
+
+def _poster(study: Study) -> dict:
+    """The poster's protocol, where it has such a parameter, with the study's own dataset.
+
+    That is the defaults of the studies of its figures, without seeds and what is written down.
+    """
+    kind = TrainingSizeStudy if isinstance(study, TrainingSizeStudy) else ActiveLearningStudy
+    fields = kind.model_fields
+    own = {key: getattr(study, key) for key in ("dataset",) if hasattr(study, key)}
+    left = (*RUNTIME, *OBSERVED, "seeds")
+    return {key: field.default for key, field in fields.items() if key not in left} | own

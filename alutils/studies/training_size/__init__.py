@@ -1,0 +1,1 @@
+"""Notebook 01: accuracy against training-set size."""

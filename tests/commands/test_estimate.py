@@ -1,0 +1,103 @@
+import pytest
+
+from alutils.commands import estimate
+from alutils.protocol.parameters import ParameterError
+from alutils.records.store import Store
+from alutils.running import outlook
+from alutils.running.workload import Work, by_step_cost, work
+from alutils.studies import profiles
+from tests.records.test_records import rounds
+
+
+def test_the_poster_takes_what_its_protocol_says(capsys):
+    estimate.estimate("poster", "3")
+    told = capsys.readouterr().out
+    assert "25 cells, 3,750 rounds, 20,756,000 steps (830,800 an arm and seed)" in told
+    assert "24,976,500 steps (999,700 an arm and seed)" in told
+    assert "3.0 ms a step" in told and "(given)" in told
+
+
+def test_a_step_of_the_small_stem_takes_longer(capsys):
+    estimate.estimate("smoke", "2")
+    told = capsys.readouterr().out
+    assert "digits, bf16, 7x7, batch 64: 2.0 ms a step, 115,000 images scored a second" in told
+    assert "digits, bf16, 3x3, batch 64: 30.0 ms a step, 7,667 images scored a second" in told
+
+
+def test_the_hours_of_the_long_profiles_count_a_step_as_what_it_costs():
+    cells = profiles.load_study("desktop", "07-beyond-the-poster").cells()
+    (_, plain), (cost, small) = by_step_cost(cells)
+    assert cost == 15 and len(small) == 3 and len(plain) + 3 == len(cells)
+    every = {c.name: c for name in profiles.notebooks("desktop") if name != "04-claims"
+             for c in profiles.load_study("desktop", name).cells()}  # fmt: skip
+    as_one = work(every.values()).hours(1, 1 / estimate.SCORED_A_STEP)
+    more = 14 * work(small).hours(1, 1 / estimate.SCORED_A_STEP)
+    assert estimate.markdown_hours(["desktop"], [1000]).endswith(f" {as_one + more:,.0f} |")
+
+
+def test_a_shared_first_round_counts_once(digits_cell):
+    cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    first, *later = cells[0].steps()
+    assert work(cells).steps == first + 3 * sum(later)
+    assert work(cells).rounds == 9 and work(cells).cells == 3
+    apart = [work([cell]) for cell in cells]
+    asked = 1294 - cells[0].schedule_of_labels()[0]
+    assert sum(one.images for one in apart) - work(cells).images == 2 * 360 + asked
+
+
+def test_what_is_finished_is_not_left(digits_cell, outputs):
+    store, cells = Store("test"), [digits_cell(), digits_cell(seed=1)]
+    store.prepare()
+    store.save(cells[0], store.load(cells[0]) | {"status": "finished", "rounds": rounds(3)})
+    store.save(cells[1], store.load(cells[1]) | {"rounds": rounds(1)})
+    left = work(cells, store)
+    assert (left.cells, left.rounds) == (1, 2) and left.steps == sum(cells[1].steps()[1:])
+
+
+def test_a_first_round_that_another_cell_has_is_not_had_by_a_new_one(digits_cell, outputs):
+    store, cells = Store("test"), [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    store.prepare()
+    store.save(cells[0], store.load(cells[0]) | {"status": "finished", "rounds": rounds(3)})
+    assert work(cells, store).steps == work(cells[1:]).steps
+
+
+def test_images_are_those_that_are_judged_and_those_that_are_asked_about(digits_cell):
+    random, margin = (work([digits_cell(arm=arm)]).images for arm in ("random", "margin"))
+    counts = digits_cell().schedule_of_labels()
+    assert random == 3 * 360
+    assert margin - random == sum(1294 - labels for labels in counts[:2])
+    assert work([digits_cell(arm="margin", candidates=50)]).images - random == 100
+
+
+def test_hours_are_steps_and_images_at_their_speed():
+    assert Work(1, 1, 36_000, 7_200_000).hours(0.1, 0.001) == pytest.approx(3.0)
+
+
+def test_a_device_is_timed(digits_cell):
+    step, image = outlook.measure(digits_cell(arm="margin"), "cpu")
+    assert 0 < image < step < 10
+
+
+def test_a_long_run_says_how_long_it_will_take(digits_cell, outputs, monkeypatch):
+    cells, store = [digits_cell(), digits_cell(seed=1)], Store("test")
+    told = outlook.outlook(cells, store, "cpu", 2)
+    assert told == f"to do: 2 cells, 6 rounds, {2 * sum(cells[0].steps())} steps"
+    monkeypatch.setattr(outlook, "LONG", 1)
+    monkeypatch.setattr(outlook, "measure", lambda cell, device: (3600.0, 0.0))
+    hours = sum(cells[0].steps())
+    assert (
+        outlook.outlook(cells, store, "cpu", 2) == f"{told}; about {hours} h 00 min with 2 workers"
+    )
+    assert outlook.outlook(cells, store, "cpu", 0) == told
+
+
+@pytest.mark.parametrize("wrong", ["fast", "-1", "1e9", "nan"])
+def test_a_step_that_is_no_time_is_refused(wrong):
+    with pytest.raises(ParameterError, match=f"STEP_MS = '{wrong}'"):
+        estimate.estimate("smoke", wrong)
+
+
+def test_a_profile_that_is_not_there_is_refused():
+    with pytest.raises(ParameterError, match="did you mean 'desktop'"):
+        estimate.estimate("destop")
+    assert "poster" in profiles.profiles()

@@ -1,0 +1,321 @@
+"""Every notebook end to end on the embedded digits, as ``make study PROFILE=smoke`` runs it."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from alutils.commands import notebooks
+from alutils.paths import NOTEBOOKS, PARAMS, ROOT
+from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records.store import Store
+from alutils.running import cluster
+from alutils.studies import profiles
+from tests.conftest import command
+from tests.processes import ARMS_NOTEBOOK, NOTEBOOK, equal_part, gone_within, start
+
+NAMES = profiles.notebooks("smoke")
+
+
+@pytest.fixture
+def copy(smoke, tmp_path, monkeypatch) -> Path:
+    """A copy of the finished smoke outputs that a test may spoil."""
+    shutil.copytree(smoke, tmp_path / "outputs")
+    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path / "outputs"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_report_is_an_executed_notebook_and_a_page_that_needs_no_network(smoke, name):
+    notebook = nbformat.read(smoke / "smoke" / f"{name}.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code if cell.source)
+    assert not any(o.output_type in ("error", "stream") for cell in code for o in cell.outputs)
+    page = (smoke / "smoke" / f"{name}.html").read_text()
+    markup = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
+    assert not re.search(r"""(src|href)=["']?(https?:)?//(?!arxiv\.org)""", markup)
+    assert "@import" not in markup and "url(http" not in markup and "<script" not in markup
+    images = re.findall(r"<img [^>]*>", markup)
+    assert images and all(re.search(r'alt="[^"]{20,}"', image) for image in images)
+    for text in (page, (smoke / "smoke" / f"{name}.ipynb").read_text()):
+        assert str(ROOT) not in text and str(smoke) not in text
+    assert len(page) < 3_000_000 and (smoke / "smoke" / f"{name}.ipynb").stat().st_size < 2_000_000
+
+
+def test_the_index_and_the_table_hold_all_reports(smoke):
+    index = (smoke / "smoke" / "index.html").read_text()
+    assert all(f'href="{name}.html"' in index for name in NAMES)
+    assert "Nothing is tested on digits with fewer than 3 paired seeds" in index
+    assert index.count("<img ") == len(NAMES)
+    rows = (smoke / "smoke" / "results.csv").read_text().splitlines()
+    plans = [profiles.load_study("smoke", name) for name in NAMES]
+    cells = {cell.name: cell for plan in plans for cell in plan.cells()}.values()
+    assert len(rows) == 1 + sum(cell.rounds for cell in cells)
+    assert {"learning_rate", "optimiser", "stem", "acquisition_fraction"} < set(rows[0].split(","))
+
+
+def test_the_terminal_shows_a_line_a_round(smoke):
+    log = (smoke / "log").read_text()
+    assert re.search(r"digits +margin +seed 2 +round +2/3 +162 labels +accuracy", log)
+    assert "Executing Cell" not in log and "IPython.core.display" not in log
+
+
+def test_the_notebooks_of_a_run_share_their_workers(smoke):
+    found = re.findall(r"dashboard: (\S+)", (smoke / "log").read_text())
+    assert len(found) > 1 and len(set(found)) == 1
+
+
+def test_without_training_what_has_nothing_finished_is_left_out(copy, capsys):
+    name = "07-beyond-the-poster"
+    for cell in profiles.load_study("smoke", name).cells():
+        Store("smoke").path(cell).unlink()
+    kept = (copy / "smoke" / f"{name}.html").read_bytes()
+    notebooks.study("smoke", train="no")
+    told = capsys.readouterr().out
+    assert f"{name}: nothing is finished yet" in told and "reports: " in told
+    assert (copy / "smoke" / f"{name}.html").read_bytes() == kept
+    with pytest.raises(StudyError, match=f"no seed of 'smoke' has every cell of {name} finished"):
+        notebooks.study("smoke", name, train="no")
+
+
+def test_local_workers_are_started_for_what_is_to_be_trained_alone(copy, monkeypatch):
+    started = []
+    monkeypatch.setattr(cluster, "shared", lambda place: started.append(place) or nullcontext())
+    finished = profiles.load_study("smoke", NOTEBOOK)
+    more = finished.model_copy(update={"seeds": (7,)})
+    for changed in ({"train": False}, {"scheduler": "tcp://elsewhere:8786"}, {"workers": 3}):
+        with notebooks._workers([finished, more.model_copy(update=changed)]):
+            pass
+    assert [place.workers for place in started] == [3]
+
+
+def test_a_second_run_executes_nothing(copy):
+    before = {file: file.stat().st_mtime_ns for file in copy.glob("smoke/*.ipynb")}
+    done = command("study", "smoke")
+    assert done.returncode == 0 and done.stdout.count("unchanged") == len(NAMES)
+    assert before == {file: file.stat().st_mtime_ns for file in copy.glob("smoke/*.ipynb")}
+
+
+def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
+    """Cells of arms that a notebook registers itself are in no parameter file."""
+    own = next((copy / "smoke" / "runs").glob("*second-guess*.json"))
+    name = "05-your-own-strategy"
+    assert notebooks.is_current(name, profiles.load_study("smoke", name))
+    own.unlink()
+    (copy / "smoke" / f"{name}.html").unlink()
+    notebooks.study("smoke", name, train="no")
+    assert (copy / "smoke" / f"{name}.html").exists() and not own.exists()
+    assert not notebooks.is_current(name, profiles.load_study("smoke", name))
+
+
+def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
+    files = [copy / "smoke" / f"{ARMS_NOTEBOOK}.{kind}" for kind in ("html", "ipynb", "png")]
+    before = [file.read_bytes() for file in files]
+    files[0].unlink()
+    notebooks.study("smoke", ARMS_NOTEBOOK)
+    assert [file.read_bytes() for file in files] == before
+
+
+def test_what_is_only_shown_needs_neither_device_nor_data(monkeypatch):
+    monkeypatch.setattr("alutils.learning.devices.pick_device", lambda device: pytest.fail(device))
+    monkeypatch.setattr("alutils.learning.data.load", lambda dataset: pytest.fail(dataset))
+    plan = profiles.load_study("smoke", NOTEBOOK)
+    notebooks._check_machine([plan.model_copy(update={"train": False})])
+
+
+def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch):
+    looks = []
+
+    def reach(scheduler: str) -> None:
+        looks.append(scheduler)
+        raise ParameterError("nothing answers")
+
+    monkeypatch.setattr(cluster, "reach", reach)
+    monkeypatch.setattr(notebooks, "execute", lambda name, *_: pytest.fail(name))
+    with pytest.raises(ParameterError, match="nothing answers"):
+        notebooks.study("smoke", scheduler="tcp://nowhere:8786")
+    assert looks == ["tcp://nowhere:8786"]
+
+
+def test_finished_cells_need_no_scheduler(copy, monkeypatch):
+    monkeypatch.setattr(cluster, "reach", pytest.fail)
+    plan = profiles.load_study("smoke", NOTEBOOK)
+    notebooks._check_machine([plan.model_copy(update={"scheduler": "tcp://nowhere:8786"})])
+
+
+def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
+    plan = profiles.load_study("smoke", NOTEBOOK)
+    assert notebooks.is_current(NOTEBOOK, plan)
+    assert notebooks.is_current(NOTEBOOK, plan.model_copy(update={"workers": 7}))
+    assert not notebooks.is_current(NOTEBOOK, plan.model_copy(update={"candidates": 700}))
+    cell, store = plan.cells()[0], Store("smoke")
+    store.save(cell, store.load(cell) | {"provenance": {"wall_seconds": 1.0}})
+    assert not notebooks.is_current(NOTEBOOK, plan)
+
+
+def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
+    copy, monkeypatch, tmp_path
+):
+    plan = profiles.load_study("smoke", NOTEBOOK)
+    source = tmp_path / "notebooks" / f"{NOTEBOOK}.ipynb"
+    source.parent.mkdir()
+    shutil.copyfile(NOTEBOOKS / source.name, source)
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", source.parent)
+    done = (copy / "smoke" / source.name).read_bytes()
+
+    def run(_, partial, *args, **options):
+        partial.write_bytes(done)
+        if change:
+            source.write_text(source.read_text() + " ")
+
+    monkeypatch.setattr("papermill.execute_notebook", run)
+    for change in (False, True):
+        notebooks.execute(NOTEBOOK, plan, {})
+        assert notebooks.is_current(NOTEBOOK, plan) is not change
+
+
+def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tmp_path):
+    broken = tmp_path / "notebooks"
+    broken.mkdir()
+    notebook = nbformat.read(NOTEBOOKS / f"{NOTEBOOK}.ipynb", as_version=4)
+    notebook.cells[-1].source = "raise RuntimeError('on purpose <b>')"
+    nbformat.write(notebook, broken / f"{NOTEBOOK}.ipynb")
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", broken)
+    good = (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes()
+    with pytest.raises(notebooks.StudyFailed, match=f"{NOTEBOOK}: RuntimeError: on purpose"):
+        notebooks.study("smoke", NOTEBOOK)
+    assert (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes() == good
+    assert "on purpose &lt;b&gt;" in (copy / "smoke" / f"{NOTEBOOK}.failed.html").read_text()
+    assert not list(copy.glob("smoke/*.partial.ipynb"))
+
+
+@pytest.fixture
+def tiny(tmp_path) -> Path:
+    """A notebook that tells its interpreter and its parameter; its metadata are empty."""
+    first = nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]})
+    told = nbformat.v4.new_code_cell("import sys\nsys.executable, x")
+    cells = [nbformat.v4.new_markdown_cell("# Title"), first, told]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "tiny.ipynb")
+    return tmp_path / "tiny.ipynb"
+
+
+def test_a_notebook_runs_in_this_interpreter_whatever_kernels_there_are(
+    tiny, tmp_path, monkeypatch
+):
+    foreign = tmp_path / "share" / "kernels" / "python3"
+    foreign.mkdir(parents=True)
+    spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "", "language": "R"}
+    (foreign / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    notebooks.render(tiny, folder, {"x": 2})
+    report = nbformat.read(folder / "tiny.ipynb", as_version=4)
+    assert report.cells[-1].outputs[0].data["text/plain"] == str((sys.executable, 2))
+    assert "Title" in (folder / "tiny.html").read_text()
+
+
+def test_a_file_beside_a_notebook_is_imported_there_and_makes_its_report_stale(
+    tmp_path, monkeypatch
+):
+    """As in JupyterLab, whose kernels start in the notebook's folder."""
+    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
+    prose = [nbformat.v4.new_markdown_cell(text) for text in ("# A", "What.", "How.")]
+    code = nbformat.v4.new_code_cell("from strategies_of_mine import NAME\nNAME")
+    notebook.cells = [*prose, code]
+    nbformat.write(notebook, tmp_path / f"{NOTEBOOK}.ipynb")
+    mine, plan = tmp_path / "strategies_of_mine.py", profiles.load_study("smoke", NOTEBOOK)
+    mine.write_text("NAME = 'lowest'\n")
+    (tmp_path / "reports").mkdir()
+    notebooks.render(tmp_path / f"{NOTEBOOK}.ipynb", tmp_path / "reports", {})
+    report = nbformat.read(tmp_path / "reports" / f"{NOTEBOOK}.ipynb", as_version=4)
+    assert report.cells[-1].outputs[0].data["text/plain"] == "'lowest'"
+    before = notebooks.sources(NOTEBOOK, plan)
+    mine.write_text("NAME = 'highest'\n")
+    assert notebooks.sources(NOTEBOOK, plan) != before
+
+
+@pytest.mark.parametrize("error", [ValueError("what\nhow"), ValueError("\x1b[31mwhat\x1b[0m\n")])
+def test_what_went_wrong_is_told_by_its_first_line(error):
+    assert notebooks._reason(error) == "ValueError: what"
+
+
+def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path):
+    for told, seconds in (("running", 3), ("round   2/3", 0)):
+        process = start(tmp_path)
+        for line in process.stdout:
+            if told in line:
+                break
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+        gone_within(tmp_path)
+    done = command("study", "smoke", "--notebook", NOTEBOOK, ALUTILS_OUTPUTS=str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert equal_part(tmp_path) == equal_part(smoke)
+
+
+def test_raw_papermill_runs_a_notebook_by_itself(copy, tmp_path):
+    source, params = NOTEBOOKS / f"{NOTEBOOK}.ipynb", PARAMS / "smoke" / f"{NOTEBOOK}.yaml"
+    papermill = [sys.executable, "-m", "papermill", str(source), str(tmp_path / "out.ipynb")]
+    done = subprocess.run([*papermill, "-f", str(params)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    wrong = [*papermill, "-f", str(params), "-p", "epochz", "3"]
+    done = subprocess.run(wrong, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "unknown parameter 'epochz' = 3: did you mean 'epochs'?" in done.stderr
+
+
+BAD_COMMANDS = [
+    (["quik"], "did you mean 'quick'"),
+    (["smoke", "--notebook", "03-mnist"], "did you mean '03-mnist-active-learning'"),
+    (["smoke", "--workers", "two"], "WORKERS = 'two'"),
+    (["smoke", "--workers", "-1"], "WORKERS = '-1'"),
+    (["smoke", "--workers", "5000"], "workers = 5000 is not allowed: input should be less than"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "told"), BAD_COMMANDS, ids=lambda v: str(v))
+def test_a_wrong_command_is_one_line_and_a_status(arguments, told, tmp_path):
+    done = command("study", *arguments, ALUTILS_OUTPUTS=str(tmp_path))
+    assert done.returncode == 2 and told in done.stderr
+    assert done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+def test_an_unwritable_outputs_folder_is_one_line_and_a_status(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = command("study", "smoke", ALUTILS_OUTPUTS=str(tmp_path / "file"))
+    assert done.returncode == 2 and done.stderr.startswith("error: the outputs folder")
+
+
+def test_no_network_is_one_error_and_nothing_runs(tmp_path):
+    closed = {key: "http://127.0.0.1:9" for key in ("HTTP_PROXY", "HTTPS_PROXY")}
+    closed |= {key.lower(): value for key, value in closed.items()}
+    done = command("study", "quick", "--notebook", NOTEBOOK, PATH="",
+                   ALUTILS_OUTPUTS=str(tmp_path / "o"), ALUTILS_DATA=str(tmp_path / "d"),
+                   **closed)  # fmt: skip
+    error = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and error.startswith("error: MNIST is not in")
+    assert "make study PROFILE=smoke" in error and not list(tmp_path.rglob("*.json"))
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_runs(outputs, monkeypatch):
+    plan = profiles.load_study("smoke", NOTEBOOK).model_copy(update={"device": "mps"})
+    monkeypatch.setattr(profiles, "load_study", lambda profile, name: plan)
+    with pytest.raises(ParameterError, match="device = 'mps' is not on this machine"):
+        notebooks.study("smoke", NOTEBOOK)
+    assert not list(outputs.rglob("*.json"))

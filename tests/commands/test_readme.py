@@ -1,0 +1,166 @@
+import re
+import shutil
+import subprocess
+
+import pandas as pd
+import pytest
+
+from alutils.commands import readme
+from alutils.paths import PACKAGE, ROOT
+from alutils.protocol.parameters import StudyError
+from alutils.reporting import statistics
+from alutils.reporting.prose import points
+from alutils.strategies.own import STRATEGIES
+from alutils.studies.profiles import load_study
+
+FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXTS = {file: file.read_text() for file in FILES}
+"""README, guides and what was written down before runs."""
+
+
+def block(name: str) -> str:
+    """What stands in README or guides between the marks of a name."""
+    (text,) = (text for text in TEXTS.values() if f"<!-- {name} -->" in text)
+    return text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0].strip()
+
+
+@pytest.fixture
+def committed(tmp_path, monkeypatch):
+    """The outputs without the records that a run here has added."""
+    told = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files", "outputs/desktop/runs", "outputs/ablation/runs"],
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    for name in told:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, file)
+    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
+
+
+def test_the_readme_shows_the_committed_results_and_the_hours_of_the_long_profiles(committed):
+    for name, expected in readme.blocks("desktop").items():
+        assert block(name) == expected
+
+
+def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(committed):
+    plan = load_study("desktop", "08-reductions")
+    arms = load_study("desktop", "03-mnist-active-learning").cells()
+    told = readme._recipes(plan, arms)
+    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
+    assert told in block("answer").replace("\n", " ")
+    other = [arms[0].model_copy(update={"epochs": plan.epochs})]
+    assert readme._recipes(plan, arms + other) == ""
+
+
+def test_a_block_replaces_what_stands_between_its_marks_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(readme, "blocks", lambda profile: {"x": "new"})
+    file = tmp_path / "README.md"
+    file.write_text("a\n<!-- x -->\nold\n<!-- end of x -->\nb\n")
+    for _ in range(2):
+        readme.update("desktop")
+        assert file.read_text() == "a\n<!-- x -->\nnew\n<!-- end of x -->\nb\n"
+    for damaged in ("a\n<!-- x -->\nold\nrest\n", "old\n<!-- end of x -->\nrest\n"):
+        file.write_text(damaged)
+        with pytest.raises(StudyError, match="has the marks of 'x'"):
+            readme.update("desktop")
+        assert file.read_text() == damaged
+
+
+def test_a_profile_without_the_audit_has_no_answer():
+    with pytest.raises(StudyError, match="'sensitivity' has no 04-claims"):
+        readme.blocks("sensitivity")
+
+
+@pytest.mark.parametrize("file", TEXTS, ids=lambda file: file.name)
+def test_what_a_text_links_to_is_there(file):
+    links = re.findall(r"\]\(([^)]+)\)", TEXTS[file])
+    for link in (link for link in links if not link.startswith("http")):
+        target, _, heading = link.partition("#")
+        there = (file.parent / target).resolve() if target else file
+        assert there.exists(), link
+        names = re.findall(r"^#+ (.*)", there.read_text(), re.MULTILINE) if heading else []
+        assert not heading or heading in {name.lower().replace(" ", "-") for name in names}, link
+
+
+def test_the_readme_is_short_and_names_every_room():
+    text = TEXTS[ROOT / "README.md"]
+    assert len(text.encode()) <= 12_288
+    tree = text.split("## What is where")[1].split("## ")[0]
+    rooms = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
+    assert rooms <= set(re.findall(r"\b([a-z]+)/", tree))
+
+
+@pytest.fixture
+def speed(monkeypatch):
+    """The module behind the benchmark's report, and the committed measurements."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import speed
+
+    return speed, speed.read(str(ROOT / "outputs" / "bench" / "results.json"))
+
+
+def test_the_readme_shows_the_committed_benchmark(speed):
+    module, measured = speed
+    assert block("speed") == module.markdown(measured)
+
+
+def test_the_readme_shows_what_every_strategy_takes(speed):
+    module, measured = speed
+    row = re.compile(r"^\| `([\w-]+)` [^|]*\|[^|]*\|[^|]*\|([^|]*)\|", re.MULTILINE)
+    section = TEXTS[ROOT / "docs" / "strategies.md"]
+    shown = dict(row.findall(section))
+    expected = module.seconds_to_choose(measured)
+    assert {"random", *shown} == set(STRATEGIES) >= set(expected)
+    assert all(shown[name].strip() == expected.get(name, "") for name in shown)
+
+
+def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tmp_path):
+    told = readme._once("cifar10")
+    assert told.startswith("On CIFAR-10 the poster's recipe was tried with one acquisition alone")
+    assert "at 1,490 labels margin minus random is -0.39 points" in told
+    assert told in block("answer").replace("\n", " ")
+    shutil.rmtree(tmp_path / "outputs" / "ablation")
+    assert readme._once("cifar10") == (
+        "What choosing gains under the poster's recipe on CIFAR-10 is open."
+    )
+
+
+def test_reports_that_share_trainings_are_told_to():
+    """Record a has its second training elsewhere too, b its first labels alone, c nothing."""
+
+    def rows(*told: tuple[str, str, int, float]) -> pd.DataFrame:
+        columns = ["record", "arm", "labels", "test_nll"]
+        return pd.DataFrame(told, columns=columns).assign(dataset="mnist", seed=0)
+
+    found = rows(
+        ("a", "margin", 540, 0.3), ("a", "margin", 1063, 0.2), ("b", "random", 540, 0.3),
+        ("b", "random", 1063, 0.25), ("c", "kmeans", 540, 0.31), ("c", "kmeans", 1063, 0.22),
+    )  # fmt: skip
+    theirs = rows(("x", "margin", 1063, 0.2), ("y", "random", 540, 0.3), ("z", "bald", 1063, 0.22))
+    told = "Of the 3 cells of 08 1 share trainings with 01, 02, 03 or 07: these reports are"
+    assert readme._shared(found, [theirs[:2], theirs[2:]]).startswith(told)
+    assert readme._shared(found, [theirs[1:]]) == ""
+
+
+def test_the_results_have_corrected_intervals_and_what_is_equivalent():
+    rows = [
+        {"dataset": dataset, "arm": arm, "seed": seed, "labels": labels,
+         "accuracy": 50 + gain * (1 + 0.1 * seed) + 0.01 * (-1) ** seed * (arm != "random")}
+        for dataset in ("cifar10", "mnist")
+        for arm, gain in (("random", 0), ("margin", 0.5), ("kmeans", 0))
+        for seed in range(5)
+        for labels in (540, 1000)
+    ]  # fmt: skip
+    found = pd.DataFrame(rows)
+    table = readme._table([own for _, own in found.groupby("dataset")]).splitlines()
+    assert "| different (p) | equivalent within 0.3 (MNIST) and 1 (CIFAR-10) (p) |" in table[0]
+    assert table[2] == "| CIFAR-10 | random | 50.00 | baseline |  |  |  |"
+    for row, dataset in ((table[3], "cifar10"), (table[6], "mnist")):
+        areas = statistics.areas(found[found["dataset"] == dataset])
+        wide = statistics.paired_differences(areas, tests=2)["margin"]
+        assert f"| {points(wide, '')} | yes (" in row
+        assert row.count("yes") == (2 if dataset == "cifar10" else 1)
+    assert "| not shown (" in table[4] and "| yes (" in table[4]

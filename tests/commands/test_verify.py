@@ -1,0 +1,280 @@
+import pytest
+import torch
+
+from alutils.commands import verify
+from alutils.commands.verify import NotVerified
+from alutils.learning import data
+from alutils.learning.devices import settle
+from alutils.learning.streams import stream
+from alutils.paths import ROOT
+from alutils.protocol import parameters
+from alutils.records.store import Store, chained
+from alutils.running import round
+from alutils.running.round import Clock, Turn, run_round
+
+
+@pytest.fixture(scope="module")
+def trained(digits_cell):
+    """Two cells, and what they came to when they really ran."""
+    found = []
+    for cell in (digits_cell(arm=arm) for arm in ("margin", "kmeans")):
+        rounds, provenance = [], {}
+        for _ in range(cell.rounds):
+            (done,), provenance, _ = run_round([cell], rounds, None, "cpu", {})
+            rounds.append(done)
+        found.append((cell, rounds, provenance))
+    return found
+
+
+@pytest.fixture
+def made(outputs, trained, monkeypatch):
+    """A profile of two finished cells."""
+    store = Store("test")
+    store.prepare()
+    for cell, rounds, provenance in trained:
+        record = store.load(cell)
+        record["provenance"] |= provenance
+        store.save(cell, record | {"rounds": rounds, "status": "finished"})
+    cells = [cell for cell, _, _ in trained]
+    plan = type("Plan", (), {"cells": lambda self: cells})()
+    monkeypatch.setattr(verify, "_plans", lambda profile: [plan])
+    return store, cells
+
+
+def change(store, cell, edit) -> None:
+    record = store.load(cell)
+    edit(record)
+    before = ""
+    for done in record["rounds"]:
+        done["digest"] = before = chained(done, before)
+    store.save(cell, record)
+
+
+@pytest.mark.parametrize("profile", ["ablation", "precision", "recipe"])
+def test_records_that_no_notebook_makes_are_verified_too(profile):
+    """Their cells are those of the committed records."""
+    cells = {cell.name for plan in verify._plans(profile) for cell in plan.cells()}
+    assert cells == {file.stem for file in (ROOT / "outputs" / profile / "runs").glob("*.json")}
+
+
+def test_records_that_hold_are_made_again_to_the_same_picks(made, capsys):
+    verify.verify("test")
+    told = capsys.readouterr().out
+    assert "2 of 2 records, 6 rounds: 0 problems" in told
+    assert told.count("22 of 22 picks equal on the same processor type and versions") == 2
+
+
+def recount(record):
+    """Make the class counts fit the labels, so that they give nothing away."""
+    indices: list[int] = []
+    for done in record["rounds"]:
+        indices += done["labelled"]
+        counts = data.load("digits").train_labels[indices].bincount(minlength=10)
+        done["class_counts"] = counts.tolist()
+
+
+def swap(record):
+    picks = record["rounds"][1]["picks"]
+    pool = set(range(1437)) - {i for done in record["rounds"] for i in done["labelled"]}
+    new = sorted(pool)[0]
+    record["rounds"][1]["picks"] = record["rounds"][2]["labelled"] = [new, *picks[1:]]
+    recount(record)
+
+
+def twice(record):
+    first = record["rounds"][0]["labelled"][0]
+    for key, i in (("picks", 1), ("labelled", 2)):
+        record["rounds"][i][key] = [first, *record["rounds"][i][key][1:]]
+
+
+def other_labels(record):
+    record["rounds"][2]["labelled"] = sorted(record["rounds"][2]["labelled"])[::-1]
+
+
+def fewer_rounds(record):
+    record["rounds"].pop()
+
+
+def elsewhere(record):
+    record["provenance"]["processor"] = "another one"
+
+
+def less_accurate(record):
+    record["rounds"][1]["test_accuracy"] += 0.2
+
+
+def other_classes(record):
+    record["rounds"][1]["class_counts"][0] += 1
+
+
+def fewer_steps(record):
+    record["rounds"][2]["steps"] -= 1
+
+
+def asks_at_the_end(record):
+    record["rounds"][2]["picks"] = [1, 2, 3]
+
+
+def out_of_range(record):
+    record["rounds"][1]["picks"][0] = record["rounds"][2]["labelled"][0] = 99_999
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (swap, "round 2, 21 of 22 picks equal on the same"),
+        (less_accurate, "round 2, 22 of 22 picks .*; test_accuracy differ"),
+        (other_classes, "the classes of round 2 are not those of its labels"),
+        (fewer_steps, "round 3 was trained for other than"),
+        (asks_at_the_end, "round 3, the last one, asked for labels"),
+        (out_of_range, "round 3 labelled what is held out, or not there"),
+        (twice, "the labels of round 3 don't add up"),
+        (other_labels, "round 3 labelled something else than margin asked for"),
+        (fewer_rounds, "it is finished with 2 of 3 rounds"),
+    ],
+    ids=lambda value: getattr(value, "__name__", "told"),
+)
+def test_a_record_that_was_tampered_with_is_named(made, edit, told):
+    """Even with digests and checksum made anew."""
+    store, cells = made
+    change(store, cells[0], edit)
+    with pytest.raises(NotVerified, match=f"{cells[0].name}.*{told}"):
+        verify.verify("test")
+
+
+def test_the_rounds_made_again_are_of_different_arms_datasets_and_seeds(digits_cell):
+    record = {"rounds": [{"picks": [1]}]}
+    kept = [
+        (digits_cell(arm=arm, seed=seed).model_copy(update={"dataset": dataset}), record)
+        for seed in range(2)
+        for dataset in ("mnist", "cifar10")
+        for arm in ("random", "margin", "kmeans")
+    ]
+    taken = [cell for cell, _ in verify.sample(kept)]
+    assert [(cell.arm, cell.dataset, cell.seed) for cell in taken] == [
+        ("margin", "mnist", 0), ("kmeans", "cifar10", 1), ("kmeans", "mnist", 0),
+    ]  # fmt: skip
+    random = [one for one in kept if one[0].arm == "random"]
+    assert {cell.arm for cell, _ in verify.sample(random)} == {"random"}
+
+
+def test_a_damaged_file_is_named_and_left_where_it_is(made):
+    store, cells = made
+    store.path(cells[0]).write_text("{}")
+    with pytest.raises(NotVerified, match=f"{cells[0].name}: its checksum does not hold"):
+        verify.verify("test")
+    assert store.path(cells[0]).exists()
+
+
+def test_records_of_no_cell_of_the_parameters_are_told(made, digits_cell, capsys):
+    store, _ = made
+    verify.verify("test")
+    assert "not checked" not in capsys.readouterr().out
+    stray = digits_cell(arm="entropy")
+    store.save(stray, store.load(stray))
+    verify.verify("test")
+    assert f"1 record of no cell of these parameters, not checked: {stray.name}" in (
+        capsys.readouterr().out
+    )
+
+
+def test_elsewhere_other_picks_are_told_and_another_accuracy_is_refused(made, capsys):
+    """A training goes its own way on another processor: accuracy is what can be held there."""
+    store, cells = made
+    change(store, cells[0], swap)
+    change(store, cells[0], elsewhere)
+    verify.verify("test")
+    told = capsys.readouterr().out
+    assert "round 2, elsewhere: accuracy" in told and "the kept picks lie at" in told
+    change(store, cells[0], less_accurate)
+    with pytest.raises(NotVerified, match=f"{cells[0].name}.*elsewhere.*points apart allowed"):
+        verify.verify("test")
+
+
+def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
+    store, cells = made
+
+    def others(record):
+        elsewhere(record)
+        used = {i for done in record["rounds"] for i in done["labelled"]}
+        pool = [i for i in round.new_pool(cells[0]).unlabelled.tolist() if i not in used][:22]
+        record["rounds"][1]["picks"] = record["rounds"][2]["labelled"] = pool
+        recount(record)
+
+    change(store, cells[0], others)
+    with pytest.raises(
+        NotVerified, match=f"{cells[0].name}.*elsewhere.* of the ranking on average"
+    ):
+        verify.verify("test")
+
+
+def test_the_mean_place_of_picks_is_told_beside_that_of_chance(digits_cell):
+    """In the whole ranking by margins; the variance is that of drawing without replacement."""
+    turn = Turn(digits_cell(arm="margin"), [], settle("cpu"))
+    front = turn.acquire(turn.cell, {}, Clock()).tolist()
+    place, least = verify._place(turn, front)
+    assert place == pytest.approx(len(front) / 2 / len(turn.view))
+    count, picks = len(turn.view), len(front)
+    means = [
+        (torch.randperm(count, generator=stream(i, "ranks"))[:picks].double().mean() + 0.5) / count
+        for i in range(4000)
+    ]
+    assert least == pytest.approx(0.5 - 3.0902 * torch.stack(means).std().item(), abs=0.01)
+    assert verify._place(turn, turn.pool.unlabelled[:picks].tolist())[0] > least
+
+
+def test_a_record_that_went_on_elsewhere_is_not_held_bit_for_bit(made, capsys):
+    store, cells = made
+    change(store, cells[0], lambda record: record["provenance"].update(earlier_places=[{}]))
+    verify.verify("test")
+    assert "round 2, elsewhere: accuracy" in capsys.readouterr().out
+
+
+def test_the_allowance_grows_with_the_spread_over_trainings_on_as_many_labels(digits_cell):
+    cells = [digits_cell(arm=arm, seed=seed) for arm in ("margin", "random") for seed in (0, 1)]
+    records = [
+        (cell, {"rounds": [{"labels": 128, "test_accuracy": 0.5 + 0.1 * i}]})
+        for i, cell in enumerate(cells)
+    ]
+    assert verify._spread(cells[0], 0, records) == pytest.approx(0.1)
+    assert verify._spread(cells[0], 0, [*records, records[-1]]) == pytest.approx(0.1)
+    assert verify._spread(cells[0], 2, records) == verify._spread(cells[0], 0, records[:3]) == 0
+
+
+@pytest.mark.parametrize("where", ["here", "elsewhere"])
+def test_draws_that_no_training_touches_are_held_everywhere(made, digits_cell, where):
+    store, cells = made
+    pool = set(round.new_pool(cells[0]).unlabelled.tolist())
+
+    def tamper(record):
+        used = {i for done in record["rounds"] for i in done["labelled"]}
+        record["rounds"][0]["labelled"][0] = min(pool - used)
+        recount(record)
+        if where == "elsewhere":
+            elsewhere(record)
+
+    change(store, cells[1], tamper)
+    with pytest.raises(NotVerified, match=f"{cells[1].name}: its first labels are not those"):
+        verify.verify("test")
+
+
+def test_random_picks_are_drawn_again(outputs, digits_cell):
+    cell = digits_cell(arm="random")
+    rounds: list[dict] = []
+    for _ in range(cell.rounds):
+        (done,), _, _ = run_round([cell], rounds, None, "cpu", {})
+        rounds.append(done)
+    assert list(verify.drawn(cell, {"rounds": rounds})) == []
+    rounds[1]["picks"] = rounds[1]["picks"][::-1]
+    assert list(verify.drawn(cell, {"rounds": rounds})) == [
+        "round 2 asked for other labels than its seed draws"
+    ]
+
+
+def test_without_records_there_is_nothing_to_verify(outputs):
+    with pytest.raises(NotVerified, match="run `make study` first"):
+        verify.verify("smoke")
+    with pytest.raises(parameters.ParameterError, match="did you mean 'smoke'"):
+        verify.verify("smok")
+    with pytest.raises(parameters.ParameterError, match="ablation, recipe, precision$"):
+        verify.verify("nothing")

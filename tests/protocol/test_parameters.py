@@ -1,0 +1,503 @@
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+from alutils.paths import NOTEBOOKS, PARAMS, ROOT
+from alutils.protocol.arms import CONTROLS, FURTHER, POSTER_ARMS
+from alutils.protocol.cell import Cell, Protocol
+from alutils.protocol.parameters import ParameterError, Parameters
+from alutils.protocol.study import Study
+from alutils.studies import parameter_files, profiles
+from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.claims.plan import ClaimsStudy
+from alutils.studies.sensitivity.plan import SensitivityStudy
+from alutils.studies.training_size.plan import TrainingSizeStudy
+from tests.processes import ARMS_NOTEBOOK
+
+FILES = sorted(PARAMS.glob("*/*.yaml"))
+
+
+def test_the_poster_protocol_has_the_published_label_counts():
+    cifar10, mnist = (Cell(dataset=name, arm="margin", seed=0, first_labels=first)
+                      for name, first in (("cifar10", 450), ("mnist", 540)))  # fmt: skip
+    counts = cifar10.schedule_of_labels(), mnist.schedule_of_labels()
+    assert counts[0][:2] == [450, 494] and counts[0][-1] == 6549
+    assert counts[1][:2] == [540, 593] and counts[1][-1] == 7875
+    assert sum(cifar10.steps()) == 830_800
+    assert sum(mnist.steps()) == 999_700
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_a_parameter_file_holds_what_differs_from_the_notebook_and_no_more(file):
+    values, own = parameter_files.read_file(file, ""), parameter_files.defaults(file.stem)
+    assert profiles.load_study(file.parent.name, file.stem).profile == file.parent.name
+    assert values.keys() <= own.keys()
+    assert [key for key, value in values.items() if value == own[key]] == []
+
+
+CELLS = {
+    "desktop": (223, "2aff4a13a781"),
+    "fidelity": (6, "bfe52e75c8fe"),
+    "poster": (60, "69ed71bee173"),
+    "poster-recipe": (50, "741d176dbbec"),
+    "quick": (72, "276c696ad2d2"),
+    "replica": (8, "8c2ead433ac0"),
+    "sensitivity": (138, "2a6af63f7df6"),
+    "smoke": (67, "735aba75d009"),
+}
+"""How many cells a profile has, and a hash of their names."""
+
+
+@pytest.mark.parametrize("profile", profiles.profiles())
+def test_the_cells_of_every_profile_are_pinned(profile):
+    """So that a notebook's changed default, or a moved field, moves no other profile's records."""
+    studies = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
+    names = sorted({cell.name for study in studies for cell in study.cells()})
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    assert (len(names), digest) == CELLS[profile]
+
+
+@pytest.mark.parametrize("notebook", profiles.notebooks("poster"))
+def test_the_poster_profile_is_the_defaults(notebook):
+    plan = profiles.load_study("poster", notebook)
+    free = {"profile", "seeds", "dataset", "heldout_every", "diagnostics"}
+    defaults = {key: field.default for key, field in type(plan).model_fields.items()}
+    assert {k: v for k, v in plan.model_dump().items() if k not in free} == {
+        k: v for k, v in defaults.items() if k not in free
+    }
+
+
+def test_the_name_of_a_record_is_pinned():
+    cell = Cell(dataset="cifar10", arm="margin", seed=0, first_labels=450)
+    assert cell.name == "cifar10-margin-seed0-79b39230988d"
+
+
+@pytest.mark.parametrize(
+    ("file", "told"),
+    [
+        ("03-mnist-active-learning.yml", "params/mine/03-mnist-active-learning.yml would not be"),
+        ("", "PROFILE = 'mine' has no notebook: params/mine needs a parameter file such as 01-"),
+    ],
+)
+def test_a_profile_without_a_parameter_file_is_named(file, told, tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    if file:
+        (tmp_path / "mine" / file).write_text("profile: mine")
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
+    with pytest.raises(ParameterError, match=told):
+        profiles.notebooks("mine")
+
+
+def test_a_new_option_with_a_neutral_default_keeps_names_and_a_changed_value_does_not():
+    class Extended(Cell):
+        novelty: int = 0
+
+    fields = dict(dataset="mnist", arm="random", seed=1, first_labels=540)
+    assert Extended(**fields).name == Cell(**fields).name
+    assert Extended(**fields, novelty=1).name != Cell(**fields).name
+    assert Cell(**fields, epochs=99).name != Cell(**fields).name
+
+
+def test_cells_that_differ_in_their_arm_alone_are_twins():
+    cells = ActiveLearningStudy(seeds=(0, 1)).cells()
+    assert len({cell.name for cell in cells}) == 2 * len(POSTER_ARMS)
+    assert len({cell.twin.name for cell in cells}) == 2
+
+
+BAD = [
+    ({"epochz": 3}, "epochs"),
+    ({"dataset": "cifar11"}, "cifar10"),
+    ({"arms": ["random", "margins"]}, "margin"),
+    ({"epochs": "ten"}, "epochs = 'ten'"),
+    ({"epochs": 2.5}, "epochs = 2.5"),
+    ({"epochs": 0}, "epochs = 0"),
+    ({"epochs": -1}, "epochs = -1"),
+    ({"rounds": 0}, "rounds = 0"),
+    ({"batch_size": 0}, "batch_size = 0"),
+    ({"batch_size": 512}, "batch_size = 512"),
+    ({"rounds": 9000}, "lower rounds"),
+    ({"first_labels": 46_000}, "lower rounds"),
+    ({"first_labels": 0}, "first_labels"),
+    ({"first_labels": 1.5}, "first_labels = 1.5"),
+    ({"first_labels": 1e-6}, "first_labels"),
+    ({"acquisition_fraction": 0.0}, "acquisition_fraction = 0.0"),
+    ({"acquisition_fraction": 1.01}, "acquisition_fraction = 1.01"),
+    ({"acquisition_fraction": 1e-6}, "acquisition_fraction"),
+    ({"heldout_fraction": 1.0}, "heldout_fraction = 1.0"),
+    ({"seeds": [0, 0]}, "seeds = [0, 0]"),
+    ({"seeds": []}, "seeds"),
+    ({"seeds": [-1]}, "seeds"),
+    ({"seeds": 3}, "seeds = 3 is not allowed: it should be a list, as in [0, 1]"),
+    ({"first_labels": 540.0}, "less than or equal to 1, or input should be a valid integer"),
+    ({"arms": ["margin", "margin"]}, "duplicates"),
+    ({"arms": ["margin"]}, "random"),
+    ({"candidates": 10, "acquisition_fraction": 0.01}, "candidates = 10"),
+    ({"dropout": 1.0}, "dropout = 1.0"),
+    ({"learning_rate": "5e-4"}, "valid number, not text: YAML takes 5.0e-4, with a point"),
+    ({"schedule": "linear"}, "schedule = 'linear'"),
+    ({"optimiser": "adamw"}, "optimiser = 'adamw'"),
+    ({"weight_decay": -1e-4}, "weight_decay = -0.0001"),
+    ({"weight_decay": float("inf")}, "weight_decay = inf"),
+    ({"augmentation": "flip"}, "augmentation = 'flip'"),
+    ({"augmentation": "crop-flip", "dataset": "mnist"}, "is not for mnist, whose images may"),
+    ({"start": "hot"}, "start = 'hot'"),
+    ({"start": "warm", "adam_state": "arms"}, "start = 'warm'"),
+    ({"optimiser": "sgd", "adam_state": "rounds"}, "use adam_state fresh, or optimiser adam"),
+    ({"precision": "fp16"}, "precision = 'fp16'"),
+    ({"device": "tpu"}, "device = 'tpu'"),
+    ({"profile": "../escape"}, "profile = '../escape'"),
+    ({"workers": -2}, "workers = -2"),
+    ({"live_taps": "yes"}, "live_taps = 'yes'"),
+    ({"dropout": 0.0}, "dropout = 0.0"),
+    ({"mc_score": "mutual-information", "mc_passes": 1}, "mc_passes of 2"),
+    ({"arms": ["random", "bald"], "dropout": 0.0}, "so the bald arm would choose at random"),
+    ({"arms": ["random", "variation-ratios"], "mc_passes": 1}, "mc_passes = 1"),
+    ({"arms": ["random", "batchbald"], "acquisition_fraction": 0.01}, "batchbald arm chooses"),
+    ({"test": False}, "reported = 'test'"),
+    ({"reported": "heldout-best"}, "heldout_every"),
+    ({"reported": "best"}, "reported = 'best'"),
+    ({"heldout_every": 101}, "heldout_every = 101"),
+    (
+        {"heldout_every": 10, "heldout_fraction": 1e-6},
+        "heldout_fraction = 1e-06 holds out no image",
+    ),
+    ({"arms": ["random"]}, "leaves nothing to hold against random"),
+    ({"adam_state": "carried"}, "adam_state = 'carried'"),
+]
+
+
+@pytest.mark.parametrize(("values", "told"), BAD, ids=lambda v: str(v))
+def test_bad_parameters_are_refused_with_one_line_that_names_them(values, told):
+    with pytest.raises(ParameterError) as refused:
+        ActiveLearningStudy.parse(values, "params/x.yaml")
+    message = str(refused.value)
+    assert told in message and message.startswith("params/x.yaml: ") and "\n" not in message
+
+
+def test_every_arm_from_the_literature_may_be_asked_for():
+    plan = ActiveLearningStudy(arms=(*POSTER_ARMS, *CONTROLS, *FURTHER), seeds=(0,))
+    assert len({cell.name for cell in plan.cells()}) == len(POSTER_ARMS) + len(CONTROLS) + len(
+        FURTHER
+    )
+
+
+def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseline():
+    plan = profiles.load_study("replica", "03-mnist-active-learning")
+    random, sequence, baseline = plan.cells()
+    assert sequence.arms == ("uncertainty", "margin", "bayesian", "kmeans")
+    assert (sequence.length, random.length, baseline.length) == (600, 150, 1)
+    assert (sequence.adam_state, random.adam_state, baseline.adam_state) == (
+        "arms", "rounds", "fresh",
+    )  # fmt: skip
+    assert baseline.schedule_of_labels() == [7875] and sum(sequence.steps()) == 4 * 999_700
+    assert sequence.position(149) == ("uncertainty", 149) and sequence.position(150) == (
+        "margin",
+        0,
+    )
+    assert (plan.reported, plan.test, plan.dropout) == ("heldout-best", False, 0.0)
+
+
+def test_a_sequence_needs_arms_to_go_through():
+    with pytest.raises(ParameterError, match="adam_state = 'arms' needs arms"):
+        TrainingSizeStudy.parse({"adam_state": "arms"})
+
+
+def test_the_single_baseline_has_nothing_to_start_from():
+    plan = ActiveLearningStudy(single_baseline=True, seeds=(0,), start="warm")
+    *arms, baseline = plan.cells()
+    assert baseline.start == "cold" and {cell.start for cell in arms} == {"warm"}
+
+
+def test_crops_are_refused_where_another_dataset_is_studied():
+    values = {"augmentation": "crop-flip", "datasets": ["cifar10", "digits"]}
+    with pytest.raises(
+        ParameterError, match="augmentation = 'crop-flip'.*not for digits.*set none"
+    ):
+        TrainingSizeStudy.parse(values)
+    assert TrainingSizeStudy.parse(values | {"datasets": ["cifar10"]})
+
+
+def test_all_arms_have_one_protocol():
+    """Guards: different dropout rates for different arms (realistic-al)."""
+    fields = set(Protocol.model_fields)
+    cells = ActiveLearningStudy(seeds=(0,)).cells()
+    assert len({cell.model_copy(update={"arm": "random"}).name for cell in cells}) == 1
+    assert len({str(cell.model_dump(include=fields)) for cell in cells}) == 1
+
+
+def test_claims_are_judged_on_the_accuracy_that_the_profile_reports():
+    assert profiles.load_study("replica", "04-claims").reported == "heldout-best"
+    assert profiles.load_study("quick", "04-claims").reported == "test"
+
+
+def test_a_sensitivity_study_varies_one_setting_at_a_time():
+    plan = SensitivityStudy(datasets=("mnist",), seeds=(0,))
+    settings = plan.settings()
+    assert {s.factor for s in settings} == {"dropout", "passes", "clusters", "acquisition"}
+    base = plan._cell("mnist", 0, "random", 0.01, {})
+    for one in settings:
+        changed = {k for k, v in one.cell.model_dump().items() if v != getattr(base, k)}
+        assert len(changed - {"arm", "rounds"}) <= 1
+        assert abs(one.cell.schedule_of_labels()[-1] - 2700) <= 550
+    assert len(plan.cells()) < len(settings)
+
+
+def test_a_sensitivity_study_must_go_up():
+    with pytest.raises(ParameterError, match="last_labels = 500"):
+        SensitivityStudy.parse({"last_labels": 500})
+
+
+def test_label_counts_must_increase():
+    with pytest.raises(ParameterError, match="must increase"):
+        TrainingSizeStudy.parse({"label_counts": [900, 540]})
+
+
+def test_an_injected_parameter_that_no_one_reads_is_refused():
+    namespace = {"epochs": 1, "eppochs": 2, "In": ["epochs = 1", "# Parameters\neppochs = 2\n"]}
+    with pytest.raises(ParameterError, match="unknown parameter 'eppochs'.*did you mean 'epochs'"):
+        ActiveLearningStudy.from_notebook(namespace)
+
+
+def test_notebook_globals_give_the_study():
+    whole = ActiveLearningStudy().model_dump() | {"epochs": 7, "seeds": [4]}
+    namespace = whole | {"In": ["# Parameters\nepochs = 7\n"], "other": object()}
+    plan = ActiveLearningStudy.from_notebook(namespace)
+    assert (plan.epochs, plan.seeds) == (7, (4,))
+    namespace["cluster"] = namespace.pop("clusters")
+    with pytest.raises(ParameterError, match="'clusters' is missing: is it 'cluster' = 12?"):
+        ActiveLearningStudy.from_notebook(namespace)
+    del namespace["cluster"]
+    with pytest.raises(ParameterError, match="'clusters' is missing: give it a value"):
+        ActiveLearningStudy.from_notebook(namespace)
+
+
+FIRST = "".join(
+    f"{key} = {value!r}\n" for key, value in parameter_files.defaults(ARMS_NOTEBOOK).items()
+)
+"""The parameters cell of a notebook, as it is run."""
+
+
+class Kernel:
+    """Globals and input history of a notebook that cells are run in, one after another."""
+
+    def __init__(self):
+        self.namespace: dict[str, object] = {"In": [""]}
+
+    def study(self, *cells: str) -> ActiveLearningStudy:
+        for text in cells:
+            self.namespace["In"].append(text)
+            exec(text, self.namespace)
+        self.namespace["In"].append("plan = ActiveLearningStudy.from_notebook(globals())")
+        return ActiveLearningStudy.from_notebook(self.namespace)
+
+
+def test_a_name_misspelt_after_a_good_run_is_told_and_once_mended_taken():
+    kernel = Kernel()
+    assert kernel.study(FIRST).epochs == 10
+    misspelt = FIRST.replace("epochs = 10", "epoch = 3")
+    with pytest.raises(ParameterError, match="'epochs' is missing: is it 'epoch' = 3?"):
+        kernel.study(misspelt)
+    assert kernel.study(FIRST.replace("epochs = 10", "epochs = 3")).epochs == 3
+    assert kernel.study("epochs = 4", "arms = [*arms]", "1 +\\\n 1").epochs == 4
+
+
+def test_a_misspelt_name_is_told_where_there_is_but_one():
+    namespace = {"profile": "smoke", "profil": "quick"}
+    namespace["In"] = ["profile = 'smoke'", "x = 1", "profil = 'quick'", "y = 2"]
+    with pytest.raises(ParameterError, match="'profile' is missing: is it 'profil' = 'quick'?"):
+        ClaimsStudy.from_notebook(namespace)
+
+
+def test_an_injected_name_is_mended_without_a_new_kernel():
+    kernel = Kernel()
+    with pytest.raises(ParameterError, match="unknown parameter 'clustres' = 5"):
+        kernel.study(FIRST, "# Parameters\nclustres = 5\n")
+    assert kernel.study("# Parameters\nclusters = 5\n").clusters == 5
+    with pytest.raises(ParameterError, match="clusters' = 5 is left over.*run the first cell"):
+        kernel.study("# Parameters\nepochs = 5\n")
+    plan = kernel.study(FIRST, "# Parameters\nepochs = 5\n")
+    assert (plan.clusters, plan.epochs) == (12, 5)
+
+
+def test_a_list_that_arrives_as_text_names_the_option_that_takes_lists():
+    with pytest.raises(ParameterError, match=r"seeds = '\[0, 1\]' .*give it -y 'seeds: \[0, 1\]'"):
+        ActiveLearningStudy.parse({"seeds": "[0, 1]"})
+    assert papermill("smoke", ARMS_NOTEBOOK, yaml.safe_load("seeds: [0, 1]")).seeds == (0, 1)
+
+
+def papermill(profile: str, name: str, values: dict) -> Parameters:
+    """The study that a notebook makes of its parameters cell and papermill's injected one."""
+    notebook = parameterize_notebook(load_notebook_node(str(NOTEBOOKS / f"{name}.ipynb")), values)
+    tags = ("parameters", "injected-parameters")
+    cells = [c.source for c in notebook.cells if any(t in tags for t in c.metadata.get("tags", []))]
+    namespace: dict[str, object] = {"In": cells}
+    for text in cells:
+        exec(text, namespace)
+    return profiles.study_class(name).from_notebook(namespace)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
+def test_papermill_and_make_study_read_a_file_alike(file, tmp_path, monkeypatch):
+    """The file as it is, and one with other keys."""
+    profile, name = file.parent.name, file.stem
+    values = parameter_files.read_file(file, "")
+    assert papermill(profile, name, values) == profiles.load_study(profile, name)
+    own = parameter_files.defaults(name)
+    other = {key: value for key, value in {"dropout": 0.25, "seeds": [5]}.items() if key in own}
+    other |= {"profile": profile}
+    (tmp_path / profile).mkdir()
+    (tmp_path / profile / file.name).write_text(yaml.safe_dump(other))
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
+    assert papermill(profile, name, other) == profiles.load_study(profile, name)
+
+
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        ("seeds = list(range(3))", r"seeds = list\(range\(3\)\) is not a plain value"),
+        ("epochs = 1\nepochs = 2", "'epochs = 2' is not allowed there: give each name one"),
+        ("import os", "'import os' is not allowed there"),
+        ("epochs = ", "invalid syntax"),
+        (None, "0 cells have the tag parameters"),
+    ],
+)
+def test_a_parameters_cell_that_is_not_plain_is_told(tmp_path, monkeypatch, first, told):
+    cells = [] if first is None else [{"metadata": {"tags": ["parameters"]}, "source": [first]}]
+    (tmp_path / f"{ARMS_NOTEBOOK}.ipynb").write_text(json.dumps({"cells": cells}))
+    monkeypatch.setattr(parameter_files.paths, "NOTEBOOKS", tmp_path)
+    with pytest.raises(ParameterError, match=f"notebooks/{ARMS_NOTEBOOK}.ipynb: .*{told}"):
+        profiles.load_study("smoke", ARMS_NOTEBOOK)
+
+
+def test_a_changed_parameters_cell_is_read_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(parameter_files.paths, "NOTEBOOKS", tmp_path)
+    for value in (1, 2):
+        cell = {"metadata": {"tags": ["parameters"]}, "source": [f"epochs = {value}"]}
+        file = tmp_path / "mine.ipynb"
+        file.write_text(json.dumps({"cells": [cell]}))
+        os.utime(file, (value, value))
+        assert parameter_files.defaults("mine") == {"epochs": value}
+
+
+def test_unknown_profile_and_notebook_name_the_nearest():
+    with pytest.raises(ParameterError, match="did you mean 'quick'"):
+        profiles.notebooks("quik")
+    with pytest.raises(ParameterError, match="NOTEBOOK = '03'"):
+        profiles.params_file("quick", "03")
+
+
+def test_validation_needs_no_torch():
+    code = "import sys, alutils.studies.profiles as c; c.load_study('quick', '01-training-size'); "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_study_is_abstract():
+    with pytest.raises(NotImplementedError):
+        Study()
+
+
+def test_the_audit_reads_what_the_other_notebooks_ran():
+    plan = profiles.load_study("smoke", "04-claims")
+    names = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
+    ran = {cell.name for name in names for cell in profiles.load_study("smoke", name).cells()}
+    assert {cell.name for cell in plan.cells()} == ran
+    with pytest.raises(ParameterError, match="unknown parameter 'seeds'"):
+        ClaimsStudy.parse({"profile": "quick", "seeds": [0]})
+
+
+def copied(profile: str, folder: Path, monkeypatch) -> Path:
+    """A copy of a profile's parameter files that a test may spoil."""
+    shutil.copytree(PARAMS / profile, folder / profile)
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", folder)
+    return folder / profile
+
+
+def test_the_audit_takes_no_two_protocols_for_one(tmp_path, monkeypatch):
+    folder = copied("smoke", tmp_path, monkeypatch)
+    text = (folder / "03-mnist-active-learning.yaml").read_text()
+    two = text.replace("epochs: ", "epochs: 1")
+    (folder / "05-your-own-strategy.yaml").write_text(two)
+    profiles.load_study("smoke", "04-claims").cells()
+    (folder / "02-cifar10-active-learning.yaml").write_text(two)
+    with pytest.raises(ParameterError, match="on digits for figure .* in two ways"):
+        profiles.load_study("smoke", "04-claims").cells()
+
+
+def test_a_parameter_file_of_no_notebook_is_refused_in_a_line(tmp_path, monkeypatch):
+    folder = copied("smoke", tmp_path, monkeypatch)
+    (folder / "09-mine.yaml").write_text("profile: smoke\n")
+    with pytest.raises(ParameterError, match="params/smoke/09-mine.yaml: notebook = '09-mine' is"):
+        profiles.load_study("smoke", "09-mine")
+
+
+def spoiled() -> list[tuple[type, str, object]]:
+    """Every key of every study with a wrong type, out of range or misspelt."""
+    found = []
+    for study in sorted(
+        set(map(profiles.study_class, profiles.STUDIES)), key=lambda kind: kind.__name__
+    ):
+        for key, field in study.model_fields.items():
+            default = field.default
+            wrong: list[object] = [None, {"a": 1}]
+            if isinstance(default, bool):
+                wrong += [1, "true"]
+            elif isinstance(default, int | float):
+                wrong += [-1, "7", float("nan"), [1], 10**26]
+            elif isinstance(default, tuple):
+                wrong += [3, [-1], [None]]
+            else:
+                wrong += [5, "no such thing/.."]
+            if key == "scheduler":
+                wrong.remove("no such thing/..")
+            found += [(study, key, value) for value in wrong]
+            found.append((study, key + "z", default))
+    return found
+
+
+def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
+    cases = spoiled()
+    assert len(cases) > 300
+    for study, key, value in cases:
+        try:
+            study.parse({key: value}, "params/x.yaml")
+            pytest.fail(f"{study.__name__} takes {key} = {value!r}")
+        except ParameterError as error:
+            refused = error
+        message = str(refused)
+        assert message.startswith("params/x.yaml: ") and key in message and "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('!!python/object/apply:os.system ["touch ran"]', "can't be read as YAML"),
+        ("epochs: [1, 2", "can't be read as YAML"),
+        ("epochs: \xff".encode("latin-1"), "can't be read as YAML"),
+        ("epochs: 1\nrounds: 2\nepochs: 3", "'epochs' stands twice, again in line 3: keep one"),
+        ("3: epochs", "expected 'key: value' lines"),
+        ("[1, 2]", "expected 'key: value' lines"),
+        ("", "profile = 'quick' is not allowed in the folder 'mine'"),
+        ('profile: "quick"', "profile = 'quick' is not allowed in the folder 'mine'"),
+        ('profile: "mine"\nrounds: 1000000000', "rounds = 1000000000"),
+    ],
+)
+def test_a_file_that_says_nothing_sound_is_refused_in_a_line(tmp_path, monkeypatch, text, told):
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
+    (tmp_path / "mine").mkdir()
+    content = text if isinstance(text, bytes) else text.encode()
+    (tmp_path / "mine" / "03-mnist-active-learning.yaml").write_bytes(content)
+    with pytest.raises(ParameterError) as refused:
+        profiles.load_study("mine", "03-mnist-active-learning")
+    message = str(refused.value)
+    assert told in message and "params/mine/03-mnist-active-learning.yaml" in message
+    assert "\n" not in message and not (ROOT / "ran").exists()

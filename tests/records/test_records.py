@@ -1,0 +1,341 @@
+import json
+import os
+import re
+import shutil
+import subprocess
+from errno import EIO
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from alutils.commands import verify
+from alutils.paths import ROOT
+from alutils.protocol.parameters import ParameterError
+from alutils.records import store as records_store
+from alutils.records import tidy
+from alutils.records.store import CanNotRead, Store, chained, state_digest
+from alutils.records.tidy import table
+
+
+def rounds(count: int) -> list[dict]:
+    done, before = [], ""
+    for number in range(count):
+        one = {
+            "labels": 128 + number,
+            "labelled": list(range(number)),
+            "test_accuracy": 0.1 * number,
+            "heldout_accuracy": [0.2, 0.5, 0.4],
+            "seconds_train": 1.5,
+        }
+        before = chained(one, before)
+        done.append(one | {"digest": before})
+    return done
+
+
+def picked() -> list[dict]:
+    """Three rounds with picks, those of the first two being what the next one has more."""
+    done, before = [], ""
+    for number in range(3):
+        plain = {k: v for k, v in rounds(3)[number].items() if k != "digest"}
+        plain["picks"] = list(range(number + 1)) if number < 2 else [7, 9]
+        before = chained(plain, before)
+        done.append(plain | {"digest": before})
+    return done
+
+
+@pytest.fixture
+def stored(outputs, digits_cell):
+    store, cell = Store("test"), digits_cell()
+    store.prepare()
+    record = store.load(cell) | {"status": "finished", "rounds": rounds(3)}
+    store.save(cell, record)
+    return store, cell
+
+
+def test_a_record_comes_back_as_it_was_written(stored):
+    store, cell = stored
+    record = store.load(cell)
+    assert record["rounds"] == rounds(3) and store.finished(cell)
+    assert record["cell"]["dataset"] == "digits" and len(record["checksum"]) == 64
+    assert '"labelled": [0, 1]' in store.path(cell).read_text()
+    assert list(store.folder.glob("*.part")) == []
+
+
+def test_picks_that_the_next_round_repeats_are_written_once(stored):
+    """The last round's stand in the file: no next round has them."""
+    store, cell = stored
+    done = picked()
+    store.save(cell, store.load(cell) | {"rounds": done})
+    text = store.path(cell).read_text()
+    assert text.count(f'"picks": "{records_store.NEXT}"') == 2 and '"picks": [7, 9]' in text
+    assert store.load(cell)["rounds"] == done and store.sound(cell)
+    store.path(cell).write_text(text.replace('"labelled": [0, 1]', '"labelled": [0, 2]'))
+    assert [one["picks"] for one in store.load(cell)["rounds"]] == [[0]]
+
+
+def test_the_digest_ignores_times_and_nothing_else():
+    one = rounds(1)[0]
+    assert chained(one | {"seconds_train": 9.0}, "") == one["digest"]
+    assert chained(one | {"labels": 5}, "") != one["digest"]
+    assert chained(one, "x") != one["digest"]
+
+
+@pytest.mark.parametrize(("damage", "kept"), [("labels", 1), ("cut", 2), ("status", 3)])
+def test_a_damaged_record_is_set_aside_and_its_sound_rounds_kept(stored, damage, kept, capsys):
+    store, cell = stored
+    text = store.path(cell).read_text()
+    changed = {
+        "labels": text.replace('"labels": 129', '"labels": 130'),
+        "cut": text[: text.rindex('"labels": 130')],
+        "status": text.replace('"finished"', '"running"'),
+    }[damage]
+    store.path(cell).write_text(changed)
+    record = store.load(cell)
+    assert store.path(cell).read_text() == changed, "readers change nothing"
+    assert len(record["rounds"]) == kept and not store.sound(cell)
+    assert record["status"] == ("finished" if kept == 3 else "running")
+    assert store.recover(cell)["rounds"] == record["rounds"]
+    (aside,) = store.folder.glob("*.damaged")
+    assert aside.read_text() == changed
+    assert f"going on after {kept} sound rounds" in capsys.readouterr().err
+    assert (
+        store.path(cell).exists() == bool(kept) and store.load(cell)["rounds"] == record["rounds"]
+    )
+
+
+def test_the_table_has_a_row_a_round_of_finished_cells(stored, digits_cell):
+    store, cell = stored
+    found = table(store, [cell, digits_cell(seed=1)])
+    assert found["labels"].tolist() == [128, 129, 130] and found["round"].tolist() == [1, 2, 3]
+    assert set(found["seed"]) == {0} and found["heldout_best"].tolist() == [0.5] * 3
+    assert found["heldout_last"].tolist() == [0.4] * 3
+
+
+def test_an_outputs_folder_that_can_not_be_written_is_one_error(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "file"))
+    with pytest.raises(ParameterError, match="can't be written.*ALUTILS_OUTPUTS"):
+        Store("test").prepare()
+
+
+def test_canonical_text_does_not_depend_on_the_order_of_keys():
+    assert records_store.canonical({"b": 1, "a": [1, 2]}) == records_store.canonical(
+        json.loads('{"a": [1, 2], "b": 1}')
+    )
+
+
+def test_no_changed_byte_and_no_cut_goes_unnoticed(stored):
+    """Every byte of a record replaced in turn, and the file cut at every length."""
+    store, cell = stored
+    whole, record = store.path(cell).read_bytes(), store.load(cell)
+    untimed = [{k: v for k, v in done.items() if k != "seconds_train"} for done in record["rounds"]]
+    changed = (whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :]
+               for i in range(len(whole)) for flip in (1, 32))  # fmt: skip
+    cuts = (whole[:i] for i in range(len(whole)))
+    seen = 0
+    for text in (*changed, *cuts):
+        store.path(cell).write_bytes(text)
+        found, damage = store.read(cell)
+        if damage:
+            assert (found["status"] == "finished") == (len(found["rounds"]) == 3)
+            assert found["rounds"] == untimed[: len(found["rounds"])]
+            seen += 1
+        else:  # white space, or the last line end
+            assert found == record
+    assert seen > 2.5 * len(whole)
+
+
+def test_a_cut_record_keeps_every_round_before_the_cut_that_says_all(stored):
+    """A round's picks stand with the next round's labels, but for the last one's."""
+    store, cell = stored
+    store.save(cell, store.load(cell) | {"rounds": picked()})
+    text = store.path(cell).read_text()
+    ends = [found.end() for found in re.finditer("\n  }", text[: text.index('"final"')])]
+    assert len(ends) == 3
+    for cut, kept in ((ends[0], 0), (ends[1] - 1, 0), (ends[1], 1), (ends[2] - 1, 1), (ends[2], 3),
+                      (text.index('"checksum"'), 3), (len(text) - 3, 3), (40, 0)):  # fmt: skip
+        store.path(cell).write_text(text[:cut])
+        record, damage = store.read(cell)
+        assert (len(record["rounds"]), damage) == (kept, "not JSON")
+        assert record["status"] == ("finished" if kept == 3 else "running")
+
+
+def test_another_cells_damaged_record_is_not_taken_for_ones_own(stored, digits_cell):
+    store, cell = stored
+    other, text = digits_cell(seed=1), store.path(cell).read_text()
+    for spoiled in (text[:-9], text.replace('"labels": 130', '"labels": 131')):
+        store.path(other).write_text(spoiled)
+        assert store.load(other)["rounds"] == []
+
+
+def test_another_cells_record_is_not_taken_for_ones_own(stored, digits_cell, capsys):
+    store, cell = stored
+    other = digits_cell(seed=1)
+    shutil.copy(store.path(cell), store.path(other))
+    assert store.recover(other)["rounds"] == []
+    assert "it is the record of another cell" in capsys.readouterr().err
+
+
+def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
+    """The disk is full when the damaged file is set aside, or when its rounds are written."""
+    store, cell = stored
+    changed = store.path(cell).read_text().replace('"labels": 130', '"labels": 131')
+    store.path(cell).write_text(changed)
+    write, full = records_store.write_whole, records_store.CanNotWrite("full")
+    for allowed in (0, 1):
+        left = iter([write] * allowed)
+
+        def until_full(path, content, left=left):
+            if (one := next(left, None)) is None:
+                raise full
+            one(path, content)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(records_store, "write_whole", until_full)
+            with pytest.raises(records_store.CanNotWrite):
+                store.recover(cell)
+        assert store.path(cell).read_text() == changed
+    assert len(store.recover(cell)["rounds"]) == 2
+
+
+def test_what_is_set_aside_is_never_overwritten(stored):
+    store, cell = stored
+    for _ in range(3):
+        store.path(cell).write_text("{}")
+        store.recover(cell)
+    assert len(list(store.folder.glob("*.damaged*"))) == 3
+
+
+def test_a_full_disk_is_one_error_and_leaves_the_record_that_was_there(stored, monkeypatch):
+    store, cell = stored
+    before = store.path(cell).read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(records_store.os, "fsync", full)
+    with pytest.raises(records_store.CanNotWrite, match="No space left on device.*make room"):
+        store.save(cell, store.load(cell) | {"status": "failed"})
+    assert store.path(cell).read_bytes() == before and not list(store.folder.glob("*.part"))
+
+
+def test_only_seeds_that_have_every_cell_are_compared(stored, digits_cell):
+    store, cell = stored
+    cells = [cell, digits_cell(arm="margin"), digits_cell(seed=1)]
+    assert tidy.complete(table(store, cells), cells).empty
+    assert len(tidy.complete(table(store, [cell]), [cell])) == 3
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda record: {"rounds": []},
+        lambda record: record | {"cell": None},
+        lambda record: {key: value for key, value in record.items() if key != "status"},
+        lambda record: record | {"status": "finished", "rounds": []},
+        lambda record: record | {"rounds": [{"labels": 128}]},
+        lambda record: record | {"provenance": None},
+    ],
+)
+def test_a_record_with_a_checksum_that_holds_and_nothing_sound_in_it_is_damaged(
+    digits_cell, outputs, spoil
+):
+    cell, store = digits_cell(), Store("test")
+    store.prepare()
+    store.save(cell, store.load(cell))
+    wrong = spoil(store.load(cell))
+    store.save(cell, wrong)
+    record, damage = store.read(cell)
+    assert damage and record["rounds"] == [] and record["status"] == "running"
+    assert not store.sound(cell)
+
+
+def test_what_is_no_file_or_no_json_is_damaged(digits_cell, outputs):
+    cell, store = digits_cell(), Store("test")
+    store.prepare()
+    store.path(cell).write_text("[" * 200_000)
+    assert store.read(cell)[1] == "not JSON"
+    store.path(cell).unlink()
+    store.path(cell).mkdir()
+    assert store.read(cell)[1] == "Is a directory"
+    store.recover(cell)
+    assert not store.path(cell).exists()
+
+
+def test_a_record_that_can_not_be_read_is_left_as_it_is(stored, monkeypatch):
+    store, cell = stored
+    before = store.path(cell).read_bytes()
+
+    def broken(*_, **__):
+        raise OSError(EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "read_text", broken)
+        with pytest.raises(CanNotRead, match=r"Input/output error.*left as it is"):
+            store.recover(cell)
+    assert store.path(cell).read_bytes() == before
+
+
+def test_what_killed_writers_left_is_removed_and_what_is_written_now_is_not(outputs):
+    store = Store("test")
+    store.prepare()
+    old, new = store.folder / "a.json.1.part", store.folder / "b.json.2.part"
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
+    store.prepare()
+    assert not old.exists() and new.exists()
+
+
+def committed() -> dict[str, list[Path]]:
+    """The committed records by profile."""
+    git = ["git", "-C", ROOT, "ls-files", "outputs/*/runs/*.json"]
+    listed = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
+    files = sorted(ROOT / name for name in listed)
+    return {name: list(of) for name, of in groupby(files, lambda file: file.parts[-3])}
+
+
+COMMITTED = committed()
+
+
+def test_the_kept_profiles_have_records():
+    kept = {"ablation", "desktop", "fidelity", "precision", "recipe", "sensitivity"}
+    assert kept <= COMMITTED.keys()
+
+
+@pytest.mark.parametrize("profile", COMMITTED)
+def test_every_committed_record_is_a_sound_one_of_a_cell_of_its_profile(profile):
+    """Under today's names. A record may be unfinished (a long run goes on from it), not failed."""
+    cells = {cell.name: cell for plan in verify._plans(profile) for cell in plan.cells()}
+    files, store = COMMITTED[profile], Store(profile)
+    assert {file.stem for file in files} <= cells.keys()
+    for file in files:
+        record, damage = store.read(cells[file.stem])
+        assert (damage, record["status"] in ("running", "finished")) == ("", True), file.name
+
+
+def test_a_reader_beside_a_run_that_hands_on_state_takes_the_newer_record(outputs, digits_cell):
+    """The run removes a round's state between a reader's look at the record and at the state."""
+    store, cell = Store("test"), digits_cell(adam_state="rounds")
+    store.prepare()
+    record = store.load(cell)
+
+    def go_on(number: int) -> None:
+        before = record["rounds"][-1]["digest"] if record["rounds"] else ""
+        one = rounds(number)[-1] | {"state_digest": state_digest(b"state %d" % number)}
+        del one["digest"]
+        record["rounds"].append(one | {"digest": chained(one, before)})
+        store.save_state(cell, record, b"state %d" % number)
+        store.save(cell, record)
+        store.drop_states(cell, record)
+
+    go_on(1)
+    assert store.read(cell)[1] == ""
+    first, lacks = store.path(cell).read_text(), store._lacks_state
+    store._lacks_state = lambda *seen: (go_on(2), setattr(store, "_lacks_state", lacks), True)[-1]
+    found, damage = store.read(cell)
+    assert damage == "" and len(found["rounds"]) == 2
+    store.path(cell).write_text(first)
+    found, damage = store.read(cell)
+    assert (found["rounds"], damage) == ([], "its optimiser's state is lost")

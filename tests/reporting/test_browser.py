@@ -1,0 +1,168 @@
+"""The rendered reports of ``smoke`` in headless Chromium, with the network blocked."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from alutils.learning.data import _npm
+from alutils.studies import profiles
+
+AXE = "axe-core@4.14.1"
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+PAGES = ["index", *profiles.notebooks("smoke")]
+CURVES = ["02-cifar10-active-learning", "03-mnist-active-learning", "05-your-own-strategy"]
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine's PATH")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS) as one:
+            yield one
+
+
+@pytest.fixture
+def open_page(browser, smoke):
+    """Factory of opened pages; at the end none of them may have complained or asked for more."""
+    complaints: list[str] = []
+    contexts = []
+
+    def opened(name: str, width: int = 1440) -> Page:
+        contexts.append(browser.new_context(viewport={"width": width, "height": 900}, offline=True))
+        page = contexts[-1].new_page()
+        page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("requestfailed", lambda request: complaints.append(request.url))
+        page.goto((smoke / "smoke" / f"{name}.html").as_uri())
+        page.wait_for_function("document.readyState === 'complete'")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory) -> str:
+    """The script of axe-core; skipped where npm can't fetch it."""
+    folder = tmp_path_factory.mktemp("axe")
+    command = [*_npm(), "pack", AXE, "--silent", "--cache", str(folder / "cache")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    if done.returncode and os.environ.get("ALUTILS_REQUIRE_DATA") != "1":
+        pytest.skip(f"{AXE} can't be fetched with npm")
+    assert done.returncode == 0, done.stderr
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_and_fits_a_phone(open_page, name):
+    page = open_page(name, 390)
+    for width in (390, 1440):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    pictures = page.locator("img").all()
+    texts = [picture.get_attribute("alt") for picture in pictures]
+    assert pictures and len(set(texts)) == len(texts) and all(len(text) > 20 for text in texts)
+    loaded = "image => image.complete && image.naturalWidth > 0"
+    assert all(picture.evaluate(loaded) for picture in pictures)
+
+
+@pytest.mark.parametrize("name", PAGES[1:])
+def test_the_contents_lead_somewhere_and_code_unfolds(open_page, name):
+    page = open_page(name)
+    links = page.locator("nav ul a").all()
+    assert len(links) >= 4
+    for link in links:
+        target = link.get_attribute("href").removeprefix("#")
+        assert page.locator(f"[id='{target}']").inner_text().strip("¶ ") == link.inner_text()
+    links[-1].click()
+    assert page.evaluate("scrollY") > 500
+    folds = page.locator("details.code > div")
+    assert not any(fold.is_visible() for fold in folds.all())
+    page.get_by_role("button", name="Show all code").click()
+    assert all(fold.is_visible() for fold in folds.all()) and folds.count() > 5
+    page.get_by_role("button", name="Hide all code").click()
+    assert not any(fold.is_visible() for fold in folds.all())
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_pointer_on_a_mark_gets_its_numbers(open_page, smoke, name):
+    page = open_page(name)
+    marks = page.locator(".chart path[aria-label*='95 % interval']")
+    marks.first.wait_for()
+    plan = profiles.load_study("smoke", name)
+    assert marks.count() == plan.rounds * (len(plan.arms) + (name[0:2] == "05"))
+    marks.nth(4).hover(force=True)
+    told = page.locator("#vg-tooltip-element.visible").inner_text().split()
+    assert {"arm", "labels", "accuracy", "interval"} <= set(told)
+    label = marks.nth(4).get_attribute("aria-label")
+    assert f"labels: {told[told.index('labels') + 1]}" in label
+
+
+def test_a_chart_that_can_not_be_drawn_leaves_the_static_figure(browser, smoke, tmp_path):
+    page, complaints = browser.new_page(), []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    whole = (smoke / "smoke" / f"{CURVES[1]}.html").read_text()
+    assert whole.count("data-spec='{") == 1
+    file = tmp_path / "broken.html"
+    file.write_text(whole.replace("data-spec='{", "data-spec='NaN, {"))
+    page.goto(file.as_uri())
+    page.locator(".static img").wait_for()
+    assert page.locator(".chart svg").count() == 0 and not complaints
+    page.close()
+
+
+def test_the_gallery_is_stepped_through_without_a_script(open_page):
+    page = open_page(CURVES[1])
+    shown = page.locator(".steps .step")
+    assert shown.count() == 2 and [one.is_visible() for one in shown.all()] == [True, False]
+    page.locator(".steps label").nth(1).click()
+    assert [one.is_visible() for one in shown.all()] == [False, True]
+    page.locator(".steps input").nth(1).press("ArrowLeft")
+    assert [one.is_visible() for one in shown.all()] == [True, False]
+
+
+def test_in_print_there_are_the_static_figure_and_every_step(open_page):
+    page = open_page(CURVES[1])
+    page.locator(".chart svg").wait_for()
+    assert not page.locator(".static img").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator(".static img").is_visible() and not page.locator(".chart").is_visible()
+    assert all(one.is_visible() for one in page.locator(".steps .step").all())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_serious_barrier_to_access(open_page, axe, name):
+    """Of the dark scheme the contrasts alone: only colours depend on the scheme."""
+    page = open_page(name, 390)
+    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    page.evaluate(axe)
+    found = page.evaluate("axe.run()")["violations"]
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
+    found += page.evaluate("axe.run({runOnly: ['color-contrast']})")["violations"]
+    bad = [
+        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]
+    assert not bad, json.dumps(bad, indent=1)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_not_heavy(smoke, name):
+    limit = 5_000_000 if name in CURVES else 3_000_000
+    assert Path(smoke / "smoke" / f"{name}.html").stat().st_size <= limit

@@ -1,0 +1,59 @@
+"""Figures look the same whatever a user has set for matplotlib."""
+
+import ast
+
+import matplotlib
+import pytest
+
+from alutils.paths import ROOT
+from alutils.reporting import captions
+from tests.reporting.test_statistics import results
+from tests.reporting.test_tables import ABOVE
+
+FILES = [*(ROOT / "alutils").glob("*.py"), ROOT / "benchmarks" / "speed.py"]
+DRAWING = ("grid", "figures.grid", "Figure")
+SETTINGS = {
+    "text.usetex": True,  # which needs LaTeX
+    "font.size": 30.0,
+    "axes.facecolor": "black",
+    "lines.linewidth": 9.0,
+    "axes.labelsize": 40.0,
+    "legend.fontsize": 30.0,
+    "savefig.bbox": "tight",
+    "savefig.facecolor": "red",
+    "figure.constrained_layout.w_pad": 0.5,
+}
+"""As a user's ``matplotlibrc`` may have them."""
+
+
+def drawing(text: str) -> list[ast.FunctionDef]:
+    """The functions of a module that make a figure, or save one."""
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+
+    def draws(call: ast.AST) -> bool:
+        name = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
+        return name in DRAWING or name.endswith(".savefig")
+
+    return [one for one in functions if any(map(draws, ast.walk(one)))]
+
+
+FOUND = {f"{file.stem}.{one.name}": one for file in FILES for one in drawing(file.read_text())}
+"""Read before any test runs, as in test_imports."""
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_draws_or_saves_a_figure_does_so_in_the_house_style(name):
+    assert "house_style()" in map(ast.unparse, FOUND[name].decorator_list)
+
+
+def test_a_users_settings_change_no_figure_and_stay():
+    plain = captions.area_differences(results(ABOVE)).data
+    with matplotlib.rc_context(SETTINGS):
+        assert captions.area_differences(results(ABOVE)).data == plain
+        assert all(matplotlib.rcParams[key] == value for key, value in SETTINGS.items())
+
+
+def test_the_backend_is_the_users(monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "svg")
+    captions.area_differences(results(ABOVE))
+    assert matplotlib.get_backend() == "svg"

@@ -1,0 +1,335 @@
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from alutils.protocol.arms import BUILT_IN, CONTROLS, FURTHER, POSTER_ARMS, arm_title
+from alutils.records.store import Store
+from alutils.reporting import (
+    captions,
+    charts,
+    figures,
+    page,
+    prose,
+    published,
+    record_facts,
+    standing,
+    statistics,
+    tables,
+)
+from alutils.studies import profiles, setup
+from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.beyond.plan import BeyondStudy
+from tests.records.test_records import rounds
+from tests.reporting.test_statistics import results
+
+ABOVE = {"random": [[0.5] * 3, [0.6] * 3, [0.7] * 3],
+         "margin": [[0.6] * 3, [0.71] * 3, [0.8] * 3],
+         "kmeans": [[0.4] * 3, [0.49] * 3, [0.6] * 3],
+         "bayesian": [[0.9] * 3, [0.2] * 3, [0.7] * 3]}  # fmt: skip
+
+
+def test_the_answer_says_which_arms_are_shown_to_differ():
+    text = tables.answer(results(ABOVE)).data
+    assert "margin lies above random" in text
+    assert "K-means lies below random" in text
+    assert "neither a difference nor equivalence within 0.3 points is shown for Bayesian" in text
+    assert "two one-sided ones of equivalence, at 5 %, Holm-corrected for 3 arms)" in text
+    assert "On MNIST, from 100 to 400 labels and over 3 paired seeds" in text
+
+
+def areas(**gains: list[float]) -> pd.DataFrame:
+    """Areas of random, 50 in every seed, and of arms with these gains by seed."""
+    (seeds,) = {len(values) for values in gains.values()}
+    return pd.DataFrame(
+        {"random": [50.0] * seeds} | {a: 50 + np.array(g) for a, g in gains.items()}
+    )
+
+
+NOISE = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+
+
+def test_no_difference_is_never_all_that_is_said_where_equivalence_is_shown():
+    own = areas(margin=NOISE, kmeans=0.4 + NOISE, bayesian=-0.4 + NOISE, uncertainty=40 * NOISE,
+                entropy=3 + NOISE)  # fmt: skip
+    told = standing.sentence(own, "cifar10")
+    assert told == (
+        "entropy lies above random; "
+        "K-means lies above random, by too little to matter: less than 1 point; "
+        "Bayesian lies below random, by too little to matter: less than 1 point; "
+        "margin and uncertainty are equivalent to random within 1 point"
+    )
+    wide = 50 + 200 * NOISE
+    wider = standing.sentence(own.assign(uncertainty=wide), "cifar10")
+    assert "; margin is equivalent to random within 1 point; neither a difference" in wider
+    assert "K-means and entropy lie above random; Bayesian lies below random; margin is" in (
+        standing.sentence(own, "mnist")
+    )
+    assert "margin is equivalent to random within 0.3 points" in standing.sentence(own, "mnist")
+    digits = standing.sentence(own, "digits")
+    three = own[["random", "uncertainty"]].assign(b=wide, c=wide)
+    told = "neither a difference nor equivalence within 1 point is shown for any of the 3 arms"
+    assert standing.sentence(three.assign(uncertainty=wide), "cifar10") == told
+    assert digits.endswith("no difference is shown for margin and uncertainty")
+
+
+def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
+    """Of four arms three have tiny p-values; the fourth's, 0.03, is corrected no more by Holm."""
+    clear = {arm: 3 + NOISE for arm in ("margin", "kmeans", "bayesian")}
+    own = areas(**clear, uncertainty=[0.2, 0.5, 1.0, 1.5, 1.8])
+    one = standing.standings(own, "cifar10")["uncertainty"]
+    assert one.differs and 0.0125 < one.p < 0.05
+    assert one.difference.low < 0 < statistics.estimate(own["uncertainty"] - 50).low
+    told = standing.sentence(own, "cifar10")
+    assert "; the simultaneous interval of uncertainty reaches zero, but Holm's test" in told
+    assert "reaches zero" not in standing.sentence(own.drop(columns="uncertainty"), "cifar10")
+
+
+def test_the_table_of_tests_has_what_was_tested():
+    found = results(ABOVE)
+    page = standing.table(found).data
+    every = standing.standings(statistics.areas(found), "mnist")
+    for arm, one in every.items():
+        (row,) = (row for row in page.split("<tr>") if f"<td>{arm_title(arm)}</td>" in row)
+        assert prose.points(one.difference, "") in row
+        assert f"<td>{'yes' if one.differs else 'not shown'} ({one.p:.2g})</td>" in row
+        assert f"<td>{'yes' if one.equivalent else 'not shown'} ({one.p_equal:.2g})</td>" in row
+        assert f"<td>{statistics.dunnett(statistics.areas(found))[arm]:.3f}</td>" in row
+    assert "equivalent within 0.3 points (p)" in page and "after Holm's correction for 3" in page
+    assert "equivalent" not in standing.table(found.assign(dataset="digits")).data
+    assert "nothing is tested" in standing.table(found[found["seed"] < 2]).data
+
+
+def test_a_label_saving_is_told_as_the_share_of_labels_that_it_leaves():
+    told = prose.share_of_labels(statistics.Estimate(2.34, 1.85, 2.83, 5))
+    assert told == "1/2.34 of the labels (43 %; 35 to 54 %, 5 seeds)"
+    wide = prose.share_of_labels(statistics.Estimate(2.0, -0.5, 4.5, 3))
+    assert wide == "1/2.00 of the labels (50 %; 22 % or more, 3 seeds)"
+    alone = prose.share_of_labels(statistics.estimate([4.0]))
+    assert alone == "1/4.00 of the labels (25 %; one seed, no interval)"
+    curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
+    text = tables.savings(results(curves)).data
+    assert "by margin with 1/2.00 of the labels (50 %; 50 to 50 %, 3 seeds)." in text
+    assert "saves nothing" not in text
+    flat = tables.savings(results(curves | {"random": [[0.5, 0.8, 0.8]] * 3})).data
+    assert "Random's own fit has that accuracy in some seed from 200 labels on" in flat
+    assert "needing no fewer than these (50 %) saves nothing." in flat
+
+
+def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
+    """A record's cell, and the hashes of what arms of a seed have in common."""
+    cell = {"figure": "f", "dataset": "mnist", "arm": "margin", "seed": 0, "first_labels": 540}
+    checks = {"first_labels": labels, "initial_weights": weights}
+    return {"cell": cell | {"stem": "7x7"} | changes, "provenance": {"checks": checks}}
+
+
+def test_what_has_other_labels_or_weights_by_design_does_not_differ():
+    records = [
+        checked(),
+        checked(weights="c", stem="3x3"),
+        checked(labels="d", first_labels=990),
+    ]
+    assert "same within each seed" in record_facts._alike(records, "initial_weights")
+    assert "same within each seed" in record_facts._alike(records, "first_labels")
+    records.append(checked(weights="e", arm="kmeans"))
+    assert "differ within seed 0 of mnist" in record_facts._alike(records, "initial_weights")
+
+
+def test_how_bf16_was_multiplied_is_told_by_place():
+    able, unable = ({"bf16_products": has, "device": "cpu"} for has in (True, False))
+    gpu = {"bf16_products": False, "device": "NVIDIA H100"}
+
+    def told(precision: str, *places: dict) -> list[str]:
+        provenance = places[-1] | {"earlier_places": list(places[:-1])}
+        return record_facts._products(
+            [{"cell": {"precision": precision}, "provenance": provenance}]
+        )
+
+    assert told("bf16", able) == told("bf16", able, able) == [record_facts.BF16[True]]
+    assert told("bf16", unable, able) == [record_facts.BF16[False], record_facts.BF16[True]]
+    assert told("bf16", gpu) == [record_facts.BF16[True]]
+    assert told("fp32", unable) == told("bf16", {"device": "cpu"}) == []
+
+
+def test_seeds_compared_on_several_processor_types_are_told():
+    plan = ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
+
+    def told(*types: str, study=plan) -> str:
+        facts = [{"processor": one, "device": "cpu"} if one else {} for one in types]
+        cells = zip(study.cells(), facts, strict=False)
+        return record_facts._processors(study, {c.name: {"provenance": one} for c, one in cells})
+
+    assert told("a", "a", "b", "b", "a", "a") == told("a", "", "b", "b") == told() == ""
+    assert "on several of them in MNIST seed 1: a difference there may" in told(
+        "a", "a", "a", "b", "b", "b"
+    )
+    assert "in MNIST seeds 0 and 2: a" in told("a", "b", "a", "a", "b", "a")
+    moved = {"processor": "a", "device": "cpu"}
+    moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
+    assert "seed 0" in record_facts._processors(plan, {plan.cells()[0].name: {"provenance": moved}})
+    cells = [cell.name for cell in plan.cells()[:2]]
+    for one, other, apart in (("ab", "bb", False), ("ab", "ac", True)):
+        gpus = [{"processor": host, "device": gpu} for host, gpu in (one, other)]
+        facts = {name: {"provenance": gpu} for name, gpu in zip(cells, gpus, strict=True)}
+        assert bool(record_facts._processors(plan, facts)) == apart
+
+
+def test_what_is_not_compared_may_be_of_several_processor_types():
+    """Neither settings of several factors, nor figures of an audit."""
+
+    def place(processor: str) -> dict:
+        return {"processor": processor, "device": "cpu"}
+
+    plan = BeyondStudy(datasets=("mnist",), seeds=(0,))
+    factors = {one.cell.name: one.factor for one in plan.settings()}
+    by_factor = {name: {"provenance": place(factor)} for name, factor in factors.items()}
+    assert record_facts._processors(plan, by_factor) == ""
+    last = [name for name, factor in factors.items() if factor == "ranking"][-1]
+    by_factor[last] = {"provenance": place("another")}
+    assert "in MNIST (ranking) seed 0:" in record_facts._processors(plan, by_factor)
+    audit = profiles.load_study("desktop", "04-claims")
+    by_figure = {cell.name: {"provenance": place(str(cell.figure))} for cell in audit.cells()}
+    assert record_facts._processors(audit, by_figure) == ""
+
+
+def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
+    plan = ActiveLearningStudy(arms=("random", "margin"), seeds=(0,), profile="smoke")
+    store = Store(plan.profile)
+    store.prepare()
+    random, margin = plan.cells()
+    for cell, told in ((random, "with 1 of 2 cells"), (margin, "")):
+        whole = {"status": "finished", "rounds": rounds(cell.length)}
+        store.save(cell, store.load(cell) | whole)
+        assert told in record_facts.interim(plan) and bool(told) == bool(record_facts.interim(plan))
+
+
+def test_a_warning_before_an_answer_hides_nothing():
+    """Neither a stream before the figure nor a cell without outputs."""
+    image = '<img src="data:image/png;base64,aaaa">'
+    outputs = [{"output_type": "stream", "text": "careful"}, {"data": {"text/html": [image]}}]
+    cell = {"cell_type": "code", "metadata": {"tags": ["headline"]}, "outputs": outputs}
+    assert page.headline({"cells": [cell]}) == (image, "aaaa")
+    assert page.headline({"cells": [cell | {"outputs": []}]}) == ("", "")
+
+
+def test_a_headline_in_words_has_no_image():
+    words = {"output_type": "display_data", "data": {"text/markdown": "No pair is finished yet."}}
+    cell = {"cell_type": "code", "metadata": {"tags": ["headline"]}, "outputs": [words]}
+    notebook = {"cells": [cell], "metadata": {"title": "Nothing yet"}}
+    assert page.headline(notebook) == ("", "")
+    assert "Nothing yet" in page.index("smoke", {"one": notebook}, [], "")
+
+
+def test_with_one_seed_nothing_is_claimed():
+    one = results({arm: curves[:1] for arm, curves in ABOVE.items()})
+    assert "fewer than 3 paired seeds; this run has 1." in tables.answer(one, " Interim.").data
+    assert tables.answer(one, " Interim.").data.endswith(" Interim.")
+    assert "no interval" in tables.differences_table(one).data
+
+
+def test_tables_and_figures_hold_every_arm():
+    found = results(ABOVE)
+    for html in (tables.curve_table(found).data, tables.differences_table(found).data):
+        assert "margin" in html
+    assert "+10." in tables.differences_table(found).data
+    assert figures.learning_curves(found).axes[0].get_legend() is not None
+    page = captions.learning_curves(found).static.data
+    assert "<figcaption>Figure 4. Test accuracy on MNIST against labels" in page
+    assert "K-means from" in page
+    page = captions.gains(found).data
+    assert "every line of 3 paired seeds, not corrected." in page
+    assert "margin from +10.3 points at 100 labels to +10.3 points at 400" in page
+
+
+def test_a_chart_has_the_markers_of_the_static_figure():
+    arms = [*FURTHER[:3], "random", "of a user"]
+    found = results({arm: ABOVE["random"] for arm in arms})
+    drawn = figures.learning_curves(found).axes[0].get_legend().legend_handles
+    (shapes,) = (
+        layer["encoding"]["shape"]["scale"]["range"]
+        for layer in charts.learning_curves(found)["layer"]
+        if "shape" in layer["encoding"]
+    )
+    assert len(set(shapes)) == len({one.get_marker() for one in drawn}) == len(arms)
+    assert shapes[arms.index("random")] == "circle"
+    diamond = charts._outline("D").strip("MZ").split("L")
+    assert diamond == ["0,1.414", "1.414,0", "0,-1.414", "-1.414,0", "0,1.414"]
+
+
+def test_what_stands_of_two_datasets_names_its_own():
+    assert "<figcaption>MNIST: difference" in captions.area_differences(results(ABOVE)).data
+    assert "MNIST: wins of, over" in tables.wins(results(ABOVE)).data
+
+
+def test_captions_and_alternative_text_are_escaped():
+    html = prose.show(figures.learning_curves(results(ABOVE)), "a < b", 'say "x"').data
+    assert "a &lt; b" in html and "&quot;x&quot;" in html and "base64," in html
+
+
+def test_reductions_name_what_differs_from_the_poster():
+    text = setup.departures(profiles.load_study("quick", "03-mnist-active-learning")).data
+    assert "`epochs`: 10 instead of 100" in text and "candidates drawn at random" in text
+    unreduced = setup.departures(profiles.load_study("poster", "03-mnist-active-learning")).data
+    assert "`epochs`" not in unreduced
+
+
+def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title():
+    changes = {"optimiser": "sgd", "weight_decay": 5e-4, "augmentation": "crop-flip",
+               "schedule": "cosine", "stem": "3x3", "start": "warm"}  # fmt: skip
+    text = setup.departures(ActiveLearningStudy(**changes)).data
+    for line in ("`optimiser`: sgd instead of adam", "`weight_decay`: 0.0005 instead of 0",
+                 "`augmentation`: crop-flip instead of none", "`start`: warm instead of cold",
+                 "in 6 parameters"):  # fmt: skip
+        assert line in text
+    fashion = ActiveLearningStudy(dataset="fashion-mnist")
+    assert "unreduced" in setup.departures(fashion).data
+
+
+def test_an_arm_of_ones_own_has_a_style():
+    assert figures.arm_style("mine", ["random", "mine"]) not in map(figures.arm_style, BUILT_IN)
+
+
+def test_no_two_arms_look_or_are_called_the_same():
+    arms = [*POSTER_ARMS, *CONTROLS, *FURTHER]
+    own = [f"mine {i}" for i in range(5)]
+    styles = [figures.arm_style(arm, [*arms, *own]) for arm in [*arms, *own]]
+    assert len({(to_hex(colour), marker) for colour, marker in styles}) == len(styles)
+    assert len({to_hex(figures.arm_style(arm)[0]) for arm in FURTHER}) == len(FURTHER)
+    assert len({arm_title(arm) for arm in arms}) == len(arms)
+
+
+def test_published_numbers_are_those_of_the_tables():
+    size = published.training_size()
+    assert len(size) == 30 and size["accuracy"].max() == 98.40
+    theirs = published.active_learning("cifar10")
+    curve = theirs[theirs["arm"] == "kmeans"]
+    assert len(curve) == 16 and curve["accuracy"].iloc[-1] == 57.56
+    assert theirs[theirs["arm"] == "random"]["accuracy"].tolist() == [55.56]
+    assert published.active_learning("digits").empty
+
+
+def test_a_missing_dataset_in_the_published_numbers_leaves_the_note_true():
+    frame = results({"random": [[0.1] * 3] * 2}).assign(dataset="digits")
+    assert "no numbers for this dataset" in tables.published_note(frame).data
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist"])
+def test_training_size_sentences(dataset):
+    frame = pd.DataFrame(results({"random": [[0.1, 0.2, 0.3], [0.2, 0.3, 0.4]]}))
+    frame = frame.assign(dataset=dataset, figure=2)
+    text = tables.size_sentences(frame).data
+    assert "15.00 % at 100 labels and 35.00 % at 400" in text and "+20.00 points" in text
+    assert "Hollow points" not in captions.training_size(frame).data  # theirs begin at 540
+    more = frame.assign(labels=2 * frame["labels"])
+    assert ("Hollow points" in captions.training_size(more).data) == (dataset == "mnist")
+
+
+def test_published_points_are_drawn_and_told_of_arms_that_are_there_alone():
+    frame = results(ABOVE).assign(labels=lambda rows: 10 * rows["labels"], figure=4)
+    assert set(figures.published_arms(frame)["arm"]) == {"margin", "kmeans", "bayesian"}
+    own = frame[frame["arm"].isin(["random", "margin"])]
+    assert set(figures.published_arms(own)["arm"]) == {"margin"}
+    for few in (own.assign(labels=own["labels"] // 10), own.replace({"margin": "badge"})):
+        assert figures.published_arms(few).empty
+        assert "Hollow" not in captions.learning_curves(few).static.data
+        assert "of other arms, or of more labels" in tables.published_note(few).data

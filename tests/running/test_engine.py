@@ -1,0 +1,369 @@
+import errno
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from distributed import LocalCluster
+from filelock import FileLock
+
+from alutils.protocol.cell import Cell
+from alutils.records.store import CanNotLock, CanNotWrite, Store, chained
+from alutils.running import engine
+from alutils.running.cluster import Placement
+from alutils.running.progress import Progress
+
+
+def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
+    """A round without training: what it says depends on cell and history alone."""
+    before = history[-1]["digest"] if history else ""
+    done = []
+    for cell in cells:
+        one = {
+            "labels": cell.first_labels + len(history),
+            "labelled": [len(history)],
+            "test_accuracy": cell.seed / 10,
+            "heldout_accuracy": [],
+            "steps": 1,
+            "seconds_train": 0.01,
+        }
+        done.append(one | {"digest": chained(one, before)})
+    return done, {"device": "stub"}, None
+
+
+def fails_for_margin(cells, history, state):
+    if history and cells[0].arm == "margin":
+        raise ArithmeticError("no number")
+    return stub(cells, history)
+
+
+def never(cells, history, state):
+    raise AssertionError("nothing should have been submitted")
+
+
+def deadly(cells, history, state):
+    """Kills its worker in margin's second round; in kmeans's later ones the first two times."""
+    arm, deaths, number = cells[0].arm, Path(os.environ["DEATHS"]), len(history) + 1
+    if arm == "margin" and number == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if arm == "kmeans" and number > 1 and len(list(deaths.glob(f"{number}-*"))) < 2:
+        (deaths / f"{number}-{time.time_ns()}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stub(cells, history)
+
+
+def run(cells, task, store, workers=1):
+    lines: list[str] = []
+    engine.run(cells, task, store, {"commit": "abc"}, Placement(workers=workers), lines.append)
+    return [line for line in lines if not line.startswith("dashboard: http://127.0.0.1:")]
+
+
+def facts(store, cells):
+    return [
+        [{k: v for k, v in done.items() if not k.startswith("seconds_")} for done in r["rounds"]]
+        for r in map(store.load, cells)
+    ]
+
+
+def begin(store, cell, provenance):
+    """A record with one round, and what is said of it."""
+    (done,), _, _ = stub([cell], [])
+    record = store.load(cell)
+    record["provenance"] |= provenance
+    store.save(cell, record | {"rounds": [done], "status": "running"})
+
+
+def test_cells_run_to_their_end_in_any_number_of_workers(digits_cell, outputs):
+    cells = [digits_cell(arm=arm, seed=s) for s in (0, 1) for arm in ("random", "margin")]
+    found = {}
+    for workers in (1, 2):
+        store = Store(f"w{workers}")
+        store.prepare()
+        lines = run(cells, stub, store, workers)
+        assert len(lines) == 12 and "digits" in lines[0] and "left" in lines[0]
+        assert all(store.finished(cell) for cell in cells)
+        assert store.load(cells[0])["provenance"]["commit"] == "abc"
+        found[workers] = facts(store, cells)
+    assert found[1] == found[2]
+
+
+def test_seed_after_seed_goes_first_whatever_came_back_first(digits_cell, store):
+    """Two workers begin two seeds, as the arms of each share a first round; the second is back."""
+    cells = [digits_cell(arm=arm, seed=seed) for seed in range(3) for arm in ("random", "margin")]
+    one = engine.Run(None, stub, store, {}, Progress(cells, store, lambda line: None), cells)
+    first, second = one.waiting.pop(0), one.waiting.pop(0)
+    for job in (second, first):
+        job.lock(store)
+        one._queue(job.apart())
+        job.release()
+    assert [cell for job in one.waiting for cell in job.cells] == cells
+
+
+def test_a_finished_cell_is_not_run_again_and_an_unfinished_one_goes_on(digits_cell, store):
+    cell, other = digits_cell(arm="margin"), digits_cell(seed=1)
+    with pytest.raises(
+        engine.RunFailed, match="1 of 2 cells failed.*margin.*round 2: ArithmeticError: no number"
+    ):
+        run([cell, other], fails_for_margin, store)
+    assert store.finished(other)
+    kept = store.load(cell)
+    assert kept["status"] == "failed" and "no number" in kept["final"]["error"]
+    lines = run([cell, other], stub, store)
+    assert len(lines) == 2 and store.finished(cell)
+    assert store.load(cell)["rounds"][0] == kept["rounds"][0]
+    run([cell, other], never, store)
+
+
+def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
+    cell = digits_cell()
+    lock = store.lock(cell)
+    lock.acquire()
+    record = store.load(cell)
+
+    def other_run():
+        time.sleep(8)
+        for _ in range(3):
+            done, _, _ = stub([cell], record["rounds"])
+            record["rounds"] += done
+        store.save(cell, record | {"status": "finished"})
+        lock.release()
+
+    thread = threading.Thread(target=other_run)
+    thread.start()
+    run([cell], never, store)
+    thread.join()
+    assert store.finished(cell)
+
+
+def test_who_holds_the_cells_that_a_run_waits_for_is_told(digits_cell, store):
+    """At once, and not again at the next look; whoever holds them is let go of at the line."""
+    cells = [digits_cell(seed=seed) for seed in range(2)]
+    locks, lines = [store.hold(cell) for cell in cells], []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "another run" in line:
+            for lock in locks:
+                lock.release()
+
+    engine.run(cells, stub, store, {}, Placement(workers=1), say)
+    (told,) = [line for line in lines if "another run" in line]
+    who = f"{cells[0].name} (process {os.getpid()} on {platform.node()}, since 20"
+    assert (
+        told.startswith(f"waiting for what another run holds: {who}") and ", and 1 more; " in told
+    )
+    assert all(map(store.finished, cells))
+
+
+def test_a_lock_of_which_nothing_is_known_is_told_of_too(digits_cell, store):
+    assert store.holder(digits_cell()) == "an unknown process"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError(errno.ENOLCK, "No locks available"), "No locks available"),
+        (OSError(errno.EOPNOTSUPP, "Operation not supported"), "Operation not supported"),
+        (NotImplementedError("no flock"), "no flock"),
+    ],
+)
+def test_cells_that_can_not_be_locked_are_one_error(digits_cell, store, monkeypatch, error, reason):
+    """Those of another user, or on a file system without locks: before anything is computed."""
+    mine = digits_cell()
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    for locking in (store.prepare, lambda: run([mine], never, store)):
+        with pytest.raises(CanNotLock, match=rf"\({reason}\).* in ALUTILS_OUTPUTS") as failed:
+            locking()
+        assert "\n" not in str(failed.value)
+
+
+def exits(cells, history, state):
+    """A round that ends its process, or raises what no ``except Exception`` catches."""
+    if cells[0].arm == "margin":
+        sys.exit("all done")
+    if cells[0].arm == "kmeans":
+        raise GeneratorExit
+    return stub(cells, history)
+
+
+def test_code_that_exits_fails_its_cell_at_once_and_no_worker_dies(digits_cell, store):
+    cells = [digits_cell(arm=arm, seed=i) for i, arm in enumerate(("margin", "kmeans", "random"))]
+    lines: list[str] = []
+    with pytest.raises(engine.RunFailed) as failed:
+        engine.run(cells, exits, store, {}, Placement(workers=1), lines.append)
+    assert f"{cells[0].name}, round 1: RuntimeError: SystemExit: all done" in str(failed.value)
+    assert f"{cells[1].name}, round 1: RuntimeError: GeneratorExit" in str(failed.value)
+    assert store.finished(cells[2]) and not any("died" in line for line in lines)
+
+
+def test_cells_that_another_run_gave_a_round_meanwhile_go_on_each_by_itself(digits_cell, store):
+    """They would be sent with the history of one, while another labelled something else."""
+    cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
+    (job,) = engine._jobs(cells, store)
+    for number, cell in enumerate(cells[:2]):
+        (done,), _, _ = stub([cell], [])
+        done |= {"picks": [number]}
+        done["digest"] = chained(done, "")
+        store.save(cell, store.load(cell) | {"rounds": [done]})
+    assert job.lock(store) == cells[:2] and job.cells == cells[2:]
+    job.release()
+    again = engine._jobs(cells[:2], store)
+    assert [(one.lock(store), len(one.records[0]["rounds"])) for one in again] == [([], 1)] * 2
+    for one in again:
+        one.release()
+
+
+def test_a_record_that_can_not_be_recovered_leaves_no_lock_behind(digits_cell, store, monkeypatch):
+    cells = [digits_cell(arm=arm) for arm in ("random", "margin")]
+    (job,) = engine._jobs(cells, store)
+
+    def full(_, cell):
+        raise CanNotWrite("the disk is full")
+
+    monkeypatch.setattr(Store, "recover", full)
+    with pytest.raises(CanNotWrite, match="full") as raised:
+        job.lock(store)
+    job.release()
+    for cell in cells:
+        with store.lock(cell).acquire(blocking=False):
+            pass
+    assert "full" in str(raised.value)
+
+
+def test_a_record_names_every_commit_that_gave_it_rounds(digits_cell, store):
+    cell = digits_cell()
+    begin(store, cell, {"commit": "abc"})
+    engine.run([cell], stub, store, {"commit": "def"}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert (provenance["earlier_commits"], provenance["commit"]) == (["abc"], "def")
+
+
+def test_a_record_sums_its_seconds_and_the_deaths_of_its_workers(digits_cell, store):
+    cell = digits_cell()
+    begin(store, cell, {"wall_seconds": 2.0, "worker_deaths": 1})
+    engine.run([cell], stub, store, {}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert provenance["wall_seconds"] == pytest.approx(2.0 + 0.01 * (cell.length - 1))
+    assert provenance["worker_deaths"] == 1
+
+
+def test_a_record_names_every_place_that_gave_it_rounds(digits_cell, store):
+    cell = digits_cell()
+    begin(store, cell, {"device": "cpu"})
+    engine.run([cell], stub, store, {}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert provenance["earlier_places"] == [{"device": "cpu", "arithmetic": 1}]
+    assert provenance["device"] == "stub"
+
+
+def test_what_a_damaged_record_no_longer_says_is_unknown(digits_cell, store):
+    cell = digits_cell()
+    engine.run([cell], stub, store, {"commit": "abc"}, Placement(workers=1), lambda line: None)
+    record = store.load(cell)
+    record["rounds"].pop()
+    text = store.path(cell).read_text()
+    store.save(cell, record | {"status": "running"})
+    store.path(cell).write_text(store.path(cell).read_text().replace("abc", "xyz"))
+    assert text != store.path(cell).read_text()
+    engine.run([cell], stub, store, {"commit": "def"}, Placement(workers=1), lambda line: None)
+    provenance = store.load(cell)["provenance"]
+    assert (provenance["earlier_commits"], provenance["commit"]) == (["unknown"], "def")
+    assert provenance["earlier_places"] == [{}]
+
+
+class Broken:
+    """A finished round that can't be taken from its worker."""
+
+    def __init__(self, error: Exception):
+        self.status, self.error = "finished", error
+
+    def result(self, timeout: float) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error, settled", [(TimeoutError(), False), (OSError(), False), (EOFError("cut"), True)]
+)
+def test_a_result_that_can_not_be_read_fails_its_cell_and_one_that_is_late_does_not(
+    digits_cell, store, error, settled
+):
+    cell = digits_cell()
+    progress = Progress([cell], store, lambda line: None)
+    one = engine.Run(None, stub, store, {}, progress, [cell])
+    job = one.waiting.pop(0)
+    job.lock(store)
+    assert one._collect(Broken(error), job) is settled
+    assert one.failures == ([f"{cell.name}, round 1: EOFError: cut"] if settled else [])
+    job.release()
+
+
+def test_a_result_that_never_arrives_fails_its_cell(digits_cell, store):
+    """Of a worker that is there, but at an address that this machine does not reach."""
+    cell, lines = digits_cell(), []
+    one = engine.Run(None, stub, store, {}, Progress([cell], store, lines.append), [cell])
+    job = one.waiting.pop(0)
+    job.lock(store)
+    job.worker = "tcp://behind:1"
+    late = [one._collect(Broken(TimeoutError()), job) for _ in range(engine.FETCHES)]
+    assert late == [False] * (engine.FETCHES - 1) + [True]
+    assert len(lines) == len(late) - 1 and "can't be fetched from tcp://behind:1" in lines[0]
+    assert "this machine must reach the addresses of all workers" in one.failures[0]
+    with store.lock(cell).acquire(timeout=0):
+        pass
+
+
+def test_a_cell_that_can_not_be_written_as_failed_is_let_go(digits_cell, store, monkeypatch):
+    """Its worker is gone without a word for the fourth time, and the disk is full."""
+    cell = digits_cell()
+    one = engine.Run(None, stub, store, {}, Progress([cell], store, lambda line: None), [cell])
+    one.workers = Mock(**{"slots.return_value": {}})
+    job = one.waiting.pop(0)
+    job.lock(store)
+    job.worker, job.deaths, job.missed = "gone", engine.DEATHS, engine.PATIENCE
+    one.running[Mock(**{"done.return_value": False})] = job
+
+    def full(*_):
+        raise CanNotWrite("full")
+
+    monkeypatch.setattr(store, "save", full)
+    with pytest.raises(CanNotWrite):
+        one.to_the_end()
+    with store.lock(cell).acquire(timeout=0):
+        pass
+
+
+def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
+    cell = digits_cell()
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        engine.run([cell], stub, store, {}, Placement(address), say=lambda line: None)
+        assert store.finished(cell) and cluster.status.name == "running"
+
+
+def test_a_worker_that_dies_is_replaced_three_times_a_round(
+    digits_cell, store, tmp_path, monkeypatch
+):
+    (tmp_path / "deaths").mkdir()
+    monkeypatch.setenv("DEATHS", str(tmp_path / "deaths"))
+    cells = [digits_cell(arm=arm, seed=seed) for seed, arm in enumerate(("margin", "kmeans"))]
+    lines: list[str] = []
+    with pytest.raises(
+        engine.RunFailed, match=f"1 of 2 cells failed: {cells[0].name}, round 2: 4 work"
+    ):
+        engine.run(cells, deadly, store, {}, Placement(workers=2), say=lines.append)
+    deaths = [line for line in lines if "a worker died" in line]
+    assert sum(f"round 2 of {cells[0].name}" in line for line in deaths) == 3
+    for number in (2, 3):
+        assert sum(f"round {number} of {cells[1].name}" in line for line in deaths) == 2
+    assert store.finished(cells[1]) and store.load(cells[1])["provenance"]["worker_deaths"] == 4
+    assert len(store.load(cells[0])["rounds"]) == 1

@@ -1,0 +1,166 @@
+"""A strategy of a user changes nothing for others, and tells what it raised and where."""
+
+import linecache
+import pickle
+import random
+import sys
+import weakref
+
+import cloudpickle
+import numpy as np
+import pytest
+import torch
+
+from alutils.learning.devices import settle
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Protocol
+from alutils.running import engine
+from alutils.running.cluster import Placement
+from alutils.running.round import Clock, Turn, round_task, run_round
+from alutils.strategies.custom import StrategyFailed, ask
+from alutils.strategies.view import PoolView, PrivateView
+from tests.running.test_round import plain
+
+
+def spoiling(view, budget, rng):
+    """Changes in place, through NumPy too, whatever it gets hold of."""
+    view.probs_N_C.numpy()[:] = 0.1
+    view.embeddings_N_D.numpy()[:] = 0
+    for held in (view.labelled_embeddings_M_D, view.mc_mean_N_C, view.mc_probs_T_N_C, view.images,
+                 view.candidates, view.labelled, view.net.head.weight.data):  # fmt: skip
+        held.zero_()
+    view.net.train()
+    view.clusters, view.mc_score = 2, "mutual-information"
+    torch.rand(3, generator=view.rng)
+    return torch.arange(budget)
+
+
+SPOILING = {"spoiling": cloudpickle.dumps(spoiling)}
+
+
+def test_what_a_strategy_changes_in_place_changes_no_other_arm(digits_cell):
+    """Whether it is asked before them, after them, or alone."""
+    cells = [digits_cell(arm=arm) for arm in ("margin", "bayesian", "kmeans", "coreset")]
+    spoilt = digits_cell(arm="spoiling")
+    alone = run_round(cells, [], None, "cpu", {})[0]
+    first, *after = run_round([spoilt, *cells], [], None, "cpu", SPOILING)[0]
+    *before, last = run_round([*cells, spoilt], [], None, "cpu", SPOILING)[0]
+    assert list(map(plain, before)) == list(map(plain, after)) == list(map(plain, alone))
+    assert plain(first) == plain(last) and alone[0]["picks"] != first["picks"]
+
+
+@pytest.fixture
+def view() -> PoolView:
+    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
+    return PoolView(net, images, torch.arange(5, 35), torch.arange(5), 6, 0.5, 3, stream(0, "mc"))
+
+
+def test_only_what_is_asked_for_is_copied_and_only_while_it_is_asked(view):
+    shared, own = view.probs_N_C, PrivateView(view)
+    assert "probs_N_C" not in vars(own) and "mc_mean_N_C" not in vars(view)
+    assert torch.equal(own.probs_N_C, shared) and own.probs_N_C is own.probs_N_C is not shared
+    assert len(own) == 30 and not own.probs_N_C.is_inference()
+    assert torch.equal(own.over_passes(lambda part: part[0]), view.mc_probs_T_N_C[0])
+    copied = cloudpickle.dumps(lambda view, budget, rng: weakref.ref(view.embeddings_N_D))
+    assert ask(copied, "mine", view, 1, stream(0, "own"))() is None
+
+
+def test_an_arm_of_the_study_gets_the_shared_view_itself(digits_cell, monkeypatch):
+    seen = []
+    turn = Turn(digits_cell(arm="seeing"), [], settle("cpu"))
+    monkeypatch.setitem(
+        sys.modules["alutils.running.round"].STRATEGIES, "seeing",
+        lambda view, budget, rng: seen.append(view) or torch.arange(budget),
+    )  # fmt: skip
+    turn.acquire(turn.cell, {}, Clock())
+    assert seen == [turn.view]
+
+
+def drawing(view, budget, rng):
+    """Draws from all three global generators."""
+    return [random.random(), float(np.random.rand()), float(torch.rand(()))]
+
+
+def test_global_randomness_comes_from_the_stream_and_leaves_no_trace(view):
+    packed, drawn, left = cloudpickle.dumps(drawing), [], []
+    for seed in (0, 0, 1):
+        for own in (random.seed, np.random.seed, torch.manual_seed):
+            own(7)
+        rng = stream(seed, "acquisition")
+        drawn.append(ask(packed, "mine", view, 2, rng))
+        assert torch.equal(rng.get_state(), stream(seed, "acquisition").get_state())
+        left.append(drawing(view, 2, rng))
+    assert drawn[0] == drawn[1] and not set(drawn[0]) & set(drawn[2])
+    assert left[0] == left[1] == left[2]
+
+
+COUNT = [0]
+
+
+def counting(view, budget, rng):
+    COUNT[0] += 1
+    return COUNT[0]
+
+
+def test_what_a_strategy_keeps_for_itself_is_gone_with_the_call(view):
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        packed = cloudpickle.dumps(counting)
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert [ask(packed, "mine", view, 1, stream(0, "own")) for _ in range(3)] == [1, 1, 1]
+
+
+def own(text: str, file: str) -> bytes:
+    """The packed strategy ``lowest`` of a file of the user, or of a notebook's cell."""
+    known = {"__name__": "__main__"}
+    exec(compile(text, file, "exec"), known)
+    return cloudpickle.dumps(known["lowest"])
+
+
+LOWEST = "import sys\ndef lowest(view, budget, rng):\n    return helper(view, budget)\n"
+LINES = {
+    "view.probs_N_C.topk(99, dim=0)": "RuntimeError: selected index k out of range",
+    "sys.exit('enough')": "SystemExit: enough",
+    "sys.exit()": "SystemExit",
+    "view.over_passes(lambda part: part[:, :, 99])": "IndexError: index 99 is out of bounds for ",
+    "int('x\\ny')": "ValueError: invalid literal",
+}
+
+
+@pytest.mark.parametrize("line", [*LINES, "raise KeyError('one\\nother')"])
+def test_an_error_names_the_users_line_and_is_one_line(line, view, tmp_path):
+    """It is raised deep within torch, or in a helper; the worker has neither file nor notebook."""
+    source = line if line.startswith("raise") else f"return {line}"
+    text = f"{LOWEST}def helper(view, budget):\n    {source}\n"
+    (tmp_path / "strategies_of_mine.py").write_text(text)
+    linecache.cache["/tmp/cell/7.py"] = (len(text), None, text.splitlines(True), "/tmp/cell/7.py")
+    places = {
+        str(tmp_path / "strategies_of_mine.py"): "line 5 of strategies_of_mine.py",
+        "/tmp/cell/7.py": "line 5 of its cell",
+    }
+    for file, where in places.items():
+        with pytest.raises(StrategyFailed) as failed:
+            ask(own(text, file), "mine", view, 2, stream(0, "own"))
+        told = str(pickle.loads(pickle.dumps(failed.value)))
+        assert told.startswith(f"strategy 'mine', {where}, `{source}`: {LINES.get(line, 'Key')}")
+        assert "\n" not in told
+
+
+def test_a_strategy_that_can_not_be_called_is_named(view):
+    with pytest.raises(StrategyFailed, match="strategy 'mine': TypeError: .*takes 0 positional"):
+        ask(own("def lowest(): pass\n", "/tmp/cell/8.py"), "mine", view, 2, stream(0, "own"))
+
+
+def test_a_strategy_that_fails_is_its_own_cells_error_alone(digits_cell, store):
+    text = LOWEST + "def helper(view, budget):\n    sys.exit()\n"
+    linecache.cache["/tmp/cell/9.py"] = (len(text), None, text.splitlines(True), "/tmp/cell/9.py")
+    cells = [digits_cell(arm=arm, rounds=2) for arm in ("random", "mine")]
+    task = round_task("cpu", {"mine": own(text, "/tmp/cell/9.py")})
+    with pytest.raises(engine.RunFailed) as failed:
+        engine.run(cells, task, store, {}, Placement(workers=1), say=lambda line: None)
+    told = "StrategyFailed: strategy 'mine', line 5 of its cell, `sys.exit()`: SystemExit"
+    assert str(failed.value) == f"1 of 2 cells failed: {cells[1].name}, round 1: {told}"
+    assert store.load(cells[1])["final"] == {"error": told} and store.finished(cells[0])

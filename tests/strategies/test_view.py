@@ -1,0 +1,147 @@
+import pytest
+import torch
+
+from alutils.learning.network import build
+from alutils.learning.streams import stream
+from alutils.protocol.cell import Protocol
+from alutils.strategies.pool import Pool
+from alutils.strategies.view import PoolView
+
+
+def pool(size: int = 100) -> Pool:
+    return Pool(size, 0.1, stream(0, "split"))
+
+
+@pytest.fixture(scope="module")
+def view() -> PoolView:
+    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
+    return make_view(net, images)
+
+
+def make_view(net, images, **changes) -> PoolView:
+    fields = dict(candidates=torch.arange(5, 35), labelled=torch.arange(5), mc_passes=6,
+                  dropout=0.5, clusters=3, rng=stream(0, "mc"))  # fmt: skip
+    return PoolView(net, images, **{**fields, **changes})
+
+
+def test_heldout_and_pool_part_the_training_set():
+    one = pool()
+    assert len(one.heldout) == 10 and len(one.unlabelled) == 90
+    assert not set(one.heldout.tolist()) & set(one.unlabelled.tolist())
+    assert torch.equal(one.heldout, pool().heldout)
+
+
+def test_nothing_is_labelled_twice_or_taken_from_the_heldout():
+    one = pool()
+    first = one.unlabelled[:3]
+    one.label(first)
+    assert one.labelled.tolist() == first.tolist() and len(one.unlabelled) == 87
+    for wrong in (first[:1], one.heldout[:1], one.unlabelled[:1].repeat(2)):
+        with pytest.raises(ValueError, match=rf"labelled twice or held out: \[{wrong[0]}\]"):
+            one.label(wrong)
+
+
+def test_candidates_are_unlabelled_dataset_indices():
+    """Guards: indices into a sub-sampled pool taken for pool indices (baal)."""
+    one = pool()
+    one.label(one.unlabelled[::2])
+    some = one.candidates(10, stream(0, "candidates"))
+    assert len(some) == 10 and set(some.tolist()) <= set(one.unlabelled.tolist())
+    assert torch.equal(one.candidates(0, stream(0, "c")), one.unlabelled)
+    assert torch.equal(one.candidates(1000, stream(0, "c")), one.unlabelled)
+
+
+def test_the_view_says_what_the_network_says(view):
+    view.net.eval()
+    with torch.inference_mode():
+        expected = view.net(view.images[5:35]).softmax(1)
+    assert torch.allclose(view.probs_N_C, expected, atol=1e-6)
+    assert view.embeddings_N_D.shape == (30, 512)
+    assert view.labelled_embeddings_M_D.shape == (5, 512)
+    assert len(view) == 30
+
+
+def test_mc_passes_differ_and_leave_batchnorm_alone(view):
+    """Guards: the whole network in train mode during MC dropout (deepALplus, DISTIL)."""
+    before = {key: value.clone() for key, value in view.net.state_dict().items()}
+    probs = view.mc_probs_T_N_C
+    assert probs.shape == (6, 30, 10)
+    assert torch.allclose(probs.sum(2), torch.ones(6, 30), atol=1e-5)
+    assert all(not torch.equal(probs[0], probs[t]) for t in range(1, 6))
+    assert all(torch.equal(before[key], value) for key, value in view.net.state_dict().items())
+    assert not view.net.training
+
+
+def test_mc_passes_are_dropout_before_the_last_layer(view):
+    again = make_view(view.net, view.images)
+    keep = torch.empty(6, 512).bernoulli_(0.5, generator=stream(0, "mc")) * 2
+    with torch.inference_mode():
+        expected = view.net(view.images[5:35], keep[2].expand(30, 512)).softmax(1)
+    assert torch.allclose(again.mc_probs_T_N_C[2], expected, atol=1e-5)
+
+
+def test_the_mean_is_that_of_the_passes(view):
+    one, other = make_view(view.net, view.images), make_view(view.net, view.images)
+    mean, passes = one.mc_mean_N_C, other.mc_probs_T_N_C
+    assert torch.allclose(mean, passes.mean(0), atol=1e-6)
+    assert torch.allclose(one.mc_probs_T_N_C, passes, atol=1e-6)
+
+
+def test_a_score_of_the_passes_is_taken_chunk_by_chunk(view, monkeypatch):
+    """Its values are those of all passes at once, without their being held."""
+    monkeypatch.setattr("alutils.learning.scoring.CHUNK", 7)
+    monkeypatch.setattr("alutils.strategies.view.CHUNK", 7)
+    one, sizes = make_view(view.net, view.images), []
+
+    def score(probs_T_B_C):
+        sizes.append(probs_T_B_C.shape)
+        return probs_T_B_C.amax((0, 2))
+
+    found = one.over_passes(score)
+    assert sizes == [(6, 7, 10)] * 4 + [(6, 2, 10)] and one.seconds > 0
+    assert "mc_probs_T_N_C" not in one.__dict__
+    assert torch.equal(found, one.mc_probs_T_N_C.amax((0, 2)))
+
+
+def test_one_pass_through_the_trunk_serves_all_quantities(view, monkeypatch):
+    runs = count_trunk_runs(view, monkeypatch)
+    one = make_view(view.net, view.images)
+    assert one.probs_N_C.shape == one.mc_mean_N_C.shape == (30, 10)
+    assert one.embeddings_N_D.shape == (30, 512)
+    assert runs == [30]
+
+
+def test_a_large_pool_is_scored_without_keeping_its_features(view, monkeypatch):
+    monkeypatch.setattr("alutils.strategies.view.KEPT_FEATURES", 29)
+    small, large = view, make_view(view.net, view.images)
+    runs = count_trunk_runs(view, monkeypatch)
+    assert torch.equal(large.probs_N_C, small.probs_N_C)
+    assert torch.allclose(large.mc_mean_N_C, make_view(view.net, view.images).mc_mean_N_C)
+    assert "embeddings_N_D" not in large.__dict__
+    before = len(runs)
+    assert large.embeddings_N_D.shape == (30, 512)
+    assert torch.equal(large.mc_probs_T_N_C.mean(0).argmax(1), large.mc_mean_N_C.argmax(1))
+    assert len(runs) == before + 1
+
+
+def count_trunk_runs(view, monkeypatch) -> list[int]:
+    """Grows by the size of every batch that goes through the trunk."""
+    runs, trunk = [], view.net.trunk.forward
+
+    def counted(inputs):
+        runs.append(len(inputs))
+        return trunk(inputs)
+
+    monkeypatch.setattr(view.net.trunk, "forward", counted)
+    return runs
+
+
+def test_without_dropout_all_passes_are_equal(view):
+    probs = make_view(view.net, view.images, dropout=0.0).mc_probs_T_N_C
+    assert torch.allclose(probs, probs[:1].expand_as(probs))
+
+
+def test_nothing_is_computed_before_it_is_asked_for(view):
+    lazy = make_view(None, None)
+    assert len(lazy) == 30 and lazy.seconds == 0
