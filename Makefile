@@ -6,6 +6,7 @@ WORKERS ?=
 SCHEDULER ?=
 TRAIN ?=
 STEP_MS ?=
+SOAK ?=
 # What else JupyterLab is told; it refuses to start as root unless it is allowed to.
 LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 READY := .venv/.ready
@@ -30,8 +31,9 @@ estimate: $(READY)
 verify: $(READY)
 	@.venv/bin/python -m alutils verify "$(PROFILE)"
 
+# SOAK=1 has what takes long, too: kills, interrupts, clusters by hand, whole sweeps.
 test: $(READY)
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(if $(SOAK),,-m "not soak")
 
 # This environment's kernel comes before others of its name.
 lab: $(READY)

@@ -129,7 +129,7 @@ def render(
             partial,
             parameters,
             kernel_name="python3",
-            kernel_manager_class="alutils.kernel.OwnKernel",
+            kernel_manager_class="alutils.commands.kernel.OwnKernel",
             language="python",
             progress_bar=False,
             stdout_file=sys.stdout,

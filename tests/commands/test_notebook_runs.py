@@ -252,6 +252,7 @@ def test_what_went_wrong_is_told_by_its_first_line(error):
     assert notebooks._reason(error) == "ValueError: what"
 
 
+@pytest.mark.soak
 def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path):
     for told, seconds in (("running", 3), ("round   2/3", 0)):
         process = start(tmp_path)
@@ -269,6 +270,7 @@ def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path
     assert equal_part(tmp_path) == equal_part(smoke)
 
 
+@pytest.mark.soak
 def test_raw_papermill_runs_a_notebook_by_itself(copy, tmp_path):
     source, params = NOTEBOOKS / f"{NOTEBOOK}.ipynb", PARAMS / "smoke" / f"{NOTEBOOK}.yaml"
     papermill = [sys.executable, "-m", "papermill", str(source), str(tmp_path / "out.ipynb")]

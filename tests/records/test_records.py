@@ -125,6 +125,7 @@ def test_canonical_text_does_not_depend_on_the_order_of_keys():
     )
 
 
+@pytest.mark.soak
 def test_no_changed_byte_and_no_cut_goes_unnoticed(stored):
     """Every byte of a record replaced in turn, and the file cut at every length."""
     store, cell = stored

@@ -246,6 +246,7 @@ def test_a_process_of_local_workers_that_does_not_start_is_one_error(monkeypatch
             pass
 
 
+@pytest.mark.soak
 def test_local_workers_whose_nanny_gave_up_are_started_until_they_come(spoilt, monkeypatch, capsys):
     monkeypatch.setattr(cluster, "MEND_S", 0.1)
     reading, writing = os.pipe()
@@ -287,6 +288,7 @@ def test_a_script_needs_no_guard_against_being_run_by_its_workers(tmp_path):
     assert done.returncode == 0 and done.stderr == "" and done.stdout.endswith("\n42\n")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "environment",
     [
@@ -338,6 +340,7 @@ def service(request) -> Iterator[str]:
             yield next(iter(workers.slots()))
 
 
+@pytest.mark.soak
 def test_another_service_at_the_schedulers_address_is_one_error(service, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_S", 1)
     for look in (cluster.reach, cluster._connected):
@@ -412,6 +415,7 @@ def dies_once(cells, history, state):
     return stub(cells, history)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mended", [True, False])
 def test_local_workers_that_can_not_start_again(
     digits_cell, outputs, spoilt, tmp_path, monkeypatch, mended
@@ -482,6 +486,7 @@ def by_hand(tmp_path, monkeypatch):
         process.wait()
 
 
+@pytest.mark.soak
 def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_hand, tmp_path):
     cells = [digits_cell(arm=arm, seed=seed) for seed in range(4) for arm in ("random", "margin")]
     alone = Store("alone")
@@ -516,6 +521,7 @@ def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_ha
     engine.run(cells, never, store, {}, place, never)
 
 
+@pytest.mark.soak
 def test_a_worker_that_dies_before_its_round_was_fetched(
     digits_cell, store, by_hand, tmp_path, monkeypatch
 ):

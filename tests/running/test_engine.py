@@ -350,6 +350,7 @@ def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
         assert store.finished(cell) and cluster.status.name == "running"
 
 
+@pytest.mark.soak
 def test_a_worker_that_dies_is_replaced_three_times_a_round(
     digits_cell, store, tmp_path, monkeypatch
 ):

@@ -119,6 +119,7 @@ def fails_for_one(cells, history, state):
     return round.run_round(cells, history, state, "cpu", {})
 
 
+@pytest.mark.soak
 def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
     process = start(tmp_path, "--workers", "1")
     for line in process.stdout:
@@ -134,6 +135,7 @@ def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
     assert not list(tmp_path.rglob("*.failed.*")) and not list(tmp_path.rglob("*.partial.*"))
 
 
+@pytest.mark.soak
 def test_two_runs_at_once_end_well_and_with_the_records_of_one(smoke, tmp_path):
     notebook = "02-cifar10-active-learning"
     runs = [start(tmp_path, "--workers", "1", notebook=notebook) for _ in range(2)]
@@ -144,6 +146,7 @@ def test_two_runs_at_once_end_well_and_with_the_records_of_one(smoke, tmp_path):
     assert not list(tmp_path.rglob("*.damaged")) and not list(tmp_path.rglob("*.part*"))
 
 
+@pytest.mark.soak
 def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     smoke, tmp_path, monkeypatch
 ):
