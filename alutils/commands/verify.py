@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from statistics import NormalDist, stdev
+from statistics import stdev
 
+import numpy as np
 import torch
+from scipy.stats import mannwhitneyu
 
 from alutils.learning import data
 from alutils.learning.devices import settle
@@ -186,25 +188,25 @@ def _elsewhere(turn: Turn, kept: Round, records: list[tuple[Cell, Record]]) -> t
     near = abs(accuracy - _accuracy(kept)) <= allowed
     if not ARMS[turn.arm].by_score:
         return told, near
-    place, chance = _place(turn, kept["picks"])
+    place, p = _place(turn, kept["picks"])
     return (
-        f"{told}; the kept picks lie at {100 * place:.1f} % of the ranking on average, by chance "
-        f"at {100 * chance:.1f} % or more",
-        near and place < chance,
+        f"{told}; the kept picks lie at {100 * place:.1f} % of the ranking on average (by chance "
+        f"so far forward with p = {p:.1g})",
+        near and p < CHANCE,
     )
 
 
 def _place(turn: Turn, picks: list[int]) -> tuple[float, float]:
-    """Mean place of ``picks`` in a turn's whole ranking, from 0 to 1, and the least by chance.
+    """Mean place of ``picks`` in a turn's whole ranking, from 0 to 1, and its one-sided p-value.
 
-    That of as many drawn without replacement has mean 1/2 and nearly a normal distribution.
+    That is of the rank-sum test (Mann and Whitney, 1947) against picks drawn at random.
     """
     view, wanted = turn.view, torch.tensor(picks)
     order = STRATEGIES[turn.arm](view, len(view), stream(turn.cell.seed, "rank"))
-    places = torch.isin(view.candidates[order.cpu()], wanted).nonzero().double()
-    deviation = math.sqrt((len(view) + 1) * (len(view) - len(picks)) / (12 * len(picks)))
-    least = 0.5 + NormalDist().inv_cdf(CHANCE) * deviation / len(view)
-    return (places.mean().item() + 0.5) / len(view), least
+    picked = torch.isin(view.candidates[order.cpu()], wanted).numpy()
+    places = np.arange(len(view))
+    found = mannwhitneyu(places[picked], places[~picked], alternative="less", method="asymptotic")
+    return (places[picked].mean() + 0.5) / len(view), float(found.pvalue)
 
 
 def _accuracy(done: Round) -> float:

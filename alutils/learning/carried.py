@@ -23,7 +23,7 @@ def restart(
 ) -> None:
     """Put into a new ``net``, in place, the weights that its training starts from.
 
-    ``state`` is what the round before handed on (see ``train.pack``). A warm start takes all of it.
+    ``state`` is what the round before handed on (see ``pack``). A warm start takes all of it.
     Shrink and perturb (Ash and Adams, arXiv 1910.08475) takes each parameter times ``SHRINK``, and
     adds that of another network times ``PERTURB``; batch-norm statistics start afresh, as they do
     in the authors' code. That other network is drawn anew every round, the same for every arm.

@@ -119,7 +119,7 @@ def map_shapes(net: Net, output: bool = False) -> dict[str, tuple[int, ...]]:
 
 
 def torchvision_state(net: Net) -> dict[str, Tensor]:
-    """State dict that a plain torchvision ``resnet18`` loads, dead taps included."""
+    """State dict that a plain torchvision ``resnet18`` loads; taps that are not kept are zero."""
     state = {key.removeprefix("trunk."): value for key, value in net.state_dict().items()}
     state |= {f"fc.{key}": state.pop(f"head.{key}") for key in ("weight", "bias")}
     for name, module in net.trunk.named_modules():

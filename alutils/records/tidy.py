@@ -73,6 +73,6 @@ def read(parameters: Parameters) -> pd.DataFrame:
 
 
 def read_settings(study: SettingsStudy) -> pd.DataFrame:
-    """A row per setting and round of the cells that are finished (see ``results.by_setting``)."""
+    """A row per setting and round of the cells that are finished (see ``by_setting``)."""
     rows = table(Store(study.profile), study.cells(), study.reported)
     return by_setting(rows, study.settings())

@@ -13,7 +13,7 @@ from alutils.reporting.prose import capital, lines_of, mean_over, points, show
 
 
 def architecture(stages: list[dict], dataset: str) -> HTML:
-    """Figure 1: the network, from ``model.stages``."""
+    """Figure 1: the network, from ``network.stages``."""
     total = sum(stage["parameters"] for stage in stages)
     size = DATASETS[dataset].size
     caption = (

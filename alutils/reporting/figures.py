@@ -236,7 +236,7 @@ def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
 
 @house_style()
 def architecture(stages: Sequence[dict]) -> Figure:
-    """Figure 1: the network's stages as boxes in two rows, from ``model.stages``.
+    """Figure 1: the network's stages as boxes in two rows, from ``network.stages``.
 
     The second row runs from right to left. Each stage has a title, a kind, the output's shape
     (C, H, W) and a parameter count.

@@ -22,7 +22,7 @@ BF16 = {
     True: "by the processor's instructions",
     False: "in float32 from the rounded values, equal up to the order of sums",
 }
-"""How a processor multiplies bfloat16 numbers (``model.BF16_PRODUCTS``)."""
+"""How a processor multiplies bfloat16 numbers (``convolutions.BF16_PRODUCTS``)."""
 
 
 def cells(study: Parameters) -> HTML | Markdown:

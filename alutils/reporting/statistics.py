@@ -31,6 +31,8 @@ class Estimate:
     low: float
     high: float
     seeds: int
+    spread: float = math.nan
+    """Standard deviation of the values behind it."""
 
     @property
     def decided(self) -> bool:
@@ -45,7 +47,7 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
     if count < 2:
         return Estimate(mean, math.nan, math.nan, count)
     half = stats.t.ppf((1 + level) / 2, count - 1) * stats.sem(values)
-    return Estimate(mean, mean - half, mean + half, count)
+    return Estimate(mean, mean - half, mean + half, count, float(values.std(ddof=1)))
 
 
 def bootstrap(values: np.ndarray | list[float]) -> Estimate | None:

@@ -235,7 +235,7 @@ def run_round(
     history : the rounds before, of the cell or of the sequence of arms that it stands for
     state : what the round before handed on, or None
     device : auto, cpu, cuda or mps
-    custom : strategies by arm that aren't the study's own, packed (see ``strategies.packed``)
+    custom : strategies by arm that aren't the study's own, packed (see ``own.packed``)
 
     Raises ``NotFinite`` when training does not stay finite, ``SelfCheckFailed`` when the round
     contradicts itself, ``ParameterError`` when a strategy breaks its contract or the device is not

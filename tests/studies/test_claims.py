@@ -240,7 +240,7 @@ def test_how_many_seeds_would_show_equivalence_is_told():
 
 
 def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
-    finding = Finding("x", Estimate(1.2, 0.9, 1.5, 5), (-1.0, 1.0), "undecided")
+    finding = Finding("x", Estimate(1.2, 0.9, 1.5, 5, 0.24), (-1.0, 1.0), "undecided")
     claim = Claim("C4", "words", "rule", findings=(finding,))
     assert claim.change.endswith("needs more than 1,000 seeds for “x”.")
 
@@ -248,7 +248,7 @@ def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
 def test_thresholds_of_few_findings_are_told_one_by_one():
     """Each on its side of its line; spread 1 over 4 seeds."""
     half = stats.t.ppf(0.975, 3) / 2
-    one = Estimate(2.0, 2.0 - half, 2.0 + half, 4)
+    one = Estimate(2.0, 2.0 - half, 2.0 + half, 4, spread=1.0)
     findings = tuple(
         Finding(what, one, (2.0,), "undecided", above=above)
         for what, above in (("x", True), ("y", False))

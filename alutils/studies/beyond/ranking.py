@@ -31,7 +31,7 @@ def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.
 def whole(found: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
     """The rows, but where arms are compared only of the seeds that have every arm asked for.
 
-    ``settings`` are those of the study (see ``results.by_setting``).
+    ``settings`` are those of the study (see ``tidy.by_setting``).
     """
     compared = ((one.factor, one.cell) for one in settings if one.factor != "recipe")
     return without_gaps(found, "factor", compared)

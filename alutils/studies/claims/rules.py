@@ -127,7 +127,7 @@ class Claim:
             return self._open_equivalence(undecided)
         tests = max(1, self.tests - sum(f.verdict != "undecided" for f in self.findings))
         level = 1 - (1 - LEVEL) / tests  # as Holm's correction has it for what is left
-        spreads = [_spread(f.estimate) for f in undecided]
+        spreads = [f.estimate.spread for f in undecided]
         shown = [statistics.detectable(one, self.seeds, level=level) for one in spreads]
         if max(shown) < 0.005:
             return f"More seeds than {self.seeds}."
@@ -154,7 +154,7 @@ class Claim:
         """How many seeds would show equivalence, if the true differences were those found."""
         told = []
         for f in undecided:
-            seeds = statistics.seeds_to_equal(f.estimate.mean, _spread(f.estimate), f.lines[1])
+            seeds = statistics.seeds_to_equal(f.estimate.mean, f.estimate.spread, f.lines[1])
             needed = f"{seeds:,}" if seeds else f"more than {statistics.MOST_SEEDS:,}"
             told.append(f"{needed} seeds for “{f.what}”")
         alone = ", each by itself" if len(told) > 1 else ""
@@ -284,7 +284,7 @@ def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     if finding.estimate is None or math.isnan(finding.p):
         return replace(finding, verdict="undecided")
     one, level = finding.estimate, statistics.simultaneous_level(tests)
-    half = _spread(one) / math.sqrt(one.seeds) * stats.t.ppf((1 + level) / 2, one.seeds - 1)
+    half = one.spread / math.sqrt(one.seeds) * stats.t.ppf((1 + level) / 2, one.seeds - 1)
     wide = replace(one, low=one.mean - half, high=one.mean + half)
     verdict: Verdict = finding.verdict if p < 1 - LEVEL else "undecided"
     note = f"p = {p:.3g} after Holm's correction for {tests} tests"
@@ -518,9 +518,3 @@ def _nearest(counts: pd.Index, wanted: int) -> int | None:
 
 def _distance(one: Estimate, line: float) -> float:
     return min(abs(one.low - line), abs(one.high - line))
-
-
-def _spread(one: Estimate) -> float:
-    """Standard deviation of the differences behind an interval."""
-    quantile = stats.t.ppf((1 + LEVEL) / 2, one.seeds - 1)
-    return (one.high - one.mean) / quantile * math.sqrt(one.seeds)
