@@ -1,0 +1,135 @@
+"""The power law of a learning curve: its fit to the rounds, and the fits of resamples.
+
+The share of wrong answers at n labels is taken to be a * n^-b + c with a, b > 0 and 0 <= c < 1
+(Cortes et al., 1993; Hestness et al., arXiv 1712.00409).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+RESAMPLES = 500
+EXPONENTS = np.geomspace(0.01, 5, 200)
+"""Values of b: from a curve that is straight in log n to one that has all but levelled off."""
+SMALLEST = 1e-6
+"""Least share of images that a is taken to be at the last label count; a > 0 has no least."""
+SHIFTED = 3
+"""Last rounds that the law is moved to meet."""
+
+
+@dataclass(frozen=True)
+class Laws:
+    """The law and those of the resamples: a, b and c a row, shifted to the last rounds.
+
+    Label counts are in units of the last one, which ``labels`` is.
+    """
+
+    labels: int
+    law: np.ndarray
+    laws_S_3: np.ndarray
+
+
+def fit(
+    labels: np.ndarray,
+    accuracy: np.ndarray,
+    errors: np.ndarray,
+    rng: np.random.Generator,
+    resamples: int = RESAMPLES,
+) -> Laws:
+    """The law of the error, and the laws of resamples of the rounds.
+
+    Accuracies are in percent, their standard errors in points; four rounds are the fewest.
+
+    The j-th of R rounds weighs j / R beside its precision (Figueroa et al., 2012), as the law is
+    one of many labels. Each law is then moved up or down to meet the last ``SHIFTED`` rounds on
+    average (intercept correction: Clements and Hendry, 1996), so that where the errors follow no
+    such law, the forecast at least starts from where they are. On this study's records outside
+    Figures 3 and 4 both together raised the share of 95 % intervals that hold the truth from 20 to
+    67 % on CIFAR-10 and from 70 to 93 % on MNIST.
+
+    A resample has every round anew: the law at its label count plus a normal draw. Its standard
+    deviation is the round's measurement error, or the round's distance from the law where that is
+    larger (a wild bootstrap: Wu, 1986), since retraining scatters too. Rounds drawn with
+    replacement often leave too few label counts for three numbers: with 6 simulated rounds, 22 to
+    82 % of such intervals had no upper end, by law and scatter, where 0 to 52 % of these have none.
+    """
+    ratio, error, scale = labels / labels[-1], 1 - accuracy / 100, errors / 100
+    shares = np.arange(1, len(labels) + 1) / len(labels)
+    scales = scale / np.sqrt(shares)
+    law = law_of(ratio, error, scales)
+    expected = errors_at(law[None], ratio)[0]
+    rounds = shares.sum() ** 2 / (shares**2).sum()  # as many equal ones would tell as much
+    apart = np.abs(error - expected) * math.sqrt(rounds / (rounds - 3))
+    noise = rng.normal(size=(resamples, len(labels))) * np.maximum(apart, scale)
+    drawn = expected + noise
+    laws = laws_on_grid(ratio, drawn, scales**-2)
+    off = _off(law[None], ratio, error[None])
+    shifts = off + _off(laws, ratio, drawn)
+    return Laws(int(labels[-1]), law + [0, 0, off[0]], laws + np.outer(shifts, [0, 0, 1]))
+
+
+def errors_at(laws_S_3: np.ndarray, ratio_R: np.ndarray) -> np.ndarray:
+    """Shares of wrong answers by laws (rows) at label counts in units of the last one (columns)."""
+    a, b, c = laws_S_3.T[:, :, None]
+    return a * ratio_R**-b + c
+
+
+def law_of(ratio_R: np.ndarray, error_R: np.ndarray, scale_R: np.ndarray) -> np.ndarray:
+    """The law (a, b, c) that fits best by least squares, every round weighted by its precision.
+
+    Label counts are in units of the last one, errors and their scales in shares of the images. The
+    search is over log a: in these units a is the error that more labels can still remove, which the
+    data tell apart from b, where with n as it is the two trade off over orders of magnitude. It
+    starts from the best law of the grid.
+    """
+    a, b, c = laws_on_grid(ratio_R, error_R[None], scale_R**-2)[0]
+
+    def residuals(x: np.ndarray) -> np.ndarray:
+        return (np.exp(x[0]) * ratio_R ** -x[1] + x[2] - error_R) / scale_R
+
+    lows = np.array([math.log(SMALLEST), EXPONENTS[0], 0])
+    highs = np.array([0, EXPONENTS[-1], np.nextafter(1, 0)])
+    start = np.clip([math.log(a), b, c], lows + 1e-9, highs - 1e-9)
+    x = optimize.least_squares(residuals, start, bounds=(lows, highs)).x
+    return np.array([math.exp(x[0]), x[1], x[2]])
+
+
+def laws_on_grid(ratio_R: np.ndarray, errors_S_R: np.ndarray, weights_R: np.ndarray) -> np.ndarray:
+    """The laws (a, b, c) that fit many curves best, with b from ``EXPONENTS``: as ``law_of``.
+
+    For a given b the law is a straight line in ratio^-b, so all fits are a few sums; SciPy's search
+    took 8 to 15 ms a curve where this takes less than 0.1 ms.
+    """
+    x = ratio_R ** -EXPONENTS[:, None]
+    total, w_x, w_xx = weights_R.sum(), x @ weights_R, x**2 @ weights_R
+    w_y, w_yy = errors_S_R @ weights_R, errors_S_R**2 @ weights_R
+    w_xy = (errors_S_R * weights_R) @ x.T
+    a = (total * w_xy - np.outer(w_y, w_x)) / (total * w_xx - w_x**2)
+    c = (w_y[:, None] - a * w_x) / total
+    a = np.where(c < 0, w_xy / w_xx, a)
+    c = np.maximum(c, 0)
+    c = np.where(a < SMALLEST, (w_y[:, None] - SMALLEST * w_x) / total, c)
+    a, c = np.clip(a, SMALLEST, 1), np.clip(c, 0, np.nextafter(1, 0))
+    squares = w_yy[:, None] - 2 * (a * w_xy + c * w_y[:, None])
+    squares = squares + a**2 * w_xx + 2 * a * c * w_x + c**2 * total
+    best = squares.argmin(axis=1)
+    rows = np.arange(len(best))
+    return np.stack([a[rows, best], EXPONENTS[best], c[rows, best]], axis=1)
+
+
+def reach(laws_S_3: np.ndarray, target: float) -> np.ndarray:
+    """Label counts, in units of the last one, at which laws reach an accuracy (%).
+
+    Infinite where a law never does.
+    """
+    a, b, c = laws_S_3.T
+    left = 1 - target / 100 - c
+    log = (np.log(a) - np.log(np.where(left > 0, left, 1))) / b
+    return np.where(left > 0, np.exp(np.minimum(log, 700)), np.inf)
+
+
+def _off(laws_S_3: np.ndarray, ratio: np.ndarray, errors_S_R: np.ndarray) -> np.ndarray:
+    """How far the last rounds lie above the law of their curve, on average."""
+    return (errors_S_R - errors_at(laws_S_3, ratio))[:, -SHIFTED:].mean(axis=1)

@@ -1,0 +1,169 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.isotonic import isotonic_regression
+
+from alutils.reporting import replay
+from alutils.reporting.forecast import KINDS, CannotTell, forecast
+from alutils.reporting.replay import Rule
+from alutils.reporting.statistics import labels_to_reach
+
+LABELS = [100, 200, 400, 600, 900, 1200, 1500]
+
+
+def results(curves: dict[str, list[float]], **columns: list[float]) -> pd.DataFrame:
+    """A table of one record an arm, its rows out of order, of accuracies (%) by label count."""
+    rows = [
+        {"dataset": "mnist", "arm": arm, "seed": 0, "record": f"mnist-{arm}", "labels": labels,
+         "accuracy": value} | {name: values[i] for name, values in columns.items()}
+        for arm, curve in curves.items()
+        for i, (labels, value) in enumerate(zip(LABELS, curve, strict=False))
+    ]  # fmt: skip
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+LAW = [100 * (1 - 3 * n**-0.4) for n in LABELS]
+BUMPY = [55.0, 65.0, 72.0, 76.0, 79.5, 79.0, 81.0]
+PEAKED = [55.0, 65.0, 80.0, 70.0, 72.0, 76.0, 81.0]
+FLAT = [50.0] * 6 + [60.0]
+
+
+def test_forecasts_are_those_of_every_round_by_brute_force():
+    curves = {"random": LAW, "margin": BUMPY, "kmeans": PEAKED}
+    table = results(curves)
+    found = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
+    rng, labels, expected = np.random.default_rng(0), np.array(LABELS), []
+    for arm in dict.fromkeys(table["arm"]):
+        accuracy = np.array(curves[arm])
+        fit = isotonic_regression(accuracy)
+        for known in (5, 6):
+            state = rng.bit_generator.state
+            for target in sorted(set(fit[known:])):
+                if target <= accuracy[:known].max():
+                    continue
+                rng.bit_generator.state = state
+                one = forecast(labels[:known], accuracy[:known], target, rng, size=1000)
+                reached = labels_to_reach(labels, accuracy, target)
+                first = next(i for i in range(7) if fit[i] >= target)
+                expected.append((arm, known, labels[known - 1], target, first - known + 1,
+                                 reached - labels[known - 1], one))  # fmt: skip
+    assert len(found) == len(expected) >= 7
+    for row, (arm, known, labels_then, target, ahead, truth, one) in zip(
+        found.itertuples(), expected, strict=True
+    ):
+        assert (row.arm, row.round, row.labels, row.ahead) == (arm, known, labels_then, ahead)
+        assert (row.target, row.truth) == pytest.approx((target, truth))
+        if isinstance(one, CannotTell):
+            assert row.kind == one.kind and math.isnan(row.more) and not row.covered
+        else:
+            assert (row.kind, row.more, row.low, row.high) == ("", one.more, one.low, one.high)
+            assert row.covered == (one.low <= truth <= one.high)
+
+
+def test_a_target_below_what_was_measured_asks_for_no_forecast():
+    """The fit of 79.5 and 79.0 is 79.25, which the fifth round already had."""
+    found = replay.replay_forecasts(results({"margin": BUMPY}), np.random.default_rng(0), size=1000)
+    assert found[["round", "target", "truth"]].to_numpy().tolist() == [
+        [5, 81.0, 600.0],
+        [6, 81.0, 300.0],
+    ]
+
+
+def test_what_follows_a_round_changes_nothing_of_its_forecast():
+    curves = [LAW, [*LAW[:6], LAW[6] + 1]]
+    one, other = (
+        replay.replay_forecasts(results({"random": curve}), np.random.default_rng(0), size=1000)
+        for curve in curves
+    )
+    shared = one["target"].isin(other["target"]) & (one["round"] == 5)
+    assert shared.sum() == 1
+    columns = ["round", "target", "truth", "more", "low", "high"]
+    assert one.loc[shared, columns].equals(other.loc[shared, columns])
+
+
+def test_shares_and_medians_are_counted_by_hand():
+    told = pd.DataFrame(
+        {
+            "dataset": ["mnist"] * 5 + ["cifar10"],
+            "kind": ["", "", "", "far", "no end", "far"],
+            "truth": [100.0, 100.0, 200.0, 100.0, 100.0, 100.0],
+            "more": [150.0, 90.0, 100.0, math.nan, math.nan, math.nan],
+            "low": [120.0, 80.0, 100.0, math.nan, math.nan, math.nan],
+            "high": [200.0, 110.0, 120.0, math.nan, math.nan, math.nan],
+            "covered": [False, True, False, False, False, False],
+        }
+    )
+    found = replay.coverage(told).loc["mnist"]
+    assert found["asked"] == 5 and found["told"] == 0.6
+    assert found[["covered", "above", "below"]].tolist() == pytest.approx([1 / 3] * 3)
+    assert found["error"] == pytest.approx(0.5) and found["width"] == pytest.approx(0.3)
+    nothing = replay.coverage(told).loc["cifar10"]
+    assert nothing["told"] == 0 and math.isnan(nothing["covered"])
+    reasons = replay.untold(told)
+    assert reasons.loc["mnist", KINDS["far"]] == reasons.loc["mnist", KINDS["no end"]] == 0.2
+    assert reasons.loc["cifar10", KINDS["far"]] == 1
+
+
+def test_a_constant_curve_is_never_forecast():
+    found = replay.replay_forecasts(results({"random": FLAT}), np.random.default_rng(0), size=1000)
+    assert found["kind"].tolist() == ["constant"] * 2 and not found["covered"].any()
+
+
+def test_a_curve_too_short_to_be_judged_is_left_out():
+    asked = replay.replay_forecasts(results({"random": LAW[:5]}), np.random.default_rng(0))
+    stops = replay.replay_stopping(results({"random": LAW[:3]}))
+    assert asked.empty and replay.coverage(asked).empty and replay.untold(asked).empty
+    assert stops.empty and replay.stopping_costs(stops).empty
+
+
+def at(position: int | None) -> dict[str, Rule]:
+    """A rule that says stop at a given round of every curve."""
+    return {"at": Rule("accuracy", lambda values: position)}
+
+
+@pytest.mark.parametrize(
+    "position, stopped, wasted, lost",
+    [(0, 100, 0, 26.0), (4, 900, 0, 1.75), (5, 1200, 300, 1.75), (6, 1500, 600, 0.0)],
+)
+def test_a_stop_costs_labels_or_accuracy(position, stopped, wasted, lost):
+    """The fit is 55, 65, 72, 76, 79.25, 79.25, 81: within two points of its end from 900 on."""
+    row = replay.replay_stopping(results({"margin": BUMPY}), 2.0, at(position)).iloc[0]
+    assert (row["stopped"], row["enough"], row["wasted"]) == (stopped, 900, wasted)
+    assert row["lost"] == pytest.approx(lost)
+
+
+def test_a_rule_that_never_stops_costs_what_the_end_costs():
+    row = replay.replay_stopping(results({"margin": BUMPY}), 2.0, at(None)).iloc[0]
+    assert math.isnan(row["stopped"]) and (row["wasted"], row["lost"]) == (600, 0)
+
+
+def test_rules_without_their_column_are_left_out():
+    found = replay.replay_stopping(results({"random": LAW, "margin": BUMPY}))
+    assert set(found["rule"]) == {"measured gain"} and len(found) == 2
+    empty = [math.nan] * 7
+    table = results({"random": LAW}, kappa=empty)
+    assert set(replay.replay_stopping(table)["rule"]) == {"measured gain"}
+
+
+def test_rules_read_their_columns():
+    kappa = [math.nan, 0.9, 0.99, 0.99, 1.0, 1.0, 1.0]
+    entropy = [2.0, 1.0, 0.5, 0.2, 0.15, 0.1, 0.05]
+    bound = [math.nan, 9.0, 5.0, 3.0, 2.0, 0.4, 0.3]
+    table = results({"random": LAW}, kappa=kappa, pool_entropy=entropy, error_bound=bound)
+    found = replay.replay_stopping(table).set_index("rule")["stopped"]
+    assert found["stabilising predictions"] == LABELS[4]
+    assert found["overall uncertainty"] == LABELS[5]
+    assert found["expected-error difference"] == LABELS[5]
+    assert math.isnan(found["measured gain"])
+
+
+def test_costs_are_means_over_curves():
+    table = results({"random": LAW, "margin": BUMPY})
+    early = replay.stopping_costs(replay.replay_stopping(table, 2.0, at(0)))
+    assert early.loc[("mnist", "at")].tolist() == pytest.approx(
+        [2, 1, 1, 0, (26 + LAW[-1] - LAW[0]) / 2]
+    )
+    never = replay.stopping_costs(replay.replay_stopping(table, 2.0, at(None)))
+    assert never.loc[("mnist", "at"), ["stops", "early", "lost"]].tolist() == [0, 0, 0]
