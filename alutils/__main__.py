@@ -25,7 +25,7 @@ def main() -> int:
     estimate.add_argument("--step-ms", default="", help="milliseconds a step, instead of timing it")
     verify = commands.add_parser("verify", help="check a profile's records, recompute a few picks")
     verify.add_argument("profile", help=f"{a_folder}; or ablation, recipe or precision")
-    readme = commands.add_parser("readme", help="put a profile's results into the README")
+    readme = commands.add_parser("readme", help="put a profile's results into README and guides")
     readme.add_argument("profile", help=a_folder)
     for name, (_, told) in RUNS.items():
         commands.add_parser(name, help=told)

@@ -198,7 +198,7 @@ def _shown(frame: pd.DataFrame) -> HTML:
 
 
 def markdown(measured: Measured) -> str:
-    """The ratios as the README's table."""
+    """The ratios as the table of docs/speed.md."""
     rows = [
         (f"{title}, against {TITLES[name]}", f"{work}_vs_{name}")
         for work, title in WORKS.items()

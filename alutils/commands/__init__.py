@@ -1,1 +1,1 @@
-"""What `make` calls."""
+"""What `make` and `python -m alutils` call."""

@@ -195,7 +195,7 @@ def sources(name: str, plan: Parameters) -> str:
 def reached(notebook: Path) -> list[Path]:
     """Files of the package that a notebook reaches by import, in order of their names.
 
-    Strategies are imported when an arm is first asked, so all of them count where one may be.
+    Strategies are imported by their names in a table, which no import tells: all of them count.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")

@@ -64,7 +64,7 @@ def blocks(profile: str) -> dict[str, str]:
     """What was found in short and in full, results, ranking, hours of profiles, as Markdown."""
     plans = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
     if "04-claims" not in plans:
-        raise StudyError(f"{profile!r} has no 04-claims, which the README's answer is made from")
+        raise StudyError(f"{profile!r} has no 04-claims, which README and guides are made from")
     cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
     results = tidy.read(plans["04-claims"])
     arms = results[results["figure"].astype(str).isin(["3", "4"])]

@@ -138,7 +138,7 @@ def _fetched(file: Path, name: str) -> Arrays | None:
             if (found := checksum(fetched)) != expected:
                 raise DataUnavailable(
                     f"{dataset_title(name)} was fetched with checksum {found}, but "
-                    f"protocol.DATASETS has {expected!r}: correct the one or the other"
+                    f"protocol.datasets has {expected!r}: correct the one or the other"
                 )
             _write(file, fetched)
             arrays = _read(file, name)

@@ -13,7 +13,7 @@ class Arm:
     """What the study knows of an arm before it runs."""
 
     function: str
-    """Where it lies in ``alutils.strategies``: module and name, imported when it is first asked."""
+    """Where it lies in ``alutils.strategies``: module and name, which ``own`` imports."""
     colour: str
     marker: str
     title: str = ""

@@ -1,6 +1,6 @@
 """Forecasts and stopping rules judged on runs that are over: what they would have said meanwhile.
 
-A curve is one arm of one record in a table of ``results.table``. After every round the forecast or
+A curve is one arm of one record in a table of ``tidy.table``. After every round the forecast or
 the rule gets what was known by then, and is held against the rounds that followed. Of what rules
 need, records hold label counts and accuracies alone. The rest are optional columns of the table
 with a value a round, and a rule without its column is left out:

@@ -197,9 +197,9 @@ def published_note(results: pd.DataFrame) -> Markdown:
         return Markdown("The authors' numbers are of other arms, or of more labels than here.")
     same = "the same rule" if results["reported"].iloc[0] == "heldout-best" else "another rule"
     return Markdown(
-        f"Hollow points: the published curve, quoted with its source in `alutils/published.py` "
-        f"({published.RULE}). Theirs runs from {theirs['labels'].min():,} to "
-        f"{theirs['labels'].max():,} labels, ours here to {reach:,}. Ours is the "
+        "Hollow points: the published curve, quoted with its source in "
+        f"`alutils/reporting/published.py` ({published.RULE}). Theirs runs from "
+        f"{theirs['labels'].min():,} to {theirs['labels'].max():,} labels, ours here to {reach:,}. Ours is the "
         f"{figures.reported(results)}: {same}. Their optimiser's state went from round to round, "
         "and in part from arm to arm (`adam_state`): 04 measures the effect of rule and state, 08 "
         "of the profile `desktop` that of the training recipe."

@@ -1,1 +1,1 @@
-"""A folder a notebook: its plan, its analysis, its page."""
+"""A folder a question: its plan, its analysis, its page."""

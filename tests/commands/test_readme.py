@@ -102,12 +102,12 @@ def speed(monkeypatch):
     return speed, speed.read(str(ROOT / "outputs" / "bench" / "results.json"))
 
 
-def test_the_readme_shows_the_committed_benchmark(speed):
+def test_the_guide_shows_the_committed_benchmark(speed):
     module, measured = speed
     assert block("speed") == module.markdown(measured)
 
 
-def test_the_readme_shows_what_every_strategy_takes(speed):
+def test_the_guide_shows_what_every_strategy_takes(speed):
     module, measured = speed
     row = re.compile(r"^\| `([\w-]+)` [^|]*\|[^|]*\|[^|]*\|([^|]*)\|", re.MULTILINE)
     section = TEXTS[ROOT / "docs" / "strategies.md"]

@@ -111,7 +111,7 @@ def test_a_dataset_with_another_checksum_than_it_is_said_to_have_is_not_kept(cac
     arrays = {"train_images": torch.zeros(2, 1, 28, 28, dtype=torch.uint8)}
     monkeypatch.setitem(data.SOURCES, "mnist", [("a route", lambda folder: arrays)])
     found, expected = data.checksum(arrays), data.DATASETS["mnist"].checksum
-    told = f"checksum {found}, but protocol.DATASETS has {expected!r}"
+    told = f"checksum {found}, but protocol.datasets has {expected!r}"
     with pytest.raises(data.DataUnavailable, match=told):
         data._cached("mnist")
     assert [f.name for f in cache.iterdir()] == ["mnist.lock"]

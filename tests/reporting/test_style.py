@@ -5,12 +5,12 @@ import ast
 import matplotlib
 import pytest
 
-from alutils.paths import ROOT
+from alutils.paths import PACKAGE, ROOT
 from alutils.reporting import captions
 from tests.reporting.test_statistics import results
 from tests.reporting.test_tables import ABOVE
 
-FILES = [*(ROOT / "alutils").glob("*.py"), ROOT / "benchmarks" / "speed.py"]
+FILES = [*PACKAGE.rglob("*.py"), ROOT / "benchmarks" / "speed.py"]
 DRAWING = ("grid", "figures.grid", "Figure")
 SETTINGS = {
     "text.usetex": True,  # which needs LaTeX
@@ -37,8 +37,17 @@ def drawing(text: str) -> list[ast.FunctionDef]:
     return [one for one in functions if any(map(draws, ast.walk(one)))]
 
 
-FOUND = {f"{file.stem}.{one.name}": one for file in FILES for one in drawing(file.read_text())}
-"""Read before any test runs, as in test_imports."""
+FOUND = {
+    f"{file.relative_to(ROOT)}: {one.name}": one
+    for file in FILES
+    for one in drawing(file.read_text())
+}
+
+
+def test_the_drawing_functions_of_all_rooms_are_found():
+    assert {"reporting", "studies", "speed.py"} <= {
+        name.split("/")[1].split(":")[0] for name in FOUND
+    }
 
 
 @pytest.mark.parametrize("name", FOUND)

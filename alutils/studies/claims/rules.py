@@ -178,7 +178,7 @@ def judge(results: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> list[Claim]:
 
 
 def with_seeds_left_out(results: pd.DataFrame, found: list[Claim]) -> list[Claim]:
-    """The claims of ``audit``, each finding with how often it ``stays`` as one seed is left out.
+    """The claims of ``judge``, each finding with how often it ``stays`` as one seed is left out.
 
     That changes no verdict. Two seeds are enough to compute a finding again, though not to decide
     one by the rules; where runs are lacking, nothing is decided that could stay.
