@@ -70,7 +70,7 @@ def test_make_lab_starts_for_root_too_and_takes_options(tmp_path, user, given, t
     (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
     (tmp_path / "id").chmod(0o755)
     path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    command = ["make", "--dry-run", "lab", *given]
+    command = ["make", "--no-print-directory", "--dry-run", "lab", *given]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | path, capture_output=True, text=True)
     last = done.stdout.splitlines()[-1]
     assert last.endswith(f"-m jupyter lab notebooks {told}")

@@ -199,8 +199,8 @@ def published_note(results: pd.DataFrame) -> Markdown:
     return Markdown(
         "Hollow points: the published curve, quoted with its source in "
         f"`alutils/reporting/published.py` ({published.RULE}). Theirs runs from "
-        f"{theirs['labels'].min():,} to {theirs['labels'].max():,} labels, ours here to {reach:,}. Ours is the "
-        f"{figures.reported(results)}: {same}. Their optimiser's state went from round to round, "
-        "and in part from arm to arm (`adam_state`): 04 measures the effect of rule and state, 08 "
-        "of the profile `desktop` that of the training recipe."
+        f"{theirs['labels'].min():,} to {theirs['labels'].max():,} labels, ours here to {reach:,}. "
+        f"Ours is the {figures.reported(results)}: {same}. Their optimiser's state went from round "
+        "to round, and in part from arm to arm (`adam_state`): 04 measures the effect of rule and "
+        "state, 08 of the profile `desktop` that of the training recipe."
     )
