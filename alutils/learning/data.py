@@ -131,7 +131,7 @@ def _cached(name: str) -> Arrays:
 def _fetched(file: Path, name: str) -> Arrays | None:
     """The arrays after a fetch, which another process may have done meanwhile."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(file.with_suffix(".lock"), name):
+    with alone(file.with_suffix(".lock"), dataset_title(name)):
         if (arrays := _read(file, name)) is None:
             _sweep(name)
             fetched, expected = fetch(name), DATASETS[name].checksum
@@ -146,17 +146,15 @@ def _fetched(file: Path, name: str) -> Arrays | None:
 
 
 @contextmanager
-def _alone(lock_file: Path, name: str) -> Iterator[None]:
-    """A dataset's lock; while another process fetches it, that is said every minute."""
+def alone(lock_file: Path, title: str) -> Iterator[None]:
+    """Hold the lock of a file in the cache; a wait for another process is said every minute."""
     lock = FileLock(lock_file)
     while True:
         try:
             lock.acquire(timeout=AGAIN_S)
             break
         except Timeout:
-            print(
-                f"{dataset_title(name)}: waiting for another process to fetch it", file=sys.stderr
-            )
+            print(f"{title}: waiting for another process to fetch it", file=sys.stderr)
     try:
         yield
     finally:
