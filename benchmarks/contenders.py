@@ -41,11 +41,11 @@ class Ours:
         )
         found = data.load(dataset)
         self.images, self.labels = found.train_images, found.train_labels
-        self.net = build(self.cell, dataset, 0, torch.device("cpu"))
+        self.net = build(self.cell, torch.device("cpu"))
         self.count = count
 
     def train(self) -> None:
-        train(self.net, self.images[: self.count], self.labels[: self.count], self.cell, 0, 0)
+        train(self.net, self.images[: self.count], self.labels[: self.count], self.cell, 0)
 
     def score(self) -> None:
         assert len(self._view().probs_N_C) == self.count

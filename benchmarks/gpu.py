@@ -19,7 +19,7 @@ from alutils.learning import devices, training
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol.arms import ARMS
-from alutils.protocol.cell import Protocol
+from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 from alutils.strategies.own import STRATEGIES
 from alutils.strategies.view import PoolView
@@ -43,20 +43,25 @@ def noise(dataset: str, count: int) -> Tensor:
     return torch.randint(256, shape, generator=rng, dtype=torch.uint8).to(CUDA)
 
 
+def random_cell(dataset: str, **protocol) -> Cell:
+    """A cell of the random arm, with changes to the poster's protocol."""
+    return Cell(dataset=dataset, arm="random", seed=0, first_labels=LABELS, **protocol)
+
+
 class Training:
     """Training on noise in a dataset's shape, timed by its steps."""
 
     def __init__(self, dataset: str, **protocol):
         self.images = noise(dataset, LABELS)
         self.labels = (torch.arange(LABELS) % 10).to(CUDA)
-        self.protocol = Protocol(epochs=EPOCHS, **protocol)
-        self.net = build(self.protocol, dataset, 0, CUDA)
+        self.cell = random_cell(dataset, epochs=EPOCHS, **protocol)
+        self.net = build(self.cell, CUDA)
 
     def step_ms(self) -> float:
         """Milliseconds a step of a whole training, with all that it sets up."""
         torch.cuda.synchronize()
         start = time.perf_counter()
-        done = training.train(self.net, self.images, self.labels, self.protocol, 0, 0)
+        done = training.train(self.net, self.images, self.labels, self.cell, 0)
         torch.cuda.synchronize()
         return 1000 * (time.perf_counter() - start) / done.steps
 
@@ -98,7 +103,7 @@ def compiled(bench: Bench, precision: str) -> None:
 def scoring(bench: Bench, dataset: str, precision: str) -> None:
     """Images a second of one pass over 45,000 candidates, and of 20 MC passes from it on."""
     images, rng = noise(dataset, 10_000), stream(0, "mc-masks")
-    net = build(Protocol(precision=precision), dataset, 0, CUDA)
+    net = build(random_cell(dataset, precision=precision), CUDA)
     candidates = torch.arange(45_000) % len(images)
     for what, asked in (("score", "probs_N_C"), ("mc", "mc_mean_N_C")):
         rates = []

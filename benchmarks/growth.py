@@ -7,7 +7,6 @@ repeated, so that images take the same memory whatever N is.
 import json
 import resource
 import sys
-import time
 
 import torch
 
@@ -15,6 +14,7 @@ from alutils.learning import data
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol.cell import Cell
+from alutils.running.round import Clock
 from alutils.strategies.own import STRATEGIES
 from alutils.strategies.view import PoolView
 
@@ -25,19 +25,22 @@ def measure(dataset: str, count: int, strategy: str) -> dict[str, float]:
     cell = Cell(dataset=dataset, arm=strategy, seed=0, first_labels=64, precision="bf16")
     images = data.load(dataset).train_images
     images.flatten()[::1024].sum()  # touch every page, so that all images count as theirs
-    net = build(cell, dataset, 0, torch.device("cpu"))
+    net = build(cell, torch.device("cpu"))
     candidates = torch.arange(count) % len(images)
-    view = PoolView(net, images, candidates, candidates[:0], 20, 0.5, 12, stream(0, "mc"))
-    start = time.perf_counter()
+    clock = Clock()
+    view = PoolView(
+        net, images, candidates, candidates[:0], 20, 0.5, 12, stream(0, "mc"),
+        scoring=lambda: clock("seconds_score"),
+    )  # fmt: skip
     budget = count // 100
-    picks = STRATEGIES[strategy](view, budget, stream(0, "acquisition"))
-    seconds = time.perf_counter() - start
+    with clock("seconds_select"):
+        picks = STRATEGIES[strategy](view, budget, stream(0, "acquisition"))
     assert len(picks.unique()) == budget
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     results = count * 10 * 4 / 2**30
     return {
-        "scoring": view.seconds,
-        "selecting": seconds - view.seconds,
+        "scoring": clock.spent["seconds_score"],
+        "selecting": clock.spent["seconds_select"],
         "memory": peak - images.nbytes / 2**30 - results,
     }
 

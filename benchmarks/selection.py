@@ -27,7 +27,7 @@ NOISE = 3.0
 def synthetic_view(count: int, labelled: int, seed: int = 0, place: torch.device = CPU) -> PoolView:
     """A view of ``count`` candidates whose features need no images."""
     cell = Cell(dataset="cifar10", arm="random", seed=seed, first_labels=64)
-    net = build(cell, cell.dataset, seed, place)
+    net = build(cell, place)
     rng = stream(seed, "synthetic")
     means_C_D = torch.randn(10, FEATURES, generator=rng).div_(2)
     with torch.no_grad():

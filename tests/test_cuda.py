@@ -7,10 +7,11 @@ from alutils.learning import data, devices, scoring, training
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol.arms import BUILT_IN, POSTER_ARMS
-from alutils.protocol.cell import Cell, Protocol
+from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import engine, round
 from alutils.running.cluster import Placement
+from tests.cells import a_cell
 from tests.running.test_round import plain
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -29,13 +30,14 @@ def one_round(cell: Cell, history=(), state=None):
     return plain(done), state
 
 
-def trained(protocol: Protocol):
+def trained(**changes):
     """What training on noise in CIFAR-10's shape tells, and the weights and statistics after it."""
     rng = stream(0, "set")
     images = torch.randint(256, (40, 3, 32, 32), generator=rng, dtype=torch.uint8)
     labels = torch.randint(10, (40,), generator=rng).to(CUDA)
-    net = build(protocol, "cifar10", 0, CUDA)
-    done = training.train(net, images.to(CUDA), labels, protocol, 0, 0)
+    cell = a_cell("cifar10", epochs=4, batch_size=8, **changes)
+    net = build(cell, CUDA)
+    done = training.train(net, images.to(CUDA), labels, cell, 0)
     return done, {name: value.clone() for name, value in net.state_dict().items()}
 
 
@@ -58,24 +60,23 @@ def test_a_round_is_the_same_twice(digits_cell, arm):
     ids=lambda changes: "-".join(map(str, changes.values())),
 )
 def test_training_is_the_same_twice(changes):
-    protocol = Protocol(epochs=4, batch_size=8, **changes)
-    (done, once), (told, again) = trained(protocol), trained(protocol)
-    assert done.steps == 20 and told == done
+    (done, once), (repeated, again) = trained(**changes), trained(**changes)
+    assert done.steps == 20 and repeated == done
     assert all(torch.equal(once[name], again[name]) for name in once)
 
 
 @pytest.mark.parametrize("dataset", ["cifar10", "mnist"])
 @pytest.mark.parametrize("live_taps", [True, False])
 def test_a_gpu_and_a_processor_compute_the_same_network(dataset, live_taps):
-    protocol = Protocol(live_taps=live_taps)
+    cell = a_cell(dataset, live_taps=live_taps)
     shape = (3, 32, 32) if dataset == "cifar10" else (1, 28, 28)
     images = torch.randint(256, (16, *shape), generator=stream(0, "set"), dtype=torch.uint8)
     logits, slopes = [], []
-    for place in (torch.device("cpu"), CUDA):
-        net = build(protocol, dataset, 0, place).train()
-        found = net(images.to(place))
-        found.square().mean().backward()
-        logits.append(found.detach().cpu())
+    for device in (torch.device("cpu"), CUDA):
+        net = build(cell, device).train()
+        output = net(images.to(device))
+        output.square().mean().backward()
+        logits.append(output.detach().cpu())
         slopes.append(torch.cat([p.grad.flatten().cpu() for p in net.parameters()]))
     for one, other in (logits, slopes):
         assert (one - other).norm() <= 1e-3 * one.norm()
@@ -106,7 +107,7 @@ def test_cells_that_share_a_gpu_give_what_they_give_alone(digits_cell, tmp_path,
 
 
 def test_where_the_gpus_memory_ends_a_chunk_is_halved():
-    net = build(Protocol(stem="3x3"), "cifar10", 0, CUDA)
+    net = build(a_cell("cifar10", stem="3x3"), CUDA)
     images = torch.randint(256, (600, 3, 32, 32), generator=stream(0, "set"), dtype=torch.uint8).to(
         CUDA
     )
@@ -124,9 +125,8 @@ def test_where_the_gpus_memory_ends_a_chunk_is_halved():
 
 
 def test_a_loss_that_is_not_finite_is_told():
-    protocol = Protocol(epochs=4, batch_size=8, optimiser="sgd")
     with pytest.raises(training.NotFinite, match="lower learning_rate"):
-        trained(protocol.model_copy(update={"learning_rate": 1e9}))
+        trained(optimiser="sgd", learning_rate=1e9)
 
 
 def test_the_data_are_on_the_gpu_once(digits_cell):

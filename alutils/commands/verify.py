@@ -19,7 +19,7 @@ from alutils.protocol.parameters import ParameterError, StudyError, known
 from alutils.records.store import Record, Store, lasting, place_of
 from alutils.reporting.prose import count
 from alutils.running.provenance import provenance
-from alutils.running.round import Clock, Round, Turn, new_pool, run_round
+from alutils.running.round import CurrentRound, Round, new_pool, run_round
 from alutils.strategies.own import STRATEGIES
 from alutils.studies import profiles
 from alutils.studies.choices import precision, recipe
@@ -119,11 +119,11 @@ def drawn(cell: Cell, record: Record) -> Iterator[str]:
         arm, number = cell.position(i)
         if number and arm != "random":
             continue
-        turn = Turn(cell, rounds[:i], torch.device("cpu"))
-        turn.__dict__["net"] = None  # no draw asks it, and building it takes most of a second
-        if number == 0 and done["labelled"] != turn.new.tolist():
+        current = CurrentRound(cell, rounds[:i], torch.device("cpu"))
+        current.__dict__["net"] = None  # no draw asks it, and building it takes most of a second
+        if number == 0 and done["labelled"] != current.new.tolist():
             yield "its first labels are not those of its seed"
-        if arm == "random" and done["picks"] != turn.acquire(cell, {}, Clock()).tolist():
+        if arm == "random" and done["picks"] != current.acquire(cell, {}).tolist():
             yield f"round {i + 1} asked for other labels than its seed draws"
 
 
@@ -165,7 +165,7 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     place = settle("auto")
     here = provenance(place)
     if then.get("earlier_places") or place_of(then) != place_of(here):
-        return _elsewhere(Turn(cell, past, place), kept, records)
+        return _elsewhere(CurrentRound(cell, past, place), kept, records)
     (again,), _, _ = run_round([cell], past, None, "auto", {})
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
@@ -176,19 +176,21 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     return f"{told}; {', '.join(other)} differ" if other else told, not other
 
 
-def _elsewhere(turn: Turn, kept: Round, records: list[tuple[Cell, Record]]) -> tuple[str, bool]:
+def _elsewhere(
+    current: CurrentRound, kept: Round, records: list[tuple[Cell, Record]]
+) -> tuple[str, bool]:
     """A round computed again where rounding differs, held against the kept one."""
-    trained = turn.train(None)
-    accuracy = _accuracy(turn.judge() | {"heldout_accuracy": trained.heldout_accuracy})
-    allowed = max(DEVIATIONS * math.sqrt(2) * _spread(turn.cell, turn.number, records), LEAST)
+    trained = current.train(None)
+    accuracy = _accuracy(current.judge() | {"heldout_accuracy": trained.heldout_accuracy})
+    allowed = max(DEVIATIONS * math.sqrt(2) * _spread(current.cell, current.number, records), LEAST)
     told = (
-        f"round {turn.number + 1}, elsewhere: accuracy {100 * accuracy:.2f} %, kept "
+        f"round {current.number + 1}, elsewhere: accuracy {100 * accuracy:.2f} %, kept "
         f"{100 * _accuracy(kept):.2f} %, {100 * allowed:.2f} points apart allowed"
     )
     near = abs(accuracy - _accuracy(kept)) <= allowed
-    if not ARMS[turn.arm].by_score:
+    if not ARMS[current.arm].by_score:
         return told, near
-    place, p = _place(turn, kept["picks"])
+    place, p = _place(current, kept["picks"])
     return (
         f"{told}; the kept picks lie at {100 * place:.1f} % of the ranking on average (by chance "
         f"so far forward with p = {p:.1g})",
@@ -196,13 +198,13 @@ def _elsewhere(turn: Turn, kept: Round, records: list[tuple[Cell, Record]]) -> t
     )
 
 
-def _place(turn: Turn, picks: list[int]) -> tuple[float, float]:
-    """Mean place of ``picks`` in a turn's whole ranking, from 0 to 1, and its one-sided p-value.
+def _place(current: CurrentRound, picks: list[int]) -> tuple[float, float]:
+    """Mean place of ``picks`` in a current's whole ranking, from 0 to 1, and its one-sided p-value.
 
     That is of the rank-sum test (Mann and Whitney, 1947) against picks drawn at random.
     """
-    view, wanted = turn.view, torch.tensor(picks)
-    order = STRATEGIES[turn.arm](view, len(view), stream(turn.cell.seed, "rank"))
+    view, wanted = current.view, torch.tensor(picks)
+    order = STRATEGIES[current.arm](view, len(view), stream(current.cell.seed, "rank"))
     picked = torch.isin(view.candidates[order.cpu()], wanted).numpy()
     places = np.arange(len(view))
     found = mannwhitneyu(places[picked], places[~picked], alternative="less", method="asymptotic")

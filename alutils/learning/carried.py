@@ -5,7 +5,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from alutils.learning.network import Net, build
-from alutils.protocol.cell import Protocol
+from alutils.protocol.cell import Cell
 
 SHRINK, PERTURB = 0.4, 0.1
 """Share of the weights before, and of freshly drawn ones: the defaults of the code that Ash and
@@ -18,9 +18,7 @@ def weights(net: Net) -> dict[str, Tensor]:
     return {PREFIX + key: value.contiguous() for key, value in net.state_dict().items()}
 
 
-def restart(
-    net: Net, state: bytes, protocol: Protocol, dataset: str, seed: int, round_: int
-) -> None:
+def restart(net: Net, state: bytes, cell: Cell, round_: int) -> None:
     """Put into a new ``net``, in place, the weights that its training starts from.
 
     ``state`` is what the round before handed on (see ``pack``). A warm start takes all of it.
@@ -33,11 +31,11 @@ def restart(
         for key, value in load(state).items()
         if key.startswith(PREFIX)
     }
-    if protocol.start == "warm":
+    if cell.start == "warm":
         net.load_state_dict(before)
         return
     device = net.head.weight.device
-    other = build(protocol, dataset, seed, device, ("perturbation", round_))
+    other = build(cell, device, ("perturbation", round_))
     with torch.no_grad():
         for (name, parameter), noise in zip(
             net.named_parameters(), other.parameters(), strict=True

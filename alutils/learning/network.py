@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from alutils.learning.convolutions import SmallMapConv2d, shaped
 from alutils.learning.streams import stream
-from alutils.protocol.cell import Protocol
+from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 
 FEATURES = 512
@@ -52,22 +52,16 @@ class Net(nn.Module):
         return self.head(features if keep is None else features * keep)
 
 
-def build(
-    protocol: Protocol,
-    dataset: str,
-    seed: int,
-    device: torch.device,
-    drawn: tuple[str | int, ...] = ("weights",),
-) -> Net:
-    """The network of one seed, on ``device``, in the form and precision of the protocol.
+def build(cell: Cell, device: torch.device, drawn: tuple[str | int, ...] = ("weights",)) -> Net:
+    """The network of a cell's seed, on ``device``, in the form and precision of its protocol.
 
     ``drawn`` names the stream of the seed that its initial weights are drawn from.
     """
-    facts = DATASETS[dataset]
-    net = Net(facts.channels, facts.size, len(facts.classes), protocol.stem, protocol.precision)
-    initialise(net, stream(seed, *drawn))
-    shape_convolutions(net, protocol.live_taps)
-    if protocol.compiled:
+    facts = DATASETS[cell.dataset]
+    net = Net(facts.channels, facts.size, len(facts.classes), cell.stem, cell.precision)
+    initialise(net, stream(cell.seed, *drawn))
+    shape_convolutions(net, cell.live_taps)
+    if cell.compiled:
         torch.compiler.reset()  # what this process compiled before must not change the graph
         net.trunk.compile()
     return net.to(device, memory_format=torch.channels_last)

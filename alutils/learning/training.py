@@ -12,7 +12,7 @@ from alutils.learning.carried import unpack
 from alutils.learning.network import FEATURES, Net
 from alutils.learning.scoring import accuracy, predict
 from alutils.learning.streams import stream
-from alutils.protocol.cell import Protocol
+from alutils.protocol.cell import Cell, Protocol
 
 ONE_CYCLE_WARM_UP = 0.25
 MOMENTUM = 0.9
@@ -68,51 +68,50 @@ def train(
     net: Net,
     images: Tensor,
     labels: Tensor,
-    protocol: Protocol,
-    seed: int,
+    cell: Cell,
     round_: int,
     heldout: tuple[Tensor, Tensor] | None = None,
     state: bytes | None = None,
 ) -> Training:
-    """Train ``net`` in place, from the weights that it has, with cross-entropy.
+    """Train ``net`` in place, as the cell has it, from the weights that it has.
 
     Parameters
     ----------
     images, labels : uint8 (N, C, H, W) and int64 (N,), on the device of ``net``
-    seed, round_ : name the random streams of batches, dropout masks and crops
-    heldout : images and labels judged every ``protocol.heldout_every`` epochs
+    round_ : names, with the cell's seed, the random streams of batches, dropout masks and crops
+    heldout : images and labels judged every ``cell.heldout_every`` epochs
     state : of the round before (see ``pack``), whose Adam to go on from; None starts afresh
 
     Raises ``NotFinite`` when the loss does. An incomplete last batch is dropped.
     """
-    batches = stream(seed, "batches", round_)
-    masks = stream(seed, "dropout", round_)
-    crops = stream(seed, "augmentation", round_)
-    per_epoch = len(labels) // protocol.batch_size
-    steps = per_epoch * protocol.epochs
-    optimiser = make_optimiser(net, protocol)
-    if state and protocol.adam_state != "fresh":
+    batches = stream(cell.seed, "batches", round_)
+    masks = stream(cell.seed, "dropout", round_)
+    crops = stream(cell.seed, "augmentation", round_)
+    per_epoch = len(labels) // cell.batch_size
+    steps = per_epoch * cell.epochs
+    optimiser = make_optimiser(net, cell)
+    if state and cell.adam_state != "fresh":
         unpack(state, optimiser)
     heldout_accuracy = []
-    for epoch in range(protocol.epochs):
+    for epoch in range(cell.epochs):
         net.train()
-        order = torch.randperm(len(labels), generator=batches)[: per_epoch * protocol.batch_size]
-        order = order.to(labels.device).view(per_epoch, protocol.batch_size)
+        order = torch.randperm(len(labels), generator=batches)[: per_epoch * cell.batch_size]
+        order = order.to(labels.device).view(per_epoch, cell.batch_size)
         right = torch.zeros((), device=labels.device)
         losses = torch.zeros(per_epoch, device=labels.device)
         for i, batch in enumerate(order):
-            rate = learning_rate(protocol, epoch * per_epoch + i, steps)
+            rate = learning_rate(cell, epoch * per_epoch + i, steps)
             keep = None
-            if protocol.dropout:
-                mask = dropout_mask(protocol.batch_size, protocol.dropout, masks)
+            if cell.dropout:
+                mask = dropout_mask(cell.batch_size, cell.dropout, masks)
                 keep = mask.to(labels.device)
             shown = images[batch]
-            if protocol.augmentation == "crop-flip":
+            if cell.augmentation == "crop-flip":
                 shown = crop_flip(shown, crops)
             losses[i], good = _step(net, optimiser, rate, shown, labels[batch], keep)
             right += good
         _check_losses(losses, epoch, steps)
-        if heldout and protocol.heldout_every and (epoch + 1) % protocol.heldout_every == 0:
+        if heldout and cell.heldout_every and (epoch + 1) % cell.heldout_every == 0:
             heldout_accuracy.append(accuracy(predict(net, heldout[0]), heldout[1]))
     if not all(tensor.isfinite().all() for tensor in net.state_dict().values()):
         raise NotFinite(f"the weights are not finite after {steps:,} steps: lower learning_rate")

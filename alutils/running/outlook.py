@@ -18,19 +18,19 @@ def measure(cell: Cell, device: str) -> tuple[float, float]:
     """Seconds of a training step and of an image scored, on one worker of this machine."""
     from alutils.learning import scoring
     from alutils.learning.devices import settle
-    from alutils.running.round import Turn
+    from alutils.running.round import CurrentRound
 
     first = min(cell.schedule_of_labels()[0], 10 * cell.batch_size)
     fields = {"first_labels": first, "label_counts": (), "sequence": (), "rounds": 1}
     per_epoch = first // cell.batch_size
     one = cell.model_copy(update=fields | {"epochs": -(-STEPS // per_epoch), "heldout_every": 0})
-    turn = Turn(one, [], settle(device))
-    turn.train(None)
+    current = CurrentRound(one, [], settle(device))
+    current.train(None)
     begin = time.perf_counter()
-    steps = turn.train(None).steps
+    steps = current.train(None).steps
     middle = time.perf_counter()
-    images = min(2_000, len(turn.images))
-    scoring.predict(turn.net, turn.images[:images])
+    images = min(2_000, len(current.images))
+    scoring.predict(current.net, current.images[:images])
     return (middle - begin) / steps, (time.perf_counter() - middle) / images
 
 

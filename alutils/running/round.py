@@ -29,44 +29,56 @@ PHASES = ("seconds_train", "seconds_test", "seconds_diagnose", "seconds_score", 
 
 
 class Clock:
-    """Wall seconds by phase."""
+    """Wall seconds by phase; while a phase runs within another, the outer one stands still."""
 
     def __init__(self):
-        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.spent = dict.fromkeys(PHASES, 0.0)
+        self.phase, self.since = "", 0.0
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds of every phase, to the millisecond."""
+        return {phase: round(spent, 3) for phase, spent in self.spent.items()}
 
     def share(self, among: int) -> "Clock":
         """A clock that starts with an equal share of what several cells spent together."""
-        own = Clock()
-        own.seconds = {phase: round(spent / among, 3) for phase, spent in self.seconds.items()}
-        return own
-
-    def move(self, seconds: float, from_: str, to: str) -> None:
-        """Book seconds of one phase on another."""
-        self.seconds[from_] = round(self.seconds[from_] - seconds, 3)
-        self.seconds[to] = round(self.seconds[to] + seconds, 3)
+        clock = Clock()
+        clock.spent = {phase: spent / among for phase, spent in self.spent.items()}
+        return clock
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        spent = time.perf_counter() - start
-        self.seconds[phase] = round(self.seconds[phase] + spent, 3)
+        outer = self.phase
+        self._enter(phase)
+        try:
+            yield
+        finally:
+            self._enter(outer)
+
+    def _enter(self, phase: str) -> None:
+        now = time.perf_counter()
+        if self.phase:
+            self.spent[self.phase] += now - self.since
+        self.phase, self.since = phase, now
 
 
-class Turn:
-    """A cell at the round after ``history``: its pool, its new labels, its network."""
+class CurrentRound:
+    """A cell at the round after ``history``: its pool, its new labels, its network.
 
-    def __init__(self, cell: Cell, history: list[Round], place: torch.device):
-        self.cell, self.place = cell, place
+    ``clock`` is the one that runs for whatever is computed at the time.
+    """
+
+    def __init__(self, cell: Cell, history: list[Round], device: torch.device):
+        self.cell, self.device, self.clock = cell, device, Clock()
         self.arm, self.number = cell.position(len(history))
         self.past = history[len(history) - self.number :]
-        self.dataset, self.images, self.labels = _on_device(cell.dataset, place)
+        self.dataset, self.images, self.labels = _on_device(cell.dataset, device)
         self.pool, self.new = _label(cell, self.past)
 
     @cached_property
     def net(self) -> Net:
         """The network, with the seed's initial weights until it is trained."""
-        return build(self.cell, self.cell.dataset, self.cell.seed, self.place)
+        return build(self.cell, self.device)
 
     @property
     def last(self) -> bool:
@@ -87,13 +99,13 @@ class Turn:
 
         ``state`` is what the round before handed on.
         """
-        chosen, heldout = self.pool.labelled.to(self.place), self.pool.heldout.to(self.place)
+        chosen, heldout = self.pool.labelled.to(self.device), self.pool.heldout.to(self.device)
         judges = (self.images[heldout], self.labels[heldout]) if self.cell.heldout_every else None
         images, labels = self.images[chosen], self.labels[chosen]
         cell, number = self.cell, self.number
         if state and cell.start != "cold":
-            restart(self.net, state, cell, cell.dataset, cell.seed, number)
-        return training.train(self.net, images, labels, cell, cell.seed, number, judges, state)
+            restart(self.net, state, cell, number)
+        return training.train(self.net, images, labels, cell, number, judges, state)
 
     def hand_on(self, trained: Training) -> bytes | None:
         """What the next round goes on from; None where the protocol carries nothing."""
@@ -105,7 +117,7 @@ class Turn:
     @cached_property
     def test_probs_N_C(self) -> Tensor:
         """What the network says of the test images."""
-        return scoring.predict(self.net, self.dataset.test_images.to(self.place))
+        return scoring.predict(self.net, self.dataset.test_images.to(self.device))
 
     def judge(self) -> dict[str, float]:
         """Accuracy, likelihood and calibration on the test set, if the protocol has it."""
@@ -116,12 +128,12 @@ class Turn:
     def class_counts(self) -> list[int]:
         """Labelled images of every class."""
         classes = len(self.dataset.classes)
-        return self.labels[self.pool.labelled.to(self.place)].bincount(minlength=classes).tolist()
+        return self.labels[self.pool.labelled.to(self.device)].bincount(minlength=classes).tolist()
 
-    def acquire(self, cell: Cell, custom: dict[str, bytes], clock: Clock) -> Tensor:
+    def acquire(self, cell: Cell, custom: dict[str, bytes]) -> Tensor:
         """Dataset indices that ``cell`` labels next, in its order of preference; none at the end.
 
-        ``cell`` is the turn's own or one that differs from it in nothing but the arm; ``custom``
+        ``cell`` is the round's own or one that differs from it in nothing but the arm; ``custom``
         are the packed strategies of a user.
         """
         if self.last:
@@ -131,13 +143,12 @@ class Turn:
         arm = self.arm if cell.sequence else cell.arm
         counts = cell.schedule_of_labels()
         budget = counts[self.number + 1] - counts[self.number]
-        rng, before = stream(cell.seed, "acquisition", arm, self.number), self.view.seconds
-        with clock("seconds_select"):
+        rng = stream(cell.seed, "acquisition", arm, self.number)
+        with self.clock("seconds_select"):
             if arm in custom:
                 positions = ask(custom[arm], arm, self.view, budget, rng)
             else:
                 positions = STRATEGIES[arm](self.view, budget, rng)
-        clock.move(self.view.seconds - before, "seconds_select", "seconds_score")
         check_positions(positions, budget, len(self.view), arm)
         return self.view.candidates[positions.cpu()]
 
@@ -155,18 +166,19 @@ class Turn:
             clusters=cell.clusters,
             rng=stream(cell.seed, "mc-masks", number),
             mc_score=cell.mc_score,
+            scoring=lambda: self.clock("seconds_score"),
         )
 
     def looks(self, picks: Tensor) -> dict[str, Any]:
         """Picks described, and in the first, middle and last round the map of the pool."""
         if not self.cell.diagnostics:
             return {}
-        found: dict[str, Any] = {}
+        looks: dict[str, Any] = {}
         if len(picks):
-            found["gallery"] = diagnostics.gallery(self.net, self.images, self.labels, picks)
+            looks["gallery"] = diagnostics.gallery(self.net, self.images, self.labels, picks)
         if self.number in (0, self.cell.rounds // 2, self.cell.rounds - 1):
-            found["map"] = self.map.marking(self.new if self.last else picks)
-        return found
+            looks["map"] = self.map.marking(self.new if self.last else picks)
+        return looks
 
     @cached_property
     def map(self) -> diagnostics.PoolMap:
@@ -182,15 +194,15 @@ class Turn:
             return {}
         if self.cell.test:
             return {"closing": diagnostics.closing(self.test_probs_N_C, self.dataset.test_labels)}
-        heldout = self.pool.heldout.to(self.place)
+        heldout = self.pool.heldout.to(self.device)
         probs_N_C = scoring.predict(self.net, self.images, heldout)
         return {"closing": diagnostics.closing(probs_N_C, self.labels[heldout])}
 
 
 @cache
-def _on_device(name: str, place: torch.device):
+def _on_device(name: str, device: torch.device):
     dataset = data.load(name)
-    return dataset, dataset.train_images.to(place), dataset.train_labels.to(place)
+    return dataset, dataset.train_images.to(device), dataset.train_labels.to(device)
 
 
 def new_pool(cell: Cell) -> Pool:
@@ -241,41 +253,42 @@ def run_round(
     contradicts itself, ``ParameterError`` when a strategy breaks its contract or the device is not
     there, ``StrategyFailed`` when one of a user raises an error.
     """
-    turn, clock = Turn(cells[0], history, settle(device)), Clock()
-    checked = turn.check_start()
-    with clock("seconds_train"):
-        trained = turn.train(state)
-    state = turn.hand_on(trained)
-    with checks.buffers_unchanged(turn.net):
-        with clock("seconds_test"):
-            judged = turn.judge()
-        with clock("seconds_diagnose"):
+    current = CurrentRound(cells[0], history, settle(device))
+    shared = current.clock
+    checked = current.check_start()
+    with shared("seconds_train"):
+        trained = current.train(state)
+    state = current.hand_on(trained)
+    with checks.buffers_unchanged(current.net):
+        with shared("seconds_test"):
+            judged = current.judge()
+        with shared("seconds_diagnose"):
             checked["mc_passes_differ"] = checks.scoring(
-                turn.net, turn.images, turn.pool, turn.cell, turn.number
+                current.net, current.images, current.pool, current.cell, current.number
             )
-            closing = turn.closing()
+            closing = current.closing()
         done = {
-            "labels": len(turn.pool.labelled),
-            "labelled": turn.new.tolist(),
+            "labels": len(current.pool.labelled),
+            "labelled": current.new.tolist(),
             **judged,
             "train_accuracy": trained.train_accuracy,
             "heldout_accuracy": trained.heldout_accuracy,
-            "epochs": turn.cell.epochs,
+            "epochs": current.cell.epochs,
             "steps": trained.steps,
-            "class_counts": turn.class_counts(),
+            "class_counts": current.class_counts(),
             **closing,
             **({"state_digest": state_digest(state)} if state else {}),
         }
         before = history[-1]["digest"] if history else ""
         rounds = []
         for cell in cells:
-            own = clock.share(len(cells))
-            picks = turn.acquire(cell, custom, own)
-            with own("seconds_diagnose"):
-                looks = turn.looks(picks)
-            whole = done | {"picks": picks.tolist()} | looks | own.seconds
+            current.clock = shared.share(len(cells))
+            picks = current.acquire(cell, custom)
+            with current.clock("seconds_diagnose"):
+                looks = current.looks(picks)
+            whole = done | {"picks": picks.tolist()} | looks | current.clock.seconds
             rounds.append(whole | {"digest": chained(whole, before)})
-    return rounds, provenance(turn.place) | {"checks": checked}, state
+    return rounds, provenance(current.device) | {"checks": checked}, state
 
 
 def round_task(device: str, custom: dict[str, bytes]) -> Callable:

@@ -1,8 +1,8 @@
 """What the model says about the candidates, computed when it is asked for."""
 
 import copy
-import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -26,8 +26,8 @@ class PoolView:
     """What the model says about N candidates: all that a strategy gets to see.
 
     Each quantity is computed at its first use, once. Scoring is in eval mode, never augments and
-    never drops a candidate; stochastic passes switch on dropout alone. ``seconds`` counts the
-    time that scoring took. C is the number of classes, T of passes, D = 512 of features.
+    never drops a candidate; stochastic passes switch on dropout alone. C is the number of classes,
+    T of passes, D = 512 of features.
 
     Parameters
     ----------
@@ -36,6 +36,7 @@ class PoolView:
     mc_passes, dropout : T, and the probability that a pass drops a feature
     clusters, mc_score : settings of the K-means and of the Bayesian arm
     rng : draws the masks of the passes
+    scoring : gives a context that is entered around all that the network computes
     """
 
     def __init__(
@@ -49,12 +50,12 @@ class PoolView:
         clusters: int,
         rng: torch.Generator,
         mc_score: str = "entropy",
+        scoring: Callable[[], AbstractContextManager] = nullcontext,
     ):
         self.net, self.images = net, images
         self.candidates, self.labelled = candidates, labelled
         self.mc_passes, self.dropout, self.clusters = mc_passes, dropout, clusters
-        self.rng, self.mc_score = rng, mc_score
-        self.seconds = 0.0
+        self.rng, self.mc_score, self.scoring = rng, mc_score, scoring
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -62,19 +63,19 @@ class PoolView:
     @cached_property
     def embeddings_N_D(self) -> Tensor:
         """Features before the last layer, float32 (N, 512), on the network's device."""
-        return self._timed(chunks(self.net, self.images, self.candidates))
+        return self._whole(chunks(self.net, self.images, self.candidates))
 
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
         """The same of the M labelled images, float32 (M, 512)."""
         if not len(self.labelled):
             return self.embeddings_N_D[:0]
-        return self._timed(chunks(self.net, self.images, self.labelled))
+        return self._whole(chunks(self.net, self.images, self.labelled))
 
     @cached_property
     def probs_N_C(self) -> Tensor:
         """Class probabilities, float32 (N, C), of one pass without dropout, on the CPU."""
-        return self._timed(self.net.head(x).softmax(1).cpu() for x in self._features())
+        return self._whole(self.net.head(x).softmax(1).cpu() for x in self._features())
 
     @cached_property
     def mc_mean_N_C(self) -> Tensor:
@@ -85,19 +86,19 @@ class PoolView:
         (arXiv 1906.08158): it thins the last layer's weights, the trunk runs once for all passes,
         and the T thinned layers are one matrix product.
         """
-        return self._timed(self._passes(x).mean(1).cpu() for x in self._features())
+        return self._whole(self._passes(x).mean(1).cpu() for x in self._features())
 
     @cached_property
     def mc_probs_T_N_C(self) -> Tensor:
         """Class probabilities of each of these passes, float32 (T, N, C), on the CPU."""
-        return self._timed(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
+        return self._whole(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
 
     def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
         """``score`` (N, ...) of these passes, on the CPU, in memory that doesn't grow with T * N.
 
         It is given them chunk by chunk, (T, B, C), and returns one value or row a candidate.
         """
-        return self._timed(score(self._passes(x).cpu().transpose(0, 1)) for x in self._features())
+        return self._whole(score(self._passes(x).cpu().transpose(0, 1)) for x in self._features())
 
     @cached_property
     def _thinned(self) -> tuple[Tensor, Tensor]:
@@ -117,12 +118,10 @@ class PoolView:
             return self.embeddings_N_D.split(CHUNK)
         return chunks(self.net, self.images, self.candidates)
 
-    def _timed(self, parts: Iterable[Tensor]) -> Tensor:
-        start, before = time.perf_counter(), self.seconds
-        with torch.inference_mode():
-            whole = torch.cat(list(parts))
-        self.seconds = before + time.perf_counter() - start
-        return whole
+    def _whole(self, parts: Iterable[Tensor]) -> Tensor:
+        """The parts in one; they are computed here."""
+        with self.scoring(), torch.inference_mode():
+            return torch.cat(list(parts))
 
 
 class PrivateView:

@@ -10,7 +10,7 @@ from alutils.paths import ROOT
 from alutils.protocol import parameters
 from alutils.records.store import Store, chained
 from alutils.running import round
-from alutils.running.round import Clock, Turn, run_round
+from alutils.running.round import CurrentRound, run_round
 
 
 @pytest.fixture(scope="module")
@@ -209,14 +209,14 @@ def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
 
 
 def test_picks_are_told_from_draws_by_their_places_in_the_whole_ranking(digits_cell):
-    turn = Turn(digits_cell(arm="margin"), [], settle("cpu"))
-    front = turn.acquire(turn.cell, {}, Clock()).tolist()
-    place, p = verify._place(turn, front)
-    assert place == pytest.approx(len(front) / 2 / len(turn.view)) and p < verify.CHANCE
-    pool, by_chance = turn.pool.unlabelled, []
+    current = CurrentRound(digits_cell(arm="margin"), [], settle("cpu"))
+    front = current.acquire(current.cell, {}).tolist()
+    place, p = verify._place(current, front)
+    assert place == pytest.approx(len(front) / 2 / len(current.view)) and p < verify.CHANCE
+    pool, by_chance = current.pool.unlabelled, []
     for seed in range(200):
         drawn = pool[torch.randperm(len(pool), generator=stream(seed, "draw"))[: len(front)]]
-        by_chance.append(verify._place(turn, drawn.tolist())[1])
+        by_chance.append(verify._place(current, drawn.tolist())[1])
     assert 0.1 < sum(p < 0.2 for p in by_chance) / len(by_chance) < 0.3
 
 

@@ -7,7 +7,7 @@ from alutils.learning import carried
 from alutils.learning.carried import PERTURB, SHRINK, restart, weights
 from alutils.learning.devices import settle
 from alutils.learning.network import build
-from alutils.running.round import Turn, run_round
+from alutils.running.round import CurrentRound, run_round
 from tests.learning.test_replica import finish, interrupted, rounds
 from tests.running.test_round import plain
 
@@ -15,14 +15,14 @@ CPU = torch.device("cpu")
 CARRIED = ["warm", "shrink-perturb"]
 
 
-def trained(cell) -> Turn:
-    now = Turn(cell, [], settle("cpu"))
+def trained(cell) -> CurrentRound:
+    now = CurrentRound(cell, [], settle("cpu"))
     now.train(None)
     return now
 
 
 def new(cell, *drawn):
-    return build(cell, cell.dataset, cell.seed, CPU, *drawn)
+    return build(cell, CPU, *drawn)
 
 
 def test_a_cold_start_hands_nothing_on(digits_cell):
@@ -32,7 +32,7 @@ def test_a_cold_start_hands_nothing_on(digits_cell):
 def test_a_warm_start_has_all_of_the_last_weights(digits_cell):
     cell = digits_cell(start="warm")
     before, net = trained(cell).net, new(cell)
-    restart(net, carried.pack(None, before), cell, cell.dataset, 0, 1)
+    restart(net, carried.pack(None, before), cell, 1)
     assert all(map(torch.equal, net.state_dict().values(), before.state_dict().values()))
 
 
@@ -43,7 +43,7 @@ def test_shrink_and_perturb_mixes_last_and_new_weights_and_forgets_statistics(
     cell = digits_cell(start="shrink-perturb", live_taps=live_taps)
     before, net = trained(cell).net, new(cell)
     noise = new(cell, ("perturbation", 1))
-    restart(net, carried.pack(None, before), cell, cell.dataset, 0, 1)
+    restart(net, carried.pack(None, before), cell, 1)
     for mixed, last, drawn in zip(
         net.parameters(), before.parameters(), noise.parameters(), strict=True
     ):
@@ -57,7 +57,7 @@ def test_what_is_added_is_drawn_anew_every_round_and_is_no_initial_weight(digits
     before = trained(cell).net
     nets = [new(cell) for _ in range(2)]
     for number, net in enumerate(nets, 1):
-        restart(net, carried.pack(None, before), cell, cell.dataset, 0, number)
+        restart(net, carried.pack(None, before), cell, number)
     one, other = (net.head.weight - SHRINK * before.head.weight for net in nets)
     assert not torch.allclose(one, other)
     assert not torch.allclose(one, PERTURB * new(cell).head.weight)

@@ -20,6 +20,7 @@ from alutils.learning.network import (
 from alutils.learning.streams import stream
 from alutils.learning.training import make_optimiser
 from alutils.protocol.cell import Protocol
+from tests.cells import a_cell
 
 CPU = torch.device("cpu")
 CASES = [(3, 32), (1, 28)]
@@ -150,12 +151,12 @@ def test_bf16_products_without_instructions_for_them_differ_in_the_order_of_sums
 
 
 def test_live_taps_leave_a_third_of_the_parameters():
-    net = build(Protocol(), "cifar10", 0, CPU)
+    net = build(a_cell("cifar10"), CPU)
     assert sum(p.numel() for p in net.parameters()) == 4_234_826
 
 
 def test_the_state_loads_into_plain_torchvision():
-    net = build(Protocol(), "cifar10", 3, CPU).eval()
+    net = build(a_cell("cifar10", seed=3), CPU).eval()
     plain = resnet18(num_classes=10)
     plain.load_state_dict(torchvision_state(net))
     images = torch.randint(256, (4, 3, 32, 32), generator=stream(0, "x"), dtype=torch.uint8)
@@ -166,9 +167,9 @@ def test_the_state_loads_into_plain_torchvision():
 
 def test_weights_come_from_the_seed_alone():
     torch.manual_seed(1)
-    one = build(Protocol(), "mnist", 5, CPU)
+    one = build(a_cell("mnist", seed=5), CPU)
     torch.manual_seed(2)
-    two, other = build(Protocol(), "mnist", 5, CPU), build(Protocol(), "mnist", 6, CPU)
+    two, other = build(a_cell("mnist", seed=5), CPU), build(a_cell("mnist", seed=6), CPU)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
     assert not torch.equal(one.head.weight, other.head.weight)
 
@@ -202,7 +203,7 @@ def test_stages_account_for_every_parameter():
 
 
 def test_dropout_is_before_the_last_layer_alone():
-    net = build(Protocol(), "mnist", 0, CPU).eval()
+    net = build(a_cell("mnist"), CPU).eval()
     images = torch.randint(256, (2, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
     keep = torch.zeros(2, 512)
     assert not any(isinstance(module, nn.Dropout) for module in net.modules())
@@ -211,7 +212,7 @@ def test_dropout_is_before_the_last_layer_alone():
 
 
 def test_normalisation_is_minus_one_to_one():
-    net = build(Protocol(), "mnist", 0, CPU)
+    net = build(a_cell("mnist"), CPU)
     net.trunk = nn.Identity()
     values = net.features(torch.tensor([0, 255], dtype=torch.uint8)[:, None, None, None])
     assert values.flatten().tolist() == [-1, 1]
@@ -220,8 +221,8 @@ def test_normalisation_is_minus_one_to_one():
 def test_the_network_is_compiled_where_that_is_asked_for(monkeypatch):
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda module: compiled.append(module))
-    build(Protocol(), "mnist", 0, CPU)
-    net = build(Protocol(compiled=True), "mnist", 0, CPU)
+    build(a_cell("mnist"), CPU)
+    net = build(a_cell("mnist", compiled=True), CPU)
     assert compiled == [net.trunk]
 
 
@@ -236,7 +237,7 @@ def test_what_was_compiled_before_leaves_no_trace_in_the_graph(monkeypatch):
     compile = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda module: compile(module, backend=backend))
     for dataset, channels, size in (("mnist", 1, 28), ("cifar10", 3, 32)):
-        net = build(Protocol(compiled=True), dataset, 0, CPU).eval()
+        net = build(a_cell(dataset, compiled=True), CPU).eval()
         with torch.no_grad():
             net.features(torch.zeros(4, channels, size, size, dtype=torch.uint8))
     assert graphs == [[], []]

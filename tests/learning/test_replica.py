@@ -10,7 +10,7 @@ from alutils.records.tidy import table
 from alutils.running import round
 from alutils.running.cluster import Placement
 from alutils.running.engine import run
-from alutils.running.round import Turn, run_round
+from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.own import STRATEGIES
 from tests.running.test_round import plain
 from tests.strategies.test_strategies import fake_view
@@ -32,7 +32,7 @@ def moments(state: bytes) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("live_taps", [True, False])
 def test_a_packed_optimiser_goes_on_as_if_it_had_never_stopped(digits_cell, live_taps):
-    now = Turn(digits_cell(live_taps=live_taps), [], settle("cpu"))
+    now = CurrentRound(digits_cell(live_taps=live_taps), [], settle("cpu"))
     first = now.train(None).optimiser
     again = torch.optim.Adam(now.net.parameters(), fused=True)
     again.param_groups[0]["lr"] = first.param_groups[0]["lr"]
@@ -131,7 +131,7 @@ def test_the_table_tells_the_arms_of_a_sequence_apart(digits_cell, store):
 
 
 def test_without_dropout_the_authors_score_is_rounding_noise(digits_cell):
-    now = Turn(digits_cell(dropout=0.0, mc_passes=10, mc_score="mutual-information"), [],
+    now = CurrentRound(digits_cell(dropout=0.0, mc_passes=10, mc_score="mutual-information"), [],
                settle("cpu"))  # fmt: skip
     now.train(None)
     probs = now.view.mc_probs_T_N_C

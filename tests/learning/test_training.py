@@ -5,6 +5,7 @@ from alutils.learning import scoring, training
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol.cell import Protocol
+from tests.cells import a_cell
 
 CPU = torch.device("cpu")
 
@@ -15,9 +16,10 @@ def small_set(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return images, torch.randint(10, (count,), generator=rng)
 
 
-def fit(protocol: Protocol, count: int = 130, seed: int = 0, **more):
-    net = build(protocol, "mnist", seed, CPU)
-    return net, training.train(net, *small_set(count), protocol, seed, 0, **more)
+def fit(count: int = 130, heldout=None, **changes):
+    cell = a_cell(**changes)
+    net = build(cell, CPU)
+    return net, training.train(net, *small_set(count), cell, 0, heldout)
 
 
 def test_one_cycle_rises_in_the_first_quarter_and_falls_to_zero():
@@ -87,39 +89,37 @@ def test_without_decay_adam_is_adam_itself():
 @pytest.mark.parametrize(("optimiser", "precision"), [("adam", "fp32"), ("sgd", "bf16")])
 def test_a_modern_recipe_trains_as_a_pure_function_of_its_seed(optimiser, precision):
     """Small stem, decay, cosine and crops together, on images of CIFAR-10's shape."""
-    protocol = Protocol(
-        epochs=2, batch_size=8, stem="3x3", optimiser=optimiser, weight_decay=5e-4,
+    cell = a_cell(
+        "cifar10", epochs=2, batch_size=8, stem="3x3", optimiser=optimiser, weight_decay=5e-4,
         schedule="cosine", augmentation="crop-flip", precision=precision, heldout_every=1,
     )  # fmt: skip
     rng = stream(0, "set")
     images = torch.randint(256, (20, 3, 32, 32), generator=rng, dtype=torch.uint8)
     labels, ends = torch.randint(10, (20,), generator=rng), []
     for changes in ({}, {}, {"augmentation": "none"}):
-        one = protocol.model_copy(update=changes)
-        net = build(one, "cifar10", 0, CPU)
-        trained = training.train(net, images, labels, one, 0, 0, heldout=(images, labels))
+        changed = cell.model_copy(update=changes)
+        net = build(changed, CPU)
+        trained = training.train(net, images, labels, changed, 0, heldout=(images, labels))
         assert trained.steps == 4 and len(trained.heldout_accuracy) == 2
         ends.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
     assert torch.equal(ends[0], ends[1]) and not torch.equal(ends[0], ends[2])
 
 
 def test_the_incomplete_last_batch_is_dropped():
-    _, trained = fit(Protocol(epochs=2), count=130)
+    _, trained = fit(count=130, epochs=2)
     assert trained.steps == 4
 
 
 def test_training_is_a_pure_function_of_its_seed():
-    protocol = Protocol(epochs=2)
-    (one, a), (two, b), (other, _) = fit(protocol), fit(protocol), fit(protocol, seed=1)
+    (one, a), (two, b), (other, _) = fit(epochs=2), fit(epochs=2), fit(epochs=2, seed=1)
     assert a == b
     assert all(torch.equal(x, y) for x, y in zip(one.parameters(), two.parameters(), strict=True))
     assert not torch.equal(one.head.weight, other.head.weight)
 
 
 def test_adam_without_decay_is_what_trains():
-    protocol = Protocol(epochs=1, dropout=0.0)
-    net, _ = fit(protocol, count=64)
-    reference = build(protocol, "mnist", 0, CPU).train()
+    net, _ = fit(count=64, epochs=1, dropout=0.0)
+    reference = build(a_cell(), CPU).train()
     images, labels = small_set(64)
     order = torch.randperm(64, generator=stream(0, "batches", 0))
     optimiser = torch.optim.Adam(reference.parameters(), lr=5e-4)
@@ -131,16 +131,17 @@ def test_adam_without_decay_is_what_trains():
 
 def test_two_epochs_are_those_of_a_plain_loop():
     """The rate goes on from epoch to epoch, and accuracy is that of the last one alone."""
-    protocol = Protocol(epochs=2, dropout=0.0, schedule="one-cycle", learning_rate=2e-3)
-    net, trained = fit(protocol, count=130)
+    recipe = {"epochs": 2, "dropout": 0.0, "schedule": "one-cycle", "learning_rate": 2e-3}
+    cell = a_cell(**recipe)
+    net, trained = fit(count=130, **recipe)
     assert not net.training
-    reference, (images, labels) = build(protocol, "mnist", 0, CPU).train(), small_set(130)
-    optimiser, rng = training.make_optimiser(reference, protocol), stream(0, "batches", 0)
+    reference, (images, labels) = build(cell, CPU).train(), small_set(130)
+    optimiser, rng = training.make_optimiser(reference, cell), stream(0, "batches", 0)
     for step in range(4):
         if step % 2 == 0:
             order, right = torch.randperm(130, generator=rng), 0
         batch = order[64 * (step % 2) :][:64]
-        optimiser.param_groups[0]["lr"] = training.learning_rate(protocol, step, 4)
+        optimiser.param_groups[0]["lr"] = training.learning_rate(cell, step, 4)
         logits = reference(images[batch])
         right += int((logits.argmax(1) == labels[batch]).sum())
         optimiser.zero_grad()
@@ -152,8 +153,8 @@ def test_two_epochs_are_those_of_a_plain_loop():
 
 
 def test_dropout_masks_change_training_and_are_scaled():
-    with_dropout, _ = fit(Protocol(epochs=1))
-    without, _ = fit(Protocol(epochs=1, dropout=0.0))
+    with_dropout, _ = fit(epochs=1)
+    without, _ = fit(epochs=1, dropout=0.0)
     assert not torch.equal(with_dropout.head.weight, without.head.weight)
     keep = training.dropout_mask(64, 0.5, stream(0, "m"))
     assert set(keep.unique().tolist()) == {0.0, 2.0} and keep.mean() == pytest.approx(1, abs=0.03)
@@ -161,26 +162,26 @@ def test_dropout_masks_change_training_and_are_scaled():
 
 def test_heldout_accuracy_is_taken_every_so_many_epochs_and_changes_nothing():
     heldout = small_set(50)
-    net, trained = fit(Protocol(epochs=4, heldout_every=2), heldout=heldout)
-    plain, _ = fit(Protocol(epochs=4))
+    net, trained = fit(heldout=heldout, epochs=4, heldout_every=2)
+    plain, _ = fit(epochs=4)
     assert len(trained.heldout_accuracy) == 2
-    _, odd = fit(Protocol(epochs=3, heldout_every=2), heldout=heldout)
+    _, odd = fit(heldout=heldout, epochs=3, heldout_every=2)
     assert len(odd.heldout_accuracy) == 1
     assert all(torch.equal(a, b) for a, b in zip(net.parameters(), plain.parameters(), strict=True))
 
 
 def test_a_loss_that_is_not_finite_is_an_error_that_names_the_step():
-    protocol = Protocol(epochs=1)
-    net = build(protocol, "mnist", 0, CPU)
+    cell = a_cell(epochs=1)
+    net = build(cell, CPU)
     with torch.no_grad():
         net.head.bias.fill_(float("nan"))
     with pytest.raises(training.NotFinite, match=r"nan at step 1 of 1 \(epoch 1\)"):
-        training.train(net, *small_set(64), protocol, 0, 2)
+        training.train(net, *small_set(64), cell, 2)
 
 
 def test_prediction_drops_nothing_and_changes_no_buffer(monkeypatch):
     """Guards: the pool scored through the training path, samples dropped, BatchNorm updated."""
-    net, _ = fit(Protocol(epochs=1))
+    net, _ = fit(epochs=1)
     images, _ = small_set(130)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     whole = scoring.predict(net, images)

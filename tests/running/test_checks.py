@@ -6,16 +6,16 @@ import torch
 from alutils.learning.devices import settle
 from alutils.running import checks, round
 from alutils.running.checks import SelfCheckFailed
-from alutils.running.round import Turn, run_round
+from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.own import STRATEGIES
 
 
 @pytest.fixture
-def started(digits_cell) -> Turn:
-    return Turn(digits_cell(), [], settle("cpu"))
+def started(digits_cell) -> CurrentRound:
+    return CurrentRound(digits_cell(), [], settle("cpu"))
 
 
-def scoring(now: Turn, **changes) -> str:
+def scoring(now: CurrentRound, **changes) -> str:
     cell = now.cell.model_copy(update=changes)
     return checks.scoring(now.net, now.images, now.pool, cell, 0)
 

@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 from alutils.learning.devices import settle
 from alutils.learning.streams import stream
 from alutils.running import diagnostics
-from alutils.running.round import Turn, run_round
+from alutils.running.round import CurrentRound, run_round
 
 
 def made_up(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +65,7 @@ def test_a_gallery_describes_the_picks_in_their_order(told):
         first, second = gallery["likeliest_probability"], gallery["second_probability"]
         assert all(a >= b for a, b in zip(first, second, strict=True))
         assert gallery["likeliest"] != gallery["second"]
-    labels = Turn(cell, [], settle("cpu")).labels
+    labels = CurrentRound(cell, [], settle("cpu")).labels
     assert history[0]["gallery"]["truth"] == labels[history[0]["picks"][:20]].tolist()
     assert "gallery" not in history[2]
 

@@ -57,7 +57,7 @@ def test_an_arm_at_fault_in_a_shared_round_does_not_take_the_others_along(digits
 def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits_cell):
     cell = digits_cell(epochs=1, first_labels=128).model_copy(update={"learning_rate": 1e38})
     with pytest.raises(training.NotFinite, match="weights are not finite after 2 steps"):
-        round.Turn(cell, [], devices.settle("cpu")).train(None)
+        round.CurrentRound(cell, [], devices.settle("cpu")).train(None)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits
     ids=["python", "cuda", "cpu", "mps", "cudnn"],
 )
 def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypatch, error):
-    now = round.Turn(digits_cell(), [], devices.settle("cpu"))
+    now = round.CurrentRound(digits_cell(), [], devices.settle("cpu"))
     whole, features, sizes = scoring.predict(now.net, now.images[:300]), now.net.features, []
 
     def limited(images):
@@ -87,7 +87,7 @@ def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypat
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(digits_cell, monkeypatch):
-    now = round.Turn(digits_cell(), [], devices.settle("cpu"))
+    now = round.CurrentRound(digits_cell(), [], devices.settle("cpu"))
 
     def broken(images):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

@@ -10,7 +10,7 @@ from alutils.learning.streams import stream
 from alutils.protocol.arms import POSTER_ARMS
 from alutils.records.store import chained
 from alutils.running.cluster import Placement, cluster
-from alutils.running.round import Clock, Turn, new_pool, round_task, run_round
+from alutils.running.round import Clock, CurrentRound, new_pool, round_task, run_round
 from alutils.strategies.own import STRATEGIES
 
 
@@ -22,8 +22,8 @@ def one_round(cell, history=()):
     return run_round([cell], list(history), None, "cpu", {})[0][0]
 
 
-def turn(cell) -> Turn:
-    return Turn(cell, [], settle("cpu"))
+def current(cell) -> CurrentRound:
+    return CurrentRound(cell, [], settle("cpu"))
 
 
 def test_golden_cell(digits_cell):
@@ -95,14 +95,14 @@ def test_a_round_without_the_test_set_says_nothing_of_it(digits_cell):
 
 def test_candidates_limit_what_is_scored(digits_cell):
     cell = digits_cell(arm="margin", candidates=50)
-    allowed = turn(cell).pool.candidates(50, stream(0, "candidates", 0))
+    allowed = current(cell).pool.candidates(50, stream(0, "candidates", 0))
     assert set(one_round(cell)["picks"]) <= set(allowed.tolist())
 
 
 def test_picks_of_a_trained_network_are_where_their_strategy_looks(digits_cell):
     """On real digits: smaller margins, lower top probabilities, higher entropies than random's."""
     cell = digits_cell(epochs=12, first_labels=256, rounds=2, acquisition_fraction=0.05)
-    now = turn(cell)
+    now = current(cell)
     trained, view = now.train(None), now.view
     picks = {arm: STRATEGIES[arm](view, 50, stream(0, arm)) for arm in POSTER_ARMS}
     top = view.probs_N_C.topk(2, dim=1).values
@@ -117,7 +117,7 @@ def test_a_strategy_of_ones_own_travels_with_the_call(digits_cell):
     cell = digits_cell(arm="first")
     own = {"first": cloudpickle.dumps(lambda view, budget, rng: torch.arange(budget))}
     done = run_round([cell], [], None, "cpu", own)[0][0]
-    assert done["picks"] == turn(cell).pool.unlabelled[: len(done["picks"])].tolist()
+    assert done["picks"] == current(cell).pool.unlabelled[: len(done["picks"])].tolist()
 
 
 def test_every_round_draws_from_streams_of_its_own(digits_cell, monkeypatch):
@@ -140,18 +140,22 @@ def test_every_round_draws_from_streams_of_its_own(digits_cell, monkeypatch):
 
 def test_a_strategy_sees_all_that_is_labelled_not_the_last_picks_alone(digits_cell):
     cell = digits_cell(arm="coreset")
-    second = Turn(cell, [one_round(cell)], settle("cpu"))
+    second = CurrentRound(cell, [one_round(cell)], settle("cpu"))
     assert len(second.new) < len(second.pool.labelled) == cell.schedule_of_labels()[1]
     assert second.view.labelled.tolist() == second.pool.labelled.tolist()
 
 
-def test_a_clock_shares_what_was_spent_together_and_books_anew():
+def test_a_clock_shares_what_was_spent_together_and_books_a_phase_within_another_once(monkeypatch):
+    now = iter([0.0, 3.0, 10.0, 11.0, 11.5, 13.0])
+    monkeypatch.setattr("alutils.running.round.time.perf_counter", lambda: next(now))
     clock = Clock()
-    clock.seconds["seconds_select"] = 3.0
-    own = clock.share(2)
-    own.move(0.5, "seconds_select", "seconds_score")
-    assert (own.seconds["seconds_select"], own.seconds["seconds_score"]) == (1.0, 0.5)
-    assert clock.seconds["seconds_select"] == 3.0
+    with clock("seconds_train"):
+        pass
+    share = clock.share(2)
+    with share("seconds_select"), share("seconds_score"):
+        pass
+    assert share.seconds["seconds_train"] == 1.5 and clock.seconds["seconds_train"] == 3.0
+    assert (share.seconds["seconds_select"], share.seconds["seconds_score"]) == (2.5, 0.5)
 
 
 def test_every_arm_draws_from_a_stream_of_its_own(digits_cell):

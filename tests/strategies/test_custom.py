@@ -14,12 +14,12 @@ import torch
 from alutils.learning.devices import settle
 from alutils.learning.network import build
 from alutils.learning.streams import stream
-from alutils.protocol.cell import Protocol
 from alutils.running import engine
 from alutils.running.cluster import Placement
-from alutils.running.round import Clock, Turn, round_task, run_round
+from alutils.running.round import CurrentRound, round_task, run_round
 from alutils.strategies.custom import StrategyFailed, ask
 from alutils.strategies.view import PoolView, PrivateView
+from tests.cells import a_cell
 from tests.running.test_round import plain
 
 
@@ -52,7 +52,7 @@ def test_what_a_strategy_changes_in_place_changes_no_other_arm(digits_cell):
 
 @pytest.fixture
 def view() -> PoolView:
-    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    net = build(a_cell("mnist"), torch.device("cpu"))
     images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
     return PoolView(net, images, torch.arange(5, 35), torch.arange(5), 6, 0.5, 3, stream(0, "mc"))
 
@@ -69,13 +69,13 @@ def test_only_what_is_asked_for_is_copied_and_only_while_it_is_asked(view):
 
 def test_an_arm_of_the_study_gets_the_shared_view_itself(digits_cell, monkeypatch):
     seen = []
-    turn = Turn(digits_cell(arm="seeing"), [], settle("cpu"))
+    current = CurrentRound(digits_cell(arm="seeing"), [], settle("cpu"))
     monkeypatch.setitem(
         sys.modules["alutils.running.round"].STRATEGIES, "seeing",
         lambda view, budget, rng: seen.append(view) or torch.arange(budget),
     )  # fmt: skip
-    turn.acquire(turn.cell, {}, Clock())
-    assert seen == [turn.view]
+    current.acquire(current.cell, {})
+    assert seen == [current.view]
 
 
 def drawing(view, budget, rng):

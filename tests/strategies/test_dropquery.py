@@ -4,10 +4,10 @@ import torch
 
 from alutils.learning.network import build
 from alutils.learning.streams import stream
-from alutils.protocol.cell import Protocol
 from alutils.strategies import dropquery as module
 from alutils.strategies.dropquery import central, dropquery, inconsistency
 from alutils.strategies.view import PoolView
+from tests.cells import a_cell
 from tests.strategies.test_strategies import fake_view, rng
 
 
@@ -146,7 +146,7 @@ def test_what_is_not_finite_is_refused():
 
 
 def test_dropquery_chooses_from_what_a_network_says():
-    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    net = build(a_cell("mnist"), torch.device("cpu"))
     images = torch.randint(256, (30, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
     view = PoolView(
         net, images, torch.arange(5, 30), torch.arange(5), mc_passes=4, dropout=0.5, clusters=3,

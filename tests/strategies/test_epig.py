@@ -5,11 +5,11 @@ import torch
 
 from alutils.learning.network import build
 from alutils.learning.streams import stream
-from alutils.protocol.cell import Protocol
 from alutils.strategies import epig as module
 from alutils.strategies.bald import bald
 from alutils.strategies.epig import epig, predictive_information
 from alutils.strategies.view import PoolView
+from tests.cells import a_cell
 from tests.strategies.test_strategies import fake_view, rng
 
 
@@ -160,7 +160,7 @@ def test_all_candidates_can_be_asked_for(count):
 
 
 def test_epig_chooses_from_what_a_network_says():
-    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    net = build(a_cell("mnist"), torch.device("cpu"))
     images = torch.randint(256, (20, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
     view = PoolView(
         net, images, torch.arange(5, 20), torch.arange(5), mc_passes=6, dropout=0.5, clusters=3,
@@ -168,4 +168,4 @@ def test_epig_chooses_from_what_a_network_says():
     )  # fmt: skip
     scores = by_hand(view.mc_probs_T_N_C)
     expected = sorted(range(15), key=lambda i: -scores[i])[:4]
-    assert epig(view, 4, rng()).tolist() == expected and view.seconds > 0
+    assert epig(view, 4, rng()).tolist() == expected

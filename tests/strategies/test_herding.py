@@ -8,13 +8,13 @@ from skactiveml.pool import MaxHerding
 
 from alutils.learning.network import build
 from alutils.learning.streams import stream
-from alutils.protocol.cell import Protocol
 from alutils.strategies import distances, herding
 from alutils.strategies.distances import Points
 from alutils.strategies.herding import Coverage, max_herding, smallest_distance, uherding
 from alutils.strategies.simple import margin
 from alutils.strategies.view import PoolView
 from tests import skactive
+from tests.cells import a_cell
 from tests.strategies.test_strategies import fake_view, rng
 
 BOTH = pytest.mark.parametrize("strategy", [max_herding, uherding])
@@ -293,7 +293,7 @@ def test_a_probability_that_is_not_finite_is_refused():
 
 @BOTH
 def test_herding_chooses_from_what_a_network_says(strategy):
-    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    net = build(a_cell("mnist"), torch.device("cpu"))
     images = torch.randint(256, (20, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
     make = partial(
         PoolView, net, images, torch.arange(5, 20), torch.arange(5), mc_passes=2, dropout=0.5,

@@ -11,13 +11,13 @@ from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol import arms
 from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, POSTER_ARMS
-from alutils.protocol.cell import Protocol
 from alutils.protocol.parameters import ParameterError
 from alutils.strategies import kmeans, own, simple
 from alutils.strategies.own import STRATEGIES, packed, register
 from alutils.strategies.ranking import smallest
 from alutils.strategies.view import PoolView
 from alutils.studies.active_learning.plan import ActiveLearningStudy
+from tests.cells import a_cell
 
 PROBS = torch.tensor(
     [
@@ -85,7 +85,7 @@ def test_ties_vary_with_the_seed_and_not_by_position(name):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_chooses_from_what_a_network_says(name):
     """Scoring is in inference mode, choosing is not."""
-    net = build(Protocol(), "mnist", 0, torch.device("cpu"))
+    net = build(a_cell("mnist"), torch.device("cpu"))
     images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
     view = PoolView(
         net, images, torch.arange(5, 40), torch.arange(5), mc_passes=6, dropout=0.5, clusters=3,
