@@ -14,12 +14,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from alutils.learning import data
+from alutils.learning import data, features
 from alutils.paths import ROOT
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
-from alutils.running import cluster
+from alutils.running import cluster, round
 from alutils.running.cluster import Placement
+from tests.cells import StubEncoder
 
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
 
@@ -82,6 +83,20 @@ def digits_cell():
         return Cell(**{**fields, **changes})
 
     return make
+
+
+@pytest.fixture
+def stub_encoder(tmp_path, monkeypatch):
+    """A stub in every encoder's stead, and an empty data cache for its features."""
+    stub = StubEncoder()
+    monkeypatch.setenv("ALUTILS_DATA", str(tmp_path))
+    monkeypatch.setattr(features, "load_encoder", lambda name: stub)
+    kept = features.load_features, round._on_device
+    for function in kept:
+        function.cache_clear()
+    yield stub
+    for function in kept:
+        function.cache_clear()
 
 
 @pytest.fixture(params=["mnist", "cifar10"])

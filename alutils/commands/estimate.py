@@ -9,7 +9,7 @@ from alutils.protocol.parameters import ParameterError
 from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.running.outlook import by_cost, measure
-from alutils.running.workload import STEP_COST, by_step_cost, work
+from alutils.running.workload import by_step_cost, step_cost, work
 from alutils.studies import profiles
 
 SCORED_A_STEP = 230
@@ -30,7 +30,7 @@ def estimate(profile: str, step_ms: str = "") -> None:
         for key, cells in by_cost(own).items():
             whole, left = work(cells), work(cells, store)
             if key not in speeds:
-                step = given * STEP_COST[cells[0].stem]
+                step = given * step_cost(cells[0])
                 speeds[key] = (
                     (step, step / SCORED_A_STEP) if given else measure(cells[0], plan.device)
                 )
@@ -42,9 +42,10 @@ def estimate(profile: str, step_ms: str = "") -> None:
                 f"left: {left.cells:,} cells, {left.steps:,} steps"
             )
     source = "given" if given else "measured here on one worker"
-    for (dataset, precision, stem, batch), (step, image) in speeds.items():
+    for (dataset, encoder, precision, stem, batch), (step, image) in speeds.items():
+        network = stem if encoder == "none" else f"a linear head on {encoder}"
         print(
-            f"{dataset}, {precision}, {stem}, batch {batch}: {1000 * step:.1f} ms a step, "
+            f"{dataset}, {precision}, {network}, batch {batch}: {1000 * step:.1f} ms a step, "
             f"{1 / image:,.0f} images scored a second ({source})"
         )
     print(

@@ -10,6 +10,7 @@ from scipy.stats import mannwhitneyu
 
 from alutils.learning import data
 from alutils.learning.devices import settle
+from alutils.learning.features import inputs
 from alutils.learning.streams import stream
 from alutils.protocol import parameters
 from alutils.protocol.arms import ARMS, BUILT_IN
@@ -52,8 +53,8 @@ def verify(profile: str) -> None:
     records = [(cell, record) for cell, record, damage in read if not damage]
     if not read:
         raise NotVerified(f"there is no record in {store.folder}: run `make study` first")
-    for dataset in dict.fromkeys(cell.dataset for cell, _ in records):
-        data.load(dataset)
+    for dataset, encoder in dict.fromkeys((cell.dataset, cell.encoder) for cell, _ in records):
+        inputs(dataset, encoder)
     sound: list[tuple[Cell, Record]] = []
     for cell, record in records:
         found = list(problems(cell, record)) or list(drawn(cell, record))

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from alutils.learning.network import Net, build
+from alutils.learning.network import Classifier, build
 from alutils.protocol.cell import Cell
 
 SHRINK, PERTURB = 0.4, 0.1
@@ -13,12 +13,12 @@ Adams published with arXiv 1910.08475 (``JordanAsh/warm_start``), there for ResN
 PREFIX = "weights."
 
 
-def weights(net: Net) -> dict[str, Tensor]:
+def weights(net: Classifier) -> dict[str, Tensor]:
     """A network's weights and batch-norm statistics under the names that ``restart`` reads."""
     return {PREFIX + key: value.contiguous() for key, value in net.state_dict().items()}
 
 
-def restart(net: Net, state: bytes, cell: Cell, round_: int) -> None:
+def restart(net: Classifier, state: bytes, cell: Cell, round_: int) -> None:
     """Put into a new ``net``, in place, the weights that its training starts from.
 
     ``state`` is what the round before handed on (see ``pack``). A warm start takes all of it.
@@ -46,7 +46,7 @@ def restart(net: Net, state: bytes, cell: Cell, round_: int) -> None:
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def pack(optimiser: torch.optim.Optimizer | None, net: Net | None = None) -> bytes:
+def pack(optimiser: torch.optim.Optimizer | None, net: Classifier | None = None) -> bytes:
     """Adam's moments and step counts, a network's weights, or both, as safetensors."""
     states = optimiser.state_dict()["state"] if optimiser else {}
     tensors = {f"{i}.{key}": v.contiguous() for i, one in states.items() for key, v in one.items()}

@@ -31,6 +31,7 @@ from alutils.learning import data
 from alutils.learning.data import Dataset
 from alutils.learning.encoders import Encoder, load_encoder
 from alutils.paths import data_cache
+from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.encoders import ENCODERS, encoder_title
 
@@ -82,6 +83,18 @@ def load_features(name: str, encoder: str) -> Features:
     mean, std = _scale(rows[:cut])
     features = replace(images, train_images=rows[:cut], test_images=rows[cut:])
     return Features(features, mean, std, hashlib.sha256("".join(digests).encode()).hexdigest()[:16])
+
+
+def inputs(name: str, encoder: str) -> Dataset:
+    """What a network is given of a dataset: its images, or their features by an encoder."""
+    return data.load(name) if encoder == "none" else load_features(name, encoder).dataset
+
+
+def features_digest(cell: Cell) -> dict[str, str]:
+    """Digest of the features that a cell is trained on, for its provenance; empty without any."""
+    if cell.encoder == "none":
+        return {}
+    return {"features": load_features(cell.dataset, cell.encoder).digest}
 
 
 def _complete(file: Path, images: Dataset, encoder: str) -> list[str]:

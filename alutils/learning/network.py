@@ -7,11 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from alutils.learning.convolutions import SmallMapConv2d, shaped
+from alutils.learning.features import load_features
+from alutils.learning.head import FeatureNet
 from alutils.learning.streams import stream
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 
 FEATURES = 512
+"""Of ResNet-18, before its last layer."""
 ARITHMETIC = 1
 """Raised by hand when a network's outputs or gradients change in their last bits, as with another
 form of a convolution: records from before are then checked as those of another place."""
@@ -52,12 +55,24 @@ class Net(nn.Module):
         return self.head(features if keep is None else features * keep)
 
 
-def build(cell: Cell, device: torch.device, drawn: tuple[str | int, ...] = ("weights",)) -> Net:
+Classifier = Net | FeatureNet
+"""Both have ``features``, float32 (B, D), a linear ``head``, and logits of what they are given."""
+
+
+def build(
+    cell: Cell, device: torch.device, drawn: tuple[str | int, ...] = ("weights",)
+) -> Classifier:
     """The network of a cell's seed, on ``device``, in the form and precision of its protocol.
 
+    With an encoder that is a linear head on its features, which are computed first if need be.
     ``drawn`` names the stream of the seed that its initial weights are drawn from.
     """
     facts = DATASETS[cell.dataset]
+    if cell.encoder != "none":
+        features = load_features(cell.dataset, cell.encoder)
+        net = FeatureNet(features.mean, features.std, len(facts.classes))
+        initialise(net, stream(cell.seed, *drawn))
+        return net.to(device)
     net = Net(facts.channels, facts.size, len(facts.classes), cell.stem, cell.precision)
     initialise(net, stream(cell.seed, *drawn))
     shape_convolutions(net, cell.live_taps)
@@ -67,7 +82,7 @@ def build(cell: Cell, device: torch.device, drawn: tuple[str | int, ...] = ("wei
     return net.to(device, memory_format=torch.channels_last)
 
 
-def initialise(net: Net, rng: torch.Generator) -> None:
+def initialise(net: nn.Module, rng: torch.Generator) -> None:
     """torchvision's initialisation, drawn from ``rng`` instead of the global generator."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d):

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alutils.learning.network import Net
+from alutils.learning.network import Classifier
 
 CHUNK = 500
 """Images a scoring chunk; activations of one take about 150 MB."""
 
 
-def chunks(net: Net, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
+def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
     """Features (at most ``CHUNK``, 512) of the images, in their order, in eval mode.
 
     Where memory runs out, a chunk is halved and tried again.
@@ -43,7 +43,7 @@ def out_of_memory(error: Exception) -> bool:
     return any(one in told for one in ("can't allocate memory", "out of memory", "alloc_failed"))
 
 
-def predict(net: Net, images: Tensor, indices: Tensor | None = None) -> Tensor:
+def predict(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Tensor:
     """Class probabilities (N, C) of one deterministic pass, dropout off, on the CPU."""
     with torch.inference_mode():
         return torch.cat(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from alutils.learning.augmentation import crop_flip
 from alutils.learning.carried import unpack
-from alutils.learning.network import FEATURES, Net
+from alutils.learning.network import Classifier
 from alutils.learning.scoring import accuracy, predict
 from alutils.learning.streams import stream
 from alutils.protocol.cell import Cell, Protocol
@@ -49,7 +49,7 @@ def learning_rate(protocol: Protocol, step: int, steps: int) -> float:
     return protocol.learning_rate * min(rise, fall)
 
 
-def make_optimiser(net: Net, protocol: Protocol) -> torch.optim.Optimizer:
+def make_optimiser(net: Classifier, protocol: Protocol) -> torch.optim.Optimizer:
     """Adam, or SGD with Nesterov momentum, over all parameters.
 
     Weight decay is decoupled from Adam (AdamW; Loshchilov and Hutter, arXiv 1711.05101): a step
@@ -65,7 +65,7 @@ def make_optimiser(net: Net, protocol: Protocol) -> torch.optim.Optimizer:
 
 
 def train(
-    net: Net,
+    net: Classifier,
     images: Tensor,
     labels: Tensor,
     cell: Cell,
@@ -77,7 +77,7 @@ def train(
 
     Parameters
     ----------
-    images, labels : uint8 (N, C, H, W) and int64 (N,), on the device of ``net``
+    images, labels : uint8 (N, C, H, W), or features (N, D), and int64 (N,), on ``net``'s device
     round_ : names, with the cell's seed, the random streams of batches, dropout masks and crops
     heldout : images and labels judged every ``cell.heldout_every`` epochs
     state : of the round before (see ``pack``), whose Adam to go on from; None starts afresh
@@ -103,7 +103,7 @@ def train(
             rate = learning_rate(cell, epoch * per_epoch + i, steps)
             keep = None
             if cell.dropout:
-                mask = dropout_mask(cell.batch_size, cell.dropout, masks)
+                mask = dropout_mask(cell.batch_size, net.head.in_features, cell.dropout, masks)
                 keep = mask.to(labels.device)
             shown = images[batch]
             if cell.augmentation == "crop-flip":
@@ -120,7 +120,7 @@ def train(
 
 
 def _step(
-    net: Net,
+    net: Classifier,
     optimiser: torch.optim.Optimizer,
     rate: float,
     images: Tensor,
@@ -148,6 +148,6 @@ def _check_losses(losses: Tensor, epoch: int, steps: int) -> None:
         )
 
 
-def dropout_mask(rows: int, rate: float, rng: torch.Generator) -> Tensor:
-    """Random mask (rows, 512), on the CPU, scaled so that its mean is 1."""
-    return torch.empty(rows, FEATURES).bernoulli_(1 - rate, generator=rng).div_(1 - rate)
+def dropout_mask(rows: int, features: int, rate: float, rng: torch.Generator) -> Tensor:
+    """Random mask (rows, features), on the CPU, scaled so that its mean is 1."""
+    return torch.empty(rows, features).bernoulli_(1 - rate, generator=rng).div_(1 - rate)

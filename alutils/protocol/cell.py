@@ -35,6 +35,7 @@ class Protocol(BaseModel):
     clusters: Annotated[int, Field(ge=2, le=10_000)] = 12
     candidates: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     stem: Literal["7x7", "3x3"] = "7x7"
+    encoder: Literal["none", "efficientnet-lite0", "resnet18"] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     live_taps: bool = True
     compiled: bool = False

@@ -22,6 +22,7 @@ def check(cell: Cell) -> None:
             f"heldout_every = {cell.heldout_every} judges them: raise it, or set heldout_every 0"
         )
     _check_recipe(cell)
+    _check_encoder(cell)
     _check_labels(cell, counts)
     _check_passes(cell)
     _check_acquisitions(cell, max((b - a for a, b in pairwise(counts)), default=0))
@@ -43,6 +44,25 @@ def _check_recipe(cell: Cell) -> None:
             f"augmentation = {cell.augmentation!r} is not for {cell.dataset}, whose images may say "
             "something else when they are mirrored or cut: set none"
         )
+
+
+OF_THE_NETWORK = {
+    "stem": "7x7", "precision": "fp32", "live_taps": True, "compiled": False,
+    "augmentation": "none",
+}  # fmt: skip
+"""Fields that say something of ResNet-18 or of its images, which frozen features leave out."""
+
+
+def _check_encoder(cell: Cell) -> None:
+    """Refuse what a linear head on frozen features would ignore."""
+    if cell.encoder == "none":
+        return
+    for key, neutral in OF_THE_NETWORK.items():
+        if (value := getattr(cell, key)) != neutral:
+            raise ValueError(
+                f"{key} = {value!r} does nothing where encoder = {cell.encoder!r}, whose frozen "
+                f"features one linear layer classifies: set {key} to {neutral!r}, or encoder none"
+            )
 
 
 def _check_labels(cell: Cell, counts: list[int]) -> None:

@@ -21,7 +21,9 @@ from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError
 
 Record = dict[str, Any]
-PLACE = ("processor", "device", "machine", "cpu_capability", "bf16_products", "versions")
+PLACE = (
+    "processor", "device", "machine", "cpu_capability", "bf16_products", "versions", "features",
+)  # fmt: skip
 """What of a provenance must be equal for a round to come out bit for bit (see ``place_of``)."""
 ABANDONED_S = 3600
 """Age from which on a temporary file is no longer being written."""

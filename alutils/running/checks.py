@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from alutils.learning.network import Net
+from alutils.learning.network import Classifier
 from alutils.learning.scoring import predict
 from alutils.learning.streams import stream
 from alutils.learning.training import dropout_mask
@@ -26,7 +26,7 @@ class SelfCheckFailed(RuntimeError):
 
 
 @contextmanager
-def buffers_unchanged(net: Net) -> Iterator[None]:
+def buffers_unchanged(net: Classifier) -> Iterator[None]:
     """Refuse what changes a buffer of ``net``: the running statistics of its batch norms."""
     before = [buffer.clone() for buffer in net.buffers()]
     yield
@@ -45,7 +45,7 @@ def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> No
         )
 
 
-def scoring(net: Net, images: Tensor, pool: Pool, cell: Cell, number: int) -> str:
+def scoring(net: Classifier, images: Tensor, pool: Pool, cell: Cell, number: int) -> str:
     """Refuse scoring that depends on when it is done, or MC passes that don't follow their masks.
 
     Returns whether two passes differ: they do where their dropout masks do.
@@ -58,7 +58,7 @@ def scoring(net: Net, images: Tensor, pool: Pool, cell: Cell, number: int) -> st
         raise SelfCheckFailed("scoring the same images twice gave two orders")
     one, other = view.mc_probs_T_N_C
     differ = bool(((one - other).abs() > ROUNDING).any())
-    if differ == torch.equal(*dropout_mask(2, cell.dropout, stream(*name))):
+    if differ == torch.equal(*dropout_mask(2, net.head.in_features, cell.dropout, stream(*name))):
         found = "differ" if differ else "are equal"
         why = "" if view.embeddings_N_D.any() else ": the network is dead, lower learning_rate"
         raise SelfCheckFailed(f"the MC passes {found} at dropout = {cell.dropout:g}{why}")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alutils.learning.network import Net
+from alutils.learning.network import Classifier
 from alutils.learning.scoring import chunks, predict, reliability
 
 GALLERY = 20
@@ -19,7 +19,7 @@ MAPPED = 1_000
 ROC_POINTS = 101
 
 
-def gallery(net: Net, images: Tensor, labels: Tensor, picks: Tensor) -> dict[str, list]:
+def gallery(net: Classifier, images: Tensor, labels: Tensor, picks: Tensor) -> dict[str, list]:
     """The first picks: dataset index, true class, and the model's two likeliest classes."""
     shown = picks[:GALLERY]
     probability, likely = predict(net, images, shown).topk(2, dim=1)
@@ -36,7 +36,7 @@ def gallery(net: Net, images: Tensor, labels: Tensor, picks: Tensor) -> dict[str
 class PoolMap:
     """Features of fixed pool images on their first two principal components."""
 
-    def __init__(self, net: Net, images: Tensor, indices: Tensor):
+    def __init__(self, net: Classifier, images: Tensor, indices: Tensor):
         from sklearn.decomposition import PCA
 
         self.net, self.images, self.indices = net, images, indices

@@ -51,10 +51,10 @@ def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) ->
     return f"{told}; about {duration(3600 * hours / processes)} with {processes} workers"
 
 
-def by_cost(cells: Iterable[Cell]) -> dict[tuple[str, str, str, int], list[Cell]]:
-    """Cells whose steps take the same time, by dataset, precision, stem and batch size."""
-    groups: dict[tuple[str, str, str, int], list[Cell]] = {}
+def by_cost(cells: Iterable[Cell]) -> dict[tuple[str | int, ...], list[Cell]]:
+    """Cells whose steps take the same time: by dataset, encoder, precision, stem, batch size."""
+    groups: dict[tuple[str | int, ...], list[Cell]] = {}
     for cell in cells:
-        key = (cell.dataset, cell.precision, cell.stem, cell.batch_size)
+        key = (cell.dataset, cell.encoder, cell.precision, cell.stem, cell.batch_size)
         groups.setdefault(key, []).append(cell)
     return groups

@@ -10,7 +10,7 @@ from IPython.display import Pretty, ProgressBar, display
 
 from alutils.protocol.cell import Cell
 from alutils.records.store import Record, Store
-from alutils.running.workload import STEP_COST, by_step_cost, work
+from alutils.running.workload import by_step_cost, step_cost, work
 
 Say = Callable[[str], None]
 SHOWN = 8
@@ -70,7 +70,7 @@ class Progress:
     def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:
         """Report the last round of a record, whose training so many cells share."""
         done = record["rounds"][-1]
-        spent = STEP_COST[cell.stem] * done["steps"] / sharing
+        spent = step_cost(cell) * done["steps"] / sharing
         self.left -= spent
         self.done += spent
         self.finished += record["status"] == "finished"

@@ -12,7 +12,8 @@ from torch import Tensor
 from alutils.learning import carried, data, scoring, training
 from alutils.learning.carried import restart
 from alutils.learning.devices import settle
-from alutils.learning.network import Net, build
+from alutils.learning.features import features_digest, inputs
+from alutils.learning.network import Classifier, build
 from alutils.learning.streams import stream
 from alutils.learning.training import Training
 from alutils.protocol.cell import Cell
@@ -72,11 +73,11 @@ class CurrentRound:
         self.cell, self.device, self.clock = cell, device, Clock()
         self.arm, self.number = cell.position(len(history))
         self.past = history[len(history) - self.number :]
-        self.dataset, self.images, self.labels = _on_device(cell.dataset, device)
+        self.dataset, self.images, self.labels = _on_device(cell.dataset, cell.encoder, device)
         self.pool, self.new = _label(cell, self.past)
 
     @cached_property
-    def net(self) -> Net:
+    def net(self) -> Classifier:
         """The network, with the seed's initial weights until it is trained."""
         return build(self.cell, self.device)
 
@@ -200,8 +201,8 @@ class CurrentRound:
 
 
 @cache
-def _on_device(name: str, device: torch.device):
-    dataset = data.load(name)
+def _on_device(name: str, encoder: str, device: torch.device):
+    dataset = inputs(name, encoder)
     return dataset, dataset.train_images.to(device), dataset.train_labels.to(device)
 
 
@@ -288,7 +289,8 @@ def run_round(
                 looks = current.looks(picks)
             whole = done | {"picks": picks.tolist()} | looks | current.clock.seconds
             rounds.append(whole | {"digest": chained(whole, before)})
-    return rounds, provenance(current.device) | {"checks": checked}, state
+    facts = provenance(current.device) | features_digest(cells[0]) | {"checks": checked}
+    return rounds, facts, state
 
 
 def round_task(device: str, custom: dict[str, bytes]) -> Callable:

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from alutils.learning import data
 from alutils.learning.devices import pick_device, visible_gpus
+from alutils.learning.features import inputs
 from alutils.protocol.parameters import StudyError
 from alutils.protocol.study import Study
 from alutils.records.store import Store
@@ -34,8 +34,8 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
     place = placement(study)
-    for dataset in dict.fromkeys(cell.dataset for cell in cells):
-        data.load(dataset)
+    for dataset, encoder in dict.fromkeys((cell.dataset, cell.encoder) for cell in cells):
+        inputs(dataset, encoder)
     task = round.round_task(study.device, packed({cell.arm for cell in cells}))
     if not all(map(store.sound, cells)):
         processes = 0 if study.scheduler else place.processes

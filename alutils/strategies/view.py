@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alutils.learning.network import Net
+from alutils.learning.network import Classifier
 from alutils.learning.scoring import CHUNK, chunks
 from alutils.learning.training import dropout_mask
 
@@ -27,11 +27,13 @@ class PoolView:
 
     Each quantity is computed at its first use, once. Scoring is in eval mode, never augments and
     never drops a candidate; stochastic passes switch on dropout alone. C is the number of classes,
-    T of passes, D = 512 of features.
+    T of passes, D of
+    features (512 of ResNet-18).
 
     Parameters
     ----------
-    net, images : the trained network, and the training set, uint8 (n, C, H, W), on its device
+    net, images : the trained network, and the training set, on its device: images, uint8
+        (n, C, H, W), or an encoder's features, float16 (n, D)
     candidates, labelled : dataset indices, int64 (N,) and (M,), on the CPU
     mc_passes, dropout : T, and the probability that a pass drops a feature
     clusters, mc_score : settings of the K-means and of the Bayesian arm
@@ -41,7 +43,7 @@ class PoolView:
 
     def __init__(
         self,
-        net: Net,
+        net: Classifier,
         images: Tensor,
         candidates: Tensor,
         labelled: Tensor,
@@ -62,12 +64,12 @@ class PoolView:
 
     @cached_property
     def embeddings_N_D(self) -> Tensor:
-        """Features before the last layer, float32 (N, 512), on the network's device."""
+        """Features before the last layer, float32 (N, D), on the network's device."""
         return self._whole(chunks(self.net, self.images, self.candidates))
 
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
-        """The same of the M labelled images, float32 (M, 512)."""
+        """The same of the M labelled images, float32 (M, D)."""
         if not len(self.labelled):
             return self.embeddings_N_D[:0]
         return self._whole(chunks(self.net, self.images, self.labelled))
@@ -104,7 +106,9 @@ class PoolView:
     def _thinned(self) -> tuple[Tensor, Tensor]:
         """Weights (T * C, D) and biases (T * C,) of the last layer under T dropout masks."""
         head = self.net.head
-        keep_T_1_D = dropout_mask(self.mc_passes, self.dropout, self.rng).unsqueeze(1)
+        keep_T_1_D = dropout_mask(
+            self.mc_passes, head.in_features, self.dropout, self.rng
+        ).unsqueeze(1)
         weight = head.weight.detach() * keep_T_1_D.to(head.weight.device)
         return weight.flatten(0, 1), head.bias.detach().repeat(self.mc_passes)
 

@@ -26,7 +26,7 @@ def test_a_step_of_the_small_stem_takes_longer(capsys):
 
 def test_the_hours_of_the_long_profiles_count_a_step_as_what_it_costs():
     cells = profiles.load_study("desktop", "07-beyond-the-poster").cells()
-    (_, plain), (cost, small) = by_step_cost(cells)
+    _, (_, plain), (cost, small) = by_step_cost(cells)
     assert cost == 15 and len(small) == 3 and len(plain) + 3 == len(cells)
     every = {c.name: c for name in profiles.notebooks("desktop") if name != "04-claims"
              for c in profiles.load_study("desktop", name).cells()}  # fmt: skip

@@ -12,38 +12,21 @@ from alutils.learning import data, encoders, features
 from alutils.learning.data import DataUnavailable
 from alutils.learning.encoders import EncoderUnavailable, load_encoder, weights_file
 from alutils.protocol.encoders import ENCODERS
+from tests.cells import StubEncoder
 
 NAME = "efficientnet-lite0"
 
 
-class Stub(nn.Module):
-    """Features that an image determines, and how many images were seen."""
-
-    def __init__(self):
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weights = torch.rand(28 * 28, ENCODERS[NAME].features, generator=generator)
-        self.seen = 0
-
-    def forward(self, images):
-        self.seen += len(images)
-        return images.flatten(1).float() / 255 @ self.weights
-
-
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """An empty data cache, a stub in the encoder's stead, and what loads features afresh."""
-    monkeypatch.setenv("ALUTILS_DATA", str(tmp_path))
-    stub = Stub()
-    monkeypatch.setattr(features, "load_encoder", lambda name: stub)
+def cache(tmp_path, stub_encoder):
+    """An empty data cache, and what loads features by a stub afresh and counts what it encodes."""
 
     def load():
-        stub.seen = 0
+        stub_encoder.seen = 0
         features.load_features.cache_clear()
-        return features.load_features("digits", NAME), stub.seen
+        return features.load_features("digits", NAME), stub_encoder.seen
 
-    yield tmp_path, load
-    features.load_features.cache_clear()
+    return tmp_path, load
 
 
 def bytes_of(folder):
@@ -60,7 +43,7 @@ def test_features_are_those_of_the_images_in_their_order(cache):
         (digits.train_images, loaded.dataset.train_images),
         (digits.test_images, loaded.dataset.test_images),
     ):
-        expected = Stub()(images)
+        expected = StubEncoder()(images)
         torch.testing.assert_close(rows.float(), expected, rtol=1e-3, atol=1e-2)
     assert torch.equal(loaded.dataset.train_labels, digits.train_labels)
     train = loaded.dataset.train_images.double()
@@ -141,7 +124,7 @@ def test_a_file_of_something_else_is_made_anew(cache, spoil):
 def test_a_constant_feature_has_a_scale(cache):
     _, load = cache
     (loaded, _) = load()
-    corner = Stub()(torch.zeros(3, 1, 28, 28))
+    corner = StubEncoder()(torch.zeros(3, 1, 28, 28))
     assert not corner.any()
     mean, std = features._scale(torch.full((10, 4), 2.0).half())
     assert mean.tolist() == [2.0] * 4 and std.tolist() == [1.0] * 4

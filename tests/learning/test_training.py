@@ -156,7 +156,7 @@ def test_dropout_masks_change_training_and_are_scaled():
     with_dropout, _ = fit(epochs=1)
     without, _ = fit(epochs=1, dropout=0.0)
     assert not torch.equal(with_dropout.head.weight, without.head.weight)
-    keep = training.dropout_mask(64, 0.5, stream(0, "m"))
+    keep = training.dropout_mask(64, 512, 0.5, stream(0, "m"))
     assert set(keep.unique().tolist()) == {0.0, 2.0} and keep.mean() == pytest.approx(1, abs=0.03)
 
 

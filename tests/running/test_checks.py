@@ -31,7 +31,8 @@ def test_passes_must_differ_with_dropout_and_must_not_without(started, monkeypat
     assert scoring(started) == "yes"
     assert scoring(started, dropout=0.0) == "no: dropout = 0"
     monkeypatch.setattr(
-        "alutils.strategies.view.dropout_mask", lambda rows, rate, rng: torch.ones(rows, 512)
+        "alutils.strategies.view.dropout_mask",
+        lambda rows, features, rate, rng: torch.ones(rows, features),
     )
     with pytest.raises(SelfCheckFailed, match="passes are equal at dropout = 0.5$"):
         scoring(started)
@@ -82,7 +83,7 @@ def test_nothing_but_the_test_figures_depends_on_the_test_set(digits_cell, monke
     """Guards: early stopping on test labels (LabelBench); also a held-out set that is not one."""
     cell = digits_cell(arm="margin", epochs=3, heldout_every=1)
     judged = run_round([cell], [], None, "cpu", {})[0][0]
-    dataset, images, labels = round._on_device("digits", torch.device("cpu"))
+    dataset, images, labels = round._on_device("digits", "none", torch.device("cpu"))
     for shift in (1, 2, 3):  # whatever is chosen by them is chosen otherwise by some of these
         spoiled = replace(dataset, test_labels=(dataset.test_labels + shift) % 10)
         monkeypatch.setattr(round, "_on_device", lambda *_, one=spoiled: (one, images, labels))

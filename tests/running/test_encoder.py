@@ -1,0 +1,122 @@
+"""Rounds of a cell with an encoder: a linear head on its features stands where the network does."""
+
+from typing import get_args
+
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from alutils.learning import data, scoring, training
+from alutils.learning.devices import settle
+from alutils.learning.features import load_features
+from alutils.learning.network import build
+from alutils.protocol.arms import BUILT_IN
+from alutils.protocol.cell import Protocol
+from alutils.protocol.encoders import ENCODERS
+from alutils.protocol.refusals import check
+from alutils.records.store import place_of
+from alutils.running.round import CurrentRound, run_round
+from tests.cells import a_cell
+from tests.running.test_round import plain
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def encoded_cell(digits_cell, stub_encoder):
+    def make(**changes):
+        return digits_cell(
+            **{"encoder": "efficientnet-lite0", "precision": "fp32", "epochs": 2} | changes
+        )
+
+    return make
+
+
+def test_every_encoder_has_a_row_and_a_name_in_the_protocol():
+    names = get_args(Protocol.model_fields["encoder"].annotation)
+    assert names == ("none", *ENCODERS)
+
+
+@pytest.mark.parametrize("arm", BUILT_IN)
+def test_every_arm_chooses_on_features_as_a_pure_function_of_its_cell(encoded_cell, arm):
+    cell = encoded_cell(arm=arm, mc_score="mutual-information", diagnostics=True)
+    (once,), facts, _ = run_round([cell], [], None, "cpu", {})
+    (again,), _, _ = run_round([cell], [], None, "cpu", {})
+    assert plain(once) == plain(again)
+    counts = cell.schedule_of_labels()
+    assert len(set(once["picks"])) == counts[1] - counts[0]
+    assert facts["checks"]["mc_passes_differ"] == "yes"
+    assert place_of(facts)["features"] == load_features("digits", cell.encoder).digest
+
+
+def test_the_strategies_see_standardised_features(encoded_cell):
+    current = CurrentRound(encoded_cell(), [], settle("cpu"))
+    view, features = current.view, load_features("digits", "efficientnet-lite0")
+    rows = features.dataset.train_images[view.candidates].float()
+    assert torch.equal(view.embeddings_N_D, (rows - features.mean) / features.std)
+    whole = (features.dataset.train_images.double() - features.mean) / features.std
+    torch.testing.assert_close(whole.mean(0), torch.zeros(1_280).double(), rtol=0, atol=1e-3)
+    torch.testing.assert_close(whole.std(0), torch.ones(1_280).double(), rtol=0, atol=2e-3)
+    one, other = view.mc_probs_T_N_C[:2]
+    assert not torch.allclose(one, other)
+
+
+def test_the_head_learns_what_logistic_regression_does(encoded_cell):
+    cell = encoded_cell(epochs=60, dropout=0.0, learning_rate=1e-3)
+    features, digits = load_features("digits", cell.encoder), data.load("digits")
+    net = build(cell, CPU)
+    rows = features.dataset.train_images[:640]
+    training.train(net, rows, digits.train_labels[:640], cell, 0)
+    probs = scoring.predict(net, features.dataset.test_images)
+    ours = scoring.accuracy(probs, digits.test_labels)
+    reference = LogisticRegression(C=0.01, max_iter=500).fit(
+        net.features(rows).numpy(), digits.train_labels[:640].numpy()
+    )
+    theirs = reference.score(
+        net.features(features.dataset.test_images).numpy(), digits.test_labels.numpy()
+    )
+    assert theirs > 0.85 and ours > theirs - 0.03
+
+
+def test_nothing_but_the_head_is_trained(encoded_cell):
+    cell = encoded_cell(first_labels=128)
+    net = build(cell, CPU)
+    before = {name: value.clone() for name, value in net.named_buffers()}
+    features = load_features("digits", cell.encoder).dataset
+    training.train(net, features.train_images[:128], features.train_labels[:128], cell, 0)
+    assert all(torch.equal(before[name], value) for name, value in net.named_buffers())
+    assert [name for name, _ in net.named_parameters()] == ["head.weight", "head.bias"]
+
+
+def test_seeds_differ_in_their_head_and_arms_do_not(encoded_cell):
+    one, again, other = (
+        build(encoded_cell(**changes), CPU).head.weight
+        for changes in ({}, {"arm": "margin"}, {"seed": 1})
+    )
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("start", ["warm", "shrink-perturb"])
+def test_a_head_goes_on_from_the_round_before(encoded_cell, start):
+    cell = encoded_cell(start=start, adam_state="rounds")
+    (first,), _, state = run_round([cell], [], None, "cpu", {})
+    (second,), _, _ = run_round([cell], [first], state, "cpu", {})
+    (cold,), _, _ = run_round([encoded_cell()], [first], None, "cpu", {})
+    assert second["test_nll"] != cold["test_nll"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("stem", "3x3"),
+        ("live_taps", False),
+        ("precision", "bf16"),
+        ("compiled", True),
+        ("augmentation", "crop-flip"),
+    ],
+)
+def test_what_frozen_features_would_ignore_is_refused(key, value):
+    cell = a_cell("cifar10", encoder="efficientnet-lite0")
+    check(cell)
+    with pytest.raises(ValueError, match=f"{key} = .*does nothing where encoder = .*encoder none"):
+        check(cell.model_copy(update={key: value}))
