@@ -45,7 +45,7 @@ def _study(**options: str) -> None:
     from alutils.commands import notebooks
 
     try:
-        notebooks.study(**options)
+        notebooks.make_reports(**options)
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end is meant
         kept = notebooks.kept(options["profile"], options["notebook"])

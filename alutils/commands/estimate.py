@@ -22,17 +22,17 @@ def estimate(profile: str, step_ms: str = "") -> None:
     store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
     counted: set[str] = set()
     for name in profiles.notebooks(profile):
-        plan = profiles.load_study(profile, name)
-        if not isinstance(plan, Study):
+        study = profiles.load_study(profile, name)
+        if not isinstance(study, Study):
             continue
-        own = [cell for cell in plan.cells() if cell.name not in counted]
+        own = [cell for cell in study.cells() if cell.name not in counted]
         counted |= {cell.name for cell in own}
         for key, cells in by_cost(own).items():
             whole, left = work(cells), work(cells, store)
             if key not in speeds:
                 step = given * STEP_COST[cells[0].stem]
                 speeds[key] = (
-                    (step, step / SCORED_A_STEP) if given else measure(cells[0], plan.device)
+                    (step, step / SCORED_A_STEP) if given else measure(cells[0], study.device)
                 )
             hours += whole.hours(*speeds[key])
             left_hours += left.hours(*speeds[key])
@@ -61,8 +61,8 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
         "|---" * (5 + len(steps_ms)) + "|",
     ]
     for profile in names:
-        plans = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
-        cells = {c.name: c for plan in plans if isinstance(plan, Study) for c in plan.cells()}
+        studies = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
+        cells = {c.name: c for study in studies if isinstance(study, Study) for c in study.cells()}
         one = work(cells.values())
         at_a_second = sum(
             cost * work(own).hours(1, 1 / SCORED_A_STEP)

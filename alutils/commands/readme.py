@@ -62,26 +62,26 @@ def update(profile: str) -> None:
 
 def blocks(profile: str) -> dict[str, str]:
     """What was found in short and in full, results, ranking, hours of profiles, as Markdown."""
-    plans = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
-    if "04-claims" not in plans:
+    studies = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
+    if "04-claims" not in studies:
         raise StudyError(f"{profile!r} has no 04-claims, which README and guides are made from")
-    cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
-    results = tidy.read(plans["04-claims"])
+    cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
+    results = tidy.read(studies["04-claims"])
     arms = results[results["figure"].astype(str).isin(["3", "4"])]
     if arms.empty:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
-    verdicts = page.answer(rules.judge(results), interim(plans["04-claims"])).data
-    figures_of_arms = (plans[name] for name in profiles.FIGURES[1:] if name in plans)
-    note = {plan.dataset: interim(plan) for plan in figures_of_arms}
+    verdicts = page.answer(rules.judge(results), interim(studies["04-claims"])).data
+    figures_of_arms = (studies[name] for name in profiles.FIGURES[1:] if name in studies)
+    note = {study.dataset: interim(study) for study in figures_of_arms}
     answers = [
         f"{tables.answer(ours).data} {_saving(ours)}{note[name]}"
         for name, ours in by_dataset.items()
     ]
     answers.append(verdicts)
-    if reduced := plans.get("08-reductions"):
+    if reduced := studies.get("08-reductions"):
         told = _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
-        ranked = plans.get("07-beyond-the-poster")
+        ranked = studies.get("07-beyond-the-poster")
         others = [results, *([tidy.read_settings(ranked)] if ranked else [])]
         answers.append(told and f"{told} {_shared(tidy.read_settings(reduced), others)}".strip())
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
@@ -99,7 +99,7 @@ def blocks(profile: str) -> dict[str, str]:
         "results": f"{_table(by_dataset.values())}\n\n{_folded(under)}",
         "hours": markdown_hours(LONG, STEP_MS),
     }
-    if further := plans.get("07-beyond-the-poster"):
+    if further := studies.get("07-beyond-the-poster"):
         told["ranking"] = _ranking(further)
     return told
 
@@ -156,12 +156,12 @@ def _saving(ours: pd.DataFrame) -> str:
     return f"{arms} reach random's last accuracy in every seed: {told}."
 
 
-def _recipes(plan: ReductionsStudy, arms: list[Cell]) -> str:
+def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:
     """What the reduced recipe is worth beside the poster's; nothing where arms have another."""
-    recipe = plan.reduced_recipe.items()
+    recipe = study.reduced_recipe.items()
     if any(getattr(cell, key) != value for cell in arms for key, value in recipe):
         return ""
-    found = tidy.read_settings(plan)
+    found = tidy.read_settings(study)
     told = [
         _recipe_gain(dataset_title(name), gains)
         for name in DATASETS
@@ -223,16 +223,16 @@ def _once(dataset: str) -> str:
     return f"What choosing gains under the poster's recipe on {title} is open."
 
 
-def _ranking(plan: BeyondStudy) -> str:
+def _ranking(study: BeyondStudy) -> str:
     """What strategies and recipes beyond the poster's are worth, as far as the records go."""
-    found = ranking.whole(tidy.read_settings(plan), plan.settings())
+    found = ranking.whole(tidy.read_settings(study), study.settings())
     parts = [
-        f"How they rank, by 07 of the profile `{plan.profile}`:",
+        f"How they rank, by 07 of the profile `{study.profile}`:",
         ranking.sentences(found).data,
-        f"How those rank that start from {plan.start_first} labels, {plan.start_step} a round:",
+        f"How those rank that start from {study.start_first} labels, {study.start_step} a round:",
         ranking.sentences(found, "start").data,
         recipes.sentences(found).data,
-        interim(plan).strip(),
+        interim(study).strip(),
     ]
     return "\n\n".join(_folded(part) for part in parts if part)
 

@@ -45,7 +45,7 @@ class NotVerified(StudyError):
 def verify(profile: str) -> None:
     """Check every record of a profile and recompute a few rounds; raise ``NotVerified``."""
     store = Store(profile)
-    cells = {cell.name: cell for plan in _plans(profile) for cell in plan.cells()}.values()
+    cells = {cell.name: cell for study in _studies(profile) for cell in study.cells()}.values()
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
@@ -72,11 +72,11 @@ def verify(profile: str) -> None:
         raise NotVerified("; ".join(wrong))
 
 
-def _plans(profile: str) -> list[parameters.Parameters]:
+def _studies(profile: str) -> list[parameters.Parameters]:
     besides = [AblationStudy(), *recipe.plans(), *precision.plans()]  # they have no notebook
-    if own := [plan for plan in besides if plan.profile == profile]:
+    if own := [study for study in besides if study.profile == profile]:
         return own
-    every = [*profiles.profiles(), *dict.fromkeys(plan.profile for plan in besides)]
+    every = [*profiles.profiles(), *dict.fromkeys(study.profile for study in besides)]
     known("PROFILE", profile, every, ParameterError)
     return [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
 

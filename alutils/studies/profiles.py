@@ -63,10 +63,10 @@ def load_study(profile: str, notebook: str) -> Parameters:
     file = params_file(profile, notebook)
     source = f"params/{profile}/{file.name}"
     known(f"{source}: notebook", notebook, STUDIES, ParameterError)
-    plan = study_class(notebook).parse(defaults(notebook) | read_file(file, source), source)
-    if plan.profile != profile:
+    study = study_class(notebook).parse(defaults(notebook) | read_file(file, source), source)
+    if study.profile != profile:
         raise ParameterError(
-            f"{source}: profile = {plan.profile!r} is not allowed in the folder {profile!r}, whose "
-            "reports go to another place: give both the same name"
+            f"{source}: profile = {study.profile!r} is not allowed in the folder {profile!r}, "
+            "whose reports go to another place: give both the same name"
         )
-    return plan
+    return study

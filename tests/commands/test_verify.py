@@ -36,8 +36,8 @@ def made(outputs, trained, monkeypatch):
         record["provenance"] |= provenance
         store.save(cell, record | {"rounds": rounds, "status": "finished"})
     cells = [cell for cell, _, _ in trained]
-    plan = type("Plan", (), {"cells": lambda self: cells})()
-    monkeypatch.setattr(verify, "_plans", lambda profile: [plan])
+    study = type("OfTwoCells", (), {"cells": lambda self: cells})()
+    monkeypatch.setattr(verify, "_studies", lambda profile: [study])
     return store, cells
 
 
@@ -53,7 +53,7 @@ def change(store, cell, edit) -> None:
 @pytest.mark.parametrize("profile", ["ablation", "precision", "recipe"])
 def test_records_that_no_notebook_makes_are_verified_too(profile):
     """Their cells are those of the committed records."""
-    cells = {cell.name for plan in verify._plans(profile) for cell in plan.cells()}
+    cells = {cell.name for study in verify._studies(profile) for cell in study.cells()}
     assert cells == {file.stem for file in (ROOT / "outputs" / profile / "runs").glob("*.json")}
 
 
