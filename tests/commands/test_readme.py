@@ -118,12 +118,12 @@ def test_the_guide_shows_what_every_strategy_takes(speed):
 
 
 def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tmp_path):
-    told = readme._once("cifar10")
+    told = readme._one_acquisition("cifar10")
     assert told.startswith("On CIFAR-10 the poster's recipe was tried with one acquisition alone")
     assert "at 1,490 labels margin minus random is -0.39 points" in told
     assert told in block("answer").replace("\n", " ")
     shutil.rmtree(tmp_path / "outputs" / "ablation")
-    assert readme._once("cifar10") == (
+    assert readme._one_acquisition("cifar10") == (
         "What choosing gains under the poster's recipe on CIFAR-10 is open."
     )
 

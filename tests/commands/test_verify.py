@@ -211,12 +211,12 @@ def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
 def test_picks_are_told_from_draws_by_their_places_in_the_whole_ranking(digits_cell):
     turn = Turn(digits_cell(arm="margin"), [], settle("cpu"))
     front = turn.acquire(turn.cell, {}, Clock()).tolist()
-    place, p = verify._place(turn, front)
-    assert place == pytest.approx(len(front) / 2 / len(turn.view)) and p < verify.CHANCE
+    rank, p = verify._mean_rank(turn, front)
+    assert rank == pytest.approx(len(front) / 2 / len(turn.view)) and p < verify.CHANCE
     pool, by_chance = turn.pool.unlabelled, []
     for seed in range(200):
         drawn = pool[torch.randperm(len(pool), generator=stream(seed, "draw"))[: len(front)]]
-        by_chance.append(verify._place(turn, drawn.tolist())[1])
+        by_chance.append(verify._mean_rank(turn, drawn.tolist())[1])
     assert 0.1 < sum(p < 0.2 for p in by_chance) / len(by_chance) < 0.3
 
 
@@ -261,9 +261,9 @@ def test_random_picks_are_drawn_again(outputs, digits_cell):
     for _ in range(cell.rounds):
         (done,), _, _ = run_round([cell], rounds, None, "cpu", {})
         rounds.append(done)
-    assert list(verify.drawn(cell, {"rounds": rounds})) == []
+    assert list(verify.wrong_draws(cell, {"rounds": rounds})) == []
     rounds[1]["picks"] = rounds[1]["picks"][::-1]
-    assert list(verify.drawn(cell, {"rounds": rounds})) == [
+    assert list(verify.wrong_draws(cell, {"rounds": rounds})) == [
         "round 2 asked for other labels than its seed draws"
     ]
 
