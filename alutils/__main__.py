@@ -27,8 +27,8 @@ def main() -> int:
     verify.add_argument("profile", help=f"{a_folder}; or ablation, recipe or precision")
     readme = commands.add_parser("readme", help="put a profile's results into README and guides")
     readme.add_argument("profile", help=a_folder)
-    for name, (_, told) in RUNS.items():
-        commands.add_parser(name, help=told)
+    for name, (_, purpose) in RUNS.items():
+        commands.add_parser(name, help=purpose)
     options = vars(parser.parse_args())
     try:
         COMMANDS[options.pop("command")](**options)
@@ -45,11 +45,11 @@ def _study(**options: str) -> None:
     from alutils.commands import notebooks
 
     try:
-        notebooks.study(**options)
+        notebooks.make_reports(**options)
     except KeyboardInterrupt:
         logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end is meant
-        kept = notebooks.kept(options["profile"], options["notebook"])
-        print(f"stopped: {kept}; the same command goes on from there", file=sys.stderr)
+        progress = notebooks.progress(options["profile"], options["notebook"])
+        print(f"stopped: {progress}; the same command goes on from there", file=sys.stderr)
         raise
 
 
@@ -80,7 +80,7 @@ RUNS = {
     "recipe": ("choices.recipe", "choose the recipes again, on held-out data"),
     "precision": ("choices.precision", "hold bf16 against fp32, on held-out data"),
 }
-"""Runs that have no notebook: where they lie in ``alutils.studies``, and what they do."""
+"""Commands of studies without a notebook: their module in ``alutils.studies``, and their help."""
 COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}
 COMMANDS |= {name: partial(_run, name) for name in RUNS}
 

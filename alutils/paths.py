@@ -24,12 +24,12 @@ def data_cache() -> Path:
 
 
 def _named(variable: str) -> Path | None:
-    """The folder that an environment variable names, if it does; ``~`` is the home.
+    """The folder that an environment variable names, or None; ``~`` is the user's home.
 
-    Whichever is asked for first, all are made absolute in the environment itself: kernels and
-    workers, which have other working folders, then mean the same by them.
+    All variables of ``FOLDERS`` are made absolute in the environment itself, so that kernels and
+    workers, which have other working folders, read the same.
     """
     for name in FOLDERS:
-        if told := os.environ.get(name):
-            os.environ[name] = os.path.abspath(os.path.expanduser(told))
-    return Path(told) if (told := os.environ.get(variable)) else None
+        if folder := os.environ.get(name):
+            os.environ[name] = os.path.abspath(os.path.expanduser(folder))
+    return Path(folder) if (folder := os.environ.get(variable)) else None

@@ -43,7 +43,7 @@ PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 MULTIPLY_ADDS = 30.1e6
 """Of the live network, forward, per CIFAR-10 image; a training step is three such passes."""
 PEERS = ("baal", "skorch")
-"""Pass over all features again and again, hold all MC passes, or compare all pairs."""
+"""Other packages that are measured; they have an environment of their own."""
 
 Row = dict[str, Any]
 
@@ -76,7 +76,7 @@ class Contender:
         ]  # fmt: skip
 
     def wait(self) -> None:
-        """Until every process has done its work once; ``Unavailable`` if one can't."""
+        """Wait until every process has done its work once; ``Unavailable`` if one can't."""
         self.images = sum(int(self._answer(process)) for process in self.processes)
 
     def rate(self) -> float:
@@ -116,9 +116,9 @@ class Bench:
         self.rows[key] = {"median": median, "low": min(values), "high": max(values), "unit": unit}
         self.say(f"{key:28} {median:12,.3f}  ({min(values):,.3f} to {max(values):,.3f})  {unit}")
 
-    def write(self, name: str, place: torch.device, seconds: float) -> Path:
-        """The file that now has all rows, what could not be measured, and on what they ran."""
-        facts = provenance(place) | {
+    def write(self, name: str, device: torch.device, seconds: float) -> Path:
+        """Write all rows, what could not be measured, and the machine; returns the file."""
+        facts = provenance(device) | {
             **commit(),
             "cores": CORES,
             "minutes": round(seconds / 60, 1),
@@ -151,7 +151,7 @@ class Bench:
                 self.put(f"{label}_{name}_{processes}_processes", rates, "images/s")
             rates = max(modes.values(), key=statistics.median)
             self.put(f"{label}_{name}", rates, "images/s")
-            ratios = [one / other for one, other in zip(ours, rates, strict=True)]
+            ratios = [our / their for our, their in zip(ours, rates, strict=True)]
             self.put(f"{label}_vs_{name}", ratios, "ratio")
 
     @contextmanager
@@ -164,14 +164,14 @@ class Bench:
             for name, processes in list(ready):
                 with self._noting_peers(name):
                     ready[name, processes].wait()
-            yield {way: one for way, one in ready.items() if way[0] not in self.missing}
+            yield {way: ready[way] for way in ready if way[0] not in self.missing}
         finally:
             for contender in ready.values():
                 contender.close()
 
     @contextmanager
     def _noting_peers(self, name: str) -> Iterator[None]:
-        """A peer that can't be started is noted; of ours and the plain loop it is an error."""
+        """Note a peer that can't be started in ``missing``; ours and the plain loop must start."""
         try:
             yield
         except Unavailable as error:
@@ -190,14 +190,14 @@ class Bench:
             self.put(f"limit_{kind}", rates, "GFLOP/s")
 
     def share_of_limit(self) -> None:
-        """What of the limit training reaches; the limit is the faster precision's."""
+        """The share of the machine's limit, in the faster precision, that training reaches."""
         limit = max(self.rows[f"limit_{kind}"]["high"] for kind in ("fp32", "bf16"))
         ours = (self.rows["train_ours"][key] for key in ("low", "median", "high"))
         shares = [rate * MULTIPLY_ADDS * 3 * 2 / 1e9 / limit for rate in ours]
         self.put("train_share_of_limit", shares, "ratio")
 
     def end_to_end(self, dataset: str, first: int, rounds: int, epochs: int, repeats: int) -> None:
-        """Four strategies, the full pool scored: ours as it runs, the plain loop from its rates.
+        """Seconds of four strategies with the full pool scored: ours and the plain loop's.
 
         The plain loop would take most of an hour. Its time is the sum of its work over the rates
         that this run measured for it on the same data; K-means fits and choosing are taken to
@@ -257,7 +257,7 @@ class Bench:
         self.put("worker_memory_gb", list(peaks.values()), "GB")
 
     def engine(self, dataset: str, count: int) -> None:
-        """What the engine costs: training in its workers, and the same in bare processes."""
+        """The cost of the engine: training in its workers, and the same in bare processes."""
         ways = {("ours", CORES): count}
         with (
             self._ready("train", dataset, ways) as ready,
@@ -291,7 +291,7 @@ class Bench:
             self._alone(key, "selection.py", count, budget, strategy)
 
     def _alone(self, key: str, script: str, *arguments: str | int) -> None:
-        """Rows of what a script prints, from a process of its own, as its peak memory is asked."""
+        """Rows of what a script prints; it has its own process, as its peak memory is measured."""
         settings = {name: str(value) for name, value in WORKER_ENVIRONMENT.items()}
         done = subprocess.run(
             [sys.executable, HERE / script, *map(str, arguments)],
@@ -329,7 +329,7 @@ def _run(cells: list[Cell]) -> tuple[float, float]:
 
 
 def _sent(workers: Workers, dataset: str, count: int) -> float:
-    """Images per second that all workers train on, looked after as the engine does."""
+    """Images per second that all workers train on, with the engine's polling."""
     start = time.perf_counter()
     futures = [workers.submit(worker, train_ours, dataset, count) for worker in workers.slots()]
     while not all(future.done() for future in futures):

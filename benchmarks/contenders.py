@@ -28,7 +28,7 @@ class Ours:
     """The study's own training and scoring, on one thread, as its workers do it."""
 
     epochs = 3
-    """Of one piece of training: the others, three times slower, have one."""
+    """Epochs of one piece of training; the other contenders, three times slower, train one."""
 
     def __init__(self, dataset: str, count: int):
         self.cell = Cell(
@@ -39,8 +39,8 @@ class Ours:
             epochs=self.epochs,
             precision="bf16",
         )
-        found = data.load(dataset)
-        self.images, self.labels = found.train_images, found.train_labels
+        images = data.load(dataset)
+        self.images, self.labels = images.train_images, images.train_labels
         self.net = build(self.cell, torch.device("cpu"))
         self.count = count
 
@@ -119,9 +119,9 @@ class Skorch:
     def __init__(self, dataset: str, count: int):
         from skorch import NeuralNetClassifier
 
-        found = data.load(dataset)
-        self.images = (found.train_images[:count].float() - 127.5).div_(127.5).numpy()
-        self.labels = found.train_labels[:count].numpy()
+        images = data.load(dataset)
+        self.images = (images.train_images[:count].float() - 127.5).div_(127.5).numpy()
+        self.labels = images.train_labels[:count].numpy()
         self.model = NeuralNetClassifier(
             plain_loop.network(self.images.shape[1]), criterion=nn.CrossEntropyLoss,
             optimizer=torch.optim.Adam, lr=5e-4, batch_size=plain_loop.BATCH, max_epochs=1,

@@ -27,12 +27,12 @@ from alutils.strategies.view import PoolView
 CUDA = torch.device("cuda")
 REPEATS = 3
 LABELS = 1280
-"""Of which an epoch takes 20 steps of 64."""
+"""Training images; an epoch of them is 20 steps of 64."""
 EPOCHS = 20
 SHARING = (1, 2, 4, 8)
 """Processes that train on one GPU."""
 SECONDS = 5.0
-"""That they train for."""
+"""For which these processes train."""
 
 
 def noise(dataset: str, count: int) -> Tensor:
@@ -68,7 +68,7 @@ class Training:
 
 @contextmanager
 def any_kernel():
-    """Kernels need not be deterministic."""
+    """Allow kernels that are not deterministic."""
     torch.use_deterministic_algorithms(False)
     try:
         yield
@@ -80,23 +80,23 @@ WAYS = {"": nullcontext, "_any_kernel": any_kernel}
 
 
 def steps(bench: Bench, dataset: str, stem: str, precision: str) -> None:
-    """A step as the study takes it, and without what it does for speed and for repeatability."""
-    own = Training(dataset, stem=stem, precision=precision)
+    """Three kinds of step: the study's, with any kernels, and without live taps."""
+    ours = Training(dataset, stem=stem, precision=precision)
     whole = Training(dataset, stem=stem, precision=precision, live_taps=False)
-    found: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     for _ in range(REPEATS + 1):
         for name, way in WAYS.items():
             with way():
-                found.setdefault(name, []).append(own.step_ms())
-        found.setdefault("_whole_kernels", []).append(whole.step_ms())
-    for name, values in found.items():
+                times.setdefault(name, []).append(ours.step_ms())
+        times.setdefault("_whole_kernels", []).append(whole.step_ms())
+    for name, values in times.items():
         bench.put(f"step_{dataset}_{stem}_{precision}{name}", values[1:], "ms")
 
 
 def compiled(bench: Bench, precision: str) -> None:
     """A step of a compiled network; compiling it is not counted."""
-    own = Training("cifar10", precision=precision, compiled=True)
-    values = [own.step_ms() for _ in range(REPEATS + 1)]
+    training = Training("cifar10", precision=precision, compiled=True)
+    values = [training.step_ms() for _ in range(REPEATS + 1)]
     bench.put(f"step_cifar10_7x7_{precision}_compiled", values[1:], "ms")
 
 
@@ -137,20 +137,20 @@ def sharing(bench: Bench, dataset: str, precision: str) -> None:
 def share(dataset: str, precision: str) -> None:
     """One of these processes: trains for some seconds when told to."""
     devices.settle("cuda")
-    own = Training(dataset, precision=precision)
-    own.step_ms()
+    loop = Training(dataset, precision=precision)
+    loop.step_ms()
     print("ready", flush=True)
     sys.stdin.readline()
     start, done = time.perf_counter(), 0
     while time.perf_counter() - start < SECONDS:
-        own.step_ms()
+        loop.step_ms()
         done += LABELS // 64 * EPOCHS
     print(done / (time.perf_counter() - start), flush=True)
 
 
 def selection(bench: Bench, count: int, budgets: dict[str, int]) -> None:
     """Seconds and the GPU's memory of choosing alone, from features onwards."""
-    view = synthetic_view(count, max(budgets.values()), place=CUDA)
+    view = synthetic_view(count, max(budgets.values()), device=CUDA)
     given = set(view.__dict__)
     for strategy, budget in budgets.items():
         for key in set(view.__dict__) - given:
@@ -185,10 +185,10 @@ def measure(bench: Bench) -> None:
 
 def main() -> None:
     """Measure, and write the results with what they were measured on."""
-    start, place = time.monotonic(), devices.settle("cuda")
+    start, device = time.monotonic(), devices.settle("cuda")
     bench = Bench(REPEATS)
     measure(bench)
-    bench.write("gpu", place, time.monotonic() - start)
+    bench.write("gpu", device, time.monotonic() - start)
 
 
 if __name__ == "__main__":

@@ -43,10 +43,10 @@ class Images(VisionDataset):
 
 def load(name: str) -> tuple[Images, Images]:
     """Training and test part of a dataset."""
-    found = data.load(name)
+    dataset = data.load(name)
     return (
-        Images(found.train_images.numpy(), found.train_labels.numpy()),
-        Images(found.test_images.numpy(), found.test_labels.numpy()),
+        Images(dataset.train_images.numpy(), dataset.train_labels.numpy()),
+        Images(dataset.test_images.numpy(), dataset.test_labels.numpy()),
     )
 
 

@@ -24,10 +24,12 @@ NOISE = 3.0
 """Spread within a class; the means of two classes are about 16 apart."""
 
 
-def synthetic_view(count: int, labelled: int, seed: int = 0, place: torch.device = CPU) -> PoolView:
+def synthetic_view(
+    count: int, labelled: int, seed: int = 0, device: torch.device = CPU
+) -> PoolView:
     """A view of ``count`` candidates whose features need no images."""
     cell = Cell(dataset="cifar10", arm="random", seed=seed, first_labels=64)
-    net = build(cell, place)
+    net = build(cell, device)
     rng = stream(seed, "synthetic")
     means_C_D = torch.randn(10, FEATURES, generator=rng).div_(2)
     with torch.no_grad():
@@ -36,8 +38,8 @@ def synthetic_view(count: int, labelled: int, seed: int = 0, place: torch.device
         net, torch.empty(0), torch.arange(count), torch.arange(labelled),
         mc_passes=20, dropout=0.5, clusters=12, rng=stream(seed, "mc"),
     )  # fmt: skip
-    view.__dict__["embeddings_N_D"] = _features(means_C_D, count, rng).to(place)
-    view.__dict__["labelled_embeddings_M_D"] = _features(means_C_D, labelled, rng).to(place)
+    view.__dict__["embeddings_N_D"] = _features(means_C_D, count, rng).to(device)
+    view.__dict__["labelled_embeddings_M_D"] = _features(means_C_D, labelled, rng).to(device)
     return view
 
 

@@ -24,13 +24,13 @@ PANELS = {
 
 @dataclass(frozen=True)
 class Measured:
-    """Rows (median, low, high, unit) by key, what could not be measured, and on what it ran."""
+    """Rows (median, low, high, unit) by key, reasons for missing ones, facts of the machine."""
 
     rows: pd.DataFrame
     missing: dict[str, str]
     facts: dict[str, Any]
 
-    def told(self, key: str) -> str:
+    def span(self, key: str) -> str:
         """Median and range of a row."""
         row = self.rows.loc[key]
         if row["low"] == row["high"]:
@@ -38,7 +38,7 @@ class Measured:
         return f"{row['median']:,.2f} ({row['low']:,.2f} to {row['high']:,.2f})"
 
     def contenders(self, work: str) -> list[str]:
-        """Those that did the work."""
+        """Names of the contenders that did a kind of work."""
         return [name for name in TITLES if f"{work}_{name}" in self.rows.index]
 
 
@@ -52,14 +52,14 @@ def read(file: str) -> Measured:
 def answer(measured: Measured) -> Markdown:
     """The ratios in one list."""
     lines = [
-        f"- {title}: {measured.told(f'{work}_vs_{name}')} times {TITLES[name]}"
+        f"- {title}: {measured.span(f'{work}_vs_{name}')} times {TITLES[name]}"
         for work, title in WORKS.items()
         for name in measured.contenders(work)[1:]
     ]
     lines += [
-        f"- four strategies end to end: {measured.told('end_to_end_vs_plain')} times plain loop",
-        f"- training reaches {measured.told('train_share_of_limit')} of the best matrix product",
-        f"- a worker holds {measured.told('worker_memory_gb')} GB at its peak",
+        f"- four strategies end to end: {measured.span('end_to_end_vs_plain')} times plain loop",
+        f"- training reaches {measured.span('train_share_of_limit')} of the best matrix product",
+        f"- a worker holds {measured.span('worker_memory_gb')} GB at its peak",
         *[f"- {name} could not be measured: {why}" for name, why in measured.missing.items()],
     ]
     lead = "This study's speed on the whole machine, median (lowest to highest):\n\n"
@@ -106,9 +106,9 @@ def rates_text(measured: Measured) -> tuple[str, str]:
 
 def _pools(measured: Measured, what: str) -> pd.DataFrame:
     """A quantity by strategy and number of candidates."""
-    found = measured.rows[measured.rows.index.str.match(rf"pool_\w+_{what}_\d+$")]
-    keys = found.index.str.extract(r"pool_(?P<strategy>\w+)_\w+_(?P<candidates>\d+)$")
-    return keys.astype({"candidates": int}).assign(value=found["median"].to_numpy())
+    rows = measured.rows[measured.rows.index.str.match(rf"pool_\w+_{what}_\d+$")]
+    keys = rows.index.str.extract(r"pool_(?P<strategy>\w+)_\w+_(?P<candidates>\d+)$")
+    return keys.astype({"candidates": int}).assign(value=rows["median"].to_numpy())
 
 
 @house_style()
@@ -145,11 +145,11 @@ def growth_text(measured: Measured) -> tuple[str, str]:
 
 def selection(measured: Measured) -> HTML:
     """Seconds and memory of choosing alone, by strategy."""
-    found = _choosing(measured)
-    if found.empty:
+    rows = _choosing(measured)
+    if rows.empty:
         return HTML("<p>Not measured in this run.</p>")
-    names = found["what"].map({"seconds": "seconds", "memory": "GB beyond the features"})
-    wide = found.assign(what=names).pivot(
+    names = rows["what"].map({"seconds": "seconds", "memory": "GB beyond the features"})
+    wide = rows.assign(what=names).pivot(
         index=["candidates", "strategy", "picks"], columns="what", values="median"
     )
     return _shown(wide[["seconds", "GB beyond the features"]].rename_axis(columns=None))
@@ -157,12 +157,12 @@ def selection(measured: Measured) -> HTML:
 
 def seconds_to_choose(measured: Measured) -> dict[str, str]:
     """Seconds that a strategy chooses for, from the fewest to the most candidates, as text."""
-    found = _choosing(measured)
-    wide = found[found["what"] == "seconds"].pivot(
+    rows = _choosing(measured)
+    wide = rows[rows["what"] == "seconds"].pivot(
         index="strategy", columns="candidates", values="median"
     )
     return {
-        strategy: " / ".join("" if pd.isna(one) else f"{one:,.2g}" for one in row).rstrip(" /")
+        strategy: " / ".join("" if pd.isna(s) else f"{s:,.2g}" for s in row).rstrip(" /")
         for strategy, row in zip(wide.index, wide.to_numpy(), strict=True)
     }
 
@@ -176,9 +176,9 @@ def _choosing(measured: Measured) -> pd.DataFrame:
 
 def scaling(measured: Measured) -> HTML:
     """Our training rate by worker processes and by label count."""
-    found = measured.rows[measured.rows.index.str.match(r"train_\d+_(workers|labels)$")]
-    names = found.index.str.removeprefix("train_").str.replace("_", " ")
-    return _shown(found.drop(columns="unit").set_index(names.rename("training, images/s")))
+    rows = measured.rows[measured.rows.index.str.match(r"train_\d+_(workers|labels)$")]
+    names = rows.index.str.removeprefix("train_").str.replace("_", " ")
+    return _shown(rows.drop(columns="unit").set_index(names.rename("training, images/s")))
 
 
 def table(measured: Measured) -> HTML:
@@ -215,7 +215,7 @@ def markdown(measured: Measured) -> str:
         ("scoring 1 million images against 100 thousand: time", "pool_cost_1m_vs_100k"),
         ("and memory beyond images and results", "pool_memory_1m_vs_100k"),
     ]
-    lines = [f"| {title} | {measured.told(key)} |" for title, key in rows]
+    lines = [f"| {title} | {measured.span(key)} |" for title, key in rows]
     facts = measured.facts
     machine = f"{facts['cores']} cores ({facts['processor']}; {facts['cpu_capability']})"
     since = ", ".join(facts["changed_since_commit"])

@@ -13,26 +13,26 @@ from alutils.running.workload import by_step_cost, step_cost, work
 from alutils.studies import profiles
 
 SCORED_A_STEP = 230
-"""Images that are scored in the time of a step, where only the step's is given; measured."""
+"""Images scored in the time of a training step, as measured; for when only that time is given."""
 
 
 def estimate(profile: str, step_ms: str = "") -> None:
-    """Print what a profile takes, notebook by notebook, in all and what is left of it."""
+    """Print what each notebook of a profile takes, in all and without what is finished."""
     given = _step(step_ms)
     store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
     counted: set[str] = set()
     for name in profiles.notebooks(profile):
-        plan = profiles.load_study(profile, name)
-        if not isinstance(plan, Study):
+        study = profiles.load_study(profile, name)
+        if not isinstance(study, Study):
             continue
-        own = [cell for cell in plan.cells() if cell.name not in counted]
-        counted |= {cell.name for cell in own}
-        for key, cells in by_cost(own).items():
+        new = [cell for cell in study.cells() if cell.name not in counted]
+        counted |= {cell.name for cell in new}
+        for key, cells in by_cost(new).items():
             whole, left = work(cells), work(cells, store)
             if key not in speeds:
                 step = given * step_cost(cells[0])
                 speeds[key] = (
-                    (step, step / SCORED_A_STEP) if given else measure(cells[0], plan.device)
+                    (step, step / SCORED_A_STEP) if given else measure(cells[0], study.device)
                 )
             hours += whole.hours(*speeds[key])
             left_hours += left.hours(*speeds[key])
@@ -55,28 +55,28 @@ def estimate(profile: str, step_ms: str = "") -> None:
 
 
 def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
-    """What the named profiles take at given milliseconds a step, as a table."""
+    """What the named profiles take at given milliseconds a step, as a Markdown table."""
     heads = "".join(f" hours at {step:g} ms a step |" for step in steps_ms)
     lines = [
         f"| profile | cells | rounds | steps | images scored |{heads}",
         "|---" * (5 + len(steps_ms)) + "|",
     ]
     for profile in names:
-        plans = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
-        cells = {c.name: c for plan in plans if isinstance(plan, Study) for c in plan.cells()}
-        one = work(cells.values())
-        at_a_second = sum(
-            cost * work(own).hours(1, 1 / SCORED_A_STEP)
-            for cost, own in by_step_cost(cells.values())
+        studies = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
+        cells = {c.name: c for study in studies if isinstance(study, Study) for c in study.cells()}
+        whole = work(cells.values())
+        at_1_s = sum(
+            cost * work(group).hours(1, 1 / SCORED_A_STEP)
+            for cost, group in by_step_cost(cells.values())
         )
-        hours = "".join(f" {at_a_second * step / 1000:,.0f} |" for step in steps_ms)
-        counts = f"{one.cells:,} | {one.rounds:,} | {one.steps:,} | {one.images:,}"
+        hours = "".join(f" {at_1_s * step / 1000:,.0f} |" for step in steps_ms)
+        counts = f"{whole.cells:,} | {whole.rounds:,} | {whole.steps:,} | {whole.images:,}"
         lines.append(f"| `{profile}` | {counts} |{hours}")
     return "\n".join(lines)
 
 
 def _each(cells: list[Cell]) -> str:
-    """Steps of one arm and seed."""
+    """How many steps one arm and seed takes, in words."""
     counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != BASELINE}
     low, high = min(counts), max(counts)
     span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
@@ -88,9 +88,9 @@ def _step(step_ms: str) -> float:
     if not step_ms:
         return 0.0
     try:
-        found = float(step_ms) / 1000
+        seconds = float(step_ms) / 1000
     except ValueError:
-        found = 0.0
-    if not 0 < found < 3600:
+        seconds = 0.0
+    if not 0 < seconds < 3600:
         raise ParameterError(f"STEP_MS = {step_ms!r} is not allowed: give milliseconds, above 0")
-    return found
+    return seconds

@@ -6,7 +6,7 @@ from traitlets import default
 
 
 class OwnKernel(AsyncKernelManager):
-    """This interpreter's kernel, whatever others are installed under its name, ``python3``."""
+    """The kernel of this interpreter, whatever kernels are installed under the name ``python3``."""
 
     @default("kernel_spec_manager")
     def _without_installed_ones(self) -> KernelSpecManager:

@@ -33,20 +33,22 @@ class StudyFailed(StudyError):
     """Some notebook did not run to its end; the message names it and the reason."""
 
 
-def study(
+def make_reports(
     profile: str, notebook: str = "", workers: str = "", scheduler: str = "", train: str = ""
 ) -> None:
-    """Bring a profile's reports (or one of them) up to date; with ``train = "no"`` as far as it is.
+    """Make those of a profile's reports (or the one named) that are missing or out of date.
 
-    Parameters, device and data are checked before anything runs: ``ParameterError`` and
-    ``DataUnavailable``. ``StudyFailed`` when a notebook failed; the others are finished first.
-    Without training, notebooks for which nothing is finished are left out; ``StudyError`` where
-    that leaves none.
+    With ``train = "no"`` nothing is trained: reports show the finished cells alone, and notebooks
+    for which nothing is finished are left out; ``StudyError`` where that leaves none.
+
+    Parameters, device and data are checked before anything runs, with ``ParameterError`` and
+    ``DataUnavailable``. Where a notebook fails, the others are run all the same, and then
+    ``StudyFailed`` names it.
     """
     overrides = _overrides(workers, scheduler, train)
-    every = _plans(profile)
-    studies = _plans(profile, notebook) if notebook else every
-    stale = {name: plan for name, plan in studies.items() if not is_current(name, plan)}
+    every = _studies(profile)
+    studies = _studies(profile, notebook) if notebook else every
+    stale = {name: study for name, study in studies.items() if not is_current(name, study)}
     empty = _nothing_to_show(stale) if train == "no" else set()
     if studies.keys() <= empty:
         raise StudyError(
@@ -54,15 +56,15 @@ def study(
             "finished: nothing can be shown yet"
         )
     training = [
-        type(plan).parse(plan.model_dump() | overrides, "make study")
-        for name, plan in stale.items()
-        if isinstance(plan, Study) and name not in empty
+        type(study).parse(study.model_dump() | overrides, "make study")
+        for name, study in stale.items()
+        if isinstance(study, Study) and name not in empty
     ]
     Store(profile).prepare()
     _check_machine(training)
     failures = []
     with _workers(training):
-        for name, plan in studies.items():
+        for name, study in studies.items():
             if name not in stale:
                 print(f"{name}: unchanged", flush=True)
                 continue
@@ -70,7 +72,7 @@ def study(
                 print(f"{name}: nothing is finished yet", flush=True)
                 continue
             try:
-                execute(name, plan, overrides if isinstance(plan, Study) else {})
+                execute(name, study, overrides if isinstance(study, Study) else {})
             except Exception as error:  # whatever a notebook raised: the others still run
                 failures.append(f"{name}: {_reason(error)}")
     try:
@@ -83,32 +85,33 @@ def study(
     print(f"reports: {_shown(outputs() / profile / 'index.html')}")
 
 
-def _plans(profile: str, notebook: str = "") -> dict[str, Parameters]:
+def _studies(profile: str, notebook: str = "") -> dict[str, Parameters]:
+    """The studies of a profile by their notebooks' names, or the one of ``notebook`` alone."""
     names = [notebook] if notebook else profiles.notebooks(profile)
     return {name: profiles.load_study(profile, name) for name in names}
 
 
-def kept(profile: str, notebook: str = "") -> str:
-    """What of a profile, or of one of its notebooks, is finished, in words."""
+def progress(profile: str, notebook: str = "") -> str:
+    """How many cells of a profile, or of one of its notebooks, are finished, in words."""
     store = Store(profile)
-    cells = [cell for plan in _plans(profile, notebook).values() for cell in plan.cells()]
+    cells = [cell for study in _studies(profile, notebook).values() for cell in study.cells()]
     records = [store.load(cell) for cell in {cell.name: cell for cell in cells}.values()]
     finished = sum(record["status"] == "finished" for record in records)
     rounds = sum(len(record["rounds"]) for record in records)
     return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
 
 
-def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
-    """Run one of the study's notebooks, and keep its report."""
+def execute(name: str, study: Parameters, overrides: dict[str, Any]) -> None:
+    """Run a notebook with its study's parameters and ``overrides``, and keep its report."""
     print(f"{name}: running", flush=True)
-    parameters = plan.model_dump(mode="json") | overrides
-    source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / plan.profile
-    made_from = sources(name, plan)  # as they may change while the notebook runs
-    if not isinstance(plan, Study):  # another run may finish a cell meanwhile, which it then lacks
-        before = fingerprint(name, plan, made_from)
+    parameters = study.model_dump(mode="json") | overrides
+    source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / study.profile
+    hashed = sources(name, study)  # now, as they may change while the notebook runs
+    if not isinstance(study, Study):  # it only reads, and another run may finish a cell meanwhile
+        before = fingerprint(name, study, hashed)
         render(source, folder, parameters, lambda: before)
     elif parameters["train"]:
-        render(source, folder, parameters, lambda: fingerprint(name, plan, made_from))
+        render(source, folder, parameters, lambda: fingerprint(name, study, hashed))
     else:  # cells may be missing, some of them of arms that the notebook itself registers
         render(source, folder, parameters)
 
@@ -116,7 +119,11 @@ def execute(name: str, plan: Parameters, overrides: dict[str, Any]) -> None:
 def render(
     source: Path, folder: Path, parameters: dict[str, Any], made_from: Callable[[], str] = str
 ) -> None:
-    """Run a notebook; its report replaces the last one only when it ran to its end."""
+    """Run a notebook; its report replaces the last one only when it ran to its end.
+
+    ``made_from`` gives the report's fingerprint after the run; by default the report has none, and
+    counts as out of date.
+    """
     import papermill
 
     name = source.stem
@@ -167,27 +174,31 @@ def _sweep(folder: Path, name: str) -> None:
             left.unlink(missing_ok=True)
 
 
-def fingerprint(name: str, plan: Parameters, made_from: str = "") -> str:
-    """Hash of what a report is made from: its sources, as they are or were, and records."""
-    digest = hashlib.sha256((made_from or sources(name, plan)).encode())
-    for cell, store in _read_by(plan):
-        found = store.load(cell).get("checksum", "none") if store.path(cell).exists() else "none"
-        digest.update(f"{cell.name} {found}".encode())
+def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
+    """Hash of the records that a report is made from, and of its ``sources``.
+
+    ``hashed`` is an earlier value of ``sources``, which otherwise are read now.
+    """
+    digest = hashlib.sha256((hashed or sources(name, study)).encode())
+    for cell, store in _read_by(study):
+        there = store.path(cell).exists()
+        checksum = store.load(cell).get("checksum", "none") if there else "none"
+        digest.update(f"{cell.name} {checksum}".encode())
     return digest.hexdigest()
 
 
-def sources(name: str, plan: Parameters) -> str:
+def sources(name: str, study: Parameters) -> str:
     """Hash of the code, notebook and parameters that a report is made from.
 
-    Of the code that is what the notebook reaches by import, the page that it is rendered in, and
-    files beside the notebook, where strategies of a user may lie.
+    The code is what the notebook reaches by import, the page that it is rendered in, and the files
+    beside the notebook, where strategies of a user may lie.
     """
     digest = hashlib.sha256()
     for file in [*reached(NOTEBOOKS / f"{name}.ipynb"), *sorted(NOTEBOOKS.glob("**/*.py"))]:
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
     digest.update(
-        plan.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler", "train"}).encode()
+        study.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler", "train"}).encode()
     )
     return digest.hexdigest()
 
@@ -195,7 +206,7 @@ def sources(name: str, plan: Parameters) -> str:
 def reached(notebook: Path) -> list[Path]:
     """Files of the package that a notebook reaches by import, in order of their names.
 
-    Strategies are imported by their names in a table, which no import tells: all of them count.
+    Every strategy counts where ``strategies/own.py`` is reached, as that imports them by name.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
@@ -211,25 +222,25 @@ def reached(notebook: Path) -> list[Path]:
     return sorted(file for file in files if file.is_relative_to(PACKAGE))
 
 
-def _read_by(plan: Parameters) -> list[tuple[Cell, Store]]:
+def _read_by(study: Parameters) -> list[tuple[Cell, Store]]:
     """The cells that a notebook reads, with their stores; the audit reads the ablation's too."""
-    plans = [plan, AblationStudy()] if isinstance(plan, ClaimsStudy) else [plan]
-    return [(cell, Store(one.profile)) for one in plans for cell in one.cells()]
+    studies = [study, AblationStudy()] if isinstance(study, ClaimsStudy) else [study]
+    return [(cell, Store(s.profile)) for s in studies for cell in s.cells()]
 
 
-def is_current(name: str, plan: Parameters) -> bool:
-    """Whether the report is there, complete, and made from what is there now."""
-    file = outputs() / plan.profile / f"{name}.ipynb"
+def is_current(name: str, study: Parameters) -> bool:
+    """Whether a report shows every cell, and was made from today's sources and records."""
+    file = outputs() / study.profile / f"{name}.ipynb"
     if not file.with_suffix(".html").exists():
         return False
-    kept = _report(file).get("metadata", {}).get("alutils", {})
-    store = Store(plan.profile)
-    finished = all(store.finished(cell) for cell in plan.cells())
-    return finished and kept.get("fingerprint") == fingerprint(name, plan)
+    facts = _report(file).get("metadata", {}).get("alutils", {})
+    store = Store(study.profile)
+    finished = all(store.finished(cell) for cell in study.cells())
+    return finished and facts.get("fingerprint") == fingerprint(name, study)
 
 
 def _report(file: Path) -> dict[str, Any]:
-    """A kept report; empty where there is none, or a damaged one, which is then made again."""
+    """A kept report's notebook; empty where there is none or it is damaged."""
     import nbformat
 
     try:
@@ -258,46 +269,48 @@ def _tidy(file: Path, dropped: str = "") -> Any:
     return notebook
 
 
-def _check_machine(plans: list[Study]) -> None:
-    """Device and data of what is going to train, before any of it does.
+def _check_machine(studies: list[Study]) -> None:
+    """Raise where a study that is to train lacks its scheduler, its device or its data.
 
-    A scheduler that is needed must answer; its workers' devices are looked at when a notebook
-    connects to it. What is only shown needs none of this, but for a notebook's own pictures.
+    The devices of a scheduler's workers are checked later, when a notebook connects to it. Studies
+    that don't train need none of this.
     """
-    if not (training := [plan for plan in plans if plan.train]):
+    if not (training := [study for study in studies if study.train]):
         return
     from alutils.learning import data
     from alutils.learning.devices import pick_device
     from alutils.running import cluster
 
-    clusters = [plan for plan in training if plan.scheduler and _unfinished(plan)]
-    for scheduler in dict.fromkeys(plan.scheduler for plan in clusters):
+    clusters = [study for study in training if study.scheduler and _unfinished(study)]
+    for scheduler in dict.fromkeys(study.scheduler for study in clusters):
         cluster.reach(scheduler)
-    for device in {plan.device for plan in training if not plan.scheduler}:
+    for device in {study.device for study in training if not study.scheduler}:
         pick_device(device)
-    for dataset in dict.fromkeys(cell.dataset for plan in training for cell in plan.cells()):
+    for dataset in dict.fromkeys(cell.dataset for study in training for cell in study.cells()):
         data.load(dataset)
 
 
-def _unfinished(plan: Study) -> bool:
-    return not all(map(Store(plan.profile).sound, plan.cells()))
+def _unfinished(study: Study) -> bool:
+    """Whether some cell of the study has no sound record."""
+    return not all(map(Store(study.profile).sound, study.cells()))
 
 
 @contextmanager
-def _workers(plans: list[Study]) -> Iterator[None]:
-    """Local workers for the notebooks that train, started once for all that ask for the same."""
-    local = [plan for plan in plans if plan.train and not plan.scheduler]
-    if not (todo := [plan for plan in local if _unfinished(plan)]):
+def _workers(studies: list[Study]) -> Iterator[None]:
+    """Start local workers once, for all notebooks that train here and ask for the same ones."""
+    local = [study for study in studies if study.train and not study.scheduler]
+    if not (unfinished := [study for study in local if _unfinished(study)]):
         yield
         return
     from alutils.running import cluster
     from alutils.running.run import placement
 
-    with cluster.shared(placement(todo[0])):
+    with cluster.shared(placement(unfinished[0])):
         yield
 
 
 def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
+    """The parameters that the command line sets, by their names; ``ParameterError``."""
     if workers and not workers.isdecimal():
         raise ParameterError(
             f"WORKERS = {workers!r} is not allowed: give a whole number, 0 or more"
@@ -305,53 +318,53 @@ def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
     if train not in ("", "yes", "no"):
         raise ParameterError(f"TRAIN = {train!r} is not allowed: give yes or no")
     chosen = {"workers": int(workers) if workers else None, "scheduler": scheduler or None}
-    kept = {"train": False} if train == "no" else {}
-    return {key: value for key, value in chosen.items() if value is not None} | kept
+    only_shown = {"train": False} if train == "no" else {}
+    return {key: value for key, value in chosen.items() if value is not None} | only_shown
 
 
-def _nothing_to_show(plans: dict[str, Parameters]) -> set[str]:
+def _nothing_to_show(studies: dict[str, Parameters]) -> set[str]:
     """The notebooks for which no seed has every cell."""
     from alutils.records.tidy import read
 
-    return {name for name, plan in plans.items() if read(plan).empty}
+    return {name for name, study in studies.items() if read(study).empty}
 
 
-def _results(profile: str, plans: dict[str, Parameters]) -> None:
-    """``results.csv``: one row per cell and round of all notebooks of the profile, each once.
+def _results(profile: str, every: dict[str, Parameters]) -> None:
+    """Write ``results.csv``: one row per cell and round of all notebooks of the profile, each once.
 
-    Of the arms in the parameter files; what a notebook registers itself is not among them. Fields
-    of the protocol tell apart what is trained differently under one figure.
+    It has the arms in the parameter files, not those that a notebook registers. The protocol's
+    fields are columns too, as one figure may hold several recipes.
     """
     import pandas as pd
 
     store = Store(profile)
-    studies = [plan for plan in plans.values() if isinstance(plan, Study)]
-    tables = [table(store, plan.cells(), plan.reported) for plan in studies]
+    studies = [study for study in every.values() if isinstance(study, Study)]
+    tables = [table(store, study.cells(), study.reported) for study in studies]
     if not tables:
         return  # the audit alone has no rounds of its own
     results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
     fields = [key for key in Cell.model_fields if key not in results and key != "label_counts"]
-    trained = {cell.name: cell for plan in studies for cell in plan.cells()}
+    trained = {cell.name: cell for study in studies for cell in study.cells()}
     for key in fields:
         results[key] = [getattr(trained[name], key) for name in results["record"]]
     _write(outputs() / profile / "results.csv", results.to_csv(index=False))
 
 
-def _index(profile: str, plans: dict[str, Parameters]) -> None:
-    """``index.html``: the reports of the profile with their answers."""
+def _index(profile: str, studies: dict[str, Parameters]) -> None:
+    """Write ``index.html``: the reports of the profile with their answers."""
     from alutils.reporting.record_facts import effort
 
     folder = outputs() / profile
-    kept = {name: found for name in plans if (found := _report(folder / f"{name}.ipynb"))}
-    failed = [name for name in plans if (folder / f"{name}.failed.html").exists()]
-    cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
+    reports = {name: report for name in studies if (report := _report(folder / f"{name}.ipynb"))}
+    failed = [name for name in studies if (folder / f"{name}.failed.html").exists()]
+    cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
     _write(
-        folder / "index.html", page.index(profile, kept, failed, effort(profile, cells.values()))
+        folder / "index.html", page.index(profile, reports, failed, effort(profile, cells.values()))
     )
 
 
 def _write(file: Path, content: str | bytes) -> None:
-    """All of a file or nothing of it."""
+    """Write a file whole or not at all."""
     write_whole(file, content.encode() if isinstance(content, str) else content)
 
 
@@ -370,4 +383,5 @@ def _reason(error: Exception) -> str:
 
 
 def _shown(path: Path) -> str:
+    """A path as it is printed: from the repository's root, where it lies in there."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -1,4 +1,4 @@
-"""What README and guides show of a profile's records, between the marks that they have for it."""
+"""The parts of README and guides that are made from a profile's records, between marks."""
 
 import textwrap
 from collections import Counter
@@ -36,12 +36,13 @@ from alutils.studies.reductions.plan import ReductionsStudy
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
-"""Profiles whose hours are told."""
+"""Profiles whose hours the guide on machines shows."""
 STEP_MS = (75, 10)
+"""Milliseconds a step for which it shows them."""
 
 
 def update(profile: str) -> None:
-    """Put ``blocks`` into the README and the guides, each where its marks stand."""
+    """Write ``blocks`` into the README and the guides, each between its marks."""
     files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     texts = {file: file.read_text(encoding="utf-8") for file in files}
     for name, block in blocks(profile).items():
@@ -61,31 +62,35 @@ def update(profile: str) -> None:
 
 
 def blocks(profile: str) -> dict[str, str]:
-    """What was found in short and in full, results, ranking, hours of profiles, as Markdown."""
-    plans = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
-    if "04-claims" not in plans:
+    """The Markdown blocks by their marks' names.
+
+    These are the findings in short (``found``) and in full (``answer``), the table of results, the
+    hours of the long profiles, and the ranking of strategies.
+    """
+    studies = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
+    if "04-claims" not in studies:
         raise StudyError(f"{profile!r} has no 04-claims, which README and guides are made from")
-    cells = {cell.name: cell for plan in plans.values() for cell in plan.cells()}
-    results = tidy.read(plans["04-claims"])
+    cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
+    results = tidy.read(studies["04-claims"])
     arms = results[results["figure"].astype(str).isin(["3", "4"])]
     if arms.empty:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
-    verdicts = page.answer(rules.judge(results), interim(plans["04-claims"])).data
-    figures_of_arms = (plans[name] for name in profiles.FIGURES[1:] if name in plans)
-    note = {plan.dataset: interim(plan) for plan in figures_of_arms}
+    verdicts = page.answer(rules.judge(results), interim(studies["04-claims"])).data
+    figures_of_arms = (studies[name] for name in profiles.FIGURES[1:] if name in studies)
+    note = {study.dataset: interim(study) for study in figures_of_arms}
     answers = [
         f"{tables.answer(ours).data} {_saving(ours)}{note[name]}"
         for name, ours in by_dataset.items()
     ]
     answers.append(verdicts)
-    if reduced := plans.get("08-reductions"):
-        told = _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)])
-        ranked = plans.get("07-beyond-the-poster")
+    if reduced := studies.get("08-reductions"):
+        ranked = studies.get("07-beyond-the-poster")
         others = [results, *([tidy.read_settings(ranked)] if ranked else [])]
-        answers.append(told and f"{told} {_shared(tidy.read_settings(reduced), others)}".strip())
+        if text := _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)]):
+            answers.append(f"{text} {_shared(tidy.read_settings(reduced), others)}".strip())
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
-    under = (
+    note_on_table = (
         f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}. Intervals of "
         "differences hold together for the arms of a dataset (Bonferroni), p in brackets is after "
         "Holm's correction for them: of paired t tests, and of two one-sided tests of equivalence. "
@@ -93,19 +98,20 @@ def blocks(profile: str) -> dict[str, str]:
         "last accuracy, on monotone fits per seed, with 95 % t intervals. Records of the profile: "
         f"{effort(profile, cells.values())}"
     )
-    told = {
-        "found": "\n".join(_folded(one) for one in _found(by_dataset, rules.judge(results))),
-        "answer": "\n\n".join(_folded(one) for one in answers if one),
-        "results": f"{_table(by_dataset.values())}\n\n{_folded(under)}",
+    findings = _findings(by_dataset, rules.judge(results))
+    texts = {
+        "found": "\n".join(map(_folded, findings)),
+        "answer": "\n\n".join(map(_folded, answers)),
+        "results": f"{_table(by_dataset.values())}\n\n{_folded(note_on_table)}",
         "hours": markdown_hours(LONG, STEP_MS),
     }
-    if further := plans.get("07-beyond-the-poster"):
-        told["ranking"] = _ranking(further)
-    return told
+    if further := studies.get("07-beyond-the-poster"):
+        texts["ranking"] = _ranking(further)
+    return texts
 
 
-def _found(by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]) -> list[str]:
-    """The findings in a plain sentence each: a dataset's, and how the claims stand."""
+def _findings(by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]) -> list[str]:
+    """A plain sentence for each dataset, and one on the verdicts on the claims."""
     tally = Counter(claim.verdict for claim in claims)
     return [
         *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
@@ -115,104 +121,110 @@ def _found(by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]) -> li
 
 
 def _in_short(ours: pd.DataFrame, dataset: str) -> str:
-    """What choosing is worth on a dataset, averaged over its range of labels."""
+    """How the ways of choosing compare with random labels on a dataset, in one sentence."""
     areas, low, high = statistics.areas(ours), ours["labels"].min(), ours["labels"].max()
-    every, where = standing.standings(areas, dataset), f"On {dataset_title(dataset)}"
-    within = f"{where}, with {low:,} to {high:,} labels,"
-    gains = [one.difference.mean for one in every.values()]
+    standings = standing.standings(areas, dataset)
+    by_arm, number = list(standings.values()), len(standings)
+    within = f"On {dataset_title(dataset)}, with {low:,} to {high:,} labels,"
+    gains = [arm.difference.mean for arm in by_arm]
     seeds = paired_seeds(len(areas))
-    if all(one.equivalent for one in every.values()):
+    if all(arm.equivalent for arm in by_arm):
         return (
-            f"{within} all {len(every)} ways of choosing do as well as random labels, to within "
+            f"{within} all {number} ways of choosing do as well as random labels, to within "
             f"{standing.MARGIN[dataset]:g} point of accuracy ({seeds})."
         )
-    if all(one.differs and one.difference.mean > 0 for one in every.values()):
+    if all(arm.differs and arm.difference.mean > 0 for arm in by_arm):
         saved = 100 / statistics.label_savings(ours).drop(columns="random").mean(skipna=False)
         share = f"{saved.min():.0f} to {saved.max():.0f} %"
         least = f", and reach its last accuracy with {share} of its labels"
         least = "" if saved.isna().any() else least
         return (
-            f"{within} all {len(every)} ways of choosing beat random labels, by {min(gains):.2f} "
+            f"{within} all {number} ways of choosing beat random labels, by {min(gains):.2f} "
             f"to {max(gains):.2f} points{least} ({seeds})."
         )
     return f"{within} {standing.sentence(areas, dataset)} ({seeds})."
 
 
 def _saving(ours: pd.DataFrame) -> str:
-    """What choosing saves in labels, in short; the table has every arm's."""
+    """The label savings of the arms that save most and least, in a sentence."""
     saved = statistics.label_savings(ours).drop(columns="random")
     if len(saved) < FEWEST_SEEDS:
         return ""
-    there = saved.dropna(axis=1)
-    if there.empty:
+    reached = saved.dropna(axis=1)
+    if reached.empty:
         return "No arm reaches random's last accuracy in every seed: no label saving is reported."
-    order = there.mean().sort_values().index
-    told = " to ".join(
-        f"{arm_title(arm)} with {share_of_labels(estimate(there[arm]))}"
+    order = reached.mean().sort_values().index
+    ends = " to ".join(
+        f"{arm_title(arm)} with {share_of_labels(estimate(reached[arm]))}"
         for arm in dict.fromkeys([order[0], order[-1]])
     )
-    every = saved.shape[1]
-    arms = f"{'All' if len(order) == every else f'{len(order)} of'} {count(every, 'arm')}"
-    return f"{arms} reach random's last accuracy in every seed: {told}."
+    number = saved.shape[1]
+    arms = f"{'All' if len(order) == number else f'{len(order)} of'} {count(number, 'arm')}"
+    return f"{arms} reach random's last accuracy in every seed: {ends}."
 
 
-def _recipes(plan: ReductionsStudy, arms: list[Cell]) -> str:
-    """What the reduced recipe is worth beside the poster's; nothing where arms have another."""
-    recipe = plan.reduced_recipe.items()
+def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:
+    """How accuracy by the reduced recipe compares with the poster's recipe's, in sentences.
+
+    Empty where some of ``arms`` was trained by another recipe than the reduced one.
+    """
+    recipe = study.reduced_recipe.items()
     if any(getattr(cell, key) != value for cell in arms for key, value in recipe):
         return ""
-    found = tidy.read_settings(plan)
-    told = [
+    results = tidy.read_settings(study)
+    phrases = [
         _recipe_gain(dataset_title(name), gains)
         for name in DATASETS
-        if (gains := comparisons.recipe_gains(found, name)).size
+        if (gains := comparisons.recipe_gains(results, name)).size
     ]
-    if not told:
+    if not phrases:
         return ""
-    under_both = comparisons.picks_told(found)
+    under_both = comparisons.picks_told(results)
     untried = dict.fromkeys(cell.dataset for cell in arms if cell.dataset not in under_both)
     return " ".join(
         [
             "02 and 03, on which C3 to C6 are judged, are trained by the reduced recipe, not the "
             "poster's. On the same random labels its accuracy minus that with the poster's is "
-            f"{join(told)} (08).",
+            f"{join(phrases)} (08).",
             *under_both.values(),
-            *map(_once, untried),
+            *map(_one_acquisition, untried),
         ]
     )
 
 
-def _shared(found: pd.DataFrame, others: list[pd.DataFrame]) -> str:
-    """How many cells of 08 have a training beyond the first labels that another report has too.
+def _shared(results: pd.DataFrame, others: list[pd.DataFrame]) -> str:
+    """How many cells of 08 share a training, beyond that on the first labels, with ``others``.
 
-    Equal in likelihood to the last digit: such reports are not independent of each other.
+    A training is the same where its test likelihood is equal to the last digit. Reports that share
+    some are not independent. ``results`` are those of 08.
     """
     same = ["dataset", "arm", "seed", "labels", "test_nll"]
     elsewhere = pd.concat(others)[same].drop_duplicates()
-    later = found[found["labels"] > found.groupby("record")["labels"].transform("min")]
+    first = results.groupby("record")["labels"].transform("min")
+    later = results[results["labels"] > first]
     cells = later.merge(elsewhere, on=same)["record"].nunique()
     if not cells:
         return ""
     return (
-        f"Of the {count(found['record'].nunique(), 'cell')} of 08 {cells} share trainings with 01, "
-        "02, 03 or 07: these reports are not independent."
+        f"Of the {count(results['record'].nunique(), 'cell')} of 08 {cells} share trainings with "
+        "01, 02, 03 or 07: these reports are not independent."
     )
 
 
 def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
-    """The mean over the sizes, and the gain at the largest of them."""
-    told = f"{points(estimate(gains.mean(axis=1)))} on {title}"
+    """The reduced recipe's gain, in words: its mean over the sizes, and that at the largest."""
+    mean = f"{points(estimate(gains.mean(axis=1)))} on {title}"
     if gains.shape[1] < 2:
-        return told
+        return mean
     last = gains.columns[-1]
     return (
-        f"{told} (mean over {count(gains.shape[1], 'size')}; at {last:,} labels "
+        f"{mean} (mean over {count(gains.shape[1], 'size')}; at {last:,} labels "
         f"{points(estimate(gains[last]), '')})"
     )
 
 
-def _once(dataset: str) -> str:
-    """What choosing gains under the poster's recipe, where one acquisition alone was tried."""
+def _one_acquisition(dataset: str) -> str:
+    """Margin minus random after one acquisition under the poster's recipe, in a sentence."""
     title = dataset_title(dataset)
     for effect in ablation.effects(ablation.results(ablation.AblationStudy())):
         if (effect.dataset, effect.what) == (dataset, ablation.MARGIN):
@@ -223,22 +235,22 @@ def _once(dataset: str) -> str:
     return f"What choosing gains under the poster's recipe on {title} is open."
 
 
-def _ranking(plan: BeyondStudy) -> str:
-    """What strategies and recipes beyond the poster's are worth, as far as the records go."""
-    found = ranking.whole(tidy.read_settings(plan), plan.settings())
+def _ranking(study: BeyondStudy) -> str:
+    """How strategies and recipes beyond the poster's compare, from the finished cells."""
+    results = ranking.whole(tidy.read_settings(study), study.settings())
     parts = [
-        f"How they rank, by 07 of the profile `{plan.profile}`:",
-        ranking.sentences(found).data,
-        f"How those rank that start from {plan.start_first} labels, {plan.start_step} a round:",
-        ranking.sentences(found, "start").data,
-        recipes.sentences(found).data,
-        interim(plan).strip(),
+        f"How they rank, by 07 of the profile `{study.profile}`:",
+        ranking.sentences(results).data,
+        f"How those rank that start from {study.start_first} labels, {study.start_step} a round:",
+        ranking.sentences(results, "start").data,
+        recipes.sentences(results).data,
+        interim(study).strip(),
     ]
     return "\n\n".join(_folded(part) for part in parts if part)
 
 
 def _folded(text: str) -> str:
-    """Markdown with its lines folded, and what follows in a list's item set in."""
+    """Markdown with lines folded at ``WIDTH``; further lines of a list item are indented."""
     return "\n".join(
         textwrap.fill(
             line,
@@ -251,7 +263,7 @@ def _folded(text: str) -> str:
 
 
 def _table(by_dataset: Iterable[pd.DataFrame]) -> str:
-    """Arms beside random, whose tests stand under one title for all datasets."""
+    """The table of results: a row for each dataset and arm."""
     rows = [row for ours in by_dataset for row in _rows(ours)]
     margins = join([f"{margin:g} ({dataset_title(name)})" for name, margin in MARGIN.items()])
     head = (
@@ -264,22 +276,22 @@ def _table(by_dataset: Iterable[pd.DataFrame]) -> str:
 def _rows(ours: pd.DataFrame) -> list[str]:
     """The rows of one dataset."""
     dataset, areas, last = ours["dataset"].iloc[0], statistics.areas(ours), statistics.final(ours)
-    every, saved = standing.standings(areas, dataset), statistics.label_savings(ours)
+    by_arm, saved = standing.standings(areas, dataset), statistics.label_savings(ours)
     rows = []
     for arm in areas.columns:
         cells = [dataset_title(dataset), arm_title(arm), f"{last[arm].mean():.2f}"]
-        if arm not in every:
+        if arm not in by_arm:
             cells += ["baseline", "", "", ""]
         else:
-            tests = [*standing.columns(every[arm], dataset).values(), ""][:2]
+            tests = [*standing.columns(by_arm[arm], dataset).values(), ""][:2]
             tests = tests if len(areas) >= FEWEST_SEEDS else ["", ""]
-            cells += [points(every[arm].difference, ""), *tests, _times(saved[arm])]
+            cells += [points(by_arm[arm].difference, ""), *tests, _times(saved[arm])]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
 
 
 def _times(saved: pd.Series) -> str:
-    """The ratio, or in how many seeds the arm gets there at all."""
+    """An arm's label saving, or in how many seeds it reaches random's last accuracy."""
     reached = saved.dropna()
     if len(reached) < len(saved):
         return f"in {len(reached)} of {len(saved)} seeds"

@@ -1,4 +1,7 @@
-"""Whether a profile's records hold: checksums, digests, ledger, draws, a few rounds made again."""
+"""Checks of a profile's records: checksums, digests, ledger of labels, random draws.
+
+A few rounds are also computed again.
+"""
 
 import math
 from collections.abc import Iterator
@@ -27,26 +30,27 @@ from alutils.studies.choices import precision, recipe
 from alutils.studies.claims.ablation import AblationStudy
 
 RECOMPUTED = 3
-"""Cells of which one early round is computed again."""
+"""Number of cells of which one early round is computed again."""
 DEVIATIONS, LEAST = 3, 0.02
-"""Elsewhere the accuracy of a round computed again may be so many standard deviations away, those
-of the difference of two of the profile's trainings on as many labels; or two points, where that is
-more."""
+"""How far the accuracy of a round computed again on another machine may lie from the record's.
+
+So many standard deviations of the difference between two of the profile's trainings on as many
+labels, or ``LEAST`` (a share: two points) where that is more."""
 CHANCE = 0.001
-"""Elsewhere the picks of an arm that ranks by a score must lie further forward in the ranking made
-again than as many drawn at random would with this probability."""
+"""On another machine, the picks of an arm that ranks by a score must lie so far forward in the new
+ranking that as many drawn at random would with at most this probability."""
 NEAR = 0.05
-"""Share by which label counts may differ to count as equal there."""
+"""Share by which label counts may differ to count as equal in that comparison."""
 
 
 class NotVerified(StudyError):
-    """A record doesn't hold; the message says which and why."""
+    """Some record fails a check; the message says which and why."""
 
 
 def verify(profile: str) -> None:
     """Check every record of a profile and recompute a few rounds; raise ``NotVerified``."""
     store = Store(profile)
-    cells = {cell.name: cell for plan in _plans(profile) for cell in plan.cells()}.values()
+    cells = {cell.name: cell for study in _studies(profile) for cell in study.cells()}.values()
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
@@ -57,33 +61,34 @@ def verify(profile: str) -> None:
         inputs(dataset, encoder)
     sound: list[tuple[Cell, Record]] = []
     for cell, record in records:
-        found = list(problems(cell, record)) or list(drawn(cell, record))
-        wrong += [f"{cell.name}: {why}" for why in found]
-        sound += [] if found else [(cell, record)]
+        failures = list(problems(cell, record)) or list(wrong_draws(cell, record))
+        wrong += [f"{cell.name}: {why}" for why in failures]
+        sound += [] if failures else [(cell, record)]
     rounds = sum(len(record["rounds"]) for _, record in records)
     print(f"{len(read)} of {len(cells)} records, {rounds:,} rounds: {len(wrong)} problems")
     if others:
-        told = count(len(others), "record")
-        print(f"{told} of no cell of these parameters, not checked: {min(others)} first")
+        strays = count(len(others), "record")
+        print(f"{strays} of no cell of these parameters, not checked: {min(others)} first")
     for cell, record in sample(sound):
-        told, equal = recompute(cell, record, sound)
-        print(f"{cell.name}: {told}")
-        wrong += [] if equal else [f"{cell.name}: {told}"]
+        comparison, holds = recompute(cell, record, sound)
+        print(f"{cell.name}: {comparison}")
+        wrong += [] if holds else [f"{cell.name}: {comparison}"]
     if wrong:
         raise NotVerified("; ".join(wrong))
 
 
-def _plans(profile: str) -> list[parameters.Parameters]:
+def _studies(profile: str) -> list[parameters.Parameters]:
+    """The studies of a profile: those of its notebooks, or those that have no notebook."""
     besides = [AblationStudy(), *recipe.plans(), *precision.plans()]  # they have no notebook
-    if own := [plan for plan in besides if plan.profile == profile]:
-        return own
-    every = [*profiles.profiles(), *dict.fromkeys(plan.profile for plan in besides)]
+    if of_profile := [study for study in besides if study.profile == profile]:
+        return of_profile
+    every = [*profiles.profiles(), *dict.fromkeys(study.profile for study in besides)]
     known("PROFILE", profile, every, ParameterError)
     return [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
 
 
 def problems(cell: Cell, record: Record) -> Iterator[str]:
-    """What doesn't hold in a record whose checksum and digests do, one line each."""
+    """What is wrong in a record whose checksum and digests are right, one line each."""
     facts = DATASETS[cell.dataset]
     classes = len(facts.classes)
     if record["provenance"]["dataset_checksum"] != facts.checksum:
@@ -113,15 +118,18 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
             yield f"round {i + 1}, the last one, asked for labels"
 
 
-def drawn(cell: Cell, record: Record) -> Iterator[str]:
-    """What of the draws that no training touches is another one: exact on every machine."""
+def wrong_draws(cell: Cell, record: Record) -> Iterator[str]:
+    """Which first labels and random picks are not those that the seed draws, one line each.
+
+    These draws depend on no training, and so must be the same on every machine.
+    """
     rounds = record["rounds"]
     for i, done in enumerate(rounds):
         arm, number = cell.position(i)
         if number and arm != "random":
             continue
         current = CurrentRound(cell, rounds[:i], torch.device("cpu"))
-        current.__dict__["net"] = None  # no draw asks it, and building it takes most of a second
+        current.__dict__["net"] = None  # no draw needs it, and building it takes most of a second
         if number == 0 and done["labelled"] != current.new.tolist():
             yield "its first labels are not those of its seed"
         if arm == "random" and done["picks"] != current.acquire(cell, {}).tolist():
@@ -139,12 +147,13 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
         if not cell.carries_state and record["rounds"] and record["rounds"][0]["picks"]
         and set(cell.arms) <= set(BUILT_IN)
     ]  # fmt: skip
-    left = [one for one in able if one[0].arm != "random"] or able
+    left = [(cell, record) for cell, record in able if cell.arm != "random"] or able
     taken: list[tuple[Cell, Record]] = []
 
-    def used(one: tuple[Cell, Record]) -> list[int]:
+    def used(candidate: tuple[Cell, Record]) -> list[int]:
+        """How many cells were taken already with the same arm, dataset and seed."""
         return [
-            sum(getattr(cell, key) == getattr(one[0], key) for cell, _ in taken)
+            sum(getattr(cell, key) == getattr(candidate[0], key) for cell, _ in taken)
             for key in ("arm", "dataset", "seed")
         ]
 
@@ -155,75 +164,78 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
 
 
 def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) -> tuple[str, bool]:
-    """Compute a record's second round again (or its first), and hold it against the kept one.
+    """Compute a record's second round again (or its first), and compare it with the kept one.
 
-    On the same processor type and versions it must be the same. Elsewhere a training goes its own
-    way from its first rounding on: its accuracy must be near that of the record, and what the
-    record picked must lie towards the front of its ranking.
+    Returns the comparison in words, and whether the record passes. On the same processor type and
+    versions the round must be the same. On others a training goes its own way from its first
+    rounding on: its accuracy must be near that of the record, and the record's picks must lie
+    towards the front of its ranking.
     """
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
     past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
-    place = settle("auto")
-    here = provenance(place)
+    device = settle("auto")
+    here = provenance(device)
     if then.get("earlier_places") or place_of(then) != place_of(here):
-        return _elsewhere(CurrentRound(cell, past, place), kept, records)
+        return _elsewhere(CurrentRound(cell, past, device), kept, records)
     (again,), _, _ = run_round([cell], past, None, "auto", {})
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
-    told = (
+    comparison = (
         f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal on the same processor "
         "type and versions"
     )
-    return f"{told}; {', '.join(other)} differ" if other else told, not other
+    return f"{comparison}; {', '.join(other)} differ" if other else comparison, not other
 
 
 def _elsewhere(
     current: CurrentRound, kept: Round, records: list[tuple[Cell, Record]]
 ) -> tuple[str, bool]:
-    """A round computed again where rounding differs, held against the kept one."""
+    """``recompute`` of a record of another processor type or other versions."""
     trained = current.train(None)
     accuracy = _accuracy(current.judge() | {"heldout_accuracy": trained.heldout_accuracy})
     allowed = max(DEVIATIONS * math.sqrt(2) * _spread(current.cell, current.number, records), LEAST)
-    told = (
+    comparison = (
         f"round {current.number + 1}, elsewhere: accuracy {100 * accuracy:.2f} %, kept "
         f"{100 * _accuracy(kept):.2f} %, {100 * allowed:.2f} points apart allowed"
     )
     near = abs(accuracy - _accuracy(kept)) <= allowed
     if not ARMS[current.arm].by_score:
-        return told, near
-    place, p = _place(current, kept["picks"])
+        return comparison, near
+    rank, p = _mean_rank(current, kept["picks"])
     return (
-        f"{told}; the kept picks lie at {100 * place:.1f} % of the ranking on average (by chance "
-        f"so far forward with p = {p:.1g})",
+        f"{comparison}; the kept picks lie at {100 * rank:.1f} % of the ranking on average (by "
+        f"chance so far forward with p = {p:.1g})",
         near and p < CHANCE,
     )
 
 
-def _place(current: CurrentRound, picks: list[int]) -> tuple[float, float]:
-    """Mean place of ``picks`` in a current's whole ranking, from 0 to 1, and its one-sided p-value.
+def _mean_rank(current: CurrentRound, picks: list[int]) -> tuple[float, float]:
+    """Mean rank of ``picks`` among all candidates of a round, from 0 (first) to 1, and its p-value.
 
-    That is of the rank-sum test (Mann and Whitney, 1947) against picks drawn at random.
+    The p-value is that of the one-sided rank-sum test (Mann and Whitney, 1947) against picks drawn
+    at random.
     """
-    view, wanted = current.view, torch.tensor(picks)
+    view = current.view
     order = STRATEGIES[current.arm](view, len(view), stream(current.cell.seed, "rank"))
-    picked = torch.isin(view.candidates[order.cpu()], wanted).numpy()
-    places = np.arange(len(view))
-    found = mannwhitneyu(places[picked], places[~picked], alternative="less", method="asymptotic")
-    return (places[picked].mean() + 0.5) / len(view), float(found.pvalue)
+    picked = torch.isin(view.candidates[order.cpu()], torch.tensor(picks)).numpy()
+    ranks = np.arange(len(view))
+    test = mannwhitneyu(ranks[picked], ranks[~picked], alternative="less", method="asymptotic")
+    return (ranks[picked].mean() + 0.5) / len(view), float(test.pvalue)
 
 
 def _accuracy(done: Round) -> float:
+    """A round's accuracy (share) on the test set, or else its last on the held-out set."""
     return done["test_accuracy"] if "test_accuracy" in done else done["heldout_accuracy"][-1]
 
 
 def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> float:
-    """Standard deviation of accuracy over all other trainings on as many labels; 0 with too few."""
+    """Standard deviation of accuracy over other cells' trainings on as many labels; 0 with few."""
     labels = cell.schedule_of_labels()[number]
-    found = {
+    accuracies = {
         _accuracy(done)
         for other, record in records
         if other != cell and other.dataset == cell.dataset
         for done in record["rounds"]
         if abs(done["labels"] - labels) <= NEAR * labels
     }  # a training that several arms share counts once
-    return stdev(found) if len(found) > 2 else 0.0
+    return stdev(accuracies) if len(accuracies) > 2 else 0.0

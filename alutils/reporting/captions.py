@@ -41,14 +41,14 @@ def training_size(results: pd.DataFrame) -> HTML:
         f"Figure 2. {capital(figures.reported(results))} against the number of randomly drawn "
         f"labels: {lines_of(seeds)}."
     )
-    if any(len(figures.published_sizes(own)) for _, own in results.groupby("dataset")):
+    if any(len(figures.published_sizes(ours)) for _, ours in results.groupby("dataset")):
         caption += f" Hollow points: published ({published.RULE})."
     alt = f"Learning curves on random labels. {_ends(results, 'dataset')}"
     return show(figures.training_size(results), caption, alt)
 
 
 def learning_curves(results: pd.DataFrame) -> Chart:
-    """Figure 3 or 4; where a page can draw it, a pointer on a mark gets its numbers."""
+    """Figure 3 or 4: a static figure, and a chart for pages, whose marks show numbers on hover."""
     figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
     name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (
@@ -72,30 +72,30 @@ def area_differences(results: pd.DataFrame) -> HTML:
         f"{mean_over([len(areas)])}"
         f"{', not corrected; under it a dot a seed' if len(areas) > 1 else ''}."
     )
-    told = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
-    alt = f"Interval plot of area differences to random: {told}."
+    by_arm = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
+    alt = f"Interval plot of area differences to random: {by_arm}."
     return show(figures.area_differences(areas, title), caption, alt)
 
 
 def gains(results: pd.DataFrame) -> HTML:
     """Every arm's accuracy minus random's, label count by label count."""
-    own = statistics.gains(results)
+    differences = statistics.gains(results)
     caption = (
         f"{capital(figures.reported(results))} of each arm minus that of random labels at the same "
         f"label count, paired by seed: {lines_of([results['seed'].nunique()])}, not corrected."
     )
-    alt = f"Curves of the difference to random. {_ends(own, 'arm', '{:+.1f} points')}"
-    return show(figures.gains(own), caption, alt)
+    alt = f"Curves of the difference to random. {_ends(differences, 'arm', '{:+.1f} points')}"
+    return show(figures.gains(differences), caption, alt)
 
 
 def _ends(results: pd.DataFrame, key: str, form: str = "{:.1f} %") -> str:
     """First and last mean accuracy of every curve, in words."""
-    curve = statistics.curve(results).sort_values("labels")
+    curves = statistics.curve(results).sort_values("labels")
     titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
     parts = [
-        f"{titles.get(name, name)} from {form.format(one['mean'].iloc[0])} at "
-        f"{one['labels'].iloc[0]:,} labels to {form.format(one['mean'].iloc[-1])} at "
-        f"{one['labels'].iloc[-1]:,}"
-        for name, one in curve.groupby(key, sort=False)
+        f"{titles.get(name, name)} from {form.format(curve['mean'].iloc[0])} at "
+        f"{curve['labels'].iloc[0]:,} labels to {form.format(curve['mean'].iloc[-1])} at "
+        f"{curve['labels'].iloc[-1]:,}"
+        for name, curve in curves.groupby(key, sort=False)
     ]
     return "; ".join(parts) + "."

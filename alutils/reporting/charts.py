@@ -1,4 +1,4 @@
-"""Charts that answer to a pointer, beside the static figures that print needs."""
+"""Interactive charts for web pages, beside the static figures that print needs."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from alutils.reporting.picture import Picture
 
 
 class Chart:
-    """A static figure, and a Vega-Lite specification of the same, which a page draws."""
+    """A static figure, and the Vega-Lite specification of the same, which a page draws instead."""
 
     def __init__(self, static: Picture, spec: dict[str, Any]):
         self.static, self.spec = static, spec
@@ -24,8 +24,8 @@ class Chart:
 def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
     """Figure 3 or 4 as a Vega-Lite specification: what the static figure shows, and its numbers.
 
-    A pointer on a mark gets arm, labels, accuracy (%) and interval; one on the legend brings out
-    an arm.
+    Hovering a mark shows arm, labels, accuracy (%) and interval; clicking an arm in the legend
+    fades the others.
     """
     arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != BASELINE]
     theirs = figures.published_arms(results)
@@ -61,11 +61,11 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
 
 
 CHOSEN = {"condition": {"param": "arm", "value": 1}, "value": 0.15}
-"""Opacity of what belongs to an arm: all of it, or faint while another arm is brought out."""
+"""Opacity of an arm's marks: full, or faint while another arm is chosen in the legend."""
 
 
 def _means(results: pd.DataFrame) -> dict[str, Any]:
-    """Rows of the mean curves, with the text that a pointer gets."""
+    """Data rows of the mean curves, with the interval as the text that hovering shows."""
     curve = statistics.curve(results[results["arm"] != BASELINE])
     rows = [
         {
@@ -84,8 +84,9 @@ def _means(results: pd.DataFrame) -> dict[str, Any]:
 
 
 def _rows(points: pd.DataFrame, *columns: str) -> dict[str, Any]:
-    kept = points[["arm", "labels", "accuracy", *columns]].assign(arm=points["arm"].map(arm_title))
-    return {"values": kept.round(3).to_dict("records")}
+    """Data rows of points, with their arms' titles and further ``columns``."""
+    rows = points[["arm", "labels", "accuracy", *columns]].assign(arm=points["arm"].map(arm_title))
+    return {"values": rows.round(3).to_dict("records")}
 
 
 def _colour(arms: list[str]) -> dict[str, Any]:
@@ -98,7 +99,7 @@ LEGEND = {"symbolOpacity": 1, "symbolSize": 80, "orient": "bottom", "columns": 3
 
 
 def _band(results: pd.DataFrame, scale: dict[str, Any]) -> dict[str, Any]:
-    """The interval about every mean."""
+    """The layer of the intervals about the means."""
     low = {"field": "low", "type": "quantitative", "scale": scale}
     return {
         "mark": {"type": "area", "opacity": 0.13, "clip": True},
@@ -109,7 +110,7 @@ def _band(results: pd.DataFrame, scale: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lines(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
-    """Every seed's own line."""
+    """The layer of every seed's line."""
     return {
         "mark": {"type": "line", "strokeWidth": 0.7, "opacity": 0.35},
         "data": _rows(results[results["arm"] != BASELINE], "seed"),
@@ -119,7 +120,7 @@ def _lines(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
 
 
 def _marks(results: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[str, Any]:
-    """Means that answer to a pointer, in the arms' shapes."""
+    """The layer of the means, in the arms' shapes; hovering one shows its numbers."""
     chosen = {"type": "point", "fields": ["arm"]}
     return {
         "mark": {"type": "point", "size": 70, "filled": True},
@@ -129,7 +130,7 @@ def _marks(results: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[st
             "y": y,
             "shape": _shape(arms),
             "opacity": CHOSEN,
-            "tooltip": [*_told("labels", "accuracy"), {"field": "interval", "title": INTERVAL}],
+            "tooltip": [*_tooltip("labels", "accuracy"), {"field": "interval", "title": INTERVAL}],
         },
     }
 
@@ -137,8 +138,8 @@ def _marks(results: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[st
 INTERVAL = "95 % interval"
 
 
-def _told(*fields: str) -> list[dict[str, Any]]:
-    """The arm and these numbers, as a pointer gets them."""
+def _tooltip(*fields: str) -> list[dict[str, Any]]:
+    """What hovering a mark shows: its arm and these numbers."""
     formats = {"labels": ("labels", ","), "accuracy": ("accuracy (%)", ".2f")}
     numbers = [
         {"field": f, "type": "quantitative", "title": formats[f][0], "format": formats[f][1]}
@@ -148,7 +149,7 @@ def _told(*fields: str) -> list[dict[str, Any]]:
 
 
 def _outline(marker: str) -> str:
-    """Matplotlib's marker as Vega wants it: a path within a square from -1 to 1, y downwards."""
+    """A marker of matplotlib as Vega wants it: a path in a square from -1 to 1, y downwards."""
     if marker == "o":
         return "circle"
     style = MarkerStyle(marker)
@@ -162,7 +163,7 @@ def _shape(arms: list[str]) -> dict[str, Any]:
 
 
 def _hollow(theirs: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[str, Any]:
-    """The authors' points, in the arms' shapes."""
+    """The layer of the authors' points, in the arms' shapes."""
     return {
         "mark": {"type": "point", "size": 45, "filled": False, "strokeWidth": 1.2},
         "data": _rows(theirs.assign(source="published"), "source"),
@@ -170,15 +171,15 @@ def _hollow(theirs: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[st
             "y": y,
             "shape": _shape(arms),
             "opacity": CHOSEN,
-            "tooltip": [*_told("labels", "accuracy"), {"field": "source", "title": "source"}],
+            "tooltip": [*_tooltip("labels", "accuracy"), {"field": "source", "title": "source"}],
         },
     }
 
 
 def _level(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
-    """The single baseline run, a line across."""
-    once = results[results["arm"] == BASELINE]
-    mean = once.groupby(["arm", "labels"], as_index=False)["accuracy"].mean()
+    """The layer of the single baseline run: a level line."""
+    baseline = results[results["arm"] == BASELINE]
+    mean = baseline.groupby(["arm", "labels"], as_index=False)["accuracy"].mean()
     dashed = {"type": "rule", "strokeDash": [5, 4], "color": "#555555"}
-    tooltip = {"tooltip": _told("labels", "accuracy"), "color": {"value": "#555555"}}
+    tooltip = {"tooltip": _tooltip("labels", "accuracy"), "color": {"value": "#555555"}}
     return {"mark": dashed, "data": _rows(mean), "encoding": {"x": None, "y": y, **tooltip}}

@@ -22,12 +22,15 @@ REPORTED = {
 OTHER_STYLES = [
     ("#8c0800", "X"), ("#56b4e9", "*"), ("#12711c", "<"), ("#d55e00", ">"), ("#001c7f", "p"),
 ]  # fmt: skip
-"""Colours and markers for arms that a user registered, and for what is no arm."""
+"""Colours and markers of arms that a user registered, and of curves that are not arms'."""
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
 
 
 def arm_style(arm: str, arms: Sequence[str] = ()) -> tuple[object, str]:
-    """Colour and marker of an arm, the same in every figure; spare ones for arms of a user."""
+    """Colour and marker of an arm, the same in every figure.
+
+    An arm that a user registered gets one of ``OTHER_STYLES``, by its place among such ``arms``.
+    """
     if arm == BASELINE:
         return ARMS["random"].colour, "_"
     if arm in ARMS:
@@ -43,7 +46,7 @@ def reported(results: pd.DataFrame) -> str:
 
 @house_style()
 def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
-    """A figure of ``size`` inches with an array (rows, columns) of axes, in the house's style."""
+    """A figure of ``size`` inches with an array (rows, columns) of axes."""
     with sns.axes_style("whitegrid"):
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots(rows, columns, squeeze=False)
@@ -51,11 +54,14 @@ def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) ->
 
 
 def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str, above: bool = False) -> None:
-    """Mean line, interval band and every seed's own line; ``above`` the other mean lines or not."""
+    """Draw mean line, interval band and every seed's line.
+
+    ``above`` puts the mean line above those of other curves.
+    """
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
-    for _, one in results.groupby("seed"):
-        axes.plot(one["labels"], one["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
+    for _, of_seed in results.groupby("seed"):
+        axes.plot(of_seed["labels"], of_seed["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
     if len(mean) == 1:
         axes.vlines(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.5)
     axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
@@ -66,18 +72,18 @@ def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str, above: bo
 
 
 def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """The published points whose labels ours reach, or nearly so."""
+    """The published points up to 1.25 times our last label count."""
     return points[points["labels"] <= 1.25 * results["labels"].max()]
 
 
 def published_sizes(results: pd.DataFrame) -> pd.DataFrame:
-    """The authors' points that are drawn beside random labels of one dataset: within reach."""
+    """The authors' points of Figure 2 to draw beside ours, of one dataset: those ``near``."""
     theirs = published.training_size()
     return near(theirs[theirs["dataset"] == results["dataset"].iloc[0]], results)
 
 
 def published_arms(results: pd.DataFrame) -> pd.DataFrame:
-    """The authors' points that are drawn beside the arms of one dataset: of these, within reach."""
+    """The authors' points of the same arms to draw beside ours, of one dataset: those ``near``."""
     theirs = near(published.active_learning(results["dataset"].iloc[0]), results)
     return theirs[theirs["arm"].isin(results["arm"])]
 
@@ -90,7 +96,7 @@ def limits(accuracies: Iterable[float]) -> tuple[float, float]:
 
 
 def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
-    """The authors' points, hollow and without a line."""
+    """Draw the authors' points, hollow and without a line."""
     axes.plot(
         points["labels"], points["accuracy"], linestyle="", marker=style[1], markersize=6,
         markerfacecolor="none", markeredgecolor=style[0], alpha=0.8,
@@ -98,17 +104,17 @@ def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
 
 
 def thousands(axes: Axes) -> None:
-    """Label counts below, with their separators."""
+    """Write the label counts of the x axis with thousands separators."""
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
 
 
 def legend(axes: Axes) -> None:
-    """The legend beside the axes, where it hides nothing."""
+    """Put the legend beside the axes, where it hides nothing."""
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def finish(axes: Axes, title: str, accuracy: str) -> None:
-    """Labels, legend, and limits that show every line."""
+    """Add axis labels and a legend, and limits that show every line."""
     axes.set(xlabel="labelled images", ylabel=f"{accuracy} (%)", title=title)
     axes.set_ylim(limits([y for line in axes.lines for y in line.get_ydata()]))
     thousands(axes)
@@ -150,8 +156,8 @@ def learning_curves(results: pd.DataFrame) -> Figure:
         level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
         axes[0, 0].axhline(level, color="#555555", linestyle="--", label=arm_title(BASELINE))
     for arm in arms:
-        own = results[results["arm"] == arm]
-        curve(axes[0, 0], own, arm_style(arm, arms), arm_title(arm), above=arm == "random")
+        of_arm = results[results["arm"] == arm]
+        curve(axes[0, 0], of_arm, arm_style(arm, arms), arm_title(arm), above=arm == "random")
     for arm in arms:
         hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
     finish(axes[0, 0], f"Active learning on {dataset_title(dataset)}", reported(results))
@@ -202,21 +208,24 @@ def gains(results: pd.DataFrame) -> Figure:
 
 
 def interval(
-    axes: Axes, place: float, one: statistics.Estimate, style: tuple, upright: bool = False
+    axes: Axes, at: float, estimate: statistics.Estimate, style: tuple, upright: bool = False
 ) -> None:
-    """A mean with its interval at ``place``, lying or upright; hollow where there is none."""
+    """Draw a mean with its interval, lying at height ``at``, or upright at ``at`` on the x axis.
+
+    The marker is hollow where one seed leaves no interval.
+    """
     colour, marker = style
-    places, ends = [place, place], [one.low, one.high]
-    axes.plot(*((places, ends) if upright else (ends, places)), color=colour)
-    mean = (place, one.mean) if upright else (one.mean, place)
-    fill = colour if one.seeds > 1 else "white"
+    line, ends = [at, at], [estimate.low, estimate.high]
+    axes.plot(*((line, ends) if upright else (ends, line)), color=colour)
+    mean = (at, estimate.mean) if upright else (estimate.mean, at)
+    fill = colour if estimate.seeds > 1 else "white"
     axes.plot(*mean, color=colour, marker=marker, markersize=7, markerfacecolor=fill)
 
 
 def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]) -> None:
-    """Means with their intervals, a row each from the top, with its name and in its style."""
-    for row, (_, one, style) in enumerate(rows):
-        interval(axes, row, one, style)
+    """Draw means with their intervals from the top down: a name, an estimate and a style a row."""
+    for row, (_, estimate, style) in enumerate(rows):
+        interval(axes, row, estimate, style)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     sns.despine(ax=axes)
@@ -275,7 +284,7 @@ def _stage(axes: Axes, stage: dict, corner: tuple[float, float]) -> None:
 
 
 def _arrow(axes: Axes, before: tuple[float, float], after: tuple[float, float]) -> None:
-    """From the edge of one box to the facing edge of the next: right, down or left."""
+    """An arrow from the edge of one box to the facing edge of the next: right, down or left."""
     (x0, y0), (x1, y1) = before, after
     if y0 > y1:
         start, end = (x0 + 0.4, y0 - 0.02), (x1 + 0.4, y1 + 0.82)

@@ -1,4 +1,4 @@
-"""How many more labels a target accuracy needs, or why that can't be told.
+"""How many more labels a target accuracy needs, or why that can't be forecast.
 
 A power law of the error is fitted to the rounds so far, and the target read off it; the interval is
 that of a bootstrap over the rounds. Accuracies and targets are in percent, standard errors in
@@ -17,9 +17,9 @@ from alutils.reporting.powerlaw import Laws, fit, reach
 from alutils.reporting.statistics import LEVEL
 
 FEWEST_ROUNDS = 5
-"""Rounds below which nothing is forecast: the law alone has three numbers to be told from them."""
+"""Rounds that a forecast needs at least: the law alone has three numbers to fit."""
 MOST_TIMES = 10
-"""Multiple of the labels that are there beyond which nothing is forecast."""
+"""Multiple of the labels so far beyond which nothing is forecast."""
 
 Kind = Literal["rounds", "constant", "falling", "asymptote", "no end", "far"]
 KINDS: dict[Kind, str] = {
@@ -30,12 +30,12 @@ KINDS: dict[Kind, str] = {
     "no end": "interval without an upper end",
     "far": "target too far ahead",
 }
-"""Why no number can be told, as a heading of a table."""
+"""Reasons for no forecast, as headings of a table."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Labels that a target needs beyond those that are there, with an interval."""
+    """Labels that a target needs beyond those so far, with an interval."""
 
     more: int
     low: int
@@ -44,7 +44,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class CannotTell:
-    """No number of labels can be told; ``reason`` says why, to follow "cannot be told: "."""
+    """No forecast is given; ``reason`` says why, worded to follow "cannot be told: "."""
 
     kind: Kind
     reason: str
@@ -60,7 +60,7 @@ def forecast(
     errors: Sequence[float] | np.ndarray | None = None,
     level: float = LEVEL,
 ) -> Forecast | CannotTell:
-    """Labels that a target accuracy needs beyond the last round's, or why that can't be told.
+    """Labels that a target accuracy needs beyond the last round's, or why that can't be forecast.
 
     A target that the last accuracy meets needs none.
 
@@ -97,13 +97,13 @@ def forecasts(
     _check(labels, accuracy, errors, targets)
     problem = _problem(labels, accuracy, errors)
     laws = None if problem else fit(labels, accuracy, errors, rng)
-    told = []
+    answers = []
     for target in targets:
         if accuracy[-1] >= target:
-            told.append(Forecast(0, 0, 0))
+            answers.append(Forecast(0, 0, 0))
         else:
-            told.append(problem if laws is None else _told(laws, target, level))
-    return told
+            answers.append(problem if laws is None else _from_laws(laws, target, level))
+    return answers
 
 
 def standard_errors(accuracy: np.ndarray, size: int) -> np.ndarray:
@@ -115,7 +115,7 @@ def standard_errors(accuracy: np.ndarray, size: int) -> np.ndarray:
     return 100 * np.sqrt(share * (1 - share) / size)
 
 
-def _told(laws: Laws, target: float, level: float) -> Forecast | CannotTell:
+def _from_laws(laws: Laws, target: float, level: float) -> Forecast | CannotTell:
     """The forecast of a target that is not reached yet."""
     fitted = reach(laws.law[None], target)[0]
     resampled = reach(laws.laws_S_3, target)
@@ -140,12 +140,12 @@ def _told(laws: Laws, target: float, level: float) -> Forecast | CannotTell:
 def _problem(labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray) -> CannotTell | None:
     """Why no law can be fitted; None where one can.
 
-    Rising means that the slope on log labels lies above zero by a one-sided test at 5 %, of which
-    the errors of measurement are the only noise; so does falling, below zero.
+    A curve rises where its slope on log labels is above zero by a one-sided test at 5 %, in which
+    the errors of measurement are the only noise; it falls where the same test shows it below zero.
     """
     if len(labels) < FEWEST_ROUNDS:
-        there = f"{len(labels)} round{'s are' if len(labels) != 1 else ' is'} there"
-        return CannotTell("rounds", f"{there}, and a forecast needs {FEWEST_ROUNDS}")
+        rounds = f"{len(labels)} round{'s are' if len(labels) != 1 else ' is'} there"
+        return CannotTell("rounds", f"{rounds}, and a forecast needs {FEWEST_ROUNDS}")
     weights, x = errors**-2, np.log(labels)
     x = x - np.average(x, weights=weights)
     slope = (weights * x * accuracy).sum() / math.sqrt((weights * x**2).sum())
@@ -169,7 +169,7 @@ def _errors(
 def _check(
     labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray, targets: Sequence[float]
 ) -> None:
-    """Raise ``ValueError`` for what is no curve, no error or no target."""
+    """Raise ``ValueError`` where curve, errors or targets are impossible."""
     if not labels.shape == accuracy.shape == errors.shape or labels.ndim != 1 or not len(labels):
         raise ValueError("a label count, an accuracy and an error are needed for every round")
     if not (labels[0] > 0 and (np.diff(labels) > 0).all()):

@@ -24,7 +24,7 @@ def to_html(notebook: Any) -> str:
 
     shown = copy.deepcopy(notebook)
     shown.cells = _arranged(shown.cells)
-    outputs = [one for cell in shown.cells for one in cell.get("outputs", [])]
+    outputs = [output for cell in shown.cells for output in cell.get("outputs", [])]
     charts = any(map(picture.has_chart, outputs))
     for cell in shown.cells:
         if "outputs" in cell:
@@ -48,18 +48,18 @@ def headline(notebook: dict[str, Any]) -> tuple[str, str]:
     """The image element of a report's headline figure, and its PNG in base64; empty without one."""
     shown = next(filter(None, map(picture.html, _outputs(notebook, "headline"))), "")
     element = shown or output(notebook, "headline", "text/html")
-    found = re.search(r'<img src="data:image/png;base64,([^"]+)".*?>', element, re.DOTALL)
-    return (found.group(0), found.group(1)) if found else ("", "")
+    image = re.search(r'<img src="data:image/png;base64,([^"]+)".*?>', element, re.DOTALL)
+    return (image.group(0), image.group(1)) if image else ("", "")
 
 
 def output(notebook: dict[str, Any], tag: str, kind: str) -> str:
-    """What the cell of a tag put out, as the kind that is asked for; empty without that."""
-    found = (one["data"] for one in _outputs(notebook, tag) if "data" in one)
-    return "".join(next(found, {}).get(kind, ""))
+    """The first output of the cell with a tag, as a MIME type; empty without such an output."""
+    shown = (output["data"] for output in _outputs(notebook, tag) if "data" in output)
+    return "".join(next(shown, {}).get(kind, ""))
 
 
 def _outputs(notebook: dict[str, Any], tag: str) -> list[Any]:
-    """The outputs of the cell of a tag."""
+    """The outputs of the cell with a tag."""
     cells = (cell for cell in notebook["cells"] if tag in _tags(cell))
     return next(cells, {"outputs": []})["outputs"]
 
@@ -69,11 +69,11 @@ def index(profile: str, reports: dict[str, dict[str, Any]], failed: list[str], f
 
     ``reports`` are executed notebooks by name; ``facts`` says what they were computed on.
     """
-    parts = [output(one, "verdicts", "text/html") for one in reports.values()]
+    tables = [output(report, "verdicts", "text/html") for report in reports.values()]
     verdicts = "".join(
-        f"<section><h2>The poster's claims</h2>{part}</section>" for part in parts if part
+        f"<section><h2>The poster's claims</h2>{table}</section>" for table in tables if table
     )
-    entries = [_entry(name, one) for name, one in reports.items()]
+    entries = [_entry(name, report) for name, report in reports.items()]
     lost = [
         f'<p class="failed"><a href="{name}.failed.html">{name}: last run failed</a></p>'
         for name in failed
@@ -98,8 +98,8 @@ def _entry(name: str, notebook: dict[str, Any]) -> str:
     from nbconvert.filters.markdown import markdown2html
 
     title = escape(notebook["metadata"].get("title", name))
-    told = [output(notebook, tag, "text/markdown") for tag in ("answer", "savings")]
-    answer = "\n".join(markdown2html(text) for text in told if text)
+    texts = [output(notebook, tag, "text/markdown") for tag in ("answer", "savings")]
+    answer = "\n".join(markdown2html(text) for text in texts if text)
     image = headline(notebook)[0]
     return (
         f'<section class="entry"><h2><a href="{name}.html">{title}</a></h2>\n'
@@ -109,10 +109,10 @@ def _entry(name: str, notebook: dict[str, Any]) -> str:
 
 
 def _arranged(cells: list[Any]) -> list[Any]:
-    """Title, answer and figure first; without what only a reader in JupyterLab needs.
+    """A notebook's cells in a page's order: title, answer and headline figure first.
 
-    Nor with the notebook's own parameters, where those of the run stand after them. The cell after
-    title, answer and figure is marked: the contents go before it.
+    Cells for readers in JupyterLab are dropped, and so are the notebook's own parameters where
+    those of the run follow them. The cell before which the contents go is marked.
     """
     injected = any("injected-parameters" in _tags(cell) for cell in cells)
     dropped = {"lab", "parameters"} if injected else {"lab"}
@@ -122,7 +122,7 @@ def _arranged(cells: list[Any]) -> list[Any]:
         top = []  # it failed before these were reached
     rest = [cell for cell in kept if cell not in top]
     following = [*rest[1:], None]
-    rest = [one for one, after in zip(rest, following, strict=True) if not _empty(one, after)]
+    rest = [cell for cell, after in zip(rest, following, strict=True) if not _empty(cell, after)]
     rest[1]["metadata"]["contents"] = True
     return rest[:1] + top + rest[1:]
 

@@ -1,6 +1,6 @@
 """Figures as a notebook's outputs: an image that every viewer and exporter shows, and its caption.
 
-A page makes one element of the two (``on_page``), from what the output's metadata hold.
+On a page the two become one HTML element (``on_page``), made from the output's metadata.
 """
 
 import json
@@ -13,15 +13,15 @@ from typing import Any
 from IPython.display import HTML, display
 
 KEY = "alutils"
-"""Under which an output's metadata hold what a page makes of it."""
+"""Key of an output's metadata under which the facts for its page element lie."""
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>$#|])")
-"""What Markdown would take for its own signs."""
+"""Characters that Markdown would read as markup."""
 
 
 class Picture(HTML):
     """An image (PNG in base64, ``width`` pixels of a page) with its caption and alternative text.
 
-    Its ``data`` are an HTML element of all three.
+    ``data`` is an HTML element of all three.
     """
 
     def __init__(self, png: str, width: int, caption: str, alt: str):
@@ -32,7 +32,7 @@ class Picture(HTML):
         self.display()
 
     def display(self, **facts: Any) -> None:
-        """Put image and caption out; ``facts`` are what a page makes more of (see ``on_page``)."""
+        """Display image and caption; ``facts`` are a chart or a step for ``on_page``."""
         of_image = {"width": self.width, "alt": self.alt}
         metadata = {"image/png": of_image, KEY: {"caption": self.caption} | facts}
         display({"image/png": self.png}, raw=True, metadata=metadata)
@@ -41,7 +41,7 @@ class Picture(HTML):
 
 
 class Several(HTML):
-    """Parts of a report, put out one after another."""
+    """Parts of a report, displayed one after another."""
 
     def __init__(self, *parts: HTML):
         self.parts = parts
@@ -56,15 +56,15 @@ class Steps(HTML):
 
     def __init__(self, name: str, pictures: dict[str, Picture], legend: str):
         self.name, self.pictures, self.legend = name, pictures, legend
-        super().__init__(_steps(name, {k: one.data for k, one in pictures.items()}, legend))
+        super().__init__(_steps(name, {k: picture.data for k, picture in pictures.items()}, legend))
 
     def _ipython_display_(self) -> None:
-        for label, one in self.pictures.items():
-            one.display(step={"name": self.name, "label": label, "legend": self.legend})
+        for label, picture in self.pictures.items():
+            picture.display(step={"name": self.name, "label": label, "legend": self.legend})
 
 
 def html(output: dict[str, Any]) -> str:
-    """The HTML element of an output that is a picture, with its chart; empty for others."""
+    """The HTML element of an output that is a picture, with its chart; empty for other outputs."""
     if not (facts := _facts(output)):
         return ""
     image, of_image = output["data"]["image/png"], output["metadata"]["image/png"]
@@ -85,31 +85,32 @@ def has_chart(output: dict[str, Any]) -> bool:
 
 
 def on_page(outputs: Iterable[Any]) -> list[Any]:
-    """A cell's outputs as a page shows them: pictures as HTML, steps that follow each other as one.
+    """A cell's outputs as a page shows them.
 
-    Captions go, as they stand in the pictures.
+    Pictures become HTML, and steps that follow each other one element. Outputs that hold a caption
+    alone are dropped, as the picture's element has it.
     """
-    shown, kept = [one for one in outputs if _facts(one) != {}], []
-    for one in shown:
-        if element := html(one):
-            one["data"] = {"text/html": element}
+    shown, merged = [output for output in outputs if _facts(output) != {}], []
+    for output in shown:
+        if element := html(output):
+            output["data"] = {"text/html": element}
     for step, group in groupby(shown, _step):
         row = list(group)
         if step:
-            parts = {_facts(one)["step"]["label"]: one["data"]["text/html"] for one in row}
+            parts = {_facts(part)["step"]["label"]: part["data"]["text/html"] for part in row}
             row[0]["data"] = {"text/html": _steps(step[0], parts, step[1])}
             del row[1:]
-        kept += row
-    return kept
+        merged += row
+    return merged
 
 
 def _facts(output: dict[str, Any]) -> dict[str, Any] | None:
-    """What a page makes a picture of; of its caption nothing, and None for other outputs."""
+    """The facts for a picture's page element; empty for its caption, None for other outputs."""
     return output.get("metadata", {}).get(KEY)
 
 
 def _step(output: dict[str, Any]) -> tuple[str, str] | None:
-    """The steps that a picture belongs to: their name and legend."""
+    """Name and legend of the ``Steps`` that a picture is one of; None for other pictures."""
     step = (_facts(output) or {}).get("step")
     return (step["name"], step["legend"]) if step else None
 

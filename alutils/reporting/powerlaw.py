@@ -1,4 +1,4 @@
-"""The power law of a learning curve: its fit to the rounds, and the fits of resamples.
+"""The power law of a learning curve: its fit to the rounds, and to resamples of them.
 
 The share of wrong answers at n labels is taken to be a * n^-b + c with a, b > 0 and 0 <= c < 1
 (Cortes et al., 1993; Hestness et al., arXiv 1712.00409).
@@ -14,16 +14,16 @@ RESAMPLES = 500
 EXPONENTS = np.geomspace(0.01, 5, 200)
 """Values of b: from a curve that is straight in log n to one that has all but levelled off."""
 SMALLEST = 1e-6
-"""Least share of images that a is taken to be at the last label count; a > 0 has no least."""
+"""Lower bound of a, as the share of wrong answers at the last label count: a fit needs one."""
 SHIFTED = 3
-"""Last rounds that the law is moved to meet."""
+"""How many of the last rounds the law is shifted to meet on average."""
 
 
 @dataclass(frozen=True)
 class Laws:
-    """The law and those of the resamples: a, b and c a row, shifted to the last rounds.
+    """The fitted law (a, b, c) and those of the resamples, a row each, shifted to the last rounds.
 
-    Label counts are in units of the last one, which ``labels`` is.
+    Label counts are in units of the last one, ``labels``.
     """
 
     labels: int
@@ -60,7 +60,9 @@ def fit(
     scales = scale / np.sqrt(shares)
     law = law_of(ratio, error, scales)
     expected = errors_at(law[None], ratio)[0]
-    rounds = shares.sum() ** 2 / (shares**2).sum()  # as many equal ones would tell as much
+    rounds = (
+        shares.sum() ** 2 / (shares**2).sum()
+    )  # equally weighted rounds that would hold as much
     apart = np.abs(error - expected) * math.sqrt(rounds / (rounds - 3))
     noise = rng.normal(size=(resamples, len(labels))) * np.maximum(apart, scale)
     drawn = expected + noise
@@ -131,5 +133,5 @@ def reach(laws_S_3: np.ndarray, target: float) -> np.ndarray:
 
 
 def _off(laws_S_3: np.ndarray, ratio: np.ndarray, errors_S_R: np.ndarray) -> np.ndarray:
-    """How far the last rounds lie above the law of their curve, on average."""
+    """How far the errors of the last rounds lie above the law of their curve, on average."""
     return (errors_S_R - errors_at(laws_S_3, ratio))[:, -SHIFTED:].mean(axis=1)

@@ -39,30 +39,32 @@ def table(frame: pd.DataFrame) -> HTML:
     return HTML(f'<div class="table">{html}</div>')
 
 
-def points(one: Estimate, unit: str = " points") -> str:
-    """A difference with its sign, interval and seeds."""
-    return _told(one, unit, "+")
+def points(difference: Estimate, unit: str = " points") -> str:
+    """A difference with its sign, interval and number of seeds."""
+    return _with_interval(difference, unit, "+")
 
 
-def interval(one: Estimate, unit: str) -> str:
-    """A mean with its interval and seeds."""
-    return _told(one, f" {unit}" if unit else "", "")
+def interval(mean: Estimate, unit: str) -> str:
+    """A mean with its interval and number of seeds."""
+    return _with_interval(mean, f" {unit}" if unit else "", "")
 
 
-def _told(one: Estimate, unit: str, sign: str) -> str:
-    mean = f"{one.mean:{sign}.2f}{unit}"
-    if one.seeds < 2:
+def _with_interval(estimate: Estimate, unit: str, sign: str) -> str:
+    """Mean, interval and seeds; with ``sign`` = "+" a positive number has its sign too."""
+    mean = f"{estimate.mean:{sign}.2f}{unit}"
+    if estimate.seeds < 2:
         return f"{mean} (one seed, no interval)"
-    return f"{mean} ({one.low:{sign}.2f} to {one.high:{sign}.2f}, {one.seeds} seeds)"
+    ends = f"{estimate.low:{sign}.2f} to {estimate.high:{sign}.2f}"
+    return f"{mean} ({ends}, {estimate.seeds} seeds)"
 
 
 def share_of_labels(saving: Estimate) -> str:
-    """A label saving, so many times, as the share of the labels that it leaves."""
-    told = f"1/{saving.mean:.2f} of the labels ({100 / saving.mean:.0f} %"
+    """A label saving (times) as the share of the labels that are still needed: 1 / saving."""
+    share = f"1/{saving.mean:.2f} of the labels ({100 / saving.mean:.0f} %"
     if saving.seeds < 2:
-        return f"{told}; one seed, no interval)"
+        return f"{share}; one seed, no interval)"
     high = f" to {100 / saving.low:.0f} %" if saving.low > 0 else " % or more"
-    return f"{told}; {100 / saving.high:.0f}{high}, {saving.seeds} seeds)"
+    return f"{share}; {100 / saving.high:.0f}{high}, {saving.seeds} seeds)"
 
 
 def percent(row: Any) -> str:
@@ -72,7 +74,7 @@ def percent(row: Any) -> str:
 
 
 def plain(value: object) -> str:
-    """A parameter as it is shown."""
+    """A parameter's value as reports show it."""
     if isinstance(value, tuple):
         return ", ".join(str(v) for v in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -84,23 +86,23 @@ def capital(text: str) -> str:
 
 
 def count(number: int, thing: str, things: str = "") -> str:
-    """A number of things: 1 arm, 2 arms; ``things`` is a plural that has no s alone."""
+    """A number and its noun: 1 arm, 2 arms. ``things`` is a plural that isn't made with an s."""
     return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def paired_seeds(count: int) -> str:
-    """A number of seeds in words."""
+    """A number of seeds in words: 1 seed, 3 paired seeds."""
     return "1 seed" if count == 1 else f"{count} paired seeds"
 
 
 def seed_range(counts: Iterable[int]) -> str:
-    """The fewest and the most seeds that something rests on, in words."""
+    """The lowest and the highest number of seeds in words: 3 to 5 paired seeds."""
     low, high = min(counts), max(counts)
     return paired_seeds(low) if low == high else f"{low} to {high} paired seeds"
 
 
 def lines_of(counts: Iterable[int]) -> str:
-    """What a figure of curves shows over so many seeds."""
+    """What a figure of curves shows, for its caption, from the numbers of seeds of its curves."""
     counts = list(counts)
     if max(counts) < 2:
         return "the line of 1 seed, without an interval"
@@ -108,7 +110,7 @@ def lines_of(counts: Iterable[int]) -> str:
 
 
 def mean_over(counts: Iterable[int]) -> str:
-    """What a figure of intervals shows over so many seeds."""
+    """What a figure of intervals shows, for its caption, from the numbers of seeds of its means."""
     counts = list(counts)
     if max(counts) < 2:
         return "1 seed, without an interval"

@@ -83,7 +83,7 @@ ON_CLAIMS = {
     "C6": "the baseline's accuracy is first touched at 1,745 to 2,362 of its 7,875 labels, a "
     "saving of 3.3 to 4.5 times.",
 }
-"""What the whole of these curves shows on the poster's claims; one run each."""
+"""What the authors' whole curves, of one run each, show on the poster's claims."""
 
 
 def training_size() -> pd.DataFrame:
@@ -97,7 +97,7 @@ def training_size() -> pd.DataFrame:
 
 
 def active_learning(dataset: str) -> pd.DataFrame:
-    """Figure 3 or 4: arm, labels, accuracy (%); empty for a dataset the authors had not."""
+    """Figure 3 or 4: arm, labels, accuracy (%); empty for a dataset that the authors didn't use."""
     rows = [
         {"arm": arm, "labels": labels, "accuracy": accuracy}
         for (name, arm), curve in _FIGURES_3_AND_4.items()
@@ -111,15 +111,15 @@ def active_learning(dataset: str) -> pd.DataFrame:
 
 
 def margin_beside_random(dataset: str, labels: int) -> list[tuple[int, float]] | None:
-    """Labels and accuracy of margin's published point nearest to a label count, and of Figure 2's.
+    """The published points nearest to a label count: margin's, and Figure 2's for random labels.
 
-    Points as they were published; None where there are none within 1 % of that count.
+    A point is labels and accuracy (%); None where one of them lies more than 1 % from that count.
     """
     random = training_size().query("dataset == @dataset")
     margin = active_learning(dataset).query("arm == 'margin'")
-    curves = [list(zip(one["labels"], one["accuracy"], strict=True)) for one in (margin, random)]
+    curves = [list(zip(arm["labels"], arm["accuracy"], strict=True)) for arm in (margin, random)]
     if dataset in _MARGIN_NEAR_1490:
         curves[0].append(_MARGIN_NEAR_1490[dataset])
-    nearest = [min(one, key=lambda point: abs(point[0] - labels), default=None) for one in curves]
+    nearest = [min(c, key=lambda point: abs(point[0] - labels), default=None) for c in curves]
     near = [point for point in nearest if point and abs(point[0] - labels) <= 0.01 * labels]
     return near if len(near) == len(curves) else None

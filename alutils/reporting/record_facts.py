@@ -1,4 +1,4 @@
-"""What computed the records of a report, and how far they are."""
+"""On what the records of a report were computed, and how many of them are finished."""
 
 import platform
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from alutils.reporting.figures import REPORTED
 from alutils.reporting.prose import join, table
 
 MACHINE = ("machine", "processor", "cpu_capability")
-"""What a record says of the processor it was computed on."""
+"""Keys of a record's provenance that describe its processor."""
 BF16 = {
     True: "by the processor's instructions",
     False: "in float32 from the rounded values, equal up to the order of sums",
@@ -26,65 +26,64 @@ BF16 = {
 
 
 def cells(study: Parameters) -> HTML | Markdown:
-    """How many cells are finished, and which failed and why."""
+    """How many cells are finished, which failed and why, and where processor types differ."""
     every, store = study.cells(), Store(study.profile)
     records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
-    done = {name: one for name, one in records.items() if one["status"] == "finished"}
-    apart = _processors(study, done)
+    done = {name: record for name, record in records.items() if record["status"] == "finished"}
+    processors = _processors(study, done)
     if len(done) == len(every):
-        return Markdown(f"All {len(done)} cells are finished.{apart}")
-    told = (
+        return Markdown(f"All {len(done)} cells are finished.{processors}")
+    text = (
         f"{len(done)} of {len(every)} cells are finished; what is shown below is made of these, "
-        f"and where arms are compared of the seeds that have every arm.{apart}"
+        f"and where arms are compared of the seeds that have every arm.{processors}"
     )
     failed = [
-        {"failed cell": name, "why": one["final"]["error"]}
-        for name, one in records.items()
-        if one["status"] == "failed"
+        {"failed cell": name, "why": record["final"]["error"]}
+        for name, record in records.items()
+        if record["status"] == "failed"
     ]
     if not failed:
-        return Markdown(f"**{told}**")
-    return HTML(f"<p><strong>{told}</strong></p>{table(pd.DataFrame(failed)).data}")
+        return Markdown(f"**{text}**")
+    return HTML(f"<p><strong>{text}</strong></p>{table(pd.DataFrame(failed)).data}")
 
 
 def _processors(study: Parameters, records: dict[str, Record]) -> str:
-    """In which seeds cells that are compared ran on several processor types; empty where in none.
+    """A warning of the seeds whose compared cells ran on several processor types, or no text.
 
-    Compared are the cells of a dataset and seed, by factor where the study varies settings, and
+    The cells of a dataset and seed are compared, by factor where the study varies settings, and
     by figure where not.
     """
-    varied = study.settings() if isinstance(study, SettingsStudy) else ()
-    compared = [(f" ({one.factor})", one.cell) for one in varied]
+    settings = study.settings() if isinstance(study, SettingsStudy) else ()
+    compared = [(f" ({setting.factor})", setting.cell) for setting in settings]
     compared = compared or [("", cell) for cell in study.cells()]
-    found: dict[tuple, set[str]] = {}
+    types: dict[tuple, set[str]] = {}
     for factor, cell in compared:
         places = _places(records[cell.name]["provenance"]) if cell.name in records else []
-        key = factor, cell.dataset, cell.seed, "" if varied else cell.figure
-        own = found.setdefault(key, set())
-        own.update(
+        key = factor, cell.dataset, cell.seed, "" if settings else cell.figure
+        types.setdefault(key, set()).update(
             place["processor"] if place["device"] == "cpu" else place["device"]
             for place in places
             if "processor" in place
         )
-    apart: dict[str, set[int]] = {}
-    for (factor, dataset, seed, _), types in found.items():
-        if len(types) > 1:
-            apart.setdefault(f"{dataset_title(dataset)}{factor}", set()).add(seed)
-    if not apart:
+    mixed: dict[str, set[int]] = {}
+    for (factor, dataset, seed, _), names in types.items():
+        if len(names) > 1:
+            mixed.setdefault(f"{dataset_title(dataset)}{factor}", set()).add(seed)
+    if not mixed:
         return ""
-    told = [
+    phrases = [
         f"{what} seed{'s' if len(seeds) > 1 else ''} {join([str(seed) for seed in sorted(seeds)])}"
-        for what, seeds in apart.items()
+        for what, seeds in mixed.items()
     ]
     return (
         " Rounding differs between processor types, and a training then goes its own way, as with "
         "another order of batches. What is compared within a seed ran on several of them in "
-        f"{join(told)}: a difference there may come in part from that."
+        f"{join(phrases)}: a difference there may come in part from that."
     )
 
 
 def interim(study: Parameters) -> str:
-    """That cells are still to come, for what is said before; nothing where none are."""
+    """A note for an interim answer: how many cells are finished. Empty where all are."""
     every, store = study.cells(), Store(study.profile)
     done = sum(map(store.finished, every))
     if done == len(every):
@@ -96,7 +95,7 @@ def interim(study: Parameters) -> str:
 
 
 def provenance(study: Parameters) -> HTML:
-    """What computed the records of this report, and when they could differ."""
+    """On what the records of a report were computed: device, machine, versions, checks."""
     store = Store(study.profile)
     records = [store.load(cell) for cell in study.cells() if store.path(cell).exists()]
     facts = [record["provenance"] for record in records]
@@ -116,16 +115,15 @@ def provenance(study: Parameters) -> HTML:
         "dataset checksums": _unique(facts, "dataset_checksum"),
         "Python": f"{platform.python_version()} (report), {_unique(facts, 'python')} (records)",
         "packages": ", ".join(
-            f"{name} {found}"
+            f"{name} {version(name)}"
             for name in ("torch", "torchvision", "numpy", "scikit-learn", "matplotlib", "papermill")
-            for found in [version(name)]
         ),
     }
     return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
 
 
 def _products(records: list[dict]) -> list[str]:
-    """How what computed these records multiplied bfloat16 numbers; a GPU has instructions."""
+    """How these records' devices multiplied bfloat16 numbers; a GPU has instructions for it."""
     places = [
         place
         for record in records
@@ -134,16 +132,16 @@ def _products(records: list[dict]) -> list[str]:
         if "bf16_products" in place
     ]
     able = (place["device"] != "cpu" or place["bf16_products"] for place in places)
-    return [BF16[one] for one in dict.fromkeys(able)]
+    return [BF16[has_instructions] for has_instructions in dict.fromkeys(able)]
 
 
 def _places(fact: dict) -> list[dict]:
-    """Where the rounds of a record with this provenance were computed, one after the other."""
+    """Facts of the machines that computed a record's rounds, in turn, from its provenance."""
     return [*fact.get("earlier_places", []), fact]
 
 
 def effort(profile: str, cells: Iterable[Cell]) -> str:
-    """What the finished cells were computed on, and for how long, in a sentence."""
+    """On what the finished cells were computed, and for how long, in a sentence."""
     store = Store(profile)
     facts = [record["provenance"] for _, record in finished(store, cells)]
     where = [place for fact in facts for place in _places(fact)]
@@ -157,6 +155,7 @@ def effort(profile: str, cells: Iterable[Cell]) -> str:
 
 
 def _commit(fact: dict) -> str:
+    """The commits that computed a record, and what was changed on top of the last one."""
     known = [*fact.get("earlier_commits", []), fact.get("commit")]
     commits = ", then ".join(commit or "unknown" for commit in known)
     changed = fact.get("changed_since_commit")
@@ -164,24 +163,24 @@ def _commit(fact: dict) -> str:
 
 
 def _checks(records: list[dict]) -> str:
-    """What the runs checked of themselves, and whether arms of a seed started from the same."""
+    """The self-checks of the runs, and whether the arms of a seed had the same start."""
     checked = [r for r in records if "checks" in r["provenance"] and r["status"] == "finished"]
     if not checked:
         return "none recorded"
     passes = _unique([r["provenance"]["checks"] for r in checked], "mc_passes_differ")
-    told = (
+    text = (
         f"{len(checked)} cells ended, as a cell does only when all its checks hold in every round: "
         "scoring twice gives one order and changes no buffer, no index is labelled twice, labels "
         f"add up. MC passes differ: {passes}."
     )
-    return f"{told} {_alike(checked, 'first_labels')} {_alike(checked, 'initial_weights')}"
+    return f"{text} {_alike(checked, 'first_labels')} {_alike(checked, 'initial_weights')}"
 
 
 def _alike(records: list[dict], what: str) -> str:
-    """Whether the arms of a seed have the same hash.
+    """Whether the arms of a seed have the same hash of first labels or of initial weights.
 
-    A single baseline has labels of its own, and so has what starts with another number of them; a
-    network with another stem has its own weights.
+    Cells that start with another number of labels, or have a network with another stem, are
+    compared among themselves, and the single baseline run with none.
     """
     decides = {"first_labels": "first_labels", "initial_weights": "stem"}[what]
     groups: dict[tuple, set[str]] = {}
@@ -196,4 +195,5 @@ def _alike(records: list[dict], what: str) -> str:
 
 
 def _unique(facts: list[dict], key: str) -> str:
+    """The different values of a key, in order of their first appearance."""
     return "; ".join(dict.fromkeys(str(fact[key]) for fact in facts if key in fact))

@@ -1,9 +1,9 @@
-"""Forecasts and stopping rules judged on runs that are over: what they would have said meanwhile.
+"""Forecasts and stopping rules judged on finished runs: what they would have said during them.
 
 A curve is one arm of one record in a table of ``tidy.table``. After every round the forecast or
-the rule gets what was known by then, and is held against the rounds that followed. Of what rules
-need, records hold label counts and accuracies alone. The rest are optional columns of the table
-with a value a round, and a rule without its column is left out:
+the rule gets what was known by then, and is compared with the rounds that followed. Records hold
+only label counts and accuracies. What else a rule reads is an optional column of the table, with a
+value a round, and a rule without its column is left out:
 
 - ``kappa``: agreement with the round before on a stop set (``stopping.kappas``);
 - ``pool_entropy``: mean predictive entropy (nats) of the images not labelled yet;
@@ -34,13 +34,14 @@ from alutils.reporting.stopping import (
     stabilising_predictions,
 )
 
-OF = ["dataset", "arm", "seed", "record"]
-"""What a curve is known by."""
+CURVE_KEYS = ["dataset", "arm", "seed", "record"]
+"""Columns that together identify a curve."""
 FORECASTS = [
-    *OF, "round", "labels", "target", "ahead", "truth", "more", "low", "high", "kind", "covered"
+    *CURVE_KEYS, "round", "labels", "target", "ahead", "truth",
+    "more", "low", "high", "kind", "covered",
 ]  # fmt: skip
-STOPS = [*OF, "rule", "stopped", "enough", "wasted", "lost"]
-"""What a replay of forecasts has, and one of stopping rules, without any row too."""
+STOPS = [*CURVE_KEYS, "rule", "stopped", "enough", "wasted", "lost"]
+"""Columns of the tables that ``replay_forecasts`` and ``replay_stopping`` return, even empty."""
 TEST_SIZE = 10_000
 """Test images of MNIST, Fashion-MNIST and CIFAR-10."""
 
@@ -63,8 +64,8 @@ RULES = {
 
 
 def curves(results: pd.DataFrame, fewest: int = 1) -> Iterator[pd.DataFrame]:
-    """Every curve that has so many rounds, by label count."""
-    for _, curve in results.groupby(OF, sort=False):
+    """Every curve with at least ``fewest`` rounds, ordered by label count."""
+    for _, curve in results.groupby(CURVE_KEYS, sort=False):
         if len(curve) >= fewest:
             yield curve.sort_values("labels", kind="stable")
 
@@ -78,23 +79,26 @@ def replay_forecasts(
 ) -> pd.DataFrame:
     """What would have been forecast after every round from the ``minimum``-th on: a row a target.
 
-    Targets are the accuracies that a monotone fit of the whole curve has in later rounds, so far as
-    they lie above all that was measured by then. ``truth`` is how many labels after that round the
-    fit first has them, ``ahead`` how many rounds after it. ``more``, ``low`` and ``high`` are NaN,
-    and ``kind`` says why, where no number could be told; ``covered`` is then false.
+    Targets are the accuracies that a monotone fit of the whole curve has in later rounds, where
+    they are above all accuracies measured so far. ``truth`` is after how many more labels the fit
+    reaches the target, ``ahead`` after how many more rounds. Where no number could be forecast,
+    ``more``, ``low`` and ``high`` are NaN, ``kind`` says why, and ``covered`` is false.
     """
     rows = []
     for curve in curves(results, minimum + 1):
-        of = curve[OF].iloc[0].to_dict()
+        keys = curve[CURVE_KEYS].iloc[0].to_dict()
         labels = curve["labels"].to_numpy(dtype=float)
         accuracy = curve["accuracy"].to_numpy(dtype=float)
         for known in range(minimum, len(labels)):
             future = list(_future(labels, accuracy, known))
             targets = [target for target, _, _ in future]
-            told = forecasts(labels[:known], accuracy[:known], targets, rng, size=size, level=level)
-            for (target, truth, ahead), one in zip(future, told, strict=True):
+            answers = forecasts(
+                labels[:known], accuracy[:known], targets, rng, size=size, level=level
+            )
+            for (target, truth, ahead), answer in zip(future, answers, strict=True):
                 case = {"round": known, "labels": labels[known - 1], "target": target}
-                rows.append(of | case | {"ahead": ahead, "truth": truth} | _judged(one, truth))
+                case |= {"ahead": ahead, "truth": truth}
+                rows.append(keys | case | _judged(answer, truth))
     return pd.DataFrame(rows, columns=FORECASTS)
 
 
@@ -109,20 +113,21 @@ def _future(
             yield float(target), truth, int(np.argmax(fit >= target)) - known + 1
 
 
-def _judged(one: Forecast | CannotTell, truth: float) -> dict[str, object]:
-    """A forecast beside the truth."""
-    if isinstance(one, Forecast):
-        return {**vars(one), "kind": "", "covered": one.low <= truth <= one.high}
-    return dict.fromkeys(("more", "low", "high"), math.nan) | {"kind": one.kind, "covered": False}
+def _judged(answer: Forecast | CannotTell, truth: float) -> dict[str, object]:
+    """The columns of a forecast: its numbers, and whether its interval holds the truth."""
+    if isinstance(answer, Forecast):
+        return {**vars(answer), "kind": "", "covered": answer.low <= truth <= answer.high}
+    unknown = dict.fromkeys(("more", "low", "high"), math.nan)
+    return unknown | {"kind": answer.kind, "covered": False}
 
 
 def coverage(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.DataFrame:
-    """By group: forecasts asked for, shares told and covered, and how wrong and wide they are.
+    """How good the forecasts of each group are.
 
-    ``covered`` is the share of the intervals told that hold the true number of labels, ``above``
-    and ``below`` where the truth lies outside of the others. ``error`` is the median distance of
-    the forecast from the truth, ``width`` the median width of the interval, both as multiples of
-    the truth.
+    ``asked`` is how many were asked for, ``told`` the share that gave a number. Of these,
+    ``covered`` is the share whose interval holds the truth, ``above`` and ``below`` the shares
+    where the truth lies above and below it. ``error`` is the median distance of the forecast from
+    the truth, ``width`` the median width of the interval, both as multiples of the truth.
     """
     told = replayed[replayed["kind"] == ""]
     truth = told["truth"]
@@ -141,7 +146,7 @@ def coverage(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.Data
 
 
 def untold(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.DataFrame:
-    """By group, the share of the forecasts asked for that could not be told, for every reason."""
+    """The share of each group's forecasts that gave no number, by reason."""
     reasons = pd.get_dummies(replayed["kind"]).drop(columns="", errors="ignore")
     reasons = reasons.rename(columns=KINDS)
     keys = [replayed[key] for key in ([by] if isinstance(by, str) else by)]
@@ -157,13 +162,13 @@ def replay_stopping(
     """Where each rule would have stopped each curve, and what that costs: a row a curve and rule.
 
     A curve is judged on its monotone fit. ``enough`` is the first label count at which the fit lies
-    within ``tolerance`` points of its last value, and ``stopped`` the label count at which the rule
-    says stop, NaN where it never does: the curve then goes to its end. ``wasted`` are labels beyond
-    ``enough``, ``lost`` the points that the fit still gains after the stop.
+    within ``tolerance`` points of its last value. ``stopped`` is the label count at which the rule
+    says stop; where it never does it is NaN, and the curve goes to its end. ``wasted`` are the
+    labels beyond ``enough``, ``lost`` the points that the fit still gains after the stop.
     """
     rows = []
     for curve in curves(results):
-        of = curve[OF].iloc[0].to_dict()
+        keys = curve[CURVE_KEYS].iloc[0].to_dict()
         labels, accuracy = curve["labels"].to_numpy(), curve["accuracy"].to_numpy(dtype=float)
         fit = isotonic_regression(accuracy)
         enough = labels[np.argmax(fit >= fit[-1] - tolerance)]
@@ -175,14 +180,14 @@ def replay_stopping(
             end = len(labels) - 1 if at is None else at
             costs = {"wasted": max(0, labels[end] - enough), "lost": fit[-1] - fit[end]}
             stopped = math.nan if at is None else float(labels[at])
-            rows.append(of | {"rule": name, "stopped": stopped, "enough": enough} | costs)
+            rows.append(keys | {"rule": name, "stopped": stopped, "enough": enough} | costs)
     return pd.DataFrame(rows, columns=STOPS)
 
 
 def stopping_costs(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.DataFrame:
-    """By group and rule: curves, share that it stops, mean labels wasted and accuracy lost.
+    """What each rule costs by group: means over its ``curves``.
 
-    ``early`` is the share of the curves that it stops before ``enough``.
+    ``stops`` is the share of the curves that it stops, ``early`` that it stops before ``enough``.
     """
     keys = [*([by] if isinstance(by, str) else by), "rule"]
     judged = replayed.assign(

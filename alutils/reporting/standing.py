@@ -1,4 +1,4 @@
-"""How arms stand to random: shown to differ, shown to be equivalent, or neither."""
+"""How arms compare with random: shown to differ, shown to be equivalent, or neither."""
 
 from dataclasses import dataclass
 
@@ -44,11 +44,11 @@ def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
     differences = statistics.paired_differences(areas, tests=len(areas.columns) - 1)
     p, margin = statistics.adjusted(areas), MARGIN.get(dataset)
     equal = statistics.equivalence(areas, margin) if margin else dict.fromkeys(p, float("nan"))
-    return {arm: Standing(one, p[arm], equal[arm]) for arm, one in differences.items()}
+    return {arm: Standing(differences[arm], p[arm], equal[arm]) for arm in differences}
 
 
 def tests(areas: pd.DataFrame, dataset: str) -> str:
-    """How arms are held against random, in words."""
+    """The tests by which arms are compared with random, in words."""
     number = len(areas.columns) - 1
     equal = ", and two one-sided ones of equivalence," if dataset in MARGIN else ""
     corrected = f", Holm-corrected for {number} arms" if number > 1 else ""
@@ -57,35 +57,35 @@ def tests(areas: pd.DataFrame, dataset: str) -> str:
 
 def sentence(areas: pd.DataFrame, dataset: str) -> str:
     """Which arms differ from random, which are equivalent to it, and of which neither is shown."""
-    every, margin = standings(areas, dataset), MARGIN.get(dataset)
+    by_arm, margin = standings(areas, dataset), MARGIN.get(dataset)
     parts = []
     for small in (False, True):
-        shown = {a: s for a, s in every.items() if s.differs and s.equivalent == small}
+        shown = {a: s for a, s in by_arm.items() if s.differs and s.equivalent == small}
         for where, sign in (("above", 1), ("below", -1)):
             if arms := [arm_title(a) for a, s in shown.items() if s.difference.mean * sign > 0]:
                 few = f", by too little to matter: less than {_points(margin)}" if small else ""
                 parts.append(f"{join(arms)} {verb(arms)} {where} random{few}")
-    if same := [arm_title(a) for a, s in every.items() if s.equivalent and not s.differs]:
+    if same := [arm_title(a) for a, s in by_arm.items() if s.equivalent and not s.differs]:
         parts.append(
             f"{join(same)} {'is' if len(same) == 1 else 'are'} equivalent to random within "
             f"{_points(margin)}"
         )
-    if zero := [arm_title(a) for a, s in every.items() if s.differs and not s.difference.decided]:
+    if zero := [arm_title(a) for a, s in by_arm.items() if s.differs and not s.difference.decided]:
         parts.append(
             f"the simultaneous interval of {join(zero)} reaches zero, but Holm's test decides"
         )
-    if left := [arm_title(arm) for arm in undecided(every)]:
+    if left := [arm_title(arm) for arm in undecided(by_arm)]:
         neither = "no difference"
         if margin:
             neither = f"neither a difference nor equivalence within {_points(margin)}"
-        arms = f"any of the {len(left)} arms" if len(left) == len(every) > 1 else join(left)
+        arms = f"any of the {len(left)} arms" if len(left) == len(by_arm) > 1 else join(left)
         parts.append(f"{neither} is shown for {arms}")
     return "; ".join(parts)
 
 
-def undecided(every: dict[str, Standing]) -> list[str]:
+def undecided(by_arm: dict[str, Standing]) -> list[str]:
     """The arms that are shown neither to differ from random nor to be equivalent to it."""
-    return [arm for arm, one in every.items() if not (one.differs or one.equivalent)]
+    return [arm for arm, s in by_arm.items() if not (s.differs or s.equivalent)]
 
 
 def table(results: pd.DataFrame) -> HTML | Markdown:
@@ -93,18 +93,18 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
     if len(areas) < FEWEST_SEEDS:
         return Markdown(f"With fewer than {FEWEST_SEEDS} paired seeds nothing is tested.")
-    every, pooled = standings(areas, dataset), statistics.dunnett(areas)
+    by_arm, pooled = standings(areas, dataset), statistics.dunnett(areas)
     rows = [
         {
             dataset_title(dataset): arm_title(arm),
-            "difference to random, simultaneous interval (points)": points(one.difference, ""),
-            **columns(one, dataset),
-            "p by pooled variance (Dunnett)": _above_its_error(pooled[arm]),
+            "difference to random, simultaneous interval (points)": points(standing.difference, ""),
+            **columns(standing, dataset),
+            "p by pooled variance (Dunnett)": _dunnett_p(pooled[arm]),
         }
-        for arm, one in every.items()
+        for arm, standing in by_arm.items()
     ]
     tested = prose.table(pd.DataFrame(rows)).data
-    number = count(len(every), "arm")
+    number = count(len(by_arm), "arm")
     return HTML(
         f"<p>p in brackets, after Holm's correction for {number}; intervals that hold together "
         f"for {number} (Bonferroni). Last column, secondary and deciding nothing: all arms at once "
@@ -112,21 +112,25 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     )
 
 
-def columns(one: Standing, dataset: str) -> dict[str, str]:
-    """What the tests show of an arm: different from random; equivalent, where there is a margin."""
-    told = {"different (p)": shown(one.differs, one.p)}
+def columns(standing: Standing, dataset: str) -> dict[str, str]:
+    """An arm's test results by column title: different from random, and equivalent to it.
+
+    The second is left out for a dataset without a margin.
+    """
+    results = {"different (p)": _test_result(standing.differs, standing.p)}
     if margin := MARGIN.get(dataset):
-        told[f"equivalent within {_points(margin)} (p)"] = shown(one.equivalent, one.p_equal)
-    return told
+        title = f"equivalent within {_points(margin)} (p)"
+        results[title] = _test_result(standing.equivalent, standing.p_equal)
+    return results
 
 
-def shown(it_is: bool, p: float) -> str:
-    """Whether a test shows something, with its p-value."""
-    return f"{'yes' if it_is else 'not shown'} ({p:.2g})"
+def _test_result(shown: bool, p: float) -> str:
+    """Whether a test shows what it tests for, with its p-value."""
+    return f"{'yes' if shown else 'not shown'} ({p:.2g})"
 
 
-def _above_its_error(p: float) -> str:
-    """A p-value that is integrated at random, to about 1e-4."""
+def _dunnett_p(p: float) -> str:
+    """A p-value of ``statistics.dunnett``, in the digits that its error of about 1e-4 leaves."""
     return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 

@@ -16,9 +16,9 @@ from alutils.protocol.arms import BASELINE
 
 LEVEL, POWER = 0.95, 0.8
 FEWEST_SEEDS = 3
-"""Seeds below which no claim is decided and no setting counted."""
+"""Seeds that a test or a verdict needs; with fewer, none is given."""
 MOST_SEEDS = 1000
-"""Seeds beyond which none are asked for."""
+"""Number of seeds beyond which ``seeds_to_equal`` looks no further."""
 BOOTSTRAP_SEEDS = 10
 """Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
 
@@ -41,7 +41,7 @@ class Estimate:
 
 
 def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate:
-    """Mean and t interval of independent replications."""
+    """Mean and t interval of independent replications; NaN for the interval of one."""
     values = np.asarray(values, dtype=float)
     mean, count = float(values.mean()), len(values)
     if count < 2:
@@ -57,8 +57,8 @@ def bootstrap(values: np.ndarray | list[float]) -> Estimate | None:
         return None
     if _equal(values):
         return Estimate(*3 * (float(values.mean()),), len(values))
-    found = stats.bootstrap((values,), np.mean, confidence_level=LEVEL, rng=0)
-    low, high = found.confidence_interval
+    resampled = stats.bootstrap((values,), np.mean, confidence_level=LEVEL, rng=0)
+    low, high = resampled.confidence_interval
     return Estimate(float(values.mean()), float(low), float(high), len(values))
 
 
@@ -116,9 +116,9 @@ def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
         return math.nan
 
     def lacking(effect: float) -> float:
-        """Power that is missing; a difference with the wrong sign is as good as never shown."""
-        found = TTestPower().power(effect, seeds, (1 - level) / 2, alternative="larger")
-        return POWER - float(found)
+        """Power that is missing: one-sided, as the other side hardly ever rejects."""
+        power = TTestPower().power(effect, seeds, (1 - level) / 2, alternative="larger")
+        return POWER - float(power)
 
     high = 1.0
     while lacking(high) > 0:  # statsmodels' own search ends at 10
@@ -129,8 +129,9 @@ def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
 def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
     """Seeds with which two one-sided tests show a mean to lie within ``margin``, with ``POWER``.
 
-    ``mean`` and ``spread`` (standard deviation) are the true ones. The power is bounded from below
-    by what the two tests lack together. None where ``MOST_SEEDS`` don't do.
+    ``mean`` and ``spread`` (standard deviation) are the true ones. The power of both tests is at
+    least the sum of their powers minus 1, which is what is asked for. None where ``MOST_SEEDS``
+    are too few.
     """
     from statsmodels.stats.power import TTestPower
 
@@ -188,10 +189,10 @@ def curve(results: pd.DataFrame) -> pd.DataFrame:
 def areas(results: pd.DataFrame) -> pd.DataFrame:
     """Area under the budget curve by seed (rows) and arm (columns), of one dataset.
 
-    A single baseline has no curve, and so no area.
+    A single baseline run has no curve, and so no area.
     """
-    table = results[results["arm"] != BASELINE].sort_values("labels", kind="stable")
-    groups = table.groupby(["seed", "arm"], sort=False)
+    curves = results[results["arm"] != BASELINE].sort_values("labels", kind="stable")
+    groups = curves.groupby(["seed", "arm"], sort=False)
     return groups.apply(lambda g: area(g["labels"], g["accuracy"])).unstack("arm")
 
 
@@ -223,8 +224,8 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
     by = ["seed", "labels"]
     random = results[results["arm"] == "random"].set_index(by)["accuracy"]
     arms = results[~results["arm"].isin(["random", BASELINE])]
-    there = random.reindex(pd.MultiIndex.from_frame(arms[by])).to_numpy()
-    return arms.assign(accuracy=arms["accuracy"] - there)
+    beside = random.reindex(pd.MultiIndex.from_frame(arms[by])).to_numpy()
+    return arms.assign(accuracy=arms["accuracy"] - beside)
 
 
 def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
@@ -267,10 +268,10 @@ def dunnett(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float
     differences = by_seed.mean().drop(reference) - by_seed[reference].mean()
     rounding = 1e-12 * float(np.abs(values).max())
     return {
-        arm: float(abs(one) <= rounding)
+        arm: float(abs(difference) <= rounding)
         if error <= rounding
-        else 1 - dunnett_coverage(abs(one) / error, arms - 1, freedom)
-        for arm, one in differences.items()
+        else 1 - dunnett_coverage(abs(difference) / error, arms - 1, freedom)
+        for arm, difference in differences.items()
     }
 
 
@@ -291,8 +292,8 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
     """Labels of random at its end over labels at which an arm reaches random's final accuracy.
 
     By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
-    never gets there. Random itself reaches that accuracy where its fit has become flat: what it
-    has is no saving yet. A single baseline has no curve, and so no saving.
+    never reaches it. Random's own column is above 1 where its fit is flat at the end: an arm has
+    saved labels only beyond that. A single baseline run has no curve, and so no saving.
     """
     from sklearn.isotonic import isotonic_regression
 
@@ -301,19 +302,20 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
         for key, group in results[results["arm"] != BASELINE].groupby(["seed", "arm"], sort=False)
     }
     savings: dict[str, dict[int, float]] = {}
-    for (seed, arm), one in curves.items():
-        base = curves[seed, "random"]
-        target = isotonic_regression(base["accuracy"].to_numpy(dtype=float))[-1]
-        needed = labels_to_reach(one["labels"], one["accuracy"], target)
-        savings.setdefault(arm, {})[seed] = float(base["labels"].iloc[-1]) / needed
+    for (seed, arm), curve in curves.items():
+        random = curves[seed, "random"]
+        target = isotonic_regression(random["accuracy"].to_numpy(dtype=float))[-1]
+        needed = labels_to_reach(curve["labels"], curve["accuracy"], target)
+        savings.setdefault(arm, {})[seed] = float(random["labels"].iloc[-1]) / needed
     return pd.DataFrame(savings)
 
 
 def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
 
-    A win is a paired t interval of the accuracy difference above zero at that label count; of one
-    dataset. The first count, at which arms mostly are one, is left out where there are others.
+    Of one dataset. An arm wins where the paired t interval of its accuracy minus the other's lies
+    above zero. The first label count, at which most arms have the same labels, is left out where
+    there are others.
     Row sums tell who wins, column means who loses (less is better).
     """
     wide = results.pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
@@ -321,10 +323,10 @@ def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     wins = pd.DataFrame(0.0, index=arms, columns=arms)
     sizes = [group for _, group in wide.groupby("labels")]
     sizes = sizes[1:] or sizes
-    for one in arms:
+    for arm in arms:
         for other in arms:
-            beats = [estimate(size[one] - size[other]).low > 0 for size in sizes]
-            wins.loc[one, other] = float(np.mean(beats))
+            beats = [estimate(size[arm] - size[other]).low > 0 for size in sizes]
+            wins.loc[arm, other] = float(np.mean(beats))
     return wins
 
 

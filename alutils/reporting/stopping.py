@@ -114,5 +114,5 @@ def gain_limits(
 
 
 def _first(says_R: np.ndarray) -> int | None:
-    """Position of the first round that says stop."""
+    """Position of the first round at which the rule says stop; None where it never does."""
     return int(np.argmax(says_R)) if says_R.any() else None

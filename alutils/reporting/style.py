@@ -8,7 +8,7 @@ import matplotlib.style
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw or save under matplotlib's defaults, not a user's ``matplotlibrc``; or decorate with it.
+    """Draw or save under matplotlib's defaults, not a user's ``matplotlibrc``; also a decorator.
 
     The backend stays the user's, and so do the settings of figures that are not the study's.
     """

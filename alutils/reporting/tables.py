@@ -1,4 +1,4 @@
-"""What a run found, in tables and computed sentences.
+"""The results of a run in tables and computed sentences.
 
 Every sentence with a number is made here from the results, so that it stays true whatever the
 parameters are.
@@ -40,7 +40,7 @@ def curve_table(results: pd.DataFrame) -> HTML:
 
 
 def beside_published(results: pd.DataFrame) -> HTML | Markdown:
-    """Figure 2 by the best held-out accuracy of a training, beside the authors' best of ten."""
+    """Figure 2 by the best held-out accuracy of each training, beside the authors' best of ten."""
     if "heldout_best" not in results:
         return Markdown(
             "The held-out set was not judged in this run, so its accuracy can't be put beside the "
@@ -76,23 +76,23 @@ def size_sentences(results: pd.DataFrame) -> Markdown:
         first, last = wide.columns[0], wide.columns[-1]
         gain = statistics.estimate(wide[last] - wide[first])
         area = statistics.estimate(statistics.areas(ours)["random"])
-        told = f"- **{dataset_title(dataset)}**: "
+        line = f"- **{dataset_title(dataset)}**: "
         if first == last:
-            told += f"{interval(area, '%')} at {first:,} labels."
+            line += f"{interval(area, '%')} at {first:,} labels."
         else:
-            told += (
+            line += (
                 f"{wide[first].mean():.2f} % at {first:,} labels and {wide[last].mean():.2f} % at "
                 f"{last:,}, a difference of {points(gain)}. Area under the curve "
                 f"{interval(area, '%')}."
             )
-        lines.append(told)
+        lines.append(line)
     return Markdown("\n".join(lines))
 
 
 def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
     """The active-learning question answered in one paragraph from paired differences in area.
 
-    ``interim`` says that runs are still to come.
+    ``interim`` is the note of ``record_facts.interim``.
     """
     areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
     title, seeds = dataset_title(dataset), results["seed"].nunique()
@@ -112,23 +112,24 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
 def savings(results: pd.DataFrame) -> Markdown:
     """How many labels every arm saves, on monotone fits per seed, in a sentence."""
     title, last = dataset_title(results["dataset"].iloc[0]), results["labels"].max()
-    found = statistics.label_savings(results)
-    own, told = found.pop("random"), []
-    for arm in found:
-        reached = found[arm].dropna()
-        if len(reached) < len(found):
-            there = f"{len(reached)} of" if len(reached) else "none of"
-            told.append(f"{arm_title(arm)} in {there} {len(found)} seeds")
+    by_arm = statistics.label_savings(results)
+    of_random, phrases = by_arm.pop("random"), []
+    for arm in by_arm:
+        reached = by_arm[arm].dropna()
+        if len(reached) < len(by_arm):
+            seeds = f"{len(reached)} of" if len(reached) else "none of"
+            phrases.append(f"{arm_title(arm)} in {seeds} {len(by_arm)} seeds")
         else:
-            told.append(f"{arm_title(arm)} with {share_of_labels(statistics.estimate(reached))}")
+            share = share_of_labels(statistics.estimate(reached))
+            phrases.append(f"{arm_title(arm)} with {share}")
     text = (
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
-        f"monotone fits per seed, by {join(told)}."
+        f"monotone fits per seed, by {join(phrases)}."
     )
-    if found.notna().all().any() and own.max() > 1.005:
+    if by_arm.notna().all().any() and (flat := of_random.max()) > 1.005:
         text += (
-            f" Random's own fit has that accuracy in some seed from {last / own.max():,.0f} labels "
-            f"on: needing no fewer than these ({100 / own.max():.0f} %) saves nothing."
+            f" Random's own fit has that accuracy in some seed from {last / flat:,.0f} labels "
+            f"on: needing no fewer than these ({100 / flat:.0f} %) saves nothing."
         )
     return Markdown(text)
 
@@ -164,15 +165,15 @@ def against(results: pd.DataFrame, arm: str) -> HTML:
     """One arm's paired differences in area to every other arm."""
     areas = statistics.areas(results)
     rows = [
-        {f"area of {arm_title(arm)} minus that of": arm_title(other), "points": points(one, "")}
+        {f"area of {arm_title(arm)} minus that of": arm_title(other), "points": points(gain, "")}
         for other in areas.columns.drop(arm)
-        for one in [statistics.estimate(areas[arm] - areas[other])]
+        for gain in [statistics.estimate(areas[arm] - areas[other])]
     ]
     return table(pd.DataFrame(rows))
 
 
 def wins(results: pd.DataFrame) -> HTML | Markdown:
-    """Share of label counts after the first at which an arm (row) beats another (column)."""
+    """Share of label counts, without the first, at which an arm (row) beats another (column)."""
     if (seeds := results["seed"].nunique()) < FEWEST_SEEDS:
         return Markdown(
             f"With {count(seeds, 'seed')} no arm can be said to beat another: {FEWEST_SEEDS} are "

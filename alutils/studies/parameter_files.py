@@ -1,4 +1,4 @@
-"""Parameters as they are written: those of a notebook, and what a file says otherwise."""
+"""Reading of parameters: a notebook's parameters cell, and a file under ``params/``."""
 
 import ast
 import json
@@ -13,7 +13,7 @@ from alutils.protocol.parameters import ParameterError
 
 
 def defaults(notebook: str) -> dict[str, Any]:
-    """What a notebook's parameters cell says, read without running it: one plain value a name."""
+    """Names and values of a notebook's parameters cell, read without running it."""
     file = paths.NOTEBOOKS / f"{notebook}.ipynb"
     source = f"notebooks/{file.name}"
     try:
@@ -24,7 +24,7 @@ def defaults(notebook: str) -> dict[str, Any]:
 
 @cache
 def _parameters_cell(file: Path, _: int) -> dict[str, Any]:
-    """The values of a notebook's parameters cell, read once for every time that it changed."""
+    """The values of a notebook's parameters cell, read again when the file's time has changed."""
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
@@ -42,6 +42,7 @@ def _parameters_cell(file: Path, _: int) -> dict[str, Any]:
 
 
 def _literal(key: str, value: ast.expr) -> Any:
+    """The value of an expression of plain values; ``ValueError`` for any other."""
     try:
         return ast.literal_eval(value)
     except ValueError:
@@ -49,7 +50,7 @@ def _literal(key: str, value: ast.expr) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML of which no key stands twice, so that none is overridden unseen."""
+    """A YAML loader that refuses a key that stands twice: the first would be lost unseen."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()

@@ -19,11 +19,11 @@ STUDIES = {
     "07-beyond-the-poster": "beyond.plan.BeyondStudy",
     "08-reductions": "reductions.plan.ReductionsStudy",
 }
-"""By notebook its study: where its class lies in ``alutils.studies``, imported when asked for."""
+"""By notebook, where the class of its study lies in ``alutils.studies``; imported when needed."""
 
 
 def study_class(notebook: str) -> type[Parameters]:
-    """The parameters of a notebook, as a class."""
+    """The class of a notebook's study."""
     module, _, name = STUDIES[notebook].rpartition(".")
     return getattr(import_module(f"alutils.studies.{module}"), name)
 
@@ -41,12 +41,12 @@ def notebooks(profile: str) -> list[str]:
         raise ParameterError(
             f"params/{profile}/{other[0]} would not be read: rename it to end in .yaml"
         )
-    if not (found := sorted(file.stem for file in folder.glob("*.yaml"))):
+    if not (names := sorted(file.stem for file in folder.glob("*.yaml"))):
         raise ParameterError(
             f"PROFILE = {profile!r} has no notebook: params/{profile} needs a parameter file such "
             f"as {next(iter(STUDIES))}.yaml"
         )
-    return found
+    return names
 
 
 def params_file(profile: str, notebook: str) -> Path:
@@ -56,17 +56,17 @@ def params_file(profile: str, notebook: str) -> Path:
 
 
 def load_study(profile: str, notebook: str) -> Parameters:
-    """A notebook's study in a profile: its own parameters, and over them those of the file.
+    """A notebook's study in a profile: the notebook's parameters, overridden by the profile's file.
 
-    This is what papermill makes of the same file.
+    Papermill gives the notebook the same parameters.
     """
     file = params_file(profile, notebook)
     source = f"params/{profile}/{file.name}"
     known(f"{source}: notebook", notebook, STUDIES, ParameterError)
-    plan = study_class(notebook).parse(defaults(notebook) | read_file(file, source), source)
-    if plan.profile != profile:
+    study = study_class(notebook).parse(defaults(notebook) | read_file(file, source), source)
+    if study.profile != profile:
         raise ParameterError(
-            f"{source}: profile = {plan.profile!r} is not allowed in the folder {profile!r}, whose "
-            "reports go to another place: give both the same name"
+            f"{source}: profile = {study.profile!r} is not allowed in the folder {profile!r}, "
+            "whose reports go to another place: give both the same name"
         )
-    return plan
+    return study

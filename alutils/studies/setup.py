@@ -1,4 +1,4 @@
-"""A study's parameters and data, beside the poster's protocol."""
+"""A study's parameters and data as reports show them, beside the poster's protocol."""
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -17,7 +17,7 @@ OPEN = (
     "authors' own code, where it differs, is the profile <code>replica</code>."
 )
 OBSERVED = ("heldout_every", "diagnostics")
-"""Parameters that say what is written down of a training, which is the same either way."""
+"""Parameters of what is recorded of a training; they don't change the training."""
 
 
 def protocol(study: Study) -> HTML:
@@ -32,7 +32,7 @@ def protocol(study: Study) -> HTML:
 
 
 def departures(study: Study) -> Markdown:
-    """Where this run departs from the poster's protocol, one line each."""
+    """The parameters in which this run departs from the poster's protocol, one line each."""
     poster = _poster(study)
     changed = [
         f"- `{key}`: {plain(value)} instead of {plain(poster[key])}"
@@ -50,6 +50,7 @@ def departures(study: Study) -> Markdown:
 
 
 def _candidates(study: Study) -> str:
+    """A paragraph for a study that chooses among drawn candidates, or no text."""
     if not study.candidates or isinstance(study, TrainingSizeStudy):
         return ""
     return (
@@ -78,12 +79,13 @@ def data_summary(names: list[str], heldout_fraction: float) -> HTML:
 
 
 def _poster(study: Study) -> dict:
-    """The poster's protocol, where it has such a parameter, with the study's own dataset.
+    """The poster's protocol: the defaults of the class of its figure's study.
 
-    That is the defaults of the studies of its figures, without seeds and what is written down.
+    Without seeds, ``RUNTIME`` and ``OBSERVED``, and with the dataset of this study, so that these
+    count as no departure.
     """
     kind = TrainingSizeStudy if isinstance(study, TrainingSizeStudy) else ActiveLearningStudy
     fields = kind.model_fields
-    own = {key: getattr(study, key) for key in ("dataset",) if hasattr(study, key)}
-    left = (*RUNTIME, *OBSERVED, "seeds")
-    return {key: field.default for key, field in fields.items() if key not in left} | own
+    dataset = {"dataset": study.dataset} if hasattr(study, "dataset") else {}
+    left_out = (*RUNTIME, *OBSERVED, "seeds")
+    return {key: field.default for key, field in fields.items() if key not in left_out} | dataset

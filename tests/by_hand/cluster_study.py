@@ -46,9 +46,9 @@ def smoke(folder: Path, name: str, *options: str) -> Path:
 def quick(folder: Path, name: str, scheduler: str = "", say=lambda line: None) -> dict:
     """Records of the cut of the quick profile."""
     os.environ["ALUTILS_OUTPUTS"] = str(folder / name)
-    plan = profiles.load_study("quick", "03-mnist-active-learning").model_copy(update=CUT)
-    run.run(plan.model_copy(update={"scheduler": scheduler}), say)
-    return equal_records(folder / name / "quick" / "runs", plan.cells())
+    study = profiles.load_study("quick", "03-mnist-active-learning").model_copy(update=CUT)
+    run.run(study.model_copy(update={"scheduler": scheduler}), say)
+    return equal_records(folder / name / "quick" / "runs", study.cells())
 
 
 def main(folder: Path) -> None:

@@ -58,8 +58,8 @@ def test_the_index_and_the_table_hold_all_reports(smoke):
     assert "Nothing is tested on digits with fewer than 3 paired seeds" in index
     assert index.count("<img ") == len(NAMES)
     rows = (smoke / "smoke" / "results.csv").read_text().splitlines()
-    plans = [profiles.load_study("smoke", name) for name in NAMES]
-    cells = {cell.name: cell for plan in plans for cell in plan.cells()}.values()
+    studies = [profiles.load_study("smoke", name) for name in NAMES]
+    cells = {cell.name: cell for study in studies for cell in study.cells()}.values()
     assert len(rows) == 1 + sum(cell.rounds for cell in cells)
     assert {"learning_rate", "optimiser", "stem", "acquisition_fraction"} < set(rows[0].split(","))
 
@@ -80,12 +80,12 @@ def test_without_training_what_has_nothing_finished_is_left_out(copy, capsys):
     for cell in profiles.load_study("smoke", name).cells():
         Store("smoke").path(cell).unlink()
     kept = (copy / "smoke" / f"{name}.html").read_bytes()
-    notebooks.study("smoke", train="no")
+    notebooks.make_reports("smoke", train="no")
     told = capsys.readouterr().out
     assert f"{name}: nothing is finished yet" in told and "reports: " in told
     assert (copy / "smoke" / f"{name}.html").read_bytes() == kept
     with pytest.raises(StudyError, match=f"no seed of 'smoke' has every cell of {name} finished"):
-        notebooks.study("smoke", name, train="no")
+        notebooks.make_reports("smoke", name, train="no")
 
 
 def test_local_workers_are_started_for_what_is_to_be_trained_alone(copy, monkeypatch):
@@ -113,7 +113,7 @@ def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
     assert notebooks.is_current(name, profiles.load_study("smoke", name))
     own.unlink()
     (copy / "smoke" / f"{name}.html").unlink()
-    notebooks.study("smoke", name, train="no")
+    notebooks.make_reports("smoke", name, train="no")
     assert (copy / "smoke" / f"{name}.html").exists() and not own.exists()
     assert not notebooks.is_current(name, profiles.load_study("smoke", name))
 
@@ -122,15 +122,15 @@ def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
     files = [copy / "smoke" / f"{ARMS_NOTEBOOK}.{kind}" for kind in ("html", "ipynb", "png")]
     before = [file.read_bytes() for file in files]
     files[0].unlink()
-    notebooks.study("smoke", ARMS_NOTEBOOK)
+    notebooks.make_reports("smoke", ARMS_NOTEBOOK)
     assert [file.read_bytes() for file in files] == before
 
 
 def test_what_is_only_shown_needs_neither_device_nor_data(monkeypatch):
     monkeypatch.setattr("alutils.learning.devices.pick_device", lambda device: pytest.fail(device))
     monkeypatch.setattr("alutils.learning.data.load", lambda dataset: pytest.fail(dataset))
-    plan = profiles.load_study("smoke", NOTEBOOK)
-    notebooks._check_machine([plan.model_copy(update={"train": False})])
+    study = profiles.load_study("smoke", NOTEBOOK)
+    notebooks._check_machine([study.model_copy(update={"train": False})])
 
 
 def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch):
@@ -143,30 +143,30 @@ def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch)
     monkeypatch.setattr(cluster, "reach", reach)
     monkeypatch.setattr(notebooks, "execute", lambda name, *_: pytest.fail(name))
     with pytest.raises(ParameterError, match="nothing answers"):
-        notebooks.study("smoke", scheduler="tcp://nowhere:8786")
+        notebooks.make_reports("smoke", scheduler="tcp://nowhere:8786")
     assert looks == ["tcp://nowhere:8786"]
 
 
 def test_finished_cells_need_no_scheduler(copy, monkeypatch):
     monkeypatch.setattr(cluster, "reach", pytest.fail)
-    plan = profiles.load_study("smoke", NOTEBOOK)
-    notebooks._check_machine([plan.model_copy(update={"scheduler": "tcp://nowhere:8786"})])
+    study = profiles.load_study("smoke", NOTEBOOK)
+    notebooks._check_machine([study.model_copy(update={"scheduler": "tcp://nowhere:8786"})])
 
 
 def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
-    plan = profiles.load_study("smoke", NOTEBOOK)
-    assert notebooks.is_current(NOTEBOOK, plan)
-    assert notebooks.is_current(NOTEBOOK, plan.model_copy(update={"workers": 7}))
-    assert not notebooks.is_current(NOTEBOOK, plan.model_copy(update={"candidates": 700}))
-    cell, store = plan.cells()[0], Store("smoke")
+    study = profiles.load_study("smoke", NOTEBOOK)
+    assert notebooks.is_current(NOTEBOOK, study)
+    assert notebooks.is_current(NOTEBOOK, study.model_copy(update={"workers": 7}))
+    assert not notebooks.is_current(NOTEBOOK, study.model_copy(update={"candidates": 700}))
+    cell, store = study.cells()[0], Store("smoke")
     store.save(cell, store.load(cell) | {"provenance": {"wall_seconds": 1.0}})
-    assert not notebooks.is_current(NOTEBOOK, plan)
+    assert not notebooks.is_current(NOTEBOOK, study)
 
 
 def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
     copy, monkeypatch, tmp_path
 ):
-    plan = profiles.load_study("smoke", NOTEBOOK)
+    study = profiles.load_study("smoke", NOTEBOOK)
     source = tmp_path / "notebooks" / f"{NOTEBOOK}.ipynb"
     source.parent.mkdir()
     shutil.copyfile(NOTEBOOKS / source.name, source)
@@ -180,8 +180,8 @@ def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
 
     monkeypatch.setattr("papermill.execute_notebook", run)
     for change in (False, True):
-        notebooks.execute(NOTEBOOK, plan, {})
-        assert notebooks.is_current(NOTEBOOK, plan) is not change
+        notebooks.execute(NOTEBOOK, study, {})
+        assert notebooks.is_current(NOTEBOOK, study) is not change
 
 
 def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tmp_path):
@@ -193,7 +193,7 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
     monkeypatch.setattr(notebooks, "NOTEBOOKS", broken)
     good = (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes()
     with pytest.raises(notebooks.StudyFailed, match=f"{NOTEBOOK}: RuntimeError: on purpose"):
-        notebooks.study("smoke", NOTEBOOK)
+        notebooks.make_reports("smoke", NOTEBOOK)
     assert (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes() == good
     assert "on purpose &lt;b&gt;" in (copy / "smoke" / f"{NOTEBOOK}.failed.html").read_text()
     assert not list(copy.glob("smoke/*.partial.ipynb"))
@@ -236,15 +236,15 @@ def test_a_file_beside_a_notebook_is_imported_there_and_makes_its_report_stale(
     code = nbformat.v4.new_code_cell("from strategies_of_mine import NAME\nNAME")
     notebook.cells = [*prose, code]
     nbformat.write(notebook, tmp_path / f"{NOTEBOOK}.ipynb")
-    mine, plan = tmp_path / "strategies_of_mine.py", profiles.load_study("smoke", NOTEBOOK)
+    mine, study = tmp_path / "strategies_of_mine.py", profiles.load_study("smoke", NOTEBOOK)
     mine.write_text("NAME = 'lowest'\n")
     (tmp_path / "reports").mkdir()
     notebooks.render(tmp_path / f"{NOTEBOOK}.ipynb", tmp_path / "reports", {})
     report = nbformat.read(tmp_path / "reports" / f"{NOTEBOOK}.ipynb", as_version=4)
     assert report.cells[-1].outputs[0].data["text/plain"] == "'lowest'"
-    before = notebooks.sources(NOTEBOOK, plan)
+    before = notebooks.sources(NOTEBOOK, study)
     mine.write_text("NAME = 'highest'\n")
-    assert notebooks.sources(NOTEBOOK, plan) != before
+    assert notebooks.sources(NOTEBOOK, study) != before
 
 
 @pytest.mark.parametrize("error", [ValueError("what\nhow"), ValueError("\x1b[31mwhat\x1b[0m\n")])
@@ -316,8 +316,8 @@ def test_no_network_is_one_error_and_nothing_runs(tmp_path):
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_runs(outputs, monkeypatch):
-    plan = profiles.load_study("smoke", NOTEBOOK).model_copy(update={"device": "mps"})
-    monkeypatch.setattr(profiles, "load_study", lambda profile, name: plan)
+    study = profiles.load_study("smoke", NOTEBOOK).model_copy(update={"device": "mps"})
+    monkeypatch.setattr(profiles, "load_study", lambda profile, name: study)
     with pytest.raises(ParameterError, match="device = 'mps' is not on this machine"):
-        notebooks.study("smoke", NOTEBOOK)
+        notebooks.make_reports("smoke", NOTEBOOK)
     assert not list(outputs.rglob("*.json"))

@@ -45,13 +45,13 @@ def test_the_readme_shows_the_committed_results_and_the_hours_of_the_long_profil
 
 
 def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(committed):
-    plan = load_study("desktop", "08-reductions")
+    study = load_study("desktop", "08-reductions")
     arms = load_study("desktop", "03-mnist-active-learning").cells()
-    told = readme._recipes(plan, arms)
+    told = readme._recipes(study, arms)
     assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
     assert told in block("answer").replace("\n", " ")
-    other = [arms[0].model_copy(update={"epochs": plan.epochs})]
-    assert readme._recipes(plan, arms + other) == ""
+    other = [arms[0].model_copy(update={"epochs": study.epochs})]
+    assert readme._recipes(study, arms + other) == ""
 
 
 def test_a_block_replaces_what_stands_between_its_marks_and_nothing_else(tmp_path, monkeypatch):
@@ -118,12 +118,12 @@ def test_the_guide_shows_what_every_strategy_takes(speed):
 
 
 def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tmp_path):
-    told = readme._once("cifar10")
+    told = readme._one_acquisition("cifar10")
     assert told.startswith("On CIFAR-10 the poster's recipe was tried with one acquisition alone")
     assert "at 1,490 labels margin minus random is -0.39 points" in told
     assert told in block("answer").replace("\n", " ")
     shutil.rmtree(tmp_path / "outputs" / "ablation")
-    assert readme._once("cifar10") == (
+    assert readme._one_acquisition("cifar10") == (
         "What choosing gains under the poster's recipe on CIFAR-10 is open."
     )
 

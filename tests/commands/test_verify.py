@@ -36,8 +36,8 @@ def made(outputs, trained, monkeypatch):
         record["provenance"] |= provenance
         store.save(cell, record | {"rounds": rounds, "status": "finished"})
     cells = [cell for cell, _, _ in trained]
-    plan = type("Plan", (), {"cells": lambda self: cells})()
-    monkeypatch.setattr(verify, "_plans", lambda profile: [plan])
+    study = type("OfTwoCells", (), {"cells": lambda self: cells})()
+    monkeypatch.setattr(verify, "_studies", lambda profile: [study])
     return store, cells
 
 
@@ -53,7 +53,7 @@ def change(store, cell, edit) -> None:
 @pytest.mark.parametrize("profile", ["ablation", "precision", "recipe"])
 def test_records_that_no_notebook_makes_are_verified_too(profile):
     """Their cells are those of the committed records."""
-    cells = {cell.name for plan in verify._plans(profile) for cell in plan.cells()}
+    cells = {cell.name for study in verify._studies(profile) for cell in study.cells()}
     assert cells == {file.stem for file in (ROOT / "outputs" / profile / "runs").glob("*.json")}
 
 
@@ -211,12 +211,12 @@ def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
 def test_picks_are_told_from_draws_by_their_places_in_the_whole_ranking(digits_cell):
     current = CurrentRound(digits_cell(arm="margin"), [], settle("cpu"))
     front = current.acquire(current.cell, {}).tolist()
-    place, p = verify._place(current, front)
-    assert place == pytest.approx(len(front) / 2 / len(current.view)) and p < verify.CHANCE
+    rank, p = verify._mean_rank(current, front)
+    assert rank == pytest.approx(len(front) / 2 / len(current.view)) and p < verify.CHANCE
     pool, by_chance = current.pool.unlabelled, []
     for seed in range(200):
         drawn = pool[torch.randperm(len(pool), generator=stream(seed, "draw"))[: len(front)]]
-        by_chance.append(verify._place(current, drawn.tolist())[1])
+        by_chance.append(verify._mean_rank(current, drawn.tolist())[1])
     assert 0.1 < sum(p < 0.2 for p in by_chance) / len(by_chance) < 0.3
 
 
@@ -261,9 +261,9 @@ def test_random_picks_are_drawn_again(outputs, digits_cell):
     for _ in range(cell.rounds):
         (done,), _, _ = run_round([cell], rounds, None, "cpu", {})
         rounds.append(done)
-    assert list(verify.drawn(cell, {"rounds": rounds})) == []
+    assert list(verify.wrong_draws(cell, {"rounds": rounds})) == []
     rounds[1]["picks"] = rounds[1]["picks"][::-1]
-    assert list(verify.drawn(cell, {"rounds": rounds})) == [
+    assert list(verify.wrong_draws(cell, {"rounds": rounds})) == [
         "round 2 asked for other labels than its seed draws"
     ]
 

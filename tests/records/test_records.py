@@ -308,7 +308,7 @@ def test_the_kept_profiles_have_records():
 @pytest.mark.parametrize("profile", COMMITTED)
 def test_every_committed_record_is_a_sound_one_of_a_cell_of_its_profile(profile):
     """Under today's names. A record may be unfinished (a long run goes on from it), not failed."""
-    cells = {cell.name: cell for plan in verify._plans(profile) for cell in plan.cells()}
+    cells = {cell.name: cell for study in verify._studies(profile) for cell in study.cells()}
     files, store = COMMITTED[profile], Store(profile)
     assert {file.stem for file in files} <= cells.keys()
     for file in files:

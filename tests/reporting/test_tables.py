@@ -152,9 +152,9 @@ def test_how_bf16_was_multiplied_is_told_by_place():
 
 
 def test_seeds_compared_on_several_processor_types_are_told():
-    plan = ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
+    study = ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
 
-    def told(*types: str, study=plan) -> str:
+    def told(*types: str, study=study) -> str:
         facts = [{"processor": one, "device": "cpu"} if one else {} for one in types]
         cells = zip(study.cells(), facts, strict=False)
         return record_facts._processors(study, {c.name: {"provenance": one} for c, one in cells})
@@ -166,12 +166,12 @@ def test_seeds_compared_on_several_processor_types_are_told():
     assert "in MNIST seeds 0 and 2: a" in told("a", "b", "a", "a", "b", "a")
     moved = {"processor": "a", "device": "cpu"}
     moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
-    assert "seed 0" in record_facts._processors(plan, {plan.cells()[0].name: {"provenance": moved}})
-    cells = [cell.name for cell in plan.cells()[:2]]
+    cells = [cell.name for cell in study.cells()[:2]]
+    assert "seed 0" in record_facts._processors(study, {cells[0]: {"provenance": moved}})
     for one, other, apart in (("ab", "bb", False), ("ab", "ac", True)):
         gpus = [{"processor": host, "device": gpu} for host, gpu in (one, other)]
         facts = {name: {"provenance": gpu} for name, gpu in zip(cells, gpus, strict=True)}
-        assert bool(record_facts._processors(plan, facts)) == apart
+        assert bool(record_facts._processors(study, facts)) == apart
 
 
 def test_what_is_not_compared_may_be_of_several_processor_types():
@@ -180,27 +180,28 @@ def test_what_is_not_compared_may_be_of_several_processor_types():
     def place(processor: str) -> dict:
         return {"processor": processor, "device": "cpu"}
 
-    plan = BeyondStudy(datasets=("mnist",), seeds=(0,))
-    factors = {one.cell.name: one.factor for one in plan.settings()}
+    study = BeyondStudy(datasets=("mnist",), seeds=(0,))
+    factors = {one.cell.name: one.factor for one in study.settings()}
     by_factor = {name: {"provenance": place(factor)} for name, factor in factors.items()}
-    assert record_facts._processors(plan, by_factor) == ""
+    assert record_facts._processors(study, by_factor) == ""
     last = [name for name, factor in factors.items() if factor == "ranking"][-1]
     by_factor[last] = {"provenance": place("another")}
-    assert "in MNIST (ranking) seed 0:" in record_facts._processors(plan, by_factor)
+    assert "in MNIST (ranking) seed 0:" in record_facts._processors(study, by_factor)
     audit = profiles.load_study("desktop", "04-claims")
     by_figure = {cell.name: {"provenance": place(str(cell.figure))} for cell in audit.cells()}
     assert record_facts._processors(audit, by_figure) == ""
 
 
 def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
-    plan = ActiveLearningStudy(arms=("random", "margin"), seeds=(0,), profile="smoke")
-    store = Store(plan.profile)
+    study = ActiveLearningStudy(arms=("random", "margin"), seeds=(0,), profile="smoke")
+    store = Store(study.profile)
     store.prepare()
-    random, margin = plan.cells()
+    random, margin = study.cells()
     for cell, told in ((random, "with 1 of 2 cells"), (margin, "")):
         whole = {"status": "finished", "rounds": rounds(cell.length)}
         store.save(cell, store.load(cell) | whole)
-        assert told in record_facts.interim(plan) and bool(told) == bool(record_facts.interim(plan))
+        note = record_facts.interim(study)
+        assert told in note and bool(told) == bool(note)
 
 
 def test_a_warning_before_an_answer_hides_nothing():

@@ -167,6 +167,6 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     assert done.returncode == 1 and error.startswith("error: "), done.stderr
     assert "File too large" in error or "can't be written" in error
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob(f"{NOTEBOOK}.html"))
-    notebooks.study("smoke", NOTEBOOK)
+    notebooks.make_reports("smoke", NOTEBOOK)
     assert (tmp_path / "smoke" / f"{NOTEBOOK}.html").exists()
     assert {record: record.read_bytes() for record in runs.glob("*.json")} == before

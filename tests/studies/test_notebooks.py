@@ -39,8 +39,8 @@ class TestNotebook:
         values = DEFAULTS[file.stem]
         homes = ("quick", "sensitivity", "desktop")
         home = next(name for name in homes if file.stem in profiles.notebooks(name))
-        plan = profiles.load_study(home, file.stem)
-        assert type(plan).parse(values) == plan and set(values) == set(type(plan).model_fields)
+        study = profiles.load_study(home, file.stem)
+        assert type(study).parse(values) == study and set(values) == set(type(study).model_fields)
 
     def test_it_is_kept_without_outputs_on_the_standard_kernel(self, file):
         assert json.loads(file.read_text())["metadata"]["kernelspec"]["name"] == "python3"
