@@ -169,7 +169,7 @@ def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:
     ]
     if not told:
         return ""
-    under_both = comparisons.picks_told(found)
+    under_both = comparisons.picks_sentence_by_dataset(found)
     untried = dict.fromkeys(cell.dataset for cell in arms if cell.dataset not in under_both)
     return " ".join(
         [
@@ -215,7 +215,7 @@ def _once(dataset: str) -> str:
     """What choosing gains under the poster's recipe, where one acquisition alone was tried."""
     title = dataset_title(dataset)
     for effect in ablation.effects(ablation.results(ablation.AblationStudy())):
-        if (effect.dataset, effect.what) == (dataset, ablation.MARGIN):
+        if (effect.dataset, effect.what) == (dataset, ablation.CHOOSING_BY_MARGIN):
             return (
                 f"On {title} the poster's recipe was tried with one acquisition alone (04): at "
                 f"{effect.labels:,} labels margin minus random is {points(effect.estimate)}."
@@ -225,7 +225,7 @@ def _once(dataset: str) -> str:
 
 def _ranking(study: BeyondStudy) -> str:
     """What strategies and recipes beyond the poster's are worth, as far as the records go."""
-    found = ranking.whole(tidy.read_settings(study), study.settings())
+    found = ranking.complete_seeds(tidy.read_settings(study), study.settings())
     parts = [
         f"How they rank, by 07 of the profile `{study.profile}`:",
         ranking.sentences(found).data,

@@ -73,7 +73,7 @@ def verify(profile: str) -> None:
 
 
 def _studies(profile: str) -> list[parameters.Parameters]:
-    besides = [AblationStudy(), *recipe.plans(), *precision.plans()]  # they have no notebook
+    besides = [AblationStudy(), *recipe.studies(), *precision.studies()]  # they have no notebook
     if own := [study for study in besides if study.profile == profile]:
         return own
     every = [*profiles.profiles(), *dict.fromkeys(study.profile for study in besides)]
