@@ -179,7 +179,7 @@ def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:
     ]
     if not phrases:
         return ""
-    under_both = comparisons.picks_told(results)
+    under_both = comparisons.picks_sentence_by_dataset(results)
     untried = dict.fromkeys(cell.dataset for cell in arms if cell.dataset not in under_both)
     return " ".join(
         [
@@ -227,7 +227,7 @@ def _one_acquisition(dataset: str) -> str:
     """Margin minus random after one acquisition under the poster's recipe, in a sentence."""
     title = dataset_title(dataset)
     for effect in ablation.effects(ablation.results(ablation.AblationStudy())):
-        if (effect.dataset, effect.what) == (dataset, ablation.MARGIN):
+        if (effect.dataset, effect.what) == (dataset, ablation.CHOOSING_BY_MARGIN):
             return (
                 f"On {title} the poster's recipe was tried with one acquisition alone (04): at "
                 f"{effect.labels:,} labels margin minus random is {points(effect.estimate)}."
@@ -237,7 +237,7 @@ def _one_acquisition(dataset: str) -> str:
 
 def _ranking(study: BeyondStudy) -> str:
     """How strategies and recipes beyond the poster's compare, from the finished cells."""
-    results = ranking.whole(tidy.read_settings(study), study.settings())
+    results = ranking.complete_seeds(tidy.read_settings(study), study.settings())
     parts = [
         f"How they rank, by 07 of the profile `{study.profile}`:",
         ranking.sentences(results).data,

@@ -79,7 +79,7 @@ def verify(profile: str) -> None:
 
 def _studies(profile: str) -> list[parameters.Parameters]:
     """The studies of a profile: those of its notebooks, or those that have no notebook."""
-    besides = [AblationStudy(), *recipe.plans(), *precision.plans()]  # they have no notebook
+    besides = [AblationStudy(), *recipe.studies(), *precision.studies()]  # they have no notebook
     if of_profile := [study for study in besides if study.profile == profile]:
         return of_profile
     every = [*profiles.profiles(), *dict.fromkeys(study.profile for study in besides)]

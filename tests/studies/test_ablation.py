@@ -35,9 +35,9 @@ def made_up(seeds: int = 3, best: float = 0.6, heldout: float = 0.25) -> pd.Data
 
 
 def test_every_switch_has_the_effect_that_was_put_in():
-    found = {(e.labels, e.what): e.estimate for e in ablation.effects(made_up())}
-    assert {one.seeds for one in found.values()} == {3}
-    means = {key: one.mean for key, one in found.items()}
+    effects = {(e.labels, e.what): e.estimate for e in ablation.effects(made_up())}
+    assert {effect.seeds for effect in effects.values()} == {3}
+    means = {key: effect.mean for key, effect in effects.items()}
     assert means == pytest.approx(
         {
             (540, "no dropout"): -0.3,
@@ -67,9 +67,10 @@ def test_the_parts_add_up_to_the_difference_as_the_authors_measure_it():
     rng = np.random.default_rng(0)
     for column in ("test_accuracy", "heldout_best"):
         noisy[column] += rng.normal(0, 0.01, len(noisy))
-    whole, *shares = (one.mean for one in ablation.parts(noisy, "mnist").values())
+    whole, *shares = (part.mean for part in ablation.contributions(noisy, "mnist").values())
     assert whole == pytest.approx(sum(shares))
-    exact = {what: one.mean for what, one in ablation.parts(made_up(), "mnist").items()}
+    parts = ablation.contributions(made_up(), "mnist")
+    exact = {what: part.mean for what, part in parts.items()}
     assert exact == pytest.approx(
         {
             "as the authors measure it": 2.3,
@@ -81,9 +82,9 @@ def test_the_parts_add_up_to_the_difference_as_the_authors_measure_it():
 
 
 def test_every_variant_is_one_switch_away_from_the_posters_protocol():
-    plan = AblationStudy(datasets=("mnist",), seeds=(0,))
-    cells = {key.split("/")[0]: cell for key, cell in plan.variants().items()}
-    assert set(cells) == set(VARIANTS) and len(plan.cells()) == len(VARIANTS)
+    study = AblationStudy(datasets=("mnist",), seeds=(0,))
+    cells = {key.split("/")[0]: cell for key, cell in study.variants().items()}
+    assert set(cells) == set(VARIANTS) and len(study.cells()) == len(VARIANTS)
     base = cells["random"]
     assert base.epochs == 100 and base.schedule == "constant" and base.heldout_every == 10
     assert all(cell.schedule_of_labels() == [540, 1490] for cell in cells.values())
@@ -92,9 +93,10 @@ def test_every_variant_is_one_switch_away_from_the_posters_protocol():
 
 
 def test_what_is_said_is_what_was_found():
-    found = made_up()
-    found.loc[found["variant"] == "random", "test_accuracy"] *= 1 + found["seed"] / 100
-    assert "standard deviation of 1.00 points" in ablation_page.answer(found).data
+    results = made_up()
+    random = results["variant"] == "random"
+    results.loc[random, "test_accuracy"] *= 1 + results["seed"] / 100
+    assert "standard deviation of 1.00 points" in ablation_page.answer(results).data
     text = ablation_page.answer(made_up()).data
     assert "Of these, shown to differ from zero, not corrected: choosing labels, optimiser" in text
     assert "Of the 8 effects of one change alone, by label count, 8 have an interval that" in text
@@ -117,5 +119,5 @@ def test_what_is_said_is_what_was_found():
 
 def test_without_runs_it_says_how_to_make_them(outputs):
     nothing = ablation.results(AblationStudy())
-    for told in (ablation_page.answer, ablation_page.figure, ablation_page.table):
-        assert "python -m alutils ablation" in told(nothing).data
+    for show in (ablation_page.answer, ablation_page.figure, ablation_page.table):
+        assert "python -m alutils ablation" in show(nothing).data

@@ -13,7 +13,7 @@ from alutils.reporting.prose import points
 from alutils.studies.beyond import ranking, recipes
 from alutils.studies.beyond.plan import LADDER, BeyondStudy
 
-PLAN = BeyondStudy(
+STUDY = BeyondStudy(
     profile="smoke", datasets=("cifar10",), seeds=(0, 1, 2),
     arms=("random", "margin", "uncertainty"),
     last_labels=1500, recipe_counts=(990,), own_counts=(540, 990, 2490), recipe_epochs=3,
@@ -32,11 +32,18 @@ def accuracy(cell: Cell, labels: int) -> float:
     return at + 2 * sum(rungs) + 22 * (cell.stem == "3x3")
 
 
-@pytest.fixture
-def found(outputs) -> pd.DataFrame:
-    store = Store(PLAN.profile)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> pd.DataFrame:
+    """The table of made-up records; a test that changes it takes a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        return _made_up()
+
+
+def _made_up() -> pd.DataFrame:
+    store = Store(STUDY.profile)
     store.prepare()
-    for cell in PLAN.cells():
+    for cell in STUDY.cells():
         rounds: list[dict] = []
         for labels in cell.schedule_of_labels():
             share = accuracy(cell, labels) / 100
@@ -44,11 +51,11 @@ def found(outputs) -> pd.DataFrame:
             before = rounds[-1]["digest"] if rounds else ""
             rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return tidy.read_settings(PLAN)
+    return tidy.read_settings(STUDY)
 
 
 def test_each_rung_has_what_the_rungs_before_it_have_and_none_builds_on_sgd():
-    rungs = [s.cell for s in PLAN._recipes(0)]
+    rungs = [s.cell for s in STUDY._recipes(0)]
     own, longer, crops, sgd, stem = rungs
     changes = [
         {k: v for k, v in cell.model_dump().items() if v != getattr(longer, k)} for cell in rungs
@@ -60,36 +67,36 @@ def test_each_rung_has_what_the_rungs_before_it_have_and_none_builds_on_sgd():
 
 
 def test_crops_are_left_out_where_images_must_not_be_cut():
-    rungs = PLAN.model_copy(update={"recipes_dataset": "mnist"})._recipes(0)
-    assert [one.level for one in rungs] == ["own", "longer", "SGD", "3x3 stem"]
-    assert {one.cell.augmentation for one in rungs} == {"none"}
+    rungs = STUDY.model_copy(update={"recipes_dataset": "mnist"})._recipes(0)
+    assert [rung.level for rung in rungs] == ["own", "longer", "SGD", "3x3 stem"]
+    assert {rung.cell.augmentation for rung in rungs} == {"none"}
 
 
 def test_a_strategy_of_ones_own_is_ranked_under_its_source(monkeypatch):
     monkeypatch.setitem(CUSTOM_ARMS, "mine", "0123456789ab")
-    plan = BeyondStudy.parse(PLAN.model_dump() | {"arms": ["random", "mine"]})
-    sources = {one.cell.arm: one.cell.strategy_source for one in plan.settings()}
+    study = BeyondStudy.parse(STUDY.model_dump() | {"arms": ["random", "mine"]})
+    sources = {each.cell.arm: each.cell.strategy_source for each in study.settings()}
     assert sources["mine"] == "0123456789ab" and sources["random"] == ""
 
 
 def test_recipes_have_seeds_of_their_own():
-    plan = PLAN.model_copy(update={"recipe_seeds": (0, 5)})
+    study = STUDY.model_copy(update={"recipe_seeds": (0, 5)})
     seeds = {
-        factor: {one.cell.seed for one in plan.settings() if one.factor == factor}
+        factor: {each.cell.seed for each in study.settings() if each.factor == factor}
         for factor in ("ranking", "recipe", "start")
     }
     assert seeds == {"ranking": {0, 1, 2}, "recipe": {0, 5}, "start": {0, 1, 2}}
 
 
 def test_the_start_has_the_labels_it_asks_for():
-    for one in PLAN.settings():
-        if one.factor == "start":
-            assert one.cell.schedule_of_labels() == [20, 40, 60]
-            assert (one.cell.batch_size, one.cell.epochs) == (10, 1)
+    for setting in STUDY.settings():
+        if setting.factor == "start":
+            assert setting.cell.schedule_of_labels() == [20, 40, 60]
+            assert (setting.cell.batch_size, setting.cell.epochs) == (10, 1)
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"recipe_counts": [990, 1000]}, "recipe_counts = .* has 1000, which own_counts lacks"),
         ({"arms": ["margin", "badge"]}, "arms = .* must have random"),
@@ -111,20 +118,20 @@ def test_the_start_has_the_labels_it_asks_for():
         ({"reported": "heldout-best", "heldout_every": 1}, "use test or heldout-last"),
     ],
 )
-def test_what_can_not_be_compared_is_refused(values, told):
-    with pytest.raises(ParameterError, match=told):
+def test_what_can_not_be_compared_is_refused(values, message):
+    with pytest.raises(ParameterError, match=message):
         BeyondStudy.parse(values)
 
 
-def test_the_ranking_goes_by_area_and_is_corrected(found):
-    own = ranking.arms_of(found, "ranking", "cifar10")
-    assert list(dict.fromkeys(own["arm"])) == ["uncertainty", "margin", "random"]
-    page = ranking.table(found, "ranking", "cifar10").data
+def test_the_ranking_goes_by_area_and_is_corrected(results):
+    rows = ranking.arms_of(results, "ranking", "cifar10")
+    assert list(dict.fromkeys(rows["arm"])) == ["uncertainty", "margin", "random"]
+    page = ranking.table(results, "ranking", "cifar10").data
     rows = page.split("<tr>")[1:]
     assert "uncertainty" in rows[0] and "<td>2</td>" in rows[0].split("uncertainty")[1]
     assert "baseline" in rows[2]
     assert [row.rsplit("<td>", 1)[1][0] for row in rows] == ["0", "1", "1"]
-    text = ranking.sentences(found).data
+    text = ranking.sentences(results).data
     assert "540 to 1,406 labels, 3 paired seeds" in text
     assert (
         "margin is equivalent to random within 1 point" in text and "uncertainty lies above" in text
@@ -132,27 +139,27 @@ def test_the_ranking_goes_by_area_and_is_corrected(found):
     assert "Holm-corrected for 2 arms" in text and "it is shown to beat margin" in text
 
 
-def test_each_dataset_has_a_ranking_of_its_own(found):
+def test_each_dataset_has_a_ranking_of_its_own(results):
     """On the second one the order is turned round."""
-    turned = found[found["factor"] == "ranking"].assign(dataset="mnist")
+    turned = results[results["factor"] == "ranking"].assign(dataset="mnist")
     turned["accuracy"] = 100 - turned["accuracy"]
-    both = pd.concat([found, turned])
+    both = pd.concat([results, turned])
     for dataset, order in (
         ("cifar10", ["uncertainty", "margin", "random"]),
         ("mnist", ["random", "margin", "uncertainty"]),
     ):
-        own = ranking.arms_of(both, "ranking", dataset)
-        assert list(dict.fromkeys(own["arm"])) == order and set(own["dataset"]) == {dataset}
+        rows = ranking.arms_of(both, "ranking", dataset)
+        assert list(dict.fromkeys(rows["arm"])) == order and set(rows["dataset"]) == {dataset}
     lines = ranking.sentences(both, interim=" Interim.").data.splitlines()
     assert "**CIFAR-10**" in lines[0] and "uncertainty lies above random" in lines[0]
     assert "**MNIST**" in lines[1] and "uncertainty lies below random" in lines[1]
     assert lines[2:] == ["", "Interim."]
 
 
-def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
+def test_what_could_have_been_shown_of_undecided_arms_is_told(results):
     """Of those neither different nor equivalent; corrected for all that are not different."""
-    assert "80 % power" not in ranking.sentences(found).data  # margin is shown to be equivalent
-    wider = found.copy()
+    assert "80 % power" not in ranking.sentences(results).data  # margin is shown to be equivalent
+    wider = results.copy()
     margin = wider["arm"] == "margin"
     wider.loc[margin, "accuracy"] += 2 * (wider.loc[margin, "seed"] - 1)
     areas = statistics.areas(ranking.arms_of(wider, "ranking", "cifar10"))
@@ -166,14 +173,14 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(found):
 
 
 @pytest.mark.parametrize(
-    "arms, told",
+    "arms, sentence",
     [
         (("margin",), f"true difference of {statistics.detectable(0.5, 3):.2f} points."),
         (("margin", "coreset"), " to over 100 points, by arm."),
         (("coreset",), "For these, 3 seeds can hardly show any difference."),
     ],
 )
-def test_a_difference_that_no_accuracy_can_have_is_not_told(arms, told):
+def test_a_difference_that_no_accuracy_can_have_is_not_told(arms, sentence):
     """With three seeds a spread of some points asks for more than accuracies can differ."""
     spread = {"random": 0.0, "margin": 0.5, "coreset": 40.0}
     rows = [
@@ -186,7 +193,7 @@ def test_a_difference_that_no_accuracy_can_have_is_not_told(arms, told):
         for labels in (540, 980)
     ]  # fmt: skip
     text = ranking.sentences(pd.DataFrame(rows)).data
-    assert told in text
+    assert sentence in text
 
 
 def test_the_poster_s_arms_stand_beside_their_controls():
@@ -204,52 +211,52 @@ def test_the_poster_s_arms_stand_beside_their_controls():
     assert ranking._controls(areas[["random", "bayesian"]]) == ""
 
 
-def test_without_a_finished_cell_nothing_ranks(found):
-    none = ranking.whole(found.iloc[:0], [])
+def test_without_a_finished_cell_nothing_ranks(results):
+    none = ranking.complete_seeds(results.iloc[:0], [])
     assert none.empty and "A test needs 3 seeds" in ranking.sentences(none).data
 
 
-def test_an_arm_below_random_is_said_to_be(found):
-    text = ranking.sentences(found, "start").data
+def test_an_arm_below_random_is_said_to_be(results):
+    text = ranking.sentences(results, "start").data
     assert "TypiClust lies below random" in text
     assert "(paired t tests, and two one-sided ones of equivalence, at 5 %)" in text
 
 
-def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(found):
+def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(results):
     """The ladder and the start stay, as they lack nothing."""
-    there = found[~((found["factor"] == "ranking") & (found["arm"] == "margin"))]
-    kept = ranking.whole(there, PLAN.settings())
+    there = results[~((results["factor"] == "ranking") & (results["arm"] == "margin"))]
+    kept = ranking.complete_seeds(there, STUDY.settings())
     assert set(kept["factor"]) == {"recipe", "start"}
-    one = found[~((found["arm"] == "typiclust") & (found["seed"] == 1))]
-    kept = ranking.whole(one, PLAN.settings())
+    partly = results[~((results["arm"] == "typiclust") & (results["seed"] == 1))]
+    kept = ranking.complete_seeds(partly, STUDY.settings())
     assert set(kept.loc[kept["factor"] == "start", "seed"]) == {0, 2}
     assert set(kept.loc[kept["factor"] == "ranking", "seed"]) == {0, 1, 2}
 
 
-def test_seeds_without_every_arm_are_left_out(found):
-    short = found[~((found["arm"] == "uncertainty") & (found["seed"] == 2))]
-    kept = ranking.whole(short, PLAN.settings())
+def test_seeds_without_every_arm_are_left_out(results):
+    short = results[~((results["arm"] == "uncertainty") & (results["seed"] == 2))]
+    kept = ranking.complete_seeds(short, STUDY.settings())
     assert set(ranking.arms_of(kept, "ranking", "cifar10")["seed"]) == {0, 1}
     assert set(ranking.arms_of(kept, "start")["seed"]) == {0, 1, 2}
 
 
-def test_a_rung_is_worth_points_and_labels(found):
-    gains = recipes.gains_of(found)
-    assert [one[990].mean() for one in gains.values()] == pytest.approx([2, 4, 6, 26])
-    needed = recipes.labels_of(found, "SGD", 990)
+def test_a_rung_is_worth_points_and_labels(results):
+    gains = recipes.gains_of(results)
+    assert [gain[990].mean() for gain in gains.values()] == pytest.approx([2, 4, 6, 26])
+    needed = recipes.labels_of(results, "SGD", 990)
     assert needed.tolist() == pytest.approx([1590.0] * 3)
-    assert recipes.labels_of(found, "3x3 stem", 990).isna().all()
-    page = recipes.table(found).data
+    assert recipes.labels_of(results, "3x3 stem", 990).isna().all()
+    page = recipes.table(results).data
     assert "1,590" in page and "more than 2,490" in page
 
 
-def test_the_ladder_stands_beside_what_choosing_is_worth(found):
-    text = recipes.sentences(found).data
+def test_the_ladder_stands_beside_what_choosing_is_worth(results):
+    text = recipes.sentences(results).data
     assert "is worth +26.00 points" in text and "accuracy: more than 2,490." in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     needed = text.split("the accuracy that random labels have there takes it ")[1].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
-    within = found[~found["level"].isin(["3x3 stem"])]
+    within = results[~results["level"].isin(["3x3 stem"])]
     text = recipes.sentences(within).data
     best = "(“more epochs, crops and mirroring, SGD”; chosen by looking)"
     assert (
@@ -259,40 +266,40 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(found):
     )
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
-    told = "(“more epochs, crops and mirroring”; chosen by looking)"
-    assert told in recipes.sentences(worse).data
+    chosen = "(“more epochs, crops and mirroring”; chosen by looking)"
+    assert chosen in recipes.sentences(worse).data
     assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in recipes.sentences(worse).data
     worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
     assert "none have a larger mean than this study's at" in recipes.sentences(worse).data
 
 
-def test_a_recipe_that_lacks_a_seed_is_not_chosen(found):
-    short = found[~((found["level"] == "3x3 stem") & (found["seed"] == 2))]
-    assert "+26.00" in recipes.sentences(found).data
+def test_a_recipe_that_lacks_a_seed_is_not_chosen(results):
+    short = results[~((results["level"] == "3x3 stem") & (results["seed"] == 2))]
+    assert "+26.00" in recipes.sentences(results).data
     assert "+6.00" in recipes.sentences(short).data
 
 
-def test_a_recipe_names_crops_only_where_there_are_any(found):
+def test_a_recipe_names_crops_only_where_there_are_any(results):
     for dataset, title in (("cifar10", "more epochs, crops and mirroring, SGD"),
                            ("mnist", "more epochs, SGD")):  # fmt: skip
-        assert recipes.titles(found.assign(dataset=dataset))["SGD"] == title
+        assert recipes.titles(results.assign(dataset=dataset))["SGD"] == title
 
 
-def test_recipes_are_compared_with_choosing_where_the_ranking_ends(found):
-    further = found[(found["factor"] == "recipe") & (found["labels"] == 990)]
+def test_recipes_are_compared_with_choosing_where_the_ranking_ends(results):
+    further = results[(results["factor"] == "recipe") & (results["labels"] == 990)]
     for labels, nearest in ((5000, "990"), (1500, "1,500")):
-        text = recipes.sentences(pd.concat([found, further.assign(labels=labels)])).data
+        text = recipes.sentences(pd.concat([results, further.assign(labels=labels)])).data
         assert f"at {nearest} random labels" in text
 
 
-def test_a_rung_below_the_smallest_size_is_bounded_from_above(found):
-    worse = found.copy()
+def test_a_rung_below_the_smallest_size_is_bounded_from_above(results):
+    worse = results.copy()
     worse.loc[worse["level"] == "longer", "accuracy"] -= 30
     assert "at most 540" in recipes.table(worse).data
 
 
-def test_random_may_be_the_best(found):
-    worse = found.copy()
+def test_random_may_be_the_best(results):
+    worse = results.copy()
     worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
     text = ranking.sentences(worse).data
     poster = "of the poster's arms it isn't shown to beat any (corrected for 2 tests"
@@ -302,32 +309,32 @@ def test_random_may_be_the_best(found):
 
 
 @pytest.mark.parametrize("kept", ["random", "margin", "typiclust", "own", "longer", "3x3 stem"])
-def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, found, kept):
+def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, results, kept):
     """One arm or rung alone, all but one of them, and all but the last seed of it."""
-    here = (found["arm"] == kept) | (found["level"] == kept)
-    for some in (found[here], found[~here], found[~(here & (found["seed"] == 2))]):
-        rows = ranking.whole(some, PLAN.settings())
-        for told in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
-            assert "nan" not in told(rows).data
+    here = (results["arm"] == kept) | (results["level"] == kept)
+    for some in (results[here], results[~here], results[~(here & (results["seed"] == 2))]):
+        rows = ranking.complete_seeds(some, STUDY.settings())
+        for show in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
+            assert "nan" not in show(rows).data
         shown = [ranking.figure(rows, "cifar10"), ranking.wins(rows, "cifar10")]
         shown += [ranking.table(rows, "ranking", "cifar10")]
-        assert not any("nan" in one.data for one in shown)
+        assert not any("nan" in view.data for view in shown)
         ranking.curves(rows, "start", "mnist")
 
 
-def test_one_seed_has_neither_p_values_nor_wins(found):
-    page = ranking.table(found[found["seed"] == 0], "ranking", "cifar10").data
+def test_one_seed_has_neither_p_values_nor_wins(results):
+    page = ranking.table(results[results["seed"] == 0], "ranking", "cifar10").data
     assert "p (Holm)" not in page and "pairs won" not in page and "one seed, no interval" in page
 
 
-def test_figures_say_what_they_show(found):
-    pages = [recipes.figure(found).data, ranking.figure(found, "cifar10").data]
+def test_figures_say_what_they_show(results):
+    pages = [recipes.figure(results).data, ranking.figure(results, "cifar10").data]
     assert all("<figcaption>" in page and 'alt="' in page for page in pages)
-    assert "Learning curves" in ranking.curves(found, "start", "mnist").static.data
+    assert "Learning curves" in ranking.curves(results, "start", "mnist").static.data
 
 
-def test_wins_are_shares_of_the_label_counts_after_the_first(found):
-    rows = ranking.wins(found, "cifar10").data.split("<tr>")[1:]
+def test_wins_are_shares_of_the_label_counts_after_the_first(results):
+    rows = ranking.wins(results, "cifar10").data.split("<tr>")[1:]
     shown = [re.findall("<td>(.*?)</td>", row) for row in rows]
     assert shown == [
         ["uncertainty", "", "100 %", "100 %"],
@@ -337,11 +344,11 @@ def test_wins_are_shares_of_the_label_counts_after_the_first(found):
 
 
 def test_without_runs_it_says_so(outputs):
-    nothing = tidy.read_settings(PLAN)
-    for told in (recipes.figure, recipes.sentences, recipes.table):
-        assert told(nothing).data == recipes.NOTHING
-    for told in (ranking.figure, ranking.wins):
-        assert told(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
+    nothing = tidy.read_settings(STUDY)
+    for show in (recipes.figure, recipes.sentences, recipes.table):
+        assert show(nothing).data == recipes.NOTHING
+    for show in (ranking.figure, ranking.wins):
+        assert show(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
     assert ranking.curves(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert ranking.table(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert "needs 3 seeds" in ranking.sentences(nothing).data

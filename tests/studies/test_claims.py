@@ -8,7 +8,8 @@ from scipy import stats
 from alutils.reporting import published, statistics
 from alutils.reporting.statistics import Estimate
 from alutils.studies.claims import page, rules
-from alutils.studies.claims.rules import APPROACHES, Claim, Finding, judge
+from alutils.studies.claims.findings import Claim, Finding
+from alutils.studies.claims.rules import APPROACHES, judge
 from alutils.studies.profiles import FIGURES, load_study
 
 SIZES = [540, 1490, 2990, 5490]
@@ -36,9 +37,9 @@ def arms(gains: dict[str, dict[str, float]], noise: float = 0.02, seeds: int = 5
             gain = gains[dataset].get(arm, 0.0)
             for seed in range(seeds):
                 for i, labels in enumerate((last or LABELS)[dataset]):
-                    own = gain * (i > 0) + noise * rng.standard_normal()
+                    lead = gain * (i > 0) + noise * rng.standard_normal()
                     figure = {"cifar10": 3, "mnist": 4}[dataset]
-                    rows.append(row(figure, dataset, arm, seed, labels, curve[i] + own))
+                    rows.append(row(figure, dataset, arm, seed, labels, curve[i] + lead))
     return rows
 
 
@@ -56,10 +57,9 @@ def all_arms(cifar10: float, mnist: float) -> dict[str, dict[str, float]]:
     }
 
 
-def judged(rows: list[dict], key: str) -> rules.Claim:
+def judged(rows: list[dict], key: str) -> Claim:
     columns = ["figure", "dataset", "arm", "seed", "labels", "accuracy"]
-    (found,) = [c for c in judge(pd.DataFrame(rows, columns=columns)) if c.key == key]
-    return found
+    return rules.judge_claim(key, pd.DataFrame(rows, columns=columns))
 
 
 RISING = ([91.5, 97.2, 97.9, 98.3], [34, 44, 50, 56])
@@ -148,10 +148,10 @@ def test_a_label_saving_counts_from_two_times(factor, verdict):
     """Random ends at 98.4 with 7,875 labels; the arms are there after a line from the first."""
     there = 7875 / factor
     rows = arms(all_arms(1, 1), noise=0)
-    for one in rows:
-        if one["dataset"] == "mnist" and one["arm"] != "random":
-            share = (one["labels"] - 540) / (there - 540)
-            one["accuracy"] = 92 + 6.4 * share
+    for entry in rows:
+        if entry["dataset"] == "mnist" and entry["arm"] != "random":
+            share = (entry["labels"] - 540) / (there - 540)
+            entry["accuracy"] = 92 + 6.4 * share
     assert judged(rows, "C6").verdict == verdict
 
 
@@ -169,14 +169,14 @@ def test_a_label_range_may_start_five_per_cent_late(share, verdict):
 
 @pytest.mark.parametrize("key", CASES)
 def test_two_seeds_decide_nothing(key):
-    rows = [one for one in CASES[key]["supported"] if one["seed"] < 2]
+    rows = [entry for entry in CASES[key]["supported"] if entry["seed"] < 2]
     claim = judged(rows, key)
     assert claim.verdict == "undecided" and "3 seeds" in claim.change
 
 
 @pytest.mark.parametrize("key", ["C1", "C2"])
 def test_three_seeds_may_decide(key):
-    rows = [one for one in CASES[key]["supported"] if one["seed"] < 3]
+    rows = [entry for entry in CASES[key]["supported"] if entry["seed"] < 3]
     assert judged(rows, key).verdict == "supported"
 
 
@@ -188,17 +188,17 @@ def test_a_shorter_label_range_decides_nothing(key):
 
 
 def test_sizes_that_miss_1500_and_5500_decide_nothing_on_c2():
-    rows = [one for one in CASES["C2"]["supported"] if one["labels"] != 5490]
+    rows = [entry for entry in CASES["C2"]["supported"] if entry["labels"] != 5490]
     assert judged(rows, "C1").verdict == "supported"
     claim = judged(rows, "C2")
     assert claim.verdict == "undecided" and "5,500" in claim.change
 
 
 def test_without_runs_every_claim_is_undecided_and_says_what_it_needs():
-    found = judge(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
-    assert [claim.key for claim in found] == ["C1", "C2", "C3", "C4", "C5", "C6"]
-    assert {claim.verdict for claim in found} == {"undecided"}
-    assert all(claim.change.startswith("It needs runs on") for claim in found)
+    claims = judge(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
+    assert [claim.key for claim in claims] == ["C1", "C2", "C3", "C4", "C5", "C6"]
+    assert {claim.verdict for claim in claims} == {"undecided"}
+    assert all(claim.change.startswith("It needs runs on") for claim in claims)
 
 
 def test_the_evidence_is_a_finding_that_decides():
@@ -220,19 +220,21 @@ def test_an_arm_that_never_gets_there_is_the_evidence():
 
 def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
     rows = CASES["C5"]["undecided"]
-    last = statistics.final(pd.DataFrame([one for one in rows if one["dataset"] == "cifar10"]))
+    last = statistics.final(
+        pd.DataFrame([entry for entry in rows if entry["dataset"] == "cifar10"])
+    )
     gains = last.drop(columns="random").sub(last["random"], axis=0)
     shown = statistics.detectable(gains[gains.mean().idxmax()].std(), 5)
-    told = f"with 5, 80 % power needs a true value of {4 - shown:.2f} points or less for “CIFAR-10"
-    assert told in judged(rows, "C5").change
+    needed = f"80 % power needs a true value of {4 - shown:.2f} points or less for “CIFAR-10"
+    assert f"with 5, {needed}" in judged(rows, "C5").change
 
 
 def test_how_many_seeds_would_show_equivalence_is_told():
     claim = judged(CASES["C4"]["undecided"], "C4")
     undecided = [finding for finding in claim.findings if finding.verdict == "undecided"]
     values = areas_of(CASES["C4"]["undecided"], "cifar10")
-    one = values["uncertainty"] - values["margin"]
-    seeds = statistics.seeds_to_equal(one.mean(), one.std(), 1.0)
+    difference = values["uncertainty"] - values["margin"]
+    seeds = statistics.seeds_to_equal(difference.mean(), difference.std(), 1.0)
     assert claim.change.startswith("More seeds than 5: if the true differences were those found, ")
     assert claim.change.count("“") == len(undecided)
     assert f" {seeds} seeds for “CIFAR-10, uncertainty minus margin”" in claim.change
@@ -248,19 +250,19 @@ def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
 def test_thresholds_of_few_findings_are_told_one_by_one():
     """Each on its side of its line; spread 1 over 4 seeds."""
     half = stats.t.ppf(0.975, 3) / 2
-    one = Estimate(2.0, 2.0 - half, 2.0 + half, 4, spread=1.0)
+    estimate = Estimate(2.0, 2.0 - half, 2.0 + half, 4, spread=1.0)
     findings = tuple(
-        Finding(what, one, (2.0,), "undecided", above=above)
+        Finding(what, estimate, (2.0,), "undecided", above=above)
         for what, above in (("x", True), ("y", False))
     )
     shown = statistics.detectable(1.0, 4)
-    told = Claim("C2", "words", "rule", findings=findings).change
-    assert told.endswith(
+    change = Claim("C2", "words", "rule", findings=findings).change
+    assert change.endswith(
         f"a true value of {2 + shown:.2f} points or more for “x”, of {2 - shown:.2f} points or "
         "less for “y”. That is below zero, and hardly to be had."
     )
-    told = Claim("C2", "words", "rule", findings=findings[:1]).change
-    assert told.endswith(f"{2 + shown:.2f} points or more for “x”.")
+    change = Claim("C2", "words", "rule", findings=findings[:1]).change
+    assert change.endswith(f"{2 + shown:.2f} points or more for “x”.")
 
 
 def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():
@@ -279,14 +281,14 @@ def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():
 
 
 def areas_of(rows: list[dict], dataset: str) -> pd.DataFrame:
-    return statistics.areas(pd.DataFrame([one for one in rows if one["dataset"] == dataset]))
+    return statistics.areas(pd.DataFrame([entry for entry in rows if entry["dataset"] == dataset]))
 
 
 def test_what_more_seeds_would_show_is_after_the_correction():
     """For C3 at the level that the strictest of eight corrected tests has."""
     rows = CASES["C3"]["undecided"]
-    found = [areas_of(rows, dataset) for dataset in ("cifar10", "mnist")]
-    spreads = [(one[arm] - one["random"]).std() for one in found for arm in APPROACHES]
+    both = [areas_of(rows, dataset) for dataset in ("cifar10", "mnist")]
+    spreads = [(areas[arm] - areas["random"]).std() for areas in both for arm in APPROACHES]
     low, high = (
         statistics.detectable(spread, 5, level=1 - 0.05 / 8)
         for spread in (min(spreads), max(spreads))
@@ -315,8 +317,10 @@ def test_arms_that_are_alike_to_random_too_are_told():
     assert "equivalent to 0 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in apart.aside
     level = judged(arms(all_arms(0.5, 0.8)), "C4")
     assert "equivalent to 4 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in level.aside
-    assert level.aside in page.claim([level], "C4").data
-    assert judged([one for one in CASES["C4"]["supported"] if one["seed"] < 2], "C4").aside == ""
+    assert level.aside in page.claim_in_full([level], "C4").data
+    assert (
+        judged([entry for entry in CASES["C4"]["supported"] if entry["seed"] < 2], "C4").aside == ""
+    )
 
 
 def test_a_bound_that_holds_because_nothing_is_gained_says_so():
@@ -325,49 +329,49 @@ def test_a_bound_that_holds_because_nothing_is_gained_says_so():
 
 
 def test_every_claim_stands_beside_the_published_numbers():
-    found = judge(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
-    assert {claim.key for claim in found} == set(published.ON_CLAIMS)
-    assert "59.48 %" in page.claim(found, "C5").data
+    claims = judge(pd.DataFrame(columns=list(row(2, "mnist", "random", 0, 1, 1))))
+    assert {claim.key for claim in claims} == set(published.ON_CLAIMS)
+    assert "59.48 %" in page.claim_in_full(claims, "C5").data
 
 
 def test_the_recipes_that_the_claims_rest_on_are_told():
-    plans = [load_study("desktop", name) for name in FIGURES]
-    told = page.protocols([cell for plan in plans for cell in plan.cells()]).data
-    assert told.startswith(
+    studies = [load_study("desktop", name) for name in FIGURES]
+    text = page.protocols([cell for study in studies for cell in study.cells()]).data
+    assert text.startswith(
         "C1 and C2 are judged on 01 (100 epochs, constant rate 0.0005), "
         "C3 to C6 are judged on 02 and 03 (20 epochs, one-cycle rate with peak 0.002)."
     )
     cells = load_study("replica", "03-mnist-active-learning").cells()
-    told = page.protocols(cells).data
-    assert told.startswith("C3 to C6 are judged on 02 and 03 (100 epochs, constant rate 0.0005")
-    assert "adam_state arms, dropout 0" in told
+    text = page.protocols(cells).data
+    assert text.startswith("C3 to C6 are judged on 02 and 03 (100 epochs, constant rate 0.0005")
+    assert "adam_state arms, dropout 0" in text
 
 
 def test_c3_is_undecided_where_uncorrected_tests_alone_decide():
     """Every arm has p = 0.03 or so: that is eight times as much after Holm's correction."""
     gains = (0.2, 0.5, 1.0, 1.5, 1.8)
     rows = arms(all_arms(0, 0), noise=0)
-    for one in rows:
-        one["accuracy"] += gains[one["seed"]] * (one["arm"] != "random")
+    for entry in rows:
+        entry["accuracy"] += gains[entry["seed"]] * (entry["arm"] != "random")
     p = statistics.p_value(np.array(gains))
     assert 0.05 / 8 < p < 0.05
     claim = judged(rows, "C3")
     wide = stats.t.interval(1 - 0.05 / 8, 4, np.mean(gains), stats.sem(gains))
-    for one in claim.findings:
-        assert (one.simultaneous.low, one.simultaneous.high) == pytest.approx(wide)
+    for finding in claim.findings:
+        assert (finding.simultaneous.low, finding.simultaneous.high) == pytest.approx(wide)
     assert "1.00 points (-0.57 to 2.57, simultaneous), p = " in page._evidence(claim)
-    assert "<td>-0.57 to 2.57</td>" in page.claim([claim], "C3").data
-    assert claim.verdict == "undecided" and all(one.estimate.low > 0 for one in claim.findings)
-    assert {one.note for one in claim.findings} == {
+    assert "<td>-0.57 to 2.57</td>" in page.claim_in_full([claim], "C3").data
+    assert claim.verdict == "undecided" and all(f.estimate.low > 0 for f in claim.findings)
+    assert {finding.note for finding in claim.findings} == {
         f"p = {8 * p:.3g} after Holm's correction for 8 tests"
     }
 
 
 def test_c4_has_an_opposite_on_either_side():
     """Margin is apart from all others, whichever of the two is named first."""
-    found = {one.what: one.verdict for one in judged(arms(UNEQUAL), "C4").findings}
-    assert found["CIFAR-10, uncertainty minus margin"] == "not supported"
-    assert found["CIFAR-10, margin minus K-means"] == "not supported"
+    verdicts = {f.what: f.verdict for f in judged(arms(UNEQUAL), "C4").findings}
+    assert verdicts["CIFAR-10, uncertainty minus margin"] == "not supported"
+    assert verdicts["CIFAR-10, margin minus K-means"] == "not supported"
 
 
 def test_c5_judges_the_best_arm():
@@ -385,8 +389,8 @@ def test_what_would_change_a_claim_is_its_nearest_finding():
 def test_a_size_stands_for_one_within_two_per_cent(count, verdict):
     moved = {1490: count}
     rows = [
-        one | {"labels": moved.get(one["labels"], one["labels"])}
-        for one in CASES["C2"]["supported"]
+        entry | {"labels": moved.get(entry["labels"], entry["labels"])}
+        for entry in CASES["C2"]["supported"]
     ]
     assert judged(rows, "C2").verdict == verdict
 
@@ -405,37 +409,37 @@ def test_c3_is_corrected_for_eight_comparisons():
 
 def test_a_label_saving_that_is_not_reached_is_no_number():
     rows = arms(all_arms(2.0, 1.5))
-    for one in rows:
-        if one["dataset"] == "mnist" and one["arm"] == "margin" and one["seed"] == 0:
-            one["accuracy"] = 90.0
-    (found,) = [f for f in judged(rows, "C6").findings if "margin" in f.what]
-    assert found.estimate is None and found.verdict == "undecided"
-    assert found.note == "random's accuracy not reached in 1 of 5 seeds"
+    for entry in rows:
+        if (entry["dataset"], entry["arm"], entry["seed"]) == ("mnist", "margin", 0):
+            entry["accuracy"] = 90.0
+    (finding,) = [f for f in judged(rows, "C6").findings if "margin" in f.what]
+    assert finding.estimate is None and finding.verdict == "undecided"
+    assert finding.note == "random's accuracy not reached in 1 of 5 seeds"
 
 
 def test_a_label_saving_from_the_first_label_count_on_is_none():
     """Random declines from where all arms start, so that all, it too, were there at once."""
     rows = arms(all_arms(2.0, 0.5), noise=0)
-    for one in rows:
-        if one["dataset"] == "mnist":
-            one["accuracy"] = 99.0 - (one["arm"] == "random") * one["labels"] / 1e5
+    for entry in rows:
+        if entry["dataset"] == "mnist":
+            entry["accuracy"] = 99.0 - (entry["arm"] == "random") * entry["labels"] / 1e5
     claim = judged(rows, "C6")
     assert claim.verdict == "undecided"
-    assert all(one.estimate.mean == pytest.approx(7875 / 540) for one in claim.findings)
-    told = "random's accuracy is there from the first label count in 5 seeds"
-    assert all(one.note == told for one in claim.findings)
+    assert all(f.estimate.mean == pytest.approx(7875 / 540) for f in claim.findings)
+    note = "random's accuracy is there from the first label count in 5 seeds"
+    assert all(finding.note == note for finding in claim.findings)
 
 
 def test_one_plateau_with_random_is_no_opposite():
     """No arm reaches random's last accuracy in any seed, and none is shown below it."""
     short = (0.01, 0.5, 0.02, 0.01, 0.01)
     rows = arms({**all_arms(2.0, 0.0)}, noise=0)
-    for one in rows:
-        if one["dataset"] == "mnist" and one["arm"] != "random":
-            one["accuracy"] = min(one["accuracy"], 98.4) - short[one["seed"]]
+    for entry in rows:
+        if entry["dataset"] == "mnist" and entry["arm"] != "random":
+            entry["accuracy"] = min(entry["accuracy"], 98.4) - short[entry["seed"]]
     claim = judged(rows, "C6")
     assert claim.verdict == "undecided" and claim.seeds == 5
-    assert all("not reached in 5 of 5 seeds" in one.note for one in claim.findings)
+    assert all("not reached in 5 of 5 seeds" in finding.note for finding in claim.findings)
 
 
 def test_random_is_called_alike_where_the_claim_may_be_judged_alone():
@@ -448,36 +452,38 @@ def test_random_is_called_alike_where_the_claim_may_be_judged_alone():
 
 def test_a_users_own_arm_is_not_judged():
     rows = arms(all_arms(2.0, 0.8))
-    own = [{**one, "arm": "mine"} for one in rows if one["arm"] == "margin"]
-    assert judged(rows + own, "C3") == judged(rows, "C3")
+    users = [{**entry, "arm": "mine"} for entry in rows if entry["arm"] == "margin"]
+    assert judged(rows + users, "C3") == judged(rows, "C3")
 
 
 def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
     """Seven clear gains leave Holm's correction one test for the eighth, with p = 0.02."""
     gains = (0.2, 0.5, 1.0, 1.5, 1.8)
     rows = arms(all_arms(5.0, 5.0), noise=0.001)
-    for one in rows:
-        if (one["dataset"], one["arm"]) == ("mnist", "margin"):
+    for entry in rows:
+        if (entry["dataset"], entry["arm"]) == ("mnist", "margin"):
             (base,) = (
                 other["accuracy"] for other in rows if other["arm"] == "random"
-                and all(other[key] == one[key] for key in ("dataset", "seed", "labels"))
+                and all(other[key] == entry[key] for key in ("dataset", "seed", "labels"))
             )  # fmt: skip
-            one["accuracy"] = base + gains[one["seed"]]
-    notes = {one.what: one.note for one in judged(rows, "C3").findings}
-    told = ", which decides though the simultaneous interval reaches 0"
-    assert [what for what in notes if notes[what].endswith(told)] == ["MNIST, margin minus random"]
+            entry["accuracy"] = base + gains[entry["seed"]]
+    notes = {f.what: f.note for f in judged(rows, "C3").findings}
+    ending = ", which decides though the simultaneous interval reaches 0"
+    assert [what for what in notes if notes[what].endswith(ending)] == [
+        "MNIST, margin minus random"
+    ]
 
 
 def test_what_decides_an_open_claim_is_named_where_it_is_little():
     gains = all_arms(2.0, 0.8)
     gains["mnist"]["kmeans"] = 0.0
     claim = judged(arms(gains, noise=0.3), "C3")
-    told = "(C3, 7 of 8 findings for it; open: “MNIST, K-means minus random”)"
-    assert told in page.answer([claim]).data
+    named = "(C3, 7 of 8 findings for it; open: “MNIST, K-means minus random”)"
+    assert named in page.answer([claim]).data
     gains["mnist"]["kmeans"] = -2.0
     claim = judged(arms(gains, noise=0.3), "C3")
-    told = "(C3, 7 of 8 findings for it, 1 against: “MNIST, K-means minus random”)"
-    assert told in page.answer([claim]).data
+    named = "(C3, 7 of 8 findings for it, 1 against: “MNIST, K-means minus random”)"
+    assert named in page.answer([claim]).data
     many = judged(CASES["C3"]["undecided"], "C3")
     assert "open" not in page.answer([many]).data
 
@@ -486,17 +492,18 @@ def test_what_decides_an_open_claim_is_named_where_it_is_little():
 def test_how_much_hangs_on_one_seed_is_told(seeds, sets):
     """C5: a gain of 2 points in all seeds, but of 9 in seed 0, so that the others alone decide."""
     rows = arms(all_arms(2.0, 0.8), noise=0.001, seeds=seeds)
-    for one in rows:
-        if (one["dataset"], one["arm"], one["seed"]) == ("cifar10", "margin", 0):
-            one["accuracy"] += 7
+    for entry in rows:
+        if (entry["dataset"], entry["arm"], entry["seed"]) == ("cifar10", "margin", 0):
+            entry["accuracy"] += 7
     rows = pd.DataFrame(rows)
-    found = rules.with_seeds_left_out(rows, judge(rows))
-    assert [claim.verdict for claim in found] == [claim.verdict for claim in judge(rows)]
-    (kept,) = (claim for claim in found if claim.key == "C5")
+    before = judge(rows)
+    claims = rules.with_seeds_left_out(rows, before)
+    assert [claim.verdict for claim in claims] == [claim.verdict for claim in before]
+    (kept,) = (claim for claim in claims if claim.key == "C5")
     assert kept.verdict == "undecided" and kept.findings[0].stays == (sets - 1, sets)
     assert f"stays in {sets - 1} of {sets} sets" in page._evidence(kept)
-    assert f"<td>{sets - 1} of {sets} sets</td>" in page.claim(found, "C5").data
-    (alike,) = (claim for claim in found if claim.key == "C3")
+    assert f"<td>{sets - 1} of {sets} sets</td>" in page.claim_in_full(claims, "C5").data
+    (alike,) = (claim for claim in claims if claim.key == "C3")
     assert {finding.stays[1] for finding in alike.findings} == {sets}
 
 
@@ -504,10 +511,10 @@ def test_a_seed_that_a_finding_has_not_is_none_that_it_could_lose():
     """MNIST has three seeds, CIFAR-10 five; without any run nothing is decided that could stay."""
     rows = pd.DataFrame(arms(all_arms(2.0, 0.8)))
     rows = rows[(rows["dataset"] == "cifar10") | (rows["seed"] < 3)]
-    found = {claim.key: claim for claim in rules.with_seeds_left_out(rows, judge(rows))}
-    assert {f.what.split(",")[0]: f.stays for f in found["C3"].findings} == {
+    claims = {claim.key: claim for claim in rules.with_seeds_left_out(rows, judge(rows))}
+    assert {f.what.split(",")[0]: f.stays for f in claims["C3"].findings} == {
         "CIFAR-10": (5, 5), "MNIST": (3, 3),
     }  # fmt: skip
-    assert found["C1"].lacking and not found["C1"].findings
+    assert claims["C1"].lacking and not claims["C1"].findings
     short = rules.with_seeds_left_out(rows, judge(rows[rows["seed"] < 2]))
     assert all(finding.stays is None for claim in short for finding in claim.findings)

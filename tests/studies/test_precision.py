@@ -20,12 +20,12 @@ def judged(mnist: list[float], cifar10: list[float]) -> pd.DataFrame:
 
 def test_the_pooled_difference_is_paired_by_seed():
     gains = [0.1, -0.2, 0.3, 0.0, 0.05]
-    found = precision.differences(judged(gains, gains))
-    pooled, expected = found["mnist", None], estimate(gains, 0.90)
+    differences = precision.differences(judged(gains, gains))
+    pooled, expected = differences["mnist", None], estimate(gains, 0.90)
     assert (pooled.mean, pooled.low, pooled.high) == pytest.approx(
         (expected.mean, expected.low, expected.high)
     )
-    assert found["cifar10", 540].mean == pytest.approx(np.mean(gains) + 0.1)
+    assert differences["cifar10", 540].mean == pytest.approx(np.mean(gains) + 0.1)
 
 
 def test_the_verdicts_tell_equal_better_and_worse_apart():
@@ -34,15 +34,15 @@ def test_the_verdicts_tell_equal_better_and_worse_apart():
         precision.verdict(estimate(equal, 0.9), "mnist") == "MNIST: equivalent within 0.3 points."
     )
     assert "not the worse by as much" in precision.verdict(estimate(better, 0.9), "mnist")
-    told = precision.verdict(estimate(worse, 0.9), "mnist")
-    assert told == "MNIST: not shown equivalent within 0.3 points."
+    verdict = precision.verdict(estimate(worse, 0.9), "mnist")
+    assert verdict == "MNIST: not shown equivalent within 0.3 points."
 
 
 def test_the_comparison_uses_neither_test_set_nor_seeds_of_kept_runs():
     for kind in ("fp32", "bf16"):
-        plan = precision.plan(kind)
-        assert not plan.test and min(plan.seeds) >= 100 and len(plan.seeds) == 5
-        assert plan.heldout_every == plan.epochs and plan.precision == kind
+        study = precision.study_at(kind)
+        assert not study.test and min(study.seeds) >= 100 and len(study.seeds) == 5
+        assert study.heldout_every == study.epochs and study.precision == kind
 
 
 def test_the_document_has_every_row_and_both_verdicts():

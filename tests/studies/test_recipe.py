@@ -69,9 +69,11 @@ def test_the_ladder_has_the_rate_that_was_chosen():
     assert f"and {optimiser} for the stem.**" in text
 
 
-@pytest.mark.parametrize("plan", [recipe.candidate(10, 1e-3), recipe.rung(**LADDER["SGD"])])
-def test_the_comparisons_use_neither_test_set_nor_seeds_of_kept_runs(plan):
-    assert not plan.test and min(plan.seeds) >= 100 and plan.heldout_every == plan.epochs
+@pytest.mark.parametrize(
+    "study", [recipe.candidate_study(10, 1e-3), recipe.rung_study(**LADDER["SGD"])]
+)
+def test_the_comparisons_use_neither_test_set_nor_seeds_of_kept_runs(study):
+    assert not study.test and min(study.seeds) >= 100 and study.heldout_every == study.epochs
 
 
 def test_the_document_says_what_was_chosen():

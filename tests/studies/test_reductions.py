@@ -12,7 +12,7 @@ from alutils.studies.reductions import comparisons, published_curves
 from alutils.studies.reductions.plan import ReductionsStudy
 from alutils.studies.sensitivity import effects
 
-PLAN = ReductionsStudy(
+STUDY = ReductionsStudy(
     profile="smoke", datasets=("mnist",), seeds=(0, 1, 2), label_counts=(540, 1240, 1990),
     arms_dataset="mnist", last_labels=1600, epochs=2, heldout_every=1, reduced_epochs=1,
 )  # fmt: skip
@@ -41,11 +41,18 @@ def heldout(cell: Cell, labels: int) -> float:
     return theirs + 0.2 + 0.1 * cell.seed + 0.4 * (cell.adam_state == "rounds") + margin
 
 
-@pytest.fixture
-def found(outputs) -> pd.DataFrame:
-    store = Store(PLAN.profile)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> pd.DataFrame:
+    """The table of made-up records; a test that changes it takes a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        return _made_up()
+
+
+def _made_up() -> pd.DataFrame:
+    store = Store(STUDY.profile)
     store.prepare()
-    for cell in PLAN.cells():
+    for cell in STUDY.cells():
         rounds: list[dict] = []
         for labels in cell.schedule_of_labels():
             done = {
@@ -56,22 +63,22 @@ def found(outputs) -> pd.DataFrame:
             before = rounds[-1]["digest"] if rounds else ""
             rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return tidy.read_settings(PLAN)
+    return tidy.read_settings(STUDY)
 
 
 def test_the_poster_s_own_trainings_are_those_of_the_first_notebook():
     """So that the two notebooks of a profile share them."""
-    own = {s.cell.name for s in load_study("desktop", "08-reductions").settings()
+    shared = {s.cell.name for s in load_study("desktop", "08-reductions").settings()
            if s.level in ("fresh", "poster") and s.factor != "picks"}  # fmt: skip
-    assert own == {cell.name for cell in load_study("desktop", "01-training-size").cells()}
+    assert shared == {cell.name for cell in load_study("desktop", "01-training-size").cells()}
 
 
 def test_a_cell_differs_from_its_counterpart_in_what_is_varied_alone():
     cells: dict = {}
-    for one in PLAN.settings():
-        cells.setdefault((one.factor, one.cell.dataset, one.cell.arm, one.cell.seed), []).append(
-            one.cell.model_dump()
-        )
+    for setting in STUDY.settings():
+        cell = setting.cell
+        key = (setting.factor, cell.dataset, cell.arm, cell.seed)
+        cells.setdefault(key, []).append(cell.model_dump())
     reduced = {"epochs", "schedule", "learning_rate"}
     varied = {
         "optimiser": {"adam_state", "figure"},
@@ -81,23 +88,23 @@ def test_a_cell_differs_from_its_counterpart_in_what_is_varied_alone():
     }
     for (factor, *_), pair in cells.items():
         if factor in varied:
-            one, other = pair
-            assert {key for key in one if one[key] != other[key]} == varied[factor]
+            first, second = pair
+            assert {key for key in first if first[key] != second[key]} == varied[factor]
 
 
 def test_the_piece_of_the_authors_protocol_departs_as_their_code_does():
-    pieces = [s.cell for s in PLAN.settings() if s.factor == "replica"]
+    pieces = [s.cell for s in STUDY.settings() if s.factor == "replica"]
     assert {cell.arm for cell in pieces} == {"uncertainty", "random"}
     for cell in pieces:
         assert (cell.seed, cell.adam_state, cell.dropout) == (42, "rounds", 0.0)
         assert cell.schedule_of_labels()[:3] == [540, 593, 646]
 
 
-def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_sizes(found):
-    told = {level: one for _, level, _, one in published_curves.nearness(found)}
-    assert told["fresh"].mean == pytest.approx(0.3) and told["fresh"].seeds == 3
-    assert told["carried"].mean == pytest.approx(0.7)
-    text = published_curves.sentences(found).data
+def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_sizes(results):
+    means = {level: mean for _, level, _, mean in published_curves.nearness(results)}
+    assert means["fresh"].mean == pytest.approx(0.3) and means["fresh"].seeds == 3
+    assert means["carried"].mean == pytest.approx(0.7)
+    text = published_curves.sentences(results).data
     assert "fixed beforehand: 0.5 on MNIST" in text
     fresh, carried = (line for line in text.splitlines() if line.startswith("- "))
     assert fresh.startswith("- **MNIST, fresh Adam**: +0.30 points")
@@ -106,122 +113,123 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert carried.startswith("- **MNIST, carried Adam**: +0.70 points")
     less = "not near by the mean, but the interval has distances of less than 0.5 too"
     assert f"labels: {less}" in carried
-    assert published_curves._inside(Estimate(-2.23, -3.47, -0.99, 3), 1.0) == less.replace(
-        "0.5", "1"
-    )
-    assert published_curves._inside(Estimate(0.1, -0.57, 0.77, 3), 0.5) == more
+    assert published_curves._nearness_in_words(
+        Estimate(-2.23, -3.47, -0.99, 3), 1.0
+    ) == less.replace("0.5", "1")
+    assert published_curves._nearness_in_words(Estimate(0.1, -0.57, 0.77, 3), 0.5) == more
     assert (
-        published_curves._inside(Estimate(0.1, -0.4, 0.5, 3), 0.5) == "near, by the whole interval"
+        published_curves._nearness_in_words(Estimate(0.1, -0.4, 0.5, 3), 0.5)
+        == "near, by the whole interval"
     )
-    assert published_curves._inside(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith(
+    assert published_curves._nearness_in_words(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith(
         "not near, by the whole"
     )
-    assert "carried minus fresh is +0.40 points" in published_curves.state_sentences(found).data
+    assert "carried minus fresh is +0.40 points" in published_curves.state_sentences(results).data
     assert "than 0.5 too; at 540 labels +0.30" in text
 
 
-def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(found):
-    gains = comparisons.recipe_gains(found, "mnist")
+def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(results):
+    gains = comparisons.recipe_gains(results, "mnist")
     assert gains.shape == (3, 3)
     assert gains.mean().tolist() == pytest.approx([0.0, -0.5, -0.5])
-    text = comparisons.recipe_sentences(found).data
+    text = comparisons.recipe_sentences(results).data
     assert "-0.33 points" in text and "excludes zero at 1,240 and 1,990 labels" in text
 
 
-def test_what_margin_is_worth_is_compared_between_recipes(found, monkeypatch):
-    gains = comparisons.pick_gains(found, "mnist")
+def test_what_margin_is_worth_is_compared_between_recipes(results, monkeypatch):
+    gains = comparisons.pick_gains(results, "mnist")
     assert gains["poster"].mean().tolist() == pytest.approx([2.0, 2.0])
     assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
-    text = comparisons.picks_sentences(found).data
+    text = comparisons.picks_sentences(results).data
     means = "- On MNIST margin minus random, mean over 2 label counts from 1,063 to 1,581, is +2.00"
     assert text.startswith(means) and "At 1,581 labels it is +2.00 points" in text
     assert text.count("a difference of -0.50 points") == 2 and "undecided" not in text
-    monkeypatch.setattr(comparisons, "COMPARED", 1000)
-    assert "At 1,063 labels it is" in comparisons.picks_sentences(found).data
+    monkeypatch.setattr(comparisons, "QUOTED_LABELS", 1000)
+    assert "At 1,063 labels it is" in comparisons.picks_sentences(results).data
 
 
-def test_trainings_that_end_in_a_dip_are_counted(found):
+def test_trainings_that_end_in_a_dip_are_counted(results):
     """Of the poster's recipe, and of the label counts and seeds that the gain is of."""
-    dipped = found.assign(heldout_last=found["heldout_best"])
-    picks = (found["factor"] == "picks") & (found["seed"] == 0)
+    dipped = results.assign(heldout_last=results["heldout_best"])
+    picks = (results["factor"] == "picks") & (results["seed"] == 0)
     for labels, level, depth in (
         (1581, "poster", 0.011), (1063, "poster", 0.009), (540, "poster", 0.02),
         (1581, "reduced", 0.02), (1063, "reduced", 0.02),
     ):  # fmt: skip
-        here = picks & (found["labels"] == labels) & (found["level"] == level)
+        here = picks & (results["labels"] == labels) & (results["level"] == level)
         dipped.loc[here, "heldout_last"] -= depth
     text = comparisons.picks_sentences(dipped).data
-    told = (
+    dips = (
         "2 of 12 trainings under the poster's recipe and 4 of 12 under the reduced recipe end more "
         "than 1 point below their best"
     )
-    assert told in text
+    assert dips in text
     best = "by that best, margin minus random over the same label counts is +1.20 points"
     assert f"{best} (+1.20 to +1.20, 3 seeds) under the poster's recipe." in text
     short = dipped[~((dipped["level"] == "reduced") & (dipped["seed"] == 0))]
     assert "0 of 8 trainings under the poster's recipe" in comparisons.picks_sentences(short).data
 
 
-def test_the_replica_stands_beside_the_published_curve_where_both_have_labels(found):
-    text = published_curves.replica_sentences(found).data
+def test_the_replica_stands_beside_the_published_curve_where_both_have_labels(results):
+    text = published_curves.replica_sentences(results).data
     assert text.count("\n") == 0 and "**MNIST, uncertainty**" in text
     assert "against 91.83 % at 540" in text and "against 97.77 % at 1,069" in text
-    ours = comparisons.by_size(found, "heldout_best", factor="replica", arm="uncertainty")
+    ours = comparisons.by_size(results, "heldout_best", factor="replica", arm="uncertainty")
     theirs = published.active_learning("mnist")
     theirs = theirs[theirs["arm"] == "uncertainty"].set_index("labels")["accuracy"]
     apart = (ours - theirs).dropna(axis=1).iloc[0].mean()
     assert f"labels; {apart:+.2f} points" in text
 
 
-def test_figures_say_what_they_show(found):
+def test_figures_say_what_they_show(results):
     for page in (
-        published_curves.figure(found),
-        published_curves.replica_figure(found),
-        comparisons.recipe_figure(found),
-        comparisons.picks_figure(found),
+        published_curves.figure(results),
+        published_curves.replica_figure(results),
+        comparisons.recipe_figure(results),
+        comparisons.picks_figure(results),
     ):
         assert "<figcaption>" in page.data and 'alt="' in page.data
 
 
 def test_without_runs_it_says_so(outputs):
-    nothing = tidy.read_settings(PLAN)
+    nothing = tidy.read_settings(STUDY)
     assert "both states yet" in published_curves.state_sentences(nothing).data
-    for told in (
+    for show in (
         published_curves.figure, published_curves.sentences,
         published_curves.replica_figure, published_curves.replica_sentences,
         comparisons.recipe_figure, comparisons.recipe_sentences,
         comparisons.picks_figure, comparisons.picks_sentences,
     ):  # fmt: skip
-        assert "yet." in told(nothing).data
+        assert "yet." in show(nothing).data
 
 
 @pytest.mark.parametrize("level", ["fresh", "carried", "poster", "reduced", 0.0098, 0.001, ""])
 @pytest.mark.parametrize("arm", ["random", "margin"])
-def test_any_part_alone_is_told_as_far_as_it_goes(unpainted, found, level, arm):
+def test_any_part_alone_is_told_as_far_as_it_goes(unpainted, results, level, arm):
     """One part alone, all but one, and all but one seed of it."""
-    here = (found["level"] == level) & (found["arm"] == arm)
-    for rows in (found[here], found[~here], found[~(here & (found["seed"] == 1))]):
-        for told in (
+    here = (results["level"] == level) & (results["arm"] == arm)
+    for rows in (results[here], results[~here], results[~(here & (results["seed"] == 1))]):
+        for show in (
             published_curves.figure, published_curves.sentences,
             published_curves.replica_figure, published_curves.replica_sentences,
             comparisons.recipe_figure, comparisons.recipe_sentences,
             comparisons.picks_figure, comparisons.picks_sentences,
         ):  # fmt: skip
-            assert "nan" not in told(rows).data
-        for told in (effects.figure, effects.sentences):
-            assert "nan" not in told(rows, "acquisition").data
+            assert "nan" not in show(rows).data
+        for show in (effects.figure, effects.sentences):
+            assert "nan" not in show(rows, "acquisition").data
 
 
-def test_recipes_are_compared_over_the_seeds_that_both_have(found):
-    other = (found["factor"] == "picks") & (found["level"] == "reduced")
-    apart = found[~(other & (found["seed"] == 0)) & ~(~other & (found["seed"] == 2))]
+def test_recipes_are_compared_over_the_seeds_that_both_have(results):
+    other = (results["factor"] == "picks") & (results["level"] == "reduced")
+    apart = results[~(other & (results["seed"] == 0)) & ~(~other & (results["seed"] == 2))]
     assert {tuple(g.index) for g in comparisons.pick_gains(apart, "mnist").values()} == {(1,)}
-    disjoint = found[~(other & (found["seed"] < 2)) & ~(~other & (found["seed"] == 2))]
+    disjoint = results[~(other & (results["seed"] < 2)) & ~(~other & (results["seed"] == 2))]
     assert "under both recipes yet" in comparisons.picks_sentences(disjoint).data
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"heldout_every": 0}, "heldout_every = 0 judges nothing"),
         ({"reduced_epochs": 5}, "heldout_every = 10 is more than epochs = 5"),
@@ -231,13 +239,13 @@ def test_recipes_are_compared_over_the_seeds_that_both_have(found):
         ({"reported": "heldout-best"}, "use test or heldout-last"),
     ],
 )
-def test_what_can_not_be_compared_is_refused(values, told):
-    with pytest.raises(ParameterError, match=told):
+def test_what_can_not_be_compared_is_refused(values, message):
+    with pytest.raises(ParameterError, match=message):
         ReductionsStudy.parse(values)
 
 
-def test_what_is_half_finished_is_compared_as_far_as_it_goes(found):
-    only = found[(found["level"] != "reduced") & (found["factor"] != "replica")]
+def test_what_is_half_finished_is_compared_as_far_as_it_goes(results):
+    only = results[(results["level"] != "reduced") & (results["factor"] != "replica")]
     assert comparisons.recipe_gains(only, "mnist").empty
     assert "under both recipes yet" in comparisons.picks_sentences(only).data
     assert "fresh Adam" in published_curves.sentences(only[only["level"] == "fresh"]).data

@@ -7,7 +7,7 @@ from alutils.records.store import Store, chained
 from alutils.studies.sensitivity import effects
 from alutils.studies.sensitivity.plan import SensitivityStudy
 
-PLAN = SensitivityStudy(
+STUDY = SensitivityStudy(
     profile="smoke", datasets=("digits",), seeds=(0, 1, 2), dropouts=(0.25, 0.5), passes=(1, 20),
     cluster_counts=(6, 12), acquisition_fractions=(0.1, 0.05), acquisition_fraction=0.05,
     first_labels=128, last_labels=230, epochs=1,
@@ -22,11 +22,18 @@ def accuracy(cell: Cell, seed: int, labels: int) -> float:
     return (50 + seed + gain + 0.01 * (labels - 128)) / 100
 
 
-@pytest.fixture
-def found(outputs) -> pd.DataFrame:
-    store = Store(PLAN.profile)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> pd.DataFrame:
+    """The table of made-up records; a test that changes it takes a copy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        return _made_up()
+
+
+def _made_up() -> pd.DataFrame:
+    store = Store(STUDY.profile)
     store.prepare()
-    for cell in PLAN.cells():
+    for cell in STUDY.cells():
         rounds: list[dict] = []
         for labels in cell.schedule_of_labels():
             share = accuracy(cell, cell.seed, labels)
@@ -34,60 +41,60 @@ def found(outputs) -> pd.DataFrame:
             before = rounds[-1]["digest"] if rounds else ""
             rounds.append(done | {"digest": chained(done, before)})
         store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return tidy.read_settings(PLAN)
+    return tidy.read_settings(STUDY)
 
 
-def test_a_cell_stands_under_every_setting_that_it_serves(found):
-    served = found.groupby(["factor", "arm", "level"])["seed"].nunique()
+def test_a_cell_stands_under_every_setting_that_it_serves(results):
+    served = results.groupby(["factor", "arm", "level"])["seed"].nunique()
     assert (served == 3).all()
     assert set(served.index.get_level_values("factor")) == set(effects.FACTORS)
     assert {("clusters", "random", ""), ("passes", "random", "")} <= set(served.index)
 
 
-def test_gains_are_paired_with_random_at_the_same_level(found):
-    told = {
-        factor: {(arm, level): gain for _, arm, level, gain in effects.gains(found, factor)}
+def test_gains_are_paired_with_random_at_the_same_level(results):
+    by_factor = {
+        factor: {(arm, level): gain for _, arm, level, gain in effects.gains(results, factor)}
         for factor in effects.FACTORS
     }
-    assert set(told["dropout"]) == {("bayesian", 0.25), ("bayesian", 0.5)}
-    assert set(told["passes"]) == {
+    assert set(by_factor["dropout"]) == {("bayesian", 0.25), ("bayesian", 0.5)}
+    assert set(by_factor["passes"]) == {
         ("bayesian", 1), ("bayesian", 20), ("entropy", "no dropout when scoring"),
     }  # fmt: skip
-    assert set(told["acquisition"]) == {("margin", 0.1), ("margin", 0.05)}
-    few, many = told["clusters"]["kmeans", 6], told["clusters"]["kmeans", 12]
+    assert set(by_factor["acquisition"]) == {("margin", 0.1), ("margin", 0.05)}
+    few, many = by_factor["clusters"]["kmeans", 6], by_factor["clusters"]["kmeans", 12]
     assert few.index.tolist() == many.index.tolist() == [0, 1, 2]
     assert (many - few).to_numpy() == pytest.approx(0.6 * many.to_numpy() / 1.0)
 
 
-def test_areas_end_where_the_shortest_curve_does(found):
+def test_areas_end_where_the_shortest_curve_does(results):
     """All curves rise by 0.01 a label: with equal ends, random's areas are equal in any steps."""
-    areas = effects.areas(found, "acquisition")
+    areas = effects.areas(results, "acquisition")
     assert areas["random", 0.1].to_numpy() == pytest.approx(areas["random", 0.05].to_numpy())
     assert areas["random", 0.1].to_numpy() == pytest.approx([50.565, 51.565, 52.565], abs=0.05)
 
 
-def test_what_is_said_is_what_was_found(found):
-    text = effects.sentences(found, "clusters").data
+def test_what_is_said_is_what_was_found(results):
+    text = effects.sentences(results, "clusters").data
     assert "**digits**: the largest mean difference to random is that of 12, +" in text
-    page = effects.figure(found, "acquisition").data
+    page = effects.figure(results, "acquisition").data
     assert "share of the remaining pool labelled at a time" in page and "3 seeds" in page
-    assert "clusters: 2 of 2" in effects.answer(found).data
+    assert "clusters: 2 of 2" in effects.answer(results).data
 
 
-def test_the_poster_level_is_compared_with_the_best(found):
-    better = found.copy()
+def test_the_poster_level_is_compared_with_the_best(results):
+    better = results.copy()
     better.loc[(better["arm"] == "kmeans") & (better["level"] == 6), "accuracy"] += 5
     text = effects.sentences(better, "clusters").data
     assert "that of 6, +" in text and "6 minus 12: +4.55" in text
 
 
-def test_every_level_is_compared_with_the_poster_even_where_that_is_the_best(found):
-    text = effects.sentences(found, "clusters").data
+def test_every_level_is_compared_with_the_poster_even_where_that_is_the_best(results):
+    text = effects.sentences(results, "clusters").data
     assert "that of 12, +" in text and "6 minus 12: -0.45" in text
 
 
-def test_steps_are_told_arm_by_arm(found):
-    text = effects.sentences(found, "acquisition").data
+def test_steps_are_told_arm_by_arm(results):
+    text = effects.sentences(results, "acquisition").data
     assert text.startswith(
         "- **digits, margin**: the largest mean difference to random is that of "
     )
@@ -108,7 +115,7 @@ def test_areas_are_on_the_same_label_counts():
 
 
 def test_without_runs_it_says_so(outputs):
-    nothing = tidy.read_settings(PLAN)
+    nothing = tidy.read_settings(STUDY)
     assert "No setting has 3 seeds yet" in effects.answer(nothing).data
     assert "No run on the clusters" in effects.figure(nothing, "clusters").data
     assert "No run on the dropout rate" in effects.sentences(nothing, "dropout").data

@@ -15,108 +15,108 @@ from alutils.reporting.prose import count, join, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
 
 
-def arms_of(found: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
+def arms_of(results: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
     """The rows of a factor and dataset, the arm with the best area first.
 
-    ``found`` has only seeds with every arm, as ``whole`` leaves it.
+    ``results`` has only seeds with every arm, as ``complete_seeds`` leaves it.
     """
-    own = found[found["factor"] == factor]
-    own = own[own["dataset"] == dataset] if dataset else own
-    if own.empty:
-        return own
-    order = statistics.areas(own).mean().sort_values(ascending=False).index
-    return own.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
+    rows = results[results["factor"] == factor]
+    rows = rows[rows["dataset"] == dataset] if dataset else rows
+    if rows.empty:
+        return rows
+    order = statistics.areas(rows).mean().sort_values(ascending=False).index
+    return rows.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
 
 
-def whole(found: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
-    """The rows, but where arms are compared only of the seeds that have every arm asked for.
+def complete_seeds(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
+    """The rows without the seeds that lack an arm asked for, where arms are compared.
 
     ``settings`` are those of the study (see ``tidy.by_setting``).
     """
-    compared = ((one.factor, one.cell) for one in settings if one.factor != "recipe")
-    return without_gaps(found, "factor", compared)
+    compared = ((each.factor, each.cell) for each in settings if each.factor != "recipe")
+    return without_gaps(results, "factor", compared)
 
 
-def _nothing(dataset: str) -> Markdown:
+def _no_seed_yet(dataset: str) -> Markdown:
     return Markdown(f"On {dataset_title(dataset)} no seed has every arm yet.")
 
 
-def figure(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
+def figure(results: pd.DataFrame, dataset: str) -> HTML | Markdown:
     """Every arm's difference in area to random, the best first."""
-    own = arms_of(found, "ranking", dataset)
-    return captions.area_differences(own) if len(own) else _nothing(dataset)
+    rows = arms_of(results, "ranking", dataset)
+    return captions.area_differences(rows) if len(rows) else _no_seed_yet(dataset)
 
 
-def curves(found: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown:
+def curves(results: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown:
     """Accuracy against labels for every arm."""
-    own = arms_of(found, factor, dataset)
-    return captions.learning_curves(own) if len(own) else _nothing(dataset)
+    rows = arms_of(results, factor, dataset)
+    return captions.learning_curves(rows) if len(rows) else _no_seed_yet(dataset)
 
 
-def wins(found: pd.DataFrame, dataset: str) -> HTML | Markdown:
+def wins(results: pd.DataFrame, dataset: str) -> HTML | Markdown:
     """Share of label counts after the first at which an arm (row) beats another (column)."""
-    own = arms_of(found, "ranking", dataset)
-    return tables.wins(own) if len(own) else _nothing(dataset)
+    rows = arms_of(results, "ranking", dataset)
+    return tables.wins(rows) if len(rows) else _no_seed_yet(dataset)
 
 
-def table(found: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
+def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     """Arms by their mean area, with the difference to random, and pairs won and lost.
 
     A pair is won when the paired 95 % interval of the difference in area lies above zero.
     """
-    own = arms_of(found, factor, dataset)
-    if own.empty:
-        return _nothing(dataset)
-    areas = statistics.areas(own)
+    rows = arms_of(results, factor, dataset)
+    if rows.empty:
+        return _no_seed_yet(dataset)
+    areas = statistics.areas(rows)
     every, tested = standing.standings(areas, dataset), len(areas) >= FEWEST_SEEDS
     title = f"difference to random{', simultaneous interval' if tested else ''} (points)"
-    rows = []
-    for place, arm in enumerate(areas.columns, 1):
+    entries = []
+    for rank, arm in enumerate(areas.columns, 1):
         others = [estimate(areas[arm] - areas[other]) for other in areas.columns.drop(arm)]
-        row = {
-            "place": place,
+        entry = {
+            "place": rank,
             "arm": arm_title(arm),
             "area (%)": f"{areas[arm].mean():.2f}",
             title: points(every[arm].difference, "") if arm in every else "baseline",
         }
         if tested:
-            row |= standing.columns(every[arm], dataset) if arm in every else {}
-            row |= {
-                "pairs won (uncorrected)": sum(one.low > 0 for one in others),
-                "pairs lost (uncorrected)": sum(one.high < 0 for one in others),
+            entry |= standing.columns(every[arm], dataset) if arm in every else {}
+            entry |= {
+                "pairs won (uncorrected)": sum(margin.low > 0 for margin in others),
+                "pairs lost (uncorrected)": sum(margin.high < 0 for margin in others),
             }
-        rows.append(row)
-    return prose.table(pd.DataFrame(rows).fillna(""))
+        entries.append(entry)
+    return prose.table(pd.DataFrame(entries).fillna(""))
 
 
-def sentences(found: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:
+def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:
     """What the ranking supports, by dataset: which arms are shown above random, and the first.
 
     ``interim`` says that runs are still to come.
     """
     lines = []
-    for dataset in dict.fromkeys(found.loc[found["factor"] == factor, "dataset"]):
-        own = arms_of(found, factor, dataset)
-        if own["seed"].nunique() < FEWEST_SEEDS:
+    for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
+        rows = arms_of(results, factor, dataset)
+        if rows["seed"].nunique() < FEWEST_SEEDS:
             continue
-        areas = statistics.areas(own)
-        span = f"{own['labels'].min():,} to {own['labels'].max():,} labels"
+        areas = statistics.areas(rows)
+        span = f"{rows['labels'].min():,} to {rows['labels'].max():,} labels"
         lines.append(
             f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
             f"({standing.tests(areas, dataset)}), {standing.sentence(areas, dataset)}."
             f"{_power(areas, dataset)} {_first(areas)}"
             f"{_controls(areas)}"
         )
-    told = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
-    return Markdown(f"{told}\n\n{interim.strip()}".strip())
+    text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
+    return Markdown(f"{text}\n\n{interim.strip()}".strip())
 
 
 def _power(areas: pd.DataFrame, dataset: str) -> str:
-    """How large a difference to random would have been shown of the arms that are undecided."""
+    """How large a true difference to random would likely be shown, for the undecided arms."""
     every, seeds = standing.standings(areas, dataset), len(areas)
     if not (left := standing.undecided(every)):
         return ""
-    tests = sum(not one.differs for one in every.values())
+    tests = sum(not arm.differs for arm in every.values())
     level = statistics.simultaneous_level(tests)  # as Holm's correction has it for what is left
     corrected = f" and corrected for {tests} tests" if tests > 1 else ""
     shown = [
@@ -137,28 +137,28 @@ def _power(areas: pd.DataFrame, dataset: str) -> str:
 def _first(areas: pd.DataFrame) -> str:
     """The arm with the largest mean area, and the poster's that it is shown to lie above."""
     first, second = areas.columns[:2]
-    told = (
+    text = (
         f"{prose.capital(arm_title(first))} has the largest mean, "
         f"{points(estimate(areas[first] - areas[second]))} from {arm_title(second)}"
     )
     poster = [arm for arm in areas.columns[1:] if arm in POSTER_ARMS[1:]]
     if not poster:
-        return f"{told}."
+        return f"{text}."
     p = statistics.adjusted(areas[[first, *poster]], first)
     beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
     shown = f"is shown to beat {join(beaten)}" if beaten else "isn't shown to beat any"
     return (
-        f"{told}; of the poster's arms it {shown} (corrected for {count(len(poster), 'test')}, not "
+        f"{text}; of the poster's arms it {shown} (corrected for {count(len(poster), 'test')}, not "
         "for having picked the largest)."
     )
 
 
 def _controls(areas: pd.DataFrame) -> str:
-    """How the poster's arms differ from the plainer ones that they are held against."""
-    told = [
+    """How arms differ from their controls, the plainer arms that each is compared with."""
+    differences = [
         f"{arm_title(arm)} minus {arm_title(row.control)} {points(estimate(difference), '')}"
         for arm, row in ARMS.items()
         if row.control and {arm, row.control} <= set(areas.columns)
         for difference in [areas[arm] - areas[row.control]]
     ]
-    return f" Beside their controls, not corrected: {join(told)}." if told else ""
+    return f" Beside their controls, not corrected: {join(differences)}." if differences else ""

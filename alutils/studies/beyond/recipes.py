@@ -13,15 +13,15 @@ from alutils.studies.beyond.plan import LADDER
 from alutils.studies.beyond.ranking import arms_of
 
 RUNGS = ("own", *LADDER)
-"""The recipes; each has what the ones before it have, but that none builds on SGD."""
+"""The recipes; each adds to the ones before it, but for SGD, which the next leaves out again."""
 STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
-"""Not those of arms."""
+"""Colours and markers of recipes, none of which an arm has."""
 NOTHING = "No recipe beside the study's own is finished yet."
 
 
-def titles(found: pd.DataFrame) -> dict[str, str]:
+def titles(results: pd.DataFrame) -> dict[str, str]:
     """The recipes in words, on the dataset that they were tried on."""
-    (dataset,) = found.loc[found["factor"] == "recipe", "dataset"].unique()
+    (dataset,) = results.loc[results["factor"] == "recipe", "dataset"].unique()
     longer = "more epochs"
     base = f"{longer}, crops and mirroring" if DATASETS[dataset].crops else longer
     return {
@@ -33,18 +33,18 @@ def titles(found: pd.DataFrame) -> dict[str, str]:
     }
 
 
-def gains_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def gains_of(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Accuracy of every rung minus that of the study's own recipe, by seed and label count."""
-    curves = curves_of(found)
+    curves = curves_of(results)
     if (own := curves.pop("own", None)) is None:
         return {}
     gains = {name: (curve - own)[curve.columns].dropna() for name, curve in curves.items()}
-    return {name: one for name, one in gains.items() if one.size}
+    return {name: gain for name, gain in gains.items() if gain.size}
 
 
-def curves_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def curves_of(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Accuracy by seed and label count of every rung that is there, in their order."""
-    rows = found[found["factor"] == "recipe"]
+    rows = results[results["factor"] == "recipe"]
     return {
         name: rows[rows["level"] == name].pivot(index="seed", columns="labels", values="accuracy")
         for name in RUNGS
@@ -52,12 +52,12 @@ def curves_of(found: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def labels_of(found: pd.DataFrame, rung: str, labels: int) -> pd.Series:
+def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
     """Labels at which the study's own recipe has a rung's accuracy at ``labels``, by seed.
 
     On monotone fits; NaN where it never gets there.
     """
-    curves = curves_of(found)
+    curves = curves_of(results)
     own, accuracy = curves["own"], curves[rung][labels]
     seeds = own.index.intersection(accuracy.index)
     sizes = own.columns.to_numpy()
@@ -66,27 +66,27 @@ def labels_of(found: pd.DataFrame, rung: str, labels: int) -> pd.Series:
     )
 
 
-def table(found: pd.DataFrame) -> HTML | Markdown:
+def table(results: pd.DataFrame) -> HTML | Markdown:
     """Every rung at every label count: accuracy, gain, and the labels that this gain replaces.
 
     Over the seeds that have both the rung and the study's own recipe.
     """
-    gains, curves = gains_of(found), curves_of(found)
+    gains, curves = gains_of(results), curves_of(results)
     if not gains:
         return Markdown(NOTHING)
-    title = titles(found)
+    title = titles(results)
     rows = [
         {
             "random labels": f"{labels:,}",
             "recipe": title[rung],
-            "accuracy": interval(estimate(curves[rung].loc[one.index, labels]), "%"),
-            "difference to this study's recipe (points)": points(estimate(one[labels]), ""),
+            "accuracy": interval(estimate(curves[rung].loc[gain.index, labels]), "%"),
+            "difference to this study's recipe (points)": points(estimate(gain[labels]), ""),
             "labels that this study's recipe needs for it": _needed(
-                labels_of(found, rung, labels), curves["own"].columns
+                labels_of(results, rung, labels), curves["own"].columns
             ),
         }
         for labels in next(iter(gains.values())).columns
-        for rung, one in gains.items()
+        for rung, gain in gains.items()
     ]
     return prose.table(pd.DataFrame(rows))
 
@@ -108,14 +108,14 @@ def _by_seed(labels: pd.Series, first: int) -> str:
 
 
 @house_style()
-def figure(found: pd.DataFrame) -> HTML | Markdown:
+def figure(results: pd.DataFrame) -> HTML | Markdown:
     """Accuracy on random labels by recipe, over labels on a logarithmic axis."""
-    rows = found[found["factor"] == "recipe"]
+    rows = results[results["factor"] == "recipe"]
     if rows.empty:
         return Markdown(NOTHING)
-    whole, axes = figures.grid()
-    title = titles(found)
-    for name in curves_of(found):
+    drawing, axes = figures.grid()
+    title = titles(results)
+    for name in curves_of(results):
         figures.curve(axes[0, 0], rows[rows["level"] == name], STYLES[name], title[name])
     head = f"Recipes on random labels of {dataset_title(rows['dataset'].iloc[0])}"
     figures.finish(axes[0, 0], head, figures.reported(rows))
@@ -127,32 +127,32 @@ def figure(found: pd.DataFrame) -> HTML | Markdown:
         f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained. "
         f"{prose.capital(prose.lines_of(rows.groupby('level')['seed'].nunique()))}."
     )
-    told = [
+    ends = [
         f"{title[name]}, {curve.columns[-1]:,} labels: {curve.iloc[:, -1].mean():.1f} %"
-        for name, curve in curves_of(found).items()
+        for name, curve in curves_of(results).items()
     ]
-    return show(whole, caption, f"Learning curves of {len(told)} recipes. {'; '.join(told)}.")
+    return show(drawing, caption, f"Learning curves of {len(ends)} recipes. {'; '.join(ends)}.")
 
 
-def sentences(found: pd.DataFrame) -> Markdown:
+def sentences(results: pd.DataFrame) -> Markdown:
     """What the best recipe is worth beside what choosing labels is worth, in points and labels.
 
-    Of those that have the most seeds.
+    The best is taken of the recipes that have the most seeds.
     """
-    gains = gains_of(found)
+    gains = gains_of(results)
     if not gains:
         return Markdown(NOTHING)
-    dataset = found.loc[found["factor"] == "recipe", "dataset"].iloc[0]
-    ranked = arms_of(found, "ranking", dataset)
+    dataset = results.loc[results["factor"] == "recipe", "dataset"].iloc[0]
+    ranked = arms_of(results, "ranking", dataset)
     sizes = next(iter(gains.values())).columns
     end = sizes[-1] if ranked.empty else ranked["labels"].max()
     labels = min(sizes, key=lambda size: abs(size - end))
-    most = max(len(one) for one in gains.values())
-    by_seed = {name: one[labels] for name, one in gains.items() if len(one) == most}
+    most = max(len(gain) for gain in gains.values())
+    by_seed = {name: gain[labels] for name, gain in gains.items() if len(gain) == most}
     rung = max(by_seed, key=lambda name: by_seed[name].mean())
-    needed = _needed(labels_of(found, rung, labels), curves_of(found)["own"].columns)
-    title = titles(found)[rung]
-    better = sum(one.mean() > 0 for one in by_seed.values())
+    needed = _needed(labels_of(results, rung, labels), curves_of(results)["own"].columns)
+    title = titles(results)[rung]
+    better = sum(gain.mean() > 0 for gain in by_seed.values())
     return Markdown(
         f"Of {count(len(by_seed), 'other recipe')} on {dataset_title(dataset)} {better or 'none'} "
         f"{'has' if better == 1 else 'have'} a larger mean than this study's at {labels:,} random "

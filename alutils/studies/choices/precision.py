@@ -18,7 +18,7 @@ LEVEL = 0.90
 """Of the interval: two one-sided tests at 5 %."""
 
 
-def plan(precision: str) -> TrainingSizeStudy:
+def study_at(precision: str) -> TrainingSizeStudy:
     """The reduced recipe at one precision, on both datasets, three sizes and five seeds."""
     return TrainingSizeStudy(
         profile="precision",
@@ -34,14 +34,14 @@ def plan(precision: str) -> TrainingSizeStudy:
     )
 
 
-def plans() -> list[TrainingSizeStudy]:
+def studies() -> list[TrainingSizeStudy]:
     """The studies that are compared."""
-    return [plan(name) for name in ("fp32", "bf16")]
+    return [study_at(name) for name in ("fp32", "bf16")]
 
 
 def compare() -> pd.DataFrame:
     """Held-out accuracy (%) by dataset, labels and seed (rows) and precision (columns)."""
-    parts = [run.run(one).assign(precision=one.precision) for one in plans()]
+    parts = [run.run(study).assign(precision=study.precision) for study in studies()]
     return pd.concat(parts).pivot_table(
         index=["dataset", "labels", "seed"], columns="precision", values="accuracy"
     )
@@ -50,12 +50,12 @@ def compare() -> pd.DataFrame:
 def differences(accuracy: pd.DataFrame) -> dict[tuple[str, int | None], Estimate]:
     """bf16 minus fp32 in points, by dataset and size; under size None, pooled over the sizes."""
     gain = accuracy["bf16"] - accuracy["fp32"]
-    told: dict[tuple[str, int | None], Estimate] = {}
+    by_size: dict[tuple[str, int | None], Estimate] = {}
     for dataset, of_dataset in gain.groupby("dataset", sort=False):
         for labels, of_size in of_dataset.groupby("labels"):
-            told[dataset, labels] = estimate(of_size, LEVEL)
-        told[dataset, None] = estimate(of_dataset.groupby("seed").mean(), LEVEL)
-    return told
+            by_size[dataset, labels] = estimate(of_size, LEVEL)
+        by_size[dataset, None] = estimate(of_dataset.groupby("seed").mean(), LEVEL)
+    return by_size
 
 
 def equivalent(difference: Estimate, dataset: str) -> bool:
@@ -80,15 +80,16 @@ def document(accuracy: pd.DataFrame) -> str:
     """The comparison and its verdicts as Markdown."""
     means = accuracy.groupby(["dataset", "labels"], sort=False).mean()
     rows, verdicts = [], []
-    for (dataset, labels), found in differences(accuracy).items():
+    for (dataset, labels), difference in differences(accuracy).items():
         title = dataset_title(dataset)
-        told = f"{found.mean:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
+        interval = f"{difference.low:+.2f} to {difference.high:+.2f}"
+        text = f"{difference.mean:+.2f} ({interval})"
         if labels is None:
-            rows.append(f"| {title} | pooled | | | {told} |")
-            verdicts.append(verdict(found, dataset))
+            rows.append(f"| {title} | pooled | | | {text} |")
+            verdicts.append(verdict(difference, dataset))
         else:
             fp32, bf16 = means.loc[(dataset, labels), ["fp32", "bf16"]]
-            rows.append(f"| {title} | {labels:,} | {fp32:.2f} | {bf16:.2f} | {told} |")
+            rows.append(f"| {title} | {labels:,} | {fp32:.2f} | {bf16:.2f} | {text} |")
     seeds = ", ".join(str(seed) for seed in sorted(accuracy.index.unique("seed")))
     return (
         "# bf16 against fp32\n\n"

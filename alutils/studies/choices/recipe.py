@@ -38,10 +38,10 @@ HELD_OUT = {
     "test": False,
     "reported": "heldout-last",
 }
-"""What all candidates have."""
+"""Parameters that all of these studies share."""
 
 
-def candidate(epochs: int, peak: float) -> TrainingSizeStudy:
+def candidate_study(epochs: int, peak: float) -> TrainingSizeStudy:
     """The study that judges one candidate on both datasets, three sizes and three seeds."""
     return TrainingSizeStudy(
         label_counts=(540, 1490, 3990),
@@ -53,20 +53,20 @@ def candidate(epochs: int, peak: float) -> TrainingSizeStudy:
     )
 
 
-def candidates() -> list[TrainingSizeStudy]:
+def candidate_studies() -> list[TrainingSizeStudy]:
     """The studies of all candidates for the reduced recipe."""
-    return [candidate(epochs, peak) for epochs, peak in CANDIDATES]
+    return [candidate_study(epochs, peak) for epochs, peak in CANDIDATES]
 
 
 def compare() -> pd.DataFrame:
     """Held-out accuracy (%) of every candidate: a row per dataset, epochs, peak, labels, seed."""
     parts = []
-    for plan in candidates():
-        parts.append(run.run(plan).assign(peak=plan.learning_rate))
+    for study in candidate_studies():
+        parts.append(run.run(study).assign(peak=study.learning_rate))
     return pd.concat(parts)[["dataset", "epochs", "peak", "labels", "seed", "accuracy"]]
 
 
-def rung(**changes: Any) -> TrainingSizeStudy:
+def rung_study(**changes: Any) -> TrainingSizeStudy:
     """The study that judges longer training with augmentation, and with ``changes`` to it."""
     recipe = {"epochs": 30, "learning_rate": 2e-3, "schedule": "one-cycle"}
     recipe |= CROPS | changes
@@ -75,22 +75,24 @@ def rung(**changes: Any) -> TrainingSizeStudy:
     )
 
 
-def rates() -> list[TrainingSizeStudy]:
+def rung_studies() -> list[TrainingSizeStudy]:
     """The studies of the ladder's rung with SGD: Adam before it, and SGD at every rate."""
-    return [rung()] + [rung(**LADDER["SGD"] | {"learning_rate": rate}) for rate in SGD_RATES]
+    return [rung_study()] + [
+        rung_study(**LADDER["SGD"] | {"learning_rate": rate}) for rate in SGD_RATES
+    ]
 
 
-def plans() -> list[TrainingSizeStudy]:
+def studies() -> list[TrainingSizeStudy]:
     """All studies that a recipe was chosen by."""
-    return candidates() + rates()
+    return candidate_studies() + rung_studies()
 
 
 def compare_rungs() -> pd.DataFrame:
     """Held-out accuracy (%) by optimiser, rate, labels and seed: Adam, and SGD at every rate."""
     parts = []
-    for plan in rates():
+    for study in rung_studies():
         with suppress(RunFailed):  # no training at this rate came to its end: it is out
-            parts.append(run.run(plan).assign(optimiser=plan.optimiser, rate=plan.learning_rate))
+            parts.append(run.run(study).assign(optimiser=study.optimiser, rate=study.learning_rate))
     return pd.concat(parts)[["optimiser", "rate", "labels", "seed", "accuracy"]]
 
 
@@ -168,9 +170,9 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
 
 def _grid(rows: pd.DataFrame, index: list[str], names: list[str]) -> str:
     """Mean and standard deviation over seeds: a row a candidate, columns as they come first."""
-    found = rows.groupby([*index, "column"])["accuracy"].agg(["mean", "std"])
-    told = found.apply(lambda one: f"{one['mean']:.2f} ± {one['std']:.2f}", axis=1)
-    wide = told.unstack("column")[list(dict.fromkeys(rows["column"]))]
+    spread = rows.groupby([*index, "column"])["accuracy"].agg(["mean", "std"])
+    texts = spread.apply(lambda row: f"{row['mean']:.2f} ± {row['std']:.2f}", axis=1)
+    wide = texts.unstack("column")[list(dict.fromkeys(rows["column"]))]
     lines = [f"| {' | '.join([*names, *wide.columns])} |", "|---" * (len(wide.columns) + 2) + "|"]
     for (first, second), cells in wide.iterrows():
         lines.append(f"| {first} | {second:g} | {' | '.join(cells)} |")
@@ -187,10 +189,10 @@ def _shorter(results: pd.DataFrame) -> str:
     if short == chosen:
         return ""
     loss = _means(results).loc[chosen] - _means(results).loc[short]
-    told = " and ".join(f"{loss[name]:.2f} points ({dataset_title(name)})" for name in loss.index)
+    losses = " and ".join(f"{loss[name]:.2f} points ({dataset_title(name)})" for name in loss.index)
     return (
         f"The `quick` profile, which must end within minutes, takes the best candidate of "
-        f"{short[0]} epochs (peak rate {short[1]:g}) instead: on average {told} below the chosen "
+        f"{short[0]} epochs (peak rate {short[1]:g}) instead: on average {losses} below the chosen "
         "one, the same for every arm.\n\n"
     )
 

@@ -1,4 +1,4 @@
-"""What the authors' evaluation and optimiser are worth: ``python -m alutils ablation``.
+"""What the authors' evaluation and optimiser add to accuracy: ``python -m alutils ablation``.
 
 Each way in which the authors' training departs from the poster's protocol is switched alone, on
 pieces small enough for a CPU: trained as the poster does, 100 epochs at a constant rate, at two
@@ -17,8 +17,8 @@ from alutils.records.store import Store
 from alutils.records.tidy import complete, table
 from alutils.reporting.statistics import Estimate, estimate
 
-MARGIN = "choosing by margin"
-"""What margin's picks are worth, alone."""
+CHOOSING_BY_MARGIN = "choosing by margin"
+"""Name of the effect that is margin minus random labels, all else being the poster's."""
 NOISE = {"dropout": 0.0, "mc_passes": 10, "mc_score": "mutual-information"}
 """The authors' Bayesian arm: equal passes, and a score that is zero up to rounding."""
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -44,7 +44,7 @@ class AblationStudy(Study):
     seeds: Seeds = (0, 1, 2)
 
     def variants(self) -> dict[str, Cell]:
-        """The cells by a name that is theirs alone: variant, dataset and seed."""
+        """The cells by a name of variant, dataset and seed."""
         return {
             f"{variant}/{dataset}/{seed}": self._cell(dataset, seed, arm, changes)
             for seed in self.seeds
@@ -70,17 +70,17 @@ class AblationStudy(Study):
         )
 
 
-def results(plan: AblationStudy) -> pd.DataFrame:
+def results(study: AblationStudy) -> pd.DataFrame:
     """A row per round, with its ``variant``, of the seeds that have finished every variant."""
-    names = {cell.name: key.split("/")[0] for key, cell in plan.variants().items()}
-    cells = plan.cells()
-    found = complete(table(Store(plan.profile), cells, plan.reported), cells)
-    return found if found.empty else found.assign(variant=found["record"].map(names))
+    names = {cell.name: key.split("/")[0] for key, cell in study.variants().items()}
+    cells = study.cells()
+    rows = complete(table(Store(study.profile), cells, study.reported), cells)
+    return rows if rows.empty else rows.assign(variant=rows["record"].map(names))
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What one switch is worth on one dataset at one label count, in points of accuracy."""
+    """What one change alone does to accuracy (points) on one dataset at one label count."""
 
     dataset: str
     labels: int
@@ -88,38 +88,38 @@ class Effect:
     estimate: Estimate
 
 
-def effects(found: pd.DataFrame) -> list[Effect]:
-    """The effect of every switch, from the table that ``results`` gives; none of an empty one."""
-    told: list[Effect] = []
-    if found.empty:
-        return told
-    for dataset, own in found.groupby("dataset", sort=False):
-        first, last = own["labels"].min(), own["labels"].max()
-        at = {count: _Accuracies(own[own["labels"] == count]) for count in (first, last)}
-        for count, values in at.items():
-            pairs = _switches(values, count == first)
-            told += [Effect(dataset, int(count), what, estimate(v)) for what, v in pairs.items()]
-    return told
+def effects(results: pd.DataFrame) -> list[Effect]:
+    """The effect of every change, from the table that ``results`` gives; none of an empty one."""
+    every: list[Effect] = []
+    if results.empty:
+        return every
+    for dataset, rows in results.groupby("dataset", sort=False):
+        first, last = rows["labels"].min(), rows["labels"].max()
+        for labels in (first, last):
+            accuracies = _Accuracies(rows[rows["labels"] == labels])
+            for what, difference in _differences(accuracies, labels == first).items():
+                every.append(Effect(dataset, int(labels), what, estimate(difference)))
+    return every
 
 
-def evaluation(found: pd.DataFrame, dataset: str) -> tuple[pd.Series, pd.Series]:
+def evaluation(results: pd.DataFrame, dataset: str) -> tuple[pd.Series, pd.Series]:
     """Random labels at the last count, by seed: best minus last evaluation, held-out minus test.
 
-    In points. The first can't be negative, and the second compares other images: they describe, and
-    are held against nothing.
+    In points. Both only describe, and are not tested: the first can't be negative, and the second
+    compares accuracies on different images.
     """
-    at = _at_the_end(found, dataset)
+    at = _at_the_end(results, dataset)
     return at.best("random") - at.last("random"), at.last("random") - at.test("random")
 
 
-def parts(found: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
+def contributions(results: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
     """The difference as the authors would measure it at the last count, and what it consists of.
 
     Margin with a carried Adam against random with a fresh one, both by the best of the held-out
     evaluations: that is the sum of what choosing labels, the optimiser's state and the evaluation
     contribute, seed by seed.
     """
-    at = _at_the_end(found, dataset)
+    at = _at_the_end(results, dataset)
     carried, fresh, random = (
         at.test("arms in sequence", "margin"),
         at.test("margin"),
@@ -150,26 +150,27 @@ class _Accuracies:
         return self._of("heldout_last", variant, arm)
 
     def _of(self, column: str, variant: str, arm: str) -> pd.Series:
-        own = self.rows[self.rows["variant"] == variant]
-        own = own[own["arm"] == arm] if arm else own
-        return 100 * own.set_index("seed")[column]
+        rows = self.rows[self.rows["variant"] == variant]
+        rows = rows[rows["arm"] == arm] if arm else rows
+        return 100 * rows.set_index("seed")[column]
 
 
-def _at_the_end(found: pd.DataFrame, dataset: str) -> _Accuracies:
+def _at_the_end(results: pd.DataFrame, dataset: str) -> _Accuracies:
     """The accuracies of a dataset at its last label count."""
-    own = found[found["dataset"] == dataset]
-    return _Accuracies(own[own["labels"] == own["labels"].max()])
+    rows = results[results["dataset"] == dataset]
+    return _Accuracies(rows[rows["labels"] == rows["labels"].max()])
 
 
-def _switches(at: _Accuracies, first: bool) -> dict[str, pd.Series]:
-    found = {"no dropout": at.test("random without dropout") - at.test("random")}
+def _differences(at: _Accuracies, first: bool) -> dict[str, pd.Series]:
+    """What each change does to accuracy, by seed, at the ``first`` label count or the last."""
+    differences = {"no dropout": at.test("random without dropout") - at.test("random")}
     if first:
         after = at.test("arms in sequence", "uncertainty")
-        return found | {"Adam carried from another arm": after - at.test("random")}
+        return differences | {"Adam carried from another arm": after - at.test("random")}
     noise, without = at.test("bayesian without dropout"), at.test("random without dropout")
-    return found | {
+    return differences | {
         "Adam carried from the round before": at.test("random, Adam carried") - at.test("random"),
-        MARGIN: at.test("margin") - at.test("random"),
+        CHOOSING_BY_MARGIN: at.test("margin") - at.test("random"),
         "choosing by margin, Adam carried": at.test("arms in sequence", "margin")
         - at.test("random, Adam carried"),
         "choosing by MC-dropout entropy": at.test("bayesian") - at.test("random"),

@@ -9,59 +9,59 @@ from alutils.reporting import figures, prose, published
 from alutils.reporting.prose import count, join, points, show
 from alutils.reporting.statistics import Estimate
 from alutils.reporting.style import house_style
-from alutils.studies.claims.ablation import Effect, effects, evaluation, parts
+from alutils.studies.claims.ablation import Effect, contributions, effects, evaluation
 
 NOTHING = "No such runs are in the outputs folder: `python -m alutils ablation` makes them."
 
 
-def answer(found: pd.DataFrame) -> Markdown:
+def answer(results: pd.DataFrame) -> Markdown:
     """What a difference measured as the authors do consists of, dataset by dataset."""
-    if found.empty:
+    if results.empty:
         return Markdown(NOTHING)
     lines = []
-    for dataset, own in found.groupby("dataset", sort=False):
-        whole, *shares = parts(found, dataset).items()
-        told = ", ".join(f"{what} {points(one, '')}" for what, one in shares)
-        labels, title = own["labels"].max(), dataset_title(dataset)
-        at_once = labels - own["labels"].min()
+    for dataset, rows in results.groupby("dataset", sort=False):
+        (_, difference), *shares = contributions(results, dataset).items()
+        each = ", ".join(f"{what} {points(share, '')}" for what, share in shares)
+        labels, title = rows["labels"].max(), dataset_title(dataset)
+        at_once = labels - rows["labels"].min()
         lines.append(
             f"- **{title}** at {labels:,} labels, {at_once:,} of them asked for at once: margin "
             "with a carried Adam minus random labels with a fresh one, both by the best held-out "
-            f"evaluation of a training, is {points(whole[1])}. Changed one after another, in this "
-            f"order, it consists of: {told}.{_shown(shares)}{_switches(found, dataset)}"
-            f"{_evaluation(found, dataset)}{_one_run(own)}"
+            f"evaluation of a training, is {points(difference)}. Changed one after another, in "
+            f"this order, it consists of: {each}.{_shown(shares)}{_changes_alone(results, dataset)}"
+            f"{_evaluation(results, dataset)}{_one_run(rows)}"
             f"{_published(dataset, labels)}"
         )
     return Markdown("\n".join(lines))
 
 
 def _shown(shares: list[tuple[str, Estimate]]) -> str:
-    """Which of the parts are shown to differ from zero."""
+    """Which of the contributions are shown to differ from zero."""
     if shares[0][1].seeds < 2:
         return ""
-    shown = [what for what, one in shares if one.decided]
+    shown = [what for what, share in shares if share.decided]
     return f" Of these, shown to differ from zero, not corrected: {join(shown or ['none'])}."
 
 
-def _switches(found: pd.DataFrame, dataset: str) -> str:
+def _changes_alone(results: pd.DataFrame, dataset: str) -> str:
     """The changes that alone have an effect whose interval excludes zero, by label count."""
-    every = [one for one in effects(found) if one.dataset == dataset]
-    told = [
-        f"{one.what} at {one.labels:,} labels {points(one.estimate, '')}"
-        for one in every
-        if one.estimate.decided
+    every = [effect for effect in effects(results) if effect.dataset == dataset]
+    decided = [
+        f"{effect.what} at {effect.labels:,} labels {points(effect.estimate, '')}"
+        for effect in every
+        if effect.estimate.decided
     ]
-    shown = f": {join(told)}" if told else ""
+    listed = f": {join(decided)}" if decided else ""
     return (
         f" Of the {count(len(every), 'effect')} of one change alone, by label count, "
-        f"{len(told) or 'none'} {'has' if len(told) == 1 else 'have'} an interval that excludes "
-        f"zero{shown}. These are not corrected: one in 20 does so by chance alone."
+        f"{len(decided) or 'none'} {'has' if len(decided) == 1 else 'have'} an interval that "
+        f"excludes zero{listed}. These are not corrected: one in 20 does so by chance alone."
     )
 
 
-def _evaluation(found: pd.DataFrame, dataset: str) -> str:
+def _evaluation(results: pd.DataFrame, dataset: str) -> str:
     """How the authors' rule differs from the last epoch on the test set, on random labels."""
-    best, heldout = (_by_seed(one) for one in evaluation(found, dataset))
+    best, heldout = (_by_seed(values) for values in evaluation(results, dataset))
     return (
         " On random labels the best held-out evaluation of a training minus its last is "
         f"{best}, and that last one minus the accuracy on the test set, which has other images, "
@@ -71,15 +71,15 @@ def _evaluation(found: pd.DataFrame, dataset: str) -> str:
 
 def _by_seed(values: pd.Series) -> str:
     """A mean with the least and the most of its seeds."""
-    told = f"{values.mean():+.2f} points"
+    mean = f"{values.mean():+.2f} points"
     if len(values) < 2:
-        return f"{told} (one seed)"
-    return f"{told} ({values.min():+.2f} to {values.max():+.2f} by seed, {len(values)} seeds)"
+        return f"{mean} (one seed)"
+    return f"{mean} ({values.min():+.2f} to {values.max():+.2f} by seed, {len(values)} seeds)"
 
 
-def _one_run(own: pd.DataFrame) -> str:
+def _one_run(rows: pd.DataFrame) -> str:
     """How far a single baseline run may lie from the mean of several."""
-    random = own[(own["variant"] == "random") & (own["labels"] == own["labels"].max())]
+    random = rows[(rows["variant"] == "random") & (rows["labels"] == rows["labels"].max())]
     if len(random) < 2:
         return ""
     return (
@@ -90,9 +90,9 @@ def _one_run(own: pd.DataFrame) -> str:
 
 def _published(dataset: str, labels: int) -> str:
     """The published points of margin and of random labels nearest to that label count."""
-    if not (points_ := published.margin_beside_random(dataset, labels)):
+    if not (nearest := published.margin_beside_random(dataset, labels)):
         return ""
-    (margins, margin), (randoms, random) = points_
+    (margins, margin), (randoms, random) = nearest
     return (
         f" Published, one run each: margin {margin:.2f} % at {margins:,} labels, random labels "
         f"(Figure 2) {random:.2f} % at {randoms:,}, a difference of {margin - random:+.2f} points."
@@ -100,38 +100,38 @@ def _published(dataset: str, labels: int) -> str:
 
 
 @house_style()
-def figure(found: pd.DataFrame) -> HTML | Markdown:
-    """Every switch's effect with its interval, a panel a dataset and label count."""
-    if found.empty:
+def figure(results: pd.DataFrame) -> HTML | Markdown:
+    """Every change's effect with its interval, a panel a dataset and label count."""
+    if results.empty:
         return Markdown(NOTHING)
-    told = effects(found)
-    panels = list(dict.fromkeys((e.dataset, e.labels) for e in told))
-    rows = max(sum((e.dataset, e.labels) == panel for e in told) for panel in panels)
-    whole, axes = figures.grid(len(panels), 1, (8.5, len(panels) * (0.7 + 0.3 * rows)))
-    ends = [end for e in told for end in (0, e.estimate.low, e.estimate.mean, e.estimate.high)]
+    every = effects(results)
+    panels = list(dict.fromkeys((e.dataset, e.labels) for e in every))
+    rows = max(sum((e.dataset, e.labels) == panel for e in every) for panel in panels)
+    drawing, axes = figures.grid(len(panels), 1, (8.5, len(panels) * (0.7 + 0.3 * rows)))
+    ends = [end for e in every for end in (0, e.estimate.low, e.estimate.mean, e.estimate.high)]
     low, high = np.nanmin(ends), np.nanmax(ends)
     pad = 0.03 * (high - low)
     for axis, panel in zip(axes[:, 0], panels, strict=True):
-        own = [e for e in told if (e.dataset, e.labels) == panel]
-        colours = ["#1f6fa8" if e.estimate.decided else "#8a8a8a" for e in own]
+        shown = [e for e in every if (e.dataset, e.labels) == panel]
+        colours = ["#1f6fa8" if e.estimate.decided else "#8a8a8a" for e in shown]
         figures.intervals(
-            axis, [(e.what, e.estimate, (c, "o")) for e, c in zip(own, colours, strict=True)]
+            axis, [(e.what, e.estimate, (c, "o")) for e, c in zip(shown, colours, strict=True)]
         )
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_xlim(low - pad, high + pad)
         axis.set_title(f"{dataset_title(panel[0])}, {panel[1]:,} labels", loc="left", fontsize=10)
     axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
-    counts = {effect.estimate.seeds for effect in told}
+    counts = {effect.estimate.seeds for effect in every}
     caption = (
         f"Each switch alone: its effect on accuracy, {prose.mean_over(counts)}, not corrected "
         "for their number; grey where nothing is shown."
     )
-    return show(whole, caption, f"Interval plots. {'; '.join(map(_told, told))}.")
+    return show(drawing, caption, f"Interval plots. {'; '.join(map(_effect_text, every))}.")
 
 
-def table(found: pd.DataFrame) -> HTML | Markdown:
-    """The same in numbers."""
-    if found.empty:
+def table(results: pd.DataFrame) -> HTML | Markdown:
+    """Every change's effect with its interval, as a table."""
+    if results.empty:
         return Markdown(NOTHING)
     rows = [
         {
@@ -140,11 +140,11 @@ def table(found: pd.DataFrame) -> HTML | Markdown:
             "switch": effect.what,
             "effect (points)": points(effect.estimate, ""),
         }
-        for effect in effects(found)
+        for effect in effects(results)
     ]
     return prose.table(pd.DataFrame(rows))
 
 
-def _told(effect: Effect) -> str:
+def _effect_text(effect: Effect) -> str:
     where = f"{dataset_title(effect.dataset)} at {effect.labels:,} labels"
     return f"{where}, {effect.what}: {points(effect.estimate)}"

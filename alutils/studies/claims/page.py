@@ -15,7 +15,7 @@ from alutils.reporting.prose import count, join, plain, seed_range, show, table
 from alutils.reporting.published import ON_CLAIMS
 from alutils.reporting.statistics import Estimate
 from alutils.reporting.style import house_style
-from alutils.studies.claims.rules import Claim, Finding, Verdict
+from alutils.studies.claims.findings import Claim, Finding, Verdict
 
 COLOUR: dict[Verdict, str] = {
     "supported": "#2f7d3c",
@@ -24,6 +24,7 @@ COLOUR: dict[Verdict, str] = {
 }
 MARKER: dict[Verdict, str] = {"supported": "o", "undecided": "D", "not supported": "X"}
 STAYS = "the verdict stays, with one seed left out, in"
+"""Heading of a column."""
 SHORT = {
     "C1": "more labels, better accuracy",
     "C2": "MNIST constant from 1,500 labels, CIFAR-10 rising at 5,500",
@@ -38,40 +39,42 @@ TRAINING = (
     "batch_size", "optimiser", "weight_decay", "augmentation", "start", "adam_state", "dropout",
     "stem",
 )  # fmt: skip
-"""What makes a recipe beside epochs and rate."""
+"""Fields of a recipe that are told, beside epochs and rate, where they are not the poster's."""
 
 
-def answer(found: list[Claim], interim: str = "") -> Markdown:
+def answer(claims: list[Claim], interim: str = "") -> Markdown:
     """The audit in one paragraph; ``interim`` says that runs are still to come."""
     parts = []
     for verdict in COLOUR:
-        own = [
-            f"{SHORT[c.key]} ({c.key}{_tally(c)}{_deciding(c)})"
-            for c in found
-            if c.verdict == verdict
+        names = [
+            f"{SHORT[claim.key]} ({claim.key}{_tally(claim)}{_deciding(claim)})"
+            for claim in claims
+            if claim.verdict == verdict
         ]
-        if own:
-            parts.append(f"{len(own)} {'is' if len(own) == 1 else 'are'} {verdict}: {join(own)}")
-    lacking = [claim.key for claim in found if claim.lacking]
+        if names:
+            number = f"{len(names)} {'is' if len(names) == 1 else 'are'}"
+            parts.append(f"{number} {verdict}: {join(names)}")
+    lacking = [claim.key for claim in claims if claim.lacking]
     note = f" Runs are lacking for {join(lacking)}." if lacking else ""
-    told = f"Of the poster's {len(found)} claims, {'; '.join(parts)}.{note}{_seeds(found)}{interim}"
-    return Markdown(told)
+    return Markdown(
+        f"Of the poster's {len(claims)} claims, {'; '.join(parts)}.{note}{_seeds(claims)}{interim}"
+    )
 
 
-def _seeds(found: list[Claim]) -> str:
+def _seeds(claims: list[Claim]) -> str:
     """How many seeds the claims rest on."""
     by_seeds: dict[int, list[str]] = {}
-    for claim in found:
+    for claim in claims:
         if claim.seeds:
             by_seeds.setdefault(claim.seeds, []).append(claim.key)
-    told = [f"{count(seeds, 'seed')} ({join(keys)})" for seeds, keys in by_seeds.items()]
-    return f" They rest on {join(told)}." if told else ""
+    seeds_of_claims = [f"{count(seeds, 'seed')} ({join(keys)})" for seeds, keys in by_seeds.items()]
+    return f" They rest on {join(seeds_of_claims)}." if seeds_of_claims else ""
 
 
 def protocols(cells: list[Cell]) -> Markdown:
-    """By what recipe the runs were trained that the claims are judged on.
+    """The recipes of the runs that the claims are judged on.
 
-    Epochs and rate, and what else of the training is not as the poster has it.
+    Epochs and rate, and what else of the training differs from the poster's.
     """
     recipes: dict[str, list[str]] = {
         "C1 and C2 are judged on 01": [],
@@ -85,35 +88,36 @@ def protocols(cells: list[Cell]) -> Markdown:
             if (value := getattr(cell, key)) != Protocol.model_fields[key].default:
                 recipe += f", {key} {plain(value)}"
         (sizes if cell.figure == 2 else arms).append(recipe)
-    told = [f"{what} ({join(list(dict.fromkeys(own)))})" for what, own in recipes.items() if own]
-    return Markdown(
-        f"{', '.join(told)}. 08 of the profile `desktop` measures the effect of another recipe."
-    )
+    judged_on = [
+        f"{runs} ({join(list(dict.fromkeys(used)))})" for runs, used in recipes.items() if used
+    ]
+    text = ", ".join(judged_on)
+    return Markdown(f"{text}. 08 of the profile `desktop` measures the effect of another recipe.")
 
 
-def _tally(one: Claim) -> str:
+def _tally(claim: Claim) -> str:
     """How many of a claim's findings are for it and how many against, where verdicts differ."""
-    counts = Counter(finding.verdict for finding in one.findings)
+    counts = Counter(finding.verdict for finding in claim.findings)
     if len(counts) < 2:
         return ""
-    told = f", {counts['supported']} of {len(one.findings)} findings for it"
-    return f"{told}, {counts['not supported']} against" if counts["not supported"] else told
+    against = f", {counts['not supported']} against" if counts["not supported"] else ""
+    return f", {counts['supported']} of {len(claim.findings)} findings for it{against}"
 
 
-def _deciding(one: Claim) -> str:
-    """Which findings keep a claim from being supported, where others are for it and these few."""
-    names = [f"“{f.what}”" for f in one.findings if f.verdict == one.verdict]
-    if one.verdict == "supported" or not _tally(one) or not 0 < len(names) <= NAMED:
+def _deciding(claim: Claim) -> str:
+    """Which findings keep a claim from being supported; nothing where they are many or all."""
+    names = [f"“{f.what}”" for f in claim.findings if f.verdict == claim.verdict]
+    if claim.verdict == "supported" or not _tally(claim) or not 0 < len(names) <= NAMED:
         return ""
-    return f"{'; open' if one.verdict == 'undecided' else ''}: {join(names)}"
+    return f"{'; open' if claim.verdict == 'undecided' else ''}: {join(names)}"
 
 
 @house_style()
-def overview(found: list[Claim]) -> HTML:
+def overview(claims: list[Claim]) -> HTML:
     """Every claim with its verdict, as a figure."""
-    figure, ((axes,),) = figures.grid(size=(8, 0.6 + 0.42 * len(found)))
+    figure, ((axes,),) = figures.grid(size=(8, 0.6 + 0.42 * len(claims)))
     verdicts = list(reversed(COLOUR))
-    for row, claim in enumerate(found):
+    for row, claim in enumerate(claims):
         axes.plot(
             verdicts.index(claim.verdict), row, MARKER[claim.verdict],
             color=COLOUR[claim.verdict], markersize=12,
@@ -123,16 +127,16 @@ def overview(found: list[Claim]) -> HTML:
             textcoords="offset points", ha="center", va="center", fontsize=8,
         )  # fmt: skip
     axes.set_xticks(range(len(verdicts)), verdicts)
-    axes.set_yticks(range(len(found)), [f"{c.key}: {SHORT[c.key]}" for c in found])
-    axes.set(xlim=(-1, len(verdicts) - 0.5), ylim=(len(found) - 0.5, -0.5))
+    axes.set_yticks(range(len(claims)), [f"{c.key}: {SHORT[c.key]}" for c in claims])
+    axes.set(xlim=(-1, len(verdicts) - 0.5), ylim=(len(claims) - 0.5, -0.5))
     axes.xaxis.tick_top()
     sns.despine(ax=axes, left=True, bottom=True)
-    told = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}{_tally(c)}" for c in found)
+    verdict_texts = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}{_tally(c)}" for c in claims)
     caption = "The poster's claims and what the runs say of them."
-    return show(figure, caption, f"Verdicts. {told}.")
+    return show(figure, caption, f"Verdicts. {verdict_texts}.")
 
 
-def verdicts(found: list[Claim]) -> HTML:
+def verdicts(claims: list[Claim]) -> HTML:
     """The table at the top: claim, verdict, evidence, seeds, and what would change it."""
     rows = [
         {
@@ -142,47 +146,47 @@ def verdicts(found: list[Claim]) -> HTML:
             "seeds": claim.seeds or "none",
             "what would change it": claim.change,
         }
-        for claim in found
+        for claim in claims
     ]
     return table(pd.DataFrame(rows))
 
 
-def claim(found: list[Claim], key: str) -> HTML:
+def claim_in_full(claims: list[Claim], key: str) -> HTML:
     """One claim in full: its words, the published numbers, rule, verdict, figure, findings."""
-    (one,) = [claim for claim in found if claim.key == key]
+    (claim,) = [claim for claim in claims if claim.key == key]
     words = [
-        f"<blockquote><p>{escape(one.words)}</p></blockquote>",
+        f"<blockquote><p>{escape(claim.words)}</p></blockquote>",
         f"<p>In the authors' published numbers, one run each: {escape(ON_CLAIMS[key])}</p>",
-        f"<p>Rule: {escape(one.rule)}</p>",
-        f'<p>Verdict: <strong class="{one.verdict.replace(" ", "-")}">{one.verdict}</strong>. '
-        f"What would change it: {escape(one.change)}</p>",
+        f"<p>Rule: {escape(claim.rule)}</p>",
+        f'<p>Verdict: <strong class="{claim.verdict.replace(" ", "-")}">{claim.verdict}</strong>. '
+        f"What would change it: {escape(claim.change)}</p>",
     ]
     parts = [HTML("\n".join(words))]
-    if any(finding.estimate for finding in one.findings):
-        parts.append(show(forest(one), *_forest_text(one)))
-    if one.findings:
+    if any(finding.estimate for finding in claim.findings):
+        parts.append(show(forest(claim), *_forest_text(claim)))
+    if claim.findings:
         rows = [
             {
                 "finding": finding.what,
-                "mean (95 % interval)": _told(finding.estimate, one.unit),
+                "mean (95 % interval)": _mean_and_interval(finding.estimate, claim.unit),
                 "simultaneous interval": _ends(finding.simultaneous),
                 "verdict": finding.verdict,
                 STAYS: "{} of {} sets".format(*finding.stays) if finding.stays else "",
                 "note": finding.note,
             }
-            for finding in one.findings
+            for finding in claim.findings
         ]
         columns = pd.DataFrame(rows)
         parts.append(table(columns.loc[:, (columns != "").any()]))
-    if one.aside:
-        parts.append(HTML(f"<p>{escape(one.aside)}</p>"))
+    if claim.aside:
+        parts.append(HTML(f"<p>{escape(claim.aside)}</p>"))
     return Several(*parts)
 
 
 @house_style()
-def forest(one: Claim) -> Figure:
+def forest(claim: Claim) -> Figure:
     """Every finding's mean and interval, and the lines at which it is judged."""
-    drawn = [finding for finding in one.findings if finding.estimate]
+    drawn = [finding for finding in claim.findings if finding.estimate]
     figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
@@ -193,56 +197,61 @@ def forest(one: Claim) -> Figure:
     figures.intervals(
         axes, [(f.what, f.estimate, style) for f, style in zip(drawn, styles, strict=True)]
     )
-    axes.set_xlabel(f"{one.unit.strip()}, with 95 % interval")
+    axes.set_xlabel(f"{claim.unit.strip()}, with 95 % interval")
     return figure
 
 
-def _forest_text(one: Claim) -> tuple[str, str]:
-    told = "; ".join(f"{f.what}: {_told(f.estimate, one.unit)}" for f in one.findings if f.estimate)
-    counts = {f.estimate.seeds for f in one.findings if f.estimate}
+def _forest_text(claim: Claim) -> tuple[str, str]:
+    """Caption and alternative text of ``forest``."""
+    measured = [finding for finding in claim.findings if finding.estimate]
+    intervals = "; ".join(
+        f"{finding.what}: {_mean_and_interval(finding.estimate, claim.unit)}"
+        for finding in measured
+    )
+    counts = {finding.estimate.seeds for finding in measured}
     spread = "" if max(counts) < 2 else " with its 95 % interval"
-    if spread and any(finding.judged for finding in one.findings):
+    if spread and any(finding.judged for finding in claim.findings):
         spread += ", thick the 90 % one of two one-sided tests at 5 %"
-    if spread and one.tests > 1:
+    if spread and claim.tests > 1:
         spread += ", not corrected as the verdicts are"
-    caption = f"{one.key}. Mean over {seed_range(counts)}{spread}; black line: the threshold."
-    return caption, f"Intervals. {told}."
+    caption = f"{claim.key}. Mean over {seed_range(counts)}{spread}; black line: the threshold."
+    return caption, f"Intervals. {intervals}."
 
 
-def _ends(one: Estimate | None) -> str:
-    """An interval alone; nothing where there is none."""
-    return f"{one.low:.2f} to {one.high:.2f}" if one else ""
+def _ends(interval: Estimate | None) -> str:
+    """The ends of an interval; an empty text where there is none."""
+    return f"{interval.low:.2f} to {interval.high:.2f}" if interval else ""
 
 
-def _told(one: Estimate | None, unit: str) -> str:
-    if one is None:
+def _mean_and_interval(estimate: Estimate | None, unit: str) -> str:
+    if estimate is None:
         return "no number"
-    if one.seeds < 2:
-        return f"{one.mean:.2f}{unit} (one seed)"
-    return f"{one.mean:.2f}{unit} ({one.low:.2f} to {one.high:.2f})"
+    if estimate.seeds < 2:
+        return f"{estimate.mean:.2f}{unit} (one seed)"
+    return f"{estimate.mean:.2f}{unit} ({_ends(estimate)})"
 
 
-def _evidence(one: Claim) -> str:
-    """How many findings say what; of those that decide, the one nearest to where it is judged."""
-    if not one.findings:
+def _evidence(claim: Claim) -> str:
+    """How many findings have which verdict; in full the deciding one nearest to its line."""
+    if not claim.findings:
         return "nothing to judge by"
-    deciding = [finding for finding in one.findings if finding.verdict == one.verdict]
-    nearest = min(deciding or one.findings, key=Finding.gap)
+    deciding = [finding for finding in claim.findings if finding.verdict == claim.verdict]
+    nearest = min(deciding or claim.findings, key=Finding.gap)
     quoted = nearest.simultaneous or nearest.estimate
-    told = _told(quoted, one.unit) if quoted else nearest.note
+    text = _mean_and_interval(quoted, claim.unit) if quoted else nearest.note
     if nearest.simultaneous:
-        told = told.removesuffix(")") + ", simultaneous)"
-    if one.tests > 1 and nearest.estimate and nearest.note:
-        told += f", {nearest.note}"
+        text = text.removesuffix(")") + ", simultaneous)"
+    if claim.tests > 1 and nearest.estimate and nearest.note:
+        text += f", {nearest.note}"
     if nearest.stays:
-        told += "; with one seed left out this verdict stays in {} of {} sets".format(
+        text += "; with one seed left out this verdict stays in {} of {} sets".format(
             *nearest.stays
         )
-    told = f"{nearest.what}: {told}"
-    if len(one.findings) == 1:
-        return told
-    counts = Counter(finding.verdict for finding in one.findings)
+    text = f"{nearest.what}: {text}"
+    if len(claim.findings) == 1:
+        return text
+    counts = Counter(finding.verdict for finding in claim.findings)
     if len(counts) == 1:
-        return f"All {len(one.findings)} findings {nearest.verdict}; the nearest: {told}"
+        return f"All {len(claim.findings)} findings {nearest.verdict}; the nearest: {text}"
     tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOUR if counts[verdict])
-    return f"Of {len(one.findings)} findings {tally}; nearest {nearest.verdict} one: {told}"
+    return f"Of {len(claim.findings)} findings {tally}; nearest {nearest.verdict} one: {text}"

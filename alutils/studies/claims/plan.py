@@ -11,28 +11,29 @@ class ClaimsStudy(Parameters):
 
     def cells(self) -> list[Cell]:
         """The cells of the poster's figures, each once; raises where two would be taken for one."""
-        found: dict[tuple, Cell] = {}
+        by_key: dict[tuple, Cell] = {}
         for cell in (cell for study in self._studies() for cell in study.cells()):
             key = (cell.figure, cell.dataset, cell.arm, cell.seed)
-            if found.setdefault(key, cell) != cell:
+            if by_key.setdefault(key, cell) != cell:
                 raise ParameterError(
                     f"the notebooks of {self.profile!r} train {cell.arm} on {cell.dataset} for "
                     f"figure {cell.figure} in two ways, so that no claim can be judged on it: give "
                     "them the same parameters, or each its own dataset"
                 )
-        return list(found.values())
+        return list(by_key.values())
 
     @property
     def reported(self) -> str:
         """The accuracy that the profile's notebooks report; raises where they differ in that."""
-        found = {study.reported for study in self._studies()}
-        if len(found) > 1:
+        kinds = {study.reported for study in self._studies()}
+        if len(kinds) > 1:
             raise ParameterError(
-                f"reported = {' and '.join(sorted(found))} in the notebooks of {self.profile!r}: "
+                f"reported = {' and '.join(sorted(kinds))} in the notebooks of {self.profile!r}: "
                 "claims are judged on one kind of accuracy, so set the same in all"
             )
-        return found.pop() if found else "test"
+        return kinds.pop() if kinds else "test"
 
     def _studies(self) -> list[Study]:
-        there = notebooks(self.profile)
-        return [load_study(self.profile, name) for name in FIGURES if name in there]
+        """The studies of the poster's figures that the profile has."""
+        names = notebooks(self.profile)
+        return [load_study(self.profile, name) for name in FIGURES if name in names]

@@ -11,8 +11,8 @@ from alutils.reporting.prose import count, join, mean_over, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
 
-COMPARED = 1500
-"""Labels near which what margin is worth is compared in words."""
+QUOTED_LABELS = 1500
+"""At the label count nearest to this one margin minus random is quoted, too."""
 DIP = 1
 """Points; a training that ends by more below its best held-out evaluation ends in a dip."""
 TITLES = {
@@ -22,56 +22,56 @@ TITLES = {
     "reduced": "the reduced recipe",
 }
 STYLES = dict(zip(TITLES, figures.OTHER_STYLES[:2] * 2, strict=True))
-"""Not those of arms."""
+"""Colours and markers of recipes and states, none of which an arm has."""
 
 
-def by_size(found: pd.DataFrame, column: str = "accuracy", **where: str) -> pd.DataFrame:
+def by_size(results: pd.DataFrame, column: str = "accuracy", **where: str) -> pd.DataFrame:
     """A column in percent by seed (rows) and label count (columns), of the rows given by where."""
-    own = found
+    rows = results
     for key, value in where.items():
-        own = own[own[key] == value]
+        rows = rows[rows[key] == value]
     scale = 1 if column == "accuracy" else 100
-    return scale * own.pivot_table(index="seed", columns="labels", values=column)
+    return scale * rows.pivot_table(index="seed", columns="labels", values=column)
 
 
-def _paired(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+def _paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     """Differences by seed and label count, where both are there."""
-    return (one - other).dropna()
+    return (first - second).dropna()
 
 
-def datasets_of(found: pd.DataFrame, factor: str) -> list[str]:
+def datasets_of(results: pd.DataFrame, factor: str) -> list[str]:
     """The datasets that have rows of a factor."""
-    return list(dict.fromkeys(found.loc[found["factor"] == factor, "dataset"]))
+    return list(dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]))
 
 
-def recipe_gains(found: pd.DataFrame, dataset: str) -> pd.DataFrame:
+def recipe_gains(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """Accuracy with the reduced recipe minus that with the poster's, by seed and label count."""
     reduced, poster = (
-        by_size(found, factor="recipe", level=level, dataset=dataset)
+        by_size(results, factor="recipe", level=level, dataset=dataset)
         for level in ("reduced", "poster")
     )
     return _paired(reduced, poster)
 
 
-def recipe_figure(found: pd.DataFrame) -> HTML | Markdown:
+def recipe_figure(results: pd.DataFrame) -> HTML | Markdown:
     """What the reduced recipe gives more or less than the poster's, size by size."""
     series = {
         dataset: {"reduced": gains}
-        for dataset in datasets_of(found, "recipe")
-        if (gains := recipe_gains(found, dataset)).size
+        for dataset in datasets_of(results, "recipe")
+        if (gains := recipe_gains(results, dataset)).size
     }
     what = "reduced recipe minus the poster's (points)"
     return _intervals(series, what, "Accuracy with the reduced recipe minus that with the poster's")
 
 
-def recipe_sentences(found: pd.DataFrame) -> Markdown:
+def recipe_sentences(results: pd.DataFrame) -> Markdown:
     """The mean over sizes, and the sizes at which the recipes are apart, by dataset."""
     lines = []
-    for dataset in datasets_of(found, "recipe"):
-        gains = recipe_gains(found, dataset)
+    for dataset in datasets_of(results, "recipe"):
+        gains = recipe_gains(results, dataset)
         if gains.size:
             each = {size: estimate(gains[size]) for size in gains.columns}
-            apart = [f"{size:,}" for size, one in each.items() if one.decided]
+            apart = [f"{size:,}" for size, gain in each.items() if gain.decided]
             where = "" if len(gains) < 2 else "; at no size does the interval exclude zero"
             if apart:
                 where = f"; the interval excludes zero at {join(apart)} labels (not corrected)"
@@ -85,7 +85,7 @@ def recipe_sentences(found: pd.DataFrame) -> Markdown:
 
 
 def pick_gains(
-    found: pd.DataFrame, dataset: str, column: str = "accuracy"
+    results: pd.DataFrame, dataset: str, column: str = "accuracy"
 ) -> dict[str, pd.DataFrame]:
     """Margin minus random by recipe, each by seed and label count; only recipes that have both.
 
@@ -94,88 +94,92 @@ def pick_gains(
     gains = {}
     for level in ("poster", "reduced"):
         margin, random = (
-            by_size(found, column, factor="picks", level=level, dataset=dataset, arm=arm)
+            by_size(results, column, factor="picks", level=level, dataset=dataset, arm=arm)
             for arm in ("margin", "random")
         )
         after_the_first_labels = _paired(margin, random).iloc[:, 1:]
         if after_the_first_labels.size:
             gains[level] = after_the_first_labels
-    shared = set.intersection(*(set(one.index) for one in gains.values())) if gains else set()
-    return {level: one.loc[sorted(shared or one.index)] for level, one in gains.items()}
+    shared = set.intersection(*(set(gain.index) for gain in gains.values())) if gains else set()
+    return {level: gain.loc[sorted(shared or gain.index)] for level, gain in gains.items()}
 
 
-def picks_figure(found: pd.DataFrame) -> HTML | Markdown:
+def picks_figure(results: pd.DataFrame) -> HTML | Markdown:
     """Margin minus random labels at every label count, under either recipe."""
     series = {
         dataset: gains
-        for dataset in datasets_of(found, "picks")
-        if (gains := pick_gains(found, dataset))
+        for dataset in datasets_of(results, "picks")
+        if (gains := pick_gains(results, dataset))
     }
     return _intervals(series, "margin minus random (points)", "Accuracy of margin minus random's")
 
 
-def picks_sentences(found: pd.DataFrame) -> Markdown:
-    """``picks_told`` as a list, with the label count near ``COMPARED``, and what dips take away."""
+def picks_sentences(results: pd.DataFrame) -> Markdown:
+    """``picks_sentence_by_dataset`` as a list, with the value at one label count, and the dips."""
     lines = [
-        f"- {line}{_near(found, dataset)}{_dips(found, dataset)}"
-        for dataset, line in picks_told(found).items()
+        f"- {line}{_near(results, dataset)}{_dips(results, dataset)}"
+        for dataset, line in picks_sentence_by_dataset(results).items()
     ]
     return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
 
 
-def picks_told(found: pd.DataFrame) -> dict[str, str]:
+def picks_sentence_by_dataset(results: pd.DataFrame) -> dict[str, str]:
     """Whether margin is worth the same under both recipes, over all label counts, by dataset."""
-    told = {}
-    for dataset in datasets_of(found, "picks"):
-        if not (gains := _comparable(found, dataset)):
+    sentences = {}
+    for dataset in datasets_of(results, "picks"):
+        if not (gains := _comparable(results, dataset)):
             continue
         sizes = next(iter(gains.values())).columns
         span = f"{count(len(sizes), 'label count')} from {sizes[0]:,} to {sizes[-1]:,}"
         if len(sizes) == 1:
             span = f"{sizes[0]:,} labels"
-        told[dataset] = (
+        sentences[dataset] = (
             f"On {dataset_title(dataset)} margin minus random, mean over {span}, is "
-            f"{_under({name: one.mean(axis=1) for name, one in gains.items()})}."
+            f"{_under({name: gain.mean(axis=1) for name, gain in gains.items()})}."
         )
-    return told
+    return sentences
 
 
 def _comparable(
-    found: pd.DataFrame, dataset: str, column: str = "accuracy"
+    results: pd.DataFrame, dataset: str, column: str = "accuracy"
 ) -> dict[str, pd.DataFrame]:
     """``pick_gains`` at the label counts of both recipes; nothing where they share no seed."""
-    gains = pick_gains(found, dataset, column)
+    gains = pick_gains(results, dataset, column)
     if len(gains) < 2 or not gains["poster"].index.equals(gains["reduced"].index):
         return {}
     sizes = gains["poster"].columns.intersection(gains["reduced"].columns)
-    return {name: one[sizes] for name, one in gains.items()} if len(sizes) else {}
+    return {name: gain[sizes] for name, gain in gains.items()} if len(sizes) else {}
 
 
-def _near(found: pd.DataFrame, dataset: str) -> str:
-    """The same at the label count nearest to ``COMPARED``."""
-    gains = _comparable(found, dataset)
+def _near(results: pd.DataFrame, dataset: str) -> str:
+    """Margin minus random under either recipe at the label count nearest to ``QUOTED_LABELS``."""
+    gains = _comparable(results, dataset)
     sizes = next(iter(gains.values())).columns
-    near = min(sizes, key=lambda size: abs(size - COMPARED))
-    return f" At {near:,} labels it is {_under({name: one[near] for name, one in gains.items()})}."
+    near = min(sizes, key=lambda size: abs(size - QUOTED_LABELS))
+    return (
+        f" At {near:,} labels it is {_under({name: gain[near] for name, gain in gains.items()})}."
+    )
 
 
-def _dips(found: pd.DataFrame, dataset: str) -> str:
+def _dips(results: pd.DataFrame, dataset: str) -> str:
     """How many trainings of either recipe end in a dip, and margin's gain by the poster's best.
 
-    Of the label counts and seeds that the gain is of.
+    Counted are the label counts and seeds that the gain is averaged over.
     """
-    if "heldout_best" not in found or not (gains := _comparable(found, dataset, "heldout_best")):
+    if "heldout_best" not in results or not (
+        gains := _comparable(results, dataset, "heldout_best")
+    ):
         return ""
-    gain, told = gains["poster"], []
-    own = found[(found["factor"] == "picks") & (found["dataset"] == dataset)]
-    own = own[own["labels"].isin(gain.columns) & own["seed"].isin(gain.index)]
+    gain, dips = gains["poster"], []
+    rows = results[(results["factor"] == "picks") & (results["dataset"] == dataset)]
+    rows = rows[rows["labels"].isin(gain.columns) & rows["seed"].isin(gain.index)]
     for level in gains:
-        rows = own[own["level"] == level]
-        low = (100 * (rows["heldout_best"] - rows["heldout_last"]) > DIP).sum()
-        what = "" if told else f" {'training' if len(rows) == 1 else 'trainings'}"
-        told.append(f"{low} of {len(rows):,}{what} under {TITLES[level]}")
+        trainings = rows[rows["level"] == level]
+        low = (100 * (trainings["heldout_best"] - trainings["heldout_last"]) > DIP).sum()
+        noun = "" if dips else f" {'training' if len(trainings) == 1 else 'trainings'}"
+        dips.append(f"{low} of {len(trainings):,}{noun} under {TITLES[level]}")
     return (
-        f" {join(told)} end more than {count(DIP, 'point')} below their best evaluation on "
+        f" {join(dips)} end more than {count(DIP, 'point')} below their best evaluation on "
         f"held-out images; by that best, margin minus random over the same label counts is "
         f"{points(estimate(gain.mean(axis=1)))} under the poster's recipe."
     )
@@ -183,10 +187,10 @@ def _dips(found: pd.DataFrame, dataset: str) -> str:
 
 def _under(gains: dict[str, pd.Series]) -> str:
     """A gain by seed under either recipe, and the difference, in words."""
-    told = [f"{points(estimate(one))} under {TITLES[name]}" for name, one in gains.items()]
+    values = [f"{points(estimate(gain))} under {TITLES[name]}" for name, gain in gains.items()]
     more = estimate(gains["reduced"] - gains["poster"])
     shown = "" if more.seeds < 2 or more.decided else ", undecided"
-    return f"{join(told)}, a difference of {points(more)}{shown}"
+    return f"{join(values)}, a difference of {points(more)}{shown}"
 
 
 @house_style()
@@ -194,29 +198,30 @@ def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str)
     """Differences by label count with their intervals, a panel a dataset, a colour a recipe."""
     if not series:
         return Markdown("No pair of runs is finished yet.")
-    whole, axes = figures.grid(1, len(series), (5.6 * len(series), 3.8))
+    drawing, axes = figures.grid(1, len(series), (5.6 * len(series), 3.8))
     for panel, (dataset, gains) in zip(axes[0], series.items(), strict=True):
         _panel(panel, gains)
         panel.set(title=dataset_title(dataset), xlabel="labelled images")
     axes[0, 0].set_ylabel(axis)
-    seeds = {len(one) for gains in series.values() for one in gains.values()}
+    seeds = {len(gain) for gains in series.values() for gain in gains.values()}
     caption = f"{what}: {mean_over(seeds)}, not corrected."
-    told = [
-        f"{dataset_title(dataset)}, {TITLES[level]}, {size:,} labels: {points(estimate(one[size]))}"
+    intervals = [
+        f"{dataset_title(dataset)}, {TITLES[level]}, {size:,} labels: "
+        f"{points(estimate(gain[size]))}"
         for dataset, gains in series.items()
-        for level, one in gains.items()
-        for size in one.columns
+        for level, gain in gains.items()
+        for size in gain.columns
     ]
-    return show(whole, caption, f"Interval plots. {'; '.join(told)}.")
+    return show(drawing, caption, f"Interval plots. {'; '.join(intervals)}.")
 
 
 def _panel(panel: Axes, gains: dict[str, pd.DataFrame]) -> None:
     """Intervals by label count, those of several recipes side by side."""
-    sizes = sorted({size for one in gains.values() for size in one.columns})
-    for turn, (level, one) in enumerate(gains.items()):
-        for size in one.columns:
-            place = sizes.index(size) + 0.18 * (turn - (len(gains) - 1) / 2)
-            figures.interval(panel, place, estimate(one[size]), STYLES[level], upright=True)
+    sizes = sorted({size for gain in gains.values() for size in gain.columns})
+    for series, (level, gain) in enumerate(gains.items()):
+        for size in gain.columns:
+            position = sizes.index(size) + 0.18 * (series - (len(gains) - 1) / 2)
+            figures.interval(panel, position, estimate(gain[size]), STYLES[level], upright=True)
         panel.plot([], [], STYLES[level][1], color=STYLES[level][0], label=TITLES[level])
     panel.axhline(0, color="black", linewidth=0.8)
     panel.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes], rotation=45)

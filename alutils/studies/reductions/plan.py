@@ -23,7 +23,7 @@ REPLICA = {
 }
 """The authors' own protocol, where it departs from the poster's in how a network is trained."""
 REPLICA_ARMS = ("uncertainty", "random")
-"""The arm that ran first in the authors' code, so that no other arm's state is in it; and ours."""
+"""Uncertainty ran first in the authors' code, so has no other arm's state; random is ours."""
 
 
 class ReductionsStudy(SettingsStudy):
@@ -51,8 +51,10 @@ class ReductionsStudy(SettingsStudy):
     def settings(self) -> list[Setting]:
         """Every cell with what is varied in it; within a seed, random labels come first."""
         self._check()
-        sized = [one for s in self.seeds for name in self.datasets for one in self._sized(name, s)]
-        return [*sized, *(one for s in self.seeds for one in self._by_arm(s)), *self._replica()]
+        sized = [
+            each for s in self.seeds for name in self.datasets for each in self._sized(name, s)
+        ]
+        return [*sized, *(each for s in self.seeds for each in self._by_arm(s)), *self._replica()]
 
     @property
     def reduced_recipe(self) -> dict[str, Any]:

@@ -20,20 +20,20 @@ SETTLED = 1240
 """Labels from which on that is judged: the authors' first sizes depend on what ran before."""
 
 
-def to_published(found: pd.DataFrame, dataset: str, level: str) -> pd.DataFrame:
+def distance_to_published(results: pd.DataFrame, dataset: str, level: str) -> pd.DataFrame:
     """Figure 2 minus the published one by the authors' rule, by seed and label count, in points."""
-    ours = by_size(found, "heldout_best", factor="optimiser", level=level, dataset=dataset)
+    ours = by_size(results, "heldout_best", factor="optimiser", level=level, dataset=dataset)
     theirs = published.training_size()
     theirs = theirs[theirs["dataset"] == dataset].set_index("labels")["accuracy"]
     shared = [size for size in ours.columns if size in theirs.index]
     return ours[shared] - theirs[shared]
 
 
-def nearness(found: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, Estimate]]:
+def nearness(results: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, Estimate]]:
     """Dataset, state, differences, and their mean over the settled sizes, over seeds."""
-    for dataset in datasets_of(found, "optimiser"):
+    for dataset in datasets_of(results, "optimiser"):
         for level in ("fresh", "carried"):
-            apart = to_published(found, dataset, level)
+            apart = distance_to_published(results, dataset, level)
             if (settled := _settled(apart)).size:
                 yield dataset, level, apart, estimate(settled.mean(axis=1))
 
@@ -43,15 +43,15 @@ def _settled(apart: pd.DataFrame) -> pd.DataFrame:
     return apart[[size for size in apart.columns if size >= SETTLED]]
 
 
-def sentences(found: pd.DataFrame) -> Markdown:
+def sentences(results: pd.DataFrame) -> Markdown:
     """How far Figure 2 lies from the published one by the same rule, state by state."""
     lines = []
-    for dataset, level, apart, one in nearness(found):
+    for dataset, level, apart, mean in nearness(results):
         sizes = _settled(apart).columns
         text = (
-            f"- **{dataset_title(dataset)}, {TITLES[level]}**: {points(one)} from the published "
+            f"- **{dataset_title(dataset)}, {TITLES[level]}**: {points(mean)} from the published "
             f"curve, mean over {count(len(sizes), 'size')} from {sizes[0]:,} to {sizes[-1]:,} "
-            f"labels: {_inside(one, NEAR[dataset])}"
+            f"labels: {_nearness_in_words(mean, NEAR[dataset])}"
         )
         before = [size for size in apart.columns if size < SETTLED]
         if before:
@@ -59,29 +59,31 @@ def sentences(found: pd.DataFrame) -> Markdown:
         lines.append(f"{text}.")
     if not lines:
         return Markdown("No size that the authors published is finished yet.")
-    shown = [name for name in NEAR if name in datasets_of(found, "optimiser")]
-    told = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in shown])
+    shown = [name for name in NEAR if name in datasets_of(results, "optimiser")]
+    limits = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in shown])
     return Markdown(
         "A curve counts as near where its mean lies within these points of the published one, "
-        f"fixed beforehand: {told}.\n\n" + "\n".join(lines)
+        f"fixed beforehand: {limits}.\n\n" + "\n".join(lines)
     )
 
 
-def _inside(one: Estimate, near: float) -> str:
+def _nearness_in_words(mean: Estimate, near: float) -> str:
     """Whether a mean lies within ``near`` of zero, and what else its interval holds."""
-    told, other = ("near", "more") if abs(one.mean) <= near else ("not near", "less")
-    if one.seeds < 2:
-        return told
-    if (-near <= one.low and one.high <= near) or one.low > near or one.high < -near:
-        return f"{told}, by the whole interval"
-    return f"{told} by the mean, but the interval has distances of {other} than {near:g} too"
+    verdict, other = ("near", "more") if abs(mean.mean) <= near else ("not near", "less")
+    if mean.seeds < 2:
+        return verdict
+    if (-near <= mean.low and mean.high <= near) or mean.low > near or mean.high < -near:
+        return f"{verdict}, by the whole interval"
+    return f"{verdict} by the mean, but the interval has distances of {other} than {near:g} too"
 
 
-def state_sentences(found: pd.DataFrame) -> Markdown:
+def state_sentences(results: pd.DataFrame) -> Markdown:
     """What carrying Adam's state from size to size is worth, on the same labels."""
     lines = []
-    for dataset in datasets_of(found, "optimiser"):
-        fresh, carried = (to_published(found, dataset, level) for level in ("fresh", "carried"))
+    for dataset in datasets_of(results, "optimiser"):
+        fresh, carried = (
+            distance_to_published(results, dataset, level) for level in ("fresh", "carried")
+        )
         settled = _settled((carried - fresh).dropna())
         if settled.size:
             lines.append(
@@ -94,44 +96,46 @@ def state_sentences(found: pd.DataFrame) -> Markdown:
 
 
 @house_style()
-def figure(found: pd.DataFrame) -> HTML | Markdown:
+def figure(results: pd.DataFrame) -> HTML | Markdown:
     """Figure 2 by the authors' rule with fresh and carried state, beside their points."""
-    datasets = datasets_of(found, "optimiser")
-    if not datasets or "heldout_best" not in found:
+    datasets = datasets_of(results, "optimiser")
+    if not datasets or "heldout_best" not in results:
         return Markdown("No run that was judged on the held-out set is finished yet.")
-    whole, axes = figures.grid(1, len(datasets), (6 * len(datasets), 4.2))
-    theirs, told = published.training_size(), []
+    drawing, axes = figures.grid(1, len(datasets), (6 * len(datasets), 4.2))
+    theirs, curves = published.training_size(), []
     for panel, dataset in zip(axes[0], datasets, strict=True):
-        own = found[(found["factor"] == "optimiser") & (found["dataset"] == dataset)]
-        own = own.assign(accuracy=100 * own["heldout_best"])
-        for level, rows in own.groupby("level"):
+        shown = results[(results["factor"] == "optimiser") & (results["dataset"] == dataset)]
+        shown = shown.assign(accuracy=100 * shown["heldout_best"])
+        for level, rows in shown.groupby("level"):
             figures.curve(panel, rows, STYLES[level], TITLES[level])
-        points_ = theirs[theirs["dataset"] == dataset]
-        figures.hollow(panel, figures.near(points_, own), ("#555555", "o"))
+        published_points = theirs[theirs["dataset"] == dataset]
+        figures.hollow(panel, figures.near(published_points, shown), ("#555555", "o"))
         figures.finish(panel, dataset_title(dataset), figures.REPORTED["heldout-best"])
-        told += [f"{dataset_title(dataset)}, {TITLES[level]}" for level in own["level"].unique()]
-    own = found[found["factor"] == "optimiser"]
-    seeds = own.groupby(["dataset", "level"])["seed"].nunique()
+        curves += [
+            f"{dataset_title(dataset)}, {TITLES[level]}" for level in shown["level"].unique()
+        ]
+    shown = results[results["factor"] == "optimiser"]
+    seeds = shown.groupby(["dataset", "level"])["seed"].nunique()
     caption = (
         "Random labels, by the authors' rule (best evaluation on the held-out set): "
         f"{lines_of(seeds)}."
     )
     if theirs["dataset"].isin(datasets).any():
         caption += f" Hollow points: published ({published.RULE})."
-    text = sentences(found).data.replace("- **", "").replace("**", "")
-    return show(whole, caption, f"Learning curves: {join(told)}. {text}")
+    text = sentences(results).data.replace("- **", "").replace("**", "")
+    return show(drawing, caption, f"Learning curves: {join(curves)}. {text}")
 
 
 @house_style()
-def replica_figure(found: pd.DataFrame) -> HTML | Markdown:
+def replica_figure(results: pd.DataFrame) -> HTML | Markdown:
     """A piece of the authors' protocol, by their rule, beside their points."""
-    if not (datasets := datasets_of(found, "replica")) or "heldout_best" not in found:
+    if not (datasets := datasets_of(results, "replica")) or "heldout_best" not in results:
         return Markdown("No run of the authors' own protocol is finished yet.")
-    own = found[found["factor"] == "replica"]
-    own = own.assign(accuracy=100 * own["heldout_best"])
-    whole, axes = figures.grid()
-    theirs = figures.near(published.active_learning(datasets[0]), own)
-    for arm, rows in own.groupby("arm", sort=False):
+    shown = results[results["factor"] == "replica"]
+    shown = shown.assign(accuracy=100 * shown["heldout_best"])
+    drawing, axes = figures.grid()
+    theirs = figures.near(published.active_learning(datasets[0]), shown)
+    for arm, rows in shown.groupby("arm", sort=False):
         figures.curve(axes[0, 0], rows, arm_style(arm), arm_title(arm))
         figures.hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm))
     title = f"The authors' protocol on {dataset_title(datasets[0])}"
@@ -139,31 +143,31 @@ def replica_figure(found: pd.DataFrame) -> HTML | Markdown:
     caption = (
         "The authors' protocol in how a network is trained (no dropout, Adam's state carried from "
         "round to round), by their rule, the best evaluation on the held-out set; "
-        f"{paired_seeds(own['seed'].nunique())}. The random arm is ours."
+        f"{paired_seeds(shown['seed'].nunique())}. The random arm is ours."
     )
     if len(theirs):
         caption += f" Hollow points: published ({published.RULE})."
-    text = replica_sentences(found).data.replace("- ", "").replace("**", "")
-    return show(whole, caption, f"Learning curves of {own['arm'].nunique()} arms. {text}")
+    text = replica_sentences(results).data.replace("- ", "").replace("**", "")
+    return show(drawing, caption, f"Learning curves of {shown['arm'].nunique()} arms. {text}")
 
 
-def replica_sentences(found: pd.DataFrame) -> Markdown:
+def replica_sentences(results: pd.DataFrame) -> Markdown:
     """How far that piece lies from the published curve, at the label counts both have."""
     lines = []
-    for dataset in datasets_of(found, "replica"):
+    for dataset in datasets_of(results, "replica"):
         theirs = published.active_learning(dataset)
         for arm in theirs["arm"].unique():
             curve = theirs[theirs["arm"] == arm].set_index("labels")["accuracy"]
-            ours = by_size(found, "heldout_best", factor="replica", dataset=dataset, arm=arm)
+            ours = by_size(results, "heldout_best", factor="replica", dataset=dataset, arm=arm)
             shared = [size for size in ours.columns if size in curve.index]
-            told = [
+            pairs = [
                 f"{ours[size].mean():.2f} % against {curve[size]:.2f} % at {size:,}"
                 for size in shared
             ]
-            if told:
+            if pairs:
                 mean = estimate((ours[shared] - curve[shared]).mean(axis=1))
                 lines.append(
-                    f"- **{dataset_title(dataset)}, {arm_title(arm)}**: {join(told)} labels; "
+                    f"- **{dataset_title(dataset)}, {arm_title(arm)}**: {join(pairs)} labels; "
                     f"{points(mean)} on average."
                 )
     return Markdown("\n".join(lines) or "No label count that the authors published is there yet.")

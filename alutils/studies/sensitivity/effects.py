@@ -23,21 +23,21 @@ FACTORS = {
     "acquisition": "share of the remaining pool labelled at a time",
 }
 POSTER = {"passes": 20, "clusters": 12, "acquisition": 0.001}
-"""The poster's levels, and of the passes this study's."""
+"""The poster's levels; it names no number of passes, so that is this study's."""
 
 
-def areas(found: pd.DataFrame, factor: str) -> pd.DataFrame:
+def areas(results: pd.DataFrame, factor: str) -> pd.DataFrame:
     """Area by dataset and seed (rows) and (arm, level) (columns), for one factor.
 
     Areas of a dataset are on the same label counts, so that they compare: those of its curve with
     the fewest, to the end of its shortest; in between, others are interpolated.
     """
-    own = found[found["factor"] == factor]
-    grids = {dataset: _grid(rows) for dataset, rows in own.groupby("dataset")}
+    levels = results[results["factor"] == factor]
+    grids = {dataset: _grid(rows) for dataset, rows in levels.groupby("dataset")}
     rows = [
         {"dataset": dataset, "seed": seed, "arm": arm, "level": level,
          "area": area(grids[dataset], _on(curve, grids[dataset]))}
-        for (dataset, seed, arm, level), curve in own.groupby(
+        for (dataset, seed, arm, level), curve in levels.groupby(
             ["dataset", "seed", "arm", "level"], sort=False
         )
     ]  # fmt: skip
@@ -53,116 +53,121 @@ def _grid(rows: pd.DataFrame) -> list[int]:
 
 
 def _on(curve: pd.DataFrame, grid: list[int]) -> np.ndarray:
-    """Accuracy of a curve at these label counts, linear between its own."""
+    """Accuracy of a curve at these label counts, linear between its own label counts."""
     curve = curve.sort_values("labels")
     return np.interp(grid, curve["labels"], curve["accuracy"])
 
 
-def gains(found: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | str, pd.Series]]:
+def gains(results: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | str, pd.Series]]:
     """Dataset, arm, level, and the area's difference to random by seed, where both are there.
 
     Random at the same level where it was run at every level, or else the one there is.
     """
-    if not (found["factor"] == factor).any():
+    if not (results["factor"] == factor).any():
         return
-    for dataset, own in areas(found, factor).groupby("dataset", sort=False):
-        for arm, level in sorted(own.columns, key=lambda key: (isinstance(key[1], str), key[1])):
-            random = ("random", level) if ("random", level) in own else ("random", "")
-            if arm != "random" and random in own:
-                gain = (own[arm, level] - own[random]).dropna()
+    for dataset, levels in areas(results, factor).groupby("dataset", sort=False):
+        for arm, level in sorted(levels.columns, key=lambda key: (isinstance(key[1], str), key[1])):
+            random = ("random", level) if ("random", level) in levels else ("random", "")
+            if arm != "random" and random in levels:
+                gain = (levels[arm, level] - levels[random]).dropna()
                 if len(gain):
                     yield dataset, arm, level, gain.droplevel("dataset")
 
 
 @house_style()
-def figure(found: pd.DataFrame, factor: str) -> HTML | Markdown:
+def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
     """Difference in area to random at every level of a factor, a panel a dataset."""
-    told = list(gains(found, factor))
-    if not told:
+    every = list(gains(results, factor))
+    if not every:
         return Markdown(f"No run on the {FACTORS[factor]} is finished yet.")
-    datasets = list(dict.fromkeys(dataset for dataset, *_ in told))
-    whole, axes = figures.grid(1, len(datasets), (5.2 * len(datasets), 3.6))
+    datasets = list(dict.fromkeys(dataset for dataset, *_ in every))
+    drawing, axes = figures.grid(1, len(datasets), (5.2 * len(datasets), 3.6))
     parts = []
     for panel, dataset in zip(axes[0], datasets, strict=True):
-        own = [(arm, level, estimate(gain)) for name, arm, level, gain in told if name == dataset]
-        order = list(dict.fromkeys(arm for arm, *_ in own))
-        own.sort(key=lambda one: order.index(one[0]))
-        for place, (arm, _, one) in enumerate(own):
-            figures.interval(panel, place, one, arm_style(arm), upright=True)
+        levels = [
+            (arm, level, estimate(gain)) for name, arm, level, gain in every if name == dataset
+        ]
+        order = list(dict.fromkeys(arm for arm, *_ in levels))
+        levels.sort(key=lambda level: order.index(level[0]))
+        for position, (arm, _, gain) in enumerate(levels):
+            figures.interval(panel, position, gain, arm_style(arm), upright=True)
         panel.axhline(0, color="black", linewidth=0.8)
-        panel.set_xticks(range(len(own)), [_level(factor, arm, level) for arm, level, _ in own])
+        panel.set_xticks(
+            range(len(levels)), [_level(factor, arm, level) for arm, level, _ in levels]
+        )
         arms = join([arm_title(arm) for arm in order])
         panel.set(title=f"{dataset_title(dataset)}: {arms}", xlabel=FACTORS[factor])
-        panel.set_xlim(-0.5, len(own) - 0.5)
+        panel.set_xlim(-0.5, len(levels) - 0.5)
         sns.despine(ax=panel)
-        parts.append(f"{dataset_title(dataset)}, {_listed(factor, own)}")
+        parts.append(f"{dataset_title(dataset)}, {_listed(factor, levels)}")
     axes[0, 0].set_ylabel("area minus random's (points)")
-    counts = {len(gain) for *_, gain in told}
+    counts = {len(gain) for *_, gain in every}
     caption = (
         f"By {FACTORS[factor]}: area under the curve minus that of random labels, "
-        f"{mean_over(counts)}; {_range(found, factor)}, all on the label counts of the curve with "
-        "the fewest."
+        f"{mean_over(counts)}; {_range(results, factor)}, all on the label counts of the curve "
+        "with the fewest."
     )
     if len(counts) > 1:
         caption += " Each level has the seeds there are; the text compares only those all have."
-    return show(whole, caption, f"Interval plots. {'; '.join(parts)}.")
+    return show(drawing, caption, f"Interval plots. {'; '.join(parts)}.")
 
 
-def sentences(found: pd.DataFrame, factor: str) -> Markdown:
+def sentences(results: pd.DataFrame, factor: str) -> Markdown:
     """By dataset, the level with the largest mean difference, and every level beside the poster's.
 
     Over the seeds that every level has, so that means compare. Where several arms have the same
     levels, arm by arm.
     """
-    told = list(gains(found, factor))
+    every = list(gains(results, factor))
     groups: dict[str, dict[tuple[str, float | str], pd.Series]] = {}
-    for dataset, arm, level, gain in told:
+    for dataset, arm, level, gain in every:
         title = dataset_title(dataset)
         if factor == "acquisition":
             title += f", {arm_title(arm)}"
         groups.setdefault(title, {})[arm, level] = gain
-    lines = [f"- **{title}**: {_best(factor, own)}." for title, own in groups.items()]
+    lines = [f"- **{title}**: {_best(factor, levels)}." for title, levels in groups.items()]
     return Markdown("\n".join(lines) or f"No run on the {FACTORS[factor]} is finished yet.")
 
 
-def _best(factor: str, own: dict[tuple[str, float | str], pd.Series]) -> str:
+def _best(factor: str, levels: dict[tuple[str, float | str], pd.Series]) -> str:
     """The level with the largest mean difference to random, in words."""
-    shared = set.intersection(*(set(gain.index) for gain in own.values()))
+    shared = set.intersection(*(set(gain.index) for gain in levels.values()))
     if not shared:
         return "no seed has every level yet"
-    own = {key: gain[gain.index.isin(shared)] for key, gain in own.items()}
+    levels = {key: gain[gain.index.isin(shared)] for key, gain in levels.items()}
     names = {
         (arm, level): f"{100 * level:g} %"
         if factor == "acquisition"
         else _level(factor, arm, level).replace("\n", " ")
-        for arm, level in own
+        for arm, level in levels
     }
-    best = max(own, key=lambda key: own[key].mean())
+    best = max(levels, key=lambda key: levels[key].mean())
     parts = [f"the largest mean difference to random is that of {names[best]}, "]
-    parts[0] += points(estimate(own[best]))
-    for poster in (key for key in own if key[1] == POSTER.get(factor)):
+    parts[0] += points(estimate(levels[best]))
+    for poster in (key for key in levels if key[1] == POSTER.get(factor)):
         parts += [
-            f"{names[key]} minus {names[poster]}: {points(estimate(own[key] - own[poster]), '')}"
-            for key in own
+            f"{names[key]} minus {names[poster]}: "
+            f"{points(estimate(levels[key] - levels[poster]), '')}"
+            for key in levels
             if key != poster
         ]
     return "; ".join(parts)
 
 
-def answer(found: pd.DataFrame) -> Markdown:
+def answer(results: pd.DataFrame) -> Markdown:
     """How many levels of each factor were tried, and how many are above random.
 
-    Of the levels that have three seeds: on fewer nothing is said, as in the audit.
+    Only levels with three seeds or more are counted, as in the audit.
     """
     parts = []
     for factor, title in FACTORS.items():
-        told = [estimate(gain) for *_, gain in gains(found, factor)]
-        known = [one for one in told if one.seeds >= FEWEST_SEEDS]
+        estimates = [estimate(gain) for *_, gain in gains(results, factor)]
+        known = [mean for mean in estimates if mean.seeds >= FEWEST_SEEDS]
         if known:
-            parts.append(f"{title}: {sum(one.low > 0 for one in known)} of {len(known)}")
+            parts.append(f"{title}: {sum(mean.low > 0 for mean in known)} of {len(known)}")
     if not parts:
         return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; on fewer nothing is said.")
-    names = [dataset_title(name) for name in dict.fromkeys(found["dataset"])]
+    names = [dataset_title(name) for name in dict.fromkeys(results["dataset"])]
     return Markdown(
         "Settings whose area lies above that of random labels with the whole 95 % interval, over "
         f"{join(names)} (not corrected for their number). By {'; by '.join(parts)}."
@@ -176,16 +181,16 @@ def _level(factor: str, arm: str, level: float | str) -> str:
     return fill(f"{arm_title(arm)}, {level}", 14) if isinstance(level, str) else f"{level:g}"
 
 
-def _listed(factor: str, own: list[tuple[str, float | str, Estimate]]) -> str:
-    told = (f"{_level(factor, arm, level)} {points(one)}" for arm, level, one in own)
-    return ", ".join(told).replace("\n", " ")
+def _listed(factor: str, levels: list[tuple[str, float | str, Estimate]]) -> str:
+    texts = (f"{_level(factor, arm, level)} {points(gain)}" for arm, level, gain in levels)
+    return ", ".join(texts).replace("\n", " ")
 
 
-def _range(found: pd.DataFrame, factor: str) -> str:
+def _range(results: pd.DataFrame, factor: str) -> str:
     """Label range of the areas, by dataset."""
-    own = found[found["factor"] == factor]
-    ends = own.groupby(["dataset", "record"], sort=False)["labels"].agg(["min", "max"])
+    levels = results[results["factor"] == factor]
+    ends = levels.groupby(["dataset", "record"], sort=False)["labels"].agg(["min", "max"])
     return "; ".join(
-        f"{dataset_title(dataset)} from {one['min'].min():,} to {one['max'].min():,} labels"
-        for dataset, one in ends.groupby("dataset", sort=False)
+        f"{dataset_title(dataset)} from {spans['min'].min():,} to {spans['max'].min():,} labels"
+        for dataset, spans in ends.groupby("dataset", sort=False)
     )

@@ -1,0 +1,168 @@
+"""A claim of the poster and the findings that judge it: its verdict, and what would change that."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from alutils.reporting import statistics
+from alutils.reporting.prose import count, join
+from alutils.reporting.statistics import LEVEL, Estimate
+
+Verdict = Literal["supported", "not supported", "undecided"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One test of a claim: what was compared, its interval, where that is judged, the verdict.
+
+    ``lines`` are the thresholds: one, or the two ends of a margin. ``judged`` is the 90 % interval
+    of two one-sided tests at 5 %, where that decides rather than the 95 % one of ``estimate``.
+    """
+
+    what: str
+    estimate: Estimate | None
+    lines: tuple[float, ...]
+    verdict: Verdict
+    p: float = math.nan
+    note: str = ""
+    judged: Estimate | None = None
+    above: bool = True
+    """With a single line: whether values above it support the claim, or values below it."""
+    unmeasured: int = 0
+    """Seeds of a finding without an estimate."""
+    simultaneous: Estimate | None = None
+    """With the interval that holds together with those of the other tests that are corrected."""
+    stays: tuple[int, int] | None = None
+    """In how many of how many sets of all seeds but one the verdict is the same."""
+
+    @property
+    def seeds(self) -> int:
+        """Seeds that the finding rests on."""
+        return self.estimate.seeds if self.estimate else self.unmeasured
+
+    def gap(self) -> float:
+        """How far the interval's ends lie from where it is judged; infinite without an interval."""
+        interval = self.judged or self.estimate
+        if interval is None or math.isnan(interval.low):
+            return math.inf
+        return min(_distance(interval, line) for line in self.lines)
+
+    def change(self, unit: str, tests: int) -> str:
+        """What would change this finding's verdict, where it is one of ``tests`` corrected ones."""
+        if self.estimate is None:
+            return f"“{self.what}” with a number in some seed"
+        interval = self.judged or self.estimate
+        if tests > 1:
+            return f"a corrected p of {1 - LEVEL:.2g} or more for “{self.what}”"
+        line = min(self.lines, key=lambda line: _distance(interval, line))
+        kind = "a 90 %" if self.judged else "an"
+        return f"{kind} interval of “{self.what}” that reaches {line:g}{unit}"
+
+
+def _distance(interval: Estimate, line: float) -> float:
+    """How far the nearer end of an interval lies from a line."""
+    return min(abs(interval.low - line), abs(interval.high - line))
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of the poster, the rule that judges it, and the findings.
+
+    ``lacking`` says which runs are missing, ``tests`` how many tests the verdicts are corrected
+    for, and ``aside`` is a remark by which nothing is judged.
+    """
+
+    key: str
+    words: str
+    rule: str
+    unit: str = " points"
+    findings: tuple[Finding, ...] = ()
+    lacking: str = ""
+    tests: int = 1
+    aside: str = ""
+
+    @property
+    def verdict(self) -> Verdict:
+        """Supported when every finding is; not supported when the opposite of one is shown."""
+        verdicts = {finding.verdict for finding in self.findings}
+        if self.lacking or not verdicts:
+            return "undecided"
+        if "not supported" in verdicts:
+            return "not supported"
+        return "supported" if verdicts == {"supported"} else "undecided"
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds behind any finding."""
+        return min((finding.seeds for finding in self.findings), default=0)
+
+    @property
+    def change(self) -> str:
+        """What would change the verdict."""
+        if self.lacking:
+            return f"It needs runs on {self.lacking}."
+        if self.verdict == "undecided":
+            return self._change_of_undecided()
+        decisive = [finding for finding in self.findings if finding.verdict == self.verdict]
+        nearest = min(decisive, key=Finding.gap).change(self.unit, self.tests)
+        if self.verdict == "supported" or len(decisive) == 1:
+            return f"It would be undecided with {nearest}."
+        return f"Other verdicts on all {len(decisive)} findings that oppose it; nearest: {nearest}."
+
+    def _change_of_undecided(self) -> str:
+        undecided = [f for f in self.findings if f.verdict == "undecided" and f.estimate]
+        if not undecided:
+            return "Runs in which the arms get there in every seed."
+        if any(len(finding.lines) > 1 for finding in self.findings):
+            return self._seeds_for_equivalence(undecided)
+        return self._detectable_values(undecided)
+
+    def _detectable_values(self, undecided: list[Finding]) -> str:
+        """Which true values these seeds would show with the usual power."""
+        decided = sum(finding.verdict != "undecided" for finding in self.findings)
+        tests = max(1, self.tests - decided)
+        level = 1 - (1 - LEVEL) / tests  # as Holm's correction has it for what is left
+        detectable = [
+            statistics.detectable(finding.estimate.spread, self.seeds, level=level)
+            for finding in undecided
+        ]
+        if max(detectable) < 0.005:
+            return f"More seeds than {self.seeds}."
+        corrected = f" and corrected for {count(tests, 'test')}" if self.tests > 1 else ""
+        ends = [
+            finding.lines[0] + (difference if finding.above else -difference)
+            for finding, difference in zip(undecided, detectable, strict=True)
+        ]
+        below_zero = any(
+            end < 0 and not finding.above for finding, end in zip(undecided, ends, strict=True)
+        )
+        return (
+            f"More seeds than {self.seeds}: with {self.seeds}{corrected}, "
+            f"{100 * statistics.POWER:.0f} % power needs a true value of "
+            f"{self._values(undecided, ends)}."
+            f"{' That is below zero, and hardly to be had.' if below_zero else ''}"
+        )
+
+    def _values(self, undecided: list[Finding], ends: list[float]) -> str:
+        """Each finding's value, or their range where many are judged by the same line."""
+        sides = ["or more" if finding.above else "or less" for finding in undecided]
+        if len({(f.lines[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
+            return f"{min(ends):.2f} to {max(ends):.2f}{self.unit} {sides[0]}, by finding"
+        return ", of ".join(
+            f"{end:.2f}{self.unit} {side} for “{finding.what}”"
+            for finding, end, side in zip(undecided, ends, sides, strict=True)
+        )
+
+    def _seeds_for_equivalence(self, undecided: list[Finding]) -> str:
+        """How many seeds would show equivalence, if the true differences were those found."""
+        needed = []
+        for finding in undecided:
+            mean, spread = finding.estimate.mean, finding.estimate.spread
+            seeds = statistics.seeds_to_equal(mean, spread, finding.lines[1])
+            number = f"{seeds:,}" if seeds else f"more than {statistics.MOST_SEEDS:,}"
+            needed.append(f"{number} seeds for “{finding.what}”")
+        alone = ", each by itself" if len(needed) > 1 else ""
+        return (
+            f"More seeds than {self.seeds}: if the true differences were those found, "
+            f"{100 * statistics.POWER:.0f} % power needs {join(needed)}{alone}."
+        )

@@ -1,0 +1,204 @@
+"""How a claim's rule is applied: to which runs, with which of them lacking, and a test alone."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import pandas as pd
+from scipy import stats
+
+from alutils.protocol.arms import POSTER_ARMS, arm_title
+from alutils.protocol.datasets import dataset_title
+from alutils.reporting import statistics
+from alutils.reporting.prose import count
+from alutils.reporting.statistics import LEVEL, Estimate, estimate
+from alutils.studies.claims.findings import Claim, Finding, Verdict
+
+RANGE = {"cifar10": (450, 6549), "mnist": (540, 7875)}
+"""Labels of the first and the last round of the poster's Figures 3 and 4."""
+SLACK = 0.05
+"""Share by which a run may miss either end of that range."""
+
+
+class Lacking(LookupError):
+    """The runs don't reach what a claim speaks of; the message says which are lacking."""
+
+
+def on_sizes(
+    claim: Claim,
+    sizes: pd.DataFrame,
+    test: Callable[[str, pd.DataFrame], list[Finding]],
+    fewest: int,
+) -> Claim:
+    """The claim with the findings of ``test`` on accuracy (%) by seed and label count."""
+
+    def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
+        rows = sizes[sizes["dataset"] == dataset]
+        curves = rows.pivot_table(index="seed", columns="labels", values="accuracy")
+        if curves.shape[1] < 2:
+            raise Lacking(f"{dataset_title(dataset)} at two sizes or more")
+        _check_seeds(dataset, curves, lacking, fewest)
+        return test(dataset, curves)
+
+    return _collect(claim, RANGE, of_dataset)
+
+
+def on_arms(
+    claim: Claim,
+    arms: pd.DataFrame,
+    test: Callable[[str, pd.DataFrame, pd.DataFrame], list[Finding]],
+    fewest: int,
+    datasets: Iterable[str] = tuple(RANGE),
+) -> Claim:
+    """The claim with the findings of ``test`` on areas by seed and arm, and on all rows."""
+
+    def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
+        rows = poster_rows(arms, dataset)
+        if missing := set(POSTER_ARMS) - set(rows["arm"]):
+            names = ", ".join(arm_title(arm) for arm in POSTER_ARMS if arm in missing)
+            raise Lacking(f"{dataset_title(dataset)} with the arms {names}")
+        first, last = RANGE[dataset]
+        ends = rows.groupby(["arm", "seed"])["labels"].agg(["min", "max"])
+        if (ends["min"] > (1 + SLACK) * first).any() or (ends["max"] < (1 - SLACK) * last).any():
+            lacking.append(f"{dataset_title(dataset)} from {first:,} to {last:,} labels")
+        areas = statistics.areas(rows)
+        _check_seeds(dataset, areas, lacking, fewest)
+        return test(dataset, areas, rows)
+
+    return _collect(claim, datasets, of_dataset)
+
+
+def poster_rows(arms: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """The rows of a dataset that are of the poster's arms."""
+    return arms[(arms["dataset"] == dataset) & arms["arm"].isin(POSTER_ARMS)]
+
+
+def _collect(
+    claim: Claim, datasets: Iterable[str], of_dataset: Callable[[str, list[str]], list[Finding]]
+) -> Claim:
+    """The claim with its findings; where runs are lacking they describe, and decide nothing.
+
+    ``of_dataset`` adds to its second argument what is lacking though its findings can be computed,
+    and raises ``Lacking`` where they can't.
+    """
+    findings: list[Finding] = []
+    lacking: list[str] = []
+    for dataset in datasets:
+        try:
+            findings += of_dataset(dataset, lacking)
+        except Lacking as error:
+            lacking.append(str(error))
+    if lacking:
+        findings = [replace(finding, verdict="undecided") for finding in findings]
+    return replace(claim, findings=tuple(findings), lacking=" and ".join(lacking))
+
+
+def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str], fewest: int) -> None:
+    if by_seed.isna().any(axis=None):
+        raise Lacking(f"{dataset_title(dataset)} with the same seeds throughout")
+    if len(by_seed) < fewest:
+        lacking.append(f"{dataset_title(dataset)} with {fewest} seeds or more")
+
+
+Side = Callable[[Estimate, float], Verdict]
+"""On which side of its line an interval must lie: ``above`` or ``below``."""
+
+
+def above(interval: Estimate, line: float) -> Verdict:
+    """Supported where the whole interval lies above the line, not supported where below."""
+    if interval.low > line:
+        return "supported"
+    return "not supported" if interval.high < line else "undecided"
+
+
+def below(interval: Estimate, line: float) -> Verdict:
+    """Supported where the whole interval lies below the line, not supported where above."""
+    if interval.high < line:
+        return "supported"
+    return "not supported" if interval.low > line else "undecided"
+
+
+def gain(
+    dataset: str, curves: pd.DataFrame, low: int, high: int, line: float, side: Side
+) -> Finding:
+    """The test of what accuracy gains from one label count to another."""
+    gains = curves[high] - curves[low]
+    return difference(dataset, gains, f"gain from {low:,} to {high:,} labels", line, side)
+
+
+def difference(dataset: str, values: pd.Series, what: str, line: float, side: Side) -> Finding:
+    """The test of a mean over seeds against a line."""
+    interval = estimate(values)
+    p = statistics.p_value(values)
+    return Finding(
+        f"{dataset_title(dataset)}, {what}",
+        interval,
+        (line,),
+        side(interval, line),
+        p,
+        above=side is above,
+    )
+
+
+def corrected(finding: Finding, p: float, tests: int) -> Finding:
+    """The finding as Holm's test has it, which may reject where Bonferroni's interval holds 0."""
+    if finding.estimate is None or math.isnan(finding.p):
+        return replace(finding, verdict="undecided")
+    interval, level = finding.estimate, statistics.simultaneous_level(tests)
+    standard_error = interval.spread / math.sqrt(interval.seeds)
+    half = standard_error * stats.t.ppf((1 + level) / 2, interval.seeds - 1)
+    wide = replace(interval, low=interval.mean - half, high=interval.mean + half)
+    verdict: Verdict = finding.verdict if p < 1 - LEVEL else "undecided"
+    note = f"p = {p:.3g} after Holm's correction for {tests} tests"
+    if verdict != "undecided" and not wide.decided:
+        note += ", which decides though the simultaneous interval reaches 0"
+    return replace(finding, verdict=verdict, note=note, simultaneous=wide)
+
+
+def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Finding:
+    """Two one-sided tests of whether a difference by seed lies within the margin of zero.
+
+    Its opposite is shown where the whole 95 % interval lies beyond the margin.
+    """
+    interval, p = estimate(values), statistics.two_one_sided(values, margin)
+    narrow = estimate(values, 2 * LEVEL - 1)  # the two tests are this interval
+    verdict: Verdict = "undecided"
+    if p < 1 - LEVEL:
+        verdict = "supported"
+    elif interval.low > margin or interval.high < -margin:
+        verdict = "not supported"
+    note = "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
+    if verdict == "supported" and interval.decided:
+        note += "; not zero, but within that margin"
+    judged = None if verdict == "not supported" else narrow
+    what = f"{dataset_title(dataset)}, {what}"
+    return Finding(what, interval, (-margin, margin), verdict, p, note, judged)
+
+
+def saving(dataset: str, savings: pd.Series, gains: pd.Series, most: float, title: str) -> Finding:
+    """The test of whether an arm saves more than half of random's labels.
+
+    ``savings`` by seed are NaN where the arm never gets to random's last accuracy, and at most
+    ``most``, the ratio of the last label count to the first. ``gains`` are its last accuracy minus
+    random's. Judged where the arm gets there in every seed, and in none at its first labels, as
+    those bound a saving. Not supported where it gets there in no seed and the gain is shown to lie
+    below zero: on one plateau with random, no arm reaching it is chance.
+    """
+    what = f"{dataset_title(dataset)}, label saving of {title}"
+    reached = savings.dropna()
+    if len(reached) == len(savings):
+        interval = estimate(savings)
+        if not (early := int((savings == most).sum())):
+            return Finding(what, interval, (2.0,), above(interval, 2.0))
+        note = f"random's accuracy is there from the first label count in {count(early, 'seed')}"
+        return Finding(what, interval, (2.0,), "undecided", note=note)
+    opposed = not len(reached) and estimate(gains).high < 0
+    verdict: Verdict = "not supported" if opposed else "undecided"
+    note = f"random's accuracy not reached in {len(savings) - len(reached)} of {len(savings)} seeds"
+    return Finding(what, None, (2.0,), verdict, note=note, unmeasured=len(savings))
+
+
+def nearest_count(counts: pd.Index, wanted: int) -> int | None:
+    """The label count nearest to the wanted one, if it lies within 2 %."""
+    nearest = min(counts, key=lambda count: abs(count - wanted))
+    return nearest if abs(nearest - wanted) <= 0.02 * wanted else None
