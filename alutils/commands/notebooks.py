@@ -291,9 +291,9 @@ def _workers(plans: list[Study]) -> Iterator[None]:
         yield
         return
     from alutils.running import cluster
-    from alutils.running.run import placement
+    from alutils.running.run import placement_of
 
-    with cluster.shared(placement(todo[0])):
+    with cluster.shared(placement_of(todo[0])):
         yield
 
 

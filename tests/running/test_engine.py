@@ -15,7 +15,7 @@ from filelock import FileLock
 from alutils.protocol.cell import Cell
 from alutils.records.store import CanNotLock, CanNotWrite, Store, chained
 from alutils.running import engine
-from alutils.running.cluster import Placement
+from alutils.running.placement import Placement
 from alutils.running.progress import Progress
 
 
