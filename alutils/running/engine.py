@@ -20,7 +20,8 @@ from filelock import FileLock
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
-from alutils.records.store import Record, Store, final, place_of
+from alutils.records.record import Record, final, place_of
+from alutils.records.store import Store
 from alutils.running.cluster import cluster
 from alutils.running.placement import Placement
 from alutils.running.progress import Progress, Say
@@ -324,9 +325,9 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
     """Add a round to the record, with what is known of where and by which commit it was made."""
     before = record["provenance"]
     if record["rounds"]:
-        conditions = place_of(before)
-        if conditions != place_of(provenance):
-            before.setdefault("earlier_places", []).append(conditions)
+        place = place_of(before)
+        if place != place_of(provenance):
+            before.setdefault("earlier_places", []).append(place)
         commit = before.get("commit", "unknown")
         if commit != provenance.get("commit", "unknown"):
             before.setdefault("earlier_commits", []).append(commit)

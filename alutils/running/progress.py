@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from IPython.display import Pretty, ProgressBar, display
 
 from alutils.protocol.cell import Cell
-from alutils.records.store import Record, Store
+from alutils.records.record import Record
+from alutils.records.store import Store
 from alutils.running.workload import STEP_COST, by_step_cost, work
 
 Say = Callable[[str], None]
