@@ -8,7 +8,10 @@ from alutils.protocol.datasets import DATASETS
 from alutils.records.store import Store
 
 STEP_COST = {"7x7": 1, "3x3": 15}
-"""A step's cost by stem, as that of scoring: their multiply-adds, 0.037 G and 0.56 G an image."""
+"""Cost of a training step, or of an image scored, by stem, in units of that with the 7x7 stem.
+
+By multiply-adds: 0.037 G an image with the 7x7 stem, 0.56 G with the 3x3 one.
+"""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Work:
 
 
 def by_step_cost(cells: Iterable[Cell]) -> list[tuple[int, list[Cell]]]:
-    """Cells by the cost of a step."""
+    """The cells of each stem, after what a step of it costs (see ``STEP_COST``)."""
     cells = list(cells)
     return [(cost, [c for c in cells if c.stem == stem]) for stem, cost in STEP_COST.items()]
 
