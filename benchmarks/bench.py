@@ -33,9 +33,11 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 from alutils.records.store import Store
 from alutils.running import engine
-from alutils.running.cluster import WORKER_ENVIRONMENT, Placement, Workers, cluster
+from alutils.running.cluster import cluster
+from alutils.running.placement import WORKER_ENVIRONMENT, Placement
 from alutils.running.provenance import commit, provenance
 from alutils.running.round import round_task, run_round
+from alutils.running.workers import Workers
 from alutils.strategies.own import STRATEGIES
 
 HERE = Path(__file__).parent

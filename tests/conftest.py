@@ -19,7 +19,7 @@ from alutils.paths import ROOT
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import cluster, round
-from alutils.running.cluster import Placement
+from alutils.running.placement import Placement
 from tests.cells import StubEncoder
 
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)

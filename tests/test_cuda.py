@@ -10,7 +10,7 @@ from alutils.protocol.arms import BUILT_IN, POSTER_ARMS
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import engine, round
-from alutils.running.cluster import Placement
+from alutils.running.placement import Placement
 from tests.cells import a_cell
 from tests.running.test_round import plain
 

@@ -21,7 +21,8 @@ from alutils.paths import NOTEBOOKS, PACKAGE, ROOT, outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, Parameters, StudyError
 from alutils.protocol.study import Study
-from alutils.records.store import CanNotWrite, Store, write_whole
+from alutils.records.files import CanNotWrite, write_whole
+from alutils.records.store import Store
 from alutils.records.tidy import table
 from alutils.reporting import page
 from alutils.studies import profiles
@@ -303,9 +304,9 @@ def _workers(studies: list[Study]) -> Iterator[None]:
         yield
         return
     from alutils.running import cluster
-    from alutils.running.run import placement
+    from alutils.running.run import placement_of
 
-    with cluster.shared(placement(unfinished[0])):
+    with cluster.shared(placement_of(unfinished[0])):
         yield
 
 

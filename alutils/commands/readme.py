@@ -13,7 +13,7 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import StudyError
 from alutils.records import tidy
-from alutils.records.store import write_whole
+from alutils.records.files import write_whole
 from alutils.reporting import figures, standing, statistics, tables
 from alutils.reporting.prose import (
     count,

@@ -20,7 +20,8 @@ from alutils.protocol.arms import ARMS, BUILT_IN
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError, known
-from alutils.records.store import Record, Store, lasting, place_of
+from alutils.records.record import Record, lasting, place_of
+from alutils.records.store import Store
 from alutils.reporting.prose import count
 from alutils.running.provenance import provenance
 from alutils.running.round import CurrentRound, Round, new_pool, run_round

@@ -1,4 +1,4 @@
-"""What training may do to its images, and nothing else may: never scoring, never judging."""
+"""Random changes to the images of training; scoring and judging never change an image."""
 
 import torch
 import torch.nn.functional as F
@@ -12,15 +12,15 @@ def crop_flip(images: Tensor, rng: torch.Generator) -> Tensor:
     """A random crop of each padded image, mirrored in one case of two.
 
     Images are uint8 (B, C, H, W) on any device, and so is the result; ``rng`` is on the CPU. Draws
-    are independent and uniform over the (2 * ``PADDING`` + 1) ** 2 places.
+    are independent and uniform over the (2 * ``PADDING`` + 1) ** 2 crops.
     """
     count, _, height, width = images.shape
-    place_2_B = torch.randint(2 * PADDING + 1, (2, count), generator=rng)
+    offset_2_B = torch.randint(2 * PADDING + 1, (2, count), generator=rng)
     mirrored_B = torch.randint(2, (count,), generator=rng)
-    top, left, mirrored = torch.cat([place_2_B, mirrored_B[None]]).to(images.device)[..., None]
+    top, left, mirrored = torch.cat([offset_2_B, mirrored_B[None]]).to(images.device)[..., None]
     rows = top + torch.arange(height, device=images.device)
     columns = torch.arange(width, device=images.device)
     columns = left + torch.where(mirrored.bool(), columns.flip(0), columns)
     padded = F.pad(images, (PADDING,) * 4)
-    whose = torch.arange(count, device=images.device)[:, None, None]
-    return padded[whose, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+    image = torch.arange(count, device=images.device)[:, None, None]
+    return padded[image, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)

@@ -49,7 +49,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def pack(optimiser: torch.optim.Optimizer | None, net: Classifier | None = None) -> bytes:
     """Adam's moments and step counts, a network's weights, or both, as safetensors."""
     states = optimiser.state_dict()["state"] if optimiser else {}
-    tensors = {f"{i}.{key}": v.contiguous() for i, one in states.items() for key, v in one.items()}
+    tensors = {f"{i}.{key}": v.contiguous() for i, of in states.items() for key, v in of.items()}
     return save(tensors | (weights(net) if net else {}))
 
 
@@ -58,12 +58,12 @@ def unpack(state: bytes, optimiser: torch.optim.Optimizer) -> None:
 
     Moments get their parameter's memory layout, which the fused update takes for granted.
     """
-    found = load(state)
+    tensors = load(state)
     parameters = optimiser.param_groups[0]["params"]
     states = {
         i: {
-            "step": found[f"{i}.step"],
-            **{key: torch.empty_like(p).copy_(found[f"{i}.{key}"]) for key in MOMENTS},
+            "step": tensors[f"{i}.step"],
+            **{key: torch.empty_like(p).copy_(tensors[f"{i}.{key}"]) for key in MOMENTS},
         }
         for i, p in enumerate(parameters)
     }

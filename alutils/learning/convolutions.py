@@ -91,6 +91,10 @@ def _line(conv: nn.Conv2d, size: int) -> list[list[int]]:
 
 
 def shaped(conv: nn.Conv2d, size: int, live_taps: bool) -> nn.Module:
+    """The module that computes ``conv`` here, on ``size`` x ``size`` maps, with its weights.
+
+    With ``live_taps`` the cheapest exact form; without, a plain convolution.
+    """
     if live_taps and SmallMapConv2d.fits(conv, size):
         return SmallMapConv2d(conv, size)
     kind = PointwiseConv2d if live_taps and conv.kernel_size == (1, 1) else Conv2d

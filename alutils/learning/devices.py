@@ -9,10 +9,10 @@ from alutils.protocol.parameters import ParameterError
 
 def pick_device(name: str) -> torch.device:
     """The device by name; ``auto`` takes cuda, then mps, then cpu; else ``ParameterError``."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next((kind for kind, present in there.items() if present), "cpu")
-    if not there.get(name, True):
+        name = next((kind for kind, has in present.items() if has), "cpu")
+    if not present.get(name, True):
         raise ParameterError(f"device = {name!r} is not on this machine: use auto or cpu")
     return torch.device(name)
 
@@ -24,13 +24,16 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(name.strip() for name in named.split(",")[:count])
 
 
-def settle(device: str) -> torch.device:
-    """Make this process compute reproducibly on ``device``: one thread, deterministic kernels."""
+def settle(name: str) -> torch.device:
+    """Make this process compute reproducibly on a device: one thread, deterministic kernels.
+
+    ``name`` is as in ``pick_device``.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it at its first use
     torch.set_num_threads(1)
-    place = pick_device(device)
-    if place.type == "cuda":
+    device = pick_device(name)
+    if device.type == "cuda":
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # else fp32 convolutions keep 10 bits of 23
-    return place
+    return device

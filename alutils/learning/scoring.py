@@ -36,11 +36,13 @@ def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> It
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch says in this way that host or device memory ran out."""
+    """Whether an error of PyTorch says that host or device memory ran out."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    told = str(error).lower()
-    return any(one in told for one in ("can't allocate memory", "out of memory", "alloc_failed"))
+    message = str(error).lower()
+    return any(
+        text in message for text in ("can't allocate memory", "out of memory", "alloc_failed")
+    )
 
 
 def predict(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Tensor:

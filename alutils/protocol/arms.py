@@ -13,15 +13,15 @@ class Arm:
     """What the study knows of an arm before it runs."""
 
     function: str
-    """Where it lies in ``alutils.strategies``: module and name, which ``own`` imports."""
+    """Of its strategy, in ``alutils.strategies``: module and name, which ``own`` there imports."""
     colour: str
     marker: str
     title: str = ""
     """As it is shown, where that is not its name."""
     group: Literal["poster", "control", "further"] = "further"
-    """One of the poster's five, beside one of these to tell its parts apart, or from elsewhere."""
+    """One of the poster's five, a control that shows what a part of one does, or a further arm."""
     control: str = ""
-    """The arm that it would be without what is its own."""
+    """Name of the arm that is the same but for the one thing that this arm adds."""
     from_passes: bool = False
     """Whether it compares MC passes, so that there must be several, and dropout."""
     by_score: bool = False
@@ -69,6 +69,7 @@ LARGEST_BATCHBALD = 100
 
 
 def _of(group: str) -> tuple[str, ...]:
+    """Names of a group's arms."""
     return tuple(name for name, arm in ARMS.items() if arm.group == group)
 
 

@@ -15,11 +15,11 @@ class DatasetFacts:
     checksum: str
     classes: tuple[str, ...]
     figure: int | None = None
-    """Of the poster, with arms; None for a dataset that it has not."""
+    """Number of the poster's figure that compares arms on it; None where there is none."""
     colour: str = "#8c0800"
     marker: str = "X"
     crops: bool = False
-    """Whether an image says the same when it is mirrored or its edge is cut."""
+    """Whether an image keeps its class when it is mirrored or its edge is cut."""
 
     def pool(self, heldout_fraction: float) -> int:
         """Images that may be labelled: the training set without the held-out share."""

@@ -41,18 +41,19 @@ class Parameters(BaseModel):
 
     @classmethod
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
-        """Parameters of a notebook's own globals, which name every one of them.
+        """Parameters from a notebook's globals, which must name every one of them.
 
-        In a live kernel only what the parameters cell says as it ran last, and papermill's
-        injected cell after it, counts: a name that an earlier version of them set is left over.
-        Refuses what was injected and no one reads, and what is missing or left over.
+        In a live kernel a global may stem from an earlier version of the parameters cell. So the
+        names that this cell set as it ran last, and papermill's injected cell after it, are read
+        off IPython's input history (``In``); only these count. Refused are names that were injected
+        and are no parameters, parameters that are missing, and those that are left over.
         """
         first, injected, left = _cells(namespace, cls.model_fields)
         named = (first if first is not None else namespace.keys()) | injected
-        there = named & namespace.keys()
-        values = {key: namespace[key] for key in cls.model_fields if key in there}
+        given = named & namespace.keys()
+        values = {key: namespace[key] for key in cls.model_fields if key in given}
         values |= {key: namespace.get(key) for key in injected}
-        plan = cls.parse(values, "notebook parameters")
+        parameters = cls.parse(values, "notebook parameters")
         if missing := [key for key in cls.model_fields if key not in values]:
             plain = {name for name in named if isinstance(namespace.get(name), PLAIN)}
             near = difflib.get_close_matches(missing[0], plain - values.keys(), n=1)
@@ -63,7 +64,7 @@ class Parameters(BaseModel):
                 f"notebook parameters: {left[0]!r} = {namespace.get(left[0])!r} is left over from "
                 "a cell that was changed since: run the first cell again, then those after it"
             )
-        return plan
+        return parameters
 
     def cells(self) -> list[Cell]:
         """The cells that the notebook is about."""
@@ -102,21 +103,22 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
             f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields)}"
         )
         return f"unknown parameter {key!r} = {first['input']!r}: {hint}"
-    told = dict.fromkeys(_told(one) for one in error.errors() if one["loc"][0] == first["loc"][0])
-    return f"{key} = {first['input']!r} is not allowed: {', or '.join(told)}"
+    problems = [problem for problem in error.errors() if problem["loc"][0] == first["loc"][0]]
+    reasons = dict.fromkeys(map(_reason, problems))
+    return f"{key} = {first['input']!r} is not allowed: {', or '.join(reasons)}"
 
 
-def _told(error: Any) -> str:
+def _reason(error: Any) -> str:
     """What is wrong with a value, and how it would be right."""
     if error["type"] == "tuple_type":
-        told = "it should be a list, as in [0, 1]"
+        reason = "it should be a list, as in [0, 1]"
         if isinstance(error["input"], str):
-            told += f"; papermill's -p gives text, so give it -y '{error['loc'][0]}: [0, 1]'"
-        return told
-    told = error["msg"].lower()
+            reason += f"; papermill's -p gives text, so give it -y '{error['loc'][0]}: [0, 1]'"
+        return reason
+    reason = error["msg"].lower()
     if error["type"] == "float_type" and isinstance(error["input"], str):
-        told += ", not text: YAML takes 5.0e-4, with a point, for a number"
-    return told
+        reason += ", not text: YAML takes 5.0e-4, with a point, for a number"
+    return reason
 
 
 def _cells(

@@ -46,8 +46,8 @@ class Study(Protocol, Parameters):
         self, figure: int | str, dataset: str, seed: int, sizes: tuple[int, ...], **changes: Any
     ) -> Cell:
         """One training a size on nested random labels, with changes to the study's protocol."""
-        own = {"label_counts": sizes, "first_labels": sizes[0], "rounds": len(sizes)}
-        fields = self._protocol() | own | changes
+        schedule = {"label_counts": sizes, "first_labels": sizes[0], "rounds": len(sizes)}
+        fields = self._protocol() | schedule | changes
         return Cell(figure=figure, dataset=dataset, arm="random", seed=seed, **fields)
 
 
@@ -73,7 +73,7 @@ Levels = Annotated[tuple[Level, ...], Field(min_length=1)]
 
 @dataclass(frozen=True)
 class Setting:
-    """A cell under the name of what is varied, and its level there."""
+    """A cell, the factor that a study varies with it, and the factor's level in it."""
 
     factor: str
     level: float | str
@@ -81,15 +81,15 @@ class Setting:
 
 
 class SettingsStudy(Study):
-    """A study whose cells serve settings, some of them several."""
+    """A study that varies factors; a cell may serve as a level of several of them."""
 
     def settings(self) -> list[Setting]:
-        """Every cell with what is varied in it."""
+        """Every cell, once for each factor that it serves."""
         raise NotImplementedError
 
     def cells(self) -> list[Cell]:
         """The cells of all settings, each once, seed by seed."""
-        cells = {one.cell.name: one.cell for one in self.settings()}.values()
+        cells = {setting.cell.name: setting.cell for setting in self.settings()}.values()
         return sorted(cells, key=lambda cell: cell.seed)
 
     def _arm_cell(
@@ -130,7 +130,7 @@ def _ending_near(cell: Cell, last: int) -> Cell:
 
 
 def refuse_best(study: Study) -> None:
-    """Refuse to compare recipes by the best of their evaluations: they have not equally many."""
+    """Refuse to compare recipes by their best evaluation: the best of more is higher by chance."""
     if study.reported == "heldout-best":
         raise ValueError(
             "reported = 'heldout-best' is the best of more evaluations where a training is longer, "

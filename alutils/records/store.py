@@ -1,15 +1,12 @@
-"""Records of cells on disk: written whole, checked, recovered."""
+"""A profile's records on disk: locked, read, checked, recovered, written."""
 
-import hashlib
-import json
 import os
 import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from errno import EDQUOT, EFBIG, ENOSPC
-from itertools import count, pairwise
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,55 +14,27 @@ from filelock import FileLock, Timeout
 
 from alutils.paths import outputs
 from alutils.protocol.cell import Cell
-from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records.files import write_whole
+from alutils.records.record import (
+    Record,
+    as_text,
+    belongs_to,
+    checksum,
+    empty_record,
+    final,
+    parse,
+    sound_rounds,
+    state_digest,
+    unsound_reason,
+)
 
-Record = dict[str, Any]
-PLACE = (
-    "processor", "device", "machine", "cpu_capability", "bf16_products", "versions", "features",
-)  # fmt: skip
-"""What of a provenance must be equal for a round to come out bit for bit (see ``place_of``)."""
 ABANDONED_S = 3600
 """Age from which on a temporary file is no longer being written."""
-NEXT = "labelled in the next round"
-"""What stands in a file for a round's picks where the next round repeats them."""
-END_OF_ROUND = "\n  }"
-"""What every round ends with in a file, as ``_dump`` indents it."""
-
-
-class CanNotWrite(StudyError):
-    """A file can't be written, for want of space or rights."""
 
 
 class CanNotRead(StudyError):
     """A record is there but can't be read, so that nothing may be said of it, or done to it."""
-
-
-def place_of(provenance: dict[str, Any]) -> dict[str, Any]:
-    """What must be equal of two places for a round to come out bit for bit in both.
-
-    Processor, device, libraries, and the number of the arithmetic (``network.ARITHMETIC``), which
-    records from before it lack. Not this package's version: code that computes the same may change.
-    """
-    place = {key: provenance[key] for key in PLACE if key in provenance}
-    if "versions" in place:
-        place["versions"] = {k: v for k, v in place["versions"].items() if k != "alutils"}
-    return place and place | {"arithmetic": provenance.get("arithmetic", 1)}
-
-
-def canonical(value: Any) -> str:
-    """JSON text that two equal values share."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
-
-
-def chained(done: dict[str, Any], before: str) -> str:
-    """Digest of a round, chained to the digest ``before``; times are not part of it."""
-    return hashlib.sha256((before + canonical(lasting(done))).encode()).hexdigest()[:16]
-
-
-def lasting(done: dict[str, Any]) -> dict[str, Any]:
-    """What a round computed, without how long that took and without its digest."""
-    return {k: v for k, v in done.items() if k != "digest" and not k.startswith("seconds_")}
 
 
 class CanNotLock(StudyError):
@@ -165,26 +134,26 @@ class Store:
         """
         try:
             text = self.path(cell).read_text(encoding="utf-8", errors="replace")
-            record, damage = _parse(text)
+            record, damage = parse(text)
         except FileNotFoundError:
-            return _empty(cell), ""
+            return empty_record(cell), ""
         except IsADirectoryError as error:
             text, record, damage = "", {}, str(error.strerror)
         except OSError as error:
-            raise _unread(self.path(cell), error) from error
-        if record and not _belongs(record, cell):
+            raise _cannot_read(self.path(cell), error) from error
+        if record and not belongs_to(record, cell):
             record, damage = {}, damage or "it is the record of another cell"
         if not damage:
-            damage = _unsound(record, cell)
+            damage = unsound_reason(record, cell)
         if damage:
-            record = _empty(cell) | {"rounds": _sound_rounds(record)[: cell.length]}
+            record = empty_record(cell) | {"rounds": sound_rounds(record)[: cell.length]}
             if len(record["rounds"]) == cell.length:
                 record |= {"status": "finished", "final": final(record)}
         if self._lacks_state(cell, record):
             if self._moved_on(cell, text):
                 return self.read(cell)
             lost = "its last weights are" if cell.start != "cold" else "its optimiser's state is"
-            record, damage = _empty(cell), damage or f"{lost} lost"
+            record, damage = empty_record(cell), damage or f"{lost} lost"
         return record, damage
 
     def recover(self, cell: Cell) -> Record:
@@ -196,7 +165,7 @@ class Store:
         if not damage:
             return record
         path = self.path(cell)
-        aside = _free(path.with_suffix(".damaged"))
+        aside = _unused(path.with_suffix(".damaged"))
         if kept := len(record["rounds"]):  # the file stays until what is sound in it is written
             write_whole(aside, path.read_bytes())
             self.save(cell, record)
@@ -211,8 +180,8 @@ class Store:
 
     def save(self, cell: Cell, record: Record) -> None:
         """Write the record whole, with its checksum, through a temporary file and a rename."""
-        record["checksum"] = _checksum(record)
-        write_whole(self.path(cell), (_dump(_shortened(record)) + "\n").encode())
+        record["checksum"] = checksum(record)
+        write_whole(self.path(cell), as_text(record).encode())
 
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
         """What the record's last round handed on; None where the protocol carries nothing."""
@@ -235,6 +204,7 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def _state(self, cell: Cell, last: dict[str, Any]) -> Path:
+        """File of what a round hands on, named by the round's digest."""
         return self.folder / f"{cell.name}.{last['digest']}.state"
 
     def _lacks_state(self, cell: Cell, record: Record) -> bool:
@@ -247,7 +217,7 @@ class Store:
         except FileNotFoundError:
             return True
         except OSError as error:
-            raise _unread(self._state(cell, last), error) from error
+            raise _cannot_read(self._state(cell, last), error) from error
         return state_digest(state) != last.get("state_digest")
 
     def _moved_on(self, cell: Cell, text: str) -> bool:
@@ -267,46 +237,6 @@ class Store:
         return record["status"] == "finished" and not damage
 
 
-def final(record: Record) -> dict[str, Any]:
-    """What stands at the end of a finished record."""
-    last = record["rounds"][-1]
-    keys = ("labels", "test_accuracy", "heldout_accuracy")
-    return {key: last[key] for key in keys if key in last}
-
-
-def state_digest(state: bytes) -> str:
-    """Short hash of what a round hands on, kept in that round."""
-    return hashlib.sha256(state).hexdigest()[:16]
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """All of a file or nothing of it: a temporary one, flushed to the disk, then renamed.
-
-    Raises ``CanNotWrite``; the file that was there stays.
-    """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        remedy = "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "change its rights"
-        raise CanNotWrite(
-            f"{path.name} can't be written ({error.strerror}): what was written before is kept; "
-            f"{remedy}, then run the same command again"
-        ) from error
-    with suppress(OSError):  # where a folder can be synced, the rename reaches the disk too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def finished(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
     """The finished cells with their records."""
     for cell in cells:
@@ -320,124 +250,14 @@ def rounds(cell: Cell, record: Record) -> Iterator[tuple[dict[str, Any], tuple[s
         yield done, cell.position(i)
 
 
-def _unread(path: Path, error: OSError) -> CanNotRead:
+def _cannot_read(path: Path, error: OSError) -> CanNotRead:
     return CanNotRead(
         f"{path.name} can't be read ({error.strerror}) and is left as it is: change its rights, or "
         "look at the disk, then run the same command again"
     )
 
 
-def _empty(cell: Cell) -> Record:
-    return {
-        "cell": cell.model_dump(mode="json"),
-        "status": "running",
-        "rounds": [],
-        "final": {},
-        "provenance": {"dataset_checksum": DATASETS[cell.dataset].checksum, "wall_seconds": 0.0},
-    }
-
-
-def _checksum(record: Record) -> str:
-    facts = {key: value for key, value in record.items() if key != "checksum"}
-    return hashlib.sha256(canonical(facts).encode()).hexdigest()
-
-
-def _parse(text: str) -> tuple[Record, str]:
-    """The record, and what is wrong with it (nothing: an empty string)."""
-    try:
-        record = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return _before(text, getattr(error, "pos", 0)), "not JSON"
-    if not isinstance(record, dict):
-        return {}, "not a record"
-    _restore(record)
-    if record.get("checksum") != _checksum(record):
-        return record, "its checksum does not hold"
-    return record, ""
-
-
-def _before(text: str, end: int) -> Record:
-    """A record's cell, and its rounds that end before a place, where the file is cut or spoiled."""
-    while (end := text.rfind(END_OF_ROUND, 0, end)) >= 0:
-        with suppress(ValueError, RecursionError):  # a later part of a record ends so too
-            record = json.loads(text[:end] + END_OF_ROUND + "]}")
-            _restore(record)
-            return record
-    return {}
-
-
-def _shortened(record: Record) -> Record:
-    """The record as its file has it: a round's picks are not written twice."""
-    rounds = record["rounds"]
-    short = [
-        done | {"picks": NEXT} if done.get("picks") == after.get("labelled", "") else done
-        for done, after in zip(rounds, [*rounds, {}][1:], strict=True)
-    ]
-    return record | {"rounds": short}
-
-
-def _restore(record: Record) -> None:
-    """Undo ``_shortened`` in place, so far as the record has the form of one."""
-    rounds = record.get("rounds")
-    for done, after in pairwise(rounds if isinstance(rounds, list) else []):
-        if isinstance(done, dict) and isinstance(after, dict) and done.get("picks") == NEXT:
-            done["picks"] = after.get("labelled")
-
-
-def _belongs(record: Record, cell: Cell) -> bool:
-    """Whether the record says that it is the cell's; keys that are not known here don't count."""
-    if not isinstance(record.get("cell"), dict):
-        return False
-    told = {key: value for key, value in record["cell"].items() if key in Cell.model_fields}
-    plain = {key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
-    try:
-        return Cell(**plain).name == cell.name
-    except (ValueError, KeyError):
-        return False
-
-
-KEPT = {"status": str, "rounds": list, "final": dict, "provenance": dict}
-"""What a record has beside its cell."""
-
-
-def _unsound(record: Record, cell: Cell) -> str:
-    """What is wrong with a record whose checksum holds (nothing: an empty string)."""
-    wrong = [key for key, kind in KEPT.items() if not isinstance(record.get(key), kind)]
-    if wrong:
-        return f"it lacks {wrong[0]}"
-    if len(_sound_rounds(record)) < len(record["rounds"]):
-        return "the digest of a round does not hold"
-    done, whole = len(record["rounds"]), cell.length
-    if done > whole or (done == whole) != (record["status"] == "finished"):
-        return f"it is {record['status']} with {done} of {whole} rounds"
-    return ""
-
-
-def _free(path: Path) -> Path:
+def _unused(path: Path) -> Path:
     """The path, or the first one like it that no file has yet."""
-    taken = (path.with_name(f"{path.name}-{number}") for number in count(2))
-    return path if not path.exists() else next(one for one in taken if not one.exists())
-
-
-def _sound_rounds(record: Record) -> list[dict[str, Any]]:
-    """The rounds up to the first one whose chained digest does not hold."""
-    sound: list[dict[str, Any]] = []
-    rounds = record.get("rounds")
-    for done in rounds if isinstance(rounds, list) else []:
-        before = sound[-1]["digest"] if sound else ""
-        if not isinstance(done, dict) or done.get("digest") != chained(done, before):
-            break
-        sound.append({k: v for k, v in done.items() if not k.startswith("seconds_")})
-    return sound
-
-
-def _dump(value: Any, indent: int = 0) -> str:
-    """JSON with a key a line and arrays of plain values on one line."""
-    pad = " " * (indent + 1)
-    if isinstance(value, dict) and value:
-        rows = [f"{pad}{json.dumps(key)}: {_dump(v, indent + 1)}" for key, v in value.items()]
-        return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
-    if isinstance(value, list) and any(isinstance(v, (dict, list)) for v in value):
-        rows = [f"{pad}{_dump(v, indent + 1)}" for v in value]
-        return "[\n" + ",\n".join(rows) + "\n" + " " * indent + "]"
-    return json.dumps(value)
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return path if not path.exists() else next(other for other in numbered if not other.exists())

@@ -54,14 +54,15 @@ def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
 def without_gaps(
     results: pd.DataFrame, by: str, wanted: Iterable[tuple[str, Cell]]
 ) -> pd.DataFrame:
-    """The rows, but of those seeds of a group and dataset that lack a cell that is wanted there.
+    """The rows without those of incomplete seeds.
 
-    Column ``by`` has the group; ``wanted`` gives it with each cell.
+    A seed is incomplete in a group and dataset where one of the ``wanted`` cells of that group has
+    not finished. Column ``by`` of the results has the group.
     """
     if results.empty:
         return results
-    there = set(results["record"])
-    lacking = {(group, c.dataset, c.seed) for group, c in wanted if c.name not in there}
+    finished_cells = set(results["record"])
+    lacking = {(group, c.dataset, c.seed) for group, c in wanted if c.name not in finished_cells}
     keys = zip(results[by].astype(str), results["dataset"], results["seed"], strict=True)
     return results[[key not in lacking for key in keys]]
 

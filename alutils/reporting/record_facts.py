@@ -12,7 +12,8 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.protocol.study import SettingsStudy
-from alutils.records.store import Record, Store, finished
+from alutils.records.record import Record
+from alutils.records.store import Store, finished
 from alutils.reporting.figures import REPORTED
 from alutils.reporting.prose import join, table
 

@@ -56,12 +56,13 @@ def scoring(net: Classifier, images: Tensor, pool: Pool, cell: Cell, number: int
     once, again = (probs.max(1).values for probs in (view.probs_N_C, predict(net, images, sample)))
     if not torch.equal(once.argsort(stable=True), again.argsort(stable=True)):
         raise SelfCheckFailed("scoring the same images twice gave two orders")
-    one, other = view.mc_probs_T_N_C
-    differ = bool(((one - other).abs() > ROUNDING).any())
-    if differ == torch.equal(*dropout_mask(2, net.head.in_features, cell.dropout, stream(*name))):
-        found = "differ" if differ else "are equal"
+    first, second = view.mc_probs_T_N_C
+    differ = bool(((first - second).abs() > ROUNDING).any())
+    masks = dropout_mask(2, net.head.in_features, cell.dropout, stream(*name))
+    if differ == torch.equal(*masks):
+        relation = "differ" if differ else "are equal"
         why = "" if view.embeddings_N_D.any() else ": the network is dead, lower learning_rate"
-        raise SelfCheckFailed(f"the MC passes {found} at dropout = {cell.dropout:g}{why}")
+        raise SelfCheckFailed(f"the MC passes {relation} at dropout = {cell.dropout:g}{why}")
     return "yes" if differ else f"no: dropout = {cell.dropout:g}"
 
 

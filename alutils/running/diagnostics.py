@@ -45,7 +45,7 @@ class PoolMap:
         self.x, self.y = self._project(features_N_D)
 
     def marking(self, marked: Tensor) -> dict[str, list]:
-        """The map as lists, with the places of the marked dataset indices on it."""
+        """The map as lists, with the coordinates of the marked dataset indices on it."""
         marked = marked[:GALLERY]
         marked_x, marked_y = self._project(self._features(marked)) if len(marked) else ([], [])
         return {
@@ -62,8 +62,8 @@ class PoolMap:
         return torch.cat(list(chunks(self.net, self.images, indices))).cpu().double().numpy()
 
     def _project(self, features_N_D: np.ndarray) -> tuple[list, list]:
-        places_N_2 = self.fit.transform(features_N_D)
-        return _rounded(places_N_2[:, 0], 2), _rounded(places_N_2[:, 1], 2)
+        coordinates_N_2 = self.fit.transform(features_N_D)
+        return _rounded(coordinates_N_2[:, 0], 2), _rounded(coordinates_N_2[:, 1], 2)
 
 
 def closing(probs_N_C: Tensor, labels_N: Tensor) -> dict[str, list]:

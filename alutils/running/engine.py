@@ -20,9 +20,12 @@ from filelock import FileLock
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
-from alutils.records.store import Record, Store, final, place_of
-from alutils.running.cluster import Placement, Workers, cluster
+from alutils.records.record import Record, final, place_of
+from alutils.records.store import Store
+from alutils.running.cluster import cluster
+from alutils.running.placement import Placement
 from alutils.running.progress import Progress, Say
+from alutils.running.workers import Workers
 from alutils.waiting import Waiting
 
 DEATHS = 3
@@ -102,7 +105,7 @@ def run(
     task: Task,
     store: Store,
     facts: dict[str, Any],
-    place: Placement,
+    placement: Placement,
     say: Say = print,
 ) -> None:
     """Bring every cell's record to its end; raise ``RunFailed`` when some can't be.
@@ -117,7 +120,7 @@ def run(
     task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
         workers; ``state`` is what a round hands on to the next beside its record, or None
     facts : what the client knows of the run, added to each record's provenance
-    place : where to compute: a running Dask scheduler's workers, or a local cluster
+    placement : where to compute: a running Dask scheduler's workers, or a local cluster
     say : gets one line a finished round
     """
     unfinished = [cell for cell in cells if not store.sound(cell)]
@@ -125,16 +128,15 @@ def run(
         return
     progress = Progress(cells, store, say)
     try:
-        with cluster(place, say) as workers:
-            this = Run(workers, task, store, facts, progress, unfinished)
-            this.to_the_end()
+        with cluster(placement, say) as workers:
+            study_run = Run(workers, task, store, facts, progress, unfinished)
+            study_run.to_the_end()
     except LOST as error:
         raise StudyError(
             "the scheduler is gone; all finished rounds are kept: run the same command again"
         ) from error
-    if this.failures:
-        told = "; ".join(this.failures)
-        raise RunFailed(f"{len(this.failures)} of {len(cells)} cells failed: {told}")
+    if failures := study_run.failures:
+        raise RunFailed(f"{len(failures)} of {len(cells)} cells failed: {'; '.join(failures)}")
 
 
 class Run:
@@ -151,7 +153,7 @@ class Run:
     ):
         self.workers, self.task, self.store = workers, task, store
         self.facts, self.progress = facts, progress
-        self.order = {cell.name: place for place, cell in enumerate(cells)}
+        self.order = {cell.name: position for position, cell in enumerate(cells)}
         self.waiting = _jobs(cells, store)
         self.running: dict[Future, Job] = {}
         self.failures: list[str] = []
@@ -221,6 +223,7 @@ class Run:
         )
 
     def _send(self, job: Job, worker: str) -> None:
+        """Have a worker compute a job's next round."""
         job.worker, job.missed, job.late = worker, 0, 0
         state = self.store.load_state(job.cells[0], job.records[0])
         future = self.workers.submit(worker, self.task, job.cells, job.records[0]["rounds"], state)
@@ -236,11 +239,11 @@ class Run:
                 del self.running[future]
 
     def _done(self) -> list[Future]:
+        """What workers have finished, failed or lost; waits for it up to ``POLL_S``."""
         try:
-            found = wait(list(self.running), timeout=POLL_S, return_when="FIRST_COMPLETED")
+            return list(wait([*self.running], POLL_S, return_when="FIRST_COMPLETED").done)
         except TimeoutError:
             return []
-        return list(found.done)
 
     def _collect(self, future: Future, job: Job) -> bool:
         """Write what a worker gave back; the cells that go on wait for their next round.
@@ -278,14 +281,15 @@ class Run:
     def _late(self, job: Job) -> bool:
         """A finished round did not arrive in time; its cells have failed where it never does."""
         job.late += 1
-        told = f"the round of {job.cells[0].name} can't be fetched from {job.worker}"
+        reason = f"the round of {job.cells[0].name} can't be fetched from {job.worker}"
         if job.late < FETCHES:
-            self.progress.say(f"{told}: trying again ({job.late} of {FETCHES})")
+            self.progress.say(f"{reason}: trying again ({job.late} of {FETCHES})")
             return False
-        self._fail(job, f"{told}: this machine must reach the addresses of all workers")
+        self._fail(job, f"{reason}: this machine must reach the addresses of all workers")
         return True
 
     def _died(self, job: Job) -> None:
+        """Count a worker's death; the job is tried again, or fails where it has cost too many."""
         job.deaths += 1
         self.looked = -POLL_S  # its worker is still among the slots
         if job.deaths > DEATHS:
@@ -318,6 +322,7 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
 
 
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
+    """Add a round to the record, with what is known of where and by which commit it was made."""
     before = record["provenance"]
     if record["rounds"]:
         place = place_of(before)

@@ -23,8 +23,8 @@ def measure(cell: Cell, device: str) -> tuple[float, float]:
     first = min(cell.schedule_of_labels()[0], 10 * cell.batch_size)
     fields = {"first_labels": first, "label_counts": (), "sequence": (), "rounds": 1}
     per_epoch = first // cell.batch_size
-    one = cell.model_copy(update=fields | {"epochs": -(-STEPS // per_epoch), "heldout_every": 0})
-    current = CurrentRound(one, [], settle(device))
+    timed = cell.model_copy(update=fields | {"epochs": -(-STEPS // per_epoch), "heldout_every": 0})
+    current = CurrentRound(timed, [], settle(device))
     current.train(None)
     begin = time.perf_counter()
     steps = current.train(None).steps
@@ -41,14 +41,14 @@ def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) ->
     """
     cells = list(cells)
     left = work(cells, store)
-    told = f"to do: {left.cells:,} cells, {left.rounds:,} rounds, {left.steps:,} steps"
+    rest = f"to do: {left.cells:,} cells, {left.rounds:,} rounds, {left.steps:,} steps"
     if left.steps < LONG or not processes:
-        return told
+        return rest
     hours = 0.0
-    for own in by_cost(cells).values():
-        if (todo := work(own, store)).steps:
-            hours += todo.hours(*measure(own[0], device))
-    return f"{told}; about {duration(3600 * hours / processes)} with {processes} workers"
+    for group in by_cost(cells).values():
+        if (todo := work(group, store)).steps:
+            hours += todo.hours(*measure(group[0], device))
+    return f"{rest}; about {duration(3600 * hours / processes)} with {processes} workers"
 
 
 def by_cost(cells: Iterable[Cell]) -> dict[tuple[str | int, ...], list[Cell]]:

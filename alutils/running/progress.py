@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from IPython.display import Pretty, ProgressBar, display
 
 from alutils.protocol.cell import Cell
-from alutils.records.store import Record, Store
+from alutils.records.record import Record
+from alutils.records.store import Store
 from alutils.running.workload import by_step_cost, step_cost, work
 
 Say = Callable[[str], None]
@@ -19,9 +20,11 @@ SHOWN = 8
 
 @contextmanager
 def telling(say: Say | None) -> Iterator[Say]:
-    """How a run speaks: as it is told to, or renewed in place in JupyterLab, or in plain lines.
+    """What a run is to say its lines with.
 
-    JupyterLab's server names the notebook in the environment of its kernel; papermill does not.
+    That is ``say`` where it is given; in JupyterLab a display that is renewed in place; ``print``
+    otherwise. JupyterLab's server names the notebook in the environment of its kernel, papermill
+    does not.
     """
     if say or "JPY_SESSION_NAME" not in os.environ:
         yield say or print
@@ -64,11 +67,11 @@ class Progress:
         self.say = say
         self.total = len(cells)
         self.finished = sum(map(store.finished, cells))
-        self.left = sum(cost * work(own, store).steps for cost, own in by_step_cost(cells))
+        self.left = sum(cost * work(group, store).steps for cost, group in by_step_cost(cells))
         self.done, self.start = 0.0, time.monotonic()
 
     def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:
-        """Report the last round of a record, whose training so many cells share."""
+        """Report the last round of a record, whose training ``sharing`` cells share."""
         done = record["rounds"][-1]
         spent = step_cost(cell) * done["steps"] / sharing
         self.left -= spent

@@ -16,12 +16,12 @@ from alutils.learning.network import ARITHMETIC
 from alutils.paths import ROOT
 
 
-def provenance(place: torch.device) -> dict[str, Any]:
+def provenance(device: torch.device) -> dict[str, Any]:
     """Where and with what this process computes."""
     packages = ("torch", "torchvision", "numpy", "scikit-learn", "alutils")
-    gpu = torch.cuda.get_device_name(place) if place.type == "cuda" else None
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return {
-        "device": gpu or place.type,
+        "device": gpu or device.type,
         "host": platform.node(),
         "machine": platform.machine(),
         "processor": _processor(),
@@ -44,7 +44,7 @@ def _processor() -> str:
 
 
 CODE = ("alutils", "notebooks", "params", "requirements.lock")
-"""What a record's provenance says was changed since the commit, or not."""
+"""Parts of the checkout whose changes since the commit are noted in a provenance."""
 
 
 def commit() -> dict[str, object]:

@@ -17,7 +17,7 @@ from alutils.learning.network import Classifier, build
 from alutils.learning.streams import stream
 from alutils.learning.training import Training
 from alutils.protocol.cell import Cell
-from alutils.records.store import chained, state_digest
+from alutils.records.record import chained, state_digest
 from alutils.running import checks, diagnostics
 from alutils.running.provenance import provenance
 from alutils.strategies.custom import ask

@@ -9,7 +9,7 @@ from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.records.tidy import read
 from alutils.running import engine, outlook, round
-from alutils.running.cluster import Placement
+from alutils.running.placement import Placement
 from alutils.running.progress import Say, telling
 from alutils.running.provenance import commit
 from alutils.strategies.own import packed
@@ -33,15 +33,15 @@ def run(study: Study, say: Say | None = None) -> pd.DataFrame:
 def _run(study: Study, say: Say) -> pd.DataFrame:
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
-    place = placement(study)
+    placement = placement_of(study)
     for dataset, encoder in dict.fromkeys((cell.dataset, cell.encoder) for cell in cells):
         inputs(dataset, encoder)
     task = round.round_task(study.device, packed({cell.arm for cell in cells}))
     if not all(map(store.sound, cells)):
-        processes = 0 if study.scheduler else place.processes
+        processes = 0 if study.scheduler else placement.processes
         say(outlook.outlook(cells, store, study.device, processes))
     try:
-        engine.run(cells, task, store, commit(), place, say)
+        engine.run(cells, task, store, commit(), placement, say)
     except engine.RunFailed as error:
         results = read(study)
         if results.empty:
@@ -61,7 +61,7 @@ def _finished(study: Study) -> pd.DataFrame:
     return results
 
 
-def placement(study: Study) -> Placement:
+def placement_of(study: Study) -> Placement:
     """Where the study is computed; ``ParameterError`` where this machine lacks the device.
 
     On a cluster the device is the workers', not this machine's. Locally, a GPU takes

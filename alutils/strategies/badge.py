@@ -23,12 +23,12 @@ def badge(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     squares_N = errors.squares_N * points.squares_N
     nearest_N, picks = torch.full_like(squares_N, torch.inf), [highest(squares_N, rng)]
     while len(picks) < budget:
-        one = picks[-1]
-        product_N = (errors.rows_N_D @ errors.rows_N_D[one]) * (
-            points.rows_N_D @ points.rows_N_D[one]
+        last = picks[-1]
+        product_N = (errors.rows_N_D @ errors.rows_N_D[last]) * (
+            points.rows_N_D @ points.rows_N_D[last]
         )
-        nearest_N = nearest_N.minimum(squares_N + squares_N[one] - 2 * product_N).clamp_min(0)
-        nearest_N[one] = 0
+        nearest_N = nearest_N.minimum(squares_N + squares_N[last] - 2 * product_N).clamp_min(0)
+        nearest_N[last] = 0
         picks.append(drawn(nearest_N if nearest_N.any() else _others(nearest_N, picks), rng))
     return torch.tensor(picks)
 

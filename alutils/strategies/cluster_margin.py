@@ -25,9 +25,9 @@ def cluster_margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     unsure = unsure[torch.randperm(len(unsure), generator=rng)]
     cluster_n = clusters(view.embeddings_N_D[unsure], budget, rng)
     order_K = smallest(cluster_n.bincount(minlength=budget).double(), budget, rng)
-    turn_n = torch.empty(len(unsure), dtype=torch.long)
+    within_n = torch.empty(len(unsure), dtype=torch.long)
     for k in range(budget):
         members = cluster_n == k
-        turn_n[members] = torch.arange(int(members.sum()))
-    place_n = turn_n * budget + order_K.argsort()[cluster_n]
-    return unsure[place_n.argsort()[:budget]]
+        within_n[members] = torch.arange(int(members.sum()))
+    rank_n = within_n * budget + order_K.argsort()[cluster_n]
+    return unsure[rank_n.argsort()[:budget]]

@@ -1,4 +1,4 @@
-"""A strategy of a user as a round asks it: on its own, so that it changes nothing for others."""
+"""Calling a user's strategy apart from all else, so that it changes nothing for other arms."""
 
 import linecache
 import random
@@ -72,10 +72,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _users_line(error: BaseException) -> tuple[str, int] | tuple[()]:
-    """File and number of the last line that ran of what is not installed."""
-    own = [
+    """File and line number at which the user's own code, which is not installed, ran last."""
+    users = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
         if not installed(frame.f_globals.get("__name__", ""))
     ]
-    return own[-1] if own else ()
+    return users[-1] if users else ()

@@ -37,10 +37,10 @@ class Points:
 def nearest(points: Points, others: Points) -> Tensor:
     """Squared distance (N,) to the nearest of the others; infinite where there are none."""
     blocks = others.blocks()
-    found = []
+    distances = []
     for part in points.blocks():
         nearest = torch.full_like(part.squares_N, torch.inf)
         for block in blocks:
             nearest = nearest.minimum(part.squared_distances(block).min(1).values)
-        found.append(nearest)
-    return torch.cat(found)
+        distances.append(nearest)
+    return torch.cat(distances)

@@ -67,7 +67,7 @@ def _joint(probs_T_B_C: Tensor, targets_T_M_C: Tensor) -> Tensor:
 
 
 def _exact(probs: Tensor) -> Tensor:
-    """The same in float64, each pass adding up to 1."""
+    """Probabilities in float64, each pass's adding up to 1."""
     probs = probs.double()
     return probs / probs.sum(-1, keepdim=True)
 

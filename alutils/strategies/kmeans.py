@@ -16,8 +16,8 @@ def kmeans(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     distances_N_K = _centroid_distances(view, rng)
     if distances_N_K.shape[1] < 2:  # one candidate alone
         return torch.arange(budget)
-    own, second = distances_N_K.topk(2, dim=1, largest=False).values.unbind(1)
-    return smallest(second - own, budget, rng)
+    closest, second = distances_N_K.topk(2, dim=1, largest=False).values.unbind(1)
+    return smallest(second - closest, budget, rng)
 
 
 def kmeans_centre(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:

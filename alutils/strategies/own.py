@@ -34,8 +34,9 @@ def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -
         raise ParameterError(f"strategy {arm!r} returned a position outside [0, {candidates})")
 
 
-def _imported(place: str) -> Strategy:
-    module, _, name = place.rpartition(".")
+def _imported(function: str) -> Strategy:
+    """The strategy that lies in this room as ``MODULE.NAME``."""
+    module, _, name = function.rpartition(".")
     return getattr(import_module(f"alutils.strategies.{module}"), name)
 
 
@@ -44,11 +45,11 @@ STRATEGIES: dict[str, Strategy] = {name: _imported(arm.function) for name, arm i
 
 
 def register(name: str, strategy: Strategy) -> None:
-    """Make a strategy of one's own an arm of the study.
+    """Make a user's strategy an arm of the study.
 
-    All that decides what it returns is in its record's name (see ``StrategySource``). Modules that
-    are not installed travel to the workers with it. ``ValueError`` for a name that is taken or
-    none, for what is not a function, and for what can't be told apart.
+    A hash of its source, and of all that this uses, enters its record's name (``StrategySource``).
+    Modules that are not installed travel to the workers with it. ``ValueError`` for a name that is
+    taken or is no name, for what is not a function, and where a change could not be noticed.
     """
     if name in (*BUILT_IN, BASELINE, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
@@ -66,15 +67,15 @@ def register(name: str, strategy: Strategy) -> None:
 
 
 def packed(arms: Iterable[str]) -> dict[str, bytes]:
-    """Those of the arms that were registered, each pickled with all that it uses.
+    """The arms that a user registered, each pickled with all that it uses.
 
-    ``ValueError`` where one is not what it was when it was registered.
+    ``ValueError`` where a strategy, or what it uses, was changed since it was registered.
     """
-    own = {name: STRATEGIES[name] for name in CUSTOM_ARMS if name in arms}
-    for name, strategy in own.items():
+    registered = {name: STRATEGIES[name] for name in CUSTOM_ARMS if name in arms}
+    for name, strategy in registered.items():
         if StrategySource(strategy).digest != CUSTOM_ARMS[name]:
             raise ValueError(
                 f"what {name!r} takes from around it changed since it was registered: register it "
                 "again, and make the plan after that"
             )
-    return {name: cloudpickle.dumps(strategy) for name, strategy in own.items()}
+    return {name: cloudpickle.dumps(strategy) for name, strategy in registered.items()}

@@ -31,8 +31,8 @@ class Pool:
     def label(self, indices: Tensor) -> None:
         """Mark dataset indices as labelled."""
         fresh = (self.may_label & ~self.is_labelled)[indices]
-        found, times = indices.unique(return_counts=True)
-        if wrong := [*indices[~fresh].tolist(), *found[times > 1].tolist()]:
+        different, times = indices.unique(return_counts=True)
+        if wrong := [*indices[~fresh].tolist(), *different[times > 1].tolist()]:
             raise ValueError(f"labelled twice or held out: {wrong[:5]}")
         self.is_labelled[indices] = True
 

@@ -1,8 +1,9 @@
-"""What a strategy of a user is made of: the same words wherever it does the same, others where not.
+"""The hash of a user's strategy: equal in every process, and another one where the code is changed.
 
-Its source, and all that this names outside of itself: functions and constants of the notebook, and
-of modules that are not installed, are followed; what is installed counts by its module and name.
-What can't be told this way is refused with ``ValueError``, which names the remedy.
+Hashed are its source and all that this names outside of itself. Functions and constants of the
+notebook, and of modules that are not installed, are followed into their own source; what is
+installed counts by its module and name. A strategy that uses something whose change could not be
+noticed in this way is refused with ``ValueError``, which names the remedy.
 """
 
 import ast
@@ -32,9 +33,10 @@ PACKAGES = {"site-packages", "dist-packages"}
 
 
 class StrategySource:
-    """What decides what a strategy returns: ``digest`` is its hash.
+    """The text of a strategy and of all that it uses; ``digest`` is the text's hash.
 
-    ``modules`` are those followed, which are not installed: workers elsewhere can't import them.
+    ``modules`` names the modules that are not installed and were followed: workers elsewhere can't
+    import them.
     """
 
     def __init__(self, strategy: FunctionType):
@@ -51,14 +53,14 @@ class StrategySource:
             self.modules.add(_module(function))
             text, known = _text(function), _around(function)
             used = _defaults(function) | dict(
-                self._found(names, known) for names in _named(text) if names[0] in known
+                self._looked_up(names, known) for names in _named(text) if names[0] in known
             )
             lines = [f"{name} = {self._words(name, used[name])}" for name in sorted(used)]
             self._texts.append("\n".join([f"function {number}:", text, *lines]))
         return f"function {self._numbers[function]}"
 
-    def _found(self, names: list[str], known: dict[str, object]) -> tuple[str, object]:
-        """What dotted names stand for, as far as they lead through modules not installed."""
+    def _looked_up(self, names: list[str], known: dict[str, object]) -> tuple[str, object]:
+        """Name and value of dotted names; they are followed through modules not installed alone."""
         value, length = known[names[0]], 1
         while isinstance(value, ModuleType) and not installed(value.__name__):
             self.modules.add(value.__name__)
@@ -107,9 +109,9 @@ def installed(name: str) -> bool:
         return False
     if spec.origin in ("built-in", "frozen"):
         return True
-    places = [Path(place) for place in spec.submodule_search_locations or [spec.origin or ""]]
+    paths = [Path(path) for path in spec.submodule_search_locations or [spec.origin or ""]]
     return all(
-        PACKAGES & set(place.parts) or place.is_relative_to(STANDARD_LIBRARY) for place in places
+        PACKAGES & set(path.parts) or path.is_relative_to(STANDARD_LIBRARY) for path in paths
     )
 
 
@@ -118,10 +120,12 @@ def _module(function: FunctionType) -> str:
 
 
 def _defaults(function: FunctionType) -> dict[str, object]:
-    """What a function has been given: its defaults, and the attributes that were set on it."""
+    """Values that belong to a function: its parameters' defaults, and attributes set on it."""
     parameters = inspect.signature(function, follow_wrapped=False).parameters.values()
     given = {
-        f"default of {one.name}": one.default for one in parameters if one.default is not one.empty
+        f"default of {parameter.name}": parameter.default
+        for parameter in parameters
+        if parameter.default is not parameter.empty
     }
     return given | {name: value for name, value in vars(function).items() if name[:2] != "__"}
 
@@ -134,7 +138,7 @@ def _around(function: FunctionType) -> dict[str, object]:
 
 
 def _text(function: FunctionType) -> str:
-    """The source of a function, which is that of the code loaded."""
+    """A function's source; ``ValueError`` where its file has changed since it was loaded."""
     code, name = function.__code__, function.__name__
     linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename, function.__globals__)
@@ -152,7 +156,7 @@ def _text(function: FunctionType) -> str:
 
 
 def _is_of(code: CodeType, source: str) -> bool:
-    """Whether code is what a file's source compiles to, at the same place."""
+    """Whether a file's source, compiled, holds this code at the same lines."""
     try:
         compiled = compile(source, "", "exec", dont_inherit=True)
     except SyntaxError:
@@ -161,6 +165,7 @@ def _is_of(code: CodeType, source: str) -> bool:
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A code object, and all that are nested in it."""
     yield code
     for part in code.co_consts:
         if isinstance(part, CodeType):
@@ -168,13 +173,13 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 
 def _as_compiled(code: CodeType) -> CodeType:
-    """Code without what Python notes in it as it runs."""
+    """A fresh copy of code, without what Python's interpreter caches in it as it runs."""
     parts = (_as_compiled(part) if isinstance(part, CodeType) else part for part in code.co_consts)
     return code.replace(co_consts=tuple(parts))
 
 
 def _named(text: str) -> list[list[str]]:
-    """The dotted names by which a function takes what is around it, in its decorators too."""
+    """The dotted names with which a function and its decorators use what lies outside of it."""
     tree = _parsed(text)
     _check_imports(tree)
     outer = {names[0] for decorator in _decorators(tree) for names in _dotted(decorator)}

@@ -69,7 +69,7 @@ class PoolView:
 
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
-        """The same of the M labelled images, float32 (M, D)."""
+        """Features of the M labelled images, float32 (M, D), on the network's device."""
         if not len(self.labelled):
             return self.embeddings_N_D[:0]
         return self._whole(chunks(self.net, self.images, self.labelled))
@@ -92,13 +92,14 @@ class PoolView:
 
     @cached_property
     def mc_probs_T_N_C(self) -> Tensor:
-        """Class probabilities of each of these passes, float32 (T, N, C), on the CPU."""
+        """Class probabilities of each stochastic pass, float32 (T, N, C), on the CPU."""
         return self._whole(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
 
     def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
-        """``score`` (N, ...) of these passes, on the CPU, in memory that doesn't grow with T * N.
+        """``score`` of the stochastic passes (N, ...), on the CPU, in memory that is bounded.
 
-        It is given them chunk by chunk, (T, B, C), and returns one value or row a candidate.
+        ``score`` is given their probabilities chunk by chunk, (T, B, C), and returns one value or
+        row a candidate; so memory doesn't grow with T * N.
         """
         return self._whole(score(self._passes(x).cpu().transpose(0, 1)) for x in self._features())
 
@@ -143,9 +144,9 @@ class PrivateView:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._shared, name)
-        own = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
-        setattr(self, name, own)
-        return own
+        copied = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
+        setattr(self, name, copied)
+        return copied
 
     def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
         """The same as the shared view's: it gives passes away that nobody keeps."""

@@ -14,7 +14,7 @@ import psutil
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import engine
-from alutils.running.cluster import Placement
+from alutils.running.placement import Placement
 from tests.running.test_engine import never, stub
 
 

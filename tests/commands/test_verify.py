@@ -8,7 +8,8 @@ from alutils.learning.devices import settle
 from alutils.learning.streams import stream
 from alutils.paths import ROOT
 from alutils.protocol import parameters
-from alutils.records.store import Store, chained
+from alutils.records.record import chained
+from alutils.records.store import Store
 from alutils.running import round
 from alutils.running.round import CurrentRound, run_round
 

@@ -8,8 +8,8 @@ from alutils.learning.devices import settle
 from alutils.learning.streams import stream
 from alutils.records.tidy import table
 from alutils.running import round
-from alutils.running.cluster import Placement
 from alutils.running.engine import run
+from alutils.running.placement import Placement
 from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.own import STRATEGIES
 from tests.running.test_round import plain

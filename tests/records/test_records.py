@@ -12,24 +12,26 @@ import pytest
 from alutils.commands import verify
 from alutils.paths import ROOT
 from alutils.protocol.parameters import ParameterError
+from alutils.records import files, tidy
 from alutils.records import store as records_store
-from alutils.records import tidy
-from alutils.records.store import CanNotRead, Store, chained, state_digest
+from alutils.records.files import CanNotWrite
+from alutils.records.record import NEXT, canonical, chained, state_digest
+from alutils.records.store import CanNotRead, Store
 from alutils.records.tidy import table
 
 
 def rounds(count: int) -> list[dict]:
     done, before = [], ""
     for number in range(count):
-        one = {
+        plain = {
             "labels": 128 + number,
             "labelled": list(range(number)),
             "test_accuracy": 0.1 * number,
             "heldout_accuracy": [0.2, 0.5, 0.4],
             "seconds_train": 1.5,
         }
-        before = chained(one, before)
-        done.append(one | {"digest": before})
+        before = chained(plain, before)
+        done.append(plain | {"digest": before})
     return done
 
 
@@ -68,7 +70,7 @@ def test_picks_that_the_next_round_repeats_are_written_once(stored):
     done = picked()
     store.save(cell, store.load(cell) | {"rounds": done})
     text = store.path(cell).read_text()
-    assert text.count(f'"picks": "{records_store.NEXT}"') == 2 and '"picks": [7, 9]' in text
+    assert text.count(f'"picks": "{NEXT}"') == 2 and '"picks": [7, 9]' in text
     assert store.load(cell)["rounds"] == done and store.sound(cell)
     store.path(cell).write_text(text.replace('"labelled": [0, 1]', '"labelled": [0, 2]'))
     assert [one["picks"] for one in store.load(cell)["rounds"]] == [[0]]
@@ -106,10 +108,10 @@ def test_a_damaged_record_is_set_aside_and_its_sound_rounds_kept(stored, damage,
 
 def test_the_table_has_a_row_a_round_of_finished_cells(stored, digits_cell):
     store, cell = stored
-    found = table(store, [cell, digits_cell(seed=1)])
-    assert found["labels"].tolist() == [128, 129, 130] and found["round"].tolist() == [1, 2, 3]
-    assert set(found["seed"]) == {0} and found["heldout_best"].tolist() == [0.5] * 3
-    assert found["heldout_last"].tolist() == [0.4] * 3
+    results = table(store, [cell, digits_cell(seed=1)])
+    assert results["labels"].tolist() == [128, 129, 130] and results["round"].tolist() == [1, 2, 3]
+    assert set(results["seed"]) == {0} and results["heldout_best"].tolist() == [0.5] * 3
+    assert results["heldout_last"].tolist() == [0.4] * 3
 
 
 def test_an_outputs_folder_that_can_not_be_written_is_one_error(tmp_path, monkeypatch):
@@ -120,9 +122,7 @@ def test_an_outputs_folder_that_can_not_be_written_is_one_error(tmp_path, monkey
 
 
 def test_canonical_text_does_not_depend_on_the_order_of_keys():
-    assert records_store.canonical({"b": 1, "a": [1, 2]}) == records_store.canonical(
-        json.loads('{"a": [1, 2], "b": 1}')
-    )
+    assert canonical({"b": 1, "a": [1, 2]}) == canonical(json.loads('{"a": [1, 2], "b": 1}'))
 
 
 @pytest.mark.soak
@@ -183,7 +183,7 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
     store, cell = stored
     changed = store.path(cell).read_text().replace('"labels": 130', '"labels": 131')
     store.path(cell).write_text(changed)
-    write, full = records_store.write_whole, records_store.CanNotWrite("full")
+    write, full = records_store.write_whole, CanNotWrite("full")
     for allowed in (0, 1):
         left = iter([write] * allowed)
 
@@ -194,7 +194,7 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
 
         with monkeypatch.context() as patched:
             patched.setattr(records_store, "write_whole", until_full)
-            with pytest.raises(records_store.CanNotWrite):
+            with pytest.raises(CanNotWrite):
                 store.recover(cell)
         assert store.path(cell).read_text() == changed
     assert len(store.recover(cell)["rounds"]) == 2
@@ -215,8 +215,8 @@ def test_a_full_disk_is_one_error_and_leaves_the_record_that_was_there(stored, m
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(records_store.os, "fsync", full)
-    with pytest.raises(records_store.CanNotWrite, match="No space left on device.*make room"):
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(CanNotWrite, match="No space left on device.*make room"):
         store.save(cell, store.load(cell) | {"status": "failed"})
     assert store.path(cell).read_bytes() == before and not list(store.folder.glob("*.part"))
 
@@ -293,8 +293,8 @@ def committed() -> dict[str, list[Path]]:
     """The committed records by profile."""
     git = ["git", "-C", ROOT, "ls-files", "outputs/*/runs/*.json"]
     listed = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
-    files = sorted(ROOT / name for name in listed)
-    return {name: list(of) for name, of in groupby(files, lambda file: file.parts[-3])}
+    paths = sorted(ROOT / name for name in listed)
+    return {name: list(of) for name, of in groupby(paths, lambda file: file.parts[-3])}
 
 
 COMMITTED = committed()
@@ -309,9 +309,9 @@ def test_the_kept_profiles_have_records():
 def test_every_committed_record_is_a_sound_one_of_a_cell_of_its_profile(profile):
     """Under today's names. A record may be unfinished (a long run goes on from it), not failed."""
     cells = {cell.name: cell for study in verify._studies(profile) for cell in study.cells()}
-    files, store = COMMITTED[profile], Store(profile)
-    assert {file.stem for file in files} <= cells.keys()
-    for file in files:
+    paths, store = COMMITTED[profile], Store(profile)
+    assert {path.stem for path in paths} <= cells.keys()
+    for file in paths:
         record, damage = store.read(cells[file.stem])
         assert (damage, record["status"] in ("running", "finished")) == ("", True), file.name
 

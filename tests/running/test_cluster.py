@@ -21,8 +21,10 @@ from alutils import waiting
 from alutils.paths import ROOT
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.store import Store
-from alutils.running import cluster, engine
-from alutils.running.cluster import SETTINGS, Placement, Workers
+from alutils.running import cluster, engine, local_workers
+from alutils.running import workers as workers_module
+from alutils.running.placement import PROFILER_OFF, SETTINGS, Placement, dask_settings
+from alutils.running.workers import Workers, versions
 from tests.running.test_engine import facts, never, stub
 
 ADDRESS = "tcp://somewhere:8786"
@@ -32,38 +34,38 @@ class FakeClient:
     """A cluster of made-up workers: resources, threads and versions by address."""
 
     def __init__(self, sees_gpu: bool = False):
-        self.there, self.told, self.sees_gpu = {}, {}, sees_gpu
+        self.joined, self.versions, self.sees_gpu = {}, {}, sees_gpu
 
-    def join(self, name: str, versions: object = None, threads: int = 1, **resources: float):
-        self.there[name] = {"nthreads": threads, "resources": resources}
-        self.told[name] = versions or cluster.versions()
+    def join(self, name: str, reported: object = None, threads: int = 1, **resources: float):
+        self.joined[name] = {"nthreads": threads, "resources": resources}
+        self.versions[name] = reported or versions()
         return self
 
     def wait_for_workers(self, count: int, timeout: float) -> None:
-        if len(self.there) < count:
+        if len(self.joined) < count:
             raise TimeoutError
 
     def scheduler_info(self, n_workers: int) -> dict:
-        return {"workers": dict(self.there)}
+        return {"workers": dict(self.joined)}
 
     def run(self, function, workers: list[str], on_error: str = "raise") -> dict:
-        if function is cluster._sees_gpu:
+        if function is workers_module._sees_gpu:
             return dict.fromkeys(workers, self.sees_gpu)
-        return {name: self.told[name] for name in workers}
+        return {name: self.versions[name] for name in workers}
 
 
-def workers(client: FakeClient, **place) -> Workers:
+def checked_workers(client: FakeClient, **fields) -> Workers:
     client.lines = []
-    return Workers(client, Placement(ADDRESS, **place), client.lines.append)
+    return Workers(client, Placement(ADDRESS, **fields), client.lines.append)
 
 
-def other(**changes: str) -> dict[str, str]:
-    return cluster.versions() | changes
+def other_versions(**changes: str) -> dict[str, str]:
+    return versions() | changes
 
 
 def test_workers_take_a_cell_a_thread():
-    found = workers(FakeClient().join("a").join("b", threads=4))
-    assert found.slots() == {"a": 1, "b": 4} and found.resources == {}
+    checked = checked_workers(FakeClient().join("a").join("b", threads=4))
+    assert checked.slots() == {"a": 1, "b": 4} and checked.resources == {}
 
 
 @pytest.mark.parametrize(
@@ -72,74 +74,74 @@ def test_workers_take_a_cell_a_thread():
 )
 def test_a_gpu_takes_as_many_cells_as_share_it(cells_per_gpu, offered, slots):
     client = FakeClient().join("cpu").join("gpu", threads=16, GPU=offered)
-    found = workers(client, device="auto", cells_per_gpu=cells_per_gpu)
-    assert found.slots() == {"cpu": 0, "gpu": slots}
-    assert slots * found.resources["GPU"] <= offered
+    checked = checked_workers(client, device="auto", cells_per_gpu=cells_per_gpu)
+    assert checked.slots() == {"cpu": 0, "gpu": slots}
+    assert slots * checked.resources["GPU"] <= offered
 
 
 def test_cells_for_a_cpu_leave_gpus_alone():
     client = FakeClient().join("a", GPU=1)
-    assert workers(client, device="cpu").resources == {}
+    assert checked_workers(client, device="cpu").resources == {}
 
 
-@pytest.mark.parametrize("place", [{"device": "cuda"}, {"device": "auto"}])
-def test_a_cluster_without_the_resource_is_an_error_with_the_command_to_type(place):
+@pytest.mark.parametrize("fields", [{"device": "cuda"}, {"device": "auto"}])
+def test_a_cluster_without_the_resource_is_an_error_with_the_command_to_type(fields):
     client = FakeClient(sees_gpu=True).join("a")
     with pytest.raises(StudyError) as failed:
-        workers(client, **place)
+        checked_workers(client, **fields)
     command = f"CUDA_VISIBLE_DEVICES=0 dask worker {ADDRESS} --nthreads 1 --memory-limit 0 "
-    assert f"`{cluster.PROFILER_OFF} {command}--resources GPU=1`" in str(failed.value)
+    assert f"`{PROFILER_OFF} {command}--resources GPU=1`" in str(failed.value)
     assert "no worker offers the resource GPU" in str(failed.value)
 
 
 def test_workers_without_gpus_compute_on_their_processors():
-    assert workers(FakeClient().join("a"), device="auto").resources == {}
+    assert checked_workers(FakeClient().join("a"), device="auto").resources == {}
 
 
 def test_a_scheduler_without_workers_is_an_error():
-    command = f"{cluster.PROFILER_OFF} dask worker {ADDRESS} --nthreads 1 --memory-limit 0"
+    command = f"{PROFILER_OFF} dask worker {ADDRESS} --nthreads 1 --memory-limit 0"
     with pytest.raises(StudyError, match=f"has no worker.*`{command}`"):
-        workers(FakeClient())
+        checked_workers(FakeClient())
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("reported", "message"),
     [
-        (other(torch="1.0"), "has torch 1.0, here"),
-        (other(Python="3.9"), "has Python 3.9, here 3"),
-        (other(alutils="0.0"), "has alutils 0.0, here 0"),
+        (other_versions(torch="1.0"), "has torch 1.0, here"),
+        (other_versions(Python="3.9"), "has Python 3.9, here 3"),
+        (other_versions(alutils="0.0"), "has alutils 0.0, here 0"),
         (ModuleNotFoundError("No module named 'alutils'"), "can't import alutils"),
     ],
 )
-def test_a_worker_with_other_versions_is_refused(told, message):
-    client = FakeClient().join("good").join("tcp://bad", told)
+def test_a_worker_with_other_versions_is_refused(reported, message):
+    client = FakeClient().join("good").join("tcp://bad", reported)
     with pytest.raises(StudyError, match="worker tcp://bad .*install there what is installed here"):
-        workers(client)
+        checked_workers(client)
     client = FakeClient().join("good")
-    found = workers(client)
-    client.join("tcp://bad", told)
-    assert found.slots() == {"good": 1}
+    checked = checked_workers(client)
+    client.join("tcp://bad", reported)
+    assert checked.slots() == {"good": 1}
     assert len(client.lines) == 1 and message in client.lines[0]
-    assert found.slots() == {"good": 1} and len(client.lines) == 1
-    del client.there["good"]
+    assert checked.slots() == {"good": 1} and len(client.lines) == 1
+    del client.joined["good"]
     with pytest.raises(StudyError, match=message):
-        found.slots()
+        checked.slots()
 
 
 def test_a_worker_that_leaves_while_it_is_looked_at_is_looked_at_again():
     client = FakeClient().join("a")
-    found = workers(client)
+    checked = checked_workers(client)
     client.join("b", OSError("gone"))
-    assert found.slots() == {"a": 1}
+    assert checked.slots() == {"a": 1}
     client.join("b")
-    assert found.slots() == {"a": 1, "b": 1} and client.lines == []
+    assert checked.slots() == {"a": 1, "b": 1} and client.lines == []
 
 
 def test_local_workers_are_dealt_to_the_gpus_and_pinned():
-    place = Placement(device="cuda", gpus=("2", "5"), cells_per_gpu=2)
-    options = [cluster._pinned(place, i) for i in range(4)]
-    assert [one["env"]["CUDA_VISIBLE_DEVICES"] for one in options] == ["2", "5", "2", "5"]
-    assert all(one["resources"] == {"GPU": 0.5} for one in options)
+    placement = Placement(device="cuda", gpus=("2", "5"), cells_per_gpu=2)
+    workers = [local_workers._gpu_options(placement, i) for i in range(4)]
+    assert [options["env"]["CUDA_VISIBLE_DEVICES"] for options in workers] == ["2", "5", "2", "5"]
+    assert all(options["resources"] == {"GPU": 0.5} for options in workers)
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
@@ -150,22 +152,22 @@ def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
                 pass
 
 
-def worker_pids(place: Placement) -> set[int]:
-    with cluster.cluster(place, lambda line: None) as workers:
+def worker_pids(placement: Placement) -> set[int]:
+    with cluster.cluster(placement, lambda line: None) as workers:
         return set(workers.client.run(os.getpid).values())
 
 
 def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own(monkeypatch):
-    place = Placement(workers=1)
-    with cluster.shared(place):
-        pids = worker_pids(place)
-        assert len(pids) == 1 and worker_pids(place) == pids
+    placement = Placement(workers=1)
+    with cluster.shared(placement):
+        pids = worker_pids(placement)
+        assert len(pids) == 1 and worker_pids(placement) == pids
         others = worker_pids(Placement(workers=2))
         assert len(others) == 2 and not others & pids
         monkeypatch.setattr(cluster, "versions", lambda: {"alutils": "edited meanwhile"})
-        assert cluster._shared(place) == ""
+        assert cluster._shared_address(placement) == ""
         monkeypatch.undo()
-    assert not worker_pids(place) & pids and not any(map(psutil.pid_exists, pids))
+    assert not worker_pids(placement) & pids and not any(map(psutil.pid_exists, pids))
     assert cluster.SHARED not in os.environ
 
 
@@ -175,42 +177,44 @@ def talk() -> int:
 
 
 def test_what_shared_workers_print_holds_nothing_up(capfd):
-    place = Placement(workers=1)
-    with cluster.shared(place), cluster.cluster(place, lambda text: None) as workers:
+    placement = Placement(workers=1)
+    with cluster.shared(placement), cluster.cluster(placement, lambda text: None) as workers:
         assert workers.client.submit(talk).result(timeout=30) == 2**18
     assert "." * 100 in capfd.readouterr().err
 
 
 def _callbacks(dask_worker) -> dict[str, float]:
     """What a worker does again and again, and after how many milliseconds."""
-    return {name: one.callback_time for name, one in dask_worker.periodic_callbacks.items()}
+    return {
+        name: callback.callback_time for name, callback in dask_worker.periodic_callbacks.items()
+    }
 
 
 def test_local_workers_have_the_settings(shared_worker):
     with cluster.cluster(Placement(workers=1), lambda text: None) as workers:
-        (found,) = workers.client.run(
+        (settings,) = workers.client.run(
             lambda: {key: dask.config.get(key) for key in SETTINGS}
         ).values()
         (callbacks,) = workers.client.run(_callbacks).values()
-    assert found == SETTINGS
+    assert settings == SETTINGS
     assert "profile" not in callbacks and callbacks["tick"] == 1000
 
 
 def test_a_shared_cluster_that_died_is_replaced(monkeypatch):
-    place = Placement(workers=1)
-    gone = f"tcp://127.0.0.1:1 {place} {cluster.versions()}"
+    placement = Placement(workers=1)
+    gone = f"tcp://127.0.0.1:1 {placement} {versions()}"
     monkeypatch.setenv(cluster.SHARED, gone)
     monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
-    assert len(worker_pids(place)) == 1
+    assert len(worker_pids(placement)) == 1
 
 
 def test_local_workers_that_cannot_start_are_one_error(monkeypatch):
     def refuse(**options):
         raise OSError("too many processes")
 
-    monkeypatch.setattr(cluster, "SpecCluster", refuse)
+    monkeypatch.setattr(local_workers, "SpecCluster", refuse)
     with pytest.raises(StudyError, match=r"the 3 local workers .* \(too many processes\): free"):
-        with cluster._local(Placement(workers=3)):
+        with local_workers._started(Placement(workers=3)):
             pass
 
 
@@ -239,8 +243,8 @@ def test_local_workers_that_end_at_once_are_one_error(spoilt, capfd):
 
 @pytest.mark.parametrize("say", ["pass", "import time; time.sleep(60)", "print('error no room')"])
 def test_a_process_of_local_workers_that_does_not_start_is_one_error(monkeypatch, say):
-    monkeypatch.setattr(cluster, "SERVE", say)
-    monkeypatch.setattr(cluster, "START_S", 0.5)
+    monkeypatch.setattr(local_workers, "SERVE", say)
+    monkeypatch.setattr(local_workers, "START_S", 0.5)
     with pytest.raises(StudyError, match="did not start: free memory|no room"):
         with cluster.shared(Placement(workers=1)):
             pass
@@ -248,12 +252,16 @@ def test_a_process_of_local_workers_that_does_not_start_is_one_error(monkeypatch
 
 @pytest.mark.soak
 def test_local_workers_whose_nanny_gave_up_are_started_until_they_come(spoilt, monkeypatch, capsys):
-    monkeypatch.setattr(cluster, "MEND_S", 0.1)
+    monkeypatch.setattr(local_workers, "MEND_S", 0.1)
     reading, writing = os.pipe()
-    place = Placement(workers=2)
-    with open(reading) as stdin, cluster._settings(place), cluster._local(place) as local:
+    placement = Placement(workers=2)
+    with (
+        open(reading) as stdin,
+        dask_settings(placement),
+        local_workers._started(placement) as local,
+    ):
         monkeypatch.setattr(sys, "stdin", stdin)
-        keeper = threading.Thread(target=cluster._keep_up, args=[local])
+        keeper = threading.Thread(target=local_workers._keep_up, args=[local])
         spoilt.touch()
         local.sync(local.workers[0].close)
         tries, sync = [], local.sync
@@ -279,7 +287,8 @@ def test_local_workers_whose_nanny_gave_up_are_started_until_they_come(spoilt, m
 def test_a_script_needs_no_guard_against_being_run_by_its_workers(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "from alutils.running.cluster import Placement, cluster\n"
+        "from alutils.running.cluster import cluster\n"
+        "from alutils.running.placement import Placement\n"
         "def double(x): return 2 * x\n"
         "with cluster(Placement(workers=1)) as workers:\n"
         "    print(workers.submit(*workers.slots(), double, 21).result())\n"
@@ -350,7 +359,7 @@ def test_another_service_at_the_schedulers_address_is_one_error(service, monkeyp
 
 @pytest.fixture
 def clock(monkeypatch) -> Callable[[float], None]:
-    """A clock for what is waited for, which goes on as it is told to."""
+    """A clock for what is waited for, moved on by hand."""
     now = [0.0]
     monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
 
@@ -372,37 +381,37 @@ def test_a_wait_is_told_of_every_minute_and_ends(clock):
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "limit", "told"),
+    ("scheduler", "limit", "message"),
     [
         ("", 300, "no local worker is left: waiting up to 5 minutes for one to come; free memory"),
         (ADDRESS, 3600, "no worker is left: waiting up to 60 minutes for one to come; start some"),
     ],
 )
-def test_a_run_without_a_worker_says_so_and_ends(clock, scheduler, limit, told):
+def test_a_run_without_a_worker_says_so_and_ends(clock, scheduler, limit, message):
     client, lines = FakeClient().join("a"), []
-    found = Workers(client, Placement(scheduler), lines.append)
-    left = client.there.pop("a")
+    checked = Workers(client, Placement(scheduler), lines.append)
+    left = client.joined.pop("a")
     for _ in range(limit // 20 + 1):
-        assert found.slots() == {}
+        assert checked.slots() == {}
         clock(20)
-    assert len(lines) == limit // 60 and all(line.startswith(told) for line in lines)
+    assert len(lines) == limit // 60 and all(line.startswith(message) for line in lines)
     with pytest.raises(StudyError, match="has come for .* all finished rounds are kept: .* again"):
-        found.slots()
-    client.there["a"] = left
-    assert found.slots() == {"a": 1}
-    del client.there["a"]
-    assert found.slots() == {}
+        checked.slots()
+    client.joined["a"] = left
+    assert checked.slots() == {"a": 1}
+    del client.joined["a"]
+    assert checked.slots() == {}
 
 
 def test_workers_that_take_no_cells_are_waited_for_and_told_of(clock):
     """Those with a GPU have left; what is there has none."""
     client = FakeClient().join("gpu", GPU=1)
-    found = workers(client, device="cuda")
+    checked = checked_workers(client, device="cuda")
     client.join("cpu")
-    del client.there["gpu"]
-    assert found.slots() == {"cpu": 0}
-    clock(cluster.BLINK_S)
-    assert found.slots() == {"cpu": 0}
+    del client.joined["gpu"]
+    assert checked.slots() == {"cpu": 0}
+    clock(workers_module.BLINK_S)
+    assert checked.slots() == {"cpu": 0}
     assert len(client.lines) == 1 and "--resources GPU=1" in client.lines[0]
 
 
@@ -425,8 +434,8 @@ def test_local_workers_that_can_not_start_again(
     store.prepare()
     monkeypatch.setenv("SPOILT", str(spoilt))
     monkeypatch.setenv("DIED", str(tmp_path / "died"))
-    monkeypatch.setattr(cluster, "BLINK_S", 0)
-    monkeypatch.setattr(cluster, "LEFT_S", {"local": 60 if mended else 2})
+    monkeypatch.setattr(workers_module, "BLINK_S", 0)
+    monkeypatch.setattr(workers_module, "LEFT_S", {"local": 60 if mended else 2})
 
     def say(line: str) -> None:
         lines.append(line)
@@ -462,12 +471,12 @@ def by_hand(tmp_path, monkeypatch):
     started = []
 
     def start(kind: str, *words: str) -> subprocess.Popen:
-        place = tmp_path / f"{kind}{len(started)}"
-        place.mkdir()
+        folder = tmp_path / f"{kind}{len(started)}"
+        folder.mkdir()
         started.append(
             subprocess.Popen(
                 [sys.executable, "-m", "dask", kind, *words, "--dashboard-address", "127.0.0.1:0"],
-                cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 env=os.environ | {"PYTHONPATH": str(ROOT)},
             )
         )  # fmt: skip
@@ -492,7 +501,7 @@ def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_ha
     alone = Store("alone")
     alone.prepare()
     engine.run(cells, stub, alone, {}, Placement(workers=1), lambda line: None)
-    place = Placement(by_hand["address"], device="auto")
+    placement = Placement(by_hand["address"], device="auto")
     scheduler = by_hand["scheduler"]()
     first = by_hand["worker"]("--resources", "GPU=1")
     by_hand["worker"]("--resources", "GPU=1")
@@ -509,16 +518,16 @@ def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_ha
             scheduler.send_signal(signal.SIGKILL)
 
     with pytest.raises(StudyError, match="the scheduler is gone; all finished rounds are kept"):
-        engine.run(cells, counted, store, {}, place, say)
+        engine.run(cells, counted, store, {}, placement, say)
     kept = sum(len(store.load(cell)["rounds"]) for cell in cells)
     assert kept >= 14 and lines[0].startswith("dashboard: http://127.0.0.1")
     by_hand["scheduler"]()
     by_hand["worker"]("--resources", "GPU=1")
-    engine.run(cells, counted, store, {}, place, lines.append)
+    engine.run(cells, counted, store, {}, placement, lines.append)
     assert facts(store, cells) == facts(alone, cells)
     computed = [file.name.rsplit(".", 1)[0] for file in (tmp_path / "computed").iterdir()]
     assert len(computed) - len(set(computed)) <= 3  # those in flight, one a lost worker
-    engine.run(cells, never, store, {}, place, never)
+    engine.run(cells, never, store, {}, placement, never)
 
 
 @pytest.mark.soak

@@ -14,7 +14,7 @@ from alutils.protocol.arms import BUILT_IN
 from alutils.protocol.cell import Protocol
 from alutils.protocol.encoders import ENCODERS
 from alutils.protocol.refusals import check
-from alutils.records.store import place_of
+from alutils.records.record import place_of
 from alutils.running.round import CurrentRound, run_round
 from tests.cells import a_cell
 from tests.running.test_round import plain

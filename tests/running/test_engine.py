@@ -13,9 +13,11 @@ from distributed import LocalCluster
 from filelock import FileLock
 
 from alutils.protocol.cell import Cell
-from alutils.records.store import CanNotLock, CanNotWrite, Store, chained
+from alutils.records.files import CanNotWrite
+from alutils.records.record import chained
+from alutils.records.store import CanNotLock, Store
 from alutils.running import engine
-from alutils.running.cluster import Placement
+from alutils.running.placement import Placement
 from alutils.running.progress import Progress
 
 

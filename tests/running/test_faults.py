@@ -16,8 +16,8 @@ from alutils.learning import devices, scoring, training
 from alutils.paths import ROOT
 from alutils.reporting import record_facts
 from alutils.running import engine, round, run
-from alutils.running.cluster import Placement
 from alutils.running.engine import RunFailed
+from alutils.running.placement import Placement
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from tests.processes import NOTEBOOK, equal_part, gone_within, start
 from tests.running.test_engine import stub

@@ -8,8 +8,9 @@ from alutils.learning import devices
 from alutils.learning.devices import settle
 from alutils.learning.streams import stream
 from alutils.protocol.arms import POSTER_ARMS
-from alutils.records.store import chained
-from alutils.running.cluster import Placement, cluster
+from alutils.records.record import chained
+from alutils.running.cluster import cluster
+from alutils.running.placement import Placement
 from alutils.running.round import Clock, CurrentRound, new_pool, round_task, run_round
 from alutils.strategies.own import STRATEGIES
 

@@ -15,7 +15,7 @@ from alutils.learning.devices import settle
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.running import engine
-from alutils.running.cluster import Placement
+from alutils.running.placement import Placement
 from alutils.running.round import CurrentRound, round_task, run_round
 from alutils.strategies.custom import StrategyFailed, ask
 from alutils.strategies.view import PoolView, PrivateView

@@ -7,7 +7,8 @@ from alutils.protocol.arms import CUSTOM_ARMS
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
-from alutils.records.store import Store, chained
+from alutils.records.record import chained
+from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.reporting.prose import points
 from alutils.studies.beyond import ranking, recipes

@@ -4,7 +4,8 @@ import pytest
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
-from alutils.records.store import Store, chained
+from alutils.records.record import chained
+from alutils.records.store import Store
 from alutils.reporting import published
 from alutils.reporting.statistics import Estimate
 from alutils.studies.profiles import load_study

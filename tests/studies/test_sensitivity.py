@@ -3,7 +3,8 @@ import pytest
 
 from alutils.protocol.cell import Cell
 from alutils.records import tidy
-from alutils.records.store import Store, chained
+from alutils.records.record import chained
+from alutils.records.store import Store
 from alutils.studies.sensitivity import effects
 from alutils.studies.sensitivity.plan import SensitivityStudy
 

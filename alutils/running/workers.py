@@ -1,0 +1,196 @@
+"""The workers of a cluster: which of them take cells, how many, and how a task gets to them."""
+
+import hashlib
+import platform
+import uuid
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import cloudpickle
+from dask.utils import funcname
+from distributed import Client, Future
+from distributed.comm import CommClosedError
+
+from alutils.paths import PACKAGE
+from alutils.protocol.parameters import StudyError
+from alutils.running.placement import PROFILER_OFF, REMEDY, Placement
+from alutils.waiting import Waiting
+
+JOIN_S = 60
+"""How long a scheduler may be without a worker, when a run begins, before that is an error."""
+LEFT_S = {"local": 300, "scheduler": 3600}
+"""How long a run goes on without any worker: its local ones, or those of a given scheduler."""
+BLINK_S = 10
+"""How long no worker may be there before a run says so: one that died is replaced within it."""
+
+
+class Workers:
+    """The workers of a cluster that can take cells; each is checked once, when it is first seen.
+
+    A worker must run the same alutils, torch and Python as this process does, and have a ``GPU``
+    resource where cells are for GPUs: with ``device = "cuda"``, and with ``"auto"`` wherever a
+    worker offers it. ``resources`` is what a cell takes of it. ``checked`` has, by a worker's
+    address, why it takes no cells; an empty string where it does.
+    """
+
+    def __init__(self, client: Client, placement: Placement, say: Callable[[str], None]):
+        self.client, self.placement, self.say = client, placement, say
+        self.checked: dict[str, str] = {}
+        self.resources: dict[str, float] = {}
+        self.waiting = Waiting(say, quiet_s=BLINK_S)
+        self._first_look()
+
+    def slots(self) -> dict[str, int]:
+        """How many cells each worker takes at a time, by its address.
+
+        Raises ``StudyError`` when there are workers, and none that fits, and when there has been
+        none that takes cells for ``LEFT_S``; until then it is said that one is waited for.
+        """
+        joined = self._joined()
+        self._check(joined)
+        fit = {name: self._slots(joined[name]) for name in joined if self.checked.get(name) == ""}
+        if joined and not fit and all(map(self.checked.get, joined)):
+            raise StudyError("; ".join(self.checked[name] for name in joined))
+        if any(fit.values()):
+            self.waiting.end()
+        else:
+            self._wait()
+        return fit
+
+    def _wait(self) -> None:
+        """Tell that no worker takes cells; ``StudyError`` where that has lasted too long."""
+        limit = LEFT_S["scheduler" if self.placement.scheduler else "local"]
+        if self.placement.scheduler:
+            kind, remedy = "worker", f"start some with {self._command(bool(self.resources))}"
+        else:
+            kind, remedy = "local worker", REMEDY
+        waited = self.waiting.go_on(
+            f"no {kind} is left: waiting up to {limit / 60:.0f} minutes for one to come; {remedy}"
+        )
+        if waited > limit:
+            raise StudyError(
+                f"no {kind} has come for {limit / 60:.0f} minutes; all finished rounds are kept: "
+                f"{remedy}, then run the same command again"
+            )
+
+    def submit(self, worker: str, task: Callable, *arguments: Any) -> Future:
+        """Have a worker call ``task``.
+
+        It travels packed: what Dask's scheduler unpacks, it would have to import torch for.
+        """
+        return self.client.submit(
+            _call, cloudpickle.dumps(task), *arguments, key=f"{funcname(task)}-{uuid.uuid4()}",
+            workers=[worker], resources=self.resources,
+        )  # fmt: skip
+
+    def _first_look(self) -> None:
+        """Wait for the first worker, check all that are there, settle what a cell takes of one."""
+        try:
+            self.client.wait_for_workers(1, timeout=JOIN_S)
+        except TimeoutError:
+            raise StudyError(
+                f"{self.placement.scheduler} has no worker: start some with {self._command()}"
+                if self.placement.scheduler
+                else f"no local worker was there within {JOIN_S} s: {REMEDY}"
+            ) from None
+        joined = self._joined()
+        self._check(joined)
+        if wrong := [reason for reason in self.checked.values() if reason]:
+            raise StudyError("; ".join(wrong))
+        if self._for_gpus(joined):
+            self.resources = {"GPU": self.placement.share}
+
+    def _for_gpus(self, joined: dict[str, Any]) -> bool:
+        """Whether cells need a GPU; ``StudyError`` where they do and no worker offers one."""
+        device = self.placement.device
+        offered = any(facts["resources"].get("GPU") for facts in joined.values())
+        if offered or device in ("cpu", "mps"):
+            return offered and device in ("cuda", "auto")
+        if device == "cuda":
+            raise StudyError(
+                "device = 'cuda', but no worker offers the resource GPU: start one for each GPU "
+                f"with {self._command(gpu=True)}"
+            )
+        if any(self.client.run(_sees_gpu, workers=list(joined)).values()):
+            raise StudyError(
+                "there are GPUs, but no worker offers the resource GPU: start one for each with "
+                f"{self._command(gpu=True)}, or set device: cpu"
+            )
+        return False
+
+    def _check(self, joined: dict[str, Any]) -> None:
+        """Compare the versions of workers that are new; those that leave are forgotten."""
+        self.checked = {name: reason for name, reason in self.checked.items() if name in joined}
+        new = [name for name in joined if name not in self.checked]
+        if not new:
+            return
+        here = versions()
+        for name, there in self.client.run(versions, workers=new, on_error="return").items():
+            if isinstance(there, OSError):
+                continue  # it is leaving again
+            self.checked[name] = _difference(name, there, here)
+            if self.checked[name] and len(self.checked) > len(new):
+                self.say(f"not used: {self.checked[name]}")
+
+    def _joined(self) -> dict[str, Any]:
+        """What the scheduler knows of its workers, by address.
+
+        ``CommClosedError`` when the scheduler is gone, of which Dask's client only makes a note.
+        """
+        identity = self.client.scheduler_info(n_workers=-1)
+        if "workers" not in identity:
+            raise CommClosedError("the scheduler is gone")
+        return identity["workers"]
+
+    def _slots(self, facts: dict[str, Any]) -> int:
+        """How many cells a worker takes at a time: one a thread, and as its GPU has shares."""
+        shares = facts["resources"].get("GPU", 0) / self.placement.share if self.resources else 1e9
+        return min(facts["nthreads"], int(shares + 1e-3))
+
+    def _command(self, gpu: bool = False) -> str:
+        """What to type for a worker of the given scheduler."""
+        pinned, offer = ("CUDA_VISIBLE_DEVICES=0 ", " --resources GPU=1") if gpu else ("", "")
+        return (
+            f"`{PROFILER_OFF} {pinned}dask worker {self.placement.scheduler} --nthreads 1 "
+            f"--memory-limit 0{offer}`"
+        )
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What must be equal wherever a study is computed; alutils by its source, read once."""
+    digest = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return {
+        "alutils": f"{version('alutils')} ({digest.hexdigest()[:8]})",
+        **{name: version(name) for name in ("torch", "numpy", "scikit-learn")},
+        "Python": ".".join(platform.python_version_tuple()[:2]),
+    }
+
+
+def _difference(worker: str, there: Any, here: dict[str, str]) -> str:
+    """What a worker's versions lack of this process's, in words; nothing: an empty string."""
+    remedy = "install there what is installed here (the same commit, requirements.lock)"
+    if isinstance(there, Exception):
+        return f"worker {worker} can't import alutils ({there}): {remedy}"
+    wrong = [f"{key} {there[key]}, here {here[key]}" for key in here if there[key] != here[key]]
+    return f"worker {worker} has {', '.join(wrong)}: {remedy}" if wrong else ""
+
+
+def _call(packed: bytes, *arguments: Any) -> Any:
+    """Call a packed task; what would end the worker, as ``sys.exit`` does, is an error of it."""
+    try:
+        return cloudpickle.loads(packed)(*arguments)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+
+
+def _sees_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
