@@ -76,6 +76,6 @@ def packed(arms: Iterable[str]) -> dict[str, bytes]:
         if StrategySource(strategy).digest != CUSTOM_ARMS[name]:
             raise ValueError(
                 f"what {name!r} takes from around it changed since it was registered: register it "
-                "again, and make the plan after that"
+                "again, and make the study after that"
             )
     return {name: cloudpickle.dumps(strategy) for name, strategy in registered.items()}
