@@ -14,6 +14,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from alutils.__main__ import main
 from alutils.commands import notebooks
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.protocol.parameters import ParameterError, StudyError
@@ -71,8 +72,8 @@ def test_the_terminal_shows_a_line_a_round(smoke):
 
 
 def test_the_notebooks_of_a_run_share_their_workers(smoke):
-    found = re.findall(r"dashboard: (\S+)", (smoke / "log").read_text())
-    assert len(found) > 1 and len(set(found)) == 1
+    dashboards = re.findall(r"dashboard: (\S+)", (smoke / "log").read_text())
+    assert len(dashboards) > 1 and len(set(dashboards)) == 1
 
 
 def test_without_training_what_has_nothing_finished_is_left_out(copy, capsys):
@@ -81,8 +82,8 @@ def test_without_training_what_has_nothing_finished_is_left_out(copy, capsys):
         Store("smoke").path(cell).unlink()
     kept = (copy / "smoke" / f"{name}.html").read_bytes()
     notebooks.make_reports("smoke", train="no")
-    told = capsys.readouterr().out
-    assert f"{name}: nothing is finished yet" in told and "reports: " in told
+    printed = capsys.readouterr().out
+    assert f"{name}: nothing is finished yet" in printed and "reports: " in printed
     assert (copy / "smoke" / f"{name}.html").read_bytes() == kept
     with pytest.raises(StudyError, match=f"no seed of 'smoke' has every cell of {name} finished"):
         notebooks.make_reports("smoke", name, train="no")
@@ -108,13 +109,13 @@ def test_a_second_run_executes_nothing(copy):
 
 def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
     """Cells of arms that a notebook registers itself are in no parameter file."""
-    own = next((copy / "smoke" / "runs").glob("*second-guess*.json"))
+    record = next((copy / "smoke" / "runs").glob("*second-guess*.json"))
     name = "05-your-own-strategy"
     assert notebooks.is_current(name, profiles.load_study("smoke", name))
-    own.unlink()
+    record.unlink()
     (copy / "smoke" / f"{name}.html").unlink()
     notebooks.make_reports("smoke", name, train="no")
-    assert (copy / "smoke" / f"{name}.html").exists() and not own.exists()
+    assert (copy / "smoke" / f"{name}.html").exists() and not record.exists()
     assert not notebooks.is_current(name, profiles.load_study("smoke", name))
 
 
@@ -201,10 +202,10 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
 
 @pytest.fixture
 def tiny(tmp_path) -> Path:
-    """A notebook that tells its interpreter and its parameter; its metadata are empty."""
+    """A notebook that shows its interpreter and its parameter; its metadata are empty."""
     first = nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]})
-    told = nbformat.v4.new_code_cell("import sys\nsys.executable, x")
-    cells = [nbformat.v4.new_markdown_cell("# Title"), first, told]
+    last = nbformat.v4.new_code_cell("import sys\nsys.executable, x")
+    cells = [nbformat.v4.new_markdown_cell("# Title"), first, last]
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "tiny.ipynb")
     return tmp_path / "tiny.ipynb"
 
@@ -254,10 +255,10 @@ def test_what_went_wrong_is_told_by_its_first_line(error):
 
 @pytest.mark.soak
 def test_after_sigkill_no_process_is_left_and_a_rerun_ends_equal(smoke, tmp_path):
-    for told, seconds in (("running", 3), ("round   2/3", 0)):
+    for mark, seconds in (("running", 3), ("round   2/3", 0)):
         process = start(tmp_path)
         for line in process.stdout:
-            if told in line:
+            if mark in line:
                 break
         time.sleep(seconds)
         os.killpg(process.pid, signal.SIGKILL)
@@ -282,6 +283,17 @@ def test_raw_papermill_runs_a_notebook_by_itself(copy, tmp_path):
     assert "unknown parameter 'epochz' = 3: did you mean 'epochs'?" in done.stderr
 
 
+@pytest.fixture
+def study_command(monkeypatch):
+    """Function that runs ``python -m alutils study`` in this process, and returns its status."""
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["alutils", "study", *arguments])
+        return main()
+
+    return run
+
+
 BAD_COMMANDS = [
     (["quik"], "did you mean 'quick'"),
     (["smoke", "--notebook", "03-mnist"], "did you mean '03-mnist-active-learning'"),
@@ -291,17 +303,20 @@ BAD_COMMANDS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "told"), BAD_COMMANDS, ids=lambda v: str(v))
-def test_a_wrong_command_is_one_line_and_a_status(arguments, told, tmp_path):
-    done = command("study", *arguments, ALUTILS_OUTPUTS=str(tmp_path))
-    assert done.returncode == 2 and told in done.stderr
-    assert done.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(("arguments", "message"), BAD_COMMANDS, ids=lambda v: str(v))
+def test_a_wrong_command_is_one_line_and_a_status(
+    arguments, message, study_command, outputs, capfd
+):
+    assert study_command(*arguments) == 2
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1 and not outputs.exists()
 
 
-def test_an_unwritable_outputs_folder_is_one_line_and_a_status(tmp_path):
-    (tmp_path / "file").write_text("")
-    done = command("study", "smoke", ALUTILS_OUTPUTS=str(tmp_path / "file"))
-    assert done.returncode == 2 and done.stderr.startswith("error: the outputs folder")
+def test_an_unwritable_outputs_folder_is_one_line_and_a_status(study_command, outputs, capfd):
+    outputs.write_text("")
+    assert study_command("smoke") == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: the outputs folder") and error.count("\n") == 1
 
 
 def test_no_network_is_one_error_and_nothing_runs(tmp_path):
