@@ -216,7 +216,7 @@ def fetch(name: str) -> Arrays:
 def _mnist_official(folder: Path) -> Arrays:
     from torchvision.datasets import MNIST
 
-    with _socket_timeout():
+    with socket_timeout():
         MNIST(folder, download=True)
     files = {name: (folder / "MNIST/raw" / name).read_bytes() for name in MNIST_MD5}
     return _mnist(files, MNIST_MD5)
@@ -231,7 +231,7 @@ def _mnist_npm(folder: Path) -> Arrays:
 def _fashion_official(folder: Path) -> Arrays:
     from torchvision.datasets import FashionMNIST
 
-    with _socket_timeout():
+    with socket_timeout():
         FashionMNIST(folder, download=True)
     raw = folder / "FashionMNIST/raw"
     return _mnist({name: (raw / name).read_bytes() for name in FASHION_MD5}, FASHION_MD5)
@@ -260,7 +260,7 @@ def _mnist(files: dict[str, bytes], md5: dict[str, str]) -> Arrays:
 def _cifar10_official(folder: Path) -> Arrays:
     from torchvision.datasets import CIFAR10
 
-    with _socket_timeout():
+    with socket_timeout():
         sets = [CIFAR10(folder, train=train, download=True) for train in (True, False)]
     images = np.concatenate([part.data for part in sets]).transpose(0, 3, 1, 2)
     return _cifar10(images, np.concatenate([part.targets for part in sets]))
@@ -317,7 +317,8 @@ def _verify(files: dict[str, bytes], md5: dict[str, str]) -> None:
 
 
 @contextmanager
-def _socket_timeout():
+def socket_timeout():
+    """Sockets that are opened meanwhile wait ``TIMEOUT_S`` at most."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:

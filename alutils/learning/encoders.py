@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alutils.learning.data import BROKEN, socket_timeout
 from alutils.paths import data_cache
 from alutils.protocol.encoders import ENCODERS, EncoderFacts
 from alutils.protocol.parameters import StudyError
@@ -96,11 +97,12 @@ def _resnet18_file(facts: EncoderFacts) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}.part")
         try:
-            torch.hub.download_url_to_file(
-                ResNet18_Weights.IMAGENET1K_V1.url, str(part), progress=False
-            )
+            with socket_timeout():
+                torch.hub.download_url_to_file(
+                    ResNet18_Weights.IMAGENET1K_V1.url, str(part), facts.sha256, progress=False
+                )
             part.replace(file)
-        except OSError as error:
+        except BROKEN as error:
             raise EncoderUnavailable(
                 f"encoder = 'resnet18': its weights could not be fetched "
                 f"({getattr(error, 'reason', None) or error}): connect to the internet, copy "

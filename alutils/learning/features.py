@@ -13,7 +13,6 @@ threads nor on what was interrupted.
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from dask.system import CPU_COUNT
 from torch import Tensor
 from tqdm import tqdm
 
@@ -37,8 +37,6 @@ from alutils.protocol.encoders import ENCODERS, encoder_title
 
 CHUNK = 128
 """Images that are encoded at once; a thread needs about 250 MB for them."""
-FEATURES_VERSION = 1
-"""Raised by hand when the same images and weights would give other features than before."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,10 @@ def load_features(name: str, encoder: str) -> Features:
     """
     images = data.load(name)
     file = data_cache() / f"{name}-{encoder}.npy"
-    with data.alone(
-        file.with_suffix(".lock"), f"{dataset_title(name)} by {encoder_title(encoder)}"
-    ):
+    title = f"{dataset_title(name)}: features by {encoder_title(encoder)}"
+    with data.alone(file.with_suffix(".lock"), title):
         try:
-            digests = _complete(file, images, encoder)
+            digests = _complete(file, images, encoder, title)
         except OSError as error:
             raise data.DataUnavailable(
                 f"the features of {dataset_title(name)} can't be written into {file.parent} "
@@ -97,17 +94,15 @@ def features_digest(cell: Cell) -> dict[str, str]:
     return {"features": load_features(cell.dataset, cell.encoder).digest}
 
 
-def _complete(file: Path, images: Dataset, encoder: str) -> list[str]:
+def _complete(file: Path, images: Dataset, encoder: str, title: str) -> list[str]:
     """Compute what the file lacks; returns the digest of every chunk, in order."""
     parts = [images.train_images, images.test_images]
     total, width = sum(map(len, parts)), ENCODERS[encoder].features
     journal = file.with_suffix(".jsonl")
     facts = {
         "dataset": DATASETS[images.name].checksum,
-        "encoder": ENCODERS[encoder].sha256,
-        "size": ENCODERS[encoder].size,
+        "encoder": ENCODERS[encoder].identity,
         "rows": total,
-        "version": FEATURES_VERSION,
     }
     known = _known(file, journal, facts, (total, width))
     starts = range(0, total, CHUNK)
@@ -120,7 +115,8 @@ def _complete(file: Path, images: Dataset, encoder: str) -> list[str]:
         print(f"{file.name}: {len(damaged)} damaged chunks are computed again", file=sys.stderr)
     missing = [start for start in starts if start not in known or start in set(damaged)]
     if missing:
-        _encode(rows, parts, missing, encoder, images.name, journal, known)
+        print(f"{title}, {total:,} images", file=sys.stderr)
+        known |= _encode(rows, parts, missing, load_encoder(encoder), journal)
     return [known[start] for start in starts]
 
 
@@ -143,32 +139,24 @@ def _known(file: Path, journal: Path, facts: dict, shape: tuple[int, int]) -> di
 
 
 def _encode(
-    rows: np.ndarray,
-    parts: list[Tensor],
-    missing: list[int],
-    encoder: str,
-    name: str,
-    journal: Path,
-    known: dict[int, str],
-) -> None:
-    """Fill the missing chunks of ``rows``, and note each in the journal once it is on disk."""
-    network = load_encoder(encoder)
-    title = f"{dataset_title(name)}: features by {encoder_title(encoder)}"
-    print(f"{title}, {len(rows):,} images", file=sys.stderr)
-    bar = tqdm(total=len(rows), initial=len(rows) - _count(missing, len(rows)), unit=" images",
-               disable=None, leave=False)  # fmt: skip
+    rows: np.ndarray, parts: list[Tensor], missing: list[int], network: Encoder, journal: Path
+) -> dict[int, str]:
+    """Fill the missing chunks of ``rows``, each with its line in the journal; their digests.
+
+    After a power cut a line may be on the disk before its chunk: the digest then tells.
+    """
+    digests = {}
+    done = len(rows) - sum(min(CHUNK, len(rows) - start) for start in missing)
+    bar = tqdm(total=len(rows), initial=done, unit=" images", disable=None, leave=False)
     with bar, journal.open("a") as lines:
         for start, chunk in _chunks(network, parts, missing):
             rows[start : start + CHUNK] = chunk
-            known[start] = _digest(chunk)
-            lines.write("\n" + json.dumps([start, known[start]]))
+            digests[start] = _digest(chunk)
+            lines.write("\n" + json.dumps([start, digests[start]]))
             lines.flush()
             bar.update(len(chunk))
     rows.flush()
-
-
-def _count(starts: list[int], total: int) -> int:
-    return sum(min(CHUNK, total - start) for start in starts)
+    return digests
 
 
 def _chunks(
@@ -183,21 +171,14 @@ def _chunks(
         with torch.inference_mode():
             return network(_rows(parts, start, start + CHUNK)).half().numpy()
 
-    with _threads_restored(), ThreadPoolExecutor(cores(), initializer=one_thread) as pool:
-        ahead = 2 * cores()
+    with _threads_restored(), ThreadPoolExecutor(CPU_COUNT, initializer=one_thread) as pool:
+        ahead = 2 * CPU_COUNT
         waiting = [(start, pool.submit(encode, start)) for start in starts[:ahead]]
         for start in [*starts[ahead:], *[None] * len(waiting)]:
             first, chunk = waiting.pop(0)
             yield first, chunk.result()
             if start is not None:
                 waiting.append((start, pool.submit(encode, start)))
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 @contextmanager

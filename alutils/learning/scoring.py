@@ -14,7 +14,7 @@ CHUNK = 500
 
 
 def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
-    """Features (at most ``CHUNK``, 512) of the images, in their order, in eval mode.
+    """Features (at most ``CHUNK``, D) of the images, in their order, in eval mode.
 
     Where memory runs out, a chunk is halved and tried again.
     """

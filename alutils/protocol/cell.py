@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from alutils.protocol.datasets import DATASETS
+from alutils.protocol.encoders import ENCODERS
 
 PROTOCOL_VERSION = 1
 """Raised by hand whenever the same cell would give another record than before."""
@@ -79,6 +80,8 @@ class Cell(Protocol):
     def name(self) -> str:
         """Stem of the record's file: dataset, arm, seed and a hash of all that matters."""
         facts = [PROTOCOL_VERSION, DATASETS[self.dataset].checksum, self.identity()]
+        if self.encoder != "none":
+            facts.append(ENCODERS[self.encoder].identity)
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
         return f"{self.dataset}-{self.arm}-seed{self.seed}-{digest}"
 

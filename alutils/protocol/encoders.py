@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+FEATURES_VERSION = 1
+"""Raised by hand when the same images and weights would give other features than before."""
+
 
 @dataclass(frozen=True)
 class EncoderFacts:
@@ -21,6 +24,11 @@ class EncoderFacts:
     """Of that file."""
     source: str
     """Where its weights come from, and under which licence."""
+
+    @property
+    def identity(self) -> list[str | int]:
+        """What features depend on beside the images: in the names of records, and of the cache."""
+        return [self.sha256, self.size, FEATURES_VERSION]
 
 
 ENCODERS = {

@@ -15,7 +15,7 @@ from alutils.learning.scoring import CHUNK, chunks
 from alutils.learning.training import dropout_mask
 
 KEPT_FEATURES = 2**16
-"""Candidates up to which one pass through the trunk serves all quantities (128 MB of features).
+"""Candidates up to which one pass through the trunk serves all quantities (of ResNet-18 128 MB).
 
 In a larger pool features are kept only for a strategy that asks for them; all else is computed
 chunk by chunk, in memory that doesn't grow with the pool.

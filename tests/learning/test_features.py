@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_bytes_depend_on_neither_cores_nor_interruption(cache, monkeypatch, core
     load()
     whole = bytes_of(folder)
     (folder / f"digits-{NAME}.npy").unlink()
-    monkeypatch.setattr(features, "cores", lambda: cores)
+    monkeypatch.setattr(features, "CPU_COUNT", cores)
     written = features._digest
 
     class Killed(BaseException):
@@ -115,7 +116,7 @@ def test_a_file_of_something_else_is_made_anew(cache, spoil):
         (folder / f"digits-{NAME}.npy").write_bytes(whole[:1_000])
     else:
         head, *rest = journal.read_text().splitlines()
-        other = json.dumps(json.loads(head) | {"encoder": "0" * 64})
+        other = json.dumps(json.loads(head) | {"encoder": ["0" * 64]})
         journal.write_text("\n".join([other, *rest]))
     _, seen = load()
     assert seen > features.CHUNK and bytes_of(folder) == whole
@@ -170,13 +171,14 @@ def test_weights_that_cannot_be_fetched_name_the_remedy(monkeypatch, tmp_path):
 
 
 def test_weights_that_are_fetched_are_checked_before_use(monkeypatch, tmp_path):
-    def fetches(url, part, progress):
-        assert url.endswith(ENCODERS["resnet18"].file)
-        with open(part, "wb") as file:
-            file.write(b"other bytes")
-
     monkeypatch.setenv("ALUTILS_DATA", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", fetches)
+    served = tmp_path / "served"
+    served.write_bytes(b"other bytes")
+    monkeypatch.setattr(torch.hub, "urlopen", lambda request: urlopen(served.as_uri()))
+    with pytest.raises(EncoderUnavailable, match="invalid hash value.*connect to the internet"):
+        weights_file("resnet18")
+    assert list(tmp_path.iterdir()) == [served]
+    (tmp_path / ENCODERS["resnet18"].file).write_bytes(b"other bytes")
     with pytest.raises(EncoderUnavailable, match="SHA-256.*remove it"):
         weights_file("resnet18")
 

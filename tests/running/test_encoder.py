@@ -1,5 +1,6 @@
 """Rounds of a cell with an encoder: a linear head on its features stands where the network does."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -35,6 +36,15 @@ def encoded_cell(digits_cell, stub_encoder):
 def test_every_encoder_has_a_row_and_a_name_in_the_protocol():
     names = get_args(Protocol.model_fields["encoder"].annotation)
     assert names == ("none", *ENCODERS)
+
+
+def test_the_name_of_a_record_has_the_encoder_s_weights(monkeypatch):
+    cell = a_cell("cifar10", encoder="resnet18")
+    name = cell.name
+    other = replace(ENCODERS["resnet18"], sha256="0" * 64)
+    monkeypatch.setitem(ENCODERS, "resnet18", other)
+    assert cell.name != name
+    assert a_cell("cifar10").name == a_cell("cifar10", encoder="none").name
 
 
 @pytest.mark.parametrize("arm", BUILT_IN)

@@ -7,12 +7,11 @@ from alutils.protocol.arms import CUSTOM_ARMS
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
-from alutils.records.record import chained
-from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.reporting.prose import points
 from alutils.studies.beyond import ranking, recipes
 from alutils.studies.beyond.plan import LADDER, BeyondStudy
+from tests.studies.made_up import made_up
 
 STUDY = BeyondStudy(
     profile="smoke", datasets=("cifar10",), seeds=(0, 1, 2),
@@ -36,23 +35,11 @@ def accuracy(cell: Cell, labels: int) -> float:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> pd.DataFrame:
     """The table of made-up records; a test that changes it takes a copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
-        return _made_up()
-
-
-def _made_up() -> pd.DataFrame:
-    store = Store(STUDY.profile)
-    store.prepare()
-    for cell in STUDY.cells():
-        rounds: list[dict] = []
-        for labels in cell.schedule_of_labels():
-            share = accuracy(cell, labels) / 100
-            done = {"labels": labels, "heldout_accuracy": [], "test_accuracy": share}
-            before = rounds[-1]["digest"] if rounds else ""
-            rounds.append(done | {"digest": chained(done, before)})
-        store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return tidy.read_settings(STUDY)
+    return made_up(
+        STUDY,
+        tmp_path_factory,
+        lambda cell, labels: {"test_accuracy": accuracy(cell, labels) / 100},
+    )
 
 
 def test_each_rung_has_what_the_rungs_before_it_have_and_none_builds_on_sgd():

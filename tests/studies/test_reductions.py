@@ -4,14 +4,13 @@ import pytest
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
-from alutils.records.record import chained
-from alutils.records.store import Store
 from alutils.reporting import published
 from alutils.reporting.statistics import Estimate
 from alutils.studies.profiles import load_study
 from alutils.studies.reductions import comparisons, published_curves
 from alutils.studies.reductions.plan import ReductionsStudy
 from alutils.studies.sensitivity import effects
+from tests.studies.made_up import made_up
 
 STUDY = ReductionsStudy(
     profile="smoke", datasets=("mnist",), seeds=(0, 1, 2), label_counts=(540, 1240, 1990),
@@ -45,26 +44,14 @@ def heldout(cell: Cell, labels: int) -> float:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> pd.DataFrame:
     """The table of made-up records; a test that changes it takes a copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
-        return _made_up()
-
-
-def _made_up() -> pd.DataFrame:
-    store = Store(STUDY.profile)
-    store.prepare()
-    for cell in STUDY.cells():
-        rounds: list[dict] = []
-        for labels in cell.schedule_of_labels():
-            done = {
-                "labels": labels,
-                "heldout_accuracy": [heldout(cell, labels) / 100, 0.5],
-                "test_accuracy": accuracy(cell, labels) / 100,
-            }
-            before = rounds[-1]["digest"] if rounds else ""
-            rounds.append(done | {"digest": chained(done, before)})
-        store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return tidy.read_settings(STUDY)
+    return made_up(
+        STUDY,
+        tmp_path_factory,
+        lambda cell, labels: {
+            "heldout_accuracy": [heldout(cell, labels) / 100, 0.5],
+            "test_accuracy": accuracy(cell, labels) / 100,
+        },
+    )
 
 
 def test_the_poster_s_own_trainings_are_those_of_the_first_notebook():

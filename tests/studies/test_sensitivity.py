@@ -3,10 +3,9 @@ import pytest
 
 from alutils.protocol.cell import Cell
 from alutils.records import tidy
-from alutils.records.record import chained
-from alutils.records.store import Store
 from alutils.studies.sensitivity import effects
 from alutils.studies.sensitivity.plan import SensitivityStudy
+from tests.studies.made_up import made_up
 
 STUDY = SensitivityStudy(
     profile="smoke", datasets=("digits",), seeds=(0, 1, 2), dropouts=(0.25, 0.5), passes=(1, 20),
@@ -26,23 +25,11 @@ def accuracy(cell: Cell, seed: int, labels: int) -> float:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> pd.DataFrame:
     """The table of made-up records; a test that changes it takes a copy."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
-        return _made_up()
-
-
-def _made_up() -> pd.DataFrame:
-    store = Store(STUDY.profile)
-    store.prepare()
-    for cell in STUDY.cells():
-        rounds: list[dict] = []
-        for labels in cell.schedule_of_labels():
-            share = accuracy(cell, cell.seed, labels)
-            done = {"labels": labels, "heldout_accuracy": [], "test_accuracy": share}
-            before = rounds[-1]["digest"] if rounds else ""
-            rounds.append(done | {"digest": chained(done, before)})
-        store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
-    return tidy.read_settings(STUDY)
+    return made_up(
+        STUDY,
+        tmp_path_factory,
+        lambda cell, labels: {"test_accuracy": accuracy(cell, cell.seed, labels)},
+    )
 
 
 def test_a_cell_stands_under_every_setting_that_it_serves(results):

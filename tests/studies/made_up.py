@@ -1,0 +1,33 @@
+"""Records of a study that were never trained, for tests of what is made of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from alutils.protocol.cell import Cell
+from alutils.protocol.study import SettingsStudy
+from alutils.records import tidy
+from alutils.records.record import chained
+from alutils.records.store import Store
+
+Measured = Callable[[Cell, int], dict[str, Any]]
+
+
+def made_up(
+    study: SettingsStudy, tmp_path_factory: pytest.TempPathFactory, measured: Measured
+) -> pd.DataFrame:
+    """The table of a study whose cells are finished: ``measured`` gives a round's accuracies."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ALUTILS_OUTPUTS", str(tmp_path_factory.mktemp("outputs")))
+        store = Store(study.profile)
+        store.prepare()
+        for cell in study.cells():
+            rounds: list[dict] = []
+            for labels in cell.schedule_of_labels():
+                done = {"labels": labels, "heldout_accuracy": [], **measured(cell, labels)}
+                before = rounds[-1]["digest"] if rounds else ""
+                rounds.append(done | {"digest": chained(done, before)})
+            store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
+        return tidy.read_settings(study)
