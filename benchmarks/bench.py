@@ -30,7 +30,6 @@ from alutils.learning.devices import pick_device
 from alutils.paths import ROOT, outputs
 from alutils.protocol.arms import ARMS
 from alutils.protocol.cell import Cell
-from alutils.protocol.datasets import DATASETS
 from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.cluster import cluster
@@ -232,7 +231,7 @@ class Bench:
         counts = cell.schedule_of_labels()
         trained = sum(cell.steps()) * cell.batch_size
         tested = len(counts) * len(data.load(cell.dataset).test_labels)
-        pool = DATASETS[cell.dataset].pool(cell.heldout_fraction)
+        pool = cell.pool_size(cell.dataset)
         scored = sum(pool - labels for labels in counts[:-1])
         deterministic = 4 * tested + 3 * scored
         return 4 * trained / rate["train"] + deterministic / rate["score"] + scored / rate["mc"]

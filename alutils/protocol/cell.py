@@ -40,6 +40,13 @@ class Protocol(BaseModel):
     precision: Literal["fp32", "bf16"] = "fp32"
     live_taps: bool = True
     compiled: bool = False
+    imbalance: Annotated[float, Field(ge=1, le=60_000)] = 1.0
+    """Training images of the most frequent class over those of the rarest; 1 leaves all images.
+
+    See ``DatasetFacts.long_tail``. The training set is thinned first and the held-out share is
+    split off it then, so that held-out images come from the same distribution as the pool. The test
+    set stays as it is: where its classes are equal in size, test accuracy is balanced accuracy.
+    """
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     heldout_every: Annotated[int, Field(ge=0)] = 0
     test: bool = True
@@ -49,6 +56,14 @@ class Protocol(BaseModel):
     def carries_state(self) -> bool:
         """Whether a round goes on from something that the round before it left."""
         return self.adam_state != "fresh" or self.start != "cold"
+
+    def heldout_size(self, dataset: str) -> int:
+        """Images held out: a share of the training images that the imbalance leaves."""
+        return int(DATASETS[dataset].kept_count(self.imbalance) * self.heldout_fraction)
+
+    def pool_size(self, dataset: str) -> int:
+        """Images that may be labelled: the others that the imbalance leaves."""
+        return DATASETS[dataset].kept_count(self.imbalance) - self.heldout_size(dataset)
 
 
 class Cell(Protocol):
@@ -109,7 +124,7 @@ class Cell(Protocol):
         """Label count of every round of an arm, the first one included."""
         if self.label_counts:
             return list(self.label_counts)
-        pool = DATASETS[self.dataset].pool(self.heldout_fraction)
+        pool = self.pool_size(self.dataset)
         counts = [self.first_labels]
         for _ in range(self.rounds - 1):
             counts.append(counts[-1] + int(self.acquisition_fraction * (pool - counts[-1])))

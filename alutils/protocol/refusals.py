@@ -15,17 +15,32 @@ def check(cell: Cell) -> None:
             f"heldout_every = {cell.heldout_every} is more than epochs = {cell.epochs}, so the "
             "held-out set would never be judged: lower it, or set 0"
         )
-    facts = DATASETS[cell.dataset]
-    if cell.heldout_every and facts.pool(cell.heldout_fraction) == facts.train:
+    if cell.heldout_every and not cell.heldout_size(cell.dataset):
         raise ValueError(
             f"heldout_fraction = {cell.heldout_fraction} holds out no image of {cell.dataset}, and "
             f"heldout_every = {cell.heldout_every} judges them: raise it, or set heldout_every 0"
         )
+    _check_imbalance(cell)
     _check_recipe(cell)
     _check_encoder(cell)
     _check_labels(cell, counts)
     _check_passes(cell)
     _check_acquisitions(cell, max((b - a for a, b in pairwise(counts)), default=0))
+
+
+def _check_imbalance(cell: Cell) -> None:
+    facts = DATASETS[cell.dataset]
+    if not facts.long_tail(cell.imbalance)[-1]:
+        raise ValueError(
+            f"imbalance = {cell.imbalance} leaves the rarest class of {cell.dataset} without an "
+            f"image, as the most frequent one has {facts.smallest_class}: lower it to that or less"
+        )
+    if cell.imbalance > 1 and cell.diagnostics and not cell.test:
+        raise ValueError(
+            f"imbalance = {cell.imbalance} may leave a class without a held-out image, and "
+            "diagnostics = true with test = false shows the errors on these: set test true, or "
+            "diagnostics false"
+        )
 
 
 def _check_recipe(cell: Cell) -> None:
@@ -66,16 +81,17 @@ def _check_encoder(cell: Cell) -> None:
 
 
 def _check_labels(cell: Cell, counts: list[int]) -> None:
-    pool = DATASETS[cell.dataset].pool(cell.heldout_fraction)
+    pool = cell.pool_size(cell.dataset)
     if cell.batch_size > counts[0]:
         raise ValueError(
             f"batch_size = {cell.batch_size} is larger than the first {counts[0]} labels of "
             f"{cell.dataset}, so nothing would be trained: lower batch_size or raise the labels"
         )
     if counts[-1] > pool:
+        or_imbalance = f", or imbalance = {cell.imbalance}" if cell.imbalance > 1 else ""
         raise ValueError(
             f"{counts[-1]} labels asked for, but the pool of {cell.dataset} holds {pool}: "
-            "lower rounds, label_counts, first_labels or acquisition_fraction"
+            f"lower rounds, label_counts, first_labels or acquisition_fraction{or_imbalance}"
         )
     if len(set(counts)) < len(counts):
         raise ValueError(

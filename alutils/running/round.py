@@ -13,6 +13,7 @@ from alutils.learning import carried, data, scoring, training
 from alutils.learning.carried import restart
 from alutils.learning.devices import settle
 from alutils.learning.features import features_digest, inputs
+from alutils.learning.imbalance import kept_mask
 from alutils.learning.network import Classifier, build
 from alutils.learning.streams import stream
 from alutils.learning.training import Training
@@ -208,8 +209,8 @@ def _on_device(name: str, encoder: str, device: torch.device):
 
 def new_pool(cell: Cell) -> Pool:
     """The pool of a cell's seed, nothing labelled yet."""
-    size = len(data.load(cell.dataset).train_labels)
-    return Pool(size, cell.heldout_fraction, stream(cell.seed, "split"))
+    labels_N = data.load(cell.dataset).train_labels
+    return Pool(kept_mask(cell, labels_N), cell.heldout_fraction, stream(cell.seed, "split"))
 
 
 def _first_labels(cell: Cell) -> Tensor:

@@ -69,13 +69,11 @@ def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
 
 def _images(cell: Cell, i: int) -> int:
     """Images that are scored in a round: judged, and candidates where the arm asks the model."""
-    facts = DATASETS[cell.dataset]
     arm, number = cell.position(i)
-    judged = facts.test * cell.test
+    judged = DATASETS[cell.dataset].test * cell.test
     if cell.heldout_every:
-        heldout = facts.train - facts.pool(cell.heldout_fraction)
-        judged += heldout * (cell.epochs // cell.heldout_every)
+        judged += cell.heldout_size(cell.dataset) * (cell.epochs // cell.heldout_every)
     if arm == "random" or cell.label_counts or number + 1 == cell.rounds:
         return judged
-    pool = facts.pool(cell.heldout_fraction) - cell.schedule_of_labels()[number]
-    return judged + min(pool, cell.candidates or pool)
+    unlabelled = cell.pool_size(cell.dataset) - cell.schedule_of_labels()[number]
+    return judged + min(unlabelled, cell.candidates or unlabelled)

@@ -7,16 +7,18 @@ from torch import Tensor
 class Pool:
     """Two masks over one training set; only here are positions mapped to dataset indices.
 
-    Raises ``ValueError`` when an index is labelled twice or was held out.
+    ``kept``, a mask (N,) over the training set, has the images that take part; the held-out share
+    is drawn from these. Raises ``ValueError`` when an index is labelled twice, or may not be.
     """
 
-    def __init__(self, size: int, heldout_fraction: float, rng: torch.Generator):
-        order = torch.randperm(size, generator=rng)
-        cut = int(size * heldout_fraction)
-        self.heldout = order[:cut].sort().values
-        self.may_label = torch.ones(size, dtype=torch.bool)
+    def __init__(self, kept: Tensor, heldout_fraction: float, rng: torch.Generator):
+        indices = kept.nonzero().squeeze(1)
+        order = torch.randperm(len(indices), generator=rng)
+        cut = int(len(indices) * heldout_fraction)
+        self.heldout = indices[order[:cut]].sort().values
+        self.may_label = kept.clone()
         self.may_label[self.heldout] = False
-        self.is_labelled = torch.zeros(size, dtype=torch.bool)
+        self.is_labelled = torch.zeros_like(kept)
 
     @property
     def labelled(self) -> Tensor:
@@ -33,7 +35,7 @@ class Pool:
         fresh = (self.may_label & ~self.is_labelled)[indices]
         different, times = indices.unique(return_counts=True)
         if wrong := [*indices[~fresh].tolist(), *different[times > 1].tolist()]:
-            raise ValueError(f"labelled twice or held out: {wrong[:5]}")
+            raise ValueError(f"labelled twice or not in the pool: {wrong[:5]}")
         self.is_labelled[indices] = True
 
     def candidates(self, count: int, rng: torch.Generator) -> Tensor:

@@ -1,5 +1,7 @@
 """A study's parameters and data as reports show them, beside the poster's protocol."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from IPython.display import HTML, Markdown
 
@@ -59,19 +61,18 @@ def _candidates(study: Study) -> str:
     )
 
 
-def data_summary(names: list[str], heldout_fraction: float) -> HTML:
-    """Sizes of the datasets and of their split."""
+def data_summary(names: Sequence[str], study: Study) -> HTML:
+    """Sizes of the datasets and of their split, as the study's protocol makes it."""
     rows = []
     for name in names:
         facts = DATASETS[name]
-        pool = facts.pool(heldout_fraction)
         shape = f"{facts.size} × {facts.size} × {facts.channels}"
         rows.append(
             {
                 "dataset": facts.title,
                 "image": shape,
-                "pool": f"{pool:,}",
-                "held out": f"{facts.train - pool:,}",
+                "pool": f"{study.pool_size(name):,}",
+                "held out": f"{study.heldout_size(name):,}",
                 "checksum": facts.checksum,
             }
         )

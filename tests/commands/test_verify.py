@@ -14,22 +14,29 @@ from alutils.running import round
 from alutils.running.round import CurrentRound, run_round
 
 
+def computed(cell):
+    """A cell, and what it came to when it really ran."""
+    rounds, provenance = [], {}
+    for _ in range(cell.rounds):
+        (done,), provenance, _ = run_round([cell], rounds, None, "cpu", {})
+        rounds.append(done)
+    return cell, rounds, provenance
+
+
 @pytest.fixture(scope="module")
 def trained(digits_cell):
     """Two cells, and what they came to when they really ran."""
-    found = []
-    for cell in (digits_cell(arm=arm) for arm in ("margin", "kmeans")):
-        rounds, provenance = [], {}
-        for _ in range(cell.rounds):
-            (done,), provenance, _ = run_round([cell], rounds, None, "cpu", {})
-            rounds.append(done)
-        found.append((cell, rounds, provenance))
-    return found
+    return [computed(digits_cell(arm=arm)) for arm in ("margin", "kmeans")]
 
 
 @pytest.fixture
 def made(outputs, trained, monkeypatch):
     """A profile of two finished cells."""
+    return saved(trained, monkeypatch)
+
+
+def saved(trained, monkeypatch):
+    """The store of a profile of finished cells, and these."""
     store = Store("test")
     store.prepare()
     for cell, rounds, provenance in trained:
@@ -37,7 +44,7 @@ def made(outputs, trained, monkeypatch):
         record["provenance"] |= provenance
         store.save(cell, record | {"rounds": rounds, "status": "finished"})
     cells = [cell for cell, _, _ in trained]
-    study = type("OfTwoCells", (), {"cells": lambda self: cells})()
+    study = type("OfTheseCells", (), {"cells": lambda self: cells})()
     monkeypatch.setattr(verify, "_studies", lambda profile: [study])
     return store, cells
 
@@ -63,6 +70,23 @@ def test_records_that_hold_are_made_again_to_the_same_picks(made, capsys):
     told = capsys.readouterr().out
     assert "2 of 2 records, 6 rounds: 0 problems" in told
     assert told.count("22 of 22 picks equal on the same processor type and versions") == 2
+
+
+def test_a_record_of_a_thinned_training_set_is_made_again_and_holds_no_other_image(
+    outputs, digits_cell, monkeypatch, capsys
+):
+    cell = digits_cell(arm="margin", imbalance=10.0)
+    store, _ = saved([computed(cell)], monkeypatch)
+    verify.verify("test")
+    assert "7 of 7 picks equal on the same processor type and versions" in capsys.readouterr().out
+    thinned_out = (~round.new_pool(cell).may_label).nonzero()[0].item()
+
+    def other_image(record):
+        record["rounds"][1]["picks"][0] = record["rounds"][2]["labelled"][0] = thinned_out
+
+    change(store, cell, other_image)
+    with pytest.raises(NotVerified, match="round 3 labelled what is held out, or not there"):
+        verify.verify("test")
 
 
 def recount(record):

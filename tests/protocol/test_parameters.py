@@ -14,6 +14,7 @@ from papermill.parameterize import parameterize_notebook
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.protocol.arms import CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Cell, Protocol
+from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, Parameters
 from alutils.protocol.study import Study
 from alutils.studies import parameter_files, profiles
@@ -170,6 +171,30 @@ BAD = [
         {"heldout_every": 10, "heldout_fraction": 1e-6},
         "heldout_fraction = 1e-06 holds out no image",
     ),
+    (
+        {"imbalance": 0.5},
+        "imbalance = 0.5 is not allowed: input should be greater than or equal to 1",
+    ),
+    ({"imbalance": float("nan")}, "imbalance = nan"),
+    (
+        {"imbalance": float("inf")},
+        "imbalance = inf is not allowed: input should be less than or equal to 60000",
+    ),
+    (
+        {"imbalance": 5001},
+        "imbalance = 5001.0 leaves the rarest class of cifar10 without an image, as the most "
+        "frequent one has 5000: lower it to that or less",
+    ),
+    (
+        {"imbalance": 100, "first_labels": 12_000},
+        "but the pool of cifar10 holds 11166: lower rounds, label_counts, first_labels or "
+        "acquisition_fraction, or imbalance = 100.0",
+    ),
+    (
+        {"imbalance": 10, "diagnostics": True, "test": False, "reported": "heldout-last"}
+        | {"heldout_every": 10},
+        "imbalance = 10.0 may leave a class without a held-out image",
+    ),
     ({"arms": ["random"]}, "leaves nothing to hold against random"),
     ({"adam_state": "carried"}, "adam_state = 'carried'"),
 ]
@@ -181,6 +206,16 @@ def test_bad_parameters_are_refused_with_one_line_that_names_them(values, told):
         ActiveLearningStudy.parse(values, "params/x.yaml")
     message = str(refused.value)
     assert told in message and message.startswith("params/x.yaml: ") and "\n" not in message
+
+
+def test_the_largest_imbalance_leaves_one_image_of_the_rarest_class():
+    plan = ActiveLearningStudy(dataset="digits", imbalance=141, first_labels=64, rounds=1)
+    assert DATASETS["digits"].long_tail(plan.imbalance)[-1] == 1
+
+
+def test_first_labels_as_a_share_are_of_what_an_imbalance_leaves():
+    plan = ActiveLearningStudy(imbalance=100, first_labels=0.01, rounds=2, seeds=(0,))
+    assert plan.cells()[0].schedule_of_labels() == [111, 111 + (11_166 - 111) // 1000]
 
 
 def test_every_arm_from_the_literature_may_be_asked_for():

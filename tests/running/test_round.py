@@ -12,6 +12,7 @@ from alutils.records.record import chained
 from alutils.running.cluster import cluster
 from alutils.running.placement import Placement
 from alutils.running.round import Clock, CurrentRound, new_pool, round_task, run_round
+from alutils.running.workload import work
 from alutils.strategies.own import STRATEGIES
 
 
@@ -175,3 +176,15 @@ def test_a_round_is_sent_so_that_the_scheduler_does_not_import_torch(digits_cell
         assert len(sent.result(timeout=60)[0]) == 1
         assert all(workers.client.run(lambda: "torch" in sys.modules).values())
         assert not workers.client.run_on_scheduler(lambda: "torch" in sys.modules)
+
+
+def test_a_cell_with_imbalance_learns_from_its_thinned_training_set_alone(digits_cell):
+    cell = digits_cell(arm="margin", imbalance=10.0, heldout_every=1)
+    pool, history = new_pool(cell), []
+    for _ in range(cell.rounds):
+        history.append(one_round(cell, history))
+    assert len(pool.unlabelled) == cell.pool_size("digits") == 516
+    assert len(pool.heldout) == cell.heldout_size("digits") == 57
+    assert [done["labels"] for done in history] == [128, 135, 142] == cell.schedule_of_labels()
+    assert {i for done in history for i in done["labelled"]} <= set(pool.unlabelled.tolist())
+    assert work([cell]).images == 3 * (360 + 57) + (516 - 128) + (516 - 135)

@@ -9,7 +9,7 @@ from tests.cells import a_cell
 
 
 def pool(size: int = 100) -> Pool:
-    return Pool(size, 0.1, stream(0, "split"))
+    return Pool(torch.ones(size, dtype=torch.bool), 0.1, stream(0, "split"))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,23 @@ def test_nothing_is_labelled_twice_or_taken_from_the_heldout():
     one.label(first)
     assert one.labelled.tolist() == first.tolist() and len(one.unlabelled) == 87
     for wrong in (first[:1], one.heldout[:1], one.unlabelled[:1].repeat(2)):
-        with pytest.raises(ValueError, match=rf"labelled twice or held out: \[{wrong[0]}\]"):
+        with pytest.raises(ValueError, match=rf"labelled twice or not in the pool: \[{wrong[0]}\]"):
             one.label(wrong)
+
+
+def test_the_split_of_a_whole_training_set_is_a_permutation_of_its_indices():
+    expected = torch.randperm(100, generator=stream(0, "split"))[:10].sort().values
+    assert torch.equal(pool().heldout, expected)
+
+
+def test_what_was_thinned_out_is_neither_held_out_nor_labelled():
+    kept = torch.arange(100) % 3 == 0
+    one = Pool(kept, 0.25, stream(0, "split"))
+    assert (len(one.heldout), len(one.unlabelled)) == (8, 26)
+    assert sorted([*one.heldout.tolist(), *one.unlabelled.tolist()]) == list(range(0, 100, 3))
+    with pytest.raises(ValueError, match=r"not in the pool: \[1\]"):
+        one.label(torch.tensor([1]))
+    assert kept.sum() == 34
 
 
 def test_candidates_are_unlabelled_dataset_indices():

@@ -28,7 +28,7 @@ class ActiveLearningStudy(Study):
         """First labels as a count: a float is a share of the pool, an integer counts."""
         if isinstance(self.first_labels, int):
             return self.first_labels
-        return int(self.first_labels * DATASETS[self.dataset].pool(self.heldout_fraction))
+        return int(self.first_labels * self.pool_size(self.dataset))
 
     def cells(self) -> list[Cell]:
         """One cell a seed and arm.

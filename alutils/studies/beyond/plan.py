@@ -91,8 +91,7 @@ class BeyondStudy(SettingsStudy):
         return rungs
 
     def _started(self, arm: str, seed: int) -> Setting:
-        facts = DATASETS[self.start_dataset]
-        unlabelled = facts.pool(self.heldout_fraction) - self.start_first
+        unlabelled = self.pool_size(self.start_dataset) - self.start_first
         share = (self.start_step + 0.5) / unlabelled
         small = {"batch_size": self.start_batch_size, "epochs": self.start_epochs}
         cell = self._arm_cell(
@@ -158,13 +157,15 @@ class BeyondStudy(SettingsStudy):
                 f"start_last = {last} is not start_step = {step} or more above start_first = "
                 f"{first}: raise it"
             )
-        if last > DATASETS[self.start_dataset].pool(self.heldout_fraction):
+        or_imbalance = f", or imbalance = {self.imbalance}" if self.imbalance > 1 else ""
+        if last > self.pool_size(self.start_dataset):
             raise ValueError(
-                f"start_last = {last} is more than the pool of {self.start_dataset} holds: lower it"
+                f"start_last = {last} is more than the pool of {self.start_dataset} holds: lower "
+                f"it{or_imbalance}"
             )
         counts = self._started("random", 0).cell.schedule_of_labels()
         if counts != list(range(first, counts[-1] + 1, step)):
             raise ValueError(
                 f"start_step = {step} can't be kept up to start_last = {last} on "
-                f"{self.start_dataset}: lower one of them"
+                f"{self.start_dataset}: lower one of them{or_imbalance}"
             )

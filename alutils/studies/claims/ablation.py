@@ -11,7 +11,6 @@ from typing import Any, Literal
 import pandas as pd
 
 from alutils.protocol.cell import Cell, Count
-from alutils.protocol.datasets import DATASETS
 from alutils.protocol.study import Seeds, Study
 from alutils.records.store import Store
 from alutils.records.tidy import complete, table
@@ -57,7 +56,7 @@ class AblationStudy(Study):
         return list(self.variants().values())
 
     def _cell(self, dataset: str, seed: int, arm: str, changes: dict[str, Any]) -> Cell:
-        unlabelled = DATASETS[dataset].pool(self.heldout_fraction) - self.first_labels
+        unlabelled = self.pool_size(dataset) - self.first_labels
         return Cell(
             figure="ablation",
             dataset=dataset,
