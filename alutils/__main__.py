@@ -24,7 +24,7 @@ def main() -> int:
     estimate.add_argument("profile", help=a_folder)
     estimate.add_argument("--step-ms", default="", help="milliseconds a step, instead of timing it")
     verify = commands.add_parser("verify", help="check a profile's records, recompute a few picks")
-    verify.add_argument("profile", help=f"{a_folder}; or ablation, recipe or precision")
+    verify.add_argument("profile", help=f"{a_folder}; or ablation, recipe, precision or head")
     readme = commands.add_parser("readme", help="put a profile's results into README and guides")
     readme.add_argument("profile", help=a_folder)
     for name, (_, purpose) in RUNS.items():
@@ -79,6 +79,7 @@ RUNS = {
     "ablation": ("claims.ablation", "run the authors' evaluation, switch by switch"),
     "recipe": ("choices.recipe", "choose the recipes again, on held-out data"),
     "precision": ("choices.precision", "hold bf16 against fp32, on held-out data"),
+    "head": ("choices.head", "choose the linear head's recipe again, on held-out data"),
 }
 """Commands of studies without a notebook: their module in ``alutils.studies``, and their help."""
 COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}

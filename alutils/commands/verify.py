@@ -27,7 +27,7 @@ from alutils.running.provenance import provenance
 from alutils.running.round import CurrentRound, Round, new_pool, run_round
 from alutils.strategies.own import STRATEGIES
 from alutils.studies import profiles
-from alutils.studies.choices import precision, recipe
+from alutils.studies.choices import head, precision, recipe
 from alutils.studies.claims.ablation import AblationStudy
 
 RECOMPUTED = 3
@@ -80,7 +80,8 @@ def verify(profile: str) -> None:
 
 def _studies(profile: str) -> list[parameters.Parameters]:
     """The studies of a profile: those of its notebooks, or those that have no notebook."""
-    besides = [AblationStudy(), *recipe.studies(), *precision.studies()]  # they have no notebook
+    chosen = (recipe, precision, head)
+    besides = [AblationStudy(), *(study for choice in chosen for study in choice.studies())]
     if of_profile := [study for study in besides if study.profile == profile]:
         return of_profile
     every = [*profiles.profiles(), *dict.fromkeys(study.profile for study in besides)]
@@ -145,7 +146,7 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
     able = [
         (cell, record)
         for cell, record in records
-        if not cell.carries_state and record["rounds"] and record["rounds"][0]["picks"]
+        if not cell.trains_on and record["rounds"] and record["rounds"][0]["picks"]
         and set(cell.arms) <= set(BUILT_IN)
     ]  # fmt: skip
     left = [(cell, record) for cell, record in able if cell.arm != "random"] or able
@@ -178,7 +179,11 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     here = provenance(device)
     if then.get("earlier_places") or place_of(then) != place_of(here):
         return _elsewhere(CurrentRound(cell, past, device), kept, records)
-    (again,), _, _ = run_round([cell], past, None, "auto", {})
+    state = None
+    if cell.carries_state:
+        for done in range(number):
+            _, _, state = run_round([cell], record["rounds"][:done], state, "auto", {})
+    (again,), _, _ = run_round([cell], past, state, "auto", {})
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
     comparison = (

@@ -1,4 +1,4 @@
-"""What a round hands on to the next: weights to start from, and the optimiser's state."""
+"""What a round hands on to the next: weights, the optimiser's state, and predictions."""
 
 import torch
 from safetensors.torch import load, save
@@ -44,13 +44,27 @@ def restart(net: Classifier, state: bytes, cell: Cell, round_: int) -> None:
 
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
+PREDICTIONS = "predictions"
 
 
-def pack(optimiser: torch.optim.Optimizer | None, net: Classifier | None = None) -> bytes:
-    """Adam's moments and step counts, a network's weights, or both, as safetensors."""
+def pack(
+    optimiser: torch.optim.Optimizer | None,
+    net: Classifier | None = None,
+    probs_N_C: Tensor | None = None,
+) -> bytes:
+    """Adam's moments and step counts, a network's weights, predictions, as safetensors.
+
+    Each is left out where it is None.
+    """
     states = optimiser.state_dict()["state"] if optimiser else {}
     tensors = {f"{i}.{key}": v.contiguous() for i, of in states.items() for key, v in of.items()}
-    return save(tensors | (weights(net) if net else {}))
+    tensors |= weights(net) if net else {}
+    return save(tensors | ({} if probs_N_C is None else {PREDICTIONS: probs_N_C.contiguous()}))
+
+
+def predictions(state: bytes) -> Tensor:
+    """The predictions (N, C) that ``pack`` was given."""
+    return load(state)[PREDICTIONS]
 
 
 def unpack(state: bytes, optimiser: torch.optim.Optimizer) -> None:

@@ -50,12 +50,19 @@ class Protocol(BaseModel):
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     heldout_every: Annotated[int, Field(ge=0)] = 0
     test: bool = True
+    stop_set: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Held-out images on which each round's predictions are compared with the round before's."""
     diagnostics: bool = False
 
     @property
-    def carries_state(self) -> bool:
-        """Whether a round goes on from something that the round before it left."""
+    def trains_on(self) -> bool:
+        """Whether a round's training goes on from something that the round before it left."""
         return self.adam_state != "fresh" or self.start != "cold"
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a round is handed something by the round before it, beside what is recorded."""
+        return self.trains_on or self.stop_set > 0
 
     def heldout_size(self, dataset: str) -> int:
         """Images held out: a share of the training images that the imbalance leaves."""
@@ -82,6 +89,8 @@ class Cell(Protocol):
     seed: int
     first_labels: Count
     acquisition_fraction: Share = 0.001
+    acquisition_size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Labels a round asks for; 0 asks for ``acquisition_fraction`` of the remaining pool."""
     rounds: Rounds = 150
     label_counts: tuple[int, ...] = ()
     sequence: tuple[str, ...] = ()
@@ -127,7 +136,9 @@ class Cell(Protocol):
         pool = self.pool_size(self.dataset)
         counts = [self.first_labels]
         for _ in range(self.rounds - 1):
-            counts.append(counts[-1] + int(self.acquisition_fraction * (pool - counts[-1])))
+            left = pool - counts[-1]
+            size = self.acquisition_size or int(self.acquisition_fraction * left)
+            counts.append(counts[-1] + min(size, left))
         return counts
 
     def steps(self) -> list[int]:

@@ -21,6 +21,7 @@ def check(cell: Cell) -> None:
             f"heldout_every = {cell.heldout_every} judges them: raise it, or set heldout_every 0"
         )
     _check_imbalance(cell)
+    _check_stop_set(cell)
     _check_recipe(cell)
     _check_encoder(cell)
     _check_labels(cell, counts)
@@ -40,6 +41,15 @@ def _check_imbalance(cell: Cell) -> None:
             f"imbalance = {cell.imbalance} may leave a class without a held-out image, and "
             "diagnostics = true with test = false shows the errors on these: set test true, or "
             "diagnostics false"
+        )
+
+
+def _check_stop_set(cell: Cell) -> None:
+    heldout = cell.heldout_size(cell.dataset)
+    if cell.stop_set and not 2 <= cell.stop_set <= heldout:
+        raise ValueError(
+            f"stop_set = {cell.stop_set} takes so many of the {heldout} held-out images of "
+            f"{cell.dataset}, and their spread needs 2 of them: set 2 to {heldout}, or 0 for none"
         )
 
 

@@ -5,9 +5,9 @@ the rule gets what was known by then, and is compared with the rounds that follo
 only label counts and accuracies. What else a rule reads is an optional column of the table, with a
 value a round, and a rule without its column is left out:
 
-- ``kappa``: agreement with the round before on a stop set (``stopping.kappas``);
+- ``kappa``: agreement with the round before on a stop set (``running.stability``);
 - ``pool_entropy``: mean predictive entropy (nats) of the images not labelled yet;
-- ``error_bound``: limit on the change of the expected error (``stopping.error_bounds``).
+- ``error_bound``: limit on the change of the expected error (the same).
 """
 
 import math

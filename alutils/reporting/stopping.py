@@ -16,29 +16,14 @@ ROUNDING = 1e-12
 """By how much a mean may miss its threshold: three kappas of 0.99 have a mean just below 0.99."""
 
 
-def kappas(predictions_R_N: np.ndarray) -> np.ndarray:
-    """Cohen's kappa between each round's predictions and the round's before; NaN for the first.
-
-    The predictions are classes of the same N images in every round, a set that is never labelled
-    ("stop set"). Two rounds that give every image one and the same class agree fully: 1.
-    """
-    predictions_R_N = np.asarray(predictions_R_N)
-    classes = np.unique(predictions_R_N)
-    shares_R_C = np.stack([(predictions_R_N == k).mean(axis=1) for k in classes], axis=1)
-    agree = (predictions_R_N[1:] == predictions_R_N[:-1]).mean(axis=1)
-    chance = (shares_R_C[1:] * shares_R_C[:-1]).sum(axis=1)
-    certain = chance == 1
-    kappa = (agree - chance) / np.where(certain, 1, 1 - chance)
-    return np.concatenate([[math.nan], np.where(certain, 1.0, kappa)])
-
-
 def stabilising_predictions(
     kappas_R: np.ndarray, threshold: float = 0.99, window: int = 3
 ) -> int | None:
     """Stop once predictions no longer change (Bloodgood and Vijay-Shanker, 2009).
 
-    That is where the mean of the last ``window`` values of ``kappas`` is at least ``threshold``;
-    both defaults are the paper's.
+    That is where the mean of the last ``window`` values is at least ``threshold``; both defaults
+    are the paper's. ``kappas_R`` has a round's agreement with the round before (Cohen's kappa of
+    the classes of images that are never labelled), NaN for the first.
     """
     kappas_R = np.asarray(kappas_R, dtype=float)
     if len(kappas_R) < window:
@@ -70,30 +55,13 @@ def error_difference(limits_R: np.ndarray, tolerance: float = 0.5) -> int | None
     their test is made for that bound. In its place ``limits_R`` holds the upper end of a one-sided
     interval for the difference, in points, from one of
 
-    - ``error_bounds``: the closest form, from the predictive probabilities; needs no true class;
+    - ``error_bound`` of ``running.stability``: the closest form, from the predictive probabilities;
+      it needs no true class;
     - ``gain_limits``: the gain in accuracy as measured on a test set; all that a record has.
 
     A limit below ``tolerance`` is a test that rejects a difference of ``tolerance`` or more.
     """
     return _first(np.asarray(limits_R, dtype=float) < tolerance)
-
-
-def error_bounds(probs_R_N_C: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Upper limits (points) on each round's change of the expected error; NaN for the first.
-
-    Of an image, whatever its true class, the chance that a class drawn from the predictive
-    distribution is wrong changes by no more than the total variation distance between the
-    distributions before and after. Its mean over images like the N given ones therefore bounds the
-    change of the expected error, without any confidence of its own. Where the distributions are
-    means over posteriors, this is never above the bound by the divergence between those (data
-    processing and Pinsker's inequality). The N images are a sample: the limit is the upper end of a
-    one-sided t interval for that mean. They must be the same images in every round.
-    """
-    probs_R_N_C = np.asarray(probs_R_N_C, dtype=float)
-    apart = 100 * np.abs(np.diff(probs_R_N_C, axis=0)).sum(axis=2) / 2
-    count = apart.shape[1]
-    half = stats.t.ppf(level, count - 1) * apart.std(axis=1, ddof=1) / math.sqrt(count)
-    return np.concatenate([[math.nan], apart.mean(axis=1) + half])
 
 
 def gain_limits(

@@ -19,7 +19,7 @@ from alutils.learning.streams import stream
 from alutils.learning.training import Training
 from alutils.protocol.cell import Cell
 from alutils.records.record import chained, state_digest
-from alutils.running import checks, diagnostics
+from alutils.running import checks, diagnostics, stability
 from alutils.running.provenance import provenance
 from alutils.strategies.custom import ask
 from alutils.strategies.own import STRATEGIES, check_positions
@@ -114,7 +114,26 @@ class CurrentRound:
         if not self.cell.carries_state:
             return None
         optimiser = trained.optimiser if self.cell.adam_state != "fresh" else None
-        return carried.pack(optimiser, self.net if self.cell.start != "cold" else None)
+        net = self.net if self.cell.start != "cold" else None
+        return carried.pack(optimiser, net, self.stop_probs_N_C if self.cell.stop_set else None)
+
+    @cached_property
+    def stop_probs_N_C(self) -> Tensor:
+        """What the network says of the stop set, the first of the held-out images."""
+        indices = self.pool.heldout[: self.cell.stop_set]
+        return scoring.predict(self.net, self.images, indices.to(self.device))
+
+    def stability(self, state: bytes | None) -> dict[str, float]:
+        """What stopping rules read: see ``stability``; ``state`` is what the round before gave."""
+        if not self.cell.stop_set:
+            return {}
+        facts = {}
+        if len(self.view):
+            facts["pool_entropy"] = stability.mean_entropy(self.view.probs_N_C)
+        if state and self.number:
+            before = carried.predictions(state)
+            facts |= stability.changes(before.numpy(), self.stop_probs_N_C.numpy())
+        return facts
 
     @cached_property
     def test_probs_N_C(self) -> Tensor:
@@ -260,7 +279,6 @@ def run_round(
     checked = current.check_start()
     with shared("seconds_train"):
         trained = current.train(state)
-    state = current.hand_on(trained)
     with checks.buffers_unchanged(current.net):
         with shared("seconds_test"):
             judged = current.judge()
@@ -269,6 +287,8 @@ def run_round(
                 current.net, current.images, current.pool, current.cell, current.number
             )
             closing = current.closing()
+            stable = current.stability(state)
+        state = current.hand_on(trained)
         done = {
             "labels": len(current.pool.labelled),
             "labelled": current.new.tolist(),
@@ -279,6 +299,7 @@ def run_round(
             "steps": trained.steps,
             "class_counts": current.class_counts(),
             **closing,
+            **stable,
             **({"state_digest": state_digest(state)} if state else {}),
         }
         before = history[-1]["digest"] if history else ""

@@ -1,0 +1,52 @@
+"""How far a round's predictions moved since the round before: what stopping rules read.
+
+A record has it a round, where the protocol has a stop set (Bloodgood and Vijay-Shanker, 2009):
+held-out images, whose labels take no part. ``reporting.stopping`` has the rules.
+"""
+
+import math
+
+import numpy as np
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+from torch import Tensor
+
+LEVEL = 0.95
+"""Confidence of a bound on the error, one-sided."""
+
+
+def mean_entropy(probs_N_C: Tensor) -> float:
+    """Mean predictive entropy (nats) of images that are not labelled yet."""
+    return -probs_N_C.double().xlogy(probs_N_C.double()).sum(1).mean().item()
+
+
+def changes(before_N_C: np.ndarray, now_N_C: np.ndarray) -> dict[str, float]:
+    """What two rounds' class probabilities of the same N images say of the step between them."""
+    return {
+        "kappa": kappa(before_N_C.argmax(1), now_N_C.argmax(1)),
+        "error_bound": error_bound(before_N_C, now_N_C),
+    }
+
+
+def kappa(before_N: np.ndarray, now_N: np.ndarray) -> float:
+    """Cohen's kappa between two rounds' classes; 1 where both give every image the same class."""
+    if (before_N == now_N).all():
+        return 1.0
+    return float(cohen_kappa_score(before_N, now_N))
+
+
+def error_bound(before_N_C: np.ndarray, now_N_C: np.ndarray, level: float = LEVEL) -> float:
+    """Upper limit (points) on how far the expected error changed between two rounds.
+
+    Of an image, whatever its true class, the chance that a class drawn from the predictive
+    distribution is wrong changes by no more than the total variation distance between the
+    distributions before and after. Its mean over images like the N given ones therefore bounds the
+    change of the expected error, without any confidence of its own. Where the distributions are
+    means over posteriors, this is never above the bound by the divergence between those (data
+    processing and Pinsker's inequality), which is that of Ishibashi and Hino (2020). The N images
+    are a sample: the limit is the upper end of a one-sided t interval for that mean.
+    """
+    apart = 100 * np.abs(now_N_C.astype(float) - before_N_C.astype(float)).sum(axis=1) / 2
+    count = len(apart)
+    half = stats.t.ppf(level, count - 1) * apart.std(ddof=1) / math.sqrt(count)
+    return float(apart.mean() + half)
