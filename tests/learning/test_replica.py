@@ -37,10 +37,13 @@ def test_a_packed_optimiser_goes_on_as_if_it_had_never_stopped(digits_cell, live
     again = torch.optim.Adam(now.net.parameters(), fused=True)
     again.param_groups[0]["lr"] = first.param_groups[0]["lr"]
     carried.unpack(carried.pack(first), again)
-    for one, other in zip(first.state.values(), again.state.values(), strict=True):
-        assert one["step"] == other["step"] == 2
+    for original, unpacked in zip(first.state.values(), again.state.values(), strict=True):
+        assert original["step"] == unpacked["step"] == 2
         for key in carried.MOMENTS:
-            assert torch.equal(one[key], other[key]) and one[key].stride() == other[key].stride()
+            assert (
+                torch.equal(original[key], unpacked[key])
+                and original[key].stride() == unpacked[key].stride()
+            )
     gradients = [torch.randn_like(p) for p in now.net.parameters()]
     ends = []
     before = [p.detach().clone() for p in now.net.parameters()]
@@ -99,8 +102,8 @@ def interrupted(cell, store, after: int) -> None:
 
 
 def finish(cell, store) -> list[dict]:
-    task, place = round.round_task("cpu", {}), Placement(workers=1)
-    run([cell], task, store, {}, place, say=lambda line: None)
+    task, placement = round.round_task("cpu", {}), Placement(workers=1)
+    run([cell], task, store, {}, placement, say=lambda line: None)
     assert not list(store.folder.glob("*.state")) and store.finished(cell)
     return [plain(done) for done in store.load(cell)["rounds"]]
 
@@ -124,10 +127,10 @@ def test_a_stopped_cell_goes_on_from_its_kept_state_or_starts_again(digits_cell,
 def test_the_table_tells_the_arms_of_a_sequence_apart(digits_cell, store):
     cell = digits_cell(arm="sequence", sequence=("margin", "random"), adam_state="arms", rounds=2)
     finish(cell, store)
-    found = table(store, [cell])
-    assert found["arm"].tolist() == ["margin"] * 2 + ["random"] * 2
-    assert found["round"].tolist() == [1, 2, 1, 2]
-    assert found["labels"].tolist() == cell.schedule_of_labels() * 2
+    results = table(store, [cell])
+    assert results["arm"].tolist() == ["margin"] * 2 + ["random"] * 2
+    assert results["round"].tolist() == [1, 2, 1, 2]
+    assert results["labels"].tolist() == cell.schedule_of_labels() * 2
 
 
 def test_without_dropout_the_authors_score_is_rounding_noise(digits_cell):
@@ -154,11 +157,11 @@ def test_mutual_information_is_high_where_passes_disagree():
 
 def test_the_reported_accuracy_is_the_one_asked_for(digits_cell, store):
     cell = digits_cell(rounds=1, epochs=4, heldout_every=1)
-    task, place = round.round_task("cpu", {}), Placement(workers=1)
-    run([cell], task, store, {}, place, say=lambda line: None)
+    task, placement = round.round_task("cpu", {}), Placement(workers=1)
+    run([cell], task, store, {}, placement, say=lambda line: None)
     held = store.load(cell)["rounds"][0]["heldout_accuracy"]
-    found = {rule: table(store, [cell], rule).iloc[0] for rule in
+    rows = {rule: table(store, [cell], rule).iloc[0] for rule in
              ("test", "heldout-best", "heldout-last")}  # fmt: skip
-    assert len(held) == 4 and found["heldout-best"]["accuracy"] == 100 * max(held)
-    assert found["heldout-last"]["accuracy"] == 100 * held[-1]
-    assert found["test"]["accuracy"] == 100 * found["test"]["test_accuracy"]
+    assert len(held) == 4 and rows["heldout-best"]["accuracy"] == 100 * max(held)
+    assert rows["heldout-last"]["accuracy"] == 100 * held[-1]
+    assert rows["test"]["accuracy"] == 100 * rows["test"]["test_accuracy"]

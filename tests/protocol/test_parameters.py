@@ -39,10 +39,10 @@ def test_the_poster_protocol_has_the_published_label_counts():
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}/{f.stem}")
 def test_a_parameter_file_holds_what_differs_from_the_notebook_and_no_more(file):
-    values, own = parameter_files.read_file(file, ""), parameter_files.defaults(file.stem)
+    values, defaults = parameter_files.read_file(file, ""), parameter_files.defaults(file.stem)
     assert profiles.load_study(file.parent.name, file.stem).profile == file.parent.name
-    assert values.keys() <= own.keys()
-    assert [key for key, value in values.items() if value == own[key]] == []
+    assert values.keys() <= defaults.keys()
+    assert [key for key, value in values.items() if value == defaults[key]] == []
 
 
 CELLS = {
@@ -69,10 +69,10 @@ def test_the_cells_of_every_profile_are_pinned(profile):
 
 @pytest.mark.parametrize("notebook", profiles.notebooks("poster"))
 def test_the_poster_profile_is_the_defaults(notebook):
-    plan = profiles.load_study("poster", notebook)
+    study = profiles.load_study("poster", notebook)
     free = {"profile", "seeds", "dataset", "heldout_every", "diagnostics"}
-    defaults = {key: field.default for key, field in type(plan).model_fields.items()}
-    assert {k: v for k, v in plan.model_dump().items() if k not in free} == {
+    defaults = {key: field.default for key, field in type(study).model_fields.items()}
+    assert {k: v for k, v in study.model_dump().items() if k not in free} == {
         k: v for k, v in defaults.items() if k not in free
     }
 
@@ -83,18 +83,18 @@ def test_the_name_of_a_record_is_pinned():
 
 
 @pytest.mark.parametrize(
-    ("file", "told"),
+    ("file", "expected"),
     [
         ("03-mnist-active-learning.yml", "params/mine/03-mnist-active-learning.yml would not be"),
         ("", "PROFILE = 'mine' has no notebook: params/mine needs a parameter file such as 01-"),
     ],
 )
-def test_a_profile_without_a_parameter_file_is_named(file, told, tmp_path, monkeypatch):
+def test_a_profile_without_a_parameter_file_is_named(file, expected, tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     if file:
         (tmp_path / "mine" / file).write_text("profile: mine")
     monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
-    with pytest.raises(ParameterError, match=told):
+    with pytest.raises(ParameterError, match=expected):
         profiles.notebooks("mine")
 
 
@@ -200,12 +200,12 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("values", "told"), BAD, ids=lambda v: str(v))
-def test_bad_parameters_are_refused_with_one_line_that_names_them(values, told):
+@pytest.mark.parametrize(("values", "expected"), BAD, ids=lambda v: str(v))
+def test_bad_parameters_are_refused_with_one_line_that_names_them(values, expected):
     with pytest.raises(ParameterError) as refused:
         ActiveLearningStudy.parse(values, "params/x.yaml")
     message = str(refused.value)
-    assert told in message and message.startswith("params/x.yaml: ") and "\n" not in message
+    assert expected in message and message.startswith("params/x.yaml: ") and "\n" not in message
 
 
 def test_the_largest_imbalance_leaves_one_image_of_the_rarest_class():
@@ -219,15 +219,15 @@ def test_first_labels_as_a_share_are_of_what_an_imbalance_leaves():
 
 
 def test_every_arm_from_the_literature_may_be_asked_for():
-    plan = ActiveLearningStudy(arms=(*POSTER_ARMS, *CONTROLS, *FURTHER), seeds=(0,))
-    assert len({cell.name for cell in plan.cells()}) == len(POSTER_ARMS) + len(CONTROLS) + len(
+    study = ActiveLearningStudy(arms=(*POSTER_ARMS, *CONTROLS, *FURTHER), seeds=(0,))
+    assert len({cell.name for cell in study.cells()}) == len(POSTER_ARMS) + len(CONTROLS) + len(
         FURTHER
     )
 
 
 def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseline():
-    plan = profiles.load_study("replica", "03-mnist-active-learning")
-    random, sequence, baseline = plan.cells()
+    study = profiles.load_study("replica", "03-mnist-active-learning")
+    random, sequence, baseline = study.cells()
     assert sequence.arms == ("uncertainty", "margin", "bayesian", "kmeans")
     assert (sequence.length, random.length, baseline.length) == (600, 150, 1)
     assert (sequence.adam_state, random.adam_state, baseline.adam_state) == (
@@ -238,7 +238,7 @@ def test_the_replica_is_one_sequence_of_the_authors_arms_and_their_single_baseli
         "margin",
         0,
     )
-    assert (plan.reported, plan.test, plan.dropout) == ("heldout-best", False, 0.0)
+    assert (study.reported, study.test, study.dropout) == ("heldout-best", False, 0.0)
 
 
 def test_a_sequence_needs_arms_to_go_through():
@@ -247,8 +247,8 @@ def test_a_sequence_needs_arms_to_go_through():
 
 
 def test_the_single_baseline_has_nothing_to_start_from():
-    plan = ActiveLearningStudy(single_baseline=True, seeds=(0,), start="warm")
-    *arms, baseline = plan.cells()
+    study = ActiveLearningStudy(single_baseline=True, seeds=(0,), start="warm")
+    *arms, baseline = study.cells()
     assert baseline.start == "cold" and {cell.start for cell in arms} == {"warm"}
 
 
@@ -275,15 +275,15 @@ def test_claims_are_judged_on_the_accuracy_that_the_profile_reports():
 
 
 def test_a_sensitivity_study_varies_one_setting_at_a_time():
-    plan = SensitivityStudy(datasets=("mnist",), seeds=(0,))
-    settings = plan.settings()
+    study = SensitivityStudy(datasets=("mnist",), seeds=(0,))
+    settings = study.settings()
     assert {s.factor for s in settings} == {"dropout", "passes", "clusters", "acquisition"}
-    base = plan._cell("mnist", 0, "random", 0.01, {})
-    for one in settings:
-        changed = {k for k, v in one.cell.model_dump().items() if v != getattr(base, k)}
+    base = study._cell("mnist", 0, "random", 0.01, {})
+    for setting in settings:
+        changed = {k for k, v in setting.cell.model_dump().items() if v != getattr(base, k)}
         assert len(changed - {"arm", "rounds"}) <= 1
-        assert abs(one.cell.schedule_of_labels()[-1] - 2700) <= 550
-    assert len(plan.cells()) < len(settings)
+        assert abs(setting.cell.schedule_of_labels()[-1] - 2700) <= 550
+    assert len(study.cells()) < len(settings)
 
 
 def test_a_sensitivity_study_must_go_up():
@@ -305,8 +305,8 @@ def test_an_injected_parameter_that_no_one_reads_is_refused():
 def test_notebook_globals_give_the_study():
     whole = ActiveLearningStudy().model_dump() | {"epochs": 7, "seeds": [4]}
     namespace = whole | {"In": ["# Parameters\nepochs = 7\n"], "other": object()}
-    plan = ActiveLearningStudy.from_notebook(namespace)
-    assert (plan.epochs, plan.seeds) == (7, (4,))
+    study = ActiveLearningStudy.from_notebook(namespace)
+    assert (study.epochs, study.seeds) == (7, (4,))
     namespace["cluster"] = namespace.pop("clusters")
     with pytest.raises(ParameterError, match="'clusters' is missing: is it 'cluster' = 12?"):
         ActiveLearningStudy.from_notebook(namespace)
@@ -331,11 +331,11 @@ class Kernel:
         for text in cells:
             self.namespace["In"].append(text)
             exec(text, self.namespace)
-        self.namespace["In"].append("plan = ActiveLearningStudy.from_notebook(globals())")
+        self.namespace["In"].append("study = ActiveLearningStudy.from_notebook(globals())")
         return ActiveLearningStudy.from_notebook(self.namespace)
 
 
-def test_a_name_misspelt_after_a_good_run_is_told_and_once_mended_taken():
+def test_a_name_misspelt_after_a_good_run_is_named_and_once_mended_taken():
     kernel = Kernel()
     assert kernel.study(FIRST).epochs == 10
     misspelt = FIRST.replace("epochs = 10", "epoch = 3")
@@ -345,7 +345,7 @@ def test_a_name_misspelt_after_a_good_run_is_told_and_once_mended_taken():
     assert kernel.study("epochs = 4", "arms = [*arms]", "1 +\\\n 1").epochs == 4
 
 
-def test_a_misspelt_name_is_told_where_there_is_but_one():
+def test_a_misspelt_name_of_a_study_with_one_parameter_is_named():
     namespace = {"profile": "smoke", "profil": "quick"}
     namespace["In"] = ["profile = 'smoke'", "x = 1", "profil = 'quick'", "y = 2"]
     with pytest.raises(ParameterError, match="'profile' is missing: is it 'profil' = 'quick'?"):
@@ -359,8 +359,8 @@ def test_an_injected_name_is_mended_without_a_new_kernel():
     assert kernel.study("# Parameters\nclusters = 5\n").clusters == 5
     with pytest.raises(ParameterError, match="clusters' = 5 is left over.*run the first cell"):
         kernel.study("# Parameters\nepochs = 5\n")
-    plan = kernel.study(FIRST, "# Parameters\nepochs = 5\n")
-    assert (plan.clusters, plan.epochs) == (12, 5)
+    study = kernel.study(FIRST, "# Parameters\nepochs = 5\n")
+    assert (study.clusters, study.epochs) == (12, 5)
 
 
 def test_a_list_that_arrives_as_text_names_the_option_that_takes_lists():
@@ -386,17 +386,18 @@ def test_papermill_and_make_study_read_a_file_alike(file, tmp_path, monkeypatch)
     profile, name = file.parent.name, file.stem
     values = parameter_files.read_file(file, "")
     assert papermill(profile, name, values) == profiles.load_study(profile, name)
-    own = parameter_files.defaults(name)
-    other = {key: value for key, value in {"dropout": 0.25, "seeds": [5]}.items() if key in own}
-    other |= {"profile": profile}
+    defaults = parameter_files.defaults(name)
+    changes = {"dropout": 0.25, "seeds": [5]}
+    changed = {key: value for key, value in changes.items() if key in defaults}
+    changed |= {"profile": profile}
     (tmp_path / profile).mkdir()
-    (tmp_path / profile / file.name).write_text(yaml.safe_dump(other))
+    (tmp_path / profile / file.name).write_text(yaml.safe_dump(changed))
     monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
-    assert papermill(profile, name, other) == profiles.load_study(profile, name)
+    assert papermill(profile, name, changed) == profiles.load_study(profile, name)
 
 
 @pytest.mark.parametrize(
-    ("first", "told"),
+    ("first", "expected"),
     [
         ("seeds = list(range(3))", r"seeds = list\(range\(3\)\) is not a plain value"),
         ("epochs = 1\nepochs = 2", "'epochs = 2' is not allowed there: give each name one"),
@@ -405,11 +406,11 @@ def test_papermill_and_make_study_read_a_file_alike(file, tmp_path, monkeypatch)
         (None, "0 cells have the tag parameters"),
     ],
 )
-def test_a_parameters_cell_that_is_not_plain_is_told(tmp_path, monkeypatch, first, told):
+def test_a_parameters_cell_that_is_not_plain_is_refused(tmp_path, monkeypatch, first, expected):
     cells = [] if first is None else [{"metadata": {"tags": ["parameters"]}, "source": [first]}]
     (tmp_path / f"{ARMS_NOTEBOOK}.ipynb").write_text(json.dumps({"cells": cells}))
     monkeypatch.setattr(parameter_files.paths, "NOTEBOOKS", tmp_path)
-    with pytest.raises(ParameterError, match=f"notebooks/{ARMS_NOTEBOOK}.ipynb: .*{told}"):
+    with pytest.raises(ParameterError, match=f"notebooks/{ARMS_NOTEBOOK}.ipynb: .*{expected}"):
         profiles.load_study("smoke", ARMS_NOTEBOOK)
 
 
@@ -442,10 +443,11 @@ def test_study_is_abstract():
 
 
 def test_the_audit_reads_what_the_other_notebooks_ran():
-    plan = profiles.load_study("smoke", "04-claims")
-    names = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
-    ran = {cell.name for name in names for cell in profiles.load_study("smoke", name).cells()}
-    assert {cell.name for cell in plan.cells()} == ran
+    audit = profiles.load_study("smoke", "04-claims")
+    notebooks = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
+    studies = [profiles.load_study("smoke", notebook) for notebook in notebooks]
+    expected = {cell.name for study in studies for cell in study.cells()}
+    assert {cell.name for cell in audit.cells()} == expected
     with pytest.raises(ParameterError, match="unknown parameter 'seeds'"):
         ClaimsStudy.parse({"profile": "quick", "seeds": [0]})
 
@@ -460,10 +462,10 @@ def copied(profile: str, folder: Path, monkeypatch) -> Path:
 def test_the_audit_takes_no_two_protocols_for_one(tmp_path, monkeypatch):
     folder = copied("smoke", tmp_path, monkeypatch)
     text = (folder / "03-mnist-active-learning.yaml").read_text()
-    two = text.replace("epochs: ", "epochs: 1")
-    (folder / "05-your-own-strategy.yaml").write_text(two)
+    changed = text.replace("epochs: ", "epochs: 1")
+    (folder / "05-your-own-strategy.yaml").write_text(changed)
     profiles.load_study("smoke", "04-claims").cells()
-    (folder / "02-cifar10-active-learning.yaml").write_text(two)
+    (folder / "02-cifar10-active-learning.yaml").write_text(changed)
     with pytest.raises(ParameterError, match="on digits for figure .* in two ways"):
         profiles.load_study("smoke", "04-claims").cells()
 
@@ -477,10 +479,9 @@ def test_a_parameter_file_of_no_notebook_is_refused_in_a_line(tmp_path, monkeypa
 
 def spoiled() -> list[tuple[type, str, object]]:
     """Every key of every study with a wrong type, out of range or misspelt."""
-    found = []
-    for study in sorted(
-        set(map(profiles.study_class, profiles.STUDIES)), key=lambda kind: kind.__name__
-    ):
+    cases = []
+    studies = set(map(profiles.study_class, profiles.STUDIES))
+    for study in sorted(studies, key=lambda study_class: study_class.__name__):
         for key, field in study.model_fields.items():
             default = field.default
             wrong: list[object] = [None, {"a": 1}]
@@ -494,9 +495,9 @@ def spoiled() -> list[tuple[type, str, object]]:
                 wrong += [5, "no such thing/.."]
             if key == "scheduler":
                 wrong.remove("no such thing/..")
-            found += [(study, key, value) for value in wrong]
-            found.append((study, key + "z", default))
-    return found
+            cases += [(study, key, value) for value in wrong]
+            cases.append((study, key + "z", default))
+    return cases
 
 
 def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
@@ -513,7 +514,7 @@ def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ('!!python/object/apply:os.system ["touch ran"]', "can't be read as YAML"),
         ("epochs: [1, 2", "can't be read as YAML"),
@@ -526,7 +527,9 @@ def test_every_key_spoiled_in_every_way_is_refused_in_a_line_that_names_it():
         ('profile: "mine"\nrounds: 1000000000', "rounds = 1000000000"),
     ],
 )
-def test_a_file_that_says_nothing_sound_is_refused_in_a_line(tmp_path, monkeypatch, text, told):
+def test_a_parameter_file_that_can_not_be_used_is_refused_in_a_line(
+    tmp_path, monkeypatch, text, expected
+):
     monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path)
     (tmp_path / "mine").mkdir()
     content = text if isinstance(text, bytes) else text.encode()
@@ -534,5 +537,5 @@ def test_a_file_that_says_nothing_sound_is_refused_in_a_line(tmp_path, monkeypat
     with pytest.raises(ParameterError) as refused:
         profiles.load_study("mine", "03-mnist-active-learning")
     message = str(refused.value)
-    assert told in message and "params/mine/03-mnist-active-learning.yaml" in message
+    assert expected in message and "params/mine/03-mnist-active-learning.yaml" in message
     assert "\n" not in message and not (ROOT / "ran").exists()

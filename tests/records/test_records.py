@@ -73,14 +73,14 @@ def test_picks_that_the_next_round_repeats_are_written_once(stored):
     assert text.count(f'"picks": "{NEXT}"') == 2 and '"picks": [7, 9]' in text
     assert store.load(cell)["rounds"] == done and store.sound(cell)
     store.path(cell).write_text(text.replace('"labelled": [0, 1]', '"labelled": [0, 2]'))
-    assert [one["picks"] for one in store.load(cell)["rounds"]] == [[0]]
+    assert [kept_round["picks"] for kept_round in store.load(cell)["rounds"]] == [[0]]
 
 
 def test_the_digest_ignores_times_and_nothing_else():
-    one = rounds(1)[0]
-    assert chained(one | {"seconds_train": 9.0}, "") == one["digest"]
-    assert chained(one | {"labels": 5}, "") != one["digest"]
-    assert chained(one, "x") != one["digest"]
+    done = rounds(1)[0]
+    assert chained(done | {"seconds_train": 9.0}, "") == done["digest"]
+    assert chained(done | {"labels": 5}, "") != done["digest"]
+    assert chained(done, "x") != done["digest"]
 
 
 @pytest.mark.parametrize(("damage", "kept"), [("labels", 1), ("cut", 2), ("status", 3)])
@@ -134,25 +134,25 @@ def test_no_changed_byte_and_no_cut_goes_unnoticed(stored):
     changed = (whole[:i] + bytes([whole[i] ^ flip]) + whole[i + 1 :]
                for i in range(len(whole)) for flip in (1, 32))  # fmt: skip
     cuts = (whole[:i] for i in range(len(whole)))
-    seen = 0
+    noticed = 0
     for text in (*changed, *cuts):
         store.path(cell).write_bytes(text)
-        found, damage = store.read(cell)
+        recovered, damage = store.read(cell)
         if damage:
-            assert (found["status"] == "finished") == (len(found["rounds"]) == 3)
-            assert found["rounds"] == untimed[: len(found["rounds"])]
-            seen += 1
+            assert (recovered["status"] == "finished") == (len(recovered["rounds"]) == 3)
+            assert recovered["rounds"] == untimed[: len(recovered["rounds"])]
+            noticed += 1
         else:  # white space, or the last line end
-            assert found == record
-    assert seen > 2.5 * len(whole)
+            assert recovered == record
+    assert noticed > 2.5 * len(whole)
 
 
-def test_a_cut_record_keeps_every_round_before_the_cut_that_says_all(stored):
+def test_a_cut_record_keeps_every_complete_round_before_the_cut(stored):
     """A round's picks stand with the next round's labels, but for the last one's."""
     store, cell = stored
     store.save(cell, store.load(cell) | {"rounds": picked()})
     text = store.path(cell).read_text()
-    ends = [found.end() for found in re.finditer("\n  }", text[: text.index('"final"')])]
+    ends = [match.end() for match in re.finditer("\n  }", text[: text.index('"final"')])]
     assert len(ends) == 3
     for cut, kept in ((ends[0], 0), (ends[1] - 1, 0), (ends[1], 1), (ends[2] - 1, 1), (ends[2], 3),
                       (text.index('"checksum"'), 3), (len(text) - 3, 3), (40, 0)):  # fmt: skip
@@ -162,19 +162,19 @@ def test_a_cut_record_keeps_every_round_before_the_cut_that_says_all(stored):
         assert record["status"] == ("finished" if kept == 3 else "running")
 
 
-def test_another_cells_damaged_record_is_not_taken_for_ones_own(stored, digits_cell):
+def test_another_cells_damaged_record_is_not_taken_for_the_cells_own(stored, digits_cell):
     store, cell = stored
-    other, text = digits_cell(seed=1), store.path(cell).read_text()
+    other_cell, text = digits_cell(seed=1), store.path(cell).read_text()
     for spoiled in (text[:-9], text.replace('"labels": 130', '"labels": 131')):
-        store.path(other).write_text(spoiled)
-        assert store.load(other)["rounds"] == []
+        store.path(other_cell).write_text(spoiled)
+        assert store.load(other_cell)["rounds"] == []
 
 
-def test_another_cells_record_is_not_taken_for_ones_own(stored, digits_cell, capsys):
+def test_another_cells_record_is_not_taken_for_the_cells_own(stored, digits_cell, capsys):
     store, cell = stored
-    other = digits_cell(seed=1)
-    shutil.copy(store.path(cell), store.path(other))
-    assert store.recover(other)["rounds"] == []
+    other_cell = digits_cell(seed=1)
+    shutil.copy(store.path(cell), store.path(other_cell))
+    assert store.recover(other_cell)["rounds"] == []
     assert "it is the record of another cell" in capsys.readouterr().err
 
 
@@ -188,9 +188,9 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
         left = iter([write] * allowed)
 
         def until_full(path, content, left=left):
-            if (one := next(left, None)) is None:
+            if (next_write := next(left, None)) is None:
                 raise full
-            one(path, content)
+            next_write(path, content)
 
         with monkeypatch.context() as patched:
             patched.setattr(records_store, "write_whole", until_full)
@@ -239,7 +239,7 @@ def test_only_seeds_that_have_every_cell_are_compared(stored, digits_cell):
         lambda record: record | {"provenance": None},
     ],
 )
-def test_a_record_with_a_checksum_that_holds_and_nothing_sound_in_it_is_damaged(
+def test_a_record_with_the_right_checksum_of_unsound_content_is_damaged(
     digits_cell, outputs, spoil
 ):
     cell, store = digits_cell(), Store("test")
@@ -252,7 +252,7 @@ def test_a_record_with_a_checksum_that_holds_and_nothing_sound_in_it_is_damaged(
     assert not store.sound(cell)
 
 
-def test_what_is_no_file_or_no_json_is_damaged(digits_cell, outputs):
+def test_a_record_that_is_not_json_or_a_folder_is_damaged(digits_cell, outputs):
     cell, store = digits_cell(), Store("test")
     store.prepare()
     store.path(cell).write_text("[" * 200_000)
@@ -294,19 +294,19 @@ def committed() -> dict[str, list[Path]]:
     git = ["git", "-C", ROOT, "ls-files", "outputs/*/runs/*.json"]
     listed = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
     paths = sorted(ROOT / name for name in listed)
-    return {name: list(of) for name, of in groupby(paths, lambda file: file.parts[-3])}
+    return {name: list(group) for name, group in groupby(paths, lambda file: file.parts[-3])}
 
 
 COMMITTED = committed()
 
 
 def test_the_kept_profiles_have_records():
-    kept = {"ablation", "desktop", "fidelity", "precision", "recipe", "sensitivity"}
-    assert kept <= COMMITTED.keys()
+    profiles = {"ablation", "desktop", "fidelity", "precision", "recipe", "sensitivity"}
+    assert profiles <= COMMITTED.keys()
 
 
 @pytest.mark.parametrize("profile", COMMITTED)
-def test_every_committed_record_is_a_sound_one_of_a_cell_of_its_profile(profile):
+def test_every_committed_record_is_sound_and_of_a_cell_of_its_profile(profile):
     """Under today's names. A record may be unfinished (a long run goes on from it), not failed."""
     cells = {cell.name: cell for study in verify._studies(profile) for cell in study.cells()}
     paths, store = COMMITTED[profile], Store(profile)
@@ -324,9 +324,9 @@ def test_a_reader_beside_a_run_that_hands_on_state_takes_the_newer_record(output
 
     def go_on(number: int) -> None:
         before = record["rounds"][-1]["digest"] if record["rounds"] else ""
-        one = rounds(number)[-1] | {"state_digest": state_digest(b"state %d" % number)}
-        del one["digest"]
-        record["rounds"].append(one | {"digest": chained(one, before)})
+        done = rounds(number)[-1] | {"state_digest": state_digest(b"state %d" % number)}
+        del done["digest"]
+        record["rounds"].append(done | {"digest": chained(done, before)})
         store.save_state(cell, record, b"state %d" % number)
         store.save(cell, record)
         store.drop_states(cell, record)
@@ -334,9 +334,9 @@ def test_a_reader_beside_a_run_that_hands_on_state_takes_the_newer_record(output
     go_on(1)
     assert store.read(cell)[1] == ""
     first, lacks = store.path(cell).read_text(), store._lacks_state
-    store._lacks_state = lambda *seen: (go_on(2), setattr(store, "_lacks_state", lacks), True)[-1]
-    found, damage = store.read(cell)
-    assert damage == "" and len(found["rounds"]) == 2
+    store._lacks_state = lambda *args: (go_on(2), setattr(store, "_lacks_state", lacks), True)[-1]
+    newer, damage = store.read(cell)
+    assert damage == "" and len(newer["rounds"]) == 2
     store.path(cell).write_text(first)
-    found, damage = store.read(cell)
-    assert (found["rounds"], damage) == ([], "its optimiser's state is lost")
+    older, damage = store.read(cell)
+    assert (older["rounds"], damage) == ([], "its optimiser's state is lost")

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machin
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS) as one:
-            yield one
+        with playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS) as chromium:
+            yield chromium
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def open_page(browser, smoke):
     def opened(name: str, width: int = 1440) -> Page:
         contexts.append(browser.new_context(viewport={"width": width, "height": 900}, offline=True))
         page = contexts[-1].new_page()
-        page.on("console", lambda said: complaints.append(f"{said.type}: {said.text}"))
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("requestfailed", lambda request: complaints.append(request.url))
         page.goto((smoke / "smoke" / f"{name}.html").as_uri())
@@ -81,7 +81,7 @@ def test_a_page_is_whole_and_fits_a_phone(open_page, name):
 
 
 @pytest.mark.parametrize("name", PAGES[1:])
-def test_the_contents_lead_somewhere_and_code_unfolds(open_page, name):
+def test_the_contents_lead_to_their_sections_and_code_unfolds(open_page, name):
     page = open_page(name)
     links = page.locator("nav ul a").all()
     assert len(links) >= 4
@@ -106,10 +106,10 @@ def test_a_pointer_on_a_mark_gets_its_numbers(open_page, smoke, name):
     study = profiles.load_study("smoke", name)
     assert marks.count() == study.rounds * (len(study.arms) + (name[0:2] == "05"))
     marks.nth(4).hover(force=True)
-    told = page.locator("#vg-tooltip-element.visible").inner_text().split()
-    assert {"arm", "labels", "accuracy", "interval"} <= set(told)
+    words = page.locator("#vg-tooltip-element.visible").inner_text().split()
+    assert {"arm", "labels", "accuracy", "interval"} <= set(words)
     label = marks.nth(4).get_attribute("aria-label")
-    assert f"labels: {told[told.index('labels') + 1]}" in label
+    assert f"labels: {words[words.index('labels') + 1]}" in label
 
 
 def test_a_chart_that_can_not_be_drawn_leaves_the_static_figure(browser, smoke, tmp_path):
@@ -128,11 +128,11 @@ def test_a_chart_that_can_not_be_drawn_leaves_the_static_figure(browser, smoke, 
 def test_the_gallery_is_stepped_through_without_a_script(open_page):
     page = open_page(CURVES[1])
     shown = page.locator(".steps .step")
-    assert shown.count() == 2 and [one.is_visible() for one in shown.all()] == [True, False]
+    assert shown.count() == 2 and [step.is_visible() for step in shown.all()] == [True, False]
     page.locator(".steps label").nth(1).click()
-    assert [one.is_visible() for one in shown.all()] == [False, True]
+    assert [step.is_visible() for step in shown.all()] == [False, True]
     page.locator(".steps input").nth(1).press("ArrowLeft")
-    assert [one.is_visible() for one in shown.all()] == [True, False]
+    assert [step.is_visible() for step in shown.all()] == [True, False]
 
 
 def test_in_print_there_are_the_static_figure_and_every_step(open_page):
@@ -141,23 +141,25 @@ def test_in_print_there_are_the_static_figure_and_every_step(open_page):
     assert not page.locator(".static img").is_visible()
     page.emulate_media(media="print")
     assert page.locator(".static img").is_visible() and not page.locator(".chart").is_visible()
-    assert all(one.is_visible() for one in page.locator(".steps .step").all())
+    assert all(step.is_visible() for step in page.locator(".steps .step").all())
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_no_serious_barrier_to_access(open_page, axe, name):
     """Of the dark scheme the contrasts alone: only colours depend on the scheme."""
     page = open_page(name, 390)
-    page.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
+    page.evaluate(
+        "document.querySelectorAll('details').forEach(details => { details.open = true; })"
+    )
     page.evaluate(axe)
-    found = page.evaluate("axe.run()")["violations"]
+    violations = page.evaluate("axe.run()")["violations"]
     page.emulate_media(color_scheme="dark")
     assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    found += page.evaluate("axe.run({runOnly: ['color-contrast']})")["violations"]
+    violations += page.evaluate("axe.run({runOnly: ['color-contrast']})")["violations"]
     bad = [
-        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
+        f"{violation['id']}: {violation['help']}: {violation['nodes'][0]['html'][:200]}"
+        for violation in violations
+        if violation["impact"] in ("serious", "critical")
     ]
     assert not bad, json.dumps(bad, indent=1)
 

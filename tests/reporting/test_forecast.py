@@ -26,7 +26,7 @@ def truth(labels, a=6.0, b=0.4, c=0.2) -> np.ndarray:
     return 100 * (1 - a * np.asarray(labels, dtype=float) ** -b - c)
 
 
-def told(labels, accuracy, target, seed=0, size=SIZE, **options):
+def forecast_of(labels, accuracy, target, seed=0, size=SIZE, **options):
     return forecast(labels, accuracy, target, np.random.default_rng(seed), size=size, **options)
 
 
@@ -39,9 +39,9 @@ def test_a_known_law_is_recovered(law):
     assert errors_at(laws.law[None], LABELS / LABELS[-1])[0] == pytest.approx(
         1 - accuracy / 100, abs=1e-5
     )
-    found = told(LABELS, accuracy, truth(5000, *law), size=NEARLY_EXACT)
-    assert found.more == pytest.approx(5000 - LABELS[-1], abs=15)
-    assert found.low <= 5000 - LABELS[-1] <= found.high
+    answer = forecast_of(LABELS, accuracy, truth(5000, *law), size=NEARLY_EXACT)
+    assert answer.more == pytest.approx(5000 - LABELS[-1], abs=15)
+    assert answer.low <= 5000 - LABELS[-1] <= answer.high
 
 
 @pytest.mark.parametrize("law", [(6.0, 0.4, 0.2), (2.0, 0.2, 0.0), (300.0, 1.5, 0.3)])
@@ -82,39 +82,39 @@ def test_the_interval_covers_in_about_its_nominal_share():
     for seed in range(100):
         rng = np.random.default_rng(seed)
         accuracy = rng.binomial(SIZE, truth(LABELS) / 100) / SIZE * 100
-        found = forecast(LABELS, accuracy, target, rng, size=SIZE)
-        covered += isinstance(found, Forecast) and found.low <= needed <= found.high
+        answer = forecast(LABELS, accuracy, target, rng, size=SIZE)
+        covered += isinstance(answer, Forecast) and answer.low <= needed <= answer.high
     assert covered >= stats.binom.ppf(0.01, 100, 0.95)
 
 
 def test_scatter_beyond_the_measurement_widens_the_interval():
     target = truth(4500)
     up_and_down = np.where(np.arange(len(LABELS)) % 2, 1.0, -1.0)
-    calm = told(LABELS, truth(LABELS), target)
-    rough = told(LABELS, truth(LABELS) + up_and_down, target)
+    calm = forecast_of(LABELS, truth(LABELS), target)
+    rough = forecast_of(LABELS, truth(LABELS) + up_and_down, target)
     assert rough.high - rough.low > 1.5 * (calm.high - calm.low)
 
 
 @given(seed=st.integers(0, 2**32 - 1))
 @settings(max_examples=10, deadline=None)
 def test_the_same_seed_gives_the_same_answer(seed):
-    one, other = (told(LABELS, truth(LABELS), truth(4500), seed) for _ in range(2))
-    assert one == other and isinstance(one, Forecast)
-    assert 0 <= one.low <= one.more <= one.high
+    first, second = (forecast_of(LABELS, truth(LABELS), truth(4500), seed) for _ in range(2))
+    assert first == second and isinstance(first, Forecast)
+    assert 0 <= first.low <= first.more <= first.high
 
 
 def test_a_higher_target_needs_more_labels():
     targets = truth([3600, 4000, 4500, 5000])
-    found = forecasts(LABELS, truth(LABELS), targets, np.random.default_rng(0), size=SIZE)
-    assert found[1] == told(LABELS, truth(LABELS), targets[1])
+    answers = forecasts(LABELS, truth(LABELS), targets, np.random.default_rng(0), size=SIZE)
+    assert answers[1] == forecast_of(LABELS, truth(LABELS), targets[1])
     for ends in ("more", "low", "high"):
-        values = [getattr(one, ends) for one in found]
+        values = [getattr(answer, ends) for answer in answers]
         assert values == sorted(values)
 
 
 def test_a_target_that_is_reached_needs_no_more():
-    assert told(LABELS, truth(LABELS), truth(LABELS)[-1]) == Forecast(0, 0, 0)
-    assert told(LABELS[:2], [50, 60], 55) == Forecast(0, 0, 0)
+    assert forecast_of(LABELS, truth(LABELS), truth(LABELS)[-1]) == Forecast(0, 0, 0)
+    assert forecast_of(LABELS[:2], [50, 60], 55) == Forecast(0, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -133,39 +133,41 @@ def test_a_target_that_is_reached_needs_no_more():
         (truth(LABELS, 2, 0.2, 0.0), 75, "far", "more than 10 times the 3,410 labels so far"),
     ],
 )
-def test_what_cannot_be_told_is_said_with_its_reason(accuracy, target, kind, words):
-    found = told(LABELS[: len(accuracy)], accuracy, target)
-    assert isinstance(found, CannotTell)
-    assert found.kind == kind and kind in KINDS
-    assert words in found.reason
+def test_a_curve_without_a_forecast_gives_the_reason(accuracy, target, kind, words):
+    answer = forecast_of(LABELS[: len(accuracy)], accuracy, target)
+    assert isinstance(answer, CannotTell)
+    assert answer.kind == kind and kind in KINDS
+    assert words in answer.reason
 
 
 def test_the_fewest_rounds_are_enough():
     few = LABELS[:FEWEST_ROUNDS]
-    assert isinstance(told(few, truth(few), truth(2500)), Forecast)
-    found = told(few[:-1], truth(few[:-1]), truth(2500))
-    assert isinstance(found, CannotTell) and found.kind == "rounds"
+    assert isinstance(forecast_of(few, truth(few), truth(2500)), Forecast)
+    answer = forecast_of(few[:-1], truth(few[:-1]), truth(2500))
+    assert isinstance(answer, CannotTell) and answer.kind == "rounds"
 
 
 def test_no_forecast_reaches_beyond_the_stated_multiple():
     for target in np.arange(60, 80):
-        found = told(LABELS, truth(LABELS), target)
-        assert isinstance(found, CannotTell) or found.high <= (MOST_TIMES - 1) * LABELS[-1]
+        answer = forecast_of(LABELS, truth(LABELS), target)
+        assert isinstance(answer, CannotTell) or answer.high <= (MOST_TIMES - 1) * LABELS[-1]
 
 
-def test_a_law_reaches_a_target_where_its_error_is_that():
+def test_a_law_reaches_a_target_where_its_error_is_the_targets():
     laws = np.array([[0.2, 0.5, 0.1], [0.2, 0.5, 0.4], [0.2, 0.01, 0.0]])
     assert reach(laws, 80)[0] == pytest.approx(4)  # 0.2 / sqrt(4) + 0.1 = 0.2
     assert np.isinf(reach(laws, 80)[1]) and np.isinf(reach(laws, 90)[0])
     assert np.isfinite(reach(laws, 99.99)[2])  # far, but not never
 
 
-def test_errors_are_binomial_and_never_none():
+def test_errors_are_binomial_and_never_zero():
     assert standard_errors(np.array([50.0]), SIZE) == pytest.approx(0.5, rel=1e-3)
     assert (standard_errors(np.array([0.0, 100.0]), 100) > 0).all()
-    given = standard_errors(truth(LABELS), SIZE)
+    errors = standard_errors(truth(LABELS), SIZE)
     rng = np.random.default_rng(0)
-    assert forecast(LABELS, truth(LABELS), 70, rng, errors=given) == told(LABELS, truth(LABELS), 70)
+    assert forecast(LABELS, truth(LABELS), 70, rng, errors=errors) == forecast_of(
+        LABELS, truth(LABELS), 70
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,24 +23,26 @@ TWO = Picture("BBBB", 480, "At 200 labels", "Another")
 @pytest.fixture
 def outputs(monkeypatch):
     """Function from what a cell ends with to the outputs that its kernel would give it."""
-    made: list[Any] = []
+    displayed: list[Any] = []
 
     def display(*shown: Any, raw: bool = False, metadata: dict | None = None) -> None:
-        for one in shown:
+        for element in shown:
             if raw:
-                made.append(nbformat.v4.new_output("display_data", one, metadata=metadata))
-            elif hasattr(one, "_ipython_display_"):
-                one._ipython_display_()
+                displayed.append(nbformat.v4.new_output("display_data", element, metadata=metadata))
+            elif hasattr(element, "_ipython_display_"):
+                element._ipython_display_()
             else:
-                made.append(nbformat.v4.new_output("display_data", {"text/html": one.data}))
+                displayed.append(
+                    nbformat.v4.new_output("display_data", {"text/html": element.data})
+                )
 
-    def of(one: Any) -> list[Any]:
-        made.clear()
-        display(one)
-        return list(made)
+    def outputs_of(element: Any) -> list[Any]:
+        displayed.clear()
+        display(element)
+        return list(displayed)
 
     monkeypatch.setattr(picture, "display", display)
-    return of
+    return outputs_of
 
 
 def notebook(outputs: list[Any], tag: str = "headline") -> Any:
@@ -63,15 +65,15 @@ def notebook(outputs: list[Any], tag: str = "headline") -> Any:
 def test_every_exporter_shows_the_image_and_its_caption_and_a_report_keeps_it_once(
     outputs, shown, pictures
 ):
-    made = outputs(shown)
-    nbformat.validate(notebook(made))
+    displayed = outputs(shown)
+    nbformat.validate(notebook(displayed))
     for exporter in (LatexExporter(), SlidesExporter()):
         choose = DataTypeFilter(config=exporter.config)
         choose.display_data_priority = exporter.default_config.NbConvertBase.display_data_priority
-        drawn = [one.data for one in made if "text/html" not in one.data]
-        chosen = [kind for one in drawn for kind in choose(one)]
+        drawn = [output.data for output in displayed if "text/html" not in output.data]
+        chosen = [mime_type for data in drawn for mime_type in choose(data)]
         assert chosen == ["image/png", "text/markdown"] * pictures
-    assert json.dumps(made).count("AAAA") == 1
+    assert json.dumps(displayed).count("AAAA") == 1
 
 
 def test_a_caption_is_no_markdown(outputs):
@@ -81,27 +83,27 @@ def test_a_caption_is_no_markdown(outputs):
 
 @pytest.mark.parametrize("shown", [ONE, Several(HTML("<p>a</p>"), ONE, HTML("<p>b</p>"))])
 def test_a_page_has_what_the_parts_have_as_html(outputs, shown):
-    made = picture.on_page(outputs(shown))
-    assert "\n".join(one.data["text/html"] for one in made) == shown.data
+    on_page = picture.on_page(outputs(shown))
+    assert "\n".join(output.data["text/html"] for output in on_page) == shown.data
     whole = page.to_html(notebook(outputs(shown), "figure"))
     assert whole.count("AAAA") == 1 and whole.count("Two arms_and *more*") == 1
     (image,) = re.findall(r"<img [^>]*>", whole)
     assert """alt='A "curve"'""" in image and "width: 480px" in image
 
 
-def test_the_steps_of_a_row_are_one_on_a_page(outputs):
+def test_the_steps_of_a_row_are_one_output_on_a_page(outputs):
     steps = Steps("gallery", {"100": ONE, "200": TWO}, "Picks at")
-    before, (made,), after = outputs(ONE), picture.on_page(outputs(steps)), outputs(TWO)
-    assert made.data["text/html"] == steps.data
+    before, (on_page,), after = outputs(ONE), picture.on_page(outputs(steps)), outputs(TWO)
+    assert on_page.data["text/html"] == steps.data
     assert len(picture.on_page([*before, *outputs(steps), *after])) == 3
 
 
 def test_a_page_draws_a_chart_beside_its_static_figure(outputs):
-    found = captions.learning_curves(results(ABOVE))
-    whole = page.to_html(notebook(outputs(found), "figure"))
+    curves = captions.learning_curves(results(ABOVE))
+    whole = page.to_html(notebook(outputs(curves), "figure"))
     (chart,) = re.findall(r'<div [^>]*class="chart"[^>]*role="img">', whole)
-    assert "Learning curves of 4 arms" in chart and whole.count(found.static.png) == 1
-    assert len(whole) > 500_000 + len(page.to_html(notebook(outputs(found.static), "figure")))
+    assert "Learning curves of 4 arms" in chart and whole.count(curves.static.png) == 1
+    assert len(whole) > 500_000 + len(page.to_html(notebook(outputs(curves.static), "figure")))
 
 
 def test_the_headline_is_the_first_picture_of_its_cell(outputs):

@@ -33,7 +33,7 @@ FLAT = [50.0] * 6 + [60.0]
 def test_forecasts_are_those_of_every_round_by_brute_force():
     curves = {"random": LAW, "margin": BUMPY, "kmeans": PEAKED}
     table = results(curves)
-    found = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
     rng, labels, expected = np.random.default_rng(0), np.array(LABELS), []
     for arm in dict.fromkeys(table["arm"]):
         accuracy = np.array(curves[arm])
@@ -44,28 +44,34 @@ def test_forecasts_are_those_of_every_round_by_brute_force():
                 if target <= accuracy[:known].max():
                     continue
                 rng.bit_generator.state = state
-                one = forecast(labels[:known], accuracy[:known], target, rng, size=1000)
+                answer = forecast(labels[:known], accuracy[:known], target, rng, size=1000)
                 reached = labels_to_reach(labels, accuracy, target)
                 first = next(i for i in range(7) if fit[i] >= target)
                 expected.append((arm, known, labels[known - 1], target, first - known + 1,
-                                 reached - labels[known - 1], one))  # fmt: skip
-    assert len(found) == len(expected) >= 7
-    for row, (arm, known, labels_then, target, ahead, truth, one) in zip(
-        found.itertuples(), expected, strict=True
+                                 reached - labels[known - 1], answer))  # fmt: skip
+    assert len(forecasts) == len(expected) >= 7
+    for row, (arm, known, labels_then, target, ahead, truth, answer) in zip(
+        forecasts.itertuples(), expected, strict=True
     ):
         assert (row.arm, row.round, row.labels, row.ahead) == (arm, known, labels_then, ahead)
         assert (row.target, row.truth) == pytest.approx((target, truth))
-        if isinstance(one, CannotTell):
-            assert row.kind == one.kind and math.isnan(row.more) and not row.covered
+        if isinstance(answer, CannotTell):
+            assert row.kind == answer.kind and math.isnan(row.more) and not row.covered
         else:
-            assert (row.kind, row.more, row.low, row.high) == ("", one.more, one.low, one.high)
-            assert row.covered == (one.low <= truth <= one.high)
+            assert (row.kind, row.more, row.low, row.high) == (
+                "",
+                answer.more,
+                answer.low,
+                answer.high,
+            )
+            assert row.covered == (answer.low <= truth <= answer.high)
 
 
 def test_a_target_below_what_was_measured_asks_for_no_forecast():
     """The fit of 79.5 and 79.0 is 79.25, which the fifth round already had."""
-    found = replay.replay_forecasts(results({"margin": BUMPY}), np.random.default_rng(0), size=1000)
-    assert found[["round", "target", "truth"]].to_numpy().tolist() == [
+    table = results({"margin": BUMPY})
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
+    assert forecasts[["round", "target", "truth"]].to_numpy().tolist() == [
         [5, 81.0, 600.0],
         [6, 81.0, 300.0],
     ]
@@ -73,18 +79,18 @@ def test_a_target_below_what_was_measured_asks_for_no_forecast():
 
 def test_what_follows_a_round_changes_nothing_of_its_forecast():
     curves = [LAW, [*LAW[:6], LAW[6] + 1]]
-    one, other = (
+    original, changed = (
         replay.replay_forecasts(results({"random": curve}), np.random.default_rng(0), size=1000)
         for curve in curves
     )
-    shared = one["target"].isin(other["target"]) & (one["round"] == 5)
+    shared = original["target"].isin(changed["target"]) & (original["round"] == 5)
     assert shared.sum() == 1
     columns = ["round", "target", "truth", "more", "low", "high"]
-    assert one.loc[shared, columns].equals(other.loc[shared, columns])
+    assert original.loc[shared, columns].equals(changed.loc[shared, columns])
 
 
-def test_shares_and_medians_are_counted_by_hand():
-    told = pd.DataFrame(
+def test_shares_and_medians_agree_with_a_count_by_hand():
+    forecasts = pd.DataFrame(
         {
             "dataset": ["mnist"] * 5 + ["cifar10"],
             "kind": ["", "", "", "far", "no end", "far"],
@@ -95,26 +101,27 @@ def test_shares_and_medians_are_counted_by_hand():
             "covered": [False, True, False, False, False, False],
         }
     )
-    found = replay.coverage(told).loc["mnist"]
-    assert found["asked"] == 5 and found["told"] == 0.6
-    assert found[["covered", "above", "below"]].tolist() == pytest.approx([1 / 3] * 3)
-    assert found["error"] == pytest.approx(0.5) and found["width"] == pytest.approx(0.3)
-    nothing = replay.coverage(told).loc["cifar10"]
-    assert nothing["told"] == 0 and math.isnan(nothing["covered"])
-    reasons = replay.untold(told)
+    shares = replay.coverage(forecasts).loc["mnist"]
+    assert shares["asked"] == 5 and shares["told"] == 0.6
+    assert shares[["covered", "above", "below"]].tolist() == pytest.approx([1 / 3] * 3)
+    assert shares["error"] == pytest.approx(0.5) and shares["width"] == pytest.approx(0.3)
+    cifar10 = replay.coverage(forecasts).loc["cifar10"]
+    assert cifar10["told"] == 0 and math.isnan(cifar10["covered"])
+    reasons = replay.untold(forecasts)
     assert reasons.loc["mnist", KINDS["far"]] == reasons.loc["mnist", KINDS["no end"]] == 0.2
     assert reasons.loc["cifar10", KINDS["far"]] == 1
 
 
 def test_a_constant_curve_is_never_forecast():
-    found = replay.replay_forecasts(results({"random": FLAT}), np.random.default_rng(0), size=1000)
-    assert found["kind"].tolist() == ["constant"] * 2 and not found["covered"].any()
+    table = results({"random": FLAT})
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
+    assert forecasts["kind"].tolist() == ["constant"] * 2 and not forecasts["covered"].any()
 
 
 def test_a_curve_too_short_to_be_judged_is_left_out():
-    asked = replay.replay_forecasts(results({"random": LAW[:5]}), np.random.default_rng(0))
+    forecasts = replay.replay_forecasts(results({"random": LAW[:5]}), np.random.default_rng(0))
     stops = replay.replay_stopping(results({"random": LAW[:3]}))
-    assert asked.empty and replay.coverage(asked).empty and replay.untold(asked).empty
+    assert forecasts.empty and replay.coverage(forecasts).empty and replay.untold(forecasts).empty
     assert stops.empty and replay.stopping_costs(stops).empty
 
 
@@ -140,8 +147,8 @@ def test_a_rule_that_never_stops_costs_what_the_end_costs():
 
 
 def test_rules_without_their_column_are_left_out():
-    found = replay.replay_stopping(results({"random": LAW, "margin": BUMPY}))
-    assert set(found["rule"]) == {"measured gain"} and len(found) == 2
+    stops = replay.replay_stopping(results({"random": LAW, "margin": BUMPY}))
+    assert set(stops["rule"]) == {"measured gain"} and len(stops) == 2
     empty = [math.nan] * 7
     table = results({"random": LAW}, kappa=empty)
     assert set(replay.replay_stopping(table)["rule"]) == {"measured gain"}
@@ -152,11 +159,11 @@ def test_rules_read_their_columns():
     entropy = [2.0, 1.0, 0.5, 0.2, 0.15, 0.1, 0.05]
     bound = [math.nan, 9.0, 5.0, 3.0, 2.0, 0.4, 0.3]
     table = results({"random": LAW}, kappa=kappa, pool_entropy=entropy, error_bound=bound)
-    found = replay.replay_stopping(table).set_index("rule")["stopped"]
-    assert found["stabilising predictions"] == LABELS[4]
-    assert found["overall uncertainty"] == LABELS[5]
-    assert found["expected-error difference"] == LABELS[5]
-    assert math.isnan(found["measured gain"])
+    stopped = replay.replay_stopping(table).set_index("rule")["stopped"]
+    assert stopped["stabilising predictions"] == LABELS[4]
+    assert stopped["overall uncertainty"] == LABELS[5]
+    assert stopped["expected-error difference"] == LABELS[5]
+    assert math.isnan(stopped["measured gain"])
 
 
 def test_costs_are_means_over_curves():

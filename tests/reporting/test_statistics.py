@@ -23,15 +23,15 @@ def results(values: dict[str, list[list[float]]], labels=(100, 200, 400)) -> pd.
 
 def test_the_interval_is_scipys():
     values = [91.2, 93.4, 90.1, 92.8]
-    found = statistics.estimate(values)
+    estimate = statistics.estimate(values)
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
-    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
-    assert found.seeds == 4 and found.decided
+    assert (estimate.low, estimate.high) == pytest.approx((low, high), rel=1e-12)
+    assert estimate.seeds == 4 and estimate.decided
 
 
 def test_one_seed_has_no_interval():
-    found = statistics.estimate([5.0])
-    assert math.isnan(found.low) and math.isnan(found.high) and not found.decided
+    estimate = statistics.estimate([5.0])
+    assert math.isnan(estimate.low) and math.isnan(estimate.high) and not estimate.decided
 
 
 def test_the_area_is_a_mean_accuracy():
@@ -43,53 +43,53 @@ def test_the_area_is_a_mean_accuracy():
 
 
 def test_differences_are_paired_by_seed():
-    found = results({"random": [[0.1] * 3, [0.5] * 3], "margin": [[0.2] * 3, [0.6] * 3]})
-    by_seed = statistics.areas(found)
+    table = results({"random": [[0.1] * 3, [0.5] * 3], "margin": [[0.2] * 3, [0.6] * 3]})
+    by_seed = statistics.areas(table)
     difference = statistics.paired_differences(by_seed)["margin"]
     assert difference.mean == pytest.approx(10)
     assert difference.high - difference.low == pytest.approx(0, abs=1e-9)
 
 
 def test_an_arm_that_lacks_a_seed_is_not_compared():
-    found = results({"random": [[0.1] * 3, [0.5] * 3], "margin": [[0.2] * 3]})
+    table = results({"random": [[0.1] * 3, [0.5] * 3], "margin": [[0.2] * 3]})
     with pytest.raises(ValueError, match="lacks a seed"):
-        statistics.paired_differences(statistics.areas(found))
+        statistics.paired_differences(statistics.areas(table))
 
 
 def test_gains_are_within_a_seed_and_a_label_count():
-    found = results({"random": [[0.5, 0.6, 0.7], [0.4, 0.5, 0.9]],
+    table = results({"random": [[0.5, 0.6, 0.7], [0.4, 0.5, 0.9]],
                      "margin": [[0.5, 0.7, 0.6], [0.4, 0.6, 0.95]],
                      "baseline": [[0.1] * 3] * 2})  # fmt: skip
-    gains = statistics.gains(found.sample(frac=1, random_state=0)).sort_values(["seed", "labels"])
+    gains = statistics.gains(table.sample(frac=1, random_state=0)).sort_values(["seed", "labels"])
     assert set(gains["arm"]) == {"margin"}
     assert gains["accuracy"].tolist() == pytest.approx([0, 10, -10, 0, 10, 5])
 
 
 def test_curve_and_final():
-    found = results({"random": [[0.1, 0.2, 0.3], [0.3, 0.4, 0.5]]})
-    curve = statistics.curve(found)
+    table = results({"random": [[0.1, 0.2, 0.3], [0.3, 0.4, 0.5]]})
+    curve = statistics.curve(table)
     assert curve["mean"].tolist() == pytest.approx([20, 30, 40])
     assert curve["seeds"].tolist() == [2, 2, 2]
-    assert statistics.final(found)["random"].tolist() == pytest.approx([30, 50])
+    assert statistics.final(table)["random"].tolist() == pytest.approx([30, 50])
 
 
 def test_bootstrap_needs_ten_seeds_and_is_scipys():
     assert statistics.bootstrap(np.arange(9.0)) is None
     values = np.array([1.0, 2.5, 0.3, 4.1, 2.2, 1.9, 3.3, 0.8, 2.7, 1.4])
-    found = statistics.bootstrap(values)
+    interval = statistics.bootstrap(values)
     expected = stats.bootstrap((values,), np.mean, confidence_level=0.95, rng=0)
     low, high = expected.confidence_interval
-    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-12)
-    assert found.low < values.mean() < found.high
+    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-12)
+    assert interval.low < values.mean() < interval.high
 
 
 def test_the_p_value_is_that_of_a_paired_t_test():
     """Student's sleep data (1908): t = -4.0621, p = 0.002833 in every textbook."""
     first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
     second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
-    found = statistics.p_value(np.subtract(first, second))
-    assert found == pytest.approx(0.002833, abs=5e-7)
-    assert found == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-12)
+    p = statistics.p_value(np.subtract(first, second))
+    assert p == pytest.approx(0.002833, abs=5e-7)
+    assert p == pytest.approx(stats.ttest_rel(first, second).pvalue, rel=1e-12)
     assert statistics.p_value([1, 1, 1]) == 0 and statistics.p_value([0, 0, 0]) == 1
     assert math.isnan(statistics.p_value([1.0]))
 
@@ -117,8 +117,8 @@ def test_two_one_sided_agrees_with_its_interval():
 def test_the_detectable_difference_has_its_power():
     """G*Power's example: effect 0.5, alpha 0.05 two-sided, power 0.8 needs 34 pairs."""
     assert statistics.detectable(1.0, 34) == pytest.approx(0.4949, abs=5e-4)
-    found = statistics.detectable(2.0, 5)
-    shift, critical = found / 2 * math.sqrt(5), stats.t.ppf(0.975, 4)
+    difference = statistics.detectable(2.0, 5)
+    shift, critical = difference / 2 * math.sqrt(5), stats.t.ppf(0.975, 4)
     power = stats.nct.sf(critical, 4, shift) + stats.nct.cdf(-critical, 4, shift)
     assert power == pytest.approx(0.8, abs=1e-6)
     assert math.isnan(statistics.detectable(1.0, 1))
@@ -128,11 +128,11 @@ def test_the_detectable_difference_has_its_power():
 def test_the_detectable_difference_has_its_power_after_a_correction(seeds):
     """Power by integrating over the spread that is drawn, not by a noncentral t."""
     level = 1 - 0.05 / 14
-    found, df = statistics.detectable(1.0, seeds, level=level), seeds - 1
+    difference, df = statistics.detectable(1.0, seeds, level=level), seeds - 1
     critical = stats.t.ppf((1 + level) / 2, df)
     power, _ = integrate.quad(
         lambda v: stats.chi2.pdf(v, df)
-        * stats.norm.sf(critical * math.sqrt(v / df) - found * math.sqrt(seeds)),
+        * stats.norm.sf(critical * math.sqrt(v / df) - difference * math.sqrt(seeds)),
         0, math.inf,
     )  # fmt: skip
     assert power == pytest.approx(0.8, abs=1e-6)
@@ -152,7 +152,7 @@ def test_the_seeds_that_show_equivalence_have_its_power(mean):
     assert power(seeds) > 0.79 and power(seeds - 2) < 0.79
 
 
-def test_what_no_seeds_or_any_show_to_be_equal():
+def test_the_seeds_that_show_equivalence_are_none_out_of_reach_and_two_without_spread():
     assert statistics.seeds_to_equal(1.0, 0.7, 1.0) is None
     assert statistics.seeds_to_equal(0.99, 0.7, 1.0) is None
     assert statistics.seeds_to_equal(0.99, 0.0, 1.0) == 2
@@ -172,10 +172,10 @@ def test_no_number_depends_on_the_order_of_the_rows():
     table = results({
         "random": [[0.5, 0.7, 0.6], [0.4, 0.6, 0.8]], "margin": [[0.6, 0.7, 0.9], [0.5, 0.9, 0.7]],
     })  # fmt: skip
-    turned = table.iloc[::-1]
-    for number in (statistics.areas, statistics.final, statistics.label_savings):
-        one, other = number(table), number(turned)
-        pd.testing.assert_frame_equal(one, other.loc[one.index, one.columns])
+    reversed_table = table.iloc[::-1]
+    for statistic in (statistics.areas, statistics.final, statistics.label_savings):
+        expected, actual = statistic(table), statistic(reversed_table)
+        pd.testing.assert_frame_equal(expected, actual.loc[expected.index, expected.columns])
 
 
 def test_random_ends_where_its_monotone_fit_does():
@@ -221,10 +221,10 @@ def test_differences_are_corrected_for_the_number_of_arms():
 
 def test_simultaneous_intervals_are_bonferronis():
     areas = pd.DataFrame({"random": [50.0, 51, 52], "a": [51.0, 52.1, 53], "b": [50.5, 51, 53]})
-    found = statistics.paired_differences(areas, tests=2)
+    intervals = statistics.paired_differences(areas, tests=2)
     difference = areas["a"] - areas["random"]
     ends = stats.t.interval(0.975, 2, difference.mean(), stats.sem(difference))
-    assert (found["a"].low, found["a"].high) == pytest.approx(ends)
+    assert (intervals["a"].low, intervals["a"].high) == pytest.approx(ends)
 
 
 def test_equivalence_is_corrected_for_the_number_of_arms():
@@ -256,13 +256,13 @@ def test_dunnetts_comparison_is_that_of_an_additive_model():
     areas = pd.DataFrame(rng.normal(50, 1, (5, 5)), columns=arms) + [0, 0.5, 1, 1.5, 3]
     rows = areas.reset_index(names="seed").melt("seed", var_name="arm", value_name="area")
     model = smf.ols("area ~ C(arm, Treatment('random')) + C(seed)", rows).fit()
-    found = statistics.dunnett(areas)
+    p_values = statistics.dunnett(areas)
     for arm in arms[1:]:
         ratio = abs(model.tvalues[f"C(arm, Treatment('random'))[T.{arm}]"])
         expected = 1 - statistics.dunnett_coverage(ratio, 4, 16)
-        assert found[arm] == pytest.approx(expected, abs=1e-6)
+        assert p_values[arm] == pytest.approx(expected, abs=1e-6)
     shifted = areas.add([0.0, 10, 20, 30, 40], axis=0)
-    assert statistics.dunnett(shifted) == pytest.approx(found, abs=1e-6)
+    assert statistics.dunnett(shifted) == pytest.approx(p_values, abs=1e-6)
 
 
 def test_dunnetts_comparison_without_any_residual_decides_as_the_means_do():

@@ -29,10 +29,10 @@ def test_kappa_is_sklearns(classes):
     predictions_R_N = rng.integers(classes, size=(5, 300))
     predictions_R_N[2] = np.where(rng.random(300) < 0.9, predictions_R_N[1], predictions_R_N[2])
     predictions_R_N[4] = predictions_R_N[3]
-    found = kappas(predictions_R_N)
+    actual = kappas(predictions_R_N)
     expected = [cohen_kappa_score(predictions_R_N[i], predictions_R_N[i - 1]) for i in range(1, 5)]
-    assert math.isnan(found[0]) and found[1:] == pytest.approx(expected, abs=1e-12)
-    assert found[4] == 1
+    assert math.isnan(actual[0]) and actual[1:] == pytest.approx(expected, abs=1e-12)
+    assert actual[4] == 1
 
 
 def test_predictions_of_one_class_alone_agree():
@@ -42,13 +42,13 @@ def test_predictions_of_one_class_alone_agree():
     assert kappas(one_then_other)[1] == 0
 
 
-def test_predictions_are_stable_once_three_agreements_are():
+def test_predictions_are_stable_once_the_mean_of_three_agreements_is_high():
     """By hand: the mean of kappas 2 to 4 is 0.99, that of 1 to 3 is 0.98."""
-    found = [math.nan, 0.96, 0.99, 0.99, 0.99, 0.5]
-    assert stabilising_predictions(found) == 4
-    assert stabilising_predictions(found, threshold=0.98) == 3
-    assert stabilising_predictions(found, threshold=0.995) is None
-    assert stabilising_predictions(found, window=1) == 2
+    agreements = [math.nan, 0.96, 0.99, 0.99, 0.99, 0.5]
+    assert stabilising_predictions(agreements) == 4
+    assert stabilising_predictions(agreements, threshold=0.98) == 3
+    assert stabilising_predictions(agreements, threshold=0.995) is None
+    assert stabilising_predictions(agreements, window=1) == 2
     assert stabilising_predictions([math.nan, 1.0, 1.0]) is None
     assert stabilising_predictions([math.nan, 1.0]) is None
     assert stabilising_predictions([]) is None
@@ -59,7 +59,7 @@ def test_equal_predictions_stop_at_the_fourth_round():
     assert stabilising_predictions(kappas(predictions_R_N)) == 3
 
 
-def test_uncertainty_is_a_share_of_that_of_a_guess():
+def test_uncertainty_is_a_share_of_that_of_a_uniform_guess():
     entropies = np.array([0.9, 0.2, 0.04, 0.06, 0.01]) * math.log(10)
     assert overall_uncertainty(entropies) == 2
     assert overall_uncertainty(entropies, threshold=0.02) == 4
@@ -79,10 +79,10 @@ def test_the_bound_is_that_of_a_t_interval_of_distances():
     """Three images whose distributions move by 0.1, 0.3 and 0: mean 0.1333."""
     before = np.array([[0.5, 0.5, 0], [0.6, 0.2, 0.2], [0, 0, 1]])
     after = np.array([[0.6, 0.4, 0], [0.3, 0.3, 0.4], [0, 0, 1]])
-    found = error_bounds(np.stack([before, after, after]))
+    bounds = error_bounds(np.stack([before, after, after]))
     half = stats.t.ppf(0.95, 2) * stats.sem([10, 30, 0])
-    assert found[1] == pytest.approx(40 / 3 + half)
-    assert math.isnan(found[0]) and found[2] == 0
+    assert bounds[1] == pytest.approx(40 / 3 + half)
+    assert math.isnan(bounds[0]) and bounds[2] == 0
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -100,11 +100,11 @@ def test_the_bound_holds_whatever_the_classes_are(seed):
 
 def test_the_gain_a_round_has_the_limit_of_a_z_interval():
     accuracy, errors = np.array([50, 55, 58, 60, 60, 60]), np.full(6, 0.3)
-    found = gain_limits(accuracy, errors)
+    limits = gain_limits(accuracy, errors)
     z = stats.norm.ppf(0.95) * math.hypot(0.3, 0.3)
-    assert np.isnan(found[:3]).all()
-    assert found[3:] == pytest.approx([(10 + z) / 3, (5 + z) / 3, (2 + z) / 3])
-    assert error_difference(found, tolerance=1.0) == 5
+    assert np.isnan(limits[:3]).all()
+    assert limits[3:] == pytest.approx([(10 + z) / 3, (5 + z) / 3, (2 + z) / 3])
+    assert error_difference(limits, tolerance=1.0) == 5
     assert np.isnan(gain_limits(accuracy[:2], errors[:2])).all()
 
 

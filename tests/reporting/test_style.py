@@ -34,25 +34,25 @@ def drawing(text: str) -> list[ast.FunctionDef]:
         name = ast.unparse(call.func) if isinstance(call, ast.Call) else ""
         return name in DRAWING or name.endswith(".savefig")
 
-    return [one for one in functions if any(map(draws, ast.walk(one)))]
+    return [function for function in functions if any(map(draws, ast.walk(function)))]
 
 
-FOUND = {
-    f"{file.relative_to(ROOT)}: {one.name}": one
+FUNCTIONS = {
+    f"{file.relative_to(ROOT)}: {function.name}": function
     for file in FILES
-    for one in drawing(file.read_text())
+    for function in drawing(file.read_text())
 }
 
 
 def test_the_drawing_functions_of_all_rooms_are_found():
     assert {"reporting", "studies", "speed.py"} <= {
-        name.split("/")[1].split(":")[0] for name in FOUND
+        name.split("/")[1].split(":")[0] for name in FUNCTIONS
     }
 
 
-@pytest.mark.parametrize("name", FOUND)
+@pytest.mark.parametrize("name", FUNCTIONS)
 def test_what_draws_or_saves_a_figure_does_so_in_the_house_style(name):
-    assert "house_style()" in map(ast.unparse, FOUND[name].decorator_list)
+    assert "house_style()" in map(ast.unparse, FUNCTIONS[name].decorator_list)
 
 
 def test_a_users_settings_change_no_figure_and_stay():

@@ -49,64 +49,67 @@ def areas(**gains: list[float]) -> pd.DataFrame:
 NOISE = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
 
 
-def test_no_difference_is_never_all_that_is_said_where_equivalence_is_shown():
-    own = areas(margin=NOISE, kmeans=0.4 + NOISE, bayesian=-0.4 + NOISE, uncertainty=40 * NOISE,
-                entropy=3 + NOISE)  # fmt: skip
-    told = standing.sentence(own, "cifar10")
-    assert told == (
+def test_no_difference_never_stands_alone_where_equivalence_is_shown():
+    by_seed = areas(margin=NOISE, kmeans=0.4 + NOISE, bayesian=-0.4 + NOISE,
+                    uncertainty=40 * NOISE, entropy=3 + NOISE)  # fmt: skip
+    sentence = standing.sentence(by_seed, "cifar10")
+    assert sentence == (
         "entropy lies above random; "
         "K-means lies above random, by too little to matter: less than 1 point; "
         "Bayesian lies below random, by too little to matter: less than 1 point; "
         "margin and uncertainty are equivalent to random within 1 point"
     )
     wide = 50 + 200 * NOISE
-    wider = standing.sentence(own.assign(uncertainty=wide), "cifar10")
+    wider = standing.sentence(by_seed.assign(uncertainty=wide), "cifar10")
     assert "; margin is equivalent to random within 1 point; neither a difference" in wider
     assert "K-means and entropy lie above random; Bayesian lies below random; margin is" in (
-        standing.sentence(own, "mnist")
+        standing.sentence(by_seed, "mnist")
     )
-    assert "margin is equivalent to random within 0.3 points" in standing.sentence(own, "mnist")
-    digits = standing.sentence(own, "digits")
-    three = own[["random", "uncertainty"]].assign(b=wide, c=wide)
-    told = "neither a difference nor equivalence within 1 point is shown for any of the 3 arms"
-    assert standing.sentence(three.assign(uncertainty=wide), "cifar10") == told
+    assert "margin is equivalent to random within 0.3 points" in standing.sentence(by_seed, "mnist")
+    digits = standing.sentence(by_seed, "digits")
+    three = by_seed[["random", "uncertainty"]].assign(b=wide, c=wide)
+    expected = "neither a difference nor equivalence within 1 point is shown for any of the 3 arms"
+    assert standing.sentence(three.assign(uncertainty=wide), "cifar10") == expected
     assert digits.endswith("no difference is shown for margin and uncertainty")
 
 
-def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
+def test_a_decision_beside_an_interval_over_zero_is_explained():
     """Of four arms three have tiny p-values; the fourth's, 0.03, is corrected no more by Holm."""
     clear = {arm: 3 + NOISE for arm in ("margin", "kmeans", "bayesian")}
-    own = areas(**clear, uncertainty=[0.2, 0.5, 1.0, 1.5, 1.8])
-    one = standing.standings(own, "cifar10")["uncertainty"]
-    assert one.differs and 0.0125 < one.p < 0.05
-    assert one.difference.low < 0 < statistics.estimate(own["uncertainty"] - 50).low
-    told = standing.sentence(own, "cifar10")
-    assert "; the simultaneous interval of uncertainty reaches zero, but Holm's test" in told
-    assert "reaches zero" not in standing.sentence(own.drop(columns="uncertainty"), "cifar10")
+    by_seed = areas(**clear, uncertainty=[0.2, 0.5, 1.0, 1.5, 1.8])
+    verdict = standing.standings(by_seed, "cifar10")["uncertainty"]
+    assert verdict.differs and 0.0125 < verdict.p < 0.05
+    assert verdict.difference.low < 0 < statistics.estimate(by_seed["uncertainty"] - 50).low
+    sentence = standing.sentence(by_seed, "cifar10")
+    assert "; the simultaneous interval of uncertainty reaches zero, but Holm's test" in sentence
+    assert "reaches zero" not in standing.sentence(by_seed.drop(columns="uncertainty"), "cifar10")
 
 
 def test_the_table_of_tests_has_what_was_tested():
-    found = results(ABOVE)
-    page = standing.table(found).data
-    every = standing.standings(statistics.areas(found), "mnist")
-    for arm, one in every.items():
-        (row,) = (row for row in page.split("<tr>") if f"<td>{arm_title(arm)}</td>" in row)
-        assert prose.points(one.difference, "") in row
-        assert f"<td>{'yes' if one.differs else 'not shown'} ({one.p:.2g})</td>" in row
-        assert f"<td>{'yes' if one.equivalent else 'not shown'} ({one.p_equal:.2g})</td>" in row
-        assert f"<td>{statistics.dunnett(statistics.areas(found))[arm]:.3f}</td>" in row
-    assert "equivalent within 0.3 points (p)" in page and "after Holm's correction for 3" in page
-    assert "equivalent" not in standing.table(found.assign(dataset="digits")).data
-    assert "nothing is tested" in standing.table(found[found["seed"] < 2]).data
+    table = results(ABOVE)
+    html = standing.table(table).data
+    verdicts = standing.standings(statistics.areas(table), "mnist")
+    for arm, verdict in verdicts.items():
+        (row,) = (row for row in html.split("<tr>") if f"<td>{arm_title(arm)}</td>" in row)
+        assert prose.points(verdict.difference, "") in row
+        assert f"<td>{'yes' if verdict.differs else 'not shown'} ({verdict.p:.2g})</td>" in row
+        assert (
+            f"<td>{'yes' if verdict.equivalent else 'not shown'} ({verdict.p_equal:.2g})</td>"
+            in row
+        )
+        assert f"<td>{statistics.dunnett(statistics.areas(table))[arm]:.3f}</td>" in row
+    assert "equivalent within 0.3 points (p)" in html and "after Holm's correction for 3" in html
+    assert "equivalent" not in standing.table(table.assign(dataset="digits")).data
+    assert "nothing is tested" in standing.table(table[table["seed"] < 2]).data
 
 
-def test_a_label_saving_is_told_as_the_share_of_labels_that_it_leaves():
-    told = prose.share_of_labels(statistics.Estimate(2.34, 1.85, 2.83, 5))
-    assert told == "1/2.34 of the labels (43 %; 35 to 54 %, 5 seeds)"
-    wide = prose.share_of_labels(statistics.Estimate(2.0, -0.5, 4.5, 3))
-    assert wide == "1/2.00 of the labels (50 %; 22 % or more, 3 seeds)"
-    alone = prose.share_of_labels(statistics.estimate([4.0]))
-    assert alone == "1/4.00 of the labels (25 %; one seed, no interval)"
+def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
+    saving = prose.share_of_labels(statistics.Estimate(2.34, 1.85, 2.83, 5))
+    assert saving == "1/2.34 of the labels (43 %; 35 to 54 %, 5 seeds)"
+    wide_saving = prose.share_of_labels(statistics.Estimate(2.0, -0.5, 4.5, 3))
+    assert wide_saving == "1/2.00 of the labels (50 %; 22 % or more, 3 seeds)"
+    single_seed = prose.share_of_labels(statistics.estimate([4.0]))
+    assert single_seed == "1/4.00 of the labels (25 %; one seed, no interval)"
     curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
     text = tables.savings(results(curves)).data
     assert "by margin with 1/2.00 of the labels (50 %; 50 to 50 %, 3 seeds)." in text
@@ -123,7 +126,7 @@ def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
     return {"cell": cell | {"stem": "7x7"} | changes, "provenance": {"checks": checks}}
 
 
-def test_what_has_other_labels_or_weights_by_design_does_not_differ():
+def test_cells_with_other_labels_or_weights_by_design_are_not_said_to_differ():
     records = [
         checked(),
         checked(weights="c", stem="3x3"),
@@ -135,53 +138,54 @@ def test_what_has_other_labels_or_weights_by_design_does_not_differ():
     assert "differ within seed 0 of mnist" in record_facts._alike(records, "initial_weights")
 
 
-def test_how_bf16_was_multiplied_is_told_by_place():
+def test_how_bf16_was_multiplied_is_stated_for_every_place():
     able, unable = ({"bf16_products": has, "device": "cpu"} for has in (True, False))
     gpu = {"bf16_products": False, "device": "NVIDIA H100"}
 
-    def told(precision: str, *places: dict) -> list[str]:
+    def sentences(precision: str, *places: dict) -> list[str]:
         provenance = places[-1] | {"earlier_places": list(places[:-1])}
         return record_facts._products(
             [{"cell": {"precision": precision}, "provenance": provenance}]
         )
 
-    assert told("bf16", able) == told("bf16", able, able) == [record_facts.BF16[True]]
-    assert told("bf16", unable, able) == [record_facts.BF16[False], record_facts.BF16[True]]
-    assert told("bf16", gpu) == [record_facts.BF16[True]]
-    assert told("fp32", unable) == told("bf16", {"device": "cpu"}) == []
+    assert sentences("bf16", able) == sentences("bf16", able, able) == [record_facts.BF16[True]]
+    assert sentences("bf16", unable, able) == [record_facts.BF16[False], record_facts.BF16[True]]
+    assert sentences("bf16", gpu) == [record_facts.BF16[True]]
+    assert sentences("fp32", unable) == sentences("bf16", {"device": "cpu"}) == []
 
 
-def test_seeds_compared_on_several_processor_types_are_told():
+def test_seeds_compared_on_several_processor_types_are_named():
     study = ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 1, 2), dataset="mnist")
 
-    def told(*types: str, study=study) -> str:
-        facts = [{"processor": one, "device": "cpu"} if one else {} for one in types]
-        cells = zip(study.cells(), facts, strict=False)
-        return record_facts._processors(study, {c.name: {"provenance": one} for c, one in cells})
+    def note(*types: str, study=study) -> str:
+        places = [{"processor": name, "device": "cpu"} if name else {} for name in types]
+        cells = zip(study.cells(), places, strict=False)
+        facts = {cell.name: {"provenance": place} for cell, place in cells}
+        return record_facts._processors(study, facts)
 
-    assert told("a", "a", "b", "b", "a", "a") == told("a", "", "b", "b") == told() == ""
-    assert "on several of them in MNIST seed 1: a difference there may" in told(
+    assert note("a", "a", "b", "b", "a", "a") == note("a", "", "b", "b") == note() == ""
+    assert "on several of them in MNIST seed 1: a difference there may" in note(
         "a", "a", "a", "b", "b", "b"
     )
-    assert "in MNIST seeds 0 and 2: a" in told("a", "b", "a", "a", "b", "a")
+    assert "in MNIST seeds 0 and 2: a" in note("a", "b", "a", "a", "b", "a")
     moved = {"processor": "a", "device": "cpu"}
     moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
     cells = [cell.name for cell in study.cells()[:2]]
     assert "seed 0" in record_facts._processors(study, {cells[0]: {"provenance": moved}})
-    for one, other, apart in (("ab", "bb", False), ("ab", "ac", True)):
-        gpus = [{"processor": host, "device": gpu} for host, gpu in (one, other)]
+    for first, second, differ in (("ab", "bb", False), ("ab", "ac", True)):
+        gpus = [{"processor": host, "device": gpu} for host, gpu in (first, second)]
         facts = {name: {"provenance": gpu} for name, gpu in zip(cells, gpus, strict=True)}
-        assert bool(record_facts._processors(study, facts)) == apart
+        assert bool(record_facts._processors(study, facts)) == differ
 
 
-def test_what_is_not_compared_may_be_of_several_processor_types():
+def test_cells_that_are_not_compared_may_be_of_several_processor_types():
     """Neither settings of several factors, nor figures of an audit."""
 
     def place(processor: str) -> dict:
         return {"processor": processor, "device": "cpu"}
 
     study = BeyondStudy(datasets=("mnist",), seeds=(0,))
-    factors = {one.cell.name: one.factor for one in study.settings()}
+    factors = {setting.cell.name: setting.factor for setting in study.settings()}
     by_factor = {name: {"provenance": place(factor)} for name, factor in factors.items()}
     assert record_facts._processors(study, by_factor) == ""
     last = [name for name, factor in factors.items() if factor == "ranking"][-1]
@@ -197,11 +201,11 @@ def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
     store = Store(study.profile)
     store.prepare()
     random, margin = study.cells()
-    for cell, told in ((random, "with 1 of 2 cells"), (margin, "")):
+    for cell, expected in ((random, "with 1 of 2 cells"), (margin, "")):
         whole = {"status": "finished", "rounds": rounds(cell.length)}
         store.save(cell, store.load(cell) | whole)
         note = record_facts.interim(study)
-        assert told in note and bool(told) == bool(note)
+        assert expected in note and bool(expected) == bool(note)
 
 
 def test_a_warning_before_an_answer_hides_nothing():
@@ -222,42 +226,42 @@ def test_a_headline_in_words_has_no_image():
 
 
 def test_with_one_seed_nothing_is_claimed():
-    one = results({arm: curves[:1] for arm, curves in ABOVE.items()})
-    assert "fewer than 3 paired seeds; this run has 1." in tables.answer(one, " Interim.").data
-    assert tables.answer(one, " Interim.").data.endswith(" Interim.")
-    assert "no interval" in tables.differences_table(one).data
+    table = results({arm: curves[:1] for arm, curves in ABOVE.items()})
+    assert "fewer than 3 paired seeds; this run has 1." in tables.answer(table, " Interim.").data
+    assert tables.answer(table, " Interim.").data.endswith(" Interim.")
+    assert "no interval" in tables.differences_table(table).data
 
 
 def test_tables_and_figures_hold_every_arm():
-    found = results(ABOVE)
-    for html in (tables.curve_table(found).data, tables.differences_table(found).data):
+    table = results(ABOVE)
+    for html in (tables.curve_table(table).data, tables.differences_table(table).data):
         assert "margin" in html
-    assert "+10." in tables.differences_table(found).data
-    assert figures.learning_curves(found).axes[0].get_legend() is not None
-    page = captions.learning_curves(found).static.data
-    assert "<figcaption>Figure 4. Test accuracy on MNIST against labels" in page
-    assert "K-means from" in page
-    page = captions.gains(found).data
-    assert "every line of 3 paired seeds, not corrected." in page
-    assert "margin from +10.3 points at 100 labels to +10.3 points at 400" in page
+    assert "+10." in tables.differences_table(table).data
+    assert figures.learning_curves(table).axes[0].get_legend() is not None
+    html = captions.learning_curves(table).static.data
+    assert "<figcaption>Figure 4. Test accuracy on MNIST against labels" in html
+    assert "K-means from" in html
+    html = captions.gains(table).data
+    assert "every line of 3 paired seeds, not corrected." in html
+    assert "margin from +10.3 points at 100 labels to +10.3 points at 400" in html
 
 
 def test_a_chart_has_the_markers_of_the_static_figure():
     arms = [*FURTHER[:3], "random", "of a user"]
-    found = results({arm: ABOVE["random"] for arm in arms})
-    drawn = figures.learning_curves(found).axes[0].get_legend().legend_handles
+    table = results({arm: ABOVE["random"] for arm in arms})
+    drawn = figures.learning_curves(table).axes[0].get_legend().legend_handles
     (shapes,) = (
         layer["encoding"]["shape"]["scale"]["range"]
-        for layer in charts.learning_curves(found)["layer"]
+        for layer in charts.learning_curves(table)["layer"]
         if "shape" in layer["encoding"]
     )
-    assert len(set(shapes)) == len({one.get_marker() for one in drawn}) == len(arms)
+    assert len(set(shapes)) == len({handle.get_marker() for handle in drawn}) == len(arms)
     assert shapes[arms.index("random")] == "circle"
     diamond = charts._outline("D").strip("MZ").split("L")
     assert diamond == ["0,1.414", "1.414,0", "0,-1.414", "-1.414,0", "0,1.414"]
 
 
-def test_what_stands_of_two_datasets_names_its_own():
+def test_captions_and_tables_name_their_dataset():
     assert "<figcaption>MNIST: difference" in captions.area_differences(results(ABOVE)).data
     assert "MNIST: wins of, over" in tables.wins(results(ABOVE)).data
 
@@ -286,14 +290,14 @@ def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title()
     assert "unreduced" in setup.departures(fashion).data
 
 
-def test_an_arm_of_ones_own_has_a_style():
+def test_an_arm_of_a_user_has_a_style_of_its_own():
     assert figures.arm_style("mine", ["random", "mine"]) not in map(figures.arm_style, BUILT_IN)
 
 
 def test_no_two_arms_look_or_are_called_the_same():
     arms = [*POSTER_ARMS, *CONTROLS, *FURTHER]
-    own = [f"mine {i}" for i in range(5)]
-    styles = [figures.arm_style(arm, [*arms, *own]) for arm in [*arms, *own]]
+    user_arms = [f"mine {i}" for i in range(5)]
+    styles = [figures.arm_style(arm, [*arms, *user_arms]) for arm in [*arms, *user_arms]]
     assert len({(to_hex(colour), marker) for colour, marker in styles}) == len(styles)
     assert len({to_hex(figures.arm_style(arm)[0]) for arm in FURTHER}) == len(FURTHER)
     assert len({arm_title(arm) for arm in arms}) == len(arms)
@@ -325,12 +329,15 @@ def test_training_size_sentences(dataset):
     assert ("Hollow points" in captions.training_size(more).data) == (dataset == "mnist")
 
 
-def test_published_points_are_drawn_and_told_of_arms_that_are_there_alone():
+def test_published_points_are_drawn_and_named_for_arms_of_the_table_alone():
     frame = results(ABOVE).assign(labels=lambda rows: 10 * rows["labels"], figure=4)
     assert set(figures.published_arms(frame)["arm"]) == {"margin", "kmeans", "bayesian"}
-    own = frame[frame["arm"].isin(["random", "margin"])]
-    assert set(figures.published_arms(own)["arm"]) == {"margin"}
-    for few in (own.assign(labels=own["labels"] // 10), own.replace({"margin": "badge"})):
+    two_arms = frame[frame["arm"].isin(["random", "margin"])]
+    assert set(figures.published_arms(two_arms)["arm"]) == {"margin"}
+    for few in (
+        two_arms.assign(labels=two_arms["labels"] // 10),
+        two_arms.replace({"margin": "badge"}),
+    ):
         assert figures.published_arms(few).empty
         assert "Hollow" not in captions.learning_curves(few).static.data
         assert "of other arms, or of more labels" in tables.published_note(few).data

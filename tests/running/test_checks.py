@@ -61,12 +61,12 @@ def test_a_ledger_that_does_not_add_up_is_refused(started):
 
 
 def test_the_provenance_says_what_arms_of_a_seed_have_in_common(digits_cell):
-    found = [run_round([digits_cell(arm=arm)], [], None, "cpu", {})[1]["checks"]
+    by_arm = [run_round([digits_cell(arm=arm)], [], None, "cpu", {})[1]["checks"]
              for arm in ("margin", "kmeans")]  # fmt: skip
-    assert found[0] == found[1] and found[0]["mc_passes_differ"] == "yes"
-    other = run_round([digits_cell(seed=1)], [], None, "cpu", {})[1]["checks"]
-    assert other["first_labels"] != found[0]["first_labels"]
-    assert other["initial_weights"] != found[0]["initial_weights"]
+    assert by_arm[0] == by_arm[1] and by_arm[0]["mc_passes_differ"] == "yes"
+    other_seed = run_round([digits_cell(seed=1)], [], None, "cpu", {})[1]["checks"]
+    assert other_seed["first_labels"] != by_arm[0]["first_labels"]
+    assert other_seed["initial_weights"] != by_arm[0]["initial_weights"]
 
 
 def test_a_strategy_that_trains_the_network_ends_its_cell(digits_cell, monkeypatch):
@@ -86,7 +86,8 @@ def test_nothing_but_the_test_figures_depends_on_the_test_set(digits_cell, monke
     dataset, images, labels = round._on_device("digits", "none", torch.device("cpu"))
     for shift in (1, 2, 3):  # whatever is chosen by them is chosen otherwise by some of these
         spoiled = replace(dataset, test_labels=(dataset.test_labels + shift) % 10)
-        monkeypatch.setattr(round, "_on_device", lambda *_, one=spoiled: (one, images, labels))
+        loaded = spoiled, images, labels
+        monkeypatch.setattr(round, "_on_device", lambda *_, loaded=loaded: loaded)
         again = run_round([cell], [], None, "cpu", {})[0][0]
         assert again["test_accuracy"] != judged["test_accuracy"]
         differs = {key for key in judged if judged[key] != again[key]}

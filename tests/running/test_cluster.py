@@ -128,7 +128,7 @@ def test_a_worker_with_other_versions_is_refused(reported, message):
         checked.slots()
 
 
-def test_a_worker_that_leaves_while_it_is_looked_at_is_looked_at_again():
+def test_a_worker_that_leaves_while_it_is_checked_is_checked_again():
     client = FakeClient().join("a")
     checked = checked_workers(client)
     client.join("b", OSError("gone"))
@@ -162,8 +162,8 @@ def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own(monkey
     with cluster.shared(placement):
         pids = worker_pids(placement)
         assert len(pids) == 1 and worker_pids(placement) == pids
-        others = worker_pids(Placement(workers=2))
-        assert len(others) == 2 and not others & pids
+        other_pids = worker_pids(Placement(workers=2))
+        assert len(other_pids) == 2 and not other_pids & pids
         monkeypatch.setattr(cluster, "versions", lambda: {"alutils": "edited meanwhile"})
         assert cluster._shared_address(placement) == ""
         monkeypatch.undo()
@@ -369,7 +369,7 @@ def clock(monkeypatch) -> Callable[[float], None]:
     return go_on
 
 
-def test_a_wait_is_told_of_every_minute_and_ends(clock):
+def test_a_wait_is_announced_every_minute_and_ends(clock):
     lines: list[str] = []
     wait = waiting.Waiting(lines.append, quiet_s=10)
     for _ in range(25):
@@ -403,7 +403,7 @@ def test_a_run_without_a_worker_says_so_and_ends(clock, scheduler, limit, messag
     assert checked.slots() == {}
 
 
-def test_workers_that_take_no_cells_are_waited_for_and_told_of(clock):
+def test_workers_that_take_no_cells_are_waited_for_with_the_command_to_type(clock):
     """Those with a GPU have left; what is there has none."""
     client = FakeClient().join("gpu", GPU=1)
     checked = checked_workers(client, device="cuda")
@@ -519,8 +519,8 @@ def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_ha
 
     with pytest.raises(StudyError, match="the scheduler is gone; all finished rounds are kept"):
         engine.run(cells, counted, store, {}, placement, say)
-    kept = sum(len(store.load(cell)["rounds"]) for cell in cells)
-    assert kept >= 14 and lines[0].startswith("dashboard: http://127.0.0.1")
+    kept_rounds = sum(len(store.load(cell)["rounds"]) for cell in cells)
+    assert kept_rounds >= 14 and lines[0].startswith("dashboard: http://127.0.0.1")
     by_hand["scheduler"]()
     by_hand["worker"]("--resources", "GPU=1")
     engine.run(cells, counted, store, {}, placement, lines.append)
@@ -539,14 +539,14 @@ def test_a_worker_that_dies_before_its_round_was_fetched(
     mortal = [by_hand["worker"](), by_hand["worker"]()]
     done = engine.Run._done
 
-    def kill_when_all_is_done(this: engine.Run):
-        if not mortal or len(this.running) < 2:
-            return done(this)
-        wait(list(this.running))
+    def kill_when_all_is_done(run: engine.Run):
+        if not mortal or len(run.running) < 2:
+            return done(run)
+        wait(list(run.running))
         while mortal:
             mortal.pop().kill()
         by_hand["worker"]()
-        return list(this.running)
+        return list(run.running)
 
     monkeypatch.setattr(engine.Run, "_done", kill_when_all_is_done)
     monkeypatch.setattr(engine, "FETCH_S", 3.0)

@@ -19,31 +19,31 @@ def made_up(count: int = 300) -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_the_area_under_the_roc_curve_is_sklearns():
     probs, labels = made_up()
-    found = diagnostics.closing(probs, labels)
+    closing = diagnostics.closing(probs, labels)
     expected = [roc_auc_score(labels == c, probs[:, c]) for c in range(4)]
-    assert found["auroc"] == pytest.approx(expected, abs=5e-6)
-    for curve, area in zip(found["roc"], expected, strict=True):
+    assert closing["auroc"] == pytest.approx(expected, abs=5e-6)
+    for curve, area in zip(closing["roc"], expected, strict=True):
         assert len(curve) == 101 and curve[-1] == 1 and np.all(np.diff(curve) >= 0)
         assert np.trapezoid(curve, np.linspace(0, 1, 101)) == pytest.approx(area, abs=0.02)
 
 
 def test_confusion_and_bins_count_every_prediction():
     probs, labels = made_up()
-    found = diagnostics.closing(probs, labels)
-    confusion, right = np.array(found["confusion"]), int((probs.argmax(1) == labels).sum())
-    assert confusion.sum() == sum(found["bin_count"]) == 300
+    closing = diagnostics.closing(probs, labels)
+    confusion, right = np.array(closing["confusion"]), int((probs.argmax(1) == labels).sum())
+    assert confusion.sum() == sum(closing["bin_count"]) == 300
     assert np.trace(confusion) == right
     assert confusion.sum(1).tolist() == labels.bincount(minlength=4).tolist()
-    weights, accuracy = np.array(found["bin_count"]), np.array(found["bin_accuracy"])
+    weights, accuracy = np.array(closing["bin_count"]), np.array(closing["bin_accuracy"])
     assert (weights * accuracy).sum() == pytest.approx(right, abs=0.1)
     filled = weights > 0
     middle = (np.arange(15) + 0.5) / 15
-    confidence = np.array(found["bin_confidence"])
+    confidence = np.array(closing["bin_confidence"])
     assert np.abs(confidence - middle)[filled].max() <= 0.5 / 15 + 1e-4
 
 
 @pytest.fixture(scope="module")
-def told(request):
+def diagnosed(request):
     """A whole cell of three rounds with diagnostics."""
     from alutils.protocol.cell import Cell
 
@@ -57,8 +57,8 @@ def told(request):
     return cell, history
 
 
-def test_a_gallery_describes_the_picks_in_their_order(told):
-    cell, history = told
+def test_a_gallery_describes_the_picks_in_their_order(diagnosed):
+    cell, history = diagnosed
     for done in history[:2]:
         gallery = done["gallery"]
         assert gallery["index"] == done["picks"][:20] and len(gallery["truth"]) == 20
@@ -70,24 +70,25 @@ def test_a_gallery_describes_the_picks_in_their_order(told):
     assert "gallery" not in history[2]
 
 
-def test_the_map_shows_the_same_images_in_every_round_and_marks_what_is_asked_for(told):
-    _, history = told
+def test_the_map_shows_the_same_images_in_every_round_and_marks_what_is_asked_for(diagnosed):
+    _, history = diagnosed
     maps = [done["map"] for done in history]
     assert maps[0]["index"] == maps[1]["index"] == maps[2]["index"]
     assert maps[0]["marked"] == history[0]["picks"][:20]
     assert maps[2]["marked"] == history[2]["labelled"][:20]
-    for one in maps:
-        assert len(one["x"]) == len(one["y"]) == len(set(one["index"])) == diagnostics.MAPPED
-        place = dict(zip(one["index"], one["x"], strict=True))
-        marked = dict(zip(one["marked"], one["marked_x"], strict=True))
-        assert set(marked) & set(place)
-        for index in set(marked) & set(place):
-            assert place[index] == pytest.approx(marked[index], abs=0.02)
-        assert 0 < sum(one["variance"]) <= 1
+    for image_map in maps:
+        lengths = len(image_map["x"]), len(image_map["y"]), len(set(image_map["index"]))
+        assert lengths == (diagnostics.MAPPED,) * 3
+        position = dict(zip(image_map["index"], image_map["x"], strict=True))
+        marked = dict(zip(image_map["marked"], image_map["marked_x"], strict=True))
+        assert set(marked) & set(position)
+        for index in set(marked) & set(position):
+            assert position[index] == pytest.approx(marked[index], abs=0.02)
+        assert 0 < sum(image_map["variance"]) <= 1
 
 
-def test_only_the_last_round_tells_how_the_network_errs(told):
-    _, history = told
+def test_only_the_last_round_tells_how_the_network_errs(diagnosed):
+    _, history = diagnosed
     assert ["closing" in done for done in history] == [False, False, True]
     counts = history[2]["closing"]["confusion"]
     share = np.trace(counts) / np.sum(counts)
@@ -100,8 +101,8 @@ def test_without_the_test_set_the_last_network_is_judged_on_what_is_held_out(dig
     assert np.sum(done["closing"]["confusion"]) == 143 and "test_accuracy" not in done
 
 
-def test_diagnostics_change_nothing_else(told):
-    cell, history = told
+def test_diagnostics_change_nothing_else(diagnosed):
+    cell, history = diagnosed
     plain = cell.model_copy(update={"diagnostics": False})
     (done,), _, _ = run_round([plain], [], None, "cpu", {})
     assert not {"gallery", "map", "closing"} & set(done)

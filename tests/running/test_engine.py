@@ -26,7 +26,7 @@ def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
     before = history[-1]["digest"] if history else ""
     done = []
     for cell in cells:
-        one = {
+        plain = {
             "labels": cell.first_labels + len(history),
             "labelled": [len(history)],
             "test_accuracy": cell.seed / 10,
@@ -34,7 +34,7 @@ def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
             "steps": 1,
             "seconds_train": 0.01,
         }
-        done.append(one | {"digest": chained(one, before)})
+        done.append(plain | {"digest": chained(plain, before)})
     return done, {"device": "stub"}, None
 
 
@@ -73,7 +73,7 @@ def facts(store, cells):
 
 
 def begin(store, cell, provenance):
-    """A record with one round, and what is said of it."""
+    """Save a record of one round with this provenance."""
     (done,), _, _ = stub([cell], [])
     record = store.load(cell)
     record["provenance"] |= provenance
@@ -82,7 +82,7 @@ def begin(store, cell, provenance):
 
 def test_cells_run_to_their_end_in_any_number_of_workers(digits_cell, outputs):
     cells = [digits_cell(arm=arm, seed=s) for s in (0, 1) for arm in ("random", "margin")]
-    found = {}
+    records = {}
     for workers in (1, 2):
         store = Store(f"w{workers}")
         store.prepare()
@@ -90,35 +90,35 @@ def test_cells_run_to_their_end_in_any_number_of_workers(digits_cell, outputs):
         assert len(lines) == 12 and "digits" in lines[0] and "left" in lines[0]
         assert all(store.finished(cell) for cell in cells)
         assert store.load(cells[0])["provenance"]["commit"] == "abc"
-        found[workers] = facts(store, cells)
-    assert found[1] == found[2]
+        records[workers] = facts(store, cells)
+    assert records[1] == records[2]
 
 
 def test_seed_after_seed_goes_first_whatever_came_back_first(digits_cell, store):
     """Two workers begin two seeds, as the arms of each share a first round; the second is back."""
     cells = [digits_cell(arm=arm, seed=seed) for seed in range(3) for arm in ("random", "margin")]
-    one = engine.Run(None, stub, store, {}, Progress(cells, store, lambda line: None), cells)
-    first, second = one.waiting.pop(0), one.waiting.pop(0)
+    engine_run = engine.Run(None, stub, store, {}, Progress(cells, store, lambda line: None), cells)
+    first, second = engine_run.waiting.pop(0), engine_run.waiting.pop(0)
     for job in (second, first):
         job.lock(store)
-        one._queue(job.apart())
+        engine_run._queue(job.apart())
         job.release()
-    assert [cell for job in one.waiting for cell in job.cells] == cells
+    assert [cell for job in engine_run.waiting for cell in job.cells] == cells
 
 
 def test_a_finished_cell_is_not_run_again_and_an_unfinished_one_goes_on(digits_cell, store):
-    cell, other = digits_cell(arm="margin"), digits_cell(seed=1)
+    cell, other_cell = digits_cell(arm="margin"), digits_cell(seed=1)
     with pytest.raises(
         engine.RunFailed, match="1 of 2 cells failed.*margin.*round 2: ArithmeticError: no number"
     ):
-        run([cell, other], fails_for_margin, store)
-    assert store.finished(other)
-    kept = store.load(cell)
-    assert kept["status"] == "failed" and "no number" in kept["final"]["error"]
-    lines = run([cell, other], stub, store)
+        run([cell, other_cell], fails_for_margin, store)
+    assert store.finished(other_cell)
+    failed_record = store.load(cell)
+    assert failed_record["status"] == "failed" and "no number" in failed_record["final"]["error"]
+    lines = run([cell, other_cell], stub, store)
     assert len(lines) == 2 and store.finished(cell)
-    assert store.load(cell)["rounds"][0] == kept["rounds"][0]
-    run([cell, other], never, store)
+    assert store.load(cell)["rounds"][0] == failed_record["rounds"][0]
+    run([cell, other_cell], never, store)
 
 
 def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
@@ -142,7 +142,7 @@ def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
     assert store.finished(cell)
 
 
-def test_who_holds_the_cells_that_a_run_waits_for_is_told(digits_cell, store):
+def test_who_holds_the_cells_that_a_run_waits_for_is_named(digits_cell, store):
     """At once, and not again at the next look; whoever holds them is let go of at the line."""
     cells = [digits_cell(seed=seed) for seed in range(2)]
     locks, lines = [store.hold(cell) for cell in cells], []
@@ -154,15 +154,16 @@ def test_who_holds_the_cells_that_a_run_waits_for_is_told(digits_cell, store):
                 lock.release()
 
     engine.run(cells, stub, store, {}, Placement(workers=1), say)
-    (told,) = [line for line in lines if "another run" in line]
+    (announced,) = [line for line in lines if "another run" in line]
     who = f"{cells[0].name} (process {os.getpid()} on {platform.node()}, since 20"
     assert (
-        told.startswith(f"waiting for what another run holds: {who}") and ", and 1 more; " in told
+        announced.startswith(f"waiting for what another run holds: {who}")
+        and ", and 1 more; " in announced
     )
     assert all(map(store.finished, cells))
 
 
-def test_a_lock_of_which_nothing_is_known_is_told_of_too(digits_cell, store):
+def test_the_holder_of_a_lock_without_a_note_is_an_unknown_process(digits_cell, store):
     assert store.holder(digits_cell()) == "an unknown process"
 
 
@@ -177,13 +178,13 @@ def test_a_lock_of_which_nothing_is_known_is_told_of_too(digits_cell, store):
 )
 def test_cells_that_can_not_be_locked_are_one_error(digits_cell, store, monkeypatch, error, reason):
     """Those of another user, or on a file system without locks: before anything is computed."""
-    mine = digits_cell()
+    cell = digits_cell()
 
     def refuse(*_, **__):
         raise error
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    for locking in (store.prepare, lambda: run([mine], never, store)):
+    for locking in (store.prepare, lambda: run([cell], never, store)):
         with pytest.raises(CanNotLock, match=rf"\({reason}\).* in ALUTILS_OUTPUTS") as failed:
             locking()
         assert "\n" not in str(failed.value)
@@ -219,10 +220,10 @@ def test_cells_that_another_run_gave_a_round_meanwhile_go_on_each_by_itself(digi
         store.save(cell, store.load(cell) | {"rounds": [done]})
     assert job.lock(store) == cells[:2] and job.cells == cells[2:]
     job.release()
-    again = engine._jobs(cells[:2], store)
-    assert [(one.lock(store), len(one.records[0]["rounds"])) for one in again] == [([], 1)] * 2
-    for one in again:
-        one.release()
+    jobs = engine._jobs(cells[:2], store)
+    assert [(job.lock(store), len(job.records[0]["rounds"])) for job in jobs] == [([], 1)] * 2
+    for job in jobs:
+        job.release()
 
 
 def test_a_record_that_can_not_be_recovered_leaves_no_lock_behind(digits_cell, store, monkeypatch):
@@ -268,7 +269,7 @@ def test_a_record_names_every_place_that_gave_it_rounds(digits_cell, store):
     assert provenance["device"] == "stub"
 
 
-def test_what_a_damaged_record_no_longer_says_is_unknown(digits_cell, store):
+def test_provenance_that_a_damaged_record_lost_is_unknown(digits_cell, store):
     cell = digits_cell()
     engine.run([cell], stub, store, {"commit": "abc"}, Placement(workers=1), lambda line: None)
     record = store.load(cell)
@@ -301,45 +302,47 @@ def test_a_result_that_can_not_be_read_fails_its_cell_and_one_that_is_late_does_
 ):
     cell = digits_cell()
     progress = Progress([cell], store, lambda line: None)
-    one = engine.Run(None, stub, store, {}, progress, [cell])
-    job = one.waiting.pop(0)
+    engine_run = engine.Run(None, stub, store, {}, progress, [cell])
+    job = engine_run.waiting.pop(0)
     job.lock(store)
-    assert one._collect(Broken(error), job) is settled
-    assert one.failures == ([f"{cell.name}, round 1: EOFError: cut"] if settled else [])
+    assert engine_run._collect(Broken(error), job) is settled
+    assert engine_run.failures == ([f"{cell.name}, round 1: EOFError: cut"] if settled else [])
     job.release()
 
 
 def test_a_result_that_never_arrives_fails_its_cell(digits_cell, store):
     """Of a worker that is there, but at an address that this machine does not reach."""
     cell, lines = digits_cell(), []
-    one = engine.Run(None, stub, store, {}, Progress([cell], store, lines.append), [cell])
-    job = one.waiting.pop(0)
+    engine_run = engine.Run(None, stub, store, {}, Progress([cell], store, lines.append), [cell])
+    job = engine_run.waiting.pop(0)
     job.lock(store)
     job.worker = "tcp://behind:1"
-    late = [one._collect(Broken(TimeoutError()), job) for _ in range(engine.FETCHES)]
+    late = [engine_run._collect(Broken(TimeoutError()), job) for _ in range(engine.FETCHES)]
     assert late == [False] * (engine.FETCHES - 1) + [True]
     assert len(lines) == len(late) - 1 and "can't be fetched from tcp://behind:1" in lines[0]
-    assert "this machine must reach the addresses of all workers" in one.failures[0]
+    assert "this machine must reach the addresses of all workers" in engine_run.failures[0]
     with store.lock(cell).acquire(timeout=0):
         pass
 
 
-def test_a_cell_that_can_not_be_written_as_failed_is_let_go(digits_cell, store, monkeypatch):
+def test_a_cell_that_can_not_be_written_as_failed_is_unlocked(digits_cell, store, monkeypatch):
     """Its worker is gone without a word for the fourth time, and the disk is full."""
     cell = digits_cell()
-    one = engine.Run(None, stub, store, {}, Progress([cell], store, lambda line: None), [cell])
-    one.workers = Mock(**{"slots.return_value": {}})
-    job = one.waiting.pop(0)
+    engine_run = engine.Run(
+        None, stub, store, {}, Progress([cell], store, lambda line: None), [cell]
+    )
+    engine_run.workers = Mock(**{"slots.return_value": {}})
+    job = engine_run.waiting.pop(0)
     job.lock(store)
     job.worker, job.deaths, job.missed = "gone", engine.DEATHS, engine.PATIENCE
-    one.running[Mock(**{"done.return_value": False})] = job
+    engine_run.running[Mock(**{"done.return_value": False})] = job
 
     def full(*_):
         raise CanNotWrite("full")
 
     monkeypatch.setattr(store, "save", full)
     with pytest.raises(CanNotWrite):
-        one.to_the_end()
+        engine_run.to_the_end()
     with store.lock(cell).acquire(timeout=0):
         pass
 

@@ -34,9 +34,11 @@ def test_a_loss_that_is_not_finite_names_its_step(digits_cell, store):
     cells = [digits_cell(arm=arm, epochs=2) for arm in ("margin", "random")]
     with pytest.raises(RunFailed) as failed:
         engine.run(cells, not_a_number, store, {}, Placement(workers=1), say=lambda line: None)
-    told = str(failed.value)
-    assert told.startswith(f"1 of 2 cells failed: {cells[0].name}, round 2: NotFinite: the loss is")
-    assert "at step 3 of 4 (epoch 2): lower learning_rate" in told
+    message = str(failed.value)
+    assert message.startswith(
+        f"1 of 2 cells failed: {cells[0].name}, round 2: NotFinite: the loss is"
+    )
+    assert "at step 3 of 4 (epoch 2): lower learning_rate" in message
     assert store.finished(cells[1]) and len(store.load(cells[0])["rounds"]) == 1
 
 
@@ -98,19 +100,19 @@ def test_an_error_that_is_not_about_memory_is_not_swallowed(digits_cell, monkeyp
 
 
 def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, monkeypatch):
-    plan = ActiveLearningStudy(
+    study = ActiveLearningStudy(
         profile="faulty", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
         first_labels=128, acquisition_fraction=0.03, rounds=2, epochs=1, workers=1,
     )  # fmt: skip
     monkeypatch.setattr(round, "round_task", lambda device, custom: fails_for_one)
     lines: list[str] = []
-    results = run.run(plan, lines.append)
+    results = run.run(study, lines.append)
     assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
     assert lines[-1].startswith("error: 1 of 4 cells failed: digits-margin-seed1")
-    shown = record_facts.cells(plan).data
-    assert "digits-margin-seed1" in shown and "ArithmeticError: no number" in shown
+    html = record_facts.cells(study).data
+    assert "digits-margin-seed1" in html and "ArithmeticError: no number" in html
     with pytest.raises(RunFailed, match="1 of 4 cells failed"):
-        run.finish(plan)
+        run.finish(study)
 
 
 def fails_for_one(cells, history, state):
@@ -125,12 +127,12 @@ def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
     for line in process.stdout:
         if "round   1/3" in line:
             break
-    at = time.monotonic()
+    interrupted_at = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130 and time.monotonic() - at < 30
-    assert re.match("stopped: [01] of 2 cells finished, ", told.splitlines()[-1])
-    assert "Traceback" not in told and "the same command goes on from there" in told
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - interrupted_at < 30
+    assert re.match("stopped: [01] of 2 cells finished, ", stderr.splitlines()[-1])
+    assert "Traceback" not in stderr and "the same command goes on from there" in stderr
     gone_within(tmp_path)
     assert not list(tmp_path.rglob("*.failed.*")) and not list(tmp_path.rglob("*.partial.*"))
 
@@ -140,8 +142,8 @@ def test_two_runs_at_once_end_well_and_with_the_records_of_one(smoke, tmp_path):
     notebook = "02-cifar10-active-learning"
     runs = [start(tmp_path, "--workers", "1", notebook=notebook) for _ in range(2)]
     for process in runs:
-        out, told = process.communicate(timeout=400)
-        assert process.returncode == 0, out + told
+        stdout, stderr = process.communicate(timeout=400)
+        assert process.returncode == 0, stdout + stderr
     assert equal_part(tmp_path, notebook) == equal_part(smoke, notebook)
     assert not list(tmp_path.rglob("*.damaged")) and not list(tmp_path.rglob("*.part*"))
 

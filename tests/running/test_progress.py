@@ -49,18 +49,19 @@ def test_a_training_that_several_cells_share_counts_once(digits_cell, outputs):
 
 def test_a_step_of_the_small_stem_counts_as_what_it_costs(digits_cell, outputs):
     store, cells = Store("test"), [digits_cell(rounds=1), digits_cell(rounds=1, stem="3x3")]
-    told: list[str] = []
-    progress = Progress(cells, store, told.append)
+    lines: list[str] = []
+    progress = Progress(cells, store, lines.append)
     (steps,) = cells[0].steps()
     assert progress.left == 16 * steps
     progress.start -= 60
     done = rounds(1)[0] | {"steps": steps, "heldout_accuracy": []}
     progress.round(cells[0], {"rounds": [done], "status": "finished"})
-    assert told[0].endswith("1/2 cells  15 min left")
+    assert lines[0].endswith("1/2 cells  15 min left")
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"), [(0, "0 min"), (89, "1 min"), (3600, "1 h 00 min"), (7_530, "2 h 06 min")]
+    ("seconds", "expected"),
+    [(0, "0 min"), (89, "1 min"), (3600, "1 h 00 min"), (7_530, "2 h 06 min")],
 )
-def test_a_duration_is_hours_and_minutes(seconds, told):
-    assert duration(seconds) == told
+def test_a_duration_is_hours_and_minutes(seconds, expected):
+    assert duration(seconds) == expected

@@ -37,10 +37,10 @@ def test_provenance_has_the_commit_and_what_was_changed_since(ours):
 
 
 def test_variables_of_git_do_not_lead_to_another_repository(ours, tmp_path, monkeypatch):
-    other = repository(tmp_path / "other")
+    other_commit = repository(tmp_path / "other")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(tmp_path / "other"))
-    assert ours != other and provenance.commit()["commit"] == ours
+    assert ours != other_commit and provenance.commit()["commit"] == ours
 
 
 def test_what_is_unpacked_inside_another_repository_has_no_commit(tmp_path, monkeypatch):
@@ -50,9 +50,11 @@ def test_what_is_unpacked_inside_another_repository_has_no_commit(tmp_path, monk
     assert provenance.commit() == UNKNOWN
 
 
-@pytest.mark.parametrize("made", [True, False], ids=["without a commit", "without a repository"])
-def test_without_a_commit_it_is_unknown(tmp_path, monkeypatch, made):
-    if made:
+@pytest.mark.parametrize(
+    "is_repository", [True, False], ids=["without a commit", "without a repository"]
+)
+def test_without_a_commit_the_commit_is_unknown(tmp_path, monkeypatch, is_repository):
+    if is_repository:
         subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     monkeypatch.setattr(provenance, "ROOT", tmp_path)
     assert provenance.commit() == UNKNOWN

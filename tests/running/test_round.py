@@ -115,10 +115,10 @@ def test_picks_of_a_trained_network_are_where_their_strategy_looks(digits_cell):
     assert entropy[picks["bayesian"]].mean() > 1.5 * entropy[picks["random"]].mean()
 
 
-def test_a_strategy_of_ones_own_travels_with_the_call(digits_cell):
+def test_a_strategy_of_a_user_travels_with_the_call(digits_cell):
     cell = digits_cell(arm="first")
-    own = {"first": cloudpickle.dumps(lambda view, budget, rng: torch.arange(budget))}
-    done = run_round([cell], [], None, "cpu", own)[0][0]
+    strategies = {"first": cloudpickle.dumps(lambda view, budget, rng: torch.arange(budget))}
+    done = run_round([cell], [], None, "cpu", strategies)[0][0]
     assert done["picks"] == current(cell).pool.unlabelled[: len(done["picks"])].tolist()
 
 
@@ -135,9 +135,9 @@ def test_every_round_draws_from_streams_of_its_own(digits_cell, monkeypatch):
     for number in range(2):
         drawn.clear()
         history.append(one_round(cell, history))
-        own = {("acquisition", "bayesian", number)}
-        own |= {(name, number) for name in ("batches", "dropout", "candidates", "mc-masks")}
-        assert own <= set(drawn)
+        expected = {("acquisition", "bayesian", number)}
+        expected |= {(name, number) for name in ("batches", "dropout", "candidates", "mc-masks")}
+        assert expected <= set(drawn)
 
 
 def test_a_strategy_sees_all_that_is_labelled_not_the_last_picks_alone(digits_cell):
@@ -162,10 +162,10 @@ def test_a_clock_shares_what_was_spent_together_and_books_a_phase_within_another
 
 def test_every_arm_draws_from_a_stream_of_its_own(digits_cell):
     """Guards: one arm's use of randomness can't shift another's; equal arms draw differently."""
-    own = {name: cloudpickle.dumps(STRATEGIES["random"]) for name in ("one", "other")}
-    cells = [digits_cell(arm=name) for name in own]
-    one, other = run_round(cells, [], None, "cpu", own)[0]
-    assert one["picks"] != other["picks"]
+    strategies = {name: cloudpickle.dumps(STRATEGIES["random"]) for name in ("first", "second")}
+    cells = [digits_cell(arm=name) for name in strategies]
+    first, second = run_round(cells, [], None, "cpu", strategies)[0]
+    assert first["picks"] != second["picks"]
 
 
 def test_a_round_is_sent_so_that_the_scheduler_does_not_import_torch(digits_cell, shared_worker):

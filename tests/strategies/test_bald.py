@@ -33,11 +33,11 @@ def view_of(probs_T_N_C: torch.Tensor):
 
 
 def ask_skactiveml(strategy, probs_T_N_C, budget):
-    asked = strategy(sample_predictions_method_name="sample_proba", random_state=0)
+    reference = strategy(sample_predictions_method_name="sample_proba", random_state=0)
     if strategy is BatchBALD:
-        asked.set_params(n_MC_samples=10_000)
+        reference.set_params(n_MC_samples=10_000)
     features, labels = skactive.pool(torch.zeros(probs_T_N_C.shape[1], 1))
-    return asked.query(
+    return reference.query(
         features, labels, ensemble=skactive.given(probs_T_N_C), fit_ensemble=False,
         batch_size=budget, return_utilities=True,
     )  # fmt: skip
@@ -73,8 +73,8 @@ def test_power_bald_draws_in_proportion_to_the_score():
     view = view_of(passes(HALF, DISAGREE, [[0.8, 0.2], [0.5, 0.5]]))
     share = mutual_information(view.mc_probs_T_N_C)
     draws = [STRATEGIES["power-bald"](view, 1, rng(seed)).item() for seed in range(3000)]
-    found = torch.tensor(draws).bincount(minlength=3) / 3000
-    assert torch.allclose(found, share / share.sum(), atol=0.03)
+    drawn_share = torch.tensor(draws).bincount(minlength=3) / 3000
+    assert torch.allclose(drawn_share, share / share.sum(), atol=0.03)
 
 
 def test_power_bald_takes_what_tells_nothing_last():
@@ -93,9 +93,9 @@ def test_variation_ratios_takes_the_most_votes_against_the_modal_class():
 
 
 def test_batchbald_takes_no_twin_where_bald_does():
-    twin, other = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.2, 0.8], [0.0, 1.0]]
-    other = [other[1], other[0], other[2]]
-    view = view_of(passes(twin, twin, other))
+    twin = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
+    different = [[0.2, 0.8], [1.0, 0.0], [0.0, 1.0]]
+    view = view_of(passes(twin, twin, different))
     assert set(STRATEGIES["bald"](view, 2, rng()).tolist()) == {0, 1}
     assert 2 in STRATEGIES["batchbald"](view, 2, rng()).tolist()
 
@@ -113,9 +113,9 @@ def test_gains_add_up_to_the_joint_information():
     probs_N_T_C = random_passes(4).transpose(0, 1)
     labellings = Labellings(5, rng())
     total = 0.0
-    for one in probs_N_T_C:
-        total += float(labellings.gain(one.unsqueeze(0)))
-        labellings.add(one)
+    for probs_T_C in probs_N_T_C:
+        total += float(labellings.gain(probs_T_C.unsqueeze(0)))
+        labellings.add(probs_T_C)
     assert total == pytest.approx(joint_information(probs_N_T_C.transpose(0, 1)), abs=1e-5)
 
 
@@ -128,16 +128,16 @@ def test_batchbald_is_that_of_scikit_activeml():
         labellings.add(probs[:, picks[step]])
     left = [i for i in range(30) if i not in picks]
     expected = utilities[4][left] - utilities[3][picks[3]]
-    found = labellings.gain(probs.transpose(0, 1)[left])
-    assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    gains = labellings.gain(probs.transpose(0, 1)[left])
+    assert gains.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_drawn_labellings_estimate_what_all_of_them_tell():
     probs_N_T_C = random_passes(8).transpose(0, 1)
     every, drawn = Labellings(5, rng()), Labellings(5, rng(), limit=5000)
-    for one in probs_N_T_C[:4]:
-        every.add(one)
-        drawn.add(one)
+    for probs_T_C in probs_N_T_C[:4]:
+        every.add(probs_T_C)
+        drawn.add(probs_T_C)
     drawn.all_M_T = None
     assert len(every.all_M_T) == 3**4 and len(drawn.drawn_M_T) == 5000
     assert torch.allclose(every.gain(probs_N_T_C), drawn.gain(probs_N_T_C), atol=0.01)
@@ -148,8 +148,8 @@ def test_a_large_batch_neither_underflows_nor_looks_at_all_labels(monkeypatch):
     monkeypatch.setattr(batchbald, "BLOCK", 2**16)
     probs = random_passes(120, classes=10, number=20)
     labellings = Labellings(20, rng())
-    for one in probs.transpose(0, 1)[:100]:
-        labellings.add(one)
+    for probs_T_C in probs.transpose(0, 1)[:100]:
+        labellings.add(probs_T_C)
     gains = labellings.gain(probs.transpose(0, 1)[100:])
     assert labellings.all_M_T is None and labellings.drawn_M_T.exp().max() < 1e-40
     assert torch.isfinite(gains).all() and gains.min() > -1e-4
@@ -159,11 +159,11 @@ def test_a_large_batch_neither_underflows_nor_looks_at_all_labels(monkeypatch):
 def test_what_is_beyond_the_passes_information_is_drawn_and_not_read_off_rounding():
     """Four passes that are sure of themselves are told apart by a few labels."""
     logits = torch.rand(4, 300, 10, generator=stream(2, "p")).mul(60)
-    one, other = (
+    first, second = (
         STRATEGIES["batchbald"](view_of(logits.softmax(2)), 60, rng(seed)) for seed in (0, 1)
     )
-    assert len(one.unique()) == len(other.unique()) == 60
-    assert len(set(one[10:].tolist()) & set(other[10:].tolist())) < 20, "chance: 8 of 50"
+    assert len(first.unique()) == len(second.unique()) == 60
+    assert len(set(first[10:].tolist()) & set(second[10:].tolist())) < 20, "chance: 8 of 50"
 
 
 def test_looking_at_the_promising_first_finds_what_looking_at_all_does(monkeypatch):

@@ -18,10 +18,10 @@ def blobs(*sizes: int, seed: int = 0) -> torch.Tensor:
     return torch.repeat_interleave(centres, torch.tensor(sizes), dim=0) + spread
 
 
-def view_of(features, labelled=None, **given):
+def view_of(features, labelled=None, **fields):
     labelled = features[:0] if labelled is None else labelled
-    given = {"probs_N_C": torch.full((len(features), 2), 0.5), **given}
-    return fake_view(embeddings_N_D=features, labelled_embeddings_M_D=labelled, **given)
+    fields = {"probs_N_C": torch.full((len(features), 2), 0.5), **fields}
+    return fake_view(embeddings_N_D=features, labelled_embeddings_M_D=labelled, **fields)
 
 
 def groups(picks: torch.Tensor, *sizes: int) -> list[int]:
@@ -75,8 +75,8 @@ def test_typiclust_is_that_of_scikit_activeml():
     sizes = (40, 30, 25, 20, 15)
     features, labelled = blobs(*sizes), blobs(1, 1, 1, 1, 1, seed=1)[:2]
     state = int(torch.randint(2**31 - 1, (), generator=rng()))
-    asked = TypiClust(k=20, cluster_algo_dict={"n_init": 1}, random_state=state)
-    picks, utilities = asked.query(
+    reference = TypiClust(k=20, cluster_algo_dict={"n_init": 1}, random_state=state)
+    picks, utilities = reference.query(
         *skactive.pool(features, labelled), batch_size=3, return_utilities=True
     )
     assert STRATEGIES["typiclust"](view_of(features, labelled), 3, rng()).tolist() == picks.tolist()

@@ -58,24 +58,27 @@ def view() -> PoolView:
 
 
 def test_only_what_is_asked_for_is_copied_and_only_while_it_is_asked(view):
-    shared, own = view.probs_N_C, PrivateView(view)
-    assert "probs_N_C" not in vars(own) and "mc_mean_N_C" not in vars(view)
-    assert torch.equal(own.probs_N_C, shared) and own.probs_N_C is own.probs_N_C is not shared
-    assert len(own) == 30 and not own.probs_N_C.is_inference()
-    assert torch.equal(own.over_passes(lambda part: part[0]), view.mc_probs_T_N_C[0])
+    shared, private = view.probs_N_C, PrivateView(view)
+    assert "probs_N_C" not in vars(private) and "mc_mean_N_C" not in vars(view)
+    assert (
+        torch.equal(private.probs_N_C, shared)
+        and private.probs_N_C is private.probs_N_C is not shared
+    )
+    assert len(private) == 30 and not private.probs_N_C.is_inference()
+    assert torch.equal(private.over_passes(lambda probs: probs[0]), view.mc_probs_T_N_C[0])
     copied = cloudpickle.dumps(lambda view, budget, rng: weakref.ref(view.embeddings_N_D))
     assert ask(copied, "mine", view, 1, stream(0, "own"))() is None
 
 
 def test_an_arm_of_the_study_gets_the_shared_view_itself(digits_cell, monkeypatch):
-    seen = []
+    views = []
     current = CurrentRound(digits_cell(arm="seeing"), [], settle("cpu"))
     monkeypatch.setitem(
         sys.modules["alutils.running.round"].STRATEGIES, "seeing",
-        lambda view, budget, rng: seen.append(view) or torch.arange(budget),
+        lambda view, budget, rng: views.append(view) or torch.arange(budget),
     )  # fmt: skip
     current.acquire(current.cell, {})
-    assert seen == [current.view]
+    assert views == [current.view]
 
 
 def drawing(view, budget, rng):
@@ -86,8 +89,8 @@ def drawing(view, budget, rng):
 def test_global_randomness_comes_from_the_stream_and_leaves_no_trace(view):
     packed, drawn, left = cloudpickle.dumps(drawing), [], []
     for seed in (0, 0, 1):
-        for own in (random.seed, np.random.seed, torch.manual_seed):
-            own(7)
+        for set_seed in (random.seed, np.random.seed, torch.manual_seed):
+            set_seed(7)
         rng = stream(seed, "acquisition")
         drawn.append(ask(packed, "mine", view, 2, rng))
         assert torch.equal(rng.get_state(), stream(seed, "acquisition").get_state())
@@ -104,7 +107,7 @@ def counting(view, budget, rng):
     return COUNT[0]
 
 
-def test_what_a_strategy_keeps_for_itself_is_gone_with_the_call(view):
+def test_what_a_strategy_keeps_in_a_global_is_gone_after_the_call(view):
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     try:
         packed = cloudpickle.dumps(counting)
@@ -113,7 +116,7 @@ def test_what_a_strategy_keeps_for_itself_is_gone_with_the_call(view):
     assert [ask(packed, "mine", view, 1, stream(0, "own")) for _ in range(3)] == [1, 1, 1]
 
 
-def own(text: str, file: str) -> bytes:
+def packed_lowest(text: str, file: str) -> bytes:
     """The packed strategy ``lowest`` of a file of the user, or of a notebook's cell."""
     known = {"__name__": "__main__"}
     exec(compile(text, file, "exec"), known)
@@ -143,24 +146,30 @@ def test_an_error_names_the_users_line_and_is_one_line(line, view, tmp_path):
     }
     for file, where in places.items():
         with pytest.raises(StrategyFailed) as failed:
-            ask(own(text, file), "mine", view, 2, stream(0, "own"))
-        told = str(pickle.loads(pickle.dumps(failed.value)))
-        assert told.startswith(f"strategy 'mine', {where}, `{source}`: {LINES.get(line, 'Key')}")
-        assert "\n" not in told
+            ask(packed_lowest(text, file), "mine", view, 2, stream(0, "own"))
+        message = str(pickle.loads(pickle.dumps(failed.value)))
+        assert message.startswith(f"strategy 'mine', {where}, `{source}`: {LINES.get(line, 'Key')}")
+        assert "\n" not in message
 
 
 def test_a_strategy_that_can_not_be_called_is_named(view):
     with pytest.raises(StrategyFailed, match="strategy 'mine': TypeError: .*takes 0 positional"):
-        ask(own("def lowest(): pass\n", "/tmp/cell/8.py"), "mine", view, 2, stream(0, "own"))
+        ask(
+            packed_lowest("def lowest(): pass\n", "/tmp/cell/8.py"),
+            "mine",
+            view,
+            2,
+            stream(0, "own"),
+        )
 
 
 def test_a_strategy_that_fails_is_its_own_cells_error_alone(digits_cell, store):
     text = LOWEST + "def helper(view, budget):\n    sys.exit()\n"
     linecache.cache["/tmp/cell/9.py"] = (len(text), None, text.splitlines(True), "/tmp/cell/9.py")
     cells = [digits_cell(arm=arm, rounds=2) for arm in ("random", "mine")]
-    task = round_task("cpu", {"mine": own(text, "/tmp/cell/9.py")})
+    task = round_task("cpu", {"mine": packed_lowest(text, "/tmp/cell/9.py")})
     with pytest.raises(engine.RunFailed) as failed:
         engine.run(cells, task, store, {}, Placement(workers=1), say=lambda line: None)
-    told = "StrategyFailed: strategy 'mine', line 5 of its cell, `sys.exit()`: SystemExit"
-    assert str(failed.value) == f"1 of 2 cells failed: {cells[1].name}, round 1: {told}"
-    assert store.load(cells[1])["final"] == {"error": told} and store.finished(cells[0])
+    message = "StrategyFailed: strategy 'mine', line 5 of its cell, `sys.exit()`: SystemExit"
+    assert str(failed.value) == f"1 of 2 cells failed: {cells[1].name}, round 1: {message}"
+    assert store.load(cells[1])["final"] == {"error": message} and store.finished(cells[0])

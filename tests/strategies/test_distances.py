@@ -35,14 +35,14 @@ def block(request, monkeypatch):
 
 def follow(monkeypatch, name: str, picks) -> list[torch.Tensor]:
     """Let a strategy pick what a reference picked; grows by the scores that it picks from."""
-    seen, turns = [], iter(picks)
+    recorded, remaining = [], iter(picks)
 
     def followed(scores, rng):
-        seen.append(scores.clone())
-        return int(next(turns))
+        recorded.append(scores.clone())
+        return int(next(remaining))
 
     monkeypatch.setattr(f"alutils.strategies.{name}", followed)
-    return seen
+    return recorded
 
 
 def test_coreset_takes_the_farthest_from_labelled_and_picked():
@@ -61,15 +61,15 @@ def test_coreset_is_the_greedy_k_centre(block):
 
 def test_coreset_is_that_of_scikit_activeml(monkeypatch):
     candidates, labelled = points(), points(9, seed=1)
-    asked = CoreSet(random_state=0)
-    picks, utilities = asked.query(
+    reference = CoreSet(random_state=0)
+    picks, utilities = reference.query(
         *skactive.pool(candidates, labelled), batch_size=20, return_utilities=True
     )
     view = view_of(candidates, labelled)
     assert STRATEGIES["coreset"](view, 20, rng()).tolist() == picks.tolist()
-    seen = follow(monkeypatch, "coreset.highest", picks)
+    recorded = follow(monkeypatch, "coreset.highest", picks)
     STRATEGIES["coreset"](view, 20, rng())
-    for scores, utility in zip(seen, utilities, strict=True):
+    for scores, utility in zip(recorded, utilities, strict=True):
         left = ~np.isnan(utility[:60])
         assert scores[left].sqrt().numpy() == pytest.approx(utility[:60][left], abs=1e-3)
 
@@ -92,10 +92,10 @@ def test_badge_draws_by_the_distances_of_the_whole_gradients(monkeypatch):
     features, probs = points(), points(seed=2).softmax(1)
     whole = gradients(features, probs)
     first = int(whole.norm(dim=1).argmax())
-    seen = follow(monkeypatch, "badge.drawn", [3, 8, 21, 40])
+    recorded = follow(monkeypatch, "badge.drawn", [3, 8, 21, 40])
     picks = STRATEGIES["badge"](view_of(features, probs=probs), 5, rng()).tolist()
     assert picks == [first, 3, 8, 21, 40]
-    for step, weights in enumerate(seen, start=1):
+    for step, weights in enumerate(recorded, start=1):
         nearest = torch.cdist(whole, whole[picks[:step]]).square().min(1).values
         assert torch.allclose(weights.double(), nearest, atol=1e-4)
 
@@ -107,11 +107,11 @@ def test_badge_is_that_of_scikit_activeml(monkeypatch):
         *skactive.pool(features), clf=skactive.given(probs.unsqueeze(0)), fit_clf=False,
         batch_size=12, return_utilities=True,
     )  # fmt: skip
-    seen = follow(monkeypatch, "badge.drawn", picks[1:])
+    recorded = follow(monkeypatch, "badge.drawn", picks[1:])
     ours = STRATEGIES["badge"](view_of(features, probs=probs), 12, rng()).tolist()
     assert ours == [int(pick) for pick in picks]
     squares = gradients(features, probs).square().sum(1)
-    for weights, utility in zip(seen, utilities[1:], strict=True):
+    for weights, utility in zip(recorded, utilities[1:], strict=True):
         expected, weights = np.nan_to_num(utility), weights.minimum(squares)
         assert (weights / weights.sum()).numpy() == pytest.approx(expected, abs=1e-5)
 
@@ -123,7 +123,7 @@ def test_badge_goes_on_where_no_gradient_is_left():
 
 
 def test_probcover_takes_the_fullest_ball_and_then_what_it_left(monkeypatch):
-    monkeypatch.setattr(probcover, "radius", lambda *given: 1.5)
+    monkeypatch.setattr(probcover, "radius", lambda *args: 1.5)
     view = view_of(line(0, 1, 2, 10, 11, 20), labelled=line(21))
     assert STRATEGIES["probcover"](view, 1, rng()).tolist() == [1]
     picks = STRATEGIES["probcover"](view, 2, rng()).tolist()
@@ -132,13 +132,13 @@ def test_probcover_takes_the_fullest_ball_and_then_what_it_left(monkeypatch):
 
 def test_probcover_is_the_greedy_cover(block, monkeypatch):
     candidates, labelled, delta = points(), points(9, seed=1), 0.9
-    monkeypatch.setattr(probcover, "radius", lambda *given: delta)
+    monkeypatch.setattr(probcover, "radius", lambda *args: delta)
     near = torch.cdist(candidates.double(), candidates.double()) < delta
     is_open = ~(torch.cdist(candidates.double(), labelled.double()) < delta).any(1)
     order = [7, 3, 11, 30, 42, 8]
-    seen = follow(monkeypatch, "probcover.highest", order)
+    recorded = follow(monkeypatch, "probcover.highest", order)
     STRATEGIES["probcover"](view_of(candidates, labelled), len(order), rng())
-    for step, counts in enumerate(seen):
+    for step, counts in enumerate(recorded):
         left = torch.tensor([i for i in range(60) if i not in order[:step]])
         assert torch.equal(counts[left].long(), near[left][:, is_open].sum(1))
         is_open = is_open & ~near[order[step]]
@@ -150,10 +150,10 @@ def test_probcover_is_that_of_scikit_activeml(monkeypatch):
     picks, utilities = ProbCover(deltas=[delta], random_state=0).query(
         *skactive.pool(candidates, labelled), batch_size=15, return_utilities=True
     )
-    monkeypatch.setattr(probcover, "radius", lambda *given: delta)
-    seen = follow(monkeypatch, "probcover.highest", picks)
+    monkeypatch.setattr(probcover, "radius", lambda *args: delta)
+    recorded = follow(monkeypatch, "probcover.highest", picks)
     STRATEGIES["probcover"](view_of(candidates, labelled), 15, rng())
-    for counts, utility in zip(seen, utilities, strict=True):
+    for counts, utility in zip(recorded, utilities, strict=True):
         left = ~np.isnan(utility[:60])
         assert counts[left].tolist() == utility[:60][left].tolist()
         assert counts.max() == utility[:60][left].max()
@@ -161,27 +161,27 @@ def test_probcover_is_that_of_scikit_activeml(monkeypatch):
 
 def test_the_radius_is_the_largest_with_the_asked_for_purity(block):
     candidates = points(200)
-    found = radius(Points(candidates), 3, rng())
+    largest = radius(Points(candidates), 3, rng())
     cluster = clusters(candidates, 3, rng())
     distances = torch.cdist(candidates.double(), candidates.double())
-    other = cluster.unsqueeze(0) != cluster.unsqueeze(1)
+    differs = cluster.unsqueeze(0) != cluster.unsqueeze(1)
 
     def purity(delta: float) -> float:
-        return 1 - ((distances < delta) & other).any(1).double().mean().item()
+        return 1 - ((distances < delta) & differs).any(1).double().mean().item()
 
-    assert purity(found - 1e-4) >= probcover.PURITY > purity(found + 1e-4)
+    assert purity(largest - 1e-4) >= probcover.PURITY > purity(largest + 1e-4)
 
 
 def test_the_radius_is_scikit_activemls_up_to_its_steps():
     candidates = points(200)
-    found = radius(Points(candidates), 3, rng())
+    largest = radius(Points(candidates), 3, rng())
     state = int(torch.randint(2**31 - 1, (), generator=rng()))
-    steps = np.linspace(0.5 * found, 1.5 * found, 101)
-    asked = ProbCover(
+    steps = np.linspace(0.5 * largest, 1.5 * largest, 101)
+    reference = ProbCover(
         n_classes=3, deltas=steps, cluster_algo_dict={"n_init": 1}, random_state=state
     )
-    asked.query(*skactive.pool(candidates))
-    assert asked.delta_max_ == pytest.approx(found, abs=0.011 * found)
+    reference.query(*skactive.pool(candidates))
+    assert reference.delta_max_ == pytest.approx(largest, abs=0.011 * largest)
 
 
 def test_a_feature_that_is_not_finite_is_refused():

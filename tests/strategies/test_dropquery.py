@@ -37,8 +37,8 @@ def test_inconsistency_is_the_share_of_passes_that_predict_another_class():
     expected = []
     for i, row in enumerate(plain.tolist()):
         label = row.index(max(row))
-        said = [one[i].tolist() for one in passes]
-        expected.append(sum(probs.index(max(probs)) != label for probs in said) / 7)
+        predictions = [probs_N_C[i].tolist() for probs_N_C in passes]
+        expected.append(sum(probs.index(max(probs)) != label for probs in predictions) / 7)
     view = fake_view(mc_probs_T_N_C=passes, probs_N_C=plain)
     assert inconsistency(view).tolist() == pytest.approx(expected)
 

@@ -26,14 +26,17 @@ def view_of(probs_T_N_C: torch.Tensor, chunk: int = 1000):
     return view
 
 
-def information(one: list[list[float]], other: list[list[float]]) -> float:
+def information(first_T_C: list[list[float]], second_T_C: list[list[float]]) -> float:
     """Of the labels of two inputs, each with its probabilities by pass and class."""
-    passes, classes, total = len(one), len(one[0]), 0.0
+    passes, classes, total = len(first_T_C), len(first_T_C[0]), 0.0
     for label in range(classes):
         for target in range(classes):
-            joint = sum(a[label] * b[target] for a, b in zip(one, other, strict=True)) / passes
-            first = sum(a[label] for a in one) / passes
-            second = sum(b[target] for b in other) / passes
+            joint = (
+                sum(a[label] * b[target] for a, b in zip(first_T_C, second_T_C, strict=True))
+                / passes
+            )
+            first = sum(a[label] for a in first_T_C) / passes
+            second = sum(b[target] for b in second_T_C) / passes
             if joint > 0:
                 total += joint * math.log(joint / (first * second))
     return total
@@ -42,7 +45,9 @@ def information(one: list[list[float]], other: list[list[float]]) -> float:
 def by_hand(probs_T_N_C: torch.Tensor) -> list[float]:
     """The score of each candidate with all of them as targets."""
     rows = probs_T_N_C.double().transpose(0, 1).tolist()
-    return [sum(information(one, other) for other in rows) / len(rows) for one in rows]
+    return [
+        sum(information(candidate, target) for target in rows) / len(rows) for candidate in rows
+    ]
 
 
 def test_the_score_is_the_mean_divergence_of_the_joint_labels_from_independence():
@@ -98,13 +103,13 @@ def test_no_more_joint_probabilities_than_a_block_are_held(monkeypatch):
 @pytest.mark.parametrize("chunk", [7, 1000])
 def test_targets_are_as_many_candidates_as_stated_drawn_anew_by_each_seed(chunk, monkeypatch):
     monkeypatch.setattr(module, "TARGETS", 4)
-    probs, seen = random_passes(), []
+    probs, drawn = random_passes(), []
     rows = [row.tolist() for row in probs.transpose(0, 1)]
     for seed in range(3):
         targets = module._targets(view_of(probs, chunk), rng(seed)).transpose(0, 1)
-        seen.append({rows.index(row.tolist()) for row in targets})
-        assert len(seen[-1]) == 4
-    assert seen[0] != seen[1] and seen[1] != seen[2]
+        drawn.append({rows.index(row.tolist()) for row in targets})
+        assert len(drawn[-1]) == 4
+    assert drawn[0] != drawn[1] and drawn[1] != drawn[2]
 
 
 def test_few_targets_give_the_score_of_these_alone(monkeypatch):

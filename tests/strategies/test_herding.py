@@ -40,21 +40,21 @@ def view_of(features, labelled=None, probs=None):
     return fake_view(embeddings_N_D=features, labelled_embeddings_M_D=labelled, probs_N_C=probs)
 
 
-def similarity(one, other, scale: float) -> float:
-    one, other = ([x / math.hypot(*point) for x in point] for point in (one, other))
-    return math.exp(-((math.dist(one, other) / scale) ** 2))
+def similarity(first, second, scale: float) -> float:
+    first, second = ([x / math.hypot(*point) for x in point] for point in (first, second))
+    return math.exp(-((math.dist(first, second) / scale) ** 2))
 
 
 def gains_by_hand(features, chosen, weights, scale: float) -> list[float]:
     """What each candidate would add to the coverage by what is chosen, by loops over all pairs."""
     rows, chosen = features.double().tolist(), chosen.double().tolist()
-    best = [max([similarity(row, one, scale) for one in chosen], default=0.0) for row in rows]
+    best = [max([similarity(row, point, scale) for point in chosen], default=0.0) for row in rows]
     return [
         sum(
-            weight * max(0.0, similarity(one, other, scale) - covered)
-            for weight, other, covered in zip(weights, rows, best, strict=True)
+            weight * max(0.0, similarity(candidate, row, scale) - covered)
+            for weight, row, covered in zip(weights, rows, best, strict=True)
         )
-        for one in rows
+        for candidate in rows
     ]
 
 

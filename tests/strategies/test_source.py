@@ -77,8 +77,10 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_a_strategy_names_is_in_its_name(change, written):
-    one, other, rest = CHANGES[change]
-    digests = [digest(written(own_strategies=text + rest).lowest) for text in (one, other, one)]
+    first, second, strategy = CHANGES[change]
+    digests = [
+        digest(written(own_strategies=text + strategy).lowest) for text in (first, second, first)
+    ]
     assert digests[0] == digests[2] != digests[1]
 
 
@@ -87,7 +89,7 @@ def test_a_name_is_the_same_in_every_process(written, tmp_path):
         "from numpy import exp\nfrom torch import amax\nKINDS = {'b', 'a', 'c'}\n"
         "def score(x):\n    return exp(amax(x)) if KINDS else x\n" + USES
     )
-    own = digest(written(own_strategies=text).lowest)
+    expected = digest(written(own_strategies=text).lowest)
     code = (
         "from own_strategies import lowest; from alutils.strategies.source import StrategySource;"
         "print(StrategySource(lowest).digest)"
@@ -96,7 +98,7 @@ def test_a_name_is_the_same_in_every_process(written, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
         env={"PYTHONPATH": f"{tmp_path}:{ROOT}", "PYTHONHASHSEED": "7"},
     )  # fmt: skip
-    assert done.stdout.strip() == own, done.stderr
+    assert done.stdout.strip() == expected, done.stderr
 
 
 WAYS = {
@@ -239,7 +241,7 @@ def test_what_a_strategy_takes_within_lambdas_and_comprehensions_names_its_recor
         monkeypatch.setitem(globals(), "HELPER", helper)
 
         def raised(view, budget, rng):
-            inner = lambda one: HELPER(one) ** POWER  # noqa: E731, F821
+            inner = lambda part: HELPER(part) ** POWER  # noqa: E731, F821
             return [inner(part) + POWER for part in torch.arange(budget).split(1)]  # noqa: F821
 
         names.add(digest(raised))
@@ -302,10 +304,10 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_what_can_not_be_told_apart_is_refused(kind):
-    function, told = REFUSED[kind]
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_can_not_be_told_apart_is_refused(case):
+    function, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
         StrategySource(function)
 
 

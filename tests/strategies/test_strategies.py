@@ -30,7 +30,7 @@ PROBS = torch.tensor(
 )
 
 
-def fake_view(count: int = 200, seed: int = 0, **given) -> SimpleNamespace:
+def fake_view(count: int = 200, seed: int = 0, **changes) -> SimpleNamespace:
     rng = stream(seed, "fake")
     fields = dict(
         probs_N_C=torch.rand(count, 10, generator=rng).softmax(1),
@@ -40,8 +40,8 @@ def fake_view(count: int = 200, seed: int = 0, **given) -> SimpleNamespace:
         clusters=4,
         mc_score="entropy",
     )
-    view = SimpleNamespace(**{**fields, **given})
-    size = len(given["probs_N_C"]) if "probs_N_C" in given else count
+    view = SimpleNamespace(**{**fields, **changes})
+    size = len(changes["probs_N_C"]) if "probs_N_C" in changes else count
     view_type = type("View", (SimpleNamespace,), {"__len__": lambda self: size})
     return view_type(
         **vars(view),
@@ -156,8 +156,8 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(re
         return torch.arange(budget)
 
     register("first", first)
-    plan = ActiveLearningStudy(arms=("random", "first"))
-    before = plan.cells()[1].name
+    study = ActiveLearningStudy(arms=("random", "first"))
+    before = study.cells()[1].name
 
     def first(view, budget, rng):  # noqa: F811
         return torch.arange(budget).flip(0)
@@ -186,7 +186,7 @@ def test_a_strategy_that_is_not_what_was_registered_is_not_sent(registers):
         packed(["random", "shifted"])
 
 
-def test_a_strategy_renamed_with_its_constant_is_no_matter_of_the_old_name(registers, monkeypatch):
+def test_a_registered_strategy_that_lost_a_constant_does_not_stop_another(registers, monkeypatch):
     """In a live kernel the old function stays registered, and misses what it named."""
     monkeypatch.setitem(globals(), "POWER", 2)
     register("old", _raised)
@@ -204,7 +204,7 @@ def _raised(view, budget, rng):
 
 
 @pytest.mark.parametrize(
-    ("positions", "told"),
+    ("positions", "message"),
     [
         (torch.tensor([0, 1]), "returned 2"),
         (torch.tensor([0, 0, 1]), "2 of them different"),
@@ -215,6 +215,6 @@ def _raised(view, budget, rng):
         (torch.tensor([[0], [1], [2]]), "returned torch.int64 of shape"),
     ],
 )
-def test_a_strategy_that_breaks_the_contract_is_named(positions, told):
-    with pytest.raises(ParameterError, match=f"strategy 'mine' .*{told}"):
+def test_a_strategy_that_breaks_the_contract_is_named(positions, message):
+    with pytest.raises(ParameterError, match=f"strategy 'mine' .*{message}"):
         own.check_positions(positions, 3, 5, "mine")

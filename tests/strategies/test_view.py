@@ -8,7 +8,7 @@ from alutils.strategies.view import PoolView
 from tests.cells import a_cell
 
 
-def pool(size: int = 100) -> Pool:
+def new_pool(size: int = 100) -> Pool:
     return Pool(torch.ones(size, dtype=torch.bool), 0.1, stream(0, "split"))
 
 
@@ -25,46 +25,46 @@ def make_view(net, images, **changes) -> PoolView:
     return PoolView(net, images, **{**fields, **changes})
 
 
-def test_heldout_and_pool_part_the_training_set():
-    one = pool()
-    assert len(one.heldout) == 10 and len(one.unlabelled) == 90
-    assert not set(one.heldout.tolist()) & set(one.unlabelled.tolist())
-    assert torch.equal(one.heldout, pool().heldout)
+def test_heldout_and_pool_divide_the_training_set():
+    pool = new_pool()
+    assert len(pool.heldout) == 10 and len(pool.unlabelled) == 90
+    assert not set(pool.heldout.tolist()) & set(pool.unlabelled.tolist())
+    assert torch.equal(pool.heldout, new_pool().heldout)
 
 
 def test_nothing_is_labelled_twice_or_taken_from_the_heldout():
-    one = pool()
-    first = one.unlabelled[:3]
-    one.label(first)
-    assert one.labelled.tolist() == first.tolist() and len(one.unlabelled) == 87
-    for wrong in (first[:1], one.heldout[:1], one.unlabelled[:1].repeat(2)):
+    pool = new_pool()
+    first = pool.unlabelled[:3]
+    pool.label(first)
+    assert pool.labelled.tolist() == first.tolist() and len(pool.unlabelled) == 87
+    for wrong in (first[:1], pool.heldout[:1], pool.unlabelled[:1].repeat(2)):
         with pytest.raises(ValueError, match=rf"labelled twice or not in the pool: \[{wrong[0]}\]"):
-            one.label(wrong)
+            pool.label(wrong)
 
 
 def test_the_split_of_a_whole_training_set_is_a_permutation_of_its_indices():
     expected = torch.randperm(100, generator=stream(0, "split"))[:10].sort().values
-    assert torch.equal(pool().heldout, expected)
+    assert torch.equal(new_pool().heldout, expected)
 
 
 def test_what_was_thinned_out_is_neither_held_out_nor_labelled():
     kept = torch.arange(100) % 3 == 0
-    one = Pool(kept, 0.25, stream(0, "split"))
-    assert (len(one.heldout), len(one.unlabelled)) == (8, 26)
-    assert sorted([*one.heldout.tolist(), *one.unlabelled.tolist()]) == list(range(0, 100, 3))
+    pool = Pool(kept, 0.25, stream(0, "split"))
+    assert (len(pool.heldout), len(pool.unlabelled)) == (8, 26)
+    assert sorted([*pool.heldout.tolist(), *pool.unlabelled.tolist()]) == list(range(0, 100, 3))
     with pytest.raises(ValueError, match=r"not in the pool: \[1\]"):
-        one.label(torch.tensor([1]))
+        pool.label(torch.tensor([1]))
     assert kept.sum() == 34
 
 
 def test_candidates_are_unlabelled_dataset_indices():
     """Guards: indices into a sub-sampled pool taken for pool indices (baal)."""
-    one = pool()
-    one.label(one.unlabelled[::2])
-    some = one.candidates(10, stream(0, "candidates"))
-    assert len(some) == 10 and set(some.tolist()) <= set(one.unlabelled.tolist())
-    assert torch.equal(one.candidates(0, stream(0, "c")), one.unlabelled)
-    assert torch.equal(one.candidates(1000, stream(0, "c")), one.unlabelled)
+    pool = new_pool()
+    pool.label(pool.unlabelled[::2])
+    candidates = pool.candidates(10, stream(0, "candidates"))
+    assert len(candidates) == 10 and set(candidates.tolist()) <= set(pool.unlabelled.tolist())
+    assert torch.equal(pool.candidates(0, stream(0, "c")), pool.unlabelled)
+    assert torch.equal(pool.candidates(1000, stream(0, "c")), pool.unlabelled)
 
 
 def test_the_view_says_what_the_network_says(view):
@@ -97,33 +97,33 @@ def test_mc_passes_are_dropout_before_the_last_layer(view):
 
 
 def test_the_mean_is_that_of_the_passes(view):
-    one, other = make_view(view.net, view.images), make_view(view.net, view.images)
-    mean, passes = one.mc_mean_N_C, other.mc_probs_T_N_C
+    first, second = make_view(view.net, view.images), make_view(view.net, view.images)
+    mean, passes = first.mc_mean_N_C, second.mc_probs_T_N_C
     assert torch.allclose(mean, passes.mean(0), atol=1e-6)
-    assert torch.allclose(one.mc_probs_T_N_C, passes, atol=1e-6)
+    assert torch.allclose(first.mc_probs_T_N_C, passes, atol=1e-6)
 
 
 def test_a_score_of_the_passes_is_taken_chunk_by_chunk(view, monkeypatch):
     """Its values are those of all passes at once, without their being held."""
     monkeypatch.setattr("alutils.learning.scoring.CHUNK", 7)
     monkeypatch.setattr("alutils.strategies.view.CHUNK", 7)
-    one, sizes = make_view(view.net, view.images), []
+    fresh, sizes = make_view(view.net, view.images), []
 
     def score(probs_T_B_C):
         sizes.append(probs_T_B_C.shape)
         return probs_T_B_C.amax((0, 2))
 
-    found = one.over_passes(score)
+    maxima = fresh.over_passes(score)
     assert sizes == [(6, 7, 10)] * 4 + [(6, 2, 10)]
-    assert "mc_probs_T_N_C" not in one.__dict__
-    assert torch.equal(found, one.mc_probs_T_N_C.amax((0, 2)))
+    assert "mc_probs_T_N_C" not in fresh.__dict__
+    assert torch.equal(maxima, fresh.mc_probs_T_N_C.amax((0, 2)))
 
 
 def test_one_pass_through_the_trunk_serves_all_quantities(view, monkeypatch):
     runs = count_trunk_runs(view, monkeypatch)
-    one = make_view(view.net, view.images)
-    assert one.probs_N_C.shape == one.mc_mean_N_C.shape == (30, 10)
-    assert one.embeddings_N_D.shape == (30, 512)
+    fresh = make_view(view.net, view.images)
+    assert fresh.probs_N_C.shape == fresh.mc_mean_N_C.shape == (30, 10)
+    assert fresh.embeddings_N_D.shape == (30, 512)
     assert runs == [30]
 
 
