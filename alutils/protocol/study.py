@@ -93,9 +93,8 @@ class SettingsStudy(Study):
         return sorted(cells, key=lambda cell: cell.seed)
 
     def _arm_cell(
-        self, figure: str, dataset: str, arm: str, seed: int, first: int, share: float,
-        last: int, **changes: Any,
-    ) -> Cell:  # fmt: skip
+        self, figure: str, dataset: str, arm: str, seed: int, first: int, last: int, **changes: Any
+    ) -> Cell:
         """An arm from ``first`` labels to about ``last``, with changes to the study's protocol."""
         fields = self._protocol() | changes
         cell = Cell(
@@ -104,7 +103,6 @@ class SettingsStudy(Study):
             arm=arm,
             seed=seed,
             first_labels=first,
-            acquisition_fraction=share,
             rounds=last,
             strategy_source=CUSTOM_ARMS.get(arm, ""),
             **fields,
@@ -121,10 +119,10 @@ def _ending_near(cell: Cell, last: int) -> Cell:
     counts = list(dict.fromkeys(cell.schedule_of_labels()))
     nearest = min(counts, key=lambda count: abs(count - last))
     if nearest == cell.first_labels:
+        key = "acquisition_size" if cell.acquisition_size else "acquisition_fraction"
         raise ValueError(
-            f"acquisition_fraction = {cell.acquisition_fraction} leads nowhere between "
-            f"{cell.first_labels} and {last} labels of {cell.dataset}: take another one, or raise "
-            "last_labels"
+            f"{key} = {getattr(cell, key)} leads nowhere between {cell.first_labels} and {last} "
+            f"labels of {cell.dataset}: take another one, or raise last_labels"
         )
     return cell.model_copy(update={"rounds": counts.index(nearest) + 1})
 

@@ -71,8 +71,10 @@ class BeyondStudy(SettingsStudy):
         return every
 
     def _ranked(self, dataset: str, arm: str, seed: int) -> Setting:
-        first, share, last = self.first_labels, self.acquisition_fraction, self.last_labels
-        cell = self._arm_cell("beyond", dataset, arm, seed, first, share, last)
+        cell = self._arm_cell(
+            "beyond", dataset, arm, seed, self.first_labels, self.last_labels,
+            acquisition_fraction=self.acquisition_fraction,
+        )  # fmt: skip
         return Setting("ranking", "", cell)
 
     def _recipes(self, seed: int) -> list[Setting]:
@@ -95,15 +97,9 @@ class BeyondStudy(SettingsStudy):
         share = (self.start_step + 0.5) / unlabelled
         small = {"batch_size": self.start_batch_size, "epochs": self.start_epochs}
         cell = self._arm_cell(
-            "start",
-            self.start_dataset,
-            arm,
-            seed,
-            self.start_first,
-            share,
-            self.start_last,
-            **small,
-        )
+            "start", self.start_dataset, arm, seed, self.start_first, self.start_last,
+            acquisition_fraction=share, **small,
+        )  # fmt: skip
         return Setting("start", "", cell)
 
     def _check(self) -> None:

@@ -101,8 +101,9 @@ class ReductionsStudy(SettingsStudy):
     def _cell(self, arm: str, seed: int, share: float, changes: dict[str, Any]) -> Cell:
         first, last = self.first_labels, self.last_labels
         return self._arm_cell(
-            "reductions", self.arms_dataset, arm, seed, first, share, last, **changes
-        )
+            "reductions", self.arms_dataset, arm, seed, first, last,
+            acquisition_fraction=share, **changes,
+        )  # fmt: skip
 
     def _check(self) -> None:
         no_duplicates("replica_seeds", self.replica_seeds)

@@ -54,4 +54,5 @@ class SensitivityStudy(SettingsStudy):
         self, dataset: str, seed: int, arm: str, share: float, changes: dict[str, Any]
     ) -> Cell:
         first, last = self.first_labels, self.last_labels
-        return self._arm_cell("sensitivity", dataset, arm, seed, first, share, last, **changes)
+        changes |= {"acquisition_fraction": share}
+        return self._arm_cell("sensitivity", dataset, arm, seed, first, last, **changes)

@@ -1,0 +1,1 @@
+"""09: an encoder's frozen features."""
