@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import altair as alt
 import pandas as pd
 from matplotlib.colors import to_hex
 from matplotlib.markers import MarkerStyle
@@ -9,6 +10,12 @@ from matplotlib.markers import MarkerStyle
 from alutils.protocol.arms import BASELINE, arm_title
 from alutils.reporting import figures, statistics
 from alutils.reporting.picture import Picture
+
+LABELS = alt.Tooltip("labels:Q", format=",")
+ACCURACY = alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".2f")
+CHOSEN = alt.selection_point("arm", fields=["arm"], bind="legend")
+FADING = alt.when(CHOSEN).then(alt.value(1)).otherwise(alt.value(0.15))
+"""Opacity of an arm's marks: full, or faint while another arm is chosen in the legend."""
 
 
 class Chart:
@@ -27,125 +34,91 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
     Hovering a mark shows arm, labels, accuracy (%) and interval; clicking an arm in the legend
     fades the others.
     """
-    arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != BASELINE]
+    single = results["arm"] == BASELINE
+    ours, baseline = results[~single], results[single]
     theirs = figures.published_arms(results)
-    shown = figures.limits([*results["accuracy"], *theirs["accuracy"]])
-    scale = {"domain": [round(end, 2) for end in shown], "zero": False, "nice": False}
-    title = f"{figures.reported(results)} (%)"
-    y = {"field": "accuracy", "type": "quantitative", "title": title, "scale": scale}
-    x = {
-        "field": "labels",
-        "type": "quantitative",
-        "title": "labelled images",
-        "scale": {"zero": False, "nice": False, "padding": 8},
-        "axis": {"tickCount": 7},
-    }
-    layers = [
-        _band(results, scale),
-        _lines(results, y),
-        {"mark": "line", "data": _means(results), "encoding": {"y": y, "opacity": CHOSEN}},
-        _marks(results, y, arms),
-    ]
+    arms = list(dict.fromkeys(ours["arm"]))
+    styles = [figures.arm_style(arm, arms) for arm in arms]
+    colour = _by_arm(alt.Color, arms, [to_hex(colour) for colour, _ in styles])
+    shape = _by_arm(alt.Shape, arms, [_outline(marker) for _, marker in styles])
+    means = _means(ours)
+    layers = [_band(means), _lines(ours), _curves(means), _marks(means, shape)]
     if len(theirs):
-        layers.append(_hollow(theirs, y, arms))
-    if (results["arm"] == BASELINE).any():
-        layers.append(_level(results, y))
-    return {
-        "width": "container",
-        "height": 360,
-        "padding": 12,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "encoding": {"x": x, "color": _colour(arms)},
-        "layer": layers,
-    }
+        layers.append(_hollow(theirs, shape))
+    if len(baseline):
+        layers.append(_level(baseline))
+    fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+    chart = alt.layer(*layers, width="container", height=360, padding=12, autosize=fit)
+    with alt.theme.enable("none"), alt.data_transformers.disable_max_rows():
+        return chart.encode(*_axes(results, theirs), colour).to_dict()
 
 
-CHOSEN = {"condition": {"param": "arm", "value": 1}, "value": 0.15}
-"""Opacity of an arm's marks: full, or faint while another arm is chosen in the legend."""
+def _axes(results: pd.DataFrame, theirs: pd.DataFrame) -> tuple[alt.X, alt.Y]:
+    """Labels and accuracy (%); wide intervals are cut, as in the static figure."""
+    ends = [round(end, 2) for end in figures.limits([*results["accuracy"], *theirs["accuracy"]])]
+    x = alt.X("labels:Q", title="labelled images").axis(tickCount=7)
+    y = alt.Y("accuracy:Q", title=f"{figures.reported(results)} (%)")
+    return x.scale(zero=False, nice=False, padding=8), y.scale(zero=False, nice=False, domain=ends)
 
 
-def _means(results: pd.DataFrame) -> dict[str, Any]:
-    """Data rows of the mean curves, with the interval as the text that hovering shows."""
-    curve = statistics.curve(results[results["arm"] != BASELINE])
-    rows = [
-        {
-            "arm": arm_title(row.arm),
-            "labels": int(row.labels),
-            "accuracy": round(row.mean, 3),
-            "low": round(row.low, 3),
-            "high": round(row.high, 3),
-            "interval": f"{row.low:.2f} to {row.high:.2f}",
-        }
-        for row in curve.itertuples()
-    ]
-    if results["seed"].nunique() < 2:
-        rows = [row | {"low": None, "high": None, "interval": "one seed, none"} for row in rows]
-    return {"values": rows}
+def _means(results: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the mean curves, with the interval as the text that hovering shows."""
+    curve = statistics.curve(results).rename(columns={"mean": "accuracy"})
+    ends = curve[["low", "high"]].map("{:.2f}".format).agg(" to ".join, axis=1)
+    interval = ends.where(curve["seeds"] > 1, "one seed, none")
+    return _rows(curve.assign(interval=interval), "low", "high", "interval")
 
 
-def _rows(points: pd.DataFrame, *columns: str) -> dict[str, Any]:
-    """Data rows of points, with their arms' titles and further ``columns``."""
-    rows = points[["arm", "labels", "accuracy", *columns]].assign(arm=points["arm"].map(arm_title))
-    return {"values": rows.round(3).to_dict("records")}
+def _rows(points: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Rows of points, with their arms' titles and further ``columns``."""
+    rows = points[["arm", "labels", "accuracy", *columns]].round(3)
+    return rows.assign(arm=points["arm"].map(arm_title))
 
 
-def _colour(arms: list[str]) -> dict[str, Any]:
-    colours = [to_hex(figures.arm_style(arm, arms)[0]) for arm in arms]
-    scale = {"domain": [arm_title(arm) for arm in arms], "range": colours}
-    return {"field": "arm", "type": "nominal", "title": None, "scale": scale, "legend": LEGEND}
+def _by_arm(channel: type[alt.Color | alt.Shape], arms: list[str], values: list[str]) -> Any:
+    """A channel (``alt.Color`` or ``alt.Shape``) with a value an arm, and the legend of both."""
+    legend = alt.Legend(symbolOpacity=1, symbolSize=80, orient="bottom", columns=3)
+    scale = alt.Scale(domain=[arm_title(arm) for arm in arms], range=values)
+    return channel("arm:N", title=None, scale=scale, legend=legend)
 
 
-LEGEND = {"symbolOpacity": 1, "symbolSize": 80, "orient": "bottom", "columns": 3}
+def _band(means: pd.DataFrame) -> alt.Chart:
+    """The layer of the intervals about the means, not read aloud: the marks say each of them."""
+    band = alt.Chart(means).mark_area(opacity=0.13, clip=True, aria=False)
+    return band.encode(y="low:Q", y2="high:Q").transform_filter(CHOSEN)
 
 
-def _band(results: pd.DataFrame, scale: dict[str, Any]) -> dict[str, Any]:
-    """The layer of the intervals about the means."""
-    low = {"field": "low", "type": "quantitative", "scale": scale}
-    return {
-        "mark": {"type": "area", "opacity": 0.13, "clip": True},
-        "data": _means(results),
-        "encoding": {"y": low, "y2": {"field": "high"}},
-        "transform": [{"filter": {"param": "arm"}}],
-    }
-
-
-def _lines(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
+def _lines(results: pd.DataFrame) -> alt.Chart:
     """The layer of every seed's line."""
-    return {
-        "mark": {"type": "line", "strokeWidth": 0.7, "opacity": 0.35},
-        "data": _rows(results[results["arm"] != BASELINE], "seed"),
-        "encoding": {"y": y, "detail": {"field": "seed"}},
-        "transform": [{"filter": {"param": "arm"}}],
-    }
+    lines = alt.Chart(_rows(results, "seed")).mark_line(strokeWidth=0.7, opacity=0.35)
+    return lines.encode(detail="seed:N").transform_filter(CHOSEN)
 
 
-def _marks(results: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[str, Any]:
+def _curves(means: pd.DataFrame) -> alt.Chart:
+    """The layer of the lines through the means."""
+    return alt.Chart(means).mark_line().encode(opacity=FADING)
+
+
+def _marks(means: pd.DataFrame, shape: alt.Shape) -> alt.Chart:
     """The layer of the means, in the arms' shapes; hovering one shows its numbers."""
-    chosen = {"type": "point", "fields": ["arm"]}
-    return {
-        "mark": {"type": "point", "size": 70, "filled": True},
-        "data": _means(results),
-        "params": [{"name": "arm", "select": chosen, "bind": "legend"}],
-        "encoding": {
-            "y": y,
-            "shape": _shape(arms),
-            "opacity": CHOSEN,
-            "tooltip": [*_tooltip("labels", "accuracy"), {"field": "interval", "title": INTERVAL}],
-        },
-    }
+    marks = alt.Chart(means, name="marks").mark_point(size=70, filled=True).add_params(CHOSEN)
+    interval = alt.Tooltip("interval:N", title="95 % interval")
+    return marks.encode(shape, opacity=FADING, tooltip=["arm:N", LABELS, ACCURACY, interval])
 
 
-INTERVAL = "95 % interval"
+def _hollow(theirs: pd.DataFrame, shape: alt.Shape) -> alt.Chart:
+    """The layer of the authors' points, in the arms' shapes."""
+    rows = _rows(theirs.assign(source="published"), "source")
+    points = alt.Chart(rows).mark_point(size=45, filled=False, strokeWidth=1.2)
+    return points.encode(shape, opacity=FADING, tooltip=["arm:N", LABELS, ACCURACY, "source:N"])
 
 
-def _tooltip(*fields: str) -> list[dict[str, Any]]:
-    """What hovering a mark shows: its arm and these numbers."""
-    formats = {"labels": ("labels", ","), "accuracy": ("accuracy (%)", ".2f")}
-    numbers = [
-        {"field": f, "type": "quantitative", "title": formats[f][0], "format": formats[f][1]}
-        for f in fields
-    ]
-    return [{"field": "arm", "title": "arm"}, *numbers]
+def _level(baseline: pd.DataFrame) -> alt.Chart:
+    """The layer of the single baseline run: a level line."""
+    mean = baseline.groupby(["arm", "labels"], as_index=False)["accuracy"].mean()
+    rule = alt.Chart(_rows(mean)).mark_rule(strokeDash=[5, 4])
+    across = {"x": alt.value(0), "x2": alt.value("width"), "color": alt.value("#555555")}
+    return rule.encode(**across, tooltip=["arm:N", LABELS, ACCURACY])
 
 
 def _outline(marker: str) -> str:
@@ -155,31 +128,3 @@ def _outline(marker: str) -> str:
     style = MarkerStyle(marker)
     (outline,) = style.get_path().transformed(style.get_transform().scale(2)).to_polygons()
     return "M" + "L".join(f"{x:g},{y:g}" for x, y in (outline * (1, -1)).round(3) + 0.0) + "Z"
-
-
-def _shape(arms: list[str]) -> dict[str, Any]:
-    shapes = [_outline(figures.arm_style(arm, arms)[1]) for arm in arms]
-    return _colour(arms) | {"scale": {"domain": [arm_title(arm) for arm in arms], "range": shapes}}
-
-
-def _hollow(theirs: pd.DataFrame, y: dict[str, Any], arms: list[str]) -> dict[str, Any]:
-    """The layer of the authors' points, in the arms' shapes."""
-    return {
-        "mark": {"type": "point", "size": 45, "filled": False, "strokeWidth": 1.2},
-        "data": _rows(theirs.assign(source="published"), "source"),
-        "encoding": {
-            "y": y,
-            "shape": _shape(arms),
-            "opacity": CHOSEN,
-            "tooltip": [*_tooltip("labels", "accuracy"), {"field": "source", "title": "source"}],
-        },
-    }
-
-
-def _level(results: pd.DataFrame, y: dict[str, Any]) -> dict[str, Any]:
-    """The layer of the single baseline run: a level line."""
-    baseline = results[results["arm"] == BASELINE]
-    mean = baseline.groupby(["arm", "labels"], as_index=False)["accuracy"].mean()
-    dashed = {"type": "rule", "strokeDash": [5, 4], "color": "#555555"}
-    tooltip = {"tooltip": _tooltip("labels", "accuracy"), "color": {"value": "#555555"}}
-    return {"mark": dashed, "data": _rows(mean), "encoding": {"x": None, "y": y, **tooltip}}

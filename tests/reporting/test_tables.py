@@ -1,7 +1,10 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
+from scipy import stats
 
 from alutils.protocol.arms import BUILT_IN, CONTROLS, FURTHER, POSTER_ARMS, arm_title
 from alutils.records.store import Store
@@ -259,6 +262,20 @@ def test_a_chart_has_the_markers_of_the_static_figure():
     assert shapes[arms.index("random")] == "circle"
     diamond = charts._outline("D").strip("MZ").split("L")
     assert diamond == ["0,1.414", "1.414,0", "0,-1.414", "-1.414,0", "0,1.414"]
+
+
+def test_a_chart_holds_its_numbers_and_says_where_one_seed_leaves_no_interval():
+    two_seeds = results({"random": [[0.5, 0.6, 0.7], [0.6, 0.6, 0.7]]})
+    chart = charts.learning_curves(two_seeds.drop(index=5))
+    band, lines, means, marks = (chart["datasets"][one["data"]["name"]] for one in chart["layer"])
+    assert band == means == marks
+    low, high = stats.t.interval(0.95, 1, 55, 5)
+    assert means[0] == {"arm": "random", "labels": 100, "accuracy": 55.0, "low": round(low, 3),
+                        "high": round(high, 3), "interval": f"{low:.2f} to {high:.2f}"}  # fmt: skip
+    assert means[2] == {"arm": "random", "labels": 400, "accuracy": 70.0, "low": None,
+                        "high": None, "interval": "one seed, none"}  # fmt: skip
+    assert lines[3] == {"arm": "random", "labels": 100, "accuracy": 60.0, "seed": 1}
+    assert json.loads(json.dumps(chart, allow_nan=False)) == chart
 
 
 def test_captions_and_tables_name_their_dataset():
