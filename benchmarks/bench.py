@@ -28,7 +28,7 @@ from alutils.commands import notebooks
 from alutils.learning import data
 from alutils.learning.devices import pick_device
 from alutils.paths import ROOT, outputs
-from alutils.protocol.arms import ARMS
+from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import engine
@@ -37,7 +37,6 @@ from alutils.running.placement import WORKER_ENVIRONMENT, Placement
 from alutils.running.provenance import commit, provenance
 from alutils.running.round import round_task, run_round
 from alutils.running.workers import Workers
-from alutils.strategies.own import STRATEGIES
 
 HERE = Path(__file__).parent
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
@@ -362,9 +361,9 @@ def measure(bench: Bench) -> None:
     sizes = [10_000, 100_000]
     pools = {"bayesian": [*sizes, 1_000_000], "margin": sizes, "kmeans": sizes}
     bench.growth("cifar10", pools)
-    budgets = dict.fromkeys(STRATEGIES, 450)
+    budgets = dict.fromkeys((*POSTER_ARMS, *CONTROLS, *FURTHER), 450)
     bench.selection(45_000, budgets | {"batchbald": 50})
-    large = [name for name, arm in ARMS.items() if arm.a_million]
+    large = [name for name in budgets if ARMS[name].a_million]
     bench.selection(1_000_000, dict.fromkeys(large, 100))
 
 

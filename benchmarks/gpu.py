@@ -18,7 +18,7 @@ from torch import Tensor
 from alutils.learning import devices, training
 from alutils.learning.network import build
 from alutils.learning.streams import stream
-from alutils.protocol.arms import ARMS
+from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 from alutils.strategies.own import STRATEGIES
@@ -176,8 +176,9 @@ def measure(bench: Bench) -> None:
         scoring(bench, "cifar10", precision)
         scoring(bench, "mnist", precision)
     sharing(bench, "cifar10", "fp32")
-    selection(bench, 45_000, dict.fromkeys(STRATEGIES, 450) | {"batchbald": 50})
-    large = [name for name, arm in ARMS.items() if arm.a_million]
+    budgets = dict.fromkeys((*POSTER_ARMS, *CONTROLS, *FURTHER), 450)
+    selection(bench, 45_000, budgets | {"batchbald": 50})
+    large = [name for name in budgets if ARMS[name].a_million]
     selection(bench, 1_000_000, dict.fromkeys(large, 100))
     for precision in ("fp32", "bf16"):
         compiled(bench, precision)

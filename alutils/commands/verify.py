@@ -13,7 +13,7 @@ from scipy.stats import mannwhitneyu
 
 from alutils.learning import data
 from alutils.learning.devices import settle
-from alutils.learning.features import inputs
+from alutils.learning.features import features_digest, inputs
 from alutils.learning.streams import stream
 from alutils.protocol import parameters
 from alutils.protocol.arms import ARMS, BUILT_IN
@@ -176,7 +176,7 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
     past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
     device = settle("auto")
-    here = provenance(device)
+    here = provenance(device) | features_digest(cell)
     if then.get("earlier_places") or place_of(then) != place_of(here):
         return _elsewhere(CurrentRound(cell, past, device), kept, records)
     state = None

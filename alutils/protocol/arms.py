@@ -18,8 +18,12 @@ class Arm:
     marker: str
     title: str = ""
     """As it is shown, where that is not its name."""
-    group: Literal["poster", "control", "further"] = "further"
-    """One of the poster's five, a control that shows what a part of one does, or a further arm."""
+    group: Literal["poster", "control", "further", "oracle"] = "further"
+    """One of the poster's five, a control that shows what a part of one does, or a further arm.
+
+    An oracle alone sees the labels of the candidates: it is no strategy, and shows how much there
+    is to gain by choosing.
+    """
     control: str = ""
     """Name of the arm that is the same but for the one thing that this arm adds."""
     from_passes: bool = False
@@ -61,6 +65,7 @@ ARMS = {
     "dropquery": Arm("dropquery.dropquery", "#B8850A", "^", "DropQuery", from_passes=True),
     "max-herding": Arm("herding.max_herding", "#006374", "D", "MaxHerding"),
     "uherding": Arm("herding.uherding", "#592F0D", "s", "UHerding"),
+    "oracle": Arm("oracle.oracle", "#7A7A00", "*", "oracle (sees labels)", "oracle"),
 }
 BASELINE = "baseline"
 """Name of the one run at the last label count that the authors hold their arms against."""
@@ -74,6 +79,7 @@ def _of(group: str) -> tuple[str, ...]:
 
 
 POSTER_ARMS, CONTROLS, FURTHER = _of("poster"), _of("control"), _of("further")
+ORACLES = _of("oracle")
 BUILT_IN = tuple(ARMS)
 ARM_TITLE = {name: arm.title or name for name, arm in ARMS.items()} | {BASELINE: "baseline run"}
 CUSTOM_ARMS: dict[str, str] = {}

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, stats
 
-from alutils.protocol.arms import BASELINE
+from alutils.protocol.arms import BASELINE, ORACLES
 
 LEVEL, POWER = 0.95, 0.8
 FEWEST_SEEDS = 3
@@ -186,12 +186,17 @@ def curve(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def strategies(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows without a single baseline run and without oracles: those that are ranked."""
+    return results[~results["arm"].isin([BASELINE, *ORACLES])]
+
+
 def areas(results: pd.DataFrame) -> pd.DataFrame:
     """Area under the budget curve by seed (rows) and arm (columns), of one dataset.
 
-    A single baseline run has no curve, and so no area.
+    A single baseline run has no curve, and so no area; an oracle is no strategy, and is left out.
     """
-    curves = results[results["arm"] != BASELINE].sort_values("labels", kind="stable")
+    curves = strategies(results).sort_values("labels", kind="stable")
     groups = curves.groupby(["seed", "arm"], sort=False)
     return groups.apply(lambda g: area(g["labels"], g["accuracy"])).unstack("arm")
 
@@ -293,13 +298,14 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
 
     By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
     never reaches it. Random's own column is above 1 where its fit is flat at the end: an arm has
-    saved labels only beyond that. A single baseline run has no curve, and so no saving.
+    saved labels only beyond that. A single baseline run has no curve, and so no saving; an oracle
+    is left out.
     """
     from sklearn.isotonic import isotonic_regression
 
     curves = {
         key: group.sort_values("labels")
-        for key, group in results[results["arm"] != BASELINE].groupby(["seed", "arm"], sort=False)
+        for key, group in strategies(results).groupby(["seed", "arm"], sort=False)
     }
     savings: dict[str, dict[int, float]] = {}
     for (seed, arm), curve in curves.items():
@@ -331,6 +337,7 @@ def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def final(results: pd.DataFrame) -> pd.DataFrame:
-    """Accuracy (%) at the last label count by seed (rows) and arm (columns)."""
+    """Accuracy (%) at the last label count by seed (rows) and arm (columns), without oracles."""
+    results = results[~results["arm"].isin(ORACLES)]
     last = results.sort_values("labels", kind="stable").groupby(["seed", "arm"], sort=False).last()
     return last["accuracy"].unstack("arm")

@@ -179,7 +179,7 @@ def wins(results: pd.DataFrame) -> HTML | Markdown:
             f"With {count(seeds, 'seed')} no arm can be said to beat another: {FEWEST_SEEDS} are "
             "needed."
         )
-    shares = statistics.win_matrix(results[results["arm"] != BASELINE])
+    shares = statistics.win_matrix(statistics.strategies(results))
     shown = shares.map(lambda share: f"{100 * share:.0f} %")
     for arm in shown:
         shown.loc[arm, arm] = ""

@@ -17,6 +17,7 @@ from alutils.learning.imbalance import kept_mask
 from alutils.learning.network import Classifier, build
 from alutils.learning.streams import stream
 from alutils.learning.training import Training
+from alutils.protocol.arms import ORACLES
 from alutils.protocol.cell import Cell
 from alutils.records.record import chained, state_digest
 from alutils.running import checks, diagnostics, stability
@@ -24,7 +25,7 @@ from alutils.running.provenance import provenance
 from alutils.strategies.custom import ask
 from alutils.strategies.own import STRATEGIES, check_positions
 from alutils.strategies.pool import Pool
-from alutils.strategies.view import PoolView
+from alutils.strategies.view import LabelledView, PoolView
 
 Round = dict[str, Any]
 PHASES = ("seconds_train", "seconds_test", "seconds_diagnose", "seconds_score", "seconds_select")
@@ -168,6 +169,9 @@ class CurrentRound:
         with self.clock("seconds_select"):
             if arm in custom:
                 positions = ask(custom[arm], arm, self.view, budget, rng)
+            elif arm in ORACLES:
+                labelled = LabelledView(self.view, self.labels)
+                positions = STRATEGIES[arm](labelled, budget, rng)
             else:
                 positions = STRATEGIES[arm](self.view, budget, rng)
         check_positions(positions, budget, len(self.view), arm)

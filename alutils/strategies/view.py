@@ -129,6 +129,28 @@ class PoolView:
             return torch.cat(list(parts))
 
 
+class LabelledView:
+    """A view with the true labels, for an arm that is no strategy; all else is the shared view's.
+
+    The shared view holds no labels, so that a strategy can't ask for them.
+
+    Attributes
+    ----------
+    labels_N, labelled_labels_M : of the candidates and of what is labelled, int64, on the CPU
+    """
+
+    def __init__(self, shared: PoolView, labels: Tensor):
+        self._shared = shared
+        labels = labels.cpu()
+        self.labels_N, self.labelled_labels_M = labels[shared.candidates], labels[shared.labelled]
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shared, name)
+
+
 class PrivateView:
     """A view for one strategy alone, which may change in place whatever it is given.
 

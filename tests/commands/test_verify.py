@@ -300,3 +300,13 @@ def test_without_records_there_is_nothing_to_verify(outputs):
         verify.verify("smok")
     with pytest.raises(parameters.ParameterError, match="ablation, recipe, precision$"):
         verify.verify("nothing")
+
+
+def test_a_round_of_the_oracle_on_features_is_computed_again(digits_cell, stub_encoder):
+    cell = digits_cell(arm="oracle", encoder="efficientnet-lite0")
+    rounds: list[dict] = []
+    for _ in range(cell.rounds):
+        (done,), facts, _ = run_round([cell], rounds, None, "cpu", {})
+        rounds.append(done)
+    told, holds = verify.recompute(cell, {"rounds": rounds, "provenance": facts}, [])
+    assert holds and "22 of 22 picks equal on the same processor type and versions" in told

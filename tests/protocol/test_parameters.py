@@ -195,7 +195,8 @@ BAD = [
         | {"heldout_every": 10},
         "imbalance = 10.0 may leave a class without a held-out image",
     ),
-    ({"arms": ["random"]}, "leaves nothing to hold against random"),
+    ({"arms": ["random"]}, "leaves no strategy to hold against random"),
+    ({"arms": ["random", "oracle"]}, "leaves no strategy to hold against random"),
     ({"adam_state": "carried"}, "adam_state = 'carried'"),
 ]
 

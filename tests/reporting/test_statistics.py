@@ -6,7 +6,7 @@ import pytest
 from scipy import integrate, stats
 
 from alutils.protocol.arms import BASELINE
-from alutils.reporting import statistics
+from alutils.reporting import statistics, tables
 
 
 def results(values: dict[str, list[list[float]]], labels=(100, 200, 400)) -> pd.DataFrame:
@@ -54,6 +54,17 @@ def test_an_arm_that_lacks_a_seed_is_not_compared():
     table = results({"random": [[0.1] * 3, [0.5] * 3], "margin": [[0.2] * 3]})
     with pytest.raises(ValueError, match="lacks a seed"):
         statistics.paired_differences(statistics.areas(table))
+
+
+def test_an_oracle_is_in_no_ranking_and_changes_none():
+    found = results({"random": [[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]],
+                     "margin": [[0.2, 0.3, 0.3], [0.6, 0.6, 0.8]],
+                     "oracle": [[0.2, 0.8, 0.9], [0.6, 0.9, 0.9]]})  # fmt: skip
+    without = found[found["arm"] != "oracle"]
+    for number in (statistics.areas, statistics.final, statistics.label_savings):
+        pd.testing.assert_frame_equal(number(found), number(without))
+    assert tables.wins(found).data == tables.wins(without).data
+    assert set(statistics.gains(found)["arm"]) == {"margin", "oracle"}
 
 
 def test_gains_are_within_a_seed_and_a_label_count():

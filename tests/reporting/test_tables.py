@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import to_hex
 from scipy import stats
 
-from alutils.protocol.arms import BUILT_IN, CONTROLS, FURTHER, POSTER_ARMS, arm_title
+from alutils.protocol.arms import BUILT_IN, CONTROLS, FURTHER, ORACLES, POSTER_ARMS, arm_title
 from alutils.records.store import Store
 from alutils.reporting import (
     captions,
@@ -312,7 +312,7 @@ def test_an_arm_of_a_user_has_a_style_of_its_own():
 
 
 def test_no_two_arms_look_or_are_called_the_same():
-    arms = [*POSTER_ARMS, *CONTROLS, *FURTHER]
+    arms = [*POSTER_ARMS, *CONTROLS, *FURTHER, *ORACLES]
     user_arms = [f"mine {i}" for i in range(5)]
     styles = [figures.arm_style(arm, [*arms, *user_arms]) for arm in [*arms, *user_arms]]
     assert len({(to_hex(colour), marker) for colour, marker in styles}) == len(styles)

@@ -1,11 +1,13 @@
 """Rounds of a cell with an encoder: a linear head on its features stands where the network does."""
 
+import sys
 from dataclasses import replace
 from typing import get_args
 
+import cloudpickle
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
 from alutils.learning import data, scoring, training
 from alutils.learning.devices import settle
@@ -17,6 +19,7 @@ from alutils.protocol.encoders import ENCODERS
 from alutils.protocol.refusals import check
 from alutils.records.record import place_of
 from alutils.running.round import CurrentRound, run_round
+from alutils.strategies.custom import StrategyFailed
 from tests.cells import a_cell
 from tests.running.test_round import plain
 
@@ -130,3 +133,44 @@ def test_what_frozen_features_would_ignore_is_refused(key, value):
     check(cell)
     with pytest.raises(ValueError, match=f"{key} = .*does nothing where encoder = .*encoder none"):
         check(cell.model_copy(update={key: value}))
+
+
+def asking(view, budget, rng):
+    """A strategy of a user that asks for labels."""
+    return view.labels_N[:budget]
+
+
+def test_only_the_oracle_is_given_the_labels(encoded_cell, monkeypatch):
+    seen = {}
+    strategies = sys.modules["alutils.running.round"].STRATEGIES
+    for arm in ("margin", "oracle"):
+        monkeypatch.setitem(
+            strategies, arm,
+            lambda view, budget, rng, arm=arm: seen.update({arm: view}) or torch.arange(budget),
+        )  # fmt: skip
+        current = CurrentRound(encoded_cell(arm=arm), [], settle("cpu"))
+        current.acquire(current.cell, {})
+    labels = data.load("digits").train_labels
+    assert torch.equal(seen["oracle"].labels_N, labels[current.pool.unlabelled])
+    assert torch.equal(seen["oracle"].labelled_labels_M, labels[current.pool.labelled])
+    assert not hasattr(seen["margin"], "labels_N")
+    with pytest.raises(StrategyFailed, match="no attribute 'labels_N'"):
+        run_round(
+            [encoded_cell(arm="asking")], [], None, "cpu", {"asking": cloudpickle.dumps(asking)}
+        )
+
+
+def test_the_oracle_s_picks_leave_less_error_than_random_ones(encoded_cell):
+    """Of scikit-learn's classifier, on held-out images that it did not see."""
+    cell = encoded_cell(first_labels=10, batch_size=10, acquisition_fraction=0.02)
+    current = CurrentRound(cell, [], settle("cpu"))
+    rows, labels = current.net.features(current.images), current.labels
+    right = {}
+    for arm in ("random", "oracle"):
+        picks = current.acquire(cell.model_copy(update={"arm": arm}), {})
+        seen = torch.cat([current.pool.labelled, picks])
+        fitted = RidgeClassifier(100).fit(rows[seen].numpy(), labels[seen].numpy())
+        heldout = current.pool.heldout
+        right[arm] = fitted.score(rows[heldout].numpy(), labels[heldout].numpy())
+    print(right)
+    assert right["oracle"] > right["random"] + 0.02

@@ -10,7 +10,7 @@ import torch
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol import arms
-from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, POSTER_ARMS
+from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, ORACLES, POSTER_ARMS
 from alutils.protocol.parameters import ParameterError
 from alutils.strategies import kmeans, own, simple
 from alutils.strategies.own import STRATEGIES, packed, register
@@ -37,6 +37,8 @@ def fake_view(count: int = 200, seed: int = 0, **changes) -> SimpleNamespace:
         mc_probs_T_N_C=torch.rand(5, count, 10, generator=rng).softmax(2),
         embeddings_N_D=torch.randn(count, 16, generator=rng),
         labelled_embeddings_M_D=torch.randn(6, 16, generator=rng),
+        labels_N=torch.arange(count) % 2,
+        labelled_labels_M=torch.arange(6) % 2,
         clusters=4,
         mc_score="entropy",
     )
@@ -55,7 +57,7 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_the_arms_of_the_study_are_the_strategies_there_are():
-    assert set(STRATEGIES) == {*POSTER_ARMS, *CONTROLS, *FURTHER}
+    assert set(STRATEGIES) == {*POSTER_ARMS, *CONTROLS, *FURTHER, *ORACLES}
     assert {name for name, arm in ARMS.items() if arm.from_passes} <= set(FURTHER)
 
 
@@ -82,7 +84,7 @@ def test_ties_vary_with_the_seed_and_not_by_position(name):
     assert all(chosen != set(range(20)) for chosen in picks)
 
 
-@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("name", [*POSTER_ARMS, *CONTROLS, *FURTHER])
 def test_every_strategy_chooses_from_what_a_network_says(name):
     """Scoring is in inference mode, choosing is not."""
     net = build(a_cell("mnist"), torch.device("cpu"))

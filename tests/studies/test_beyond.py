@@ -88,7 +88,8 @@ def test_the_start_has_the_labels_it_asks_for():
     [
         ({"recipe_counts": [990, 1000]}, "recipe_counts = .* has 1000, which own_counts lacks"),
         ({"arms": ["margin", "badge"]}, "arms = .* must have random"),
-        ({"arms": ["random"]}, "and an arm to hold against it"),
+        ({"arms": ["random"]}, "and a strategy to hold against it"),
+        ({"arms": ["random", "oracle"]}, "and a strategy to hold against it"),
         ({"start_arms": ["random", "badg"]}, "did you mean 'badge'"),
         ({"start_batch_size": 40}, "start_batch_size = 40 is larger than start_first = 20"),
         ({"start_last": 30}, "start_last = 30 is not start_step = 20 or more above"),
@@ -125,6 +126,18 @@ def test_the_ranking_goes_by_area_and_is_corrected(results):
         "margin is equivalent to random within 1 point" in text and "uncertainty lies above" in text
     )
     assert "Holm-corrected for 2 arms" in text and "it is shown to beat margin" in text
+
+
+def test_an_oracle_is_drawn_last_and_takes_no_part_in_the_ranking(results):
+    seeing = results[results["arm"] == "uncertainty"].assign(arm="oracle")
+    seeing["accuracy"] += 20
+    both = pd.concat([seeing, results])
+    rows = ranking.arms_of(both, "ranking", "cifar10")
+    assert list(dict.fromkeys(rows["arm"])) == ["uncertainty", "margin", "random", "oracle"]
+    assert ranking.table(both, "ranking", "cifar10").data == (
+        ranking.table(results, "ranking", "cifar10").data
+    )
+    assert ranking.sentences(both).data == ranking.sentences(results).data
 
 
 def test_each_dataset_has_a_ranking_of_its_own(results):

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from alutils.protocol.arms import BASELINE, BUILT_IN, CUSTOM_ARMS, POSTER_ARMS
+from alutils.protocol.arms import BASELINE, BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Rounds, Share
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import known, no_duplicates
@@ -73,10 +73,10 @@ class ActiveLearningStudy(Study):
             known("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
-        if len(self.arms) < 2:
+        if len(set(self.arms) - set(ORACLES)) < 2:
             raise ValueError(
-                f"arms = {list(self.arms)} leaves nothing to hold against random: add an arm, or "
-                "take 01 for random labels alone"
+                f"arms = {list(self.arms)} leaves no strategy to hold against random: add an arm, "
+                "or take 01 for random labels alone"
             )
         if self.adam_state == "arms" and set(self.arms) & set(CUSTOM_ARMS):
             raise ValueError(

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, FURTHER, POSTER_ARMS
+from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, FURTHER, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Count, Rounds, Share
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import increasing, known, no_duplicates
@@ -112,10 +112,11 @@ class BeyondStudy(SettingsStudy):
         for key in ("arms", "start_arms"):
             for arm in getattr(self, key):
                 known(key, arm, [*BUILT_IN, *CUSTOM_ARMS])
-            if "random" not in getattr(self, key) or len(getattr(self, key)) < 2:
+            strategies = set(getattr(self, key)) - set(ORACLES)
+            if "random" not in strategies or len(strategies) < 2:
                 raise ValueError(
-                    f"{key} = {list(getattr(self, key))} must have random, the baseline, and an "
-                    "arm to hold against it: add what is missing"
+                    f"{key} = {list(getattr(self, key))} must have random, the baseline, and a "
+                    "strategy to hold against it: add what is missing"
                 )
         for key in ("recipe_counts", "own_counts"):
             increasing(key, getattr(self, key))

@@ -16,7 +16,7 @@ from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
 
 
 def arms_of(results: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
-    """The rows of a factor and dataset, the arm with the best area first.
+    """The rows of a factor and dataset, the arm with the best area first, oracles last.
 
     ``results`` has only seeds with every arm, as ``complete_seeds`` leaves it.
     """
@@ -24,7 +24,8 @@ def arms_of(results: pd.DataFrame, factor: str, dataset: str | None = None) -> p
     rows = rows[rows["dataset"] == dataset] if dataset else rows
     if rows.empty:
         return rows
-    order = statistics.areas(rows).mean().sort_values(ascending=False).index
+    ranked = statistics.areas(rows).mean().sort_values(ascending=False).index
+    order = ranked.append(pd.Index(rows["arm"].unique()).difference(ranked))
     return rows.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
 
 
