@@ -8,7 +8,12 @@ from alutils.strategies.ranking import highest
 from alutils.strategies.view import LabelledView
 
 RIDGE = 0.1
-"""Strength of the ridge penalty, on features whose squared length is 1 on average."""
+"""Strength of the ridge penalty, on features whose squared length is 1 on average.
+
+On held-out images of CIFAR-10 (EfficientNet-Lite0's features, 20 to 200 labels, 3 seeds) 0.01 to 1
+give the head the same accuracy within the spread over seeds; so do cross-entropy and 0/1 error in
+place of the squared error.
+"""
 LOOKED_AT = 1000
 """Candidates among which a round chooses; in a pool up to this size all."""
 SAMPLE = 1000
