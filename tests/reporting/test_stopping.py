@@ -5,13 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 
 from alutils.reporting.stopping import (
-    error_bounds,
     error_difference,
     gain_limits,
-    kappas,
     overall_uncertainty,
     stabilising_predictions,
 )
@@ -21,25 +18,6 @@ RULES = {
     "overall uncertainty": (overall_uncertainty, (0.0, 0.5)),
     "error difference": (error_difference, (0.0, 2.0)),
 }
-
-
-@pytest.mark.parametrize("classes", [2, 10])
-def test_kappa_is_sklearns(classes):
-    rng = np.random.default_rng(classes)
-    predictions_R_N = rng.integers(classes, size=(5, 300))
-    predictions_R_N[2] = np.where(rng.random(300) < 0.9, predictions_R_N[1], predictions_R_N[2])
-    predictions_R_N[4] = predictions_R_N[3]
-    actual = kappas(predictions_R_N)
-    expected = [cohen_kappa_score(predictions_R_N[i], predictions_R_N[i - 1]) for i in range(1, 5)]
-    assert math.isnan(actual[0]) and actual[1:] == pytest.approx(expected, abs=1e-12)
-    assert actual[4] == 1
-
-
-def test_predictions_of_one_class_alone_agree():
-    """scikit-learn divides zero by zero there."""
-    assert kappas(np.zeros((3, 7), dtype=int))[1:].tolist() == [1, 1]
-    one_then_other = np.repeat([[0], [1]], 7, axis=1)
-    assert kappas(one_then_other)[1] == 0
 
 
 def test_predictions_are_stable_once_the_mean_of_three_agreements_is_high():
@@ -52,11 +30,6 @@ def test_predictions_are_stable_once_the_mean_of_three_agreements_is_high():
     assert stabilising_predictions([math.nan, 1.0, 1.0]) is None
     assert stabilising_predictions([math.nan, 1.0]) is None
     assert stabilising_predictions([]) is None
-
-
-def test_equal_predictions_stop_at_the_fourth_round():
-    predictions_R_N = np.tile(np.arange(10), (6, 1))
-    assert stabilising_predictions(kappas(predictions_R_N)) == 3
 
 
 def test_uncertainty_is_a_share_of_that_of_a_uniform_guess():
@@ -73,29 +46,6 @@ def test_a_change_below_the_tolerance_stops():
     assert error_difference([math.nan, 3.0, 0.4, 0.6]) == 2
     assert error_difference([math.nan, 3.0, 0.4, 0.6], tolerance=0.4) is None
     assert error_difference([math.nan]) is None
-
-
-def test_the_bound_is_that_of_a_t_interval_of_distances():
-    """Three images whose distributions move by 0.1, 0.3 and 0: mean 0.1333."""
-    before = np.array([[0.5, 0.5, 0], [0.6, 0.2, 0.2], [0, 0, 1]])
-    after = np.array([[0.6, 0.4, 0], [0.3, 0.3, 0.4], [0, 0, 1]])
-    bounds = error_bounds(np.stack([before, after, after]))
-    half = stats.t.ppf(0.95, 2) * stats.sem([10, 30, 0])
-    assert bounds[1] == pytest.approx(40 / 3 + half)
-    assert math.isnan(bounds[0]) and bounds[2] == 0
-
-
-@given(st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
-def test_the_bound_holds_whatever_the_classes_are(seed):
-    """The mean error of drawn classes changes by less than the limit on the same images."""
-    rng = np.random.default_rng(seed)
-    probs_R_N_C = rng.dirichlet(np.ones(4) * rng.choice([0.1, 1, 10]), size=(2, 50))
-    worst = np.abs(np.diff(probs_R_N_C, axis=0)[0]).max(axis=1).mean()
-    labels = rng.integers(4, size=50)
-    errors = 1 - probs_R_N_C[:, np.arange(50), labels].mean(axis=1)
-    limit = error_bounds(probs_R_N_C)[1] / 100
-    assert abs(errors[1] - errors[0]) <= worst <= limit
 
 
 def test_the_gain_a_round_has_the_limit_of_a_z_interval():
