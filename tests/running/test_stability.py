@@ -15,8 +15,8 @@ from alutils.running.stability import changes, error_bound, kappa, mean_entropy
 
 
 def test_kappa_by_hand():
-    """Of 10 images 8 agree, where shares of 0.5 and 0.5, and of 0.7 and 0.3, meet in 5 by chance."""
-    before, now = np.array([0] * 5 + [1] * 5), np.array([0] * 6 + [0] + [1] * 3)
+    """Of 10 images 8 agree; with classes as frequent as these 5 would by chance."""
+    before, now = np.array([0] * 5 + [1] * 5), np.array([0] * 7 + [1] * 3)
     assert kappa(before, now) == pytest.approx((0.8 - 0.5) / (1 - 0.5))
     assert kappa(before, before) == 1
 

@@ -42,9 +42,9 @@ def _no_seed_yet(dataset: str) -> Markdown:
     return Markdown(f"On {dataset_title(dataset)} no seed has every arm yet.")
 
 
-def figure(results: pd.DataFrame, dataset: str) -> HTML | Markdown:
+def figure(results: pd.DataFrame, dataset: str, factor: str = "ranking") -> HTML | Markdown:
     """Every arm's difference in area to random, the best first."""
-    rows = arms_of(results, "ranking", dataset)
+    rows = arms_of(results, factor, dataset)
     return captions.area_differences(rows) if len(rows) else _no_seed_yet(dataset)
 
 
@@ -54,9 +54,9 @@ def curves(results: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown
     return captions.learning_curves(rows) if len(rows) else _no_seed_yet(dataset)
 
 
-def wins(results: pd.DataFrame, dataset: str) -> HTML | Markdown:
+def wins(results: pd.DataFrame, dataset: str, factor: str = "ranking") -> HTML | Markdown:
     """Share of label counts after the first at which an arm (row) beats another (column)."""
-    rows = arms_of(results, "ranking", dataset)
+    rows = arms_of(results, factor, dataset)
     return tables.wins(rows) if len(rows) else _no_seed_yet(dataset)
 
 

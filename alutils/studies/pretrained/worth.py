@@ -6,7 +6,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from alutils.protocol.arms import ORACLES, arm_title
-from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, prose, statistics
 from alutils.reporting.picture import Picture
 from alutils.reporting.prose import interval, lines_of, show
@@ -171,7 +171,3 @@ def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
         f"random has at the end with {prose.share_of_labels(saved[best])}."
     )
 
-
-def pooled(results: pd.DataFrame, datasets: tuple[str, ...]) -> str:
-    """Which of the datasets hold classes that ImageNet has too, in words for the limits."""
-    return prose.join([DATASETS[name].title for name in datasets])
