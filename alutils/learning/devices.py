@@ -1,6 +1,9 @@
 """The device to compute on, and how to compute on it reproducibly."""
 
 import os
+import platform
+import re
+from pathlib import Path
 
 import torch
 
@@ -37,3 +40,12 @@ def settle(name: str) -> torch.device:
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False  # else fp32 convolutions keep 10 bits of 23
     return device
+
+
+def processor() -> str:
+    """The processor's vendor, family and model: with another one, sums are rounded otherwise."""
+    facts = Path("/proc/cpuinfo")
+    if not facts.exists():
+        return platform.processor()
+    lines = dict(re.findall(r"^(\S.*?)\s*: (.*)$", facts.read_text(), re.MULTILINE))
+    return ", ".join(lines[key] for key in ("vendor_id", "cpu family", "model") if key in lines)

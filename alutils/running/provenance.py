@@ -2,7 +2,6 @@
 
 import os
 import platform
-import re
 import subprocess
 from contextlib import suppress
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 
 from alutils.learning.convolutions import BF16_PRODUCTS
+from alutils.learning.devices import processor
 from alutils.learning.network import ARITHMETIC
 from alutils.paths import ROOT
 
@@ -24,7 +24,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "device": gpu or device.type,
         "host": platform.node(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "bf16_products": BF16_PRODUCTS,
         "arithmetic": ARITHMETIC,
@@ -32,15 +32,6 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
     }
-
-
-def _processor() -> str:
-    """The processor's vendor, family and model: with another one, sums are rounded otherwise."""
-    facts = Path("/proc/cpuinfo")
-    if not facts.exists():
-        return platform.processor()
-    lines = dict(re.findall(r"^(\S.*?)\s*: (.*)$", facts.read_text(), re.MULTILINE))
-    return ", ".join(lines[key] for key in ("vendor_id", "cpu family", "model") if key in lines)
 
 
 CODE = ("alutils", "notebooks", "params", "requirements.lock")
