@@ -131,7 +131,8 @@ def _cached(name: str) -> Arrays:
 def _fetched(file: Path, name: str) -> Arrays | None:
     """The arrays after a fetch, which another process may have done meanwhile."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with alone(file.with_suffix(".lock"), dataset_title(name)):
+    waiting = f"{dataset_title(name)}: waiting for another process to fetch it"
+    with alone(file.with_suffix(".lock"), waiting):
         if (arrays := _read(file, name)) is None:
             _sweep(name)
             fetched, expected = fetch(name), DATASETS[name].checksum
@@ -146,15 +147,15 @@ def _fetched(file: Path, name: str) -> Arrays | None:
 
 
 @contextmanager
-def alone(lock_file: Path, title: str) -> Iterator[None]:
-    """Hold the lock of a file in the cache; a wait for another process is said every minute."""
+def alone(lock_file: Path, waiting: str) -> Iterator[None]:
+    """Hold a lock; ``waiting`` is said every minute while another process has it."""
     lock = FileLock(lock_file)
     while True:
         try:
             lock.acquire(timeout=AGAIN_S)
             break
         except Timeout:
-            print(f"{title}: waiting for another process to fetch it", file=sys.stderr)
+            print(waiting, file=sys.stderr)
     try:
         yield
     finally:

@@ -1,18 +1,26 @@
 """Encoders and the memory map of their features."""
 
+import builtins
+import io
 import json
+import os
 from dataclasses import replace
+from errno import EACCES, EIO, ENOSPC
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 from alutils.learning import data, encoders, features
 from alutils.learning.data import DataUnavailable
+from alutils.learning.devices import processor
 from alutils.learning.encoders import EncoderUnavailable, load_encoder, weights_file
-from alutils.protocol.encoders import ENCODERS
+from alutils.learning.row_file import RowFile
+from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.protocol.encoders import ENCODERS, encoder_title
 from tests.cells import StubEncoder
 
 NAME = "efficientnet-lite0"
@@ -32,6 +40,23 @@ def cache(tmp_path, stub_encoder):
 
 def bytes_of(folder):
     return (folder / f"digits-{NAME}.npy").read_bytes()
+
+
+def change_facts(folder, **changes):
+    """Change the journal's first line; a value None takes its key out."""
+    journal = folder / f"digits-{NAME}.jsonl"
+    head, *rest = journal.read_text().splitlines()
+    facts = {k: v for k, v in (json.loads(head) | changes).items() if v is not None}
+    journal.write_text("\n".join([json.dumps(facts), *rest]))
+
+
+def refuse(number):
+    """A function that raises the ``OSError`` of that number, whatever it is given."""
+
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    return refused
 
 
 def test_features_are_those_of_the_images_in_their_order(cache):
@@ -65,29 +90,29 @@ def test_bytes_depend_on_neither_cores_nor_interruption(cache, monkeypatch, core
     folder, load = cache
     load()
     whole = bytes_of(folder)
-    (folder / f"digits-{NAME}.npy").unlink()
+    change_facts(folder, encoder=["0" * 64])
     monkeypatch.setattr(features, "CPU_COUNT", cores)
-    written = features._digest
+    write = RowFile.write
 
     class Killed(BaseException):
         pass
 
-    calls = iter(range(5))
+    calls = iter(range(4))
 
-    def dies(chunk):
+    def dies(*arguments):
         if next(calls, None) is None:
             raise Killed
-        return written(chunk)
+        write(*arguments)
 
-    monkeypatch.setattr(features, "_digest", dies)
+    monkeypatch.setattr(RowFile, "write", dies)
     with pytest.raises(Killed):
         load()
-    monkeypatch.setattr(features, "_digest", written)
+    monkeypatch.setattr(RowFile, "write", write)
     journal = folder / f"digits-{NAME}.jsonl"
     journal.write_text(journal.read_text() + '\n[640, "ab')  # a line that was being written
     total = sum(map(len, (data.load("digits").train_images, data.load("digits").test_images)))
     _, seen = load()
-    assert 0 < seen <= total - 4 * features.CHUNK
+    assert seen == total - 4 * features.CHUNK
     assert bytes_of(folder) == whole
     assert load()[1] == 0
 
@@ -115,9 +140,7 @@ def test_a_file_of_something_else_is_made_anew(cache, spoil):
     elif spoil == "short file":
         (folder / f"digits-{NAME}.npy").write_bytes(whole[:1_000])
     else:
-        head, *rest = journal.read_text().splitlines()
-        other = json.dumps(json.loads(head) | {"encoder": ["0" * 64]})
-        journal.write_text("\n".join([other, *rest]))
+        change_facts(folder, encoder=["0" * 64])
     _, seen = load()
     assert seen > features.CHUNK and bytes_of(folder) == whole
 
@@ -138,13 +161,137 @@ def test_number_of_threads_is_as_before(cache):
     assert torch.get_num_threads() == before
 
 
-def test_a_cache_that_cannot_be_written_is_one_clear_error(cache, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+def test_features_in_use_stay_when_others_take_their_place(cache, stub_encoder):
+    folder, load = cache
+    first, _ = load()
+    before = first.dataset.train_images.clone()
+    change_facts(folder, encoder=["0" * 64])
+    (folder / f"digits-{NAME}.part").write_bytes(b"of a process that was killed")
+    stub_encoder.weights.mul_(2)
+    second, _ = load()
+    assert torch.equal(second.dataset.train_images, 2 * before)
+    assert torch.equal(first.dataset.train_images, before)
+    assert {file.suffix for file in folder.iterdir()} == {".jsonl", ".lock", ".npy"}
 
-    monkeypatch.setattr(features, "_complete", full)
-    with pytest.raises(DataUnavailable, match="No space left on device.*ALUTILS_DATA"):
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no space can be reserved")
+def test_the_disk_has_the_space_before_an_image_is_encoded(cache, stub_encoder, monkeypatch):
+    folder, load = cache
+    reserved = []
+
+    def look(name):
+        facts = (folder / f"digits-{NAME}.npy").stat()
+        reserved.append(facts.st_blocks * 512 >= facts.st_size)
+        return stub_encoder
+
+    monkeypatch.setattr(features, "load_encoder", look)
+    load()
+    assert reserved == [True]
+
+
+def test_a_full_disk_is_one_clear_error_before_an_image_is_encoded(
+    cache, stub_encoder, monkeypatch
+):
+    folder, load = cache
+    monkeypatch.setattr(os, "posix_fallocate", refuse(ENOSPC), raising=False)
+    with pytest.raises(DataUnavailable, match="No space left on device.*make room.*ALUTILS_DATA"):
+        load()
+    assert stub_encoder.seen == 0
+    assert [file.suffix for file in folder.iterdir()] == [".lock"]
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """A function after whose call no file opens for writing; chmod would not bind root."""
+    opened = io.open
+
+    def reading(file, mode="r", *arguments, **options):
+        if set(mode) & set("wax+"):
+            raise PermissionError(EACCES, os.strerror(EACCES))
+        return opened(file, mode, *arguments, **options)
+
+    def start():
+        monkeypatch.setattr(builtins, "open", reading)
+        monkeypatch.setattr(io, "open", reading)
+        monkeypatch.setattr(data, "FileLock", refuse(EACCES))
+
+    return start
+
+
+def test_a_finished_cache_in_a_read_only_folder_is_enough(cache, read_only):
+    folder, load = cache
+    first, _ = load()
+    read_only()
+    again, seen = load()
+    assert seen == 0 and again.digest == first.digest
+
+
+def test_what_a_read_only_folder_lacks_is_one_clear_error(cache, read_only, stub_encoder):
+    folder, load = cache
+    load()
+    journal = folder / f"digits-{NAME}.jsonl"
+    journal.write_text("\n".join(journal.read_text().splitlines()[:-1]))
+    read_only()
+    with pytest.raises(
+        DataUnavailable, match="can't be written.*Permission denied.*change its rig"
+    ):
+        load()
+    assert stub_encoder.seen == 0
+
+
+def test_a_cache_that_cannot_be_read_is_one_clear_error(cache, monkeypatch):
+    _, load = cache
+    load()
+    monkeypatch.setattr(np, "load", refuse(EACCES))
+    with pytest.raises(
+        DataUnavailable, match="can't be read.*Permission denied.*change its rights"
+    ):
+        load()
+
+
+@pytest.mark.parametrize("where", ["weights", "images"])
+def test_an_error_of_weights_or_images_is_not_called_one_of_the_cache(
+    cache, stub_encoder, monkeypatch, where
+):
+    owner, name = (features, "load_encoder") if where == "weights" else (stub_encoder, "forward")
+    monkeypatch.setattr(owner, name, refuse(EIO))
+    with pytest.raises(OSError, match="Input/output error"):
         cache[1]()
+
+
+def test_the_journal_names_torch_and_processor_and_neither_is_compared(cache):
+    folder, load = cache
+    load()
+    first_line = (folder / f"digits-{NAME}.jsonl").read_text().splitlines()[0]
+    assert json.loads(first_line) == {
+        "dataset": DATASETS["digits"].checksum,
+        "encoder": ENCODERS[NAME].identity,
+        "rows": 1_797,
+        "torch": torch.__version__,
+        "processor": processor(),
+    }
+    change_facts(folder, torch="1.0", processor="another")
+    assert load()[1] == 0
+    change_facts(folder, torch=None, processor=None)  # as in caches of earlier code
+    assert load()[1] == 0
+
+
+def test_a_computation_of_another_process_is_waited_for_and_said(cache, monkeypatch, capsys):
+    folder, load = cache
+    monkeypatch.setattr(data, "AGAIN_S", 0.05)
+    other = FileLock(folder / f"digits-{NAME}.lock", thread_local=False)
+    other.acquire()
+
+    def said(line, file):
+        other.release()
+        print(line, file=file)
+
+    monkeypatch.setattr(data, "print", said, raising=False)
+    load()
+    assert capsys.readouterr().err.splitlines()[0] == (
+        f"{dataset_title('digits')}: features by {encoder_title(NAME)}: "
+        "waiting for another process to compute them"
+    )
 
 
 def test_weights_with_other_bytes_are_refused(monkeypatch):

@@ -1,0 +1,177 @@
+"""Rows of float16 in a file that is written chunk by chunk, with a journal of what is in it.
+
+Beside ``NAME.npy`` lies ``NAME.jsonl``: in its first line the facts that say what the rows are of,
+then a line a chunk with its first row and the SHA-256 of its bytes. A chunk that has no line, or
+whose bytes are others, is missing: so an interrupted computation goes on, and a damaged file mends
+itself. After a power cut a line may be on the disk before its chunk: the digest then tells.
+
+Other processes may have the file mapped. It is never truncated, which would end them with SIGBUS:
+a file of something else is replaced by renaming.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from errno import EINVAL, EOPNOTSUPP
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from alutils.learning.data import DataUnavailable, alone
+
+CHUNK = 128
+"""Rows of a chunk. A thread encodes as many images at once, for which it needs about 250 MB."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file holds.
+
+    Attributes
+    ----------
+    rows : float16 (N, D), a memory map that is copied where it is changed; None without a file
+    digests : of the chunks that are there, by their first row, in order
+    missing : first rows of the others
+    damaged : how many of the missing ones the journal has with other bytes
+    """
+
+    rows: np.ndarray | None
+    digests: dict[int, str]
+    missing: list[int]
+    damaged: int
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """A file of rows, which may not be there yet, and its journal.
+
+    Attributes
+    ----------
+    path : ends with ``.npy``
+    facts : what the rows are of, in values that JSON has; a file with other ones is not used
+    shape : (N, D)
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    shape: tuple[int, int]
+
+    @property
+    def journal(self) -> Path:
+        return self.path.with_suffix(".jsonl")
+
+    def read(self) -> Content:
+        """What the file holds, after a check of every digest; it is opened for reading only.
+
+        Raises ``DataUnavailable`` where the file is there and can't be read.
+        """
+        starts = range(0, self.shape[0], CHUNK)
+        try:
+            head, *lines = self.journal.read_text().splitlines()
+            rows = np.load(self.path, mmap_mode="c")
+            if not self._is_of(json.loads(head), rows):
+                raise ValueError("rows of something else")
+        except (FileNotFoundError, ValueError, EOFError):
+            return Content(None, {}, list(starts), 0)
+        except OSError as error:
+            raise self._unavailable("read from", error) from error
+        known = _finished(lines)
+        journaled = [start for start in starts if start in known]
+        digests = {s: known[s] for s in journaled if _digest(rows[s : s + CHUNK]) == known[s]}
+        missing = [start for start in starts if start not in digests]
+        return Content(rows, digests, missing, len(journaled) - len(digests))
+
+    def _is_of(self, head: Any, rows: np.ndarray) -> bool:
+        """Whether journal and file are of these facts; the notes beside them are not compared."""
+        return (
+            isinstance(head, dict)
+            and {key: head.get(key) for key in self.facts} == self.facts
+            and (rows.shape, rows.dtype) == (self.shape, np.float16)
+        )
+
+    @contextmanager
+    def locked(self, waiting: str) -> Iterator[None]:
+        """Hold the file's lock; ``waiting`` is said every minute while another process has it.
+
+        Raises ``DataUnavailable`` where the lock can't be written.
+        """
+        with ExitStack() as stack:
+            with self._writing():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(alone(self.path.with_suffix(".lock"), waiting))
+            yield
+
+    def create(self, notes: dict[str, Any]) -> None:
+        """Put a file without a chunk in the place of what is there; call it with the lock held.
+
+        ``notes`` stand beside the facts in the journal, for people. The disk's space is reserved:
+        raises ``DataUnavailable`` where it is full.
+        """
+        part = self.path.with_suffix(".part")
+        with self._writing():
+            try:
+                np.lib.format.open_memmap(part, "w+", np.float16, self.shape)
+                _reserve(part)
+                part.replace(self.path)
+            finally:
+                part.unlink(missing_ok=True)
+            self.journal.write_text(json.dumps(self.facts | notes))
+
+    def write(self, start: int, chunk: np.ndarray) -> None:
+        """Write a chunk, float16, at row ``start``, then its line in the journal.
+
+        Not through a memory map, where a disk that is full all the same would be a SIGBUS; here it
+        raises ``DataUnavailable``.
+        """
+        with self._writing():
+            offset = np.load(self.path, mmap_mode="r").offset
+            with self.path.open("r+b") as file:
+                file.seek(offset + start * chunk[0].nbytes)
+                file.write(chunk.tobytes())
+            with self.journal.open("a") as lines:
+                lines.write("\n" + json.dumps([start, _digest(chunk)]))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._unavailable("written into", error) from error
+
+    def _unavailable(self, how: str, error: OSError) -> DataUnavailable:
+        return DataUnavailable(
+            f"{self.path.name} can't be {how} {self.path.parent} ({error.strerror or error}): "
+            "make room, change its rights, or name another folder in ALUTILS_DATA"
+        )
+
+
+def _finished(lines: list[str]) -> dict[int, str]:
+    """Digests in a journal's lines by first row."""
+    known = {}
+    for line in lines:
+        try:
+            start, digest = json.loads(line)
+        except ValueError:  # the last line of a computation that was killed
+            continue
+        known[start] = digest
+    return known
+
+
+def _reserve(path: Path) -> None:
+    """Give a sparse file its blocks on the disk, where system and file system can do that."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    with path.open("r+b") as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (EINVAL, EOPNOTSUPP):
+                raise
+
+
+def _digest(chunk: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(chunk).data).hexdigest()[:16]
