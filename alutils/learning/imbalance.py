@@ -25,7 +25,8 @@ def thinned(labels_N: Tensor, counts: Sequence[int], seed: int) -> Tensor:
     """
     places = torch.randperm(len(counts), generator=stream(seed, "imbalance", "classes"))
     order = torch.randperm(len(labels_N), generator=stream(seed, "imbalance", "images"))
+    labels_in_order = labels_N[order]
     left = torch.zeros(len(labels_N), dtype=torch.bool)
     for label, count in zip(places.tolist(), counts, strict=True):
-        left[order[labels_N[order] == label][:count]] = True
+        left[order[labels_in_order == label][:count]] = True
     return left
