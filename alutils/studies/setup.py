@@ -18,7 +18,7 @@ OPEN = (
     "which accuracy is told), the profile <code>poster</code> has as this study chose it; the "
     "authors' own code, where it differs, is the profile <code>replica</code>."
 )
-OBSERVED = ("heldout_every", "diagnostics")
+OBSERVED = ("heldout_every", "stop_set", "diagnostics")
 """Parameters of what is recorded of a training; they don't change the training."""
 
 

@@ -170,4 +170,3 @@ def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
         f"{span} {arm_title(best)}, the arm with the largest mean area, reaches the accuracy that "
         f"random has at the end with {prose.share_of_labels(saved[best])}."
     )
-
