@@ -180,15 +180,18 @@ def _checks(records: list[dict]) -> str:
 def _alike(records: list[dict], what: str) -> str:
     """Whether the arms of a seed have the same hash of first labels or of initial weights.
 
-    Cells that start with another number of labels, or have a network with another stem, are
-    compared among themselves, and the single baseline run with none.
+    Cells that start with another number of labels or from another pool, or have another network,
+    are compared among themselves, and the single baseline run with none.
     """
-    decides = {"first_labels": "first_labels", "initial_weights": "stem"}[what]
+    decides = {
+        "first_labels": ("first_labels", "imbalance"),
+        "initial_weights": ("stem", "encoder"),
+    }[what]
     groups: dict[tuple, set[str]] = {}
     for record in records:
         cell = record["cell"]
         if cell["arm"] != BASELINE:
-            key = (cell["figure"], cell["dataset"], cell["seed"], cell[decides])
+            key = (cell["figure"], cell["dataset"], cell["seed"], *map(cell.get, decides))
             groups.setdefault(key, set()).add(record["provenance"]["checks"][what])
     odd = [f"seed {key[2]} of {key[1]}" for key, hashes in groups.items() if len(hashes) > 1]
     name = what.replace("_", " ").capitalize()

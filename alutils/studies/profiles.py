@@ -18,6 +18,7 @@ STUDIES = {
     "06-sensitivity": "sensitivity.plan.SensitivityStudy",
     "07-beyond-the-poster": "beyond.plan.BeyondStudy",
     "08-reductions": "reductions.plan.ReductionsStudy",
+    "09-pretrained-features": "pretrained.plan.PretrainedStudy",
 }
 """By notebook, where the class of its study lies in ``alutils.studies``; imported when needed."""
 

@@ -55,7 +55,7 @@ def balances(study: PretrainedStudy, labels: dict[str, Tensor]) -> list[Balance]
     found = []
     for (part, dataset, ratio), group in table.groupby(["part", "dataset", "ratio"], sort=False):
         shares = group.pivot(index="seed", columns="arm", values="picks")
-        shares = shares.reindex(columns=list(study.arms)).dropna()
+        shares = shares.reindex(columns=list(study.arms_of(part))).dropna()
         if len(shares):
             found.append(Balance(part, dataset, ratio, shares, group["pool"].mean()))
     return found

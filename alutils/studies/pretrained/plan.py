@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS
+from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
@@ -18,31 +18,39 @@ from alutils.protocol.study import (
 Ratio = Annotated[float, Field(gt=1)]
 PARTS = ("few", "many")
 """Parts of the ranking: a start with few labels, and from where it ends to many."""
+FEW_ARMS = (
+    *POSTER_ARMS, "entropy", "kmeans-centre", "typiclust", "probcover", "coreset", "badge", "bald",
+    "epig", "dropquery", "max-herding", "uherding", *ORACLES,
+)  # fmt: skip
+MANY_ARMS = (*POSTER_ARMS, "coreset", "badge", "dropquery", "uherding", *ORACLES)
+"""Without those that were proposed for a handful of labels, or ask far more time than labels."""
 
 
 class PretrainedStudy(SettingsStudy):
     """Frozen features: what they are worth, and what choosing is worth on them.
 
-    Every arm with few labels, from ``few_first`` to ``few_last``, and with many, from
-    ``first_labels`` to ``last_labels`` (factors ``few`` and ``many``; the level is the imbalance).
+    Arms with few labels, from ``few_first`` to ``few_last``, and with many, from ``first_labels``
+    to ``last_labels`` (factors ``few`` and ``many``; the level is the imbalance).
     The head on nested random labels (``head``), beside the network trained from scratch by the
     poster's recipe on labels of its own (``scratch``), the training sizes of Figure 2.
     """
 
     encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
     datasets: Levels[str] = ("cifar10", "mnist", "fashion-mnist")
-    arms: Levels[str] = BUILT_IN
+    few_arms: Levels[str] = FEW_ARMS
     few_first: Count = 10
     few_size: Count = 10
     few_last: Count = 200
     few_batch_size: Annotated[int, Field(ge=2)] = 10
     few_epochs: Count = 20
     few_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
+    many_arms: Levels[str] = MANY_ARMS
     first_labels: Count = 200
     acquisition_size: Count = 200
     last_labels: Count = 2000
     imbalances: tuple[Ratio, ...] = (10.0, 100.0)
     imbalanced_datasets: tuple[str, ...] = ("cifar10",)
+    imbalanced_seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2)
     head_counts: Levels[Count] = (100, 500, 2500)
     scratch_datasets: tuple[str, ...] = ("mnist", "cifar10")
     scratch_counts: Levels[Count] = (540, 840, 1240, 1490, 1990, 2990, 3990, 5490)
@@ -62,16 +70,27 @@ class PretrainedStudy(SettingsStudy):
             for seed in self.scratch_seeds
             for name in self.scratch_datasets
         ]
-        for seed in self.seeds:
-            every += [self._head(name, seed) for name in self.datasets]
-            for part, arm in ((part, arm) for part in PARTS for arm in self.arms):
-                every += [self.ranked(part, name, arm, seed) for name in self.datasets]
-                every += [
-                    self.ranked(part, name, arm, seed, ratio)
-                    for name in self.imbalanced_datasets
-                    for ratio in self.imbalances
-                ]
+        for seed in dict.fromkeys((*self.seeds, *self.imbalanced_seeds)):
+            if seed in self.seeds:
+                every += [self._head(name, seed) for name in self.datasets]
+                every += self._ranking(self.datasets, seed, 1.0)
+            if seed in self.imbalanced_seeds:
+                for ratio in self.imbalances:
+                    every += self._ranking(self.imbalanced_datasets, seed, ratio)
         return every
+
+    def arms_of(self, part: str) -> tuple[str, ...]:
+        """The arms of a part of the ranking."""
+        return self.few_arms if part == "few" else self.many_arms
+
+    def _ranking(self, datasets: tuple[str, ...], seed: int, imbalance: float) -> list[Setting]:
+        """One seed of both parts."""
+        return [
+            self.ranked(part, name, arm, seed, imbalance)
+            for part in PARTS
+            for name in datasets
+            for arm in self.arms_of(part)
+        ]
 
     def ranked(
         self, part: str, dataset: str, arm: str, seed: int, imbalance: float = 1.0
@@ -114,19 +133,25 @@ class PretrainedStudy(SettingsStudy):
         check_datasets("datasets", self.datasets)
         check_datasets("imbalanced_datasets", self.imbalanced_datasets)
         check_datasets("scratch_datasets", self.scratch_datasets)
-        for key in ("arms", "imbalances", "scratch_seeds"):
+        keys = ("few_arms", "many_arms", "imbalances", "imbalanced_seeds", "scratch_seeds")
+        for key in keys:
             no_duplicates(key, getattr(self, key))
         for key in ("head_counts", "scratch_counts"):
             increasing(key, getattr(self, key))
-        for arm in self.arms:
-            known("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])
-        if "random" not in self.arms or len(self.arms) < 2:
-            raise ValueError(
-                f"arms = {list(self.arms)} must have random, the baseline, and an arm to hold "
-                "against it: add what is missing"
-            )
+        for key in ("few_arms", "many_arms"):
+            self._check_arms(key)
         if self.imbalance > 1:
             raise ValueError(
                 f"imbalance = {self.imbalance} is what this study varies: set it to 1, and name "
                 "the ratios in imbalances"
+            )
+
+    def _check_arms(self, key: str) -> None:
+        arms = getattr(self, key)
+        for arm in arms:
+            known(key, arm, [*BUILT_IN, *CUSTOM_ARMS])
+        if "random" not in arms or len(set(arms) - set(ORACLES)) < 2:
+            raise ValueError(
+                f"{key} = {list(arms)} must have random, the baseline, and a strategy to hold "
+                "against it: add what is missing"
             )

@@ -1,5 +1,7 @@
 """What an encoder is worth in labels, beside what choosing is worth on its features."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -7,6 +9,8 @@ from matplotlib.figure import Figure
 
 from alutils.protocol.arms import ORACLES, arm_title
 from alutils.protocol.datasets import dataset_title
+from alutils.protocol.study import Setting
+from alutils.records.tidy import without_gaps
 from alutils.reporting import figures, prose, statistics
 from alutils.reporting.picture import Picture
 from alutils.reporting.prose import interval, lines_of, show
@@ -16,6 +20,13 @@ from alutils.studies.pretrained.plan import PARTS
 
 STYLES = {"scratch": ("#555555", "o"), "random": ("#0173B2", "s"), "best": ("#DE8F05", "^")}
 """Of the network from scratch, the head on random labels, and on those that the best arm chose."""
+
+
+def complete_seeds(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
+    """The rows without the seeds that lack an arm, in a part of the ranking at one imbalance."""
+    ranked = ((f"{s.factor} {s.level}", s.cell) for s in settings if s.factor in PARTS)
+    keyed = results.assign(group=results["factor"] + " " + results["level"].astype(str))
+    return without_gaps(keyed, "group", ranked).drop(columns="group")
 
 
 def balanced(results: pd.DataFrame, factor: str, dataset: str) -> pd.DataFrame:
