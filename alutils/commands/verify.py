@@ -13,7 +13,7 @@ from scipy.stats import mannwhitneyu
 
 from alutils.learning import data
 from alutils.learning.devices import settle
-from alutils.learning.features import features_digest, inputs
+from alutils.learning.features import features_digest
 from alutils.learning.streams import stream
 from alutils.protocol import parameters
 from alutils.protocol.arms import ARMS, BUILT_IN
@@ -58,8 +58,8 @@ def verify(profile: str) -> None:
     records = [(cell, record) for cell, record, damage in read if not damage]
     if not read:
         raise NotVerified(f"there is no record in {store.folder}: run `make study` first")
-    for dataset, encoder in dict.fromkeys((cell.dataset, cell.encoder) for cell, _ in records):
-        inputs(dataset, encoder)
+    for dataset in dict.fromkeys(cell.dataset for cell, _ in records):
+        data.load(dataset)
     sound: list[tuple[Cell, Record]] = []
     for cell, record in records:
         failures = list(problems(cell, record)) or list(wrong_draws(cell, record))
@@ -131,7 +131,7 @@ def wrong_draws(cell: Cell, record: Record) -> Iterator[str]:
         if number and arm != "random":
             continue
         current = CurrentRound(cell, rounds[:i], torch.device("cpu"))
-        current.__dict__["net"] = None  # no draw needs it, and building it takes most of a second
+        current.__dict__ |= {"net": None, "images": None}  # no draw needs them, and they cost most
         if number == 0 and done["labelled"] != current.new.tolist():
             yield "its first labels are not those of its seed"
         if arm == "random" and done["picks"] != current.acquire(cell, {}).tolist():
@@ -209,8 +209,8 @@ def _elsewhere(
         return comparison, near
     rank, p = _mean_rank(current, kept["picks"])
     return (
-        f"{comparison}; the kept picks lie at {100 * rank:.1f} % of the ranking on average (by "
-        f"chance so far forward with p = {p:.1g})",
+        f"{comparison}; the kept picks lie at {100 * rank:.1f} % of the ranking on average (random "
+        f"picks lie as near its front with probability {p:.1g})",
         near and p < CHANCE,
     )
 

@@ -129,7 +129,7 @@ def savings(results: pd.DataFrame) -> Markdown:
     if by_arm.notna().all().any() and (flat := of_random.max()) > 1.005:
         text += (
             f" Random's own fit has that accuracy in some seed from {last / flat:,.0f} labels "
-            f"on: needing no fewer than these ({100 / flat:.0f} %) saves nothing."
+            f"on; an arm that needs at least as many ({100 / flat:.0f} %) saves nothing."
         )
     return Markdown(text)
 

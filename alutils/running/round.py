@@ -11,6 +11,7 @@ from torch import Tensor
 
 from alutils.learning import carried, data, scoring, training
 from alutils.learning.carried import restart
+from alutils.learning.data import Dataset
 from alutils.learning.devices import settle
 from alutils.learning.features import features_digest, inputs
 from alutils.learning.imbalance import kept_mask
@@ -75,8 +76,18 @@ class CurrentRound:
         self.cell, self.device, self.clock = cell, device, Clock()
         self.arm, self.number = cell.position(len(history))
         self.past = history[len(history) - self.number :]
-        self.dataset, self.images, self.labels = _on_device(cell.dataset, cell.encoder, device)
         self.pool, self.new = _label(cell, self.past)
+        self.labels = data.load(cell.dataset).train_labels.to(device)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset, its images in features where the cell has an encoder."""
+        return inputs(self.cell.dataset, self.cell.encoder)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """The training set's images on the device."""
+        return _images_on_device(self.cell.dataset, self.cell.encoder, self.device)
 
     @cached_property
     def net(self) -> Classifier:
@@ -225,9 +236,8 @@ class CurrentRound:
 
 
 @cache
-def _on_device(name: str, encoder: str, device: torch.device):
-    dataset = inputs(name, encoder)
-    return dataset, dataset.train_images.to(device), dataset.train_labels.to(device)
+def _images_on_device(name: str, encoder: str, device: torch.device) -> Tensor:
+    return inputs(name, encoder).train_images.to(device)
 
 
 def new_pool(cell: Cell) -> Pool:

@@ -34,10 +34,13 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
     placement = placement_of(study)
-    for dataset, encoder in dict.fromkeys((cell.dataset, cell.encoder) for cell in cells):
+    unfinished = [cell for cell in cells if not store.sound(cell)]
+    needed = [(cell.dataset, "none") for cell in cells]
+    needed += [(cell.dataset, cell.encoder) for cell in unfinished]
+    for dataset, encoder in dict.fromkeys(needed):
         inputs(dataset, encoder)
     task = round.round_task(study.device, packed({cell.arm for cell in cells}))
-    if not all(map(store.sound, cells)):
+    if unfinished:
         processes = 0 if study.scheduler else placement.processes
         say(outlook.outlook(cells, store, study.device, processes))
     try:

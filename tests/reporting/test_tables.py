@@ -119,7 +119,7 @@ def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     assert "saves nothing" not in text
     flat = tables.savings(results(curves | {"random": [[0.5, 0.8, 0.8]] * 3})).data
     assert "Random's own fit has that accuracy in some seed from 200 labels on" in flat
-    assert "needing no fewer than these (50 %) saves nothing." in flat
+    assert "an arm that needs at least as many (50 %) saves nothing." in flat
 
 
 def checked(labels: str = "a", weights: str = "b", **changes) -> dict:

@@ -112,7 +112,7 @@ class Claim:
     def _change_of_undecided(self) -> str:
         undecided = [f for f in self.findings if f.verdict == "undecided" and f.estimate]
         if not undecided:
-            return "Runs in which the arms get there in every seed."
+            return "Runs in which every arm reaches that accuracy in every seed."
         if any(len(finding.lines) > 1 for finding in self.findings):
             return self._seeds_for_equivalence(undecided)
         return self._detectable_values(undecided)

@@ -23,7 +23,7 @@ COLOUR: dict[Verdict, str] = {
     "not supported": "#b3402a",
 }
 MARKER: dict[Verdict, str] = {"supported": "o", "undecided": "D", "not supported": "X"}
-STAYS = "the verdict stays, with one seed left out, in"
+STAYS = "seeds without which the verdict stays"
 """Heading of a column."""
 SHORT = {
     "C1": "more labels, better accuracy",
@@ -171,7 +171,7 @@ def claim_in_full(claims: list[Claim], key: str) -> HTML:
                 "mean (95 % interval)": _mean_and_interval(finding.estimate, claim.unit),
                 "simultaneous interval": _ends(finding.simultaneous),
                 "verdict": finding.verdict,
-                STAYS: "{} of {} sets".format(*finding.stays) if finding.stays else "",
+                STAYS: "{} of {}".format(*finding.stays) if finding.stays else "",
                 "note": finding.note,
             }
             for finding in claim.findings

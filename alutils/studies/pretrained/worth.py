@@ -76,7 +76,7 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
         figures.finish(panel, dataset_title(dataset), figures.reported(results))
         panel.set_xscale("log")
         figures.thousands(panel)
-        panel.legend(frameon=False, fontsize=8, loc="lower right")
+        panel.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return drawn
 
 
