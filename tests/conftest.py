@@ -91,7 +91,7 @@ def stub_encoder(tmp_path, monkeypatch):
     stub = StubEncoder()
     monkeypatch.setenv("ALUTILS_DATA", str(tmp_path))
     monkeypatch.setattr(features, "load_encoder", lambda name: stub)
-    kept = features.load_features, round._on_device
+    kept = features.load_features, round._images_on_device
     for function in kept:
         function.cache_clear()
     yield stub

@@ -106,11 +106,12 @@ def _part(part: str, results: pd.DataFrame) -> str:
         lines.append(f"| {' | '.join(numbers)} |")
     epochs, peak, decay = choose(results)
     rows = "\n".join(lines)
+    edge = ", an end of those tried" if peak in (RATES[0], RATES[-1]) else ""
     return (
         f"## {counts[0]} to {counts[-1]:,} labels\n\n"
         f"Mean over {', '.join(f'{n:,}' for n in counts)} labels; {batch_size} images a step.\n\n"
         f"{rows}\n\n"
-        f"**Chosen: {epochs} epochs, peak rate {peak:g}, weight decay {decay:g}.**\n\n"
+        f"**Chosen: {epochs} epochs, peak rate {peak:g}{edge}, weight decay {decay:g}.**\n\n"
     )
 
 
