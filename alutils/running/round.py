@@ -44,11 +44,9 @@ class Clock:
         """Seconds of every phase, to the millisecond."""
         return {phase: round(spent, 3) for phase, spent in self.spent.items()}
 
-    def share(self, among: int) -> "Clock":
-        """A clock that starts with an equal share of what several cells spent together."""
-        clock = Clock()
-        clock.spent = {phase: spent / among for phase, spent in self.spent.items()}
-        return clock
+    def share(self, among: int) -> dict[str, float]:
+        """An equal share, by phase, of what several cells spent together."""
+        return {phase: spent / among for phase, spent in self.spent.items()}
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
@@ -202,7 +200,7 @@ class CurrentRound:
             clusters=cell.clusters,
             rng=stream(cell.seed, "mc-masks", number),
             mc_score=cell.mc_score,
-            scoring=lambda: self.clock("seconds_score"),
+            scoring=partial(self.clock, "seconds_score"),
         )
 
     def looks(self, picks: Tensor) -> dict[str, Any]:
@@ -289,14 +287,14 @@ def run_round(
     there, ``StrategyFailed`` when one of a user raises an error.
     """
     current = CurrentRound(cells[0], history, settle(device))
-    shared = current.clock
+    clock = current.clock
     checked = current.check_start()
-    with shared("seconds_train"):
+    with clock("seconds_train"):
         trained = current.train(state)
     with checks.buffers_unchanged(current.net):
-        with shared("seconds_test"):
+        with clock("seconds_test"):
             judged = current.judge()
-        with shared("seconds_diagnose"):
+        with clock("seconds_diagnose"):
             checked["mc_passes_differ"] = checks.scoring(
                 current.net, current.images, current.pool, current.cell, current.number
             )
@@ -317,13 +315,13 @@ def run_round(
             **({"state_digest": state_digest(state)} if state else {}),
         }
         before = history[-1]["digest"] if history else ""
-        rounds = []
+        rounds, share = [], clock.share(len(cells))
         for cell in cells:
-            current.clock = shared.share(len(cells))
+            clock.spent = dict(share)
             picks = current.acquire(cell, custom)
-            with current.clock("seconds_diagnose"):
+            with clock("seconds_diagnose"):
                 looks = current.looks(picks)
-            whole = done | {"picks": picks.tolist()} | looks | current.clock.seconds
+            whole = done | {"picks": picks.tolist()} | looks | clock.seconds
             rounds.append(whole | {"digest": chained(whole, before)})
     facts = provenance(current.device) | features_digest(cells[0]) | {"checks": checked}
     return rounds, facts, state

@@ -65,19 +65,19 @@ class PoolView:
     @cached_property
     def embeddings_N_D(self) -> Tensor:
         """Features before the last layer, float32 (N, D), on the network's device."""
-        return self._whole(chunks(self.net, self.images, self.candidates))
+        return self._whole(chunks(self.net, self.images, self.candidates), len(self))
 
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
         """Features of the M labelled images, float32 (M, D), on the network's device."""
         if not len(self.labelled):
             return self.embeddings_N_D[:0]
-        return self._whole(chunks(self.net, self.images, self.labelled))
+        return self._whole(chunks(self.net, self.images, self.labelled), len(self.labelled))
 
     @cached_property
     def probs_N_C(self) -> Tensor:
         """Class probabilities, float32 (N, C), of one pass without dropout, on the CPU."""
-        return self._whole(self.net.head(x).softmax(1).cpu() for x in self._features())
+        return self._of_features(lambda x: self.net.head(x).softmax(1).cpu())
 
     @cached_property
     def mc_mean_N_C(self) -> Tensor:
@@ -88,12 +88,12 @@ class PoolView:
         (arXiv 1906.08158): it thins the last layer's weights, the trunk runs once for all passes,
         and the T thinned layers are one matrix product.
         """
-        return self._whole(self._passes(x).mean(1).cpu() for x in self._features())
+        return self._of_features(lambda x: self._passes(x).mean(1).cpu())
 
     @cached_property
     def mc_probs_T_N_C(self) -> Tensor:
         """Class probabilities of each stochastic pass, float32 (T, N, C), on the CPU."""
-        return self._whole(self._passes(x).cpu() for x in self._features()).transpose(0, 1)
+        return self._of_features(lambda x: self._passes(x).cpu()).transpose(0, 1)
 
     def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
         """``score`` of the stochastic passes (N, ...), on the CPU, in memory that is bounded.
@@ -101,7 +101,7 @@ class PoolView:
         ``score`` is given their probabilities chunk by chunk, (T, B, C), and returns one value or
         row a candidate; so memory doesn't grow with T * N.
         """
-        return self._whole(score(self._passes(x).cpu().transpose(0, 1)) for x in self._features())
+        return self._of_features(lambda x: score(self._passes(x).cpu().transpose(0, 1)))
 
     @cached_property
     def _thinned(self) -> tuple[Tensor, Tensor]:
@@ -123,10 +123,20 @@ class PoolView:
             return self.embeddings_N_D.split(CHUNK)
         return chunks(self.net, self.images, self.candidates)
 
-    def _whole(self, parts: Iterable[Tensor]) -> Tensor:
-        """The parts in one; they are computed here."""
+    def _of_features(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """``function`` of the candidates' features, a row or more numbers each."""
+        return self._whole(map(function, self._features()), len(self))
+
+    def _whole(self, parts: Iterable[Tensor], rows: int) -> Tensor:
+        """The parts in one tensor of so many rows; they are computed here, each freed at once."""
+        filled = 0
         with self.scoring(), torch.inference_mode():
-            return torch.cat(list(parts))
+            for part in parts:
+                if not filled:
+                    whole = part.new_empty(rows, *part.shape[1:])
+                whole[filled : filled + len(part)] = part
+                filled += len(part)
+        return whole
 
 
 class LabelledView:

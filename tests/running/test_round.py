@@ -1,4 +1,6 @@
+import gc
 import sys
+import weakref
 
 import cloudpickle
 import pytest
@@ -153,11 +155,25 @@ def test_a_clock_shares_what_was_spent_together_and_books_a_phase_within_another
     clock = Clock()
     with clock("seconds_train"):
         pass
-    share = clock.share(2)
-    with share("seconds_select"), share("seconds_score"):
+    assert clock.seconds["seconds_train"] == 3.0
+    clock.spent = clock.share(2)
+    with clock("seconds_select"), clock("seconds_score"):
         pass
-    assert share.seconds["seconds_train"] == 1.5 and clock.seconds["seconds_train"] == 3.0
-    assert (share.seconds["seconds_select"], share.seconds["seconds_score"]) == (2.5, 0.5)
+    assert clock.seconds["seconds_train"] == 1.5
+    assert (clock.seconds["seconds_select"], clock.seconds["seconds_score"]) == (2.5, 0.5)
+
+
+def test_what_the_network_says_of_the_pool_goes_with_its_round(digits_cell):
+    """It is hundreds of MB, which would wait for the garbage collector if it held the round."""
+    current = CurrentRound(digits_cell(arm="margin"), [], settle("cpu"))
+    current.acquire(current.cell, {})
+    view = weakref.ref(current.view)
+    gc.disable()
+    try:
+        del current
+        assert view() is None
+    finally:
+        gc.enable()
 
 
 def test_every_arm_draws_from_a_stream_of_its_own(digits_cell):
