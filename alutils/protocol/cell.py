@@ -129,14 +129,24 @@ class Cell(Protocol):
         turn, number = divmod(done, self.rounds)
         return self.arms[turn], number
 
+    @property
+    def acquisition(self) -> str:
+        """What decides how many labels a round asks for, with its value, for messages."""
+        if self.acquisition_size:
+            return f"acquisition_size = {self.acquisition_size}"
+        return f"acquisition_fraction = {self.acquisition_fraction}"
+
     def schedule_of_labels(self) -> list[int]:
-        """Label count of every round of an arm, the first one included."""
+        """Label count of every round of an arm, the first one included.
+
+        A round asks for no more than the pool still holds.
+        """
         if self.label_counts:
             return list(self.label_counts)
         pool = self.pool_size(self.dataset)
         counts = [self.first_labels]
         for _ in range(self.rounds - 1):
-            left = pool - counts[-1]
+            left = max(0, pool - counts[-1])
             size = self.acquisition_size or int(self.acquisition_fraction * left)
             counts.append(counts[-1] + min(size, left))
         return counts

@@ -105,7 +105,7 @@ def _check_labels(cell: Cell, counts: list[int]) -> None:
         )
     if len(set(counts)) < len(counts):
         raise ValueError(
-            f"acquisition_fraction = {cell.acquisition_fraction} labels nothing in some round "
+            f"{cell.acquisition} labels nothing in some round "
             f"of {cell.dataset}: raise it or lower rounds"
         )
 
@@ -139,7 +139,7 @@ def _check_acquisitions(cell: Cell, largest: int) -> None:
         )
     if "batchbald" in cell.arms and largest > LARGEST_BATCHBALD:
         raise ValueError(
-            f"acquisition_fraction = {cell.acquisition_fraction} asks for up to {largest} labels "
+            f"{cell.acquisition} asks for up to {largest} labels "
             f"a round of {cell.dataset}, and the batchbald arm chooses at most "
             f"{LARGEST_BATCHBALD}: lower it, or take power-bald"
         )

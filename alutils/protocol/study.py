@@ -119,9 +119,8 @@ def _ending_near(cell: Cell, last: int) -> Cell:
     counts = list(dict.fromkeys(cell.schedule_of_labels()))
     nearest = min(counts, key=lambda count: abs(count - last))
     if nearest == cell.first_labels:
-        key = "acquisition_size" if cell.acquisition_size else "acquisition_fraction"
         raise ValueError(
-            f"{key} = {getattr(cell, key)} leads nowhere between {cell.first_labels} and {last} "
+            f"{cell.acquisition} leads nowhere between {cell.first_labels} and {last} "
             f"labels of {cell.dataset}: take another one, or raise last_labels"
         )
     return cell.model_copy(update={"rounds": counts.index(nearest) + 1})
