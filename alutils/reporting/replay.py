@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from sklearn.isotonic import isotonic_regression
 
+from alutils.protocol.datasets import DATASETS
 from alutils.reporting.forecast import (
     FEWEST_ROUNDS,
     KINDS,
@@ -42,8 +43,6 @@ FORECASTS = [
 ]  # fmt: skip
 STOPS = [*CURVE_KEYS, "rule", "stopped", "enough", "wasted", "lost"]
 """Columns of the tables that ``replay_forecasts`` and ``replay_stopping`` return, even empty."""
-TEST_SIZE = 10_000
-"""Test images of MNIST, Fashion-MNIST and CIFAR-10."""
 
 
 @dataclass(frozen=True)
@@ -73,27 +72,29 @@ def curves(results: pd.DataFrame, fewest: int = 1) -> Iterator[pd.DataFrame]:
 def replay_forecasts(
     results: pd.DataFrame,
     rng: np.random.Generator,
-    size: int = TEST_SIZE,
+    size: int | None = None,
     minimum: int = FEWEST_ROUNDS,
     level: float = LEVEL,
 ) -> pd.DataFrame:
     """What would have been forecast after every round from the ``minimum``-th on: a row a target.
 
-    Targets are the accuracies that a monotone fit of the whole curve has in later rounds, where
-    they are above all accuracies measured so far. ``truth`` is after how many more labels the fit
+    Accuracies are measured on ``size`` images, by default those of the dataset's test set. Targets
+    are the accuracies that a monotone fit of the whole curve has in later rounds, where they are
+    above all accuracies measured so far. ``truth`` is after how many more labels the fit
     reaches the target, ``ahead`` after how many more rounds. Where no number could be forecast,
     ``more``, ``low`` and ``high`` are NaN, ``kind`` says why, and ``covered`` is false.
     """
     rows = []
     for curve in curves(results, minimum + 1):
         keys = curve[CURVE_KEYS].iloc[0].to_dict()
+        images = size or DATASETS[keys["dataset"]].test
         labels = curve["labels"].to_numpy(dtype=float)
         accuracy = curve["accuracy"].to_numpy(dtype=float)
         for known in range(minimum, len(labels)):
             future = list(_future(labels, accuracy, known))
             targets = [target for target, _, _ in future]
             answers = forecasts(
-                labels[:known], accuracy[:known], targets, rng, size=size, level=level
+                labels[:known], accuracy[:known], targets, rng, size=images, level=level
             )
             for (target, truth, ahead), answer in zip(future, answers, strict=True):
                 case = {"round": known, "labels": labels[known - 1], "target": target}
@@ -157,7 +158,7 @@ def replay_stopping(
     results: pd.DataFrame,
     tolerance: float = 1.0,
     rules: dict[str, Rule] = RULES,
-    size: int = TEST_SIZE,
+    size: int | None = None,
 ) -> pd.DataFrame:
     """Where each rule would have stopped each curve, and what that costs: a row a curve and rule.
 
@@ -169,10 +170,11 @@ def replay_stopping(
     rows = []
     for curve in curves(results):
         keys = curve[CURVE_KEYS].iloc[0].to_dict()
+        images = size or DATASETS[keys["dataset"]].test
         labels, accuracy = curve["labels"].to_numpy(), curve["accuracy"].to_numpy(dtype=float)
         fit = isotonic_regression(accuracy)
         enough = labels[np.argmax(fit >= fit[-1] - tolerance)]
-        curve = curve.assign(gain_limit=gain_limits(accuracy, standard_errors(accuracy, size)))
+        curve = curve.assign(gain_limit=gain_limits(accuracy, standard_errors(accuracy, images)))
         for name, rule in rules.items():
             if rule.column not in curve or curve[rule.column].isna().all():
                 continue

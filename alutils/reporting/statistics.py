@@ -50,6 +50,26 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
     return Estimate(mean, mean - half, mean + half, count, float(values.std(ddof=1)))
 
 
+def ratio(values: np.ndarray | list[float], of: np.ndarray | list[float]) -> Estimate:
+    """Mean of ``values`` over the mean of their partners ``of``, with its interval (Fieller, 1954).
+
+    The interval holds every ratio r for which the mean of ``values - r * of`` is not shown to
+    differ from zero. It has ends where the interval of ``of`` excludes zero; elsewhere, and with
+    one pair, they are NaN.
+    """
+    values, of = np.asarray(values, dtype=float), np.asarray(of, dtype=float)
+    top, bottom, pairs = float(values.mean()), float(of.mean()), len(values)
+    if not estimate(of).decided:
+        return Estimate(top / bottom, math.nan, math.nan, pairs)
+    (var_top, both), (_, var_bottom) = np.cov(values, of) * (
+        stats.t.ppf((1 + LEVEL) / 2, pairs - 1) ** 2 / pairs
+    )
+    square, half = bottom**2 - var_bottom, top * bottom - both
+    root = math.sqrt(max(0.0, half**2 - square * (top**2 - var_top)))
+    low, high = float((half - root) / square), float((half + root) / square)
+    return Estimate(top / bottom, low, high, pairs)
+
+
 def bootstrap(values: np.ndarray | list[float]) -> Estimate | None:
     """Mean with its BCa bootstrap interval (Efron, 1987); None with fewer than 10 values."""
     values = np.asarray(values, dtype=float)
