@@ -1,5 +1,7 @@
 """How many more labels, and when to stop: forecasts and stopping rules replayed on the runs."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -10,10 +12,10 @@ from alutils.reporting.prose import count, join
 from alutils.reporting.statistics import LEVEL
 from alutils.studies.pretrained.plan import PARTS
 
-AHEAD = {"the next round": (1, 1), "2 or 3 rounds ahead": (2, 3), "further": (4, 10**9)}
-"""Groups of forecasts by how many rounds after the last known one the target is reached."""
+AHEAD = {"in the next round": 1, "2 or 3 rounds ahead": 3, "4 or more rounds ahead": np.inf}
+"""Groups of forecasts, up to how many rounds after the last known one the target is reached."""
 CLOSE = 0.05
-"""By how much coverage may fall short of the interval's level and still be called as stated."""
+"""By how much coverage may fall short of the interval's level before it is called too narrow."""
 SEED = 0
 """Of the resamples; the same table gives the same answers."""
 
@@ -26,30 +28,36 @@ def judged(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
 
 def forecasts(results: pd.DataFrame) -> pd.DataFrame:
     """Every forecast that would have been given, with ``part`` and how far ahead it looked."""
+    replayed = _by_part(
+        results, lambda rows: replay.replay_forecasts(rows, np.random.default_rng(SEED))
+    )
+    ahead = replayed["ahead"].astype(float)
+    return replayed.assign(reach=pd.cut(ahead, [0, *AHEAD.values()], labels=list(AHEAD)))
+
+
+def _by_part(
+    results: pd.DataFrame, replayed: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    """What is replayed of each part of the ranking, with ``part``."""
     parts = [
-        replay.replay_forecasts(rows, np.random.default_rng(SEED)).assign(part=part)
-        for part, rows in results.groupby("factor", sort=False)
+        replayed(rows).assign(part=part) for part, rows in results.groupby("factor", sort=False)
     ]
-    replayed = pd.concat(parts) if parts else pd.DataFrame(columns=[*replay.FORECASTS, "part"])
-    names = [
-        next(name for name, (low, high) in AHEAD.items() if low <= ahead <= high)
-        for ahead in replayed["ahead"]
-    ]
-    return replayed.assign(reach=pd.Categorical(names, list(AHEAD), ordered=True))
+    filled = [part for part in parts if len(part)]
+    return pd.concat(filled) if filled else replayed(results.iloc[:0]).assign(part="")
 
 
 def coverage_table(replayed: pd.DataFrame) -> HTML | Markdown:
     """Share of forecasts given, and of their intervals that hold the truth, by how far ahead."""
     if replayed.empty:
-        return Markdown("No run is long enough for a forecast yet.")
-    groups = replay.coverage(replayed, ["part", "dataset", "reach"]).dropna(subset="asked")
+        return Markdown("No run is long enough for a forecast.")
+    groups = replay.coverage(replayed, ["part", "dataset", "reach"])
     rows = [
         {
             "labels": part,
             "dataset": dataset_title(dataset),
             "target reached": reach,
             "asked": f"{row.asked:,.0f}",
-            "given (%)": f"{100 * row.told:.0f}",
+            "given (%)": _share(row.told),
             "interval holds the truth (%)": _share(row.covered),
             "truth above it (%)": _share(row.above),
             "truth below it (%)": _share(row.below),
@@ -57,61 +65,61 @@ def coverage_table(replayed: pd.DataFrame) -> HTML | Markdown:
             "median width (share of the truth)": _number(row.width),
         }
         for (part, dataset, reach), row in groups.iterrows()
-        if row.asked
     ]
     return prose.table(pd.DataFrame(rows))
 
 
 def coverage_sentence(replayed: pd.DataFrame) -> Markdown:
-    """Whether the intervals hold what they say, dataset by dataset."""
-    given = replayed[replayed["kind"] == ""]
+    """Whether the intervals hold what they say, by dataset and part."""
+    if replayed.empty:
+        return Markdown("No run is long enough for a forecast.")
+    given, asked = replayed[replayed["kind"] == ""], count(len(replayed), "forecast")
     if given.empty:
-        return Markdown("No forecast could be judged yet.")
-    phrases, short = [], []
-    for (part, dataset), rows in given.groupby(["part", "dataset"], sort=False):
-        covered = rows["covered"].astype(float).mean()
-        name = f"{dataset_title(dataset)} with {part} labels"
-        phrases.append(f"{100 * covered:.0f} % on {name}")
-        short += [name] if covered < LEVEL - CLOSE else []
-    advice = (
-        f"On {join(short)} they are too narrow, and a forecast there is a guess."
-        if short
-        else "They hold about what they say."
-    )
+        return Markdown(f"Of {asked} asked for, none could be given as a number.")
+    held = {
+        f"{dataset_title(dataset)} with {part} labels": rows["covered"].astype(float).mean()
+        for (part, dataset), rows in given.groupby(["part", "dataset"], sort=False)
+    }
+    phrases = [f"{100 * share:.0f} % on {where}" for where, share in held.items()]
+    short = [where for where, share in held.items() if share < LEVEL - CLOSE]
+    verdict = f"Nowhere do they fall more than {100 * CLOSE:.0f} points short."
+    if short:
+        verdict = f"They are too narrow on {join(short)}: a forecast there is a guess."
     return Markdown(
-        f"Of {count(len(replayed), 'forecast')} asked for, {len(given):,} were given as a number. "
-        f"Their {100 * LEVEL:.0f} % intervals hold the truth in {join(phrases)}. {advice} "
-        "Forecasts of one run are not independent of each other, nor are runs of one seed."
+        f"Of {asked} asked for, {len(given):,} {'was' if len(given) == 1 else 'were'} given as a "
+        f"number. The share of {100 * LEVEL:.0f} % intervals that hold the truth is "
+        f"{join(phrases)}. {verdict} Forecasts of one run are not independent of each other, nor "
+        "are runs of one seed."
     )
 
 
 def stopping_table(results: pd.DataFrame) -> HTML | Markdown:
     """Where each rule would have stopped, and what that costs in labels or in accuracy."""
-    parts = [
-        replay.stopping_costs(replay.replay_stopping(rows)).assign(part=part).reset_index()
-        for part, rows in results.groupby("factor", sort=False)
-    ]
-    if not parts or not (costs := pd.concat(parts)).size:
-        return Markdown("No run is there to be stopped yet.")
+    replayed = _by_part(results, replay.replay_stopping)
+    if replayed.empty:
+        return Markdown("There is no run to be stopped.")
+    costs = replay.stopping_costs(replayed, ["part", "dataset"])
     rows = [
         {
-            "labels": row.part,
-            "dataset": dataset_title(row.dataset),
-            "rule": row.rule,
-            "runs": f"{row.curves:,}",
+            "labels": part,
+            "dataset": dataset_title(dataset),
+            "rule": rule,
+            "runs": f"{row.curves:,.0f}",
             "stopped (%)": _share(row.stops),
             "too early (%)": _share(row.early),
             "labels wasted": f"{row.wasted:,.0f}",
             "points lost": f"{row.lost:.2f}",
         }
-        for row in costs.itertuples()
+        for (part, dataset, rule), row in costs.iterrows()
     ]
     return prose.table(pd.DataFrame(rows))
 
 
 def _share(value: float) -> str:
+    """A share in percent; empty where no forecast was given."""
     return "" if np.isnan(value) else f"{100 * value:.0f}"
 
 
 def _number(value: float) -> str:
+    """Two decimals; empty where no forecast was given."""
     return "" if np.isnan(value) else f"{value:.2f}"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
-from alutils.protocol.cell import Cell, Count, Protocol
+from alutils.protocol.cell import Cell, Count, Protocol, Rounds
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -31,8 +31,8 @@ class PretrainedStudy(SettingsStudy):
 
     Arms with few labels, from ``few_first`` to ``few_last``, and with many, from ``first_labels``
     to ``last_labels`` (factors ``few`` and ``many``; the level is the imbalance).
-    The head on nested random labels (``head``), beside the network trained from scratch by the
-    poster's recipe on labels of its own (``scratch``), the training sizes of Figure 2.
+    The head on nested random labels (``head``), beside the network trained from scratch on nested
+    random labels by a recipe of its own (``scratch``), as Figure 2 has it.
     """
 
     encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
@@ -40,14 +40,14 @@ class PretrainedStudy(SettingsStudy):
     few_arms: Levels[str] = FEW_ARMS
     few_first: Count = 10
     few_size: Count = 10
-    few_last: Count = 200
+    few_last: Rounds = 200
     few_batch_size: Annotated[int, Field(ge=2)] = 10
     few_epochs: Count = 20
     few_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
     many_arms: Levels[str] = MANY_ARMS
     first_labels: Count = 200
     acquisition_size: Count = 200
-    last_labels: Count = 2000
+    last_labels: Rounds = 2000
     imbalances: tuple[Ratio, ...] = (10.0, 100.0)
     imbalanced_datasets: tuple[str, ...] = ("cifar10",)
     imbalanced_seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2)
@@ -73,7 +73,7 @@ class PretrainedStudy(SettingsStudy):
         for seed in dict.fromkeys((*self.seeds, *self.imbalanced_seeds)):
             if seed in self.seeds:
                 every += [self._head(name, seed) for name in self.datasets]
-                every += self._ranking(self.datasets, seed, 1.0)
+                every += self._ranking(self.datasets, seed)
             if seed in self.imbalanced_seeds:
                 for ratio in self.imbalances:
                     every += self._ranking(self.imbalanced_datasets, seed, ratio)
@@ -83,18 +83,18 @@ class PretrainedStudy(SettingsStudy):
         """The arms of a part of the ranking."""
         return self.few_arms if part == "few" else self.many_arms
 
-    def _ranking(self, datasets: tuple[str, ...], seed: int, imbalance: float) -> list[Setting]:
+    def _ranking(
+        self, datasets: tuple[str, ...], seed: int, imbalance: float = 1.0
+    ) -> list[Setting]:
         """One seed of both parts."""
         return [
-            self.ranked(part, name, arm, seed, imbalance)
+            self._ranked(part, name, arm, seed, imbalance)
             for part in PARTS
             for name in datasets
             for arm in self.arms_of(part)
         ]
 
-    def ranked(
-        self, part: str, dataset: str, arm: str, seed: int, imbalance: float = 1.0
-    ) -> Setting:
+    def _ranked(self, part: str, dataset: str, arm: str, seed: int, imbalance: float) -> Setting:
         """One arm of one part of the ranking."""
         if part == "few":
             first, size, last = self.few_first, self.few_size, self.few_last
@@ -115,7 +115,7 @@ class PretrainedStudy(SettingsStudy):
         return Setting("head", "", cell)
 
     def _scratch(self, dataset: str, seed: int) -> Cell:
-        """The network from scratch: a cell of Figure 2, so that the two share their record."""
+        """The network from scratch: a cell of Figure 2, so that the two share a record."""
         recipe = {
             "epochs": self.scratch_epochs,
             "batch_size": self.scratch_batch_size,
@@ -140,6 +140,8 @@ class PretrainedStudy(SettingsStudy):
             increasing(key, getattr(self, key))
         for key in ("few_arms", "many_arms"):
             self._check_arms(key)
+        self._check_few()
+        self._check_scratch()
         if self.imbalance > 1:
             raise ValueError(
                 f"imbalance = {self.imbalance} is what this study varies: set it to 1, and name "
@@ -154,4 +156,36 @@ class PretrainedStudy(SettingsStudy):
             raise ValueError(
                 f"{key} = {list(arms)} must have random, the baseline, and a strategy to hold "
                 "against it: add what is missing"
+            )
+
+    def _check_few(self) -> None:
+        first, size, last = self.few_first, self.few_size, self.few_last
+        if self.few_batch_size > first:
+            raise ValueError(
+                f"few_batch_size = {self.few_batch_size} is larger than few_first = {first}, so "
+                "nothing would be trained: lower it"
+            )
+        if last < first + size:
+            raise ValueError(
+                f"few_last = {last} is not few_size = {size} or more above few_first = {first}: "
+                "raise it"
+            )
+
+    def _check_scratch(self) -> None:
+        fewest, every = self.scratch_counts[0], self.scratch_heldout_every
+        if self.scratch_batch_size > fewest:
+            raise ValueError(
+                f"scratch_batch_size = {self.scratch_batch_size} is larger than the first of "
+                f"scratch_counts, {fewest}, so nothing would be trained: lower it"
+            )
+        if every > self.scratch_epochs:
+            raise ValueError(
+                f"scratch_heldout_every = {every} is more than scratch_epochs = "
+                f"{self.scratch_epochs}, so the held-out set would never be judged: lower it, or "
+                "set 0"
+            )
+        if self.reported != "test" and not every:
+            raise ValueError(
+                f"reported = {self.reported!r} needs scratch_heldout_every above 0, as the network "
+                "from scratch is judged by it too"
             )

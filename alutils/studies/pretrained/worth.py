@@ -7,19 +7,20 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
-from alutils.protocol.arms import ORACLES, arm_title
+from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.study import Setting
 from alutils.records.tidy import without_gaps
 from alutils.reporting import figures, prose, statistics
 from alutils.reporting.picture import Picture
-from alutils.reporting.prose import interval, lines_of, show
-from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
+from alutils.reporting.prose import count, interval, join, lines_of, show
+from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.reporting.style import house_style
 from alutils.studies.pretrained.plan import PARTS
 
-STYLES = {"scratch": ("#555555", "o"), "random": ("#0173B2", "s"), "best": ("#DE8F05", "^")}
-"""Of the network from scratch, the head on random labels, and on those that the best arm chose."""
+SCRATCH_STYLE = figures.OTHER_STYLES[0]
+"""Colour and marker of the network from scratch, which no arm of the study has."""
+NO_SEED = "No seed has every arm yet."
 
 
 def complete_seeds(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
@@ -35,26 +36,38 @@ def balanced(results: pd.DataFrame, factor: str, dataset: str) -> pd.DataFrame:
     return rows[rows["level"].isin(["", 1.0])]
 
 
+def ranked_datasets(results: pd.DataFrame) -> list[str]:
+    """The datasets with rows of a ranking whose classes were not made rare."""
+    ranked = results["factor"].isin(PARTS) & (results["level"] == 1.0)
+    return list(dict.fromkeys(results.loc[ranked, "dataset"]))
+
+
 def best_arm(results: pd.DataFrame, part: str, dataset: str) -> str:
-    """The strategy with the largest mean area in a part of the ranking; empty before any run."""
-    rows = balanced(results, part, dataset)
-    if rows.empty:
-        return ""
-    return str(statistics.areas(rows).drop(columns="random").mean().idxmax())
+    """The arm with the largest mean area in a part of the ranking, random aside."""
+    areas = statistics.areas(balanced(results, part, dataset))
+    return str(areas.drop(columns="random").mean().idxmax())
 
 
 def figure(results: pd.DataFrame) -> Picture | Markdown:
     """Accuracy against labels: from scratch, the head on random labels, the best arm's."""
-    datasets = list(dict.fromkeys(results.loc[results["factor"].isin(PARTS), "dataset"]))
+    datasets = ranked_datasets(results)
     if not datasets:
-        return Markdown("No seed has every arm yet.")
+        return Markdown(NO_SEED)
+    curves = {
+        (dataset, factor): rows
+        for dataset in datasets
+        for factor in ("scratch", *PARTS)
+        if len(rows := balanced(results, factor, dataset))
+    }
+    scratch = any(factor == "scratch" for _, factor in curves)
+    besides = "; and the network trained from scratch on random labels" if scratch else ""
+    seeds = [rows["seed"].nunique() for rows in curves.values()]
     caption = (
         f"{prose.capital(figures.reported(results))} against labels (logarithmic): a linear head "
         "on frozen features, on random labels and on those that the arm with the largest mean area "
-        "asked for, in both parts of the ranking; and the network trained from scratch on random "
-        f"labels. {prose.capital(lines_of([results['seed'].nunique()]))}."
+        f"asked for, with few labels and with many{besides}. {prose.capital(lines_of(seeds))}."
     )
-    ends = [_end(results, dataset) for dataset in datasets]
+    ends = [_end(rows, dataset, part) for (dataset, part), rows in curves.items() if part in PARTS]
     return show(_drawn(results, datasets), caption, f"Learning curves. {'; '.join(ends)}.")
 
 
@@ -62,29 +75,30 @@ def figure(results: pd.DataFrame) -> Picture | Markdown:
 def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
     drawn, axes = figures.grid(1, len(datasets), (4.6 * len(datasets), 4.2))
     for panel, dataset in zip(axes[0], datasets, strict=True):
-        scratch = balanced(results, "scratch", dataset)
-        if len(scratch):
-            figures.curve(panel, scratch, STYLES["scratch"], "from scratch, random labels")
+        if len(scratch := balanced(results, "scratch", dataset)):
+            figures.curve(panel, scratch, SCRATCH_STYLE, "from scratch, random labels")
         for part in PARTS:
-            rows, best = balanced(results, part, dataset), best_arm(results, part, dataset)
-            random = rows[rows["arm"] == "random"]
-            chosen = rows[rows["arm"] == best]
-            label = f"frozen features, {arm_title(best)} ({part} labels)"
-            first = "frozen features, random labels" if part == PARTS[0] else ""
-            figures.curve(panel, random, STYLES["random"], first or "_random")
-            figures.curve(panel, chosen, STYLES["best"], label)
+            rows = balanced(results, part, dataset)
+            arms = list(dict.fromkeys(rows["arm"]))
+            for arm in ("random", best_arm(results, part, dataset)) if arms else ():
+                label = f"frozen features, {'random labels' if arm == 'random' else arm_title(arm)}"
+                figures.curve(panel, rows[rows["arm"] == arm], figures.arm_style(arm, arms), label)
         figures.finish(panel, dataset_title(dataset), figures.reported(results))
         panel.set_xscale("log")
         figures.thousands(panel)
-        panel.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        handles, labels = panel.get_legend_handles_labels()
+        once = dict(zip(labels, handles, strict=True))  # an arm may have a curve in both parts
+        panel.legend(
+            once.values(), once.keys(), frameon=False, fontsize=8, loc="upper center",
+            bbox_to_anchor=(0.5, -0.16),
+        )  # fmt: skip
     return drawn
 
 
-def _end(results: pd.DataFrame, dataset: str) -> str:
-    rows = balanced(results, PARTS[-1], dataset)
+def _end(rows: pd.DataFrame, dataset: str, part: str) -> str:
     last = rows[(rows["arm"] == "random") & (rows["labels"] == rows["labels"].max())]
     return (
-        f"{dataset_title(dataset)}: the head on random labels ends at "
+        f"{dataset_title(dataset)}, {part} labels: the head on random labels ends at "
         f"{last['accuracy'].mean():.1f} % with {rows['labels'].max():,}"
     )
 
@@ -111,7 +125,7 @@ def head_table(results: pd.DataFrame) -> HTML | Markdown:
 def _needed(scratch: pd.DataFrame, accuracy: pd.Series) -> str:
     """Labels at which the mean curve from scratch, made monotone, has the mean accuracy."""
     if scratch.empty:
-        return "not run"
+        return "no finished run"
     mean = scratch.groupby("labels")["accuracy"].mean()
     labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy.mean())
     if np.isnan(labels):
@@ -121,63 +135,46 @@ def _needed(scratch: pd.DataFrame, accuracy: pd.Series) -> str:
     return f"{labels:,.0f}"
 
 
-def savings(results: pd.DataFrame, part: str, dataset: str) -> dict[str, Estimate]:
-    """Label saving (times) of every arm that reaches random's last accuracy in all seeds."""
-    by_arm = statistics.label_savings(balanced(results, part, dataset))
-    return {
-        arm: estimate(by_arm[arm].to_numpy())
-        for arm in by_arm
-        if arm not in ("random", *ORACLES) and by_arm[arm].notna().all()
-    }
-
-
 def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
     """What the encoder is worth, and what choosing is worth on top, dataset by dataset."""
     lines = []
-    for dataset in dict.fromkeys(results.loc[results["factor"].isin(PARTS), "dataset"]):
+    for dataset in ranked_datasets(results):
         parts = [_encoder(results, dataset), *(_choosing(results, p, dataset) for p in PARTS)]
         lines.append(f"- **{dataset_title(dataset)}**: {' '.join(part for part in parts if part)}")
-    text = "\n".join(lines) or "No seed has every arm yet."
+    text = "\n".join(lines) or NO_SEED
     return Markdown(f"{text}\n\n{interim.strip()}".strip())
 
 
 def _encoder(results: pd.DataFrame, dataset: str) -> str:
-    """The head's accuracy at its first label count beside the network from scratch at its last."""
+    """The network from scratch at its last label count, and the head where it is as good."""
     head, scratch = balanced(results, "head", dataset), balanced(results, "scratch", dataset)
-    if head.empty or scratch.empty:
-        return "the network was not trained from scratch here, so the encoder's worth is open."
+    names = {"the network from scratch": scratch, "the head on nested random labels": head}
+    if lacking := [name for name, rows in names.items() if rows.empty]:
+        return f"without a finished run of {join(lacking)}, the encoder's worth is not told."
     last = scratch["labels"].max()
     at_last = estimate(scratch.loc[scratch["labels"] == last, "accuracy"])
-    means = head.groupby("labels")["accuracy"]
-    enough = [labels for labels, group in means if group.mean() >= at_last.mean]
-    text = f"the network from scratch has {interval(at_last, '%')} with {last:,} random labels; "
-    if not enough:
-        labels = head["labels"].max()
-        return (
-            f"{text}a linear head on frozen features has no more than "
-            f"{interval(estimate(means.get_group(labels)), '%')} with {labels:,}."
-        )
-    labels = enough[0]
-    fewest = " (the fewest tried)" if labels == head["labels"].min() else ""
+    by_labels = {labels: estimate(group) for labels, group in head.groupby("labels")["accuracy"]}
+    enough = [labels for labels, accuracy in by_labels.items() if accuracy.mean >= at_last.mean]
+    labels = min(enough, default=max(by_labels))
+    fewest = " (the fewest tried)" if enough and labels == min(by_labels) else ""
     return (
-        f"{text}a linear head on frozen features has "
-        f"{interval(estimate(means.get_group(labels)), '%')} with {labels:,}{fewest}."
+        f"the network from scratch has {interval(at_last, '%')} with {last:,} random labels; a "
+        f"linear head on frozen features {'has' if enough else 'does not get there, and has'} "
+        f"{interval(by_labels[labels], '%')} with {labels:,}{fewest}."
     )
 
 
 def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
     """How many labels the arm with the largest mean area saves against random labels."""
     rows = balanced(results, part, dataset)
-    if rows.empty or rows["seed"].nunique() < FEWEST_SEEDS:
+    if rows["seed"].nunique() < FEWEST_SEEDS:
         return ""
     best = best_arm(results, part, dataset)
-    span = f"From {rows['labels'].min():,} to {rows['labels'].max():,} labels"
-    if best not in (saved := savings(results, part, dataset)):
-        return (
-            f"{span} the largest mean area is that of {arm_title(best)}, which does not reach "
-            "random's last accuracy in every seed."
-        )
-    return (
-        f"{span} {arm_title(best)}, the arm with the largest mean area, reaches the accuracy that "
-        f"random has at the end with {prose.share_of_labels(saved[best])}."
+    savings = statistics.label_savings(rows)[best]
+    text = (
+        f"From {rows['labels'].min():,} to {rows['labels'].max():,} labels {arm_title(best)} has "
+        "the largest mean area of the arms beside random, and reaches random's last accuracy"
     )
+    if missed := int(savings.isna().sum()):
+        return f"{text} in {len(savings) - missed or 'none'} of {count(len(savings), 'seed')}."
+    return f"{text} with {prose.share_of_labels(estimate(savings))}."

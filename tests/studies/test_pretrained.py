@@ -1,0 +1,397 @@
+import pandas as pd
+import pytest
+
+from alutils.protocol.arms import ARMS
+from alutils.protocol.cell import Cell
+from alutils.reporting import figures, replay
+from alutils.reporting.prose import share_of_labels
+from alutils.reporting.statistics import estimate
+from alutils.studies.active_learning.class_balance import ClassBalance
+from alutils.studies.beyond import ranking
+from alutils.studies.pretrained import balance, foresight, gap, worth
+from alutils.studies.pretrained.plan import PretrainedStudy
+from tests.studies.made_up import made_up
+
+STUDY = PretrainedStudy(
+    profile="smoke", datasets=("cifar10",), seeds=(0, 1, 2),
+    few_arms=("random", "margin", "typiclust", "oracle"), few_last=40,
+    many_arms=("random", "margin", "oracle"), first_labels=100, acquisition_size=100,
+    last_labels=400, imbalances=(10.0,), imbalanced_datasets=("cifar10",), head_counts=(100, 500),
+    scratch_datasets=("cifar10",), scratch_counts=(500, 1000, 2000), stop_set=50, candidates=600,
+)  # fmt: skip
+GAIN = {"random": 0.0, "margin": 2.0, "typiclust": -1.0, "oracle": 5.0}
+
+
+def accuracy(cell: Cell, labels: int) -> float:
+    """Percent; a point a hundred labels, more for the head, and what the arm is worth."""
+    at = 40 + labels / 100 + cell.seed
+    if cell.encoder == "none":
+        return at
+    chosen = GAIN[cell.arm] * (1 + 0.1 * cell.seed) if labels > cell.first_labels else 0.0
+    return at + 25 + chosen
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> pd.DataFrame:
+    """The table of made-up records; a test that changes it takes a copy."""
+    rows = made_up(
+        STUDY,
+        tmp_path_factory,
+        lambda cell, labels: {"test_accuracy": accuracy(cell, labels) / 100},
+    )
+    return worth.complete_seeds(rows, STUDY.settings())
+
+
+def less(results: pd.DataFrame, **keys: object) -> pd.DataFrame:
+    """The rows without those that have all these values."""
+    gone = pd.Series(True, index=results.index)
+    for key, value in keys.items():
+        gone &= results[key] == value
+    return results[~gone]
+
+
+class TestCompleteSeeds:
+    def test_a_seed_that_lacks_an_arm_leaves_where_it_lacks_it_alone(self, results):
+        short = less(results, factor="few", level=10.0, arm="margin", seed=1)
+        kept = worth.complete_seeds(short, STUDY.settings())
+        seeds = kept.groupby(["factor", "level"])["seed"].agg(set).to_dict()
+        every = {0, 1, 2}
+        assert seeds == {
+            ("few", 1.0): every, ("few", 10.0): {0, 2}, ("many", 1.0): every,
+            ("many", 10.0): every, ("head", ""): every, ("scratch", ""): every,
+        }  # fmt: skip
+
+    def test_without_a_finished_cell_nothing_is_left(self, results):
+        assert worth.complete_seeds(results.iloc[:0], STUDY.settings()).empty
+
+
+SCRATCH = "the network from scratch has 61.00 % (58.52 to 63.48, 3 seeds) with 2,000 random labels"
+
+
+def few_and_many() -> tuple[str, str]:
+    """What margin saves in both parts, by hand: where it reaches random's last accuracy."""
+    few = [40 / (10 + 10 * 0.3 / (2.1 + 0.2 * seed)) for seed in (0, 1, 2)]
+    many = [400 / (100 + 100 * 3 / (3 + 0.2 * seed)) for seed in (0, 1, 2)]
+    return share_of_labels(estimate(few)), share_of_labels(estimate(many))
+
+
+class TestWorth:
+    def test_what_encoder_and_choosing_are_worth_is_told_dataset_by_dataset(self, results):
+        few, many = few_and_many()
+        best = "margin has the largest mean area of the arms beside random, and reaches random's"
+        assert worth.sentences(results, interim=" Interim.").data == (
+            f"- **CIFAR-10**: {SCRATCH}; a linear head on frozen features has 67.00 % (64.52 to "
+            f"69.48, 3 seeds) with 100 (the fewest tried). From 10 to 40 labels {best} last "
+            f"accuracy with {few}. From 100 to 400 labels {best} last accuracy with {many}."
+            "\n\nInterim."
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "expected"),
+        [
+            (-8, "has 63.00 % (60.52 to 65.48, 3 seeds) with 500."),
+            (-20, "does not get there, and has 51.00 % (48.52 to 53.48, 3 seeds) with 500."),
+        ],
+    )
+    def test_a_head_that_needs_more_labels_or_never_gets_there_is_said_to(
+        self, results, change, expected
+    ):
+        worse = results.copy()
+        worse.loc[worse["factor"] == "head", "accuracy"] += change
+        text = worth.sentences(worse).data
+        assert f"{SCRATCH}; a linear head on frozen features {expected} From 10 to 40" in text
+
+    @pytest.mark.parametrize(
+        ("factors", "lacking"),
+        [
+            (["scratch"], "the network from scratch"),
+            (["head"], "the head on nested random labels"),
+            (["scratch", "head"], "the network from scratch and the head on nested random labels"),
+        ],
+    )
+    def test_without_a_run_to_compare_the_encoder_s_worth_is_not_told(
+        self, results, factors, lacking
+    ):
+        text = worth.sentences(results[~results["factor"].isin(factors)]).data
+        assert text.startswith(
+            f"- **CIFAR-10**: without a finished run of {lacking}, the encoder's worth is not "
+            "told. From 10 to 40 labels"
+        )
+
+    def test_an_arm_that_misses_random_s_last_accuracy_saves_in_some_seeds_or_none(self, results):
+        worse = results.copy()
+        margin = (worse["factor"] == "many") & (worse["arm"] == "margin")
+        worse.loc[margin & (worse["seed"] == 1), "accuracy"] -= 20
+        reaches = "and reaches random's last accuracy in"
+        assert f"{reaches} 2 of 3 seeds." in worth.sentences(worse).data
+        worse.loc[margin, "accuracy"] -= 20
+        assert f"{reaches} none of 3 seeds." in worth.sentences(worse).data
+
+    def test_what_choosing_is_worth_needs_three_seeds(self, results):
+        for seeds, told in (
+            ((0, 1), "has 60.50 % (54.15 to 66.85, 2 seeds) with 2,000 random labels"),
+            ((0,), "has 60.00 % (one seed, no interval) with 2,000 random labels"),
+        ):
+            text = worth.sentences(results[results["seed"].isin(seeds)]).data
+            assert told in text and text.endswith("with 100 (the fewest tried).")
+
+    def test_the_table_bounds_the_labels_that_the_network_from_scratch_needs(self, results):
+        def needed(change: float) -> list[str]:
+            rows = results.copy()
+            rows.loc[rows["factor"] == "head", "accuracy"] += change
+            lines = worth.head_table(rows).data.split("<tr>")[1:]
+            return [line.rsplit("<td>", 1)[1].split("</td>")[0] for line in lines]
+
+        assert needed(0) == 2 * ["more than 2,000 (there 61.00 %)"]
+        assert needed(-16) == ["1,000", "1,400"]
+        assert needed(-24) == ["500 or fewer", "600"]
+        lines = worth.head_table(less(results, factor="scratch")).data
+        assert lines.count("<td>no finished run</td>") == 2
+        assert "<td>67.00 (64.52 to 69.48, 3 seeds)</td>" in lines
+
+    def test_the_figure_shows_what_there_is(self, unpainted, results):
+        picture = worth.figure(results)
+        assert picture.caption.endswith(
+            "and the network trained from scratch on random labels. Mean, 95 % t interval (clipped "
+            "at the axes) and every line of 3 paired seeds."
+        )
+        assert picture.alt == (
+            "Learning curves. CIFAR-10, few labels: the head on random labels ends at 66.4 % with "
+            "40; CIFAR-10, many labels: the head on random labels ends at 70.0 % with 400."
+        )
+        short = results[~((results["factor"] == "few") & (results["seed"] == 2))]
+        assert "every line of 2 to 3 paired seeds." in worth.figure(short).caption
+        without = worth.figure(less(less(results, factor="scratch"), factor="many"))
+        assert "scratch" not in without.caption
+        assert without.alt == (
+            "Learning curves. CIFAR-10, few labels: the head on random labels ends at 66.4 % with "
+            "40."
+        )
+
+    def test_arms_have_the_colours_of_every_figure_and_one_entry_in_the_legend(self, results):
+        (panel,) = worth._drawn(results, ["cifar10"]).axes
+        legend = panel.get_legend()
+        assert [text.get_text() for text in legend.get_texts()] == [
+            "from scratch, random labels", "frozen features, random labels",
+            "frozen features, margin",
+        ]  # fmt: skip
+        assert [line.get_color() for line in legend.get_lines()] == [
+            figures.OTHER_STYLES[0][0], ARMS["random"].colour, ARMS["margin"].colour,
+        ]  # fmt: skip
+
+    def test_rare_classes_and_nothing_at_all_are_no_ranking(self, results):
+        rare = results[results["level"] == 10.0]
+        for rows in (rare, results.iloc[:0]):
+            assert worth.figure(rows).data == worth.sentences(rows).data == worth.NO_SEED
+        assert worth.head_table(rare).data == "The head has no finished run yet."
+
+
+class TestGap:
+    def test_what_is_gained_is_paired_by_seed(self, results):
+        """After the first of four label counts: areas gain 5/6 of what accuracies do."""
+        few, many = gap.gaps(results)
+        assert [(each.part, each.dataset, each.best) for each in (few, many)] == [
+            ("few", "cifar10", "margin"), ("many", "cifar10", "margin"),
+        ]  # fmt: skip
+        gains = [1 + 0.1 * seed for seed in (0, 1, 2)]
+        for value, times in ((few.best_gain, 2), (few.oracle_gain, 5), (few.gap, 3)):
+            expected = estimate([times * 5 / 6 * gain for gain in gains])
+            assert (value.mean, value.low, value.high) == pytest.approx(
+                (expected.mean, expected.low, expected.high)
+            )
+        assert (few.share.mean, few.share.low, few.share.high) == pytest.approx((40, 40, 40))
+        page = gap.table(results).data
+        assert "<td>+4.58 (+3.55 to +5.62, 3 seeds)</td>" in page
+        assert page.count("<td>40.00 % (40.00 to 40.00, 3 seeds)</td>") == 2
+
+    def test_a_share_is_told_only_where_the_oracle_is_shown_to_gain(self, results):
+        unsure = results.copy()
+        oracle = (unsure["factor"] == "few") & (unsure["arm"] == "oracle")
+        unsure.loc[oracle & (unsure["seed"] == 0), "accuracy"] -= 8
+        rows = gap.table(unsure).data.split("<tr>")[1:]
+        told = ["is not shown to gain" in row for row in rows]
+        assert told == [True, False] and "40.00 %" in rows[1]
+        alone = gap.table(results[results["seed"] == 0]).data
+        assert alone.count("the oracle is not shown to gain") == 2 and "nan" not in alone
+
+    def test_the_oracle_is_in_no_test(self, results):
+        without = less(results, arm="oracle")
+        for part in ("few", "many"):
+            assert worth.best_arm(results, part, "cifar10") == "margin"
+            assert ranking.sentences(results[results["level"] == 1.0], part).data == (
+                ranking.sentences(without[without["level"] == 1.0], part).data
+            )
+        assert gap.table(without).data == "No seed has the oracle beside every arm."
+
+
+def shares(**by_arm: list[float]) -> pd.DataFrame:
+    return pd.DataFrame(by_arm)
+
+
+class TestBalance:
+    ROWS = shares(
+        random=[5.0, 6.0, 7.0], margin=[20.0, 21.0, 22.5], coreset=[1.0, 2.0, 2.9],
+        badge=[5.0, 6.5, 6.8], oracle=[30.0, 30.0, 30.0],
+    )  # fmt: skip
+
+    def test_arms_that_ask_for_rare_classes_more_or_less_often_are_named(self):
+        each = balance.Balance("few", "cifar10", 10.0, self.ROWS, 6.25)
+        assert balance.sentences([each]).data == (
+            "- CIFAR-10, few labels, 1 : 10, 3 paired seeds (paired t tests at 5 %, Holm-corrected "
+            "for 3 arms): for the 3 rarest classes margin asks more often, CoreSet asks less often "
+            "than random."
+        )
+
+    def test_several_arms_and_none_are_told_in_sentences_too(self):
+        two = self.ROWS[["random", "margin", "oracle"]].assign(badge=[20.0, 22.0, 22.0])
+        none = self.ROWS[["random", "badge"]]
+        lines = balance.sentences(
+            [balance.Balance("many", "mnist", 100.0, rows, 2.0) for rows in (two, none)]
+        ).data.splitlines()
+        assert lines == [
+            "- MNIST, many labels, 1 : 100, 3 paired seeds (paired t tests at 5 %, Holm-corrected "
+            "for 2 arms): for the 3 rarest classes margin and BADGE ask more often than random.",
+            "- MNIST, many labels, 1 : 100, 3 paired seeds (paired t tests at 5 %): no arm is "
+            "shown to ask for the 3 rarest classes more or less often than random.",
+        ]
+
+    def test_two_seeds_are_in_the_table_and_in_no_test(self):
+        each = balance.Balance("few", "cifar10", 10.0, self.ROWS.iloc[:2], 6.25)
+        assert balance.sentences([each]).data == "A test needs 3 seeds with every arm."
+        page = balance.table([each]).data
+        assert "<th>CIFAR-10, few labels, 1 : 10</th>" in page
+        for name, cell in (
+            ("the pool", "6.25"), ("random", "5.50 ± 6.35"),
+            ("oracle (sees labels)", "30.00 ± 0.00"),
+        ):  # fmt: skip
+            assert f"<td>{name}</td>\n      <td>{cell}</td>" in page
+        assert balance.sentences([]).data == "A test needs 3 seeds with every arm."
+        assert balance.table([]).data == "No seed has every arm on an imbalanced pool."
+
+    def test_shares_are_those_of_seeds_with_every_arm(self, monkeypatch):
+        """Seed 2 lacks an arm with few labels, so that its pool does not count there either."""
+        cells = [cell for cell in STUDY.cells() if cell.imbalance > 1]
+        there = [c for c in cells if (c.rounds, c.arm, c.seed) != (4, "typiclust", 2)]
+        monkeypatch.setattr(
+            balance,
+            "finished",
+            lambda store, some: [(c, {"rounds": [c]}) for c in there if c in some],
+        )
+
+        def counted(cell, rounds, labels_N):
+            assert rounds == [cell] and labels_N == "labels of CIFAR-10"
+            rare = 10 * (cell.arm == "margin") + cell.seed
+            return ClassBalance((0, 1, 2, 3), (90 - cell.seed, 4, 3, 3 + cell.seed),
+                                (100 - rare, 0, 0, rare))  # fmt: skip
+
+        monkeypatch.setattr(balance, "class_balance", counted)
+        few, many = balance.balances(STUDY, {"cifar10": "labels of CIFAR-10"})
+        assert (few.part, few.dataset, few.imbalance) == ("few", "cifar10", 10.0)
+        assert list(few.shares.columns) == list(STUDY.few_arms)
+        assert few.shares["margin"].to_dict() == {0: 10.0, 1: 11.0}
+        assert many.shares["margin"].to_dict() == {0: 10.0, 1: 11.0, 2: 12.0}
+        assert many.shares["random"].to_dict() == {0: 0.0, 1: 1.0, 2: 2.0}
+        assert (few.pool, many.pool) == (10.5, 11.0)
+
+    def test_an_arm_that_is_nowhere_finished_leaves_nothing(self, monkeypatch):
+        monkeypatch.setattr(balance, "finished", lambda store, cells: [])
+        assert balance.balances(STUDY, {}) == []
+
+
+def forecast(reach: int, kind: str, covered: bool, part: str = "few", **changes) -> dict:
+    """A row of a replayed forecast whose truth, 10 labels, lies in 5 to 15 or below them."""
+    numbers = {"more": 12.0, "low": 5.0 if covered else 11.0, "high": 15.0}
+    row = dict.fromkeys(replay.FORECASTS, 0) | numbers | {"dataset": "mnist", "part": part}
+    row |= {"ahead": reach, "truth": 10.0, "kind": kind, "covered": covered and not kind}
+    row["reach"] = list(foresight.AHEAD)[(reach > 1) + (reach > 3)]
+    return row | changes
+
+
+class TestForesight:
+    def test_forecasts_are_grouped_by_how_far_ahead_they_look(self, monkeypatch):
+        ahead = pd.DataFrame({"ahead": [1, 2, 3, 4, 30], "factor": 3 * ["few"] + 2 * ["many"]})
+        monkeypatch.setattr(replay, "replay_forecasts", lambda rows, rng: rows)
+        replayed = foresight.forecasts(ahead)
+        assert replayed["part"].tolist() == 3 * ["few"] + 2 * ["many"]
+        assert replayed["reach"].tolist() == [
+            "in the next round", *2 * ["2 or 3 rounds ahead"], *2 * ["4 or more rounds ahead"],
+        ]  # fmt: skip
+
+    def test_a_part_that_is_too_short_is_left_out(self, results):
+        """Four rounds are too few for a forecast; the other part is made longer."""
+        longer = results.copy()
+        longer = longer[longer["arm"] == "random"]
+        further = longer[longer["factor"] == "many"]
+        further = further.assign(labels=further["labels"] + 400, accuracy=further["accuracy"] + 4)
+        replayed = foresight.forecasts(
+            foresight.judged(pd.concat([longer, further]), ("random", "margin"))
+        )
+        assert set(replayed["part"]) == {"many"} and len(replayed) == 3 * (3 + 2 + 1)
+        assert set(replayed["reach"].value_counts().items()) == {
+            ("in the next round", 9), ("2 or 3 rounds ahead", 9), ("4 or more rounds ahead", 0),
+        }  # fmt: skip
+
+    def test_replayed_are_some_arms_with_the_classes_as_they_are(self, results):
+        rows = foresight.judged(results, ("random", "margin"))
+        assert set(rows["factor"]) == {"few", "many"} and set(rows["level"]) == {1.0}
+        assert set(rows["arm"]) == {"random", "margin"} and len(rows) == 2 * 2 * 3 * 4
+
+    def test_coverage_is_told_by_dataset_and_part(self):
+        held = [forecast(1, "", True) for _ in range(9)] + [forecast(2, "", False)]
+        refused = [forecast(5, "far", False), forecast(1, "far", False, "many")]
+        text = foresight.coverage_sentence(pd.DataFrame(held + refused)).data
+        assert text == (
+            "Of 12 forecasts asked for, 10 were given as a number. The share of 95 % intervals "
+            "that hold the truth is 90 % on MNIST with few labels. Nowhere do they fall more than "
+            "5 points short. Forecasts of one run are not independent of each other, nor are runs "
+            "of one seed."
+        )
+        short = [forecast(1, "", False, "many")]
+        text = foresight.coverage_sentence(pd.DataFrame(held + refused + short)).data
+        assert "is 90 % on MNIST with few labels and 0 % on MNIST with many labels." in text
+        assert "They are too narrow on MNIST with many labels: a forecast there is a guess." in text
+
+    @pytest.mark.parametrize(
+        ("rows", "expected"),
+        [
+            ([], "No run is long enough for a forecast."),
+            ([forecast(1, "far", False)], "Of 1 forecast asked for, none could be given as a"),
+            ([forecast(1, "", True)], "Of 1 forecast asked for, 1 was given as a number."),
+        ],
+    )  # fmt: skip
+    def test_few_forecasts_are_counted_in_words_that_fit(self, rows, expected):
+        replayed = pd.DataFrame(rows, columns=[*replay.FORECASTS, "part", "reach"])
+        assert foresight.coverage_sentence(replayed).data.startswith(expected)
+
+    def test_the_table_of_forecasts_leaves_blank_what_was_not_given(self):
+        rows = [forecast(1, "", True), forecast(1, "", False), forecast(2, "far", False)]
+        page = foresight.coverage_table(pd.DataFrame(rows)).data
+        lines = [[cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
+                 for row in page.split("<tr>")[1:]]  # fmt: skip
+        assert lines == [
+            ["few", "MNIST", "2 or 3 rounds ahead", "1", "0", "", "", "", "", ""],
+            ["few", "MNIST", "in the next round", "2", "100", "50", "0", "50", "0.20", "0.70"],
+        ]
+
+    def test_without_results_nothing_is_replayed(self, results):
+        none = foresight.judged(results.iloc[:0], ("random",))
+        replayed = foresight.forecasts(none)
+        assert list(replayed.columns) == [*replay.FORECASTS, "part", "reach"] and replayed.empty
+        assert foresight.coverage_table(replayed).data == "No run is long enough for a forecast."
+        assert foresight.stopping_table(none).data == "There is no run to be stopped."
+
+    def test_stopping_rules_read_what_the_records_hold(self, results):
+        """Predictions never change, the pool is certain at the end, no bound is low."""
+        first, last = (results["labels"].isin(ends) for ends in ((10, 100), (40, 400)))
+        facts = results.assign(kappa=1.0, pool_entropy=1.0, error_bound=9.0)
+        facts.loc[first, ["kappa", "error_bound"]] = float("nan")
+        facts.loc[last, "pool_entropy"] = 0.0
+        page = foresight.stopping_table(foresight.judged(facts, ("random", "margin"))).data
+        rows = {}
+        for row in page.split("<tr>")[1:]:
+            part, _, rule, *values = [cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
+            rows[part, rule] = values
+        assert rows["many", "stabilising predictions"] == ["6", "100", "0", "100", "0.00"]
+        assert rows["many", "overall uncertainty"] == ["6", "100", "0", "100", "0.00"]
+        assert rows["many", "expected-error difference"] == ["6", "0", "0", "100", "0.00"]
+        assert len(rows) == 2 * 4
