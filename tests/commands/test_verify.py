@@ -5,6 +5,7 @@ from alutils.commands import verify
 from alutils.commands.verify import NotVerified
 from alutils.learning import data
 from alutils.learning.devices import settle
+from alutils.learning.features import load_features
 from alutils.learning.streams import stream
 from alutils.paths import ROOT
 from alutils.protocol import parameters
@@ -298,7 +299,7 @@ def test_without_records_there_is_nothing_to_verify(outputs):
         verify.verify("smoke")
     with pytest.raises(parameters.ParameterError, match="did you mean 'smoke'"):
         verify.verify("smok")
-    with pytest.raises(parameters.ParameterError, match="ablation, recipe, precision$"):
+    with pytest.raises(parameters.ParameterError, match="ablation, recipe, precision, head$"):
         verify.verify("nothing")
 
 
@@ -310,3 +311,35 @@ def test_a_round_of_the_oracle_on_features_is_computed_again(digits_cell, stub_e
         rounds.append(done)
     told, holds = verify.recompute(cell, {"rounds": rounds, "provenance": facts}, [])
     assert holds and "22 of 22 picks equal on the same processor type and versions" in told
+
+
+def test_what_a_round_hands_to_the_next_is_computed_again_too(outputs, digits_cell, monkeypatch):
+    """Predictions on the stop set, from which the record's kappa and error bound come."""
+    cell = digits_cell(arm="margin", stop_set=40, epochs=2)
+    rounds, state = [], None
+    for _ in range(cell.rounds):
+        (done,), facts, state = run_round([cell], rounds, state, "cpu", {})
+        rounds.append(done)
+    assert {"kappa", "error_bound", "pool_entropy", "state_digest"} <= rounds[1].keys()
+    store, _ = saved([(cell, rounds, facts)], monkeypatch)
+    verify.verify("test")
+    change(store, cell, lambda record: record["rounds"][1].update(kappa=0.5))
+    with pytest.raises(NotVerified, match="22 of 22 picks equal .*; kappa differ"):
+        verify.verify("test")
+
+
+@pytest.mark.parametrize("arm", ["random", "margin"])
+def test_features_are_read_only_where_a_round_is_computed_again(
+    outputs, tmp_path, digits_cell, stub_encoder, monkeypatch, arm
+):
+    made = computed(digits_cell(arm=arm, encoder="efficientnet-lite0"))
+    saved([made], monkeypatch)
+    load_features.cache_clear()
+    stub_encoder.seen = 0
+    (tmp_path / "digits-efficientnet-lite0.npy").unlink()
+    monkeypatch.setattr(verify, "RECOMPUTED", 0)
+    verify.verify("test")
+    assert stub_encoder.seen == 0
+    monkeypatch.setattr(verify, "RECOMPUTED", 1)
+    verify.verify("test")
+    assert stub_encoder.seen == 1437 + 360

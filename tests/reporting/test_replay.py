@@ -174,3 +174,17 @@ def test_costs_are_means_over_curves():
     )
     never = replay.stopping_costs(replay.replay_stopping(table, 2.0, at(None)))
     assert never.loc[("mnist", "at"), ["stops", "early", "lost"]].tolist() == [0, 0, 0]
+
+
+def test_accuracies_were_measured_on_the_dataset_s_test_set():
+    """360 images of digits, 10,000 of MNIST."""
+    for dataset, size in (("digits", 360), ("mnist", 10_000)):
+        table = results({"random": LAW}).assign(dataset=dataset)
+        given, default = (
+            replay.replay_forecasts(table, np.random.default_rng(0), *sizes)
+            for sizes in ((size,), ())
+        )
+        pd.testing.assert_frame_equal(given, default)
+        pd.testing.assert_frame_equal(
+            replay.replay_stopping(table, size=size), replay.replay_stopping(table)
+        )

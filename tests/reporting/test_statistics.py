@@ -280,3 +280,21 @@ def test_dunnetts_comparison_without_any_residual_decides_as_the_means_do():
     level = pd.DataFrame({"random": [50.0, 51], "a": [50.0, 51], "b": [51.0, 52]})
     assert statistics.dunnett(level) == {"a": 1.0, "b": 0.0}
     assert math.isnan(statistics.dunnett(level[:1])["a"])
+
+
+def test_the_interval_of_a_ratio_ends_where_the_test_of_a_ratio_does():
+    """By its definition: at both ends p is 5 %, and the ratio is that of the means."""
+    rng = np.random.default_rng(0)
+    of = 3 + rng.normal(size=12)
+    values = 0.5 * of + rng.normal(size=12)
+    ratio = statistics.ratio(values, of)
+    assert (ratio.mean, ratio.seeds) == (pytest.approx(values.mean() / of.mean()), 12)
+    assert ratio.low < ratio.mean < ratio.high
+    for end in (ratio.low, ratio.high):
+        assert statistics.p_value(values - end * of) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("of", [[-1.0, 1.0, 0.5], [2.0]])
+def test_a_ratio_to_what_may_be_zero_has_no_interval(of):
+    ratio = statistics.ratio(of, of)
+    assert ratio.mean == 1 and math.isnan(ratio.low) and math.isnan(ratio.high)

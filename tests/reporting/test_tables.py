@@ -141,6 +141,27 @@ def test_cells_with_other_labels_or_weights_by_design_are_not_said_to_differ():
     assert "differ within seed 0 of mnist" in record_facts._alike(records, "initial_weights")
 
 
+@pytest.mark.parametrize(
+    ("change", "labels_alike", "weights_alike"),
+    [
+        ({}, False, False),
+        ({"imbalance": 10.0}, True, False),
+        ({"first_labels": 10}, True, False),
+        ({"encoder": "resnet18"}, False, True),
+        ({"stem": "3x3"}, False, True),
+    ],
+)
+def test_labels_and_weights_are_compared_where_the_seed_draws_them_alike(
+    change, labels_alike, weights_alike
+):
+    """Labels from one pool and as many, weights of one network; whatever else differs."""
+    both = {"imbalance": 1.0, "encoder": "none"}
+    records = [checked(**both), checked("c", "d", **both | change)]
+    for what, alike in (("first_labels", labels_alike), ("initial_weights", weights_alike)):
+        told = "the same within each seed" if alike else "differ within seed 0 of mnist"
+        assert record_facts._alike(records, what).endswith(f"{told}.")
+
+
 def test_how_bf16_was_multiplied_is_stated_for_every_place():
     able, unable = ({"bf16_products": has, "device": "cpu"} for has in (True, False))
     gpu = {"bf16_products": False, "device": "NVIDIA H100"}
