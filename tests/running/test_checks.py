@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from alutils.learning import data
 from alutils.learning.devices import settle
 from alutils.running import checks, round
 from alutils.running.checks import SelfCheckFailed
@@ -83,11 +84,10 @@ def test_nothing_but_the_test_figures_depends_on_the_test_set(digits_cell, monke
     """Guards: early stopping on test labels (LabelBench); also a held-out set that is not one."""
     cell = digits_cell(arm="margin", epochs=3, heldout_every=1)
     judged = run_round([cell], [], None, "cpu", {})[0][0]
-    dataset, images, labels = round._on_device("digits", "none", torch.device("cpu"))
+    dataset = data.load("digits")
     for shift in (1, 2, 3):  # whatever is chosen by them is chosen otherwise by some of these
         spoiled = replace(dataset, test_labels=(dataset.test_labels + shift) % 10)
-        loaded = spoiled, images, labels
-        monkeypatch.setattr(round, "_on_device", lambda *_, loaded=loaded: loaded)
+        monkeypatch.setattr(round, "inputs", lambda *_, spoiled=spoiled: spoiled)
         again = run_round([cell], [], None, "cpu", {})[0][0]
         assert again["test_accuracy"] != judged["test_accuracy"]
         differs = {key for key in judged if judged[key] != again[key]}
