@@ -97,13 +97,14 @@ class SettingsStudy(Study):
     ) -> Cell:
         """An arm from ``first`` labels to about ``last``, with changes to the study's protocol."""
         fields = self._protocol() | changes
+        size = changes.get("acquisition_size", 0)
         cell = Cell(
             figure=figure,
             dataset=dataset,
             arm=arm,
             seed=seed,
             first_labels=first,
-            rounds=last,
+            rounds=last // size + 2 if size else last,  # enough, to be cut below
             strategy_source=CUSTOM_ARMS.get(arm, ""),
             **fields,
         )

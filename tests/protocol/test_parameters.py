@@ -46,7 +46,7 @@ def test_a_parameter_file_holds_what_differs_from_the_notebook_and_no_more(file)
 
 
 CELLS = {
-    "desktop": (223, "2aff4a13a781"),
+    "desktop": (5503, "a51c4c6f6000"),
     "fidelity": (6, "bfe52e75c8fe"),
     "poster": (60, "69ed71bee173"),
     "poster-recipe": (50, "741d176dbbec"),
