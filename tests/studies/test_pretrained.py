@@ -8,7 +8,7 @@ from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
 from alutils.studies.active_learning.class_balance import ClassBalance
 from alutils.studies.beyond import ranking
-from alutils.studies.pretrained import balance, foresight, gap, worth
+from alutils.studies.pretrained import balance, foresight, gap, starters, worth
 from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.studies.made_up import made_up
 
@@ -395,3 +395,27 @@ class TestForesight:
         assert rows["many", "overall uncertainty"] == ["6", "100", "0", "100", "0.00"]
         assert rows["many", "expected-error difference"] == ["6", "0", "0", "100", "0.00"]
         assert len(rows) == 2 * 4
+
+
+class TestStarters:
+    def test_they_are_held_against_random_and_margin(self, results):
+        assert starters.sentences(results).data == (
+            "- **CIFAR-10**, 3 paired seeds: TypiClust is below random (corrected for all arms); "
+            "TypiClust is below margin (95 % intervals, not corrected)."
+        )
+        (typiclust,) = starters.starts(results)
+        assert typiclust.to_random.difference.mean == pytest.approx(-1.1 * 2.5 / 3)
+        assert typiclust.to_margin.mean == pytest.approx(-3.3 * 2.5 / 3)
+
+    def test_an_undecided_difference_is_called_that(self, results):
+        arm = results["arm"] == "typiclust"
+        noise = results["seed"].map({0: -3.0, 1: 0.0, 2: 3.0})
+        noisy = results.assign(
+            accuracy=results["accuracy"].where(~arm, results["accuracy"] + noise)
+        )
+        assert "TypiClust is not shown to differ from random" in starters.sentences(noisy).data
+
+    def test_without_margin_or_seeds_nothing_is_said(self, results):
+        assert starters.sentences(less(results, arm="margin")).data == starters.NONE
+        two = less(results, seed=2)
+        assert starters.sentences(two).data == "A test needs 3 seeds with every arm."
