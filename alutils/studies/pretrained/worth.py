@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
@@ -85,12 +86,14 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
                 figures.curve(panel, rows[rows["arm"] == arm], figures.arm_style(arm, arms), label)
         figures.finish(panel, dataset_title(dataset), figures.reported(results))
         panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         figures.thousands(panel)
+        panel.tick_params(axis="x", labelrotation=45)
         handles, labels = panel.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))  # an arm may have a curve in both parts
         panel.legend(
             once.values(), once.keys(), frameon=False, fontsize=8, loc="upper center",
-            bbox_to_anchor=(0.5, -0.16),
+            bbox_to_anchor=(0.5, -0.22),
         )  # fmt: skip
     return drawn
 
