@@ -50,7 +50,7 @@ CELLS = {
     "fidelity": (6, "bfe52e75c8fe"),
     "poster": (60, "69ed71bee173"),
     "poster-recipe": (50, "741d176dbbec"),
-    "quick": (126, "3cb283076d2d"),
+    "quick": (116, "9ac23dd07cfb"),
     "replica": (8, "8c2ead433ac0"),
     "sensitivity": (138, "2a6af63f7df6"),
     "smoke": (93, "ba18a3df106f"),
