@@ -11,6 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.protocol.encoders import ON_FEATURES
 from alutils.reporting import published, statistics
 from alutils.reporting.style import house_style
 
@@ -83,9 +84,13 @@ def published_sizes(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_arms(results: pd.DataFrame) -> pd.DataFrame:
-    """The authors' points of the same arms to draw beside ours, of one dataset: those ``near``."""
+    """The authors' points of the same arms to draw beside ours, of one dataset: those ``near``.
+
+    Beside runs on frozen features none: they are of another network than the authors'.
+    """
     theirs = near(published.active_learning(results["dataset"].iloc[0]), results)
-    return theirs[theirs["arm"].isin(results["arm"])]
+    same = results.loc[results["figure"] != ON_FEATURES, "arm"]
+    return theirs[theirs["arm"].isin(same)]
 
 
 def limits(accuracies: Iterable[float]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol, Rounds
+from alutils.protocol.encoders import ON_FEATURES
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -107,11 +108,11 @@ class PretrainedStudy(SettingsStudy):
             first, size, last = self.first_labels, self.acquisition_size, self.last_labels
             changes = {}
         changes |= {"acquisition_size": size, "imbalance": imbalance}
-        cell = self._arm_cell("pretrained", dataset, arm, seed, first, last, **changes)
+        cell = self._arm_cell(ON_FEATURES, dataset, arm, seed, first, last, **changes)
         return Setting(part, imbalance, cell)
 
     def _head(self, dataset: str, seed: int) -> Setting:
-        cell = self._sizes_cell("pretrained", dataset, seed, self.head_counts, stop_set=0)
+        cell = self._sizes_cell(ON_FEATURES, dataset, seed, self.head_counts, stop_set=0)
         return Setting("head", "", cell)
 
     def _scratch(self, dataset: str, seed: int) -> Cell:
