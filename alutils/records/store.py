@@ -149,7 +149,7 @@ class Store:
             record = empty_record(cell) | {"rounds": sound_rounds(record)[: cell.length]}
             if len(record["rounds"]) == cell.length:
                 record |= {"status": "finished", "final": final(record)}
-        if self._lacks_state(cell, record):
+        if cell.trains_on and self._lacks_state(cell, record):
             if self._moved_on(cell, text):
                 return self.read(cell)
             lost = "its last weights are" if cell.start != "cold" else "its optimiser's state is"
@@ -184,8 +184,11 @@ class Store:
         write_whole(self.path(cell), as_text(record).encode())
 
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
-        """What the record's last round handed on; None where the protocol carries nothing."""
-        if not cell.carries_state or not record["rounds"]:
+        """What the record's last round handed on.
+
+        None where the protocol carries nothing, and where it is lost and no training needs it.
+        """
+        if not cell.carries_state or not record["rounds"] or self._lacks_state(cell, record):
             return None
         return self._state(cell, record["rounds"][-1]).read_bytes()
 
@@ -208,7 +211,7 @@ class Store:
         return self.folder / f"{cell.name}.{last['digest']}.state"
 
     def _lacks_state(self, cell: Cell, record: Record) -> bool:
-        """Whether an unfinished cell can't go on, as what it goes on from is lost or damaged."""
+        """Whether what an unfinished cell goes on from is lost or damaged."""
         if not cell.carries_state or not record["rounds"] or record["status"] == "finished":
             return False
         last = record["rounds"][-1]

@@ -129,8 +129,10 @@ class CurrentRound:
 
     @cached_property
     def stop_probs_N_C(self) -> Tensor:
-        """What the network says of the stop set, the first of the held-out images."""
-        indices = self.pool.heldout[: self.cell.stop_set]
+        """What the network says of the stop set: held-out images that the seed draws."""
+        heldout = self.pool.heldout
+        order = torch.randperm(len(heldout), generator=stream(self.cell.seed, "stop-set"))
+        indices = heldout[order[: self.cell.stop_set]]
         return scoring.predict(self.net, self.images, indices.to(self.device))
 
     def stability(self, state: bytes | None) -> dict[str, float]:
@@ -140,10 +142,16 @@ class CurrentRound:
         facts = {}
         if len(self.view):
             facts["pool_entropy"] = stability.mean_entropy(self.view.probs_N_C)
-        if state and self.number:
-            before = carried.predictions(state)
+        if self.number:
+            before = carried.predictions(state) if state else self._trained_before().stop_probs_N_C
             facts |= stability.changes(before.numpy(), self.stop_probs_N_C.numpy())
         return facts
+
+    def _trained_before(self) -> "CurrentRound":
+        """The round before, trained again, where what it said of the stop set is lost."""
+        before = CurrentRound(self.cell, self.past[:-1], self.device)
+        before.train(None)
+        return before
 
     @cached_property
     def test_probs_N_C(self) -> Tensor:

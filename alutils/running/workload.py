@@ -73,7 +73,9 @@ def _images(cell: Cell, i: int) -> int:
     judged = DATASETS[cell.dataset].test * cell.test
     if cell.heldout_every:
         judged += cell.heldout_size(cell.dataset) * (cell.epochs // cell.heldout_every)
-    if arm == "random" or cell.label_counts or number + 1 == cell.rounds:
+    judged += cell.stop_set
+    asks = arm != "random" and not cell.label_counts and number + 1 < cell.rounds
+    if not asks and not cell.stop_set:  # what stopping rules read has the entropy of candidates
         return judged
     unlabelled = cell.pool_size(cell.dataset) - cell.schedule_of_labels()[number]
     return judged + min(unlabelled, cell.candidates or unlabelled)

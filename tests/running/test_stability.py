@@ -9,9 +9,13 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
 from alutils.learning import scoring
+from alutils.learning.streams import stream
 from alutils.protocol.refusals import check
+from alutils.records.record import lasting
+from alutils.records.store import Store
 from alutils.running.round import CurrentRound, run_round
 from alutils.running.stability import changes, error_bound, kappa, mean_entropy
+from alutils.running.workload import work
 
 
 def test_kappa_by_hand():
@@ -60,7 +64,10 @@ def test_a_record_has_what_stopping_rules_read(digits_cell):
     for number in range(3):
         current = CurrentRound(cell, history, torch.device("cpu"))
         current.train(state)
-        probs.append(scoring.predict(current.net, current.images, current.pool.heldout[:40]))
+        heldout = current.pool.heldout
+        order = torch.randperm(143, generator=stream(cell.seed, "stop-set"))
+        stop_set = heldout[order[:40]]
+        probs.append(scoring.predict(current.net, current.images, stop_set))
         (done,), _, state = run_round([cell], history, state, "cpu", {})
         entropy = -(current.view.probs_N_C.double().xlogy(current.view.probs_N_C.double()))
         assert done["pool_entropy"] == pytest.approx(entropy.sum(1).mean().item())
@@ -75,6 +82,39 @@ def test_a_record_has_what_stopping_rules_read(digits_cell):
     plain = cell.model_copy(update={"stop_set": 0})
     (without,), _, _ = run_round([plain], history[:2], None, "cpu", {})
     assert without["test_accuracy"] == history[2]["test_accuracy"]
+
+
+def test_a_record_goes_on_the_same_where_what_a_round_handed_on_is_lost(
+    digits_cell, tmp_path, monkeypatch
+):
+    cell = digits_cell(arm="margin", rounds=3, stop_set=40, epochs=1)
+    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path))
+    store, history, state = Store("test"), [], None
+    store.prepare()
+    record = store.load(cell)
+    for _ in range(2):
+        (done,), facts, state = run_round([cell], history, state, "cpu", {})
+        history.append(done)
+    record |= {"rounds": history, "status": "running", "provenance": record["provenance"] | facts}
+    store.save_state(cell, record, state)
+    store.save(cell, record)
+    assert store.load_state(cell, store.load(cell)) == state
+    for path in store.folder.glob("*.state"):
+        path.unlink()
+    again, damage = store.read(cell)
+    assert not damage and len(again["rounds"]) == 2
+    assert store.load_state(cell, again) is None
+    (kept,), _, _ = run_round([cell], history, state, "cpu", {})
+    (rebuilt,), _, _ = run_round([cell], history, None, "cpu", {})
+    assert lasting(rebuilt) == lasting(kept)
+
+
+def test_what_stopping_rules_read_is_counted_as_work(digits_cell):
+    plain = [digits_cell(arm="random", rounds=3)]
+    watched = [digits_cell(arm="random", rounds=3, stop_set=40)]
+    pool = plain[0].pool_size("digits")
+    scored = sum(pool - labels for labels in plain[0].schedule_of_labels())
+    assert work(watched).images - work(plain).images == scored + 3 * 40
 
 
 @pytest.mark.parametrize("size", [1, 144])
