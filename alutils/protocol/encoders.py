@@ -5,9 +5,6 @@ from dataclasses import dataclass
 FEATURES_VERSION = 1
 """Raised by hand when the same images and weights would give other features than before."""
 
-ON_FEATURES = "pretrained"
-"""What runs on frozen features that are no figure of the poster's name as their figure (09)."""
-
 
 @dataclass(frozen=True)
 class EncoderFacts:

@@ -28,6 +28,7 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
             held = done["heldout_accuracy"]
             best = {"heldout_best": max(held), "heldout_last": held[-1]} if held else {}
             fields = {"figure": cell.figure, "dataset": cell.dataset, "arm": arm, "seed": cell.seed}
+            fields |= {"encoder": cell.encoder}
             rows.append(fields | {"round": number + 1} | plain | best | {"record": cell.name})
     results = pd.DataFrame(rows, columns=None if rows else COLUMNS)
     if rows:

@@ -11,7 +11,6 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.protocol.encoders import ON_FEATURES
 from alutils.reporting import published, statistics
 from alutils.reporting.style import house_style
 
@@ -89,8 +88,8 @@ def published_arms(results: pd.DataFrame) -> pd.DataFrame:
     Beside runs on frozen features none: they are of another network than the authors'.
     """
     theirs = near(published.active_learning(results["dataset"].iloc[0]), results)
-    same = results.loc[results["figure"] != ON_FEATURES, "arm"]
-    return theirs[theirs["arm"].isin(same)]
+    on_features = results.get("encoder", pd.Series("none", results.index)) != "none"
+    return theirs[theirs["arm"].isin(results.loc[~on_features, "arm"])]
 
 
 def limits(accuracies: Iterable[float]) -> tuple[float, float]:

@@ -120,6 +120,8 @@ def provenance(study: Parameters) -> HTML:
             for name in ("torch", "torchvision", "numpy", "scikit-learn", "matplotlib", "papermill")
         ),
     }
+    if digests := list(dict.fromkeys(fact["features"] for fact in facts if "features" in fact)):
+        rows["digests of the features"] = "; ".join(digests)
     return table(pd.DataFrame({"what": rows.keys(), "value": rows.values()}))
 
 

@@ -6,7 +6,7 @@ only label counts and accuracies. What else a rule reads is an optional column o
 value a round, and a rule without its column is left out:
 
 - ``kappa``: agreement with the round before on a stop set (``running.stability``);
-- ``pool_entropy``: mean predictive entropy (nats) of the images not labelled yet;
+- ``pool_entropy``: mean predictive entropy (nats) of the candidates of the round;
 - ``error_bound``: limit on the change of the expected error (the same).
 """
 

@@ -1,4 +1,4 @@
-"""When to stop labelling: three published rules over what a run knows after every round.
+"""When to stop labelling: rules over what a run knows after every round.
 
 A rule takes one value a round, in order, and returns the position (from 0) of the first round after
 which it says stop, or None where it never does. What it says of a round rests on that round and

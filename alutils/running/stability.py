@@ -16,7 +16,7 @@ LEVEL = 0.95
 
 
 def mean_entropy(probs_N_C: Tensor) -> float:
-    """Mean predictive entropy (nats) of images that are not labelled yet."""
+    """Mean predictive entropy (nats) of the candidates, images that are not labelled yet."""
     return -probs_N_C.double().xlogy(probs_N_C.double()).sum(1).mean().item()
 
 

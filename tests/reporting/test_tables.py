@@ -372,7 +372,7 @@ def test_published_points_are_drawn_and_named_for_arms_of_the_table_alone():
     assert set(figures.published_arms(frame)["arm"]) == {"margin", "kmeans", "bayesian"}
     two_arms = frame[frame["arm"].isin(["random", "margin"])]
     assert set(figures.published_arms(two_arms)["arm"]) == {"margin"}
-    assert figures.published_arms(two_arms.assign(figure="pretrained")).empty
+    assert figures.published_arms(two_arms.assign(encoder="resnet18")).empty
     for few in (
         two_arms.assign(labels=two_arms["labels"] // 10),
         two_arms.replace({"margin": "badge"}),

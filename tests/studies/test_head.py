@@ -33,7 +33,7 @@ def test_between_equal_costs_the_more_accurate_one_is_chosen():
 
 def test_every_candidate_is_judged_on_held_out_images_with_seeds_of_its_own():
     studies = head.studies()
-    assert len(studies) == len(head.PARTS) * len(head.CANDIDATES) == 24
+    assert len(studies) == len(head.RANGES) * len(head.CANDIDATES) == 24
     cells = {cell.name: cell for study in studies for cell in study.cells()}
     assert len(cells) == 24 * 3 * 3
     assert not any(cell.test for cell in cells.values())
@@ -45,6 +45,7 @@ def test_the_document_names_the_choice_of_each_part():
     few = judged({(10, 1e-2, 1.0): (60.0, 80.0), (20, 3e-2, 0.0): (62.0, 80.0)})
     many = judged({(10, 3e-3, 0.0): (75.0, 90.0), (20, 3e-3, 1.0): (75.1, 90.1)})
     text = head.document(pd.concat([few.assign(part="few"), many.assign(part="many")]))
-    assert "**Chosen: 20 epochs, peak rate 0.03, an end of those tried, weight decay 0.**" in text
-    assert "**Chosen: 10 epochs, peak rate 0.003, an end of those tried, weight decay 0.**" in text
+    assert "**Chosen: 20 epochs, peak rate 0.03, weight decay 0.**" in text
+    assert "At an end of those tried: epochs, rate, decay." in text
+    assert "**Chosen: 10 epochs, peak rate 0.003, weight decay 0.** At an end of" in text
     assert "| 20 | 0.03 | 0 | 62.00 | 80.00 | 71.00 |" in text

@@ -78,7 +78,10 @@ def few_and_many() -> tuple[str, str]:
 class TestWorth:
     def test_what_encoder_and_choosing_are_worth_is_told_dataset_by_dataset(self, results):
         few, many = few_and_many()
-        best = "margin has the largest mean area of the arms beside random, and reaches random's"
+        best = (
+            "margin has the largest mean area of the arms beside random (found by looking), and "
+            "reaches random's"
+        )
         assert worth.sentences(results, interim=" Interim.").data == (
             f"- **CIFAR-10**: {SCRATCH}; a linear head on frozen features has 67.00 % (64.52 to "
             f"69.48, 3 seeds) with 100 (the fewest tried). From 10 to 40 labels {best} last "
@@ -104,9 +107,9 @@ class TestWorth:
     @pytest.mark.parametrize(
         ("factors", "lacking"),
         [
-            (["scratch"], "the network from scratch"),
-            (["head"], "the head on nested random labels"),
-            (["scratch", "head"], "the network from scratch and the head on nested random labels"),
+            (["scratch"], "no network was trained from scratch"),
+            (["head"], "no run of the head is finished"),
+            (["scratch", "head"], "no network was trained from scratch"),
         ],
     )
     def test_without_a_run_to_compare_the_encoder_s_worth_is_not_told(
@@ -114,8 +117,8 @@ class TestWorth:
     ):
         text = worth.sentences(results[~results["factor"].isin(factors)]).data
         assert text.startswith(
-            f"- **CIFAR-10**: without a finished run of {lacking}, the encoder's worth is not "
-            "told. From 10 to 40 labels"
+            f"- **CIFAR-10**: {lacking} on it, so that the encoder's worth is not told. From 10 to "
+            "40 labels"
         )
 
     def test_an_arm_that_misses_random_s_last_accuracy_saves_in_some_seeds_or_none(self, results):
@@ -146,7 +149,7 @@ class TestWorth:
         assert needed(-16) == ["1,000", "1,400"]
         assert needed(-24) == ["500 or fewer", "600"]
         lines = worth.head_table(less(results, factor="scratch")).data
-        assert lines.count("<td>no finished run</td>") == 2
+        assert lines.count("<td>not trained</td>") == 2
         assert "<td>67.00 (64.52 to 69.48, 3 seeds)</td>" in lines
 
     def test_the_figure_shows_what_there_is(self, unpainted, results):
@@ -189,7 +192,8 @@ class TestWorth:
 class TestGap:
     def test_what_is_gained_is_paired_by_seed(self, results):
         """After the first of four label counts: areas gain 5/6 of what accuracies do."""
-        few, many = gap.gaps(results)
+        few, many, *rare = gap.gaps(results)
+        assert [(each.part, each.imbalance) for each in rare] == [("few", 10.0), ("many", 10.0)]
         assert [(each.part, each.dataset, each.best) for each in (few, many)] == [
             ("few", "cifar10", "margin"), ("many", "cifar10", "margin"),
         ]  # fmt: skip
@@ -202,22 +206,23 @@ class TestGap:
         assert (few.share.mean, few.share.low, few.share.high) == pytest.approx((40, 40, 40))
         page = gap.table(results).data
         assert "<td>+4.58 (+3.55 to +5.62, 3 seeds)</td>" in page
-        assert page.count("<td>40.00 % (40.00 to 40.00, 3 seeds)</td>") == 2
+        assert page.count("<td>40.00 % (40.00 to 40.00, 3 seeds)</td>") == 4
+        assert "<td>CIFAR-10, many labels, 1 : 10</td>" in page
 
     def test_a_share_is_told_only_where_the_oracle_is_shown_to_gain(self, results):
-        unsure = results.copy()
+        unsure = worth.as_they_are(results).copy()
         oracle = (unsure["factor"] == "few") & (unsure["arm"] == "oracle")
         unsure.loc[oracle & (unsure["seed"] == 0), "accuracy"] -= 8
         rows = gap.table(unsure).data.split("<tr>")[1:]
         told = ["is not shown to gain" in row for row in rows]
         assert told == [True, False] and "40.00 %" in rows[1]
         alone = gap.table(results[results["seed"] == 0]).data
-        assert alone.count("the oracle is not shown to gain") == 2 and "nan" not in alone
+        assert alone.count("needs 3 seeds") == 4 and "nan" not in alone
 
     def test_the_oracle_is_in_no_test(self, results):
         without = less(results, arm="oracle")
         for part in ("few", "many"):
-            assert worth.best_arm(results, part, "cifar10") == "margin"
+            assert worth.best_arm(worth.balanced(results, part, "cifar10")) == "margin"
             assert ranking.sentences(results[results["level"] == 1.0], part).data == (
                 ranking.sentences(without[without["level"] == 1.0], part).data
             )
@@ -337,26 +342,29 @@ class TestForesight:
         assert set(rows["arm"]) == {"random", "margin"} and len(rows) == 2 * 2 * 3 * 4
 
     def test_coverage_is_told_by_dataset_and_part(self):
-        held = [forecast(1, "", True) for _ in range(9)] + [forecast(2, "", False)]
+        held = [forecast(1, "", True, seed=i % 3, record=i % 3) for i in range(9)]
+        held += [forecast(2, "", False)]
         refused = [forecast(5, "far", False), forecast(1, "far", False, "many")]
         text = foresight.coverage_sentence(pd.DataFrame(held + refused)).data
         assert text == (
-            "Of 12 forecasts asked for, 10 were given as a number. The share of 95 % intervals "
-            "that hold the truth is 90 % on MNIST with few labels. Nowhere do they fall more than "
-            "5 points short. Forecasts of one run are not independent of each other, nor are runs "
-            "of one seed."
+            "Of 12 forecasts asked for, 10 were given as a number, on 3 runs of 3 seeds. Of these, "
+            "the 95 % intervals hold the truth in 90 % on MNIST with few labels. Nowhere do they "
+            "fall more than 5 points short. Forecasts of one run are not independent of each "
+            "other, nor are runs of one seed."
         )
         short = [forecast(1, "", False, "many")]
         text = foresight.coverage_sentence(pd.DataFrame(held + refused + short)).data
-        assert "is 90 % on MNIST with few labels and 0 % on MNIST with many labels." in text
-        assert "They are too narrow on MNIST with many labels: a forecast there is a guess." in text
+        assert "in 90 % on MNIST with few labels and 0 % on MNIST with many labels." in text
+        assert "They fall short on MNIST with many labels: a forecast there is little" in text
+        one_seed = pd.DataFrame(held + refused + short).assign(seed=0)
+        assert "A verdict needs 3 seeds." in foresight.coverage_sentence(one_seed).data
 
     @pytest.mark.parametrize(
         ("rows", "expected"),
         [
             ([], "No run is long enough for a forecast."),
             ([forecast(1, "far", False)], "Of 1 forecast asked for, none could be given as a"),
-            ([forecast(1, "", True)], "Of 1 forecast asked for, 1 was given as a number."),
+            ([forecast(1, "", True)], "Of 1 forecast asked for, 1 was given as a number, on"),
         ],
     )  # fmt: skip
     def test_few_forecasts_are_counted_in_words_that_fit(self, rows, expected):

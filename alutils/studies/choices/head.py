@@ -25,7 +25,7 @@ ENCODER = "efficientnet-lite0"
 DATASETS = ("cifar10", "mnist", "fashion-mnist")
 EPOCHS, RATES, DECAYS = (10, 20), (3e-3, 1e-2, 3e-2), (0.0, 1.0)
 CANDIDATES = list(product(EPOCHS, RATES, DECAYS))
-PARTS = {"few": (10, (10, 20, 50, 100, 200)), "many": (50, (200, 500, 1000, 2000))}
+RANGES = {"few": (10, (10, 20, 50, 100, 200)), "many": (50, (200, 500, 1000, 2000))}
 """Images a step and label counts, by part of the ranking."""
 TOLERANCE = 0.3
 """Percentage points that a cheaper recipe may lose."""
@@ -33,7 +33,7 @@ TOLERANCE = 0.3
 
 def candidate_study(part: str, epochs: int, peak: float, decay: float) -> TrainingSizeStudy:
     """The study that judges one candidate in one part, on all datasets, with three seeds."""
-    batch_size, label_counts = PARTS[part]
+    batch_size, label_counts = RANGES[part]
     return TrainingSizeStudy(
         profile=PROFILE,
         datasets=DATASETS,
@@ -53,13 +53,13 @@ def candidate_study(part: str, epochs: int, peak: float, decay: float) -> Traini
 
 def studies() -> list[TrainingSizeStudy]:
     """The studies of all candidates in both parts."""
-    return [candidate_study(part, *candidate) for part in PARTS for candidate in CANDIDATES]
+    return [candidate_study(part, *candidate) for part in RANGES for candidate in CANDIDATES]
 
 
 def compare() -> pd.DataFrame:
     """Held-out accuracy (%): a row a part, candidate, dataset, label count and seed."""
     rows = []
-    for part, (epochs, peak, decay) in product(PARTS, CANDIDATES):
+    for part, (epochs, peak, decay) in product(RANGES, CANDIDATES):
         results = run.run(candidate_study(part, epochs, peak, decay))
         rows.append(results.assign(part=part, peak=peak, decay=decay))
     columns = ["part", "epochs", "peak", "decay", "dataset", "labels", "seed", "accuracy"]
@@ -95,7 +95,7 @@ def document(results: pd.DataFrame) -> str:
 
 def _part(part: str, results: pd.DataFrame) -> str:
     """One part's table, a row a candidate, and its choice."""
-    batch_size, counts = PARTS[part]
+    batch_size, counts = RANGES[part]
     index = ["epochs", "peak", "decay"]
     table = results.pivot_table(index=index, columns="dataset", values="accuracy", sort=False)
     table["mean"] = table.mean(axis=1)
@@ -106,12 +106,14 @@ def _part(part: str, results: pd.DataFrame) -> str:
         lines.append(f"| {' | '.join(numbers)} |")
     epochs, peak, decay = choose(results)
     rows = "\n".join(lines)
-    edge = ", an end of those tried" if peak in (RATES[0], RATES[-1]) else ""
+    tried = {"epochs": (epochs, EPOCHS), "rate": (peak, RATES), "decay": (decay, DECAYS)}
+    ends = [name for name, (value, of) in tried.items() if value in (of[0], of[-1])]
+    edge = f" At an end of those tried: {', '.join(ends)}." if ends else ""
     return (
         f"## {counts[0]} to {counts[-1]:,} labels\n\n"
         f"Mean over {', '.join(f'{n:,}' for n in counts)} labels; {batch_size} images a step.\n\n"
         f"{rows}\n\n"
-        f"**Chosen: {epochs} epochs, peak rate {peak:g}{edge}, weight decay {decay:g}.**\n\n"
+        f"**Chosen: {epochs} epochs, peak rate {peak:g}, weight decay {decay:g}.**{edge}\n\n"
     )
 
 

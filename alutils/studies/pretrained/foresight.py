@@ -9,13 +9,13 @@ from IPython.display import HTML, Markdown
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose, replay
 from alutils.reporting.prose import count, join
-from alutils.reporting.statistics import LEVEL
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL
 from alutils.studies.pretrained.plan import PARTS
 
 AHEAD = {"in the next round": 1, "2 or 3 rounds ahead": 3, "4 or more rounds ahead": np.inf}
 """Groups of forecasts, up to how many rounds after the last known one the target is reached."""
 CLOSE = 0.05
-"""By how much coverage may fall short of the interval's level before it is called too narrow."""
+"""By how much coverage may fall short of the interval's level before it is said."""
 SEED = 0
 """Of the resamples; the same table gives the same answers."""
 
@@ -81,15 +81,18 @@ def coverage_sentence(replayed: pd.DataFrame) -> Markdown:
         for (part, dataset), rows in given.groupby(["part", "dataset"], sort=False)
     }
     phrases = [f"{100 * share:.0f} % on {where}" for where, share in held.items()]
+    seeds, runs = replayed["seed"].nunique(), replayed["record"].nunique()
     short = [where for where, share in held.items() if share < LEVEL - CLOSE]
     verdict = f"Nowhere do they fall more than {100 * CLOSE:.0f} points short."
-    if short:
-        verdict = f"They are too narrow on {join(short)}: a forecast there is a guess."
+    if seeds < FEWEST_SEEDS:
+        verdict = f"A verdict needs {FEWEST_SEEDS} seeds."
+    elif short:
+        verdict = f"They fall short on {join(short)}: a forecast there is little more than a guess."
     return Markdown(
         f"Of {asked} asked for, {len(given):,} {'was' if len(given) == 1 else 'were'} given as a "
-        f"number. The share of {100 * LEVEL:.0f} % intervals that hold the truth is "
-        f"{join(phrases)}. {verdict} Forecasts of one run are not independent of each other, nor "
-        "are runs of one seed."
+        f"number, on {count(runs, 'run')} of {count(seeds, 'seed')}. Of these, the "
+        f"{100 * LEVEL:.0f} % intervals hold the truth in {join(phrases)}. {verdict} Forecasts of "
+        "one run are not independent of each other, nor are runs of one seed."
     )
 
 

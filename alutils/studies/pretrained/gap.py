@@ -9,9 +9,9 @@ from alutils.protocol.arms import ORACLES, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import interval, points
-from alutils.reporting.statistics import Estimate, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.studies.pretrained.plan import PARTS
-from alutils.studies.pretrained.worth import balanced, best_arm, ranked_datasets
+from alutils.studies.pretrained.worth import best_arm
 
 
 class Gap(NamedTuple):
@@ -19,6 +19,7 @@ class Gap(NamedTuple):
 
     part: str
     dataset: str
+    imbalance: float
     best: str
     """The arm with the largest mean area, random aside."""
     best_gain: Estimate
@@ -32,22 +33,22 @@ class Gap(NamedTuple):
 
 
 def gaps(results: pd.DataFrame) -> list[Gap]:
-    """The gap of every part and dataset, classes as they are, that has an oracle's runs."""
-    each = [(part, dataset) for part in PARTS for dataset in ranked_datasets(results)]
+    """The gap of every part, dataset and imbalance that has an oracle's runs."""
+    ranked = results[results["factor"].isin(PARTS)]
     return [
-        _gap(rows, part, dataset, best_arm(results, part, dataset))
-        for part, dataset in each
-        if (rows := balanced(results, part, dataset))["arm"].isin(ORACLES).any()
+        _gap(rows, str(part), str(dataset), float(level))
+        for (level, part, dataset), rows in ranked.groupby(["level", "factor", "dataset"])
+        if rows["arm"].isin(ORACLES).any()
     ]
 
 
-def _gap(rows: pd.DataFrame, part: str, dataset: str, best: str) -> Gap:
-    areas = statistics.areas(rows)
+def _gap(rows: pd.DataFrame, part: str, dataset: str, imbalance: float) -> Gap:
+    areas, best = statistics.areas(rows), best_arm(rows)
     random, chosen = areas["random"], areas[best]
     renamed = rows[rows["arm"].isin(ORACLES)].assign(arm="seeing")  # oracles have no area
     oracle = statistics.areas(renamed)["seeing"]
     return Gap(
-        part, dataset, best,
+        part, dataset, imbalance, best,
         estimate(chosen - random), estimate(oracle - random), estimate(oracle - chosen),
         statistics.ratio(100 * (chosen - random), oracle - random),
     )  # fmt: skip
@@ -57,7 +58,7 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     """What the oracle gains over random, what the best arm gains, and what is between them."""
     rows = [
         {
-            "dataset": f"{dataset_title(gap.dataset)}, {gap.part} labels",
+            "dataset": f"{dataset_title(gap.dataset)}, {gap.part} labels{_ratio(gap.imbalance)}",
             "arm with the largest mean area": arm_title(gap.best),
             "its difference to random (points)": points(gap.best_gain, ""),
             "the oracle's difference to random (points)": points(gap.oracle_gain, ""),
@@ -71,8 +72,14 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     return prose.table(pd.DataFrame(rows))
 
 
+def _ratio(imbalance: float) -> str:
+    return "" if imbalance == 1 else f", 1 : {imbalance:g}"
+
+
 def _share(gap: Gap) -> str:
     """How much of the oracle's gain an arm has; only where the oracle is shown to gain."""
+    if gap.gap.seeds < FEWEST_SEEDS:
+        return f"needs {FEWEST_SEEDS} seeds"
     if not gap.oracle_gain.low > 0:
         return "the oracle is not shown to gain"
     return interval(gap.share, "%")

@@ -6,7 +6,6 @@ from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol, Rounds
-from alutils.protocol.encoders import ON_FEATURES
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -24,7 +23,7 @@ FEW_ARMS = (
     "epig", "dropquery", "max-herding", "uherding", *ORACLES,
 )  # fmt: skip
 MANY_ARMS = (*POSTER_ARMS, "coreset", "badge", "dropquery", "uherding", *ORACLES)
-"""Without those that were proposed for a handful of labels, or ask far more time than labels."""
+"""A shorter list, as a round takes longer."""
 
 
 class PretrainedStudy(SettingsStudy):
@@ -108,11 +107,11 @@ class PretrainedStudy(SettingsStudy):
             first, size, last = self.first_labels, self.acquisition_size, self.last_labels
             changes = {}
         changes |= {"acquisition_size": size, "imbalance": imbalance}
-        cell = self._arm_cell(ON_FEATURES, dataset, arm, seed, first, last, **changes)
+        cell = self._arm_cell("pretrained", dataset, arm, seed, first, last, **changes)
         return Setting(part, imbalance, cell)
 
     def _head(self, dataset: str, seed: int) -> Setting:
-        cell = self._sizes_cell(ON_FEATURES, dataset, seed, self.head_counts, stop_set=0)
+        cell = self._sizes_cell("pretrained", dataset, seed, self.head_counts, stop_set=0)
         return Setting("head", "", cell)
 
     def _scratch(self, dataset: str, seed: int) -> Cell:

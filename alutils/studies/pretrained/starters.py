@@ -78,7 +78,10 @@ def sentences(results: pd.DataFrame) -> Markdown:
 
 
 def _random(start: Start) -> str:
-    return _side(start.to_random.differs, start.to_random.difference.mean)
+    side = _side(start.to_random.differs, start.to_random.difference.mean)
+    if not start.to_random.equivalent:
+        return side
+    return f"{side}, by too little to matter," if start.to_random.differs else "equivalent to"
 
 
 def _side(shown: bool, mean: float) -> str:

@@ -14,7 +14,7 @@ from alutils.protocol.study import Setting
 from alutils.records.tidy import without_gaps
 from alutils.reporting import figures, prose, statistics
 from alutils.reporting.picture import Picture
-from alutils.reporting.prose import count, interval, join, lines_of, show
+from alutils.reporting.prose import count, interval, lines_of, show
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.reporting.style import house_style
 from alutils.studies.pretrained.plan import PARTS
@@ -31,10 +31,15 @@ def complete_seeds(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.Dat
     return without_gaps(keyed, "group", ranked).drop(columns="group")
 
 
+def as_they_are(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs whose classes were not made rare."""
+    return results[results["level"].isin(["", 1.0])]
+
+
 def balanced(results: pd.DataFrame, factor: str, dataset: str) -> pd.DataFrame:
     """The rows of a factor on a dataset whose classes were not made rare."""
     rows = results[(results["factor"] == factor) & (results["dataset"] == dataset)]
-    return rows[rows["level"].isin(["", 1.0])]
+    return as_they_are(rows)
 
 
 def ranked_datasets(results: pd.DataFrame) -> list[str]:
@@ -43,10 +48,9 @@ def ranked_datasets(results: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(results.loc[ranked, "dataset"]))
 
 
-def best_arm(results: pd.DataFrame, part: str, dataset: str) -> str:
-    """The arm with the largest mean area in a part of the ranking, random aside."""
-    areas = statistics.areas(balanced(results, part, dataset))
-    return str(areas.drop(columns="random").mean().idxmax())
+def best_arm(rows: pd.DataFrame) -> str:
+    """The arm with the largest mean area, random aside, of one part of the ranking."""
+    return str(statistics.areas(rows).drop(columns="random").mean().idxmax())
 
 
 def figure(results: pd.DataFrame) -> Picture | Markdown:
@@ -66,7 +70,8 @@ def figure(results: pd.DataFrame) -> Picture | Markdown:
     caption = (
         f"{prose.capital(figures.reported(results))} against labels (logarithmic): a linear head "
         "on frozen features, on random labels and on those that the arm with the largest mean area "
-        f"asked for, with few labels and with many{besides}. {prose.capital(lines_of(seeds))}."
+        f"asked for, with few labels and with many, which have recipes and labels of their own"
+        f"{besides}. {prose.capital(lines_of(seeds))}."
     )
     ends = [_end(rows, dataset, part) for (dataset, part), rows in curves.items() if part in PARTS]
     return show(_drawn(results, datasets), caption, f"Learning curves. {'; '.join(ends)}.")
@@ -81,7 +86,7 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
         for part in PARTS:
             rows = balanced(results, part, dataset)
             arms = list(dict.fromkeys(rows["arm"]))
-            for arm in ("random", best_arm(results, part, dataset)) if arms else ():
+            for arm in ("random", best_arm(rows)) if arms else ():
                 label = f"frozen features, {'random labels' if arm == 'random' else arm_title(arm)}"
                 figures.curve(panel, rows[rows["arm"] == arm], figures.arm_style(arm, arms), label)
         figures.finish(panel, dataset_title(dataset), figures.reported(results))
@@ -128,7 +133,7 @@ def head_table(results: pd.DataFrame) -> HTML | Markdown:
 def _needed(scratch: pd.DataFrame, accuracy: pd.Series) -> str:
     """Labels at which the mean curve from scratch, made monotone, has the mean accuracy."""
     if scratch.empty:
-        return "no finished run"
+        return "not trained"
     mean = scratch.groupby("labels")["accuracy"].mean()
     labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy.mean())
     if np.isnan(labels):
@@ -151,9 +156,11 @@ def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
 def _encoder(results: pd.DataFrame, dataset: str) -> str:
     """The network from scratch at its last label count, and the head where it is as good."""
     head, scratch = balanced(results, "head", dataset), balanced(results, "scratch", dataset)
-    names = {"the network from scratch": scratch, "the head on nested random labels": head}
-    if lacking := [name for name, rows in names.items() if rows.empty]:
-        return f"without a finished run of {join(lacking)}, the encoder's worth is not told."
+    if scratch.empty or head.empty:
+        lacks = (
+            "network was trained from scratch" if scratch.empty else "run of the head is finished"
+        )
+        return f"no {lacks} on it, so that the encoder's worth is not told."
     last = scratch["labels"].max()
     at_last = estimate(scratch.loc[scratch["labels"] == last, "accuracy"])
     by_labels = {labels: estimate(group) for labels, group in head.groupby("labels")["accuracy"]}
@@ -172,11 +179,12 @@ def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
     rows = balanced(results, part, dataset)
     if rows["seed"].nunique() < FEWEST_SEEDS:
         return ""
-    best = best_arm(results, part, dataset)
+    best = best_arm(rows)
     savings = statistics.label_savings(rows)[best]
     text = (
         f"From {rows['labels'].min():,} to {rows['labels'].max():,} labels {arm_title(best)} has "
-        "the largest mean area of the arms beside random, and reaches random's last accuracy"
+        "the largest mean area of the arms beside random (found by looking), and reaches random's "
+        "last accuracy"
     )
     if missed := int(savings.isna().sum()):
         return f"{text} in {len(savings) - missed or 'none'} of {count(len(savings), 'seed')}."
