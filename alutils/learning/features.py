@@ -70,7 +70,7 @@ def load_features(name: str, encoder: str) -> Features:
         content = _computed(file, images, encoder)
     rows = torch.from_numpy(content.rows)
     cut = len(images.train_images)
-    mean, std = _scale(rows[:cut])
+    mean, std = scale(rows[:cut])
     features = replace(images, train_images=rows[:cut], test_images=rows[cut:])
     digests = "".join(content.digests.values())
     return Features(features, mean, std, hashlib.sha256(digests.encode()).hexdigest()[:16])
@@ -173,7 +173,7 @@ def _rows(parts: list[Tensor], start: int, stop: int) -> Tensor:
     return torch.cat([train[start:stop], test[max(0, start - cut) : max(0, stop - cut)]])
 
 
-def _scale(rows: Tensor) -> tuple[Tensor, Tensor]:
+def scale(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of every column, in float64, chunk by chunk."""
     total = torch.zeros(rows.shape[1], dtype=torch.double)
     squares = torch.zeros_like(total)

@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from errno import EDQUOT, EFBIG, ENOSPC
+from itertools import count
 from pathlib import Path
 
 from alutils.protocol.parameters import StudyError
@@ -32,9 +33,20 @@ def write_whole(path: Path, content: bytes) -> None:
             f"{path.name} can't be written ({error.strerror}): what was written before is kept; "
             f"{remedy}, then run the same command again"
         ) from error
-    with suppress(OSError):  # where a folder can be synced, the rename reaches the disk too
-        folder = os.open(path.parent, os.O_RDONLY)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file's content, or the names in a folder, to the disk, where that can be done."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
+
+
+def unused(path: Path) -> Path:
+    """The path, or the first one like it that no file has yet."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return path if not path.exists() else next(other for other in numbered if not other.exists())

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from filelock import FileLock, Timeout
 from alutils.paths import outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, StudyError
-from alutils.records.files import write_whole
+from alutils.records.files import unused, write_whole
 from alutils.records.record import (
     Record,
     as_text,
@@ -165,7 +164,7 @@ class Store:
         if not damage:
             return record
         path = self.path(cell)
-        aside = _unused(path.with_suffix(".damaged"))
+        aside = unused(path.with_suffix(".damaged"))
         if kept := len(record["rounds"]):  # the file stays until what is sound in it is written
             write_whole(aside, path.read_bytes())
             self.save(cell, record)
@@ -258,9 +257,3 @@ def _cannot_read(path: Path, error: OSError) -> CanNotRead:
         f"{path.name} can't be read ({error.strerror}) and is left as it is: change its rights, or "
         "look at the disk, then run the same command again"
     )
-
-
-def _unused(path: Path) -> Path:
-    """The path, or the first one like it that no file has yet."""
-    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
-    return path if not path.exists() else next(other for other in numbered if not other.exists())

@@ -150,7 +150,7 @@ def test_a_constant_feature_has_a_scale(cache):
     (loaded, _) = load()
     corner = StubEncoder()(torch.zeros(3, 1, 28, 28))
     assert not corner.any()
-    mean, std = features._scale(torch.full((10, 4), 2.0).half())
+    mean, std = features.scale(torch.full((10, 4), 2.0).half())
     assert mean.tolist() == [2.0] * 4 and std.tolist() == [1.0] * 4
     assert loaded.std.min() > 0
 

@@ -1,0 +1,103 @@
+"""Where answers come from in batch, when nobody is there: known labels, or a recorded ledger."""
+
+from collections.abc import Mapping, Sequence
+
+from alutils.labelling.batches import Settings
+from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, SKIP, START, UNDO, Entry
+from alutils.labelling.session import SKIPPED, Session
+from alutils.protocol.parameters import StudyError
+
+MOST_AT_ONCE = 100
+"""Images that may have been asked for and not be answered when another one is."""
+
+
+class ReplayDiffers(StudyError):
+    """A session asks for something else than a recorded ledger answers."""
+
+
+def answer_from(labels: Mapping[str, str], session: Session, count: int) -> int:
+    """Give so many answers from known labels, by image; returns how many there were to give.
+
+    An image without a label is skipped, and one of a class that the session doesn't have is of
+    none of these. Every training is waited for, so that the same seed asks for the same images.
+    """
+    for done in range(count):
+        asked = session.ask(model=session.due)
+        if not asked or asked[0].asked == SKIPPED:
+            return done
+        image = asked[0].image
+        if image not in labels:
+            session.skip(image)
+        elif labels[image] in session.classes:
+            session.label(image, labels[image])
+        else:
+            session.none_of_these(image)
+    return count
+
+
+def recorded(entries: Sequence[Entry]) -> tuple[list[str], Settings]:
+    """The classes and settings that a ledger was begun with."""
+    facts = entries[0].facts
+    settings = {key: facts[key] for key in Settings.__dataclass_fields__}
+    return list(facts["classes"]), Settings(**settings)
+
+
+def replay(session: Session, entries: Sequence[Entry]) -> None:
+    """Give a recorded ledger's answers to a session that asks for the same images.
+
+    A session that has the first of these answers already goes on after them. Every training is
+    waited for that had been waited for, or was done, when an image was asked for.
+
+    Raises ``ReplayDiffers`` where the session does not ask for what was answered: its pool, its
+    settings or its answers are others.
+    """
+    done = session.ledger.entries
+    for entry, mine in zip(entries, done, strict=False):
+        if entry.action != START and _said(entry) != _said(mine):
+            raise ReplayDiffers(
+                f"line {entry.number} of {session.ledger.path.name} is not that of the recorded "
+                "ledger: replay it into a new one"
+            )
+    before = ""
+    for entry in entries[len(done) :]:
+        if entry.session != before:
+            session.forget()
+            before = entry.session
+        _give(session, entry)
+
+
+def _said(entry: Entry) -> tuple[str, str, str]:
+    return entry.action, entry.image, entry.label
+
+
+def _give(session: Session, entry: Entry) -> None:
+    """Give one recorded answer."""
+    if entry.action == UNDO:
+        session.undo()
+    elif entry.action == ADD_CLASS:
+        session.add_class(entry.label)
+    else:
+        _ask_for(session, entry)
+        if entry.action == LABEL:
+            session.label(entry.image, entry.label, entry.shown)
+        elif entry.action == SKIP:
+            session.skip(entry.image, entry.shown)
+        else:
+            session.none_of_these(entry.image, entry.shown)
+
+
+def _ask_for(session: Session, entry: Entry) -> None:
+    """Ask until a recorded answer's image is asked for; several may be asked for at a time."""
+    if entry.asked == CHANGE:
+        session.ask(0, entry.model)
+        return
+    for count in range(1, MOST_AT_ONCE + 1):
+        asked = [question.image for question in session.ask(count, entry.model)]
+        if entry.image in asked:
+            return
+        if len(asked) < count:
+            break
+    raise ReplayDiffers(
+        f"line {entry.number} of the recorded ledger answers {entry.image!r}, which is not asked "
+        "for: open the session with the pool, classes and settings that the ledger began with"
+    )

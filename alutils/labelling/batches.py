@@ -1,0 +1,243 @@
+"""What a training after so many answers gives: the linear head, and what to ask for next.
+
+All of it is a function of the pool, the settings and the answers so far, so that it may be computed
+anywhere and again. Features are those of an encoder, which never change.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alutils.labelling.entries import FIRST_BATCH, LABEL, TURNS, Answers, Entry
+from alutils.labelling.pool import FeaturePool
+from alutils.learning.head import FeatureNet
+from alutils.learning.network import initialise
+from alutils.learning.scoring import predict
+from alutils.learning.streams import stream
+from alutils.learning.training import train
+from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import ParameterError, known
+from alutils.running.stability import mean_entropy
+from alutils.strategies.custom import ask
+from alutils.strategies.own import STRATEGIES, check_positions, packed
+from alutils.strategies.view import PoolView
+
+HEAD = {"epochs": 20, "schedule": "one-cycle", "weight_decay": 1.0}
+FEW, MANY = {"batch_size": 10, "learning_rate": 1e-2}, {"batch_size": 50, "learning_rate": 3e-3}
+"""The head's recipe below ``MANY_LABELS`` labels and from there on: ``docs/head.md``."""
+MANY_LABELS = 200
+STOP_SET = 500
+"""Images on which a training's predictions are compared with those of the one before it."""
+BY_TYPICALITY = "typiclust"
+"""The arm that needs no model: it asks until two classes have labels."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How images are chosen; the same for a whole ledger.
+
+    Attributes
+    ----------
+    arm : chooses what is asked for once two classes have labels
+    batch : answers from one training to the next, and images that the arm chooses then
+    share : of what is asked for once there is a model, drawn at random for the running accuracy
+    seed : of all that is random
+    candidates : images drawn at random among which an arm chooses; 0 for all
+    mc_passes, clusters : settings of the arms that have passes or clusters
+
+    Raises ``ParameterError``.
+    """
+
+    arm: str = "margin"
+    batch: int = 10
+    share: float = 0.2
+    seed: int = 0
+    candidates: int = 2500
+    mc_passes: int = 20
+    clusters: int = 12
+
+    def __post_init__(self):
+        arms = [arm for arm in (*BUILT_IN, *CUSTOM_ARMS) if arm not in ORACLES]
+        known("arm", self.arm, arms, ParameterError)
+        if not 0 <= self.share < 1:
+            raise ParameterError(f"share = {self.share} is no share: give 0 to below 1")
+        if self.batch < 1:
+            raise ParameterError(f"batch = {self.batch} asks for nothing: give 1 or more")
+        if self.arm == "batchbald" and self.batch > LARGEST_BATCHBALD:
+            raise ParameterError(
+                f"batch = {self.batch} is more than the {LARGEST_BATCHBALD} that the batchbald arm "
+                "chooses at most: lower it, or take power-bald"
+            )
+        if self.candidates and self.candidates < self.batch:
+            raise ParameterError(
+                f"candidates = {self.candidates} is fewer than batch = {self.batch}: raise it, or "
+                "set 0 for all"
+            )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a ledger keeps of them: the source of a user's own arm too."""
+        return asdict(self) | {"arm_source": CUSTOM_ARMS.get(self.arm, "")}
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The answers up to one of them.
+
+    Attributes
+    ----------
+    number : of the training that rests on them
+    classes : those there were
+    labelled, labels : positions in the pool, ascending, and their classes, int64 (M,)
+    unanswered : positions of the other images, without those skipped or of no class, int64 (U,)
+    """
+
+    number: int
+    classes: tuple[str, ...]
+    labelled: Tensor
+    labels: Tensor
+    unanswered: Tensor
+
+    @property
+    def can_train(self) -> bool:
+        """Whether two classes have labels."""
+        return len(self.labels.unique()) > 1
+
+
+@dataclass(frozen=True)
+class Head:
+    """A trained head, the classes of its outputs, and the number of labels it rests on."""
+
+    net: FeatureNet
+    classes: tuple[str, ...]
+    labels: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a training gave.
+
+    Attributes
+    ----------
+    number : of the training; 0 before any answer
+    asked : what chose the picks
+    picks : positions in the pool, in order of preference
+    head : None where fewer than two classes had labels
+    stop_probs_S_C, unanswered_S : what it says of the stop set, and which of that had no answer
+    entropy : mean over the candidates of what it predicts (nats)
+    """
+
+    number: int
+    asked: str
+    picks: tuple[int, ...]
+    head: Head | None = None
+    stop_probs_S_C: np.ndarray | None = None
+    unanswered_S: np.ndarray | None = None
+    entropy: float = float("nan")
+
+
+def snapshot(
+    pool: FeaturePool, settings: Settings, entries: Sequence[Entry], number: int | None = None
+) -> Snapshot:
+    """The answers on which training ``number`` rests: the first ``number`` times ``batch`` turns.
+
+    Without a number all of them are taken.
+    """
+    turns = [i for i, entry in enumerate(entries) if entry.action in TURNS]
+    last = len(turns) if number is None else number * settings.batch
+    cut = len(entries) if number is None else turns[last - 1] + 1 if last else 1
+    answers = Answers(entries[:cut])
+    answered = torch.zeros(len(pool), dtype=torch.bool)
+    code = {name: i for i, name in enumerate(answers.classes)}
+    of = {}
+    for image, entry in answers.current.items():
+        answered[pool.position[image]] = True
+        if entry.action == LABEL:
+            of[pool.position[image]] = code[entry.label]
+    labelled = sorted(of)
+    return Snapshot(
+        last // settings.batch if number is None else number,
+        tuple(answers.classes),
+        torch.tensor(labelled, dtype=torch.long),
+        torch.tensor([of[i] for i in labelled], dtype=torch.long),
+        (~answered).nonzero().squeeze(1),
+    )
+
+
+def train_head(pool: FeaturePool, settings: Settings, now: Snapshot) -> Head:
+    """The head trained on a snapshot's labels, from the seed's initial weights.
+
+    Raises ``ParameterError`` where fewer than two classes have labels, ``NotFinite`` as ``train``.
+    """
+    if not now.can_train:
+        raise ParameterError("a head needs labels of two classes: label more, then train")
+    net = FeatureNet(pool.mean, pool.std, len(now.classes))
+    initialise(net, stream(settings.seed, "weights"))
+    labels = len(now.labels)
+    recipe = HEAD | (FEW if labels < MANY_LABELS else MANY)
+    recipe["batch_size"] = min(recipe["batch_size"], labels)
+    cell = Cell(
+        dataset="labelling", arm=settings.arm, seed=settings.seed, first_labels=labels, **recipe
+    )
+    train(net, pool.rows[now.labelled], now.labels, cell, now.number)
+    return Head(net, now.classes, labels)
+
+
+def compute(pool: FeaturePool, settings: Settings, now: Snapshot, choose: bool = True) -> Batch:
+    """Train on a snapshot, look at the stop set, and choose what to ask for next.
+
+    Without ``choose`` nothing is chosen, as for a training whose batch is long over.
+    """
+    if not now.can_train:
+        asked = BY_TYPICALITY if now.number else FIRST_BATCH
+        net = FeatureNet(pool.mean, pool.std, max(1, len(now.classes)))
+        view = _view(pool, settings, now, net)
+        picks = _choose(BY_TYPICALITY, settings, now.number, view) if choose else ()
+        return Batch(now.number, asked, picks)
+    head = train_head(pool, settings, now)
+    view = _view(pool, settings, now, head.net)
+    picks = _choose(settings.arm, settings, now.number, view) if choose else ()
+    stop = stop_set(pool, settings)
+    return Batch(
+        now.number, settings.arm, picks, head, predict(head.net, pool.rows, stop).numpy(),
+        torch.isin(stop, now.unanswered).numpy(),
+        mean_entropy(view.probs_N_C) if len(view) else float("nan"),
+    )  # fmt: skip
+
+
+def stop_set(pool: FeaturePool, settings: Settings) -> Tensor:
+    """Positions of the images on which predictions are compared, int64, ascending."""
+    order = torch.randperm(len(pool), generator=stream(settings.seed, "stop set"))
+    return order[:STOP_SET].sort().values
+
+
+def _view(pool: FeaturePool, settings: Settings, now: Snapshot, net: FeatureNet) -> PoolView:
+    """What the head says of the images without an answer, or of ``candidates`` of them."""
+    seed, left = settings.seed, now.unanswered
+    if 0 < settings.candidates < len(left):
+        rng = stream(seed, "candidates", now.number)
+        left = left[torch.randperm(len(left), generator=rng)[: settings.candidates]].sort().values
+    return PoolView(
+        net, pool.rows, left, now.labelled,
+        mc_passes=settings.mc_passes, dropout=0.5, clusters=settings.clusters,
+        rng=stream(seed, "mc-masks", now.number),
+    )  # fmt: skip
+
+
+def _choose(arm: str, settings: Settings, number: int, view: PoolView) -> tuple[int, ...]:
+    """Positions in the pool that an arm asks for, in its order of preference."""
+    budget = min(settings.batch, len(view))
+    if not budget:
+        return ()
+    rng = stream(settings.seed, "acquisition", arm, number)
+    if own := packed([arm]).get(arm):
+        picks = ask(own, arm, view, budget, rng)
+    else:
+        picks = STRATEGIES[arm](view, budget, rng)
+    check_positions(picks, budget, len(view), arm)
+    return tuple(view.candidates[picks.cpu()].tolist())

@@ -1,0 +1,154 @@
+"""A line of a ledger, and what all lines so far say: the answers that hold now."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+START = "start"
+"""Action of a ledger's first line, which holds the classes and what else is fixed."""
+LABEL, SKIP, NONE = "label", "skip", "none-of-these"
+UNDO, ADD_CLASS = "undo", "add-class"
+ANSWERS = (LABEL, SKIP, NONE)
+TURNS = (*ANSWERS, UNDO)
+"""Actions that count towards the next training."""
+FIRST_BATCH, RANDOM_SHARE, CHANGE = "first batch", "random share", "change"
+"""What may have asked for an image beside an arm: typicality, before any answer; the share that is
+drawn at random; nothing, where an answer is changed."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a ledger.
+
+    Attributes
+    ----------
+    number : from 1, without a gap
+    time : UTC, ISO 8601
+    action : one of ``START``, ``TURNS``, ``ADD_CLASS``
+    image, label : name of the image, and of the class; empty where the action has none
+    asked : what asked for the image: an arm, or one of the reasons above
+    guess : class that the model gave the image before it saw an answer; empty without a model
+    shown : whether the person saw the guess before answering
+    model : number of the training whose choice and guess stood when the image was asked for
+    session : changes whenever the ledger is opened
+    facts : of the first line, what is fixed for the whole ledger
+    """
+
+    number: int
+    time: str
+    action: str
+    image: str = ""
+    label: str = ""
+    asked: str = ""
+    guess: str = ""
+    shown: bool = False
+    model: int = 0
+    session: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The line's fields; the facts in the first line alone."""
+        return {key: value for key, value in vars(self).items() if value or key != "facts"}
+
+
+class Answers:
+    """The answers that hold after some lines of a ledger.
+
+    Attributes
+    ----------
+    classes : in their order, those added since at the end
+    given : by image, the answers that were not undone, the one that holds last
+    first : by image, its first answer, whatever became of it
+    undone : images that an undo left without an answer, the latest first
+    counts : number of images with a label, after every turn
+    """
+
+    def __init__(self, entries: Iterable[Entry] = ()):
+        self.classes: list[str] = []
+        self.given: dict[str, list[Entry]] = {}
+        self.first: dict[str, Entry] = {}
+        self.undone: list[str] = []
+        self.counts: list[int] = []
+        self._order: list[str] = []
+        for entry in entries:
+            self.apply(entry)
+
+    @property
+    def current(self) -> dict[str, Entry]:
+        """By image, the answer that holds, in the order in which images were first answered."""
+        return {image: answers[-1] for image, answers in self.given.items()}
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """By image, the class of every answer that holds and is a label."""
+        return {image: e.label for image, e in self.current.items() if e.action == LABEL}
+
+    @property
+    def skipped(self) -> list[str]:
+        """Images that are skipped, those first whose skip is longest ago."""
+        skips = [e for e in self.current.values() if e.action == SKIP]
+        return [entry.image for entry in sorted(skips, key=lambda entry: entry.number)]
+
+    @property
+    def last(self) -> str:
+        """The image that an undo would be about; empty where there is none."""
+        return self._order[-1] if self._order else ""
+
+    def refusal(self, entry: Entry) -> str:
+        """Why a line can't follow those so far, in one sentence; empty where it can."""
+        action, label = entry.action, entry.label
+        if action == LABEL and label not in self.classes:
+            return f"label = {label!r} is no class: {', '.join(self.classes)}, or add it first"
+        if action in ANSWERS and not entry.image:
+            return f"action = {action!r} names no image: say which"
+        if action == UNDO and (not self.last or entry.image != self.last):
+            return "there is no answer left to undo"
+        if action == ADD_CLASS:
+            return class_refusal(label, self.classes)
+        if action not in (*TURNS, ADD_CLASS) and (action != START or self.classes):
+            return f"action = {action!r} is unknown: {', '.join((*TURNS, ADD_CLASS))}"
+        return ""
+
+    def apply(self, entry: Entry) -> None:
+        """Add a line that ``refusal`` does not refuse."""
+        if entry.action == START:
+            self.classes = list(entry.facts["classes"])
+        elif entry.action == ADD_CLASS:
+            self.classes.append(entry.label)
+        else:
+            image, before = entry.image, self._has_label(entry.image)
+            if entry.action == UNDO:
+                self._undo(image)
+            else:
+                self._answer(image, entry)
+            count = self.counts[-1] if self.counts else 0
+            self.counts.append(count + self._has_label(image) - before)
+
+    def _answer(self, image: str, entry: Entry) -> None:
+        self.given.setdefault(image, []).append(entry)
+        self.first.setdefault(image, entry)
+        self._order.append(image)
+        if image in self.undone:
+            self.undone.remove(image)
+
+    def _undo(self, image: str) -> None:
+        self._order.pop()
+        self.given[image].pop()
+        if not self.given[image]:
+            del self.given[image]
+            self.undone.insert(0, image)
+
+    def _has_label(self, image: str) -> bool:
+        return image in self.given and self.given[image][-1].action == LABEL
+
+
+def class_refusal(name: str, classes: Iterable[str]) -> str:
+    """Why a name can't be that of another class; empty where it can.
+
+    Names that differ in case alone would share a folder on some file systems.
+    """
+    if not name.strip() or name != name.strip() or not name.isprintable():
+        return f"class {name!r} is no name: give one that prints and doesn't begin or end blank"
+    same = [other for other in classes if other.casefold() == name.casefold()]
+    return f"class {name!r} is there already, as {same[0]!r}: use that" if same else ""

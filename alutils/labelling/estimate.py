@@ -1,0 +1,241 @@
+"""How good the head is by now, how many more labels a target needs, and whether to stop.
+
+All rests on the images that were drawn at random. An image is drawn from those without an answer,
+and the head that guesses its class has not seen its answer: so the share of right guesses is an
+unbiased estimate of the accuracy, at that time, on what is not answered yet, whatever the arm chose
+meanwhile. Images that were skipped or are of no class are left out: the accuracy is that on images
+that a person can give a class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from alutils.labelling.batches import Batch
+from alutils.labelling.entries import LABEL, RANDOM_SHARE, Answers
+from alutils.reporting.forecast import (
+    FEWEST_ROUNDS,
+    CannotTell,
+    Forecast,
+    forecast,
+    standard_errors,
+)
+from alutils.reporting.statistics import LEVEL
+from alutils.reporting.stopping import (
+    error_difference,
+    overall_uncertainty,
+    stabilising_predictions,
+)
+from alutils.running import stability
+
+MERGED = 10
+"""Images at random, of trainings in a row, that make a point of the curve at least."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """An image at random with its answer, and what was guessed before that.
+
+    Attributes
+    ----------
+    right : whether the guess is the answer that holds
+    model, labels : number of the training that guessed, and labels it had
+    shown : whether the guess was seen before the first answer
+    """
+
+    right: bool
+    model: int
+    labels: int
+    shown: bool
+
+
+@dataclass(frozen=True)
+class RunningAccuracy:
+    """Share of right guesses (%) with its Wilson interval.
+
+    Attributes
+    ----------
+    accuracy, low, high : in percent
+    images : those it rests on, of which ``shown`` were answered with the guess in sight
+    models, labels : first and last number of the trainings that guessed, and labels they had
+    """
+
+    accuracy: float
+    low: float
+    high: float
+    images: int
+    shown: int
+    models: tuple[int, int]
+    labels: tuple[int, int]
+
+    def __str__(self) -> str:
+        first, last = self.labels
+        over = f"{first:,} labels" if first == last else f"{first:,} to {last:,} labels"
+        trainings = self.models[1] - self.models[0] + 1
+        heads = "of the head" if trainings == 1 else f"averaged over {trainings:,} heads"
+        shown = f", {self.shown:,} of them with the guess in sight" if self.shown else ""
+        return (
+            f"{self.accuracy:.1f} % ({self.low:.1f} to {self.high:.1f}, {self.images:,} images at "
+            f"random{shown}), {heads} with {over}, on images not answered at the time"
+        )
+
+
+def guesses(answers: Answers, batch: int) -> list[Guess]:
+    """Every image at random that a head guessed and that has a label now, in the order asked for.
+
+    ``batch`` is the number of answers between two trainings.
+    """
+    current = answers.current
+    found = []
+    for image, first in answers.first.items():
+        now = current.get(image)
+        if now and now.action == LABEL and first.asked == RANDOM_SHARE and first.guess:
+            labels = answers.counts[first.model * batch - 1]
+            found.append(Guess(first.guess == now.label, first.model, labels, first.shown))
+    return found
+
+
+def running_accuracy(guessed: Sequence[Guess], level: float = LEVEL) -> RunningAccuracy | None:
+    """The share of right guesses, over all the trainings that guessed; None without a guess.
+
+    For a newer but less sure value give the last of ``guesses`` alone. The interval is Wilson's
+    (1927). Accuracy rises from head to head, so over many heads it lags behind the last one's.
+    """
+    if not guessed:
+        return None
+    right, images = sum(guess.right for guess in guessed), len(guessed)
+    low, high = _wilson(right, images, level)
+    models = [guess.model for guess in guessed]
+    labels = [guess.labels for guess in guessed]
+    return RunningAccuracy(
+        100 * right / images, low, high, images, sum(guess.shown for guess in guessed),
+        (min(models), max(models)), (min(labels), max(labels)),
+    )  # fmt: skip
+
+
+def _wilson(right: int, images: int, level: float) -> tuple[float, float]:
+    """Wilson's interval in percent."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(right, images, alpha=1 - level, method="wilson")
+    return 100 * float(low), 100 * float(high)
+
+
+def curve(guessed: Sequence[Guess]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Accuracy against labels in points of ``MERGED`` images or more.
+
+    Returns label counts, rising; the number of right guesses; and that of images, int64 (R,).
+    Trainings with the same number of labels share a point, and what is left at the end goes to the
+    last one.
+    """
+    points: list[list[Guess]] = [[]]
+    for labels in sorted({guess.labels for guess in guessed}):
+        if len(points[-1]) >= MERGED:
+            points.append([])
+        points[-1] += [guess for guess in guessed if guess.labels == labels]
+    if len(points) > 1 and len(points[-1]) < MERGED:
+        points[-2:] = [points[-2] + points[-1]]
+    points = [point for point in points if len(point) >= MERGED]
+    return (
+        np.array([round(np.mean([guess.labels for guess in p])) for p in points], dtype=int),
+        np.array([sum(guess.right for guess in p) for p in points], dtype=int),
+        np.array([len(p) for p in points], dtype=int),
+    )
+
+
+def more_labels(
+    guessed: Sequence[Guess],
+    labels: int,
+    target: float,
+    rng: np.random.Generator,
+    level: float = LEVEL,
+) -> Forecast | CannotTell:
+    """Labels that a target (%) needs beyond the ``labels`` there are, or why that can't be told.
+
+    The forecast is that of ``reporting.forecast`` on ``curve``. A target counts as reached where
+    the last point's Wilson interval lies above it.
+    """
+    counts, right, images = curve(guessed)
+    if len(counts) < FEWEST_ROUNDS:
+        return CannotTell(
+            "rounds",
+            f"{len(guessed)} of the images at random have a guess and a label, and a forecast "
+            f"needs {FEWEST_ROUNDS * MERGED} or more",
+        )
+    accuracy = 100 * right / images
+    if accuracy[-1] >= target:
+        low, high = _wilson(int(right[-1]), int(images[-1]), level)
+        if low >= target:
+            return Forecast(0, 0, 0)
+        reason = f"the last {images[-1]} images at random reach it and are too few to show it"
+        return CannotTell("rounds", f"{reason} ({low:.1f} to {high:.1f} %)")
+    errors = [standard_errors(a, n) for a, n in zip(accuracy, images, strict=True)]
+    told = forecast(counts, accuracy, target, rng, errors=errors, level=level)
+    if isinstance(told, CannotTell):
+        return told
+    since = labels - int(counts[-1])
+    return replace(told, **{key: max(0, more - since) for key, more in vars(told).items()})
+
+
+def forecast_sentence(told: Forecast | CannotTell, target: float) -> str:
+    """A forecast in words."""
+    if isinstance(told, CannotTell):
+        return f"labels more for {target:g} % cannot be told: {told.reason}"
+    if told == Forecast(0, 0, 0):
+        return f"{target:g} % is reached"
+    return f"about {told.more:,} ({told.low:,} to {told.high:,}) more for {target:g} %"
+
+
+RULES = {
+    "predictions are stable": "Bloodgood and Vijay-Shanker, 2009",
+    "little is uncertain": "Zhu et al., 2008",
+    "the error hardly changes": "after Ishibashi and Hino, 2020",
+}
+"""Rules of ``reporting.stopping`` by what they find, with their source."""
+
+
+def stopping(trainings: Sequence[Batch]) -> dict[str, int | None]:
+    """Labels at which each rule first says stop; None where it does not.
+
+    They read the pool without its labels, so they need no image at random: how the head's
+    predictions change from a training to the next, on those of the stop set that have no answer,
+    and how uncertain they are.
+    """
+    if not trainings:
+        return dict.fromkeys(RULES)
+    steps = [_step(*pair) for pair in zip(trainings, trainings[1:], strict=False)]
+    unknown = {"kappa": np.nan, "error_bound": np.nan}
+    kappas, limits = (
+        np.array([step[key] for step in (unknown, *steps)]) for key in ("kappa", "error_bound")
+    )
+    classes = max(2, len(trainings[-1].head.classes))
+    entropies = np.array([batch.entropy for batch in trainings])
+    says = (
+        stabilising_predictions(kappas),
+        overall_uncertainty(entropies, classes),
+        error_difference(limits),
+    )
+    labels = [None if at is None else trainings[at].head.labels for at in says]
+    return dict(zip(RULES, labels, strict=True))
+
+
+def _step(before: Batch, now: Batch) -> dict[str, float]:
+    """What two trainings that follow each other say of the step between them, or NaN."""
+    rows = now.unanswered_S
+    if now.number != before.number + 1 or rows.sum() < 2:
+        return {"kappa": np.nan, "error_bound": np.nan}
+    new = now.stop_probs_S_C.shape[1] - before.stop_probs_S_C.shape[1]
+    earlier = np.pad(before.stop_probs_S_C, ((0, 0), (0, new)))
+    return stability.changes(earlier[rows], now.stop_probs_S_C[rows])
+
+
+def stopping_sentence(trainings: Sequence[Batch]) -> str:
+    """What the rules say, in words."""
+    if len(trainings) < 2:
+        return "whether to stop cannot be told: a rule needs two trainings at least"
+    says = [
+        f"{rule} ({source}): {'no' if at is None else f'yes, since {at:,} labels'}"
+        for (rule, source), at in zip(RULES.items(), stopping(trainings).values(), strict=True)
+    ]
+    return "; ".join(says)

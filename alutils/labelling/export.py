@@ -1,0 +1,211 @@
+"""What was labelled, in the forms that others read: CSV, class folders, COCO, Label Studio.
+
+A file is written beside its place and renamed, and takes the place of one that was there; a folder
+too, but never takes the place of another. What a killed process left beside is removed by the next
+export to the same place.
+"""
+
+import csv
+import io
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+from xml.sax.saxutils import quoteattr
+
+from alutils.labelling.entries import NONE, Answers
+from alutils.protocol.parameters import ParameterError
+from alutils.records.files import CanNotWrite, sync, write_whole
+from alutils.records.store import ABANDONED_S
+
+COLUMNS = ("image", "action", "label", "time", "asked", "guess", "shown", "model", "session")
+"""Of the CSV: fields of the answer that holds."""
+LOCAL_FILES = "/data/local-files/?d="
+"""Where Label Studio serves files of its own machine, by their paths."""
+
+
+def write_csv(path: Path, answers: Answers) -> None:
+    """A row an image that has an answer, in the order in which they were first answered."""
+    rows = [[getattr(e, column) for column in COLUMNS] for e in answers.current.values()]
+    write_file(path, _csv(COLUMNS, rows))
+
+
+def write_coco(
+    path: Path, answers: Answers, sizes: Mapping[str, tuple[int, int]] | None = None
+) -> None:
+    """COCO-style JSON: ``images``, ``categories``, and an annotation without a box a label.
+
+    ``sizes`` has width and height (pixels) by image; without it an image has none. Ids count from
+    1, those of categories in the order of the classes. Images without a label are left out.
+    """
+    code = {name: i for i, name in enumerate(answers.classes, 1)}
+    images, annotations = [], []
+    for i, (image, label) in enumerate(answers.labels.items(), 1):
+        width_height = dict(zip(("width", "height"), (sizes or {}).get(image, ()), strict=False))
+        images.append({"id": i, "file_name": image, **width_height})
+        annotations.append({"id": i, "image_id": i, "category_id": code[label]})
+    categories = [{"id": i, "name": name} for name, i in code.items()]
+    whole = {"images": images, "annotations": annotations, "categories": categories}
+    write_file(path, _json(whole))
+
+
+def write_label_studio(path: Path, answers: Answers, prefix: str = LOCAL_FILES) -> None:
+    """Label Studio's import JSON: a task an image that has a label, with its choice.
+
+    ``prefix`` goes before an image's quoted name, for its address. The project needs the labelling
+    interface of ``label_studio_interface``.
+    """
+    tasks = [
+        {
+            "data": {"image": prefix + quote(image, errors="surrogateescape")},
+            "annotations": [{"result": [_choice(label)]}],
+            "meta": {"name": image},
+        }
+        for image, label in answers.labels.items()
+    ]
+    write_file(path, _json(tasks))
+
+
+def label_studio_interface(classes: Sequence[str]) -> str:
+    """The labelling interface (XML) that the tasks of ``write_label_studio`` are made for."""
+    choices = "".join(f"\n    <Choice value={quoteattr(name)}/>" for name in classes)
+    return (
+        '<View>\n  <Image name="image" value="$image"/>\n'
+        f'  <Choices name="label" toName="image" choice="single">{choices}\n  </Choices>\n</View>\n'
+    )
+
+
+def write_folders(
+    folder: Path, answers: Answers, root: Path, how: Literal["links", "copies"] = "links"
+) -> None:
+    """A folder a class, with links to the images that have its label, or copies of them.
+
+    ``root`` is the folder that the images' names are relative to; below the class's folder they
+    keep their paths. Characters of a class that some file system forbids are quoted as in an
+    address (``%2F``). Raises ``ParameterError`` where the folder is there, or an image is not.
+    """
+    with whole_folder(folder) as part:
+        for name in answers.classes:
+            (part / folder_name(name)).mkdir()
+        for image, label in answers.labels.items():
+            source = Path(root).resolve() / image
+            target = part / folder_name(label) / image
+            if not target.resolve().is_relative_to(part.resolve()) or not source.is_file():
+                raise ParameterError(
+                    f"image {image!r} is no file below {root}: name the folder that holds it"
+                )
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if how == "links":
+                target.symlink_to(source)
+            else:
+                shutil.copy2(source, target)
+
+
+def folder_name(label: str) -> str:
+    """A class's name as that of a folder."""
+    name = quote(label, safe=" ()[]{}+=,;@!#$&'")
+    return "%2E" + name[1:] if name.startswith(".") else name
+
+
+def write_predictions(
+    path: Path,
+    answers: Answers,
+    names: Sequence[str],
+    classes: Sequence[str],
+    probs_N_C: Any,
+) -> None:
+    """What a head says of the images without a label: its class, and every class's probability.
+
+    ``names`` and ``probs_N_C`` are of the whole pool, ``classes`` those of the head. Images that
+    are of none of the classes are left out; those that were skipped are not.
+    """
+    labels, current = answers.labels, answers.current
+    rows = [
+        [name, classes[int(probs_C.argmax())], *(f"{float(p):.6g}" for p in probs_C)]
+        for name, probs_C in zip(names, probs_N_C, strict=True)
+        if name not in labels and not (name in current and current[name].action == NONE)
+    ]
+    columns = ["image", "guess", *(f"probability of {name}" for name in classes)]
+    write_file(path, _csv(columns, rows))
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; raises ``CanNotWrite``."""
+    _clear(path)
+    write_whole(Path(path), content)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name once it is full and on the disk.
+
+    Raises ``ParameterError`` where that name is taken, ``CanNotWrite``.
+    """
+    folder = Path(folder)
+    taken = ParameterError(
+        f"{folder} is there already, and nothing is written over: name another folder"
+    )
+    if folder.exists() or folder.is_symlink():
+        raise taken
+    _clear(folder)
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    try:
+        part.mkdir()
+        yield part
+        _sync(part)
+        part.rename(folder)
+    except OSError as error:
+        shutil.rmtree(part, ignore_errors=True)
+        if folder.exists():
+            raise taken from None
+        raise CanNotWrite(
+            f"{folder.name} can't be written ({error.strerror}): nothing of it is kept; make room, "
+            "or change the rights of the folder around it, then export again"
+        ) from error
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder's files and names to the disk; what a link leads to is left alone."""
+    for place, _, files in os.walk(folder):
+        for name in files:
+            if not os.path.islink(path := os.path.join(place, name)):
+                sync(Path(path))
+        sync(Path(place))
+
+
+def _clear(path: Path) -> None:
+    """Remove what a process that was killed left beside the place of an export."""
+    path = Path(path)
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        with suppress(OSError):  # its writer has just renamed it
+            if time.time() - part.lstat().st_mtime > ABANDONED_S:
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def _choice(label: str) -> dict[str, Any]:
+    """A label as a result of Label Studio's ``Choices``."""
+    return {
+        "from_name": "label",
+        "to_name": "image",
+        "type": "choices",
+        "value": {"choices": [label]},
+    }
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([columns, *rows])
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()

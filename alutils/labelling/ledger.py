@@ -1,0 +1,263 @@
+"""The ledger of labelling by hand: every answer is on the disk before it is acknowledged.
+
+A file of JSON lines that is only ever appended to, one answer a line (``Entry``). Each line has a
+check: the first 16 hexadecimal digits of the SHA-256 of the check before it and its own content. So
+no line can be changed, or go, unnoticed, but for the last ones of all.
+"""
+
+import os
+import platform
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from errno import ENOSPC
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from alutils.labelling.chain import Contents, LedgerDamaged, as_line, check_of, parse
+from alutils.labelling.entries import ADD_CLASS, START, UNDO, Answers, Entry, class_refusal
+from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records.files import CanNotWrite, sync, unused, write_whole
+from alutils.records.store import CanNotLock
+
+VERSION = 1
+"""Of the ledger's form, in its first line."""
+
+
+class LedgerHeld(StudyError):
+    """Somebody else is writing the ledger; the message says who."""
+
+
+class Ledger:
+    """A ledger that nobody else may write until it is closed or this process ends.
+
+    Attributes
+    ----------
+    entries : its lines
+    answers : what they say by now
+    session : names this opening of it
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        classes: Iterable[str],
+        facts: dict[str, Any] | None = None,
+        say: Callable[[str], None] = print,
+    ):
+        """Open a ledger, or begin it.
+
+        Parameters
+        ----------
+        path : its file, in a folder that is there
+        classes : those that it begins with
+        facts : what else is fixed for the whole ledger, in values that JSON has
+        say : is told what was set aside
+
+        Raises ``ParameterError`` where it was begun with other classes or facts, ``LedgerHeld``
+        while somebody else writes it, ``LedgerDamaged``, ``CanNotLock`` and ``CanNotWrite``.
+        """
+        self.path, self.say = Path(path).resolve(), say
+        self.session = secrets.token_hex(4)
+        self._turn = threading.RLock()
+        self.entries: list[Entry] = []
+        self._file = -1
+        self._lock = locked(self.path)
+        try:
+            self._open({"version": VERSION, "classes": list(classes), **(facts or {})})
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let somebody else write it; closing twice does nothing."""
+        with self._turn:
+            if self._file >= 0:
+                os.close(self._file)
+            self._file = -1
+            self._lock.release()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is fixed for the whole ledger, the classes that it began with included."""
+        return self.entries[0].facts
+
+    def append(self, action: str, **fields: Any) -> Entry:
+        """Add a line, which is on the disk when this returns.
+
+        ``fields`` are those of ``Entry`` but for number, time and session. Raises
+        ``ParameterError`` where the lines so far do not allow it, ``CanNotWrite`` where the disk
+        does not take it and ``LedgerDamaged`` where the file was changed meanwhile: then nothing
+        is kept of it.
+        """
+        with self._turn:
+            if self._unsure:
+                self._load()
+            number, now = (
+                len(self.entries) + 1,
+                datetime.now(UTC).isoformat(timespec="milliseconds"),
+            )
+            entry = Entry(number, now, action, session=self.session, **fields)
+            if refusal := self.answers.refusal(entry):
+                raise ParameterError(refusal)
+            check = check_of(entry.content, self._check)
+            line = as_line(entry, check)
+            self._unsure = True
+            self._write(line)
+            self._check, self._end = check, self._end + len(line)
+            self.entries.append(entry)
+            self.answers.apply(entry)
+            self._unsure = False
+        return entry
+
+    def undo(self) -> Entry:
+        """Take back the latest answer that holds; the image's answer before it holds again."""
+        return self.append(UNDO, image=self.answers.last)
+
+    def add_class(self, name: str) -> Entry:
+        """Add a class, which can't be taken back."""
+        return self.append(ADD_CLASS, label=name)
+
+    def _open(self, facts: dict[str, Any]) -> None:
+        """Open the file, look through it, and begin it where it is empty."""
+        known = _read(self.path).entries
+        if known:
+            _compare(self.path.name, facts, known[0].facts)
+        else:
+            _check_classes(facts["classes"])
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self._file = os.open(self.path, flags, 0o666)
+        except OSError as error:
+            raise _can_not_write(self.path, error) from error
+        self._load()
+        if not self.entries:
+            self.append(START, facts=facts)
+            sync(self.path.parent)
+
+    def _load(self) -> None:
+        """Take what the file holds, what was never finished at its end set aside.
+
+        ``_unsure`` is whether the file may hold something else than what is known here, as after
+        an interrupt from the keyboard amid a line.
+        """
+        self._unsure = True
+        content = _read(self.path)
+        self.entries[:] = content.entries  # in place: others read on in it
+        self._check, self._end = content.check, content.end
+        self.answers = Answers(self.entries)
+        if content.torn:
+            self._set_aside(content.torn)
+        if self.entries and not content.ended:
+            self._write(b"\n")
+            self._end += 1
+        self._unsure = False
+
+    def _write(self, line: bytes) -> None:
+        """Append bytes in one write, and wait until the disk has them; or leave none of them."""
+        self._check_file()
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            os.fsync(self._file)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._end)
+            raise _can_not_write(self.path, error) from error
+
+    def _check_file(self) -> None:
+        """Raise ``LedgerDamaged`` where the file is not the one that was opened, as it was left."""
+        if self._file < 0:
+            raise LedgerDamaged(f"{self.path.name} is closed: open it again to answer")
+        mine = os.fstat(self._file)
+        with suppress(OSError):
+            if os.path.samestat(mine, os.stat(self.path)) and mine.st_size == self._end:
+                return
+        raise LedgerDamaged(
+            f"{self.path.name} was changed, moved or removed while it was open, so this answer is "
+            "not kept: put the file back as it was, then open it again"
+        )
+
+    def _set_aside(self, torn: bytes) -> None:
+        """Keep what was never finished in a file beside, then cut it off."""
+        aside = unused(self.path.with_name(f"{self.path.name}.torn"))
+        write_whole(aside, torn)
+        try:
+            os.ftruncate(self._file, self._end)
+            os.fsync(self._file)
+        except OSError as error:
+            raise _can_not_write(self.path, error) from error
+        self.say(
+            f"{self.path.name} ended in a line that was never finished, and so never acknowledged: "
+            f"it is set aside as {aside.name}, and the {len(self.entries):,} lines before are whole"
+        )
+
+
+def _read(path: Path) -> Contents:
+    """What a file holds; nothing where it is not there."""
+    try:
+        return parse(path.read_bytes(), path.name)
+    except FileNotFoundError:
+        return parse(b"", path.name)
+    except OSError as error:
+        raise _can_not_write(path, error) from error
+
+
+def _compare(name: str, facts: dict[str, Any], begun: dict[str, Any]) -> None:
+    """Refuse other classes or facts than a ledger was begun with."""
+    for key in begun | facts:
+        if begun.get(key) != facts.get(key):
+            raise ParameterError(
+                f"{key} = {facts.get(key)!r}, but {name} was begun with {begun.get(key)!r}: set "
+                "that, or name another ledger"
+            )
+
+
+def _check_classes(classes: list[str]) -> None:
+    """Refuse classes of which one has no proper name; there may be none yet."""
+    for i, name in enumerate(classes):
+        if refusal := class_refusal(name, classes[:i]):
+            raise ParameterError(refusal)
+
+
+def locked(path: Path) -> FileLock:
+    """The lock of a ledger, acquired; it goes with the process. Raises ``LedgerHeld``."""
+    holder = path.with_name(f".{path.name}.holder")
+    lock = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        who = "an unknown process"
+        with suppress(OSError, ValueError):
+            who = holder.read_text()
+        raise LedgerHeld(
+            f"{path.name} is being written by {who}: close it there, or name another ledger"
+        ) from None
+    except (OSError, NotImplementedError) as error:  # the latter is filelock's, without flock
+        reason = getattr(error, "strerror", None) or error
+        raise CanNotLock(
+            f"{path.name} can't be locked in {path.parent} ({reason}): make that folder, change "
+            "its rights, or keep the ledger elsewhere"
+        ) from error
+    with suppress(OSError):  # it serves a message alone
+        since = time.strftime("%Y-%m-%d %H:%M")
+        holder.write_text(f"process {os.getpid()} on {platform.node()}, since {since}")
+    return lock
+
+
+def _can_not_write(path: Path, error: OSError) -> CanNotWrite:
+    return CanNotWrite(
+        f"{path.name} can't be used ({error.strerror}): what was answered before is kept, this is "
+        "not; make room, or change its rights, then answer again"
+    )

@@ -1,0 +1,69 @@
+"""The images that may be labelled, as an encoder sees them."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from alutils.learning.features import scale
+from alutils.protocol.parameters import ParameterError
+from alutils.records.record import canonical
+
+
+@dataclass(frozen=True)
+class FeaturePool:
+    """Images by name with their features, and the scale of these.
+
+    Attributes
+    ----------
+    names : stable names, each once: relative paths, or ids made from the content
+    rows : features, float16 or float32 (N, D), a memory map perhaps
+    mean, std : of every feature over the pool, float32 (D,); a constant one has std 1
+    encoder : what the features are by
+    """
+
+    names: tuple[str, ...]
+    rows: Tensor
+    mean: Tensor
+    std: Tensor
+    encoder: str = ""
+
+    @classmethod
+    def of(cls, names: Sequence[str], rows: Tensor, encoder: str = "") -> "FeaturePool":
+        """A pool with the scale of its own features.
+
+        Raises ``ParameterError`` where names and rows don't fit, or a feature is not finite.
+        """
+        if rows.ndim != 2 or len(rows) != len(names) or not rows.numel():
+            raise ParameterError(
+                f"features have the shape {tuple(rows.shape)} for {len(names)} images: give a row "
+                "of features for each of them, and one image at least"
+            )
+        name, times = Counter(names).most_common(1)[0]
+        if times > 1 or not all(names):
+            raise ParameterError(
+                f"{times} images are called {name!r}: give every image a name of its own"
+                if times > 1
+                else "an image has an empty name: give it another one"
+            )
+        mean, std = scale(rows)
+        if not (mean.isfinite().all() and std.isfinite().all()):
+            raise ParameterError("a feature is not finite: compute the features again")
+        return cls(tuple(names), rows, mean, std, encoder)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Row of every image, by its name."""
+        return {name: i for i, name in enumerate(self.names)}
+
+    @property
+    def facts(self) -> dict[str, str | int]:
+        """What a ledger keeps of it: the number of images, a digest of their names, the encoder."""
+        digest = hashlib.sha256(canonical(list(self.names)).encode()).hexdigest()[:16]
+        return {"images": len(self), "image_names": digest, "encoder": self.encoder}

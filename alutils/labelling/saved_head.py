@@ -1,0 +1,82 @@
+"""The trained head as files that others can use: weights, facts, and an example of use."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+
+from alutils.labelling.batches import Head
+from alutils.labelling.export import whole_folder, write_file
+from alutils.learning.head import FeatureNet
+from alutils.protocol.parameters import StudyError
+
+WEIGHTS, FACTS, EXAMPLE = "head.safetensors", "head.json", "example.txt"
+"""The files in the folder of a saved head."""
+USE = """\
+# Classes of images by their features: rows of {features} numbers by {encoder}.
+import json
+import torch
+from safetensors.torch import load_file
+
+facts, head = json.load(open("head.json")), load_file("head.safetensors")
+features = torch.zeros(1, {features})  # in the place of your own, float (N, {features})
+standardised = (features.float() - head["mean"]) / head["std"]
+probabilities = (standardised @ head["weight"].T + head["bias"]).softmax(1)
+print([facts["classes"][i] for i in probabilities.argmax(1)])
+"""
+
+
+class HeadDamaged(StudyError):
+    """The files of a saved head do not belong together."""
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """A head that was read back, and what the encoder of its features is called."""
+
+    head: Head
+    encoder: str
+
+
+def save_head(folder: Path, head: Head, encoder: str) -> None:
+    """Write a head into a folder of its own, which is there whole or not at all.
+
+    ``head.safetensors`` has ``weight`` (C, D), ``bias`` (C,), and ``mean`` and ``std`` (D,) of the
+    features, all float32; ``head.json`` the classes in the order of the outputs, the encoder, the
+    number of labels, and the SHA-256 of the weights' file. Raises as ``whole_folder``.
+    """
+    net = head.net
+    tensors = {"weight": net.head.weight, "bias": net.head.bias, "mean": net.mean, "std": net.std}
+    weights = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    facts = {
+        "classes": list(head.classes),
+        "encoder": encoder,
+        "features": net.head.in_features,
+        "labels": head.labels,
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    example = USE.format(features=net.head.in_features, encoder=encoder or "the encoder")
+    with whole_folder(folder) as part:
+        write_file(part / WEIGHTS, weights)
+        write_file(part / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
+        write_file(part / EXAMPLE, example.encode())
+
+
+def load_head(folder: Path) -> SavedHead:
+    """A head as ``save_head`` wrote it; ``HeadDamaged`` where its files are others."""
+    weights = (Path(folder) / WEIGHTS).read_bytes()
+    facts: dict[str, Any] = json.loads((Path(folder) / FACTS).read_text(encoding="utf-8"))
+    if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
+        raise HeadDamaged(
+            f"{WEIGHTS} in {folder} is not the file that {FACTS} describes: export the head again"
+        )
+    tensors = load(weights)
+    net = FeatureNet(tensors["mean"], tensors["std"], len(facts["classes"]))
+    with torch.no_grad():
+        net.head.weight.copy_(tensors["weight"])
+        net.head.bias.copy_(tensors["bias"])
+    return SavedHead(Head(net.eval(), tuple(facts["classes"]), facts["labels"]), facts["encoder"])

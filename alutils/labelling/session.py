@@ -1,0 +1,257 @@
+"""Labelling by hand, without its user interface: what to ask next, and what was answered.
+
+The first batch is chosen by typicality, with nothing labelled; then an arm chooses from what a
+linear head says that is trained anew after every ``batch`` answers, in the background. A share of
+what is asked for is drawn at random. Nothing that has an answer is asked for again; what is skipped
+comes back when nothing else is left.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+
+from alutils.labelling.batches import Batch, Head, Settings, snapshot, train_head
+from alutils.labelling.entries import CHANGE, LABEL, NONE, RANDOM_SHARE, SKIP, Answers, Entry
+from alutils.labelling.ledger import Ledger
+from alutils.labelling.pool import FeaturePool
+from alutils.labelling.trainings import Trainings
+from alutils.learning.scoring import predict
+from alutils.learning.streams import stream
+from alutils.protocol.parameters import ParameterError
+
+SKIPPED = "skipped"
+"""What asks for an image again that was skipped, once no other is left."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """An image that is asked for.
+
+    Attributes
+    ----------
+    image, position : its name, and its row in the pool
+    asked : what asked for it: an arm, or a reason of ``entries``
+    model : number of the training that stood then
+    guess : its class by that training's head; empty without one
+    line : number of the ledger's last line then
+    """
+
+    image: str
+    position: int
+    asked: str
+    model: int
+    guess: str
+    line: int
+
+
+class Session:
+    """Labelling a pool into a ledger; one a ledger, used by one thread.
+
+    What is asked for depends on the pool, the settings, the answers, and on which training was done
+    when an image was asked for, which the ledger keeps. ``answers.replay`` asks for the same again.
+
+    Attributes
+    ----------
+    pool, settings : what is labelled, and how images are chosen
+    ledger : the answers
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        pool: FeaturePool,
+        classes: Iterable[str],
+        settings: Settings,
+        say: Callable[[str], None] = print,
+    ):
+        """Begin a ledger, or go on with it; raises as ``Ledger``.
+
+        ``say`` is told, in a line each, where it goes on, what was set aside, a training that
+        failed, and that skipped images come back. A training that failed is told of from the
+        thread of whoever asks.
+        """
+        self.pool, self.settings, self.say = pool, settings, say
+        self.ledger = Ledger(path, classes, pool.facts | settings.facts, say)
+        self._trainings = Trainings(pool, settings, self.ledger.entries, say)
+        self._batch: Batch | None = None
+        self._asked: dict[str, Question] = {}
+        self._said_skipped = False
+        order = torch.randperm(len(pool), generator=stream(settings.seed, "random share"))
+        self._at_random = [pool.names[i] for i in order.tolist()]
+        self._trainings.start(self.due)
+        self._trainings.look_back()
+        if self.answers.counts:
+            say(f"{self.ledger.path.name} goes on: {describe(self.answers)}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for the training that runs, then let somebody else write the ledger."""
+        self._trainings.close()
+        self.ledger.close()
+
+    @property
+    def answers(self) -> Answers:
+        """What was answered so far."""
+        return self.ledger.answers
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes by now."""
+        return self.answers.classes
+
+    @property
+    def due(self) -> int:
+        """Number of the latest training that the answers so far are enough for."""
+        return len(self.answers.counts) // self.settings.batch
+
+    def ask(self, count: int = 1, model: int | None = None) -> list[Question]:
+        """What to ask for next, at most ``count``; what was asked for and not answered comes first.
+
+        It waits for a training at the beginning alone; later, while one runs, what is left of the
+        batch before is asked for, and then images at random. ``model`` names the training to choose
+        by instead, and waits for it; ``due`` makes that a function of the answers alone.
+        """
+        self._choose_model(model)
+        self._asked = {q.image: q for q in self._asked.values() if not self._answered_since(q)}
+        undone = [image for image in self.answers.undone if image not in self._asked]
+        back = {image: self._question(image, self.answers.first[image].asked) for image in undone}
+        self._asked = back | self._asked
+        while len(self._asked) < count and (question := self._next()):
+            self._asked[question.image] = question
+        return list(self._asked.values())[:count]
+
+    def label(self, image: str, label: str, shown: bool = False) -> Entry:
+        """Give an image a class; ``shown`` is whether the guess was seen.
+
+        The image was asked for, or has an answer, which this one takes the place of. Returns when
+        the answer is on the disk. Raises as ``Ledger.append``.
+        """
+        return self._answer(LABEL, image, label, shown)
+
+    def skip(self, image: str, shown: bool = False) -> Entry:
+        """Leave an image for later."""
+        return self._answer(SKIP, image, "", shown)
+
+    def none_of_these(self, image: str, shown: bool = False) -> Entry:
+        """Say that an image is of none of the classes."""
+        return self._answer(NONE, image, "", shown)
+
+    def undo(self) -> Entry:
+        """Take back the latest answer; an image that is left without one is asked for next."""
+        entry = self.ledger.undo()
+        self._trainings.start(self.due)
+        return entry
+
+    def add_class(self, name: str) -> Entry:
+        """Add a class; from the next training on the head knows it."""
+        return self.ledger.add_class(name)
+
+    def guess(self, image: str) -> str:
+        """The class that the head which is there by now gives an image; empty without one."""
+        return self._guess(self.pool.position[image])
+
+    def head(self) -> Head:
+        """The head trained on all labels so far, here and now; raises as ``train_head``."""
+        now = snapshot(self.pool, self.settings, self.ledger.entries)
+        return train_head(self.pool, self.settings, now)
+
+    def trainings(self) -> list[Batch]:
+        """Trainings that are known by now, by number, for stopping rules.
+
+        After a ledger was opened those before are computed again, one by one, in the background.
+        """
+        return self._trainings.known()
+
+    def wait(self) -> None:
+        """Wait until no training runs."""
+        self._trainings.wait()
+
+    def forget(self) -> None:
+        """Forget what was asked for and not answered, as closing does."""
+        self._asked = {}
+
+    def _choose_model(self, model: int | None) -> None:
+        """Take the training that is asked for, or the latest that is there."""
+        due = self.due
+        self._trainings.start(due)
+        if model is not None:
+            self._batch = self._trainings.get(model)
+        elif self._batch is None:
+            self._batch = self._trainings.latest(due, wait=True)
+        else:
+            self._batch = self._trainings.latest(due, self._batch.number) or self._batch
+
+    def _answered_since(self, question: Question) -> bool:
+        """Whether an image has an answer from after it was asked for."""
+        given = self.answers.given.get(question.image)
+        return bool(given) and given[-1].number > question.line
+
+    def _next(self) -> Question | None:
+        """One more image to ask for; None where all have an answer and none is skipped."""
+        given, asked = self.answers.given, self._asked
+        free = (name for name in self._at_random if name not in given and name not in asked)
+        picks = map(self.pool.names.__getitem__, self._batch.picks)
+        pick = next((name for name in picks if name not in given and name not in asked), None)
+        if pick is not None and not self._random_is_due():
+            return self._question(pick, self._batch.asked)
+        if (drawn := next(free, None)) is not None:
+            return self._question(drawn, RANDOM_SHARE)
+        again = next((name for name in self.answers.skipped if name not in asked), None)
+        if again is None:
+            return None
+        if not self._said_skipped:
+            self._said_skipped = True
+            self.say("every image has an answer: those that were skipped are asked for again")
+        return self._question(again, SKIPPED)
+
+    def _random_is_due(self) -> bool:
+        """Whether the stated share of images at random falls short without one more.
+
+        Images from before the first head don't count: without a guess they tell no accuracy.
+        """
+        if not self._batch.head:
+            return False
+        first = (self.answers.first[image] for image in self.answers.given)
+        asked = [e.asked for e in (*first, *self._asked.values()) if e.guess]
+        return asked.count(RANDOM_SHARE) + 1 <= self.settings.share * (len(asked) + 1) + 1e-9
+
+    def _question(self, image: str, asked: str) -> Question:
+        at = self.pool.position[image]
+        model, line = self._batch.number, len(self.ledger.entries)
+        return Question(image, at, asked, model, self._guess(at), line)
+
+    def _guess(self, position: int) -> str:
+        head = self._batch.head if self._batch else None
+        if head is None:
+            return ""
+        return head.classes[int(predict(head.net, self.pool.rows[[position]]).argmax())]
+
+    def _answer(self, action: str, image: str, label: str, shown: bool) -> Entry:
+        question = self._asked.get(image)
+        if question is None and image not in self.answers.given:
+            raise ParameterError(
+                f"image = {image!r} was not asked for and has no answer to change: answer one that "
+                "ask() gave"
+            )
+        asked = {"asked": CHANGE, "model": self._batch.number if self._batch else 0}
+        if question is not None:
+            asked = {"asked": question.asked, "model": question.model, "guess": question.guess}
+        entry = self.ledger.append(action, image=image, label=label, shown=shown, **asked)
+        self._asked.pop(image, None)
+        self._trainings.start(self.due)
+        return entry
+
+
+def describe(answers: Answers) -> str:
+    """How many answers there are, in words."""
+    actions = [entry.action for entry in answers.current.values()]
+    skipped, none = actions.count(SKIP), actions.count(NONE)
+    return f"{len(answers.labels):,} labels, {skipped:,} skipped, {none:,} of no class"

@@ -1,0 +1,108 @@
+"""Trainings in the background, one after another, so that answering never waits for one."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+
+from alutils.labelling.batches import Batch, Settings, compute, snapshot
+from alutils.labelling.entries import Entry
+from alutils.labelling.pool import FeaturePool
+
+
+class Trainings:
+    """The trainings of one ledger by number, each computed once, by one thread.
+
+    Training ``number`` rests on the first ``number`` times ``batch`` turns, whenever it runs: the
+    lines of a ledger up to there never change.
+
+    Parameters
+    ----------
+    pool, settings : what is labelled, and how images are chosen
+    entries : the ledger's lines, of which more may be added later
+    say : is told of a training that failed
+    """
+
+    def __init__(
+        self,
+        pool: FeaturePool,
+        settings: Settings,
+        entries: Sequence[Entry],
+        say: Callable[[str], None],
+    ):
+        self.pool, self.settings, self.entries, self.say = pool, settings, entries, say
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="training")
+        self._batches: dict[int, Future[Batch]] = {}
+        self._looks: dict[int, Future[Batch]] = {}
+        self._failed: set[int] = set()
+
+    def start(self, number: int) -> Future[Batch]:
+        """The training of that number, begun if it is not yet."""
+        if number not in self._batches:
+            self._batches[number] = self._worker.submit(self._compute, number, True)
+        return self._batches[number]
+
+    def get(self, number: int) -> Batch:
+        """What a training gave, waited for; raises what it raised."""
+        return self.start(number).result()
+
+    def latest(self, due: int, above: int = -1, wait: bool = False) -> Batch | None:
+        """The latest that is there, above one number and up to another; None without one.
+
+        With ``wait`` those that are not there are waited for. One that failed is said, once.
+        """
+        for number in range(due, above, -1):
+            future = self.start(number) if wait else self._batches.get(number)
+            if future is None or not (wait or future.done()):
+                continue
+            if (error := future.exception()) is None:
+                return future.result()
+            if number not in self._failed:
+                self._failed.add(number)
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                self.say(f"training {number} failed ({reason}): the one before it goes on")
+        return None
+
+    def look_back(self) -> None:
+        """Compute what stopping rules read of trainings before those begun, choosing nothing.
+
+        They follow each other one by one, so that a training that is needed waits for one at most.
+        """
+        for number in range(1, max(self._batches)):
+            if number not in self._looks and number not in self._batches:
+                with suppress(RuntimeError):  # closed meanwhile
+                    self._looks[number] = self._worker.submit(self._look, number)
+                return
+
+    def known(self) -> list[Batch]:
+        """The trainings that are there by now and have a head, by number."""
+        futures = self._looks | self._batches
+        done = [futures[i] for i in sorted(futures) if futures[i].done()]
+        batches = [future.result() for future in done if not _fails(future)]
+        return [batch for batch in batches if batch.head]
+
+    def wait(self) -> None:
+        """Wait until nothing is being computed."""
+        while waiting := [
+            f for f in (*self._batches.values(), *self._looks.values()) if not f.done()
+        ]:
+            waiting[0].exception()
+
+    def close(self) -> None:
+        """Begin no more trainings, and wait for the one that runs."""
+        self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _look(self, number: int) -> Batch:
+        try:
+            return self._compute(number, False)
+        finally:
+            self.look_back()  # before this one is over, so that ``wait`` sees the next
+
+    def _compute(self, number: int, choose: bool) -> Batch:
+        entries = tuple(self.entries)
+        now = snapshot(self.pool, self.settings, entries, number)
+        return compute(self.pool, self.settings, now, choose)
+
+
+def _fails(future: Future[Batch]) -> bool:
+    """Whether a training that is over gave nothing."""
+    return future.cancelled() or future.exception() is not None
