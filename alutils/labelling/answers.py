@@ -45,11 +45,12 @@ def recorded(entries: Sequence[Entry]) -> tuple[list[str], Settings]:
 def replay(session: Session, entries: Sequence[Entry]) -> None:
     """Give a recorded ledger's answers to a session that asks for the same images.
 
-    A session that has the first of these answers already goes on after them. Every training is
-    waited for that had been waited for, or was done, when an image was asked for.
+    A session that has the first of these answers already goes on after them. The training that
+    stood when an image was asked for is waited for.
 
     Raises ``ReplayDiffers`` where the session does not ask for what was answered: its pool, its
-    settings or its answers are others.
+    settings or its answers are others; or another processor rounds otherwise, on which
+    ``answer_from`` can still give the recorded labels to whatever is asked for.
     """
     done = session.ledger.entries
     for entry, mine in zip(entries, done, strict=False):
@@ -88,16 +89,26 @@ def _give(session: Session, entry: Entry) -> None:
 
 def _ask_for(session: Session, entry: Entry) -> None:
     """Ask until a recorded answer's image is asked for; several may be asked for at a time."""
+    if entry.model > session.due:
+        raise _differs(entry)
     if entry.asked == CHANGE:
         session.ask(0, entry.model)
         return
     for count in range(1, MOST_AT_ONCE + 1):
-        asked = [question.image for question in session.ask(count, entry.model)]
-        if entry.image in asked:
-            return
+        asked = session.ask(count, entry.model)
+        for question in asked:
+            if question.image == entry.image:
+                if (question.asked, question.guess) != (entry.asked, entry.guess):
+                    raise _differs(entry)
+                return
         if len(asked) < count:
             break
-    raise ReplayDiffers(
+    raise _differs(entry)
+
+
+def _differs(entry: Entry) -> ReplayDiffers:
+    return ReplayDiffers(
         f"line {entry.number} of the recorded ledger answers {entry.image!r}, which is not asked "
-        "for: open the session with the pool, classes and settings that the ledger began with"
+        "for in that way: open the session with the pool, classes and settings that the ledger "
+        "began with, on such a processor"
     )

@@ -12,8 +12,6 @@ from alutils.labelling.entries import START, Answers, Entry
 from alutils.protocol.parameters import StudyError
 from alutils.records.record import canonical
 
-NO_JSON = "it is no JSON"
-
 
 class LedgerDamaged(StudyError):
     """A ledger is not as it was written; the message says where, what is whole, and the remedy."""
@@ -59,8 +57,8 @@ def read(path: Path) -> list[Entry]:
 def parse(content: bytes, name: str) -> Contents:
     """What the bytes of the ledger ``name`` hold; raises ``LedgerDamaged``.
 
-    Torn is a last line that is no JSON, or has no line feed and does not hold: a power cut may
-    leave either. A last line that lacks its line feed alone is whole.
+    Torn is a last line that does not hold and has no line feed, or has bytes that were never
+    written, which are zero: a power cut leaves either. One that lacks its line feed alone is whole.
     """
     lines = io.BytesIO(content).readlines()
     entries: list[Entry] = []
@@ -68,7 +66,7 @@ def parse(content: bytes, name: str) -> Contents:
     for i, line in enumerate(lines):
         entry, found, problem = _entry(line, check, i + 1, answers)
         if entry is None:
-            half = problem == NO_JSON or not line.endswith(b"\n")
+            half = not line.endswith(b"\n") or b"\0" in line
             if i + 1 == len(lines) and half and (entries or _begins_a_ledger(line)):
                 break
             raise LedgerDamaged(_damage(name, lines, i, problem))
@@ -85,7 +83,7 @@ def _entry(
     try:
         content = json.loads(line)
     except ValueError:
-        return None, "", NO_JSON
+        return None, "", "it is no JSON"
     if not isinstance(content, dict):
         return None, "", "it is no line of a ledger"
     check = content.pop("check", "")

@@ -160,8 +160,8 @@ def more_labels(
     if len(counts) < FEWEST_ROUNDS:
         return CannotTell(
             "rounds",
-            f"{len(guessed)} of the images at random have a guess and a label, and a forecast "
-            f"needs {FEWEST_ROUNDS * MERGED} or more",
+            f"{len(guessed)} of the images at random have a guess and a label, in {len(counts)} "
+            f"points of {MERGED} or more, and a forecast needs {FEWEST_ROUNDS}",
         )
     accuracy = 100 * right / images
     if accuracy[-1] >= target:

@@ -94,8 +94,9 @@ def write_folders(
             (part / folder_name(name)).mkdir()
         for image, label in answers.labels.items():
             source = Path(root).resolve() / image
-            target = part / folder_name(label) / image
-            if not target.resolve().is_relative_to(part.resolve()) or not source.is_file():
+            place = part / folder_name(label)
+            target = place / image
+            if not target.resolve().is_relative_to(place.resolve()) or not source.is_file():
                 raise ParameterError(
                     f"image {image!r} is no file below {root}: name the folder that holds it"
                 )

@@ -181,6 +181,8 @@ class Session:
     def _choose_model(self, model: int | None) -> None:
         """Take the training that is asked for, or the latest that is there."""
         due = self.due
+        if model is not None and not 0 <= model <= due:
+            raise ParameterError(f"model = {model} is not among the trainings 0 to {due} so far")
         self._trainings.start(due)
         if model is not None:
             self._batch = self._trainings.get(model)

@@ -1,0 +1,173 @@
+import math
+
+import numpy as np
+import pytest
+
+from alutils.labelling import estimate
+from alutils.labelling.batches import Batch, Head
+from alutils.labelling.entries import Answers, Entry
+from alutils.labelling.estimate import Guess
+from alutils.reporting.forecast import CannotTell, Forecast, forecast, standard_errors
+from alutils.running import stability
+
+
+def answers(*lines: dict) -> Answers:
+    """The answers of some lines, with two classes."""
+    start = Entry(1, "", "start", facts={"classes": ["ant", "bee"]})
+    return Answers([start, *(Entry(i, "", **line) for i, line in enumerate(lines, 2))])
+
+
+def line(image: str, label: str, **fields) -> dict:
+    fields = {"action": "label", "asked": "random share", "guess": "ant", "model": 1} | fields
+    return {"image": image, "label": label} | fields
+
+
+def test_a_guess_is_held_against_the_answer_that_holds_and_was_made_before_any():
+    kept = answers(
+        line("a", "ant", asked="first batch", guess="", model=0),
+        line("b", "bee", asked="first batch", guess="", model=0),
+        line("right", "ant"),
+        line("wrong", "bee", shown=True),
+        line("arm's", "bee", asked="margin"),
+        line("skipped", "", action="skip"),
+        line("no class", "", action="none-of-these"),
+        line("changed", "bee"),
+        line("changed", "ant", asked="change", guess=""),
+        line("undone", "bee", guess="bee", model=4),
+        line("undone", "", action="undo"),
+        line("undone", "ant", guess="ant", model=4),
+    )
+    assert kept.counts == [1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 6, 7]
+    assert estimate.guesses(kept, batch=2) == [
+        Guess(True, 1, 2, False), Guess(False, 1, 2, True), Guess(True, 1, 2, False),
+        Guess(False, 4, 6, False),
+    ]  # fmt: skip
+
+
+def test_the_interval_is_wilsons():
+    """Against the formula written out."""
+    guessed = [Guess(i < 7, 1 + i // 5, 10 + i, i == 0) for i in range(10)]
+    p, n, z = 0.7, 10, 1.959963984540054
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    running = estimate.running_accuracy(guessed)
+    assert running.accuracy == 70.0
+    assert (running.low, running.high) == pytest.approx(
+        (100 * (middle - half), 100 * (middle + half))
+    )
+    assert (running.images, running.shown, running.models, running.labels) == (
+        10,
+        1,
+        (1, 2),
+        (10, 19),
+    )
+    assert str(running) == (
+        "70.0 % (39.7 to 89.2, 10 images at random, 1 of them with the guess in sight), averaged "
+        "over 2 heads with 10 to 19 labels, on images not answered at the time"
+    )
+    assert str(estimate.running_accuracy(guessed[3:4])) == (
+        "100.0 % (20.7 to 100.0, 1 images at random), of the head with 13 labels, on images not "
+        "answered at the time"
+    )
+    assert estimate.running_accuracy([]) is None
+
+
+def test_a_point_of_the_curve_has_ten_images_and_whole_trainings():
+    guessed = []
+    for labels, right, images in ((10, 1, 4), (20, 3, 7), (30, 6, 12), (20, 1, 1), (40, 3, 3)):
+        guessed += [Guess(i < right, labels // 10, labels, False) for i in range(images)]
+    counts, right, images = estimate.curve(guessed)
+    assert counts.tolist() == [round((4 * 10 + 8 * 20) / 12), round((12 * 30 + 3 * 40) / 15)]
+    assert right.tolist() == [5, 9] and images.tolist() == [12, 15]
+    assert [part.tolist() for part in estimate.curve(guessed[:9])] == [[], [], []]
+
+
+RIGHT = [1051, 1329, 1452, 1526, 1576, 1613, 1641, 1665]
+"""Of 2,000 images at 10 to 80 labels: the share that is wrong is 1.5 over the root of the labels."""
+
+
+def rising(last: int = 8) -> list[Guess]:
+    """2,000 images a training, whose guesses are right as ``RIGHT`` has it."""
+    return [
+        Guess(i < count, number, 10 * number, False)
+        for number, count in enumerate(RIGHT[:last], 1)
+        for i in range(2000)
+    ]
+
+
+def test_a_forecast_is_that_of_the_curve_less_what_was_labelled_since():
+    guessed = rising()
+    counts = 10 * np.arange(1, 9)
+    accuracy = np.array(RIGHT) / 20
+    errors = [standard_errors(value, 2000) for value in accuracy]
+    told = forecast(counts, accuracy, 87.0, np.random.default_rng(1), errors=errors)
+    assert isinstance(told, Forecast) and told.low < 40 < told.more < told.high
+    more = estimate.more_labels(guessed, 120, 87.0, np.random.default_rng(1))
+    assert more == Forecast(told.more - 40, 0, told.high - 40)
+    assert estimate.forecast_sentence(more, 87.0) == (
+        f"about {told.more - 40:,} (0 to {told.high - 40:,}) more for 87 %"
+    )
+    assert estimate.forecast_sentence(Forecast(1200, 70, 30_000), 95) == (
+        "about 1,200 (70 to 30,000) more for 95 %"
+    )
+
+
+def test_what_can_not_be_told_says_why():
+    rng = np.random.default_rng(0)
+    few = estimate.more_labels(rising(4), 40, 95.0, rng)
+    assert estimate.forecast_sentence(few, 95.0) == (
+        "labels more for 95 % cannot be told: 8000 of the images at random have a guess and a "
+        "label, in 4 points of 10 or more, and a forecast needs 5"
+    )
+    assert estimate.more_labels([], 0, 95.0, rng).kind == "rounds"
+    unsure = estimate.more_labels(rising(), 80, 83.0, rng)
+    assert unsure == CannotTell(
+        "rounds",
+        "the last 2000 images at random reach it and are too few to show it (81.6 to 84.8 %)",
+    )
+    reached = estimate.more_labels(rising(), 80, 77.0, rng)
+    assert reached == Forecast(0, 0, 0)
+    assert estimate.forecast_sentence(reached, 77.0) == "77 % is reached"
+    flat = [Guess(i % 2 == 0, n, 10 * n, False) for n in range(1, 8) for i in range(20)]
+    assert estimate.more_labels(flat, 70, 95.0, rng).kind == "constant"
+
+
+def training(number: int, probs: list, unanswered: list, entropy: float, classes: int = 2) -> Batch:
+    head = Head(None, ("ant", "bee", "cat")[:classes], 10 * number)
+    return Batch(number, "margin", (), head, np.array(probs), np.array(unanswered), entropy)
+
+
+def test_stopping_rules_read_what_has_no_answer_and_what_follows_each_other():
+    sure, other = [[0.9, 0.1], [0.2, 0.8], [0.8, 0.2]], [[0.1, 0.9], [0.2, 0.8], [0.8, 0.2]]
+    last_two = [False, True, True]
+    trainings = [
+        training(1, sure, [True] * 3, 0.6),
+        training(2, other, last_two, 0.5),  # the image that changed has an answer
+        training(3, other, last_two, 0.03),
+        training(4, other, last_two, 0.2),
+    ]
+    rules = dict(zip(estimate.RULES, (40, 30, 20), strict=True))
+    assert estimate.stopping(trainings) == rules
+    assert estimate.stopping(trainings[:3])["predictions are stable"] is None
+    apart = [trainings[0], *trainings[2:]]  # training 2 is not known yet
+    assert estimate.stopping(apart)["the error hardly changes"] == 40
+    assert estimate.stopping(apart)["predictions are stable"] is None
+    assert estimate.stopping_sentence(trainings) == (
+        "predictions are stable (Bloodgood and Vijay-Shanker, 2009): yes, since 40 labels; little "
+        "is uncertain (Zhu et al., 2008): yes, since 30 labels; the error hardly changes (after "
+        "Ishibashi and Hino, 2020): yes, since 20 labels"
+    )
+    assert estimate.stopping_sentence(trainings[:1]) == (
+        "whether to stop cannot be told: a rule needs two trainings at least"
+    )
+    assert set(estimate.stopping([]).values()) == {None}
+
+
+def test_a_class_that_was_added_between_two_trainings_had_no_probability():
+    before = np.array([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]])
+    now = np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.5, 0.3, 0.2]])
+    pair = training(1, before, [True] * 3, 1), training(2, now, [True] * 3, 1, 3)
+    padded = np.array([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.5, 0.5, 0.0]])
+    assert estimate._step(*pair) == stability.changes(padded, now)
+    nothing_left = training(2, now, [True, False, False], 1, 3)
+    assert all(np.isnan(value) for value in estimate._step(pair[0], nothing_left).values())

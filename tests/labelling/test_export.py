@@ -1,0 +1,208 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from alutils.labelling import export, saved_head
+from alutils.labelling.answers import answer_from
+from alutils.labelling.entries import Answers, Entry
+from alutils.labelling.saved_head import HeadDamaged, load_head, save_head
+from alutils.learning.scoring import predict
+from alutils.protocol.parameters import ParameterError
+from alutils.records.files import CanNotWrite
+from alutils.records.store import ABANDONED_S
+from tests.labelling.blobs import a_session, blobs
+
+CLASSES = ["ant", "bee/fly", ".cat", 'çà, "q" <x>']
+LABELS = {
+    "a/one two.png": "bee/fly", "b/ü,\"1\".png": "ant", "c#1.png": "çà, \"q\" <x>", "d.png": "ant",
+}  # fmt: skip
+
+
+@pytest.fixture
+def answers():
+    """Four labels, one of which was changed, a skip, an image of no class, and an undo."""
+    lines = [
+        *({"action": "label", "image": image, "label": "ant"} for image in LABELS),
+        {"action": "skip", "image": "skipped.png"},
+        {"action": "none-of-these", "image": "none.png"},
+        {"action": "label", "image": "undone.png", "label": "ant"},
+        {"action": "undo", "image": "undone.png"},
+        *({"action": "label", "image": i, "label": label, "asked": "change"}
+          for i, label in LABELS.items()),
+    ]  # fmt: skip
+    start = Entry(1, "t", "start", facts={"classes": CLASSES})
+    return Answers([start, *(Entry(i, f"t{i}", **line) for i, line in enumerate(lines, 2))])
+
+
+def rows(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_csv_has_the_answers_that_hold(answers, tmp_path):
+    export.write_csv(tmp_path / "labels.csv", answers)
+    read = rows(tmp_path / "labels.csv")
+    assert [(row["image"], row["action"], row["label"]) for row in read] == [
+        *((image, "label", label) for image, label in LABELS.items()),
+        ("skipped.png", "skip", ""), ("none.png", "none-of-these", ""),
+    ]  # fmt: skip
+    assert read[0]["time"] == "t10" and read[0]["asked"] == "change"
+
+
+def test_coco_read_back_gives_the_labels(answers, tmp_path):
+    path = tmp_path / "coco.json"
+    export.write_coco(path, answers, {"d.png": (64, 48)})
+    coco = json.loads(path.read_text(encoding="utf-8"))
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    files = {image["id"]: image["file_name"] for image in coco["images"]}
+    assert list(names) == [1, 2, 3, 4] and list(names.values()) == CLASSES
+    assert len({a["id"] for a in coco["annotations"]}) == len(coco["annotations"]) == 4
+    assert {files[a["image_id"]]: names[a["category_id"]] for a in coco["annotations"]} == LABELS
+    sizes = [(image.get("width"), image.get("height")) for image in coco["images"]]
+    assert sizes == [(None, None)] * 3 + [(64, 48)]
+
+
+def test_label_studio_read_back_gives_the_labels_that_its_interface_offers(answers, tmp_path):
+    from urllib.parse import parse_qs, urlparse
+
+    path = tmp_path / "tasks.json"
+    export.write_label_studio(path, answers)
+    tasks = json.loads(path.read_text(encoding="utf-8"))
+    view = ElementTree.fromstring(export.label_studio_interface(answers.classes))
+    choices, image = view.find("Choices"), view.find("Image")
+    assert image.get("value") == "$image" and choices.get("toName") == image.get("name")
+    assert [choice.get("value") for choice in choices] == CLASSES
+    read = {}
+    for task in tasks:
+        [result] = task["annotations"][0]["result"]
+        assert result["from_name"] == choices.get("name") and result["type"] == "choices"
+        assert result["to_name"] == image.get("name")
+        address = urlparse(task["data"]["image"])
+        assert address.path == "/data/local-files/" and not address.fragment
+        [read[parse_qs(address.query)["d"][0]]] = [result["value"]["choices"]]
+    assert {image: choices[0] for image, choices in read.items()} == LABELS
+
+
+@pytest.mark.parametrize("how", ["links", "copies"])
+def test_class_folders_hold_the_images_by_their_paths(answers, tmp_path, how):
+    root, folder = tmp_path / "pictures", tmp_path / "by class"
+    for image in LABELS:
+        (root / image).parent.mkdir(parents=True, exist_ok=True)
+        (root / image).write_text(image)
+    export.write_folders(folder, answers, root, how)
+    names = dict(
+        zip(CLASSES, ["ant", "bee%2Ffly", "%2Ecat", "%C3%A7%C3%A0, %22q%22 %3Cx%3E"], strict=True)
+    )
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names.values())
+    files = {path.relative_to(folder): path for path in folder.rglob("*.png")}
+    assert {str(path) for path in files} == {
+        os.path.join(names[label], image) for image, label in LABELS.items()
+    }
+    for path, file in files.items():
+        assert file.read_text() == "/".join(path.parts[1:])
+        assert file.is_symlink() == (how == "links")
+    with pytest.raises(ParameterError, match="is there already, and nothing is written over"):
+        export.write_folders(folder, answers, root, how)
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("image", ["gone.png", "../outside.png", "/etc/hostname"])
+def test_an_image_that_is_not_below_the_root_leaves_no_folder(tmp_path, image):
+    (tmp_path / "outside.png").touch()
+    (tmp_path / "pictures").mkdir()
+    start = Entry(1, "", "start", facts={"classes": ["ant"]})
+    answers = Answers([start, Entry(2, "", "label", image, "ant")])
+    with pytest.raises(ParameterError, match="is no file below"):
+        export.write_folders(tmp_path / "out", answers, tmp_path / "pictures")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.png", "pictures"]
+
+
+def test_predictions_are_of_the_rest_of_the_pool(answers, tmp_path):
+    names = [*LABELS, "skipped.png", "none.png", "undone.png", "new.png"]
+    probs = np.linspace(0, 1, 8 * 2).reshape(8, 2)
+    export.write_predictions(tmp_path / "p.csv", answers, names, ["ant", "bee/fly"], probs)
+    read = rows(tmp_path / "p.csv")
+    assert [row["image"] for row in read] == ["skipped.png", "undone.png", "new.png"]
+    assert {row["guess"] for row in read} == {"bee/fly"}
+    for row, at in zip(read, (4, 6, 7), strict=True):
+        given = [float(row["probability of ant"]), float(row["probability of bee/fly"])]
+        assert given == pytest.approx(probs[at], rel=1e-5)
+
+
+def test_a_saved_head_says_what_the_head_said_and_its_example_runs(tmp_path):
+    pool, labels = blobs()
+    with a_session(tmp_path, pool) as session:
+        answer_from(labels, session, 12)
+        head = session.head()
+    folder = tmp_path / "head"
+    save_head(folder, head, "stub")
+    saved = load_head(folder)
+    assert (saved.head.classes, saved.head.labels, saved.encoder) == (head.classes, 12, "stub")
+    assert torch.equal(predict(saved.head.net, pool.rows), predict(head.net, pool.rows))
+    tensors = load_file(folder / "head.safetensors")
+    by_hand = (pool.rows.float() - tensors["mean"]) / tensors["std"]
+    by_hand = (by_hand @ tensors["weight"].T + tensors["bias"]).softmax(1)
+    assert torch.allclose(by_hand, predict(head.net, pool.rows), atol=1e-6)
+    example = (folder / "example.txt").read_text()
+    assert len(example.splitlines()) == 10
+    done = subprocess.run(
+        [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True
+    )
+    zeros = predict(head.net, torch.zeros(1, 8)).argmax()
+    assert done.stdout == f"['{head.classes[zeros]}']\n" and not done.stderr
+    with pytest.raises(ParameterError, match="head is there already"):
+        save_head(folder, head, "stub")
+    weights = folder / "head.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    with pytest.raises(HeadDamaged, match="is not the file that head.json describes"):
+        load_head(folder)
+
+
+def test_an_export_that_fails_leaves_what_was_there(answers, tmp_path, monkeypatch):
+    pool, labels = blobs()
+    path = tmp_path / "labels.csv"
+    export.write_csv(path, answers)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(CanNotWrite, match="make room"):
+            export.write_csv(path, Answers())
+    assert path.read_bytes() == before
+
+    def fails(path, content):
+        raise OSError(28, "No space left on device")
+
+    with a_session(tmp_path, pool) as session:
+        answer_from(labels, session, 6)
+        monkeypatch.setattr(saved_head, "write_file", fails)
+        with pytest.raises(CanNotWrite, match="nothing of it is kept; make room"):
+            save_head(tmp_path / "head", session.head(), "")
+    assert not (tmp_path / "head").exists() and not list(tmp_path.glob("*.part"))
+
+
+def test_what_a_killed_export_left_goes_with_the_next_one_once_it_is_old(answers, tmp_path):
+    old = time.time() - ABANDONED_S - 1
+    for name in ("labels.csv.1.part", "labels.csv.2.part", "other.csv.1.part"):
+        (tmp_path / name).touch()
+    (tmp_path / "head.1.part").mkdir()
+    for name in ("labels.csv.1.part", "other.csv.1.part", "head.1.part"):
+        os.utime(tmp_path / name, (old, old))
+    export.write_csv(tmp_path / "labels.csv", answers)
+    with export.whole_folder(tmp_path / "head"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "head", "labels.csv", "labels.csv.2.part", "other.csv.1.part",
+    ]  # fmt: skip

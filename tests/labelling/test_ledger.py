@@ -1,0 +1,276 @@
+import hashlib
+import json
+import os
+from datetime import datetime
+
+import pytest
+
+from alutils.labelling import ledger as ledger_module
+from alutils.labelling.chain import LedgerDamaged, read
+from alutils.labelling.entries import Answers
+from alutils.labelling.ledger import Ledger, LedgerHeld
+from alutils.labelling.repair import repair
+from alutils.protocol.parameters import ParameterError
+from alutils.records.files import CanNotWrite
+
+CLASSES = ["ant", "bee"]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "ledger.jsonl"
+
+
+@pytest.fixture
+def written(path):
+    """A ledger of eight lines, closed."""
+    with Ledger(path, CLASSES) as ledger:
+        ledger.append("label", image="a.png", label="ant", asked="first batch")
+        ledger.append("skip", image="b.png", asked="first batch")
+        ledger.append("label", image="c.png", label="bee", asked="margin", guess="ant", model=1)
+        ledger.undo()
+        ledger.add_class("çat")
+        ledger.append("label", image="c.png", label="çat", shown=True)
+        ledger.append("none-of-these", image="d.png")
+    return path
+
+
+def test_every_line_is_chained_to_the_one_before_by_the_stated_digest(written):
+    before = ""
+    for number, line in enumerate(written.read_bytes().splitlines(), 1):
+        content = json.loads(line)
+        check = content.pop("check")
+        plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        assert check == hashlib.sha256((before + plain).encode()).hexdigest()[:16]
+        assert content["number"] == number
+        assert datetime.fromisoformat(content["time"]).utcoffset().total_seconds() == 0
+        before = check
+
+
+def test_a_ledger_goes_on_where_it_stood_under_another_session_name(written):
+    entries = read(written)
+    with Ledger(written, CLASSES) as ledger:
+        assert ledger.entries == entries and len(entries) == 8
+        assert ledger.facts == {"version": 1, "classes": CLASSES}
+        ledger.append("label", image="e.png", label="çat")
+    first, second = {entry.session for entry in entries}, read(written)[-1].session
+    assert len(first) == 1 and second not in first
+    assert read(written)[:8] == entries
+
+
+def test_answers_are_a_fold_that_keeps_the_history(path):
+    with Ledger(path, CLASSES) as ledger:
+        for image, label in (("a", "ant"), ("b", "bee"), ("a", "bee"), ("c", "ant")):
+            ledger.append("label", image=image, label=label)
+        ledger.append("skip", image="d")
+        answers = ledger.answers
+        assert answers.labels == {"a": "bee", "b": "bee", "c": "ant"} and answers.skipped == ["d"]
+        assert answers.counts == [1, 2, 2, 3, 3] and answers.last == "d"
+        for last in ("c", "a", "b"):
+            ledger.undo()
+            assert answers.last == last
+        assert answers.labels == {"a": "ant", "b": "bee"}
+        assert answers.undone == ["c", "d"] and answers.first["a"].label == "ant"
+        assert answers.counts[5:] == [3, 2, 2]
+        ledger.append("label", image="c", label="bee")
+        assert answers.undone == ["d"] and answers.first["c"].label == "ant"
+        assert [entry.label for entry in answers.given["c"]] == ["bee"]
+        ledger.undo(), ledger.undo(), ledger.undo()
+        with pytest.raises(ParameterError, match="no answer left to undo"):
+            ledger.undo()
+    again = Answers(read(path))
+    assert vars(again) == vars(answers) and again.labels == {}
+    assert again.counts == [1, 2, 2, 3, 3, 3, 2, 2, 3, 2, 1, 0]
+
+
+def test_what_can_not_be_is_refused_and_leaves_no_line(written):
+    before = written.read_bytes()
+    with Ledger(written, CLASSES) as ledger:
+        for action, fields, reason in (
+            ("label", {"image": "x", "label": "dog"}, "label = 'dog' is no class: ant, bee, çat"),
+            ("label", {"label": "ant"}, "names no image"),
+            ("start", {}, "action = 'start' is unknown"),
+            ("lable", {"image": "x", "label": "ant"}, "action = 'lable' is unknown"),
+            ("undo", {"image": "a.png"}, "no answer left to undo"),
+            ("add-class", {"label": "ANT"}, "class 'ANT' is there already, as 'ant'"),
+            ("add-class", {"label": " dog"}, "class ' dog' is no name"),
+            ("add-class", {"label": "do\ng"}, "is no name"),
+            ("add-class", {"label": ""}, "is no name"),
+        ):
+            with pytest.raises(ParameterError, match=reason):
+                ledger.append(action, **fields)
+    assert written.read_bytes() == before
+
+
+def test_a_ledger_of_other_classes_or_facts_is_refused(path):
+    with pytest.raises(ParameterError, match="class 'Ant' is there already, as 'ant'"):
+        Ledger(path, ["ant", "Ant"])
+    assert not path.exists()
+    Ledger(path, CLASSES, {"seed": 1}).close()
+    with pytest.raises(ParameterError, match=r"seed = 2, but ledger.jsonl was begun with 1: set"):
+        Ledger(path, CLASSES, {"seed": 2})
+    with pytest.raises(ParameterError, match="classes = .* was begun with"):
+        Ledger(path, ["bee", "ant"], {"seed": 1})
+    Ledger(path, CLASSES, {"seed": 1}).close()
+
+
+def test_a_second_writer_is_refused_with_who_holds_it_and_reading_goes_on(written):
+    with Ledger(written, CLASSES) as ledger:
+        with pytest.raises(LedgerHeld, match=f"being written by process {os.getpid()} on .*since"):
+            Ledger(written, CLASSES)
+        with pytest.raises(LedgerHeld):
+            repair(written)
+        ledger.append("skip", image="e.png")
+        assert read(written) == ledger.entries
+    Ledger(written, CLASSES).close()
+
+
+def test_wherever_the_file_is_cut_whole_lines_stay_and_the_rest_is_set_aside(written):
+    """The line whose line feed alone is cut is whole."""
+    whole = written.read_bytes()
+    entries = read(written)
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    for cut in range(1, len(whole)):
+        kept = [end for end in ends if end <= cut + 1]
+        written.write_bytes(whole[:cut])
+        assert read(written) == entries[: len(kept)]
+        if cut % 61 and cut + 1 not in ends:
+            continue  # opening takes its time
+        lines: list[str] = []
+        with Ledger(written, CLASSES, say=lines.append) as ledger:
+            assert ledger.entries[: len(kept)] == entries[: len(kept)]
+            assert len(ledger.entries) == max(1, len(kept))
+            ledger.append("skip", image="new.png")
+        assert read(written)[-1].image == "new.png"
+        aside, end = written.with_name("ledger.jsonl.torn"), kept[-1] if kept else 0
+        if end >= cut:
+            assert not aside.exists() and not lines
+        else:
+            assert aside.read_bytes() == whole[end:cut] and len(lines) == 1
+            assert f"set aside as {aside.name}, and the {len(kept)} lines before" in lines[0]
+            aside.unlink()
+
+
+def test_zeros_that_a_power_cut_leaves_are_set_aside_beside_what_was_before(written):
+    whole = written.read_bytes()
+    for name, tail in (("torn", b"\0" * 40), ("torn-2", b"\0" * 30 + b'el":1}\n')):
+        written.write_bytes(whole + tail)
+        with Ledger(written, CLASSES, say=lambda line: None) as ledger:
+            assert len(ledger.entries) == 8
+        assert written.with_name(f"ledger.jsonl.{name}").read_bytes() == tail
+        assert written.read_bytes() == whole
+
+
+def test_no_changed_byte_goes_unnoticed_and_nothing_is_written(written):
+    whole = written.read_bytes()
+    last = whole.rindex(b"\n", 0, -1) + 1
+    for i in range(len(whole)):
+        changed = whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :]
+        written.write_bytes(changed)
+        if i == len(whole) - 1:
+            assert len(read(written)) == 7  # as if the line were never ended
+            continue
+        line = whole[:i].count(b"\n") + 1
+        where = f"in line {line} of" if line > 1 else "is no ledger"
+        with pytest.raises(LedgerDamaged, match=where):
+            read(written)
+        if i % 97 == 0 or i == last:
+            with pytest.raises(LedgerDamaged, match=where):
+                Ledger(written, CLASSES)
+            assert written.read_bytes() == changed
+
+
+def test_damage_is_one_line_with_what_is_whole_and_the_remedy(written):
+    lines = written.read_bytes().splitlines(keepends=True)
+    written.write_bytes(b"".join([*lines[:3], lines[3].replace(b"bee", b"ant"), *lines[4:]]))
+    with pytest.raises(LedgerDamaged) as error:
+        read(written)
+    assert str(error.value) == (
+        "ledger.jsonl is damaged in line 4 of 8 (its check does not hold); lines 1 to 3 are whole, "
+        "and 4 of the 4 after it. Nothing was changed: put a copy of the file in its place, or "
+        "call alutils.labelling.repair.repair on it, which sets it aside and goes on with the "
+        "lines that are whole"
+    )
+    for changed in ([*lines[:3], *lines[4:]], [*lines[:3], lines[4], lines[3], *lines[5:]]):
+        written.write_bytes(b"".join(changed))  # a line that is gone, two in another order
+        with pytest.raises(LedgerDamaged, match="in line 4 of"):
+            read(written)
+
+
+def test_a_repair_keeps_every_whole_line_and_the_file_that_was(written):
+    entries = read(written)
+    lines = written.read_bytes().splitlines(keepends=True)
+    damaged = b"".join([*lines[:3], lines[3].replace(b"bee", b"ant"), *lines[4:]])
+    written.write_bytes(damaged)
+    assert repair(written) == (6, 2)  # the undo was about the answer that is lost
+    assert written.with_name("ledger.jsonl.damaged").read_bytes() == damaged
+    kept = read(written)
+    assert [e.number for e in kept] == [1, 2, 3, 4, 5, 6]
+    assert [(e.action, e.image) for e in kept[3:]] == [
+        (e.action, e.image) for e in (entries[5], entries[6], entries[7])
+    ]
+    with Ledger(written, CLASSES) as ledger:
+        assert ledger.answers.labels == {"a.png": "ant", "c.png": "çat"}
+    written.write_bytes(b"".join(lines[1:]))
+    with pytest.raises(ParameterError, match="has lost its first line"):
+        repair(written)
+
+
+def test_a_file_of_something_else_is_left_alone(path):
+    for content in (b"file,label\n", b"file", b'{"a": 1}\n', b"[1]\n", b"\x89PNG\r\n\x1a\n\0\0\0"):
+        path.write_bytes(content)
+        with pytest.raises(LedgerDamaged, match="is no ledger"):
+            Ledger(path, CLASSES)
+        assert path.read_bytes() == content
+
+
+def test_an_answer_that_the_disk_does_not_take_leaves_nothing(written, monkeypatch):
+    whole, write = written.read_bytes(), os.write
+    with Ledger(written, CLASSES) as ledger:
+        with monkeypatch.context() as full:
+            full.setattr(ledger_module.os, "write", lambda file, line: write(file, line[:20]))
+            with pytest.raises(CanNotWrite, match="No space left.*make room"):
+                ledger.append("skip", image="e.png")
+        assert written.read_bytes() == whole and len(ledger.entries) == 8
+        ledger.append("skip", image="f.png")
+    assert [entry.image for entry in read(written)][-1] == "f.png" and len(read(written)) == 9
+
+
+@pytest.mark.parametrize("where", ["write", "fsync"])
+def test_an_interrupt_amid_a_line_leaves_a_ledger_that_goes_on(written, monkeypatch, where):
+    """The line is there whole or set aside; the answer was never acknowledged."""
+    done = getattr(os, where)
+
+    def interrupted(file, *line):
+        done(file, *(part[:30] for part in line))
+        raise KeyboardInterrupt
+
+    lines: list[str] = []
+    with Ledger(written, CLASSES, say=lines.append) as ledger:
+        with monkeypatch.context() as amid:
+            amid.setattr(ledger_module.os, where, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ledger.append("skip", image="e.png")
+        ledger.append("skip", image="f.png")
+        kept = ["e.png", "f.png"] if where == "fsync" else ["f.png"]
+        assert [entry.image for entry in ledger.entries[8:]] == kept
+        assert len(lines) == (where == "write")
+    assert read(written) == ledger.entries
+
+
+def test_a_file_that_another_program_changes_takes_no_more_answers(written, tmp_path):
+    whole = written.read_bytes()
+    with Ledger(written, CLASSES) as ledger:
+        for change in (
+            lambda: written.write_bytes(whole + b"{}\n"),
+            lambda: written.unlink(),
+            lambda: written.write_bytes(whole),  # a file of the same bytes, which is another
+        ):
+            change()
+            with pytest.raises(LedgerDamaged, match="changed, moved or removed while it was open"):
+                ledger.append("skip", image="e.png")
+        assert len(ledger.entries) == 8
+    with pytest.raises(LedgerDamaged, match="is closed: open it again"):
+        ledger.append("skip", image="e.png")
+    ledger.close()
+    assert len(read(written)) == 8
