@@ -83,7 +83,7 @@ def test_a_point_of_the_curve_has_ten_images_and_whole_trainings():
 
 
 RIGHT = [1051, 1329, 1452, 1526, 1576, 1613, 1641, 1665]
-"""Of 2,000 images at 10 to 80 labels: the share that is wrong is 1.5 over the root of the labels."""
+"""Of 2,000 images at 10 to 80 labels: wrong is a share of 1.5 over the root of the labels."""
 
 
 def rising(last: int = 8) -> list[Guess]:
