@@ -19,7 +19,7 @@ from alutils.learning.network import initialise
 from alutils.learning.scoring import predict
 from alutils.learning.streams import stream
 from alutils.learning.training import train
-from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
+from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, known
 from alutils.running.stability import mean_entropy
@@ -72,6 +72,11 @@ class Settings:
             raise ParameterError(
                 f"batch = {self.batch} is more than the {LARGEST_BATCHBALD} that the batchbald arm "
                 "chooses at most: lower it, or take power-bald"
+            )
+        if self.arm in ARMS and ARMS[self.arm].from_passes and self.mc_passes < 2:
+            raise ParameterError(
+                f"mc_passes = {self.mc_passes} gives the {self.arm} arm nothing to compare: raise "
+                "it"
             )
         if self.candidates and self.candidates < self.batch:
             raise ParameterError(

@@ -75,8 +75,9 @@ class RunningAccuracy:
         trainings = self.models[1] - self.models[0] + 1
         heads = "of the head" if trainings == 1 else f"averaged over {trainings:,} heads"
         shown = f", {self.shown:,} of them with the guess in sight" if self.shown else ""
+        images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
         return (
-            f"{self.accuracy:.1f} % ({self.low:.1f} to {self.high:.1f}, {self.images:,} images at "
+            f"{self.accuracy:.1f} % ({self.low:.1f} to {self.high:.1f}, {images} at "
             f"random{shown}), {heads} with {over}, on images not answered at the time"
         )
 

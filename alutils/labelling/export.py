@@ -155,6 +155,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         raise taken
     _clear(folder)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a process that had this one's number
     try:
         part.mkdir()
         yield part

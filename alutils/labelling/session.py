@@ -82,6 +82,7 @@ class Session:
         order = torch.randperm(len(pool), generator=stream(settings.seed, "random share"))
         self._at_random = [pool.names[i] for i in order.tolist()]
         self._trainings.start(self.due)
+        self._trainings.warm_up()
         self._trainings.look_back()
         if self.answers.counts:
             say(f"{self.ledger.path.name} goes on: {describe(self.answers)}")
@@ -256,4 +257,7 @@ def describe(answers: Answers) -> str:
     """How many answers there are, in words."""
     actions = [entry.action for entry in answers.current.values()]
     skipped, none = actions.count(SKIP), actions.count(NONE)
-    return f"{len(answers.labels):,} labels, {skipped:,} skipped, {none:,} of no class"
+    labels = len(answers.labels)
+    return (
+        f"{labels:,} label{'' if labels == 1 else 's'}, {skipped:,} skipped, {none:,} of no class"
+    )

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
+import torch
+
 from alutils.labelling.batches import Batch, Settings, compute, snapshot
 from alutils.labelling.entries import Entry
 from alutils.labelling.pool import FeaturePool
@@ -40,6 +42,10 @@ class Trainings:
         if number not in self._batches:
             self._batches[number] = self._worker.submit(self._compute, number, True)
         return self._batches[number]
+
+    def warm_up(self) -> None:
+        """Have the worker import what makes a process's first optimiser, which takes seconds."""
+        self._worker.submit(torch.optim.Adam, [torch.zeros(1)])
 
     def get(self, number: int) -> Batch:
         """What a training gave, waited for; raises what it raised."""

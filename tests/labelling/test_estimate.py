@@ -66,7 +66,7 @@ def test_the_interval_is_wilsons():
         "over 2 heads with 10 to 19 labels, on images not answered at the time"
     )
     assert str(estimate.running_accuracy(guessed[3:4])) == (
-        "100.0 % (20.7 to 100.0, 1 images at random), of the head with 13 labels, on images not "
+        "100.0 % (20.7 to 100.0, 1 image at random), of the head with 13 labels, on images not "
         "answered at the time"
     )
     assert estimate.running_accuracy([]) is None

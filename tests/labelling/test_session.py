@@ -282,7 +282,7 @@ def test_a_session_that_was_closed_at_any_time_goes_on_with_the_same_question(tm
             session.ask(3)
     with a_session(tmp_path, pool, "parts") as session:
         assert said(session) == kept
-    assert lines[0] == "parts goes on: 1 labels, 0 skipped, 0 of no class" and len(lines) == 22
+    assert lines[0] == "parts goes on: 1 label, 0 skipped, 0 of no class" and len(lines) == 22
 
 
 def test_what_was_undone_is_asked_for_next(tmp_path):
@@ -407,6 +407,7 @@ def test_settings_and_pools_that_can_not_be_are_refused_by_name(tmp_path):
         ({"share": 1.0}, "share = 1.0 is no share"),
         ({"batch": 0}, "batch = 0 asks for nothing"),
         ({"arm": "batchbald", "batch": 101}, "batch = 101 is more than the 100"),
+        ({"arm": "bald", "mc_passes": 1}, "mc_passes = 1 gives the bald arm nothing to compare"),
         ({"candidates": 3}, "candidates = 3 is fewer than batch = 10"),
     ):
         with pytest.raises(ParameterError, match=reason):
