@@ -1,7 +1,12 @@
 """Messages while a run waits: what it waits for, repeated every minute."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 AGAIN_S = 60
 """Seconds between two messages of the same wait."""
@@ -27,3 +32,19 @@ class Waiting:
             self.say(line)
             self.due = now + AGAIN_S
         return now - self.since
+
+
+@contextmanager
+def alone(lock_file: Path, waiting: str) -> Iterator[None]:
+    """Hold a lock; ``waiting`` is said every minute while another process has it."""
+    lock = FileLock(lock_file)
+    while True:
+        try:
+            lock.acquire(timeout=AGAIN_S)
+            break
+        except Timeout:
+            print(waiting, file=sys.stderr)
+    try:
+        yield
+    finally:
+        lock.release()

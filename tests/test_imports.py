@@ -15,4 +15,4 @@ def test_imports_point_one_way():
 
 def test_every_module_lies_in_a_room():
     flat = {file.stem for file in PACKAGE.glob("*.py")}
-    assert flat == {"__init__", "__main__", "paths", "waiting"}
+    assert flat == {"__init__", "__main__", "paths", "threads", "waiting"}

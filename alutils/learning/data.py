@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -21,17 +21,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
 from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from alutils.folders import index
 from alutils.paths import data_cache
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import StudyError
-from alutils.waiting import AGAIN_S
+from alutils.waiting import alone
 
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -83,7 +83,7 @@ class Corrupt(ValueError):
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset in memory; images are uint8 (N, C, H, W), labels int64 (N,)."""
+    """A dataset in memory; images are uint8 (N, C, H, W), labels int64 (N,), -1 where unknown."""
 
     name: str
     train_images: Tensor
@@ -100,7 +100,12 @@ def load(name: str) -> Dataset:
     The arrays of a cached dataset are one memory map, shared by all processes that load it.
     Raises ``DataUnavailable`` when it is not cached and no source can be reached.
     """
-    arrays = _digits() if name == "digits" else _cached(name)
+    if name.startswith(index.PREFIX):
+        from alutils.learning.folder_images import load_folder  # it imports this module
+
+        arrays = load_folder(name)
+    else:
+        arrays = _digits() if name == "digits" else _cached(name)
     return Dataset(name, classes=DATASETS[name].classes, **arrays)
 
 
@@ -144,22 +149,6 @@ def _fetched(file: Path, name: str) -> Arrays | None:
             _write(file, fetched)
             arrays = _read(file, name)
     return arrays
-
-
-@contextmanager
-def alone(lock_file: Path, waiting: str) -> Iterator[None]:
-    """Hold a lock; ``waiting`` is said every minute while another process has it."""
-    lock = FileLock(lock_file)
-    while True:
-        try:
-            lock.acquire(timeout=AGAIN_S)
-            break
-        except Timeout:
-            print(waiting, file=sys.stderr)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _sweep(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Rows of float16 in a file that is written chunk by chunk, with a journal of what is in it.
+"""Rows of numbers in a file that is written chunk by chunk, with a journal of what is in it.
 
 Beside ``NAME.npy`` lies ``NAME.jsonl``: in its first line the facts that say what the rows are of,
 then a line a chunk with its first row and the SHA-256 of its bytes. A chunk that has no line, or
@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from alutils.learning.data import DataUnavailable, alone
+from alutils.learning.data import DataUnavailable
+from alutils.waiting import alone
 
 CHUNK = 128
 """Rows of a chunk. A thread encodes as many images at once, for which it needs about 250 MB."""
@@ -33,7 +34,7 @@ class Content:
 
     Attributes
     ----------
-    rows : float16 (N, D), a memory map that is copied where it is changed; None without a file
+    rows : (N, ...), a memory map that is copied where it is changed; None without a file
     digests : of the chunks that are there, by their first row, in order
     missing : first rows of the others
     damaged : how many of the missing ones the journal has with other bytes
@@ -53,12 +54,14 @@ class RowFile:
     ----------
     path : ends with ``.npy``
     facts : what the rows are of, in values that JSON has; a file with other ones is not used
-    shape : (N, D)
+    shape : (N, ...)
+    dtype : of the rows
     """
 
     path: Path
     facts: dict[str, Any]
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
+    dtype: type[np.generic] = np.float16
 
     @property
     def journal(self) -> Path:
@@ -90,7 +93,7 @@ class RowFile:
         return (
             isinstance(head, dict)
             and {key: head.get(key) for key in self.facts} == self.facts
-            and (rows.shape, rows.dtype) == (self.shape, np.float16)
+            and (rows.shape, rows.dtype) == (self.shape, self.dtype)
         )
 
     @contextmanager
@@ -114,7 +117,7 @@ class RowFile:
         part = self.path.with_suffix(".part")
         with self._writing():
             try:
-                np.lib.format.open_memmap(part, "w+", np.float16, self.shape)
+                np.lib.format.open_memmap(part, "w+", self.dtype, self.shape)
                 _reserve(part)
                 part.replace(self.path)
             finally:
@@ -122,7 +125,7 @@ class RowFile:
             self.journal.write_text(json.dumps(self.facts | notes))
 
     def write(self, start: int, chunk: np.ndarray) -> None:
-        """Write a chunk, float16, at row ``start``, then its line in the journal.
+        """Write a chunk of rows at row ``start``, then its line in the journal.
 
         Not through a memory map, where a disk that is full all the same would be a SIGBUS; here it
         raises ``DataUnavailable``.

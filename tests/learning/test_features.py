@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 from torch import nn
 
+from alutils import waiting
 from alutils.learning import data, encoders, features
 from alutils.learning.data import DataUnavailable
 from alutils.learning.devices import processor
@@ -213,7 +214,7 @@ def read_only(monkeypatch):
     def start():
         monkeypatch.setattr(builtins, "open", reading)
         monkeypatch.setattr(io, "open", reading)
-        monkeypatch.setattr(data, "FileLock", refuse(EACCES))
+        monkeypatch.setattr(waiting, "FileLock", refuse(EACCES))
 
     return start
 
@@ -278,7 +279,7 @@ def test_the_journal_names_torch_and_processor_and_neither_is_compared(cache):
 
 def test_a_computation_of_another_process_is_waited_for_and_said(cache, monkeypatch, capsys):
     folder, load = cache
-    monkeypatch.setattr(data, "AGAIN_S", 0.05)
+    monkeypatch.setattr(waiting, "AGAIN_S", 0.05)
     other = FileLock(folder / f"digits-{NAME}.lock", thread_local=False)
     other.acquire()
 
@@ -286,7 +287,7 @@ def test_a_computation_of_another_process_is_waited_for_and_said(cache, monkeypa
         other.release()
         print(line, file=file)
 
-    monkeypatch.setattr(data, "print", said, raising=False)
+    monkeypatch.setattr(waiting, "print", said, raising=False)
     load()
     assert capsys.readouterr().err.splitlines()[0] == (
         f"{dataset_title('digits')}: features by {encoder_title(NAME)}: "

@@ -1,0 +1,143 @@
+"""The index of a dataset of one's own: a small file of facts, and a line an image.
+
+Both lie in the data cache under the dataset's name, ``folder-NAME-CHECKSUM``, so that this name is
+all that a record or a worker needs. The checksum is over classes, labels and contents in their
+order, and over how pictures are prepared, not over names of files: so a changed folder is another
+dataset, and a renamed one the same.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from alutils.folders import listing, pictures
+from alutils.paths import data_cache
+
+PREFIX = "folder-"
+LEFT_OUT = ".left-out.csv"
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image: its file relative to the folder, its part, its label (-1: unknown), its SHA-256."""
+
+    file: str
+    part: str
+    label: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a dataset without reading its images.
+
+    Attributes
+    ----------
+    title : name of the folder or table
+    folder : where the images are, for this machine alone
+    train, test : images of each part
+    smallest_class : training images of the class that has fewest; 0 without labels
+    classes : empty without labels
+    """
+
+    title: str
+    folder: str
+    train: int
+    test: int
+    smallest_class: int
+    classes: tuple[str, ...]
+    checksum: str
+
+
+class NotIndexed(LookupError):
+    """The cache holds no index of that name; the message says what to do."""
+
+
+def facts(name: str) -> Facts:
+    """Facts of a dataset by its name; raises ``NotIndexed``."""
+    file = _file(name, ".facts.json")
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return Facts(**values | {"classes": tuple(values["classes"])})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise NotIndexed(
+            f"{name} is not known in {file.parent}: give the folder's path once on this machine, "
+            "or copy the files of that name from one where it is known"
+        ) from error
+
+
+def rows(name: str) -> Iterator[Row]:
+    """The images in their order, training set first; raises ``NotIndexed`` for a spoiled list."""
+    expected = facts(name)
+    digest = _Digest(expected.classes)
+    try:
+        with _file(name, ".files.jsonl").open(encoding="utf-8") as lines:
+            for line in lines:
+                row = Row(*json.loads(line))
+                digest.add(row)
+                yield row
+    except (OSError, ValueError, TypeError) as error:
+        raise NotIndexed(f"the list of files of {name} can't be read ({error})") from error
+    if digest.checksum != expected.checksum:
+        raise NotIndexed(
+            f"the list of files of {name} is damaged: remove it, and give the folder's path again"
+        )
+
+
+def left_out_file(name: str) -> Path:
+    """The table of files that were left out, and why."""
+    return _file(name, LEFT_OUT)
+
+
+def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
+    """Write the index of a folder's or table's images, training set first; returns its name."""
+    digest, part = _Digest(classes), data_cache() / f".index-{os.getpid()}"
+    train = dict.fromkeys(range(len(classes)), 0)
+    counts = dict.fromkeys(listing.PARTS, 0)
+    try:
+        with part.open("w", encoding="utf-8") as lines:
+            for row in images:
+                digest.add(row)
+                counts[row.part] += 1
+                if row.part == "train" and classes:
+                    train[row.label] += 1
+                lines.write(json.dumps([row.file, row.part, row.label, row.sha256]) + "\n")
+        name = f"{PREFIX}{_slug(path.stem)}-{digest.checksum}"
+        part.replace(_file(name, ".files.jsonl"))
+    finally:
+        part.unlink(missing_ok=True)
+    smallest = min(train.values(), default=0)
+    known = Facts(
+        path.stem, str(listing.base(path)), **counts, smallest_class=smallest, classes=classes,
+        checksum=digest.checksum,
+    )  # fmt: skip
+    part.write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
+    part.replace(_file(name, ".facts.json"))
+    return name
+
+
+class _Digest:
+    """The checksum of a dataset, image by image."""
+
+    def __init__(self, classes: tuple[str, ...]):
+        self.sha256 = hashlib.sha256(json.dumps([pictures.PREPARATION, classes]).encode())
+
+    def add(self, row: Row) -> None:
+        self.sha256.update(f"{row.part} {row.label} {row.sha256}\n".encode())
+
+    @property
+    def checksum(self) -> str:
+        return self.sha256.hexdigest()[:16]
+
+
+def _slug(title: str) -> str:
+    """A title as a part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:40].strip("-") or "images"
+
+
+def _file(name: str, ending: str) -> Path:
+    return data_cache() / f"{name}{ending}"

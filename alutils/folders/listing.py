@@ -1,0 +1,171 @@
+"""Which files a dataset of one's own consists of, with their labels: a folder, or a table of files.
+
+Nothing is opened here but the table.
+"""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PARTS = ("train", "test")
+IGNORED = ("Thumbs.db", "desktop.ini", "__MACOSX")
+"""Names that systems leave in folders; those that begin with a point are ignored too."""
+TABLES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file that may be an image of the dataset, or why it is none.
+
+    Attributes
+    ----------
+    file : its path, relative to the folder or to the table's
+    part : ``train``, ``test``, or empty where the dataset is not split yet
+    label : empty where there are no labels
+    size, mtime : in bytes and in nanoseconds
+    problem : why it is left out without being opened; empty for all others
+    """
+
+    file: str
+    part: str = ""
+    label: str = ""
+    size: int = 0
+    mtime: int = 0
+    problem: str = ""
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """The files of a folder or table, in no order that matters.
+
+    A folder has class folders, or ``train`` and ``test`` with class folders each, or images alone,
+    which are then without labels. A table is CSV or Parquet with the columns ``file``, relative to
+    it, and ``label``; without the latter, images are without labels. Raises ``ValueError`` for
+    anything else.
+    """
+    if path.is_dir():
+        return _of_folder(path)
+    if path.suffix.lower() in TABLES and path.is_file():
+        return _of_table(path)
+    raise ValueError("there is no such folder, CSV or Parquet file")
+
+
+def has_labels(path: Path) -> bool:
+    """Whether the dataset has labels."""
+    if path.is_dir():
+        return any(entry.is_dir() for entry in _visible(path))
+    return "label" in _columns(path)
+
+
+def base(path: Path) -> Path:
+    """The folder that the entries' files are relative to."""
+    return path if path.is_dir() else path.parent
+
+
+def _of_folder(path: Path) -> Iterator[Entry]:
+    inside = _visible(path)
+    folders = {entry.name for entry in inside if entry.is_dir()}
+    given = [part for part in PARTS if part in folders]
+    if len(given) == 1:
+        (other,) = set(PARTS) - set(given)
+        raise ValueError(
+            f"it has {given[0]}/ and no {other}/: add that, or name the folder of the class "
+            "folders, which is then split by itself"
+        )
+    if given:
+        for part in PARTS:
+            yield from _of_classes(path, path / part, part)
+        others = [entry.name for entry in inside if entry.name not in PARTS]
+        yield from (Entry(name, problem="neither in train/ nor in test/") for name in others)
+    elif folders:
+        yield from _of_classes(path, path, "")
+    else:
+        yield from (_entry(path, entry.path) for entry in inside)
+
+
+def _of_classes(root: Path, folder: Path, part: str) -> Iterator[Entry]:
+    for entry in _visible(folder):
+        if entry.is_dir():
+            yield from _of_class(root, entry, part)
+        else:
+            yield _entry(root, entry.path, part, problem="in no class folder")
+
+
+def _of_class(root: Path, folder: os.DirEntry, part: str) -> Iterator[Entry]:
+    empty = True
+    for file in _walk(folder.path, ()):
+        empty = False
+        yield _entry(root, file, part, folder.name)
+    if empty:
+        name = os.path.relpath(folder.path, root)
+        yield Entry(name, part, folder.name, problem="an empty class folder")
+
+
+def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Paths of all files under a folder, through links too, but never round in a circle."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for entry in _visible(Path(folder)):
+        if entry.is_dir():
+            yield from _walk(entry.path, (*above, real))
+        else:
+            yield entry.path
+
+
+def _visible(folder: Path) -> list[os.DirEntry]:
+    with os.scandir(folder) as inside:
+        return [e for e in inside if not e.name.startswith(".") and e.name not in IGNORED]
+
+
+def _entry(root: Path, file: str, part: str = "", label: str = "", problem: str = "") -> Entry:
+    name = os.path.relpath(file, root)
+    try:
+        facts = os.stat(file)
+    except OSError as error:
+        return Entry(name, part, label, problem=f"can't be read: {error.strerror}")
+    return Entry(name, part, label, facts.st_size, facts.st_mtime_ns, problem)
+
+
+def _of_table(path: Path) -> Iterator[Entry]:
+    columns = _columns(path)
+    if "file" not in columns:
+        raise ValueError(f"it lacks the column file: it has {', '.join(columns) or 'none'}")
+    labelled = "label" in columns
+    for file, label in _rows(path, ["file", "label"] if labelled else ["file"]):
+        problem = "" if label or not labelled else "no label"
+        yield _entry(path.parent, str(path.parent / file), "", label, problem)
+
+
+def _columns(path: Path) -> list[str]:
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path).schema_arrow.names
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        return next(csv.reader(lines), [])
+
+
+def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, str]]:
+    """File and label of every row, the label empty where there is none."""
+    if path.suffix.lower() == ".parquet":
+        for batch in _parquet(path).iter_batches(columns=columns):
+            for row in batch.to_pylist():
+                yield _text(row["file"]), _text(row.get("label"))
+        return
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        for row in csv.DictReader(lines):
+            yield _text(row["file"]), _text(row.get("label"))
+
+
+def _text(value: object) -> str:
+    return "" if value is None or value != value else str(value).strip()
+
+
+def _parquet(path: Path):
+    try:
+        from pyarrow.parquet import ParquetFile
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            "Parquet files need the package pyarrow: install it, or save the table as CSV"
+        ) from error
+    return ParquetFile(path)

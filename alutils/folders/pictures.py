@@ -1,0 +1,102 @@
+"""One image file as uint8 (3, S, S): what is read, what is left out, and how it is made square.
+
+The encoders' input is S = 112 pixels wide, so that is what is kept: of an image the largest square
+about its centre, resized with antialiasing (bilinear), which is the shorter side resized to S and a
+centre crop. Smaller images are enlarged.
+"""
+
+import re
+from typing import BinaryIO
+
+import numpy as np
+
+SIZE = 112
+"""Pixels of a side of what is kept: what the encoders take."""
+SMALLEST = 8
+"""Pixels of a side below which an image is left out."""
+LARGEST = 89_478_485
+"""Pixels above which an image is left out: Pillow's own bound against decompression bombs."""
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What is read, whatever a file's name ends with; no format that runs another program."""
+PREPARATION = "rgb-112-1"
+"""Changed by hand when the same file would give another picture: it enters a dataset's checksum."""
+
+
+class Unusable(ValueError):
+    """A file is no image that can be learnt from; the message says why."""
+
+
+def picture(file: BinaryIO) -> np.ndarray:
+    """The first frame of an image file, upright, as uint8 (3, SIZE, SIZE).
+
+    Transparent parts become white; grey of 16 bits keeps its upper 8. Raises ``Unusable`` for what
+    can't be decoded to its end and for sizes out of bounds, and ``OSError`` with an ``errno`` where
+    the system can't read the file.
+    """
+    try:
+        return _picture(file)
+    except Unusable:
+        raise
+    except Exception as error:  # Pillow's readers raise nearly anything on spoiled bytes
+        if getattr(error, "errno", None):
+            raise
+        raise Unusable(f"can't be decoded: {_plain(error)}") from error
+
+
+def _picture(file: BinaryIO) -> np.ndarray:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise Unusable(f"not an image that is read here ({', '.join(FORMATS)})") from error
+    except Image.DecompressionBombError as error:
+        raise Unusable(f"more than {LARGEST:,} pixels") from error
+    width, height = image.size
+    if min(width, height) < SMALLEST:
+        raise Unusable(f"{width} × {height} pixels: a side below {SMALLEST}")
+    if width * height > LARGEST:
+        raise Unusable(f"{width} × {height} pixels: more than {LARGEST:,}")
+    if image.format in ("JPEG", "MPO"):
+        image.draft(None, (2 * SIZE, 2 * SIZE))  # decodes a large photograph several times faster
+    image.load()
+    square = _rgb(_upright(image))
+    side, (width, height) = min(square.size), square.size
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    kept = square.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
+    return np.ascontiguousarray(np.asarray(kept).transpose(2, 0, 1))
+
+
+def _upright(image):
+    """The image turned as its EXIF says; as it is where that is spoiled."""
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # of spoiled EXIF alone: the pixels are decoded already
+        return image
+
+
+def _rgb(image):
+    """The image in 8-bit RGB, on white where it is transparent."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65_535:
+            raise Unusable("grey values of more than 16 bits")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise Unusable("floating-point pixels, whose range is unknown")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _plain(error: Exception) -> str:
+    """An error's first line, without what it has in brackets, which may differ between runs."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return re.sub(r" ?[<(].*[>)]", "", lines[0])[:100]

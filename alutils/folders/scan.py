@@ -1,0 +1,214 @@
+"""What a folder or table of images holds: every file looked at once, and an index of the good ones.
+
+A database in the data cache remembers of every file its content's SHA-256 and what is wrong with
+it, until its size or time changes: so an interrupted scan goes on, and only what is new is opened.
+From it the index is made: which images are left, in which order, in which part.
+
+Files of equal content are one image. Where their labels differ, none is used; where the same image
+is in both parts, that of the test set is. A dataset that is not split gets its test set here: of
+every class a fifth, those whose SHA-256 comes first, so that all seeds share it and few images
+change sides when others are added. Rows are in the order of the SHA-256 too.
+"""
+
+import csv
+import hashlib
+import os
+import sqlite3
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from tqdm import tqdm
+
+from alutils.folders import index, listing, pictures
+from alutils.folders.index import LEFT_OUT
+from alutils.paths import data_cache
+from alutils.threads import ordered
+from alutils.waiting import alone
+
+TEST_SHARE = 0.2
+"""Of every class, where a dataset is not split; one image at least."""
+BATCH = 64
+"""Files that a thread looks at in one go."""
+Looked = tuple[bytes, int, int, str, str]
+"""File, size, time, SHA-256, and what is wrong with it (nothing: an empty string)."""
+TABLES = """
+CREATE TABLE IF NOT EXISTS looked (
+    file BLOB PRIMARY KEY, size INT, mtime INT, sha256 TEXT, problem TEXT) WITHOUT ROWID;
+CREATE TEMP TABLE listed (
+    file BLOB, part TEXT, label TEXT, size INT, mtime INT, problem TEXT);
+"""
+IMAGES = """
+CREATE TEMP TABLE images AS
+SELECT file, part, label, sha256,
+    ROW_NUMBER() OVER same AS copy, FIRST_VALUE(file) OVER same AS first,
+    MIN(label) OVER (PARTITION BY sha256) <> MAX(label) OVER (PARTITION BY sha256) AS disputed
+FROM listed JOIN looked USING (file, size, mtime)
+WHERE listed.problem = '' AND looked.problem = ''
+WINDOW same AS (PARTITION BY sha256 ORDER BY part, file);
+"""
+"""The readable files; ``test`` comes before ``train``, so that a test image is the first copy."""
+SPLIT = f"""
+CREATE TEMP TABLE split AS
+SELECT file, label, sha256, CASE
+    WHEN part <> '' THEN part
+    WHEN label = '' OR place > MAX(1, CAST(ROUND({TEST_SHARE} * number) AS INT)) THEN 'train'
+    ELSE 'test' END AS part
+FROM (SELECT *,
+        ROW_NUMBER() OVER (PARTITION BY label ORDER BY sha256) AS place,
+        COUNT(*) OVER (PARTITION BY label) AS number
+      FROM images WHERE copy = 1 AND NOT disputed);
+"""
+PROBLEMS = """
+SELECT file, problem FROM listed WHERE problem <> ''
+UNION ALL SELECT file, looked.problem FROM listed JOIN looked USING (file, size, mtime)
+    WHERE listed.problem = '' AND looked.problem <> ''
+UNION ALL SELECT file, CASE WHEN disputed THEN 'same content as a file with another label'
+    ELSE 'same content as ' || CAST(first AS TEXT) END FROM images WHERE copy > 1 OR disputed
+ORDER BY file
+"""
+
+
+def scan(path: Path) -> str:
+    """Look at a folder or table of images, and return the name of the dataset that it holds.
+
+    How many files are left out, and where their list is, is said. Raises ``ValueError``, in a
+    line, where it holds no dataset, and where the cache can't be written.
+    """
+    path = Path(os.path.abspath(path.expanduser()))
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+    database = data_cache() / f"scan-{digest}.sqlite"
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        waiting = f"{path.name}: waiting for another process to look at its images"
+        with alone(database.with_suffix(".lock"), waiting):
+            return _scan(path, database)
+    except (OSError, sqlite3.Error) as error:
+        raise ValueError(
+            f"its images can't be looked at ({error}): check its rights and those of "
+            f"{database.parent}, where what is known of them is kept"
+        ) from error
+
+
+def _scan(path: Path, database: Path) -> str:
+    with closing(_opened(database)) as known:
+        entries = (
+            (os.fsencode(e.file), e.part, e.label, e.size, e.mtime, e.problem)
+            for e in listing.entries(path)
+        )
+        known.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?)", entries)
+        known.execute(
+            "DELETE FROM looked WHERE sha256 = '' OR file NOT IN (SELECT file FROM listed)"
+        )
+        known.commit()
+        _look(known, path)
+        known.executescript(IMAGES)
+        known.executescript(SPLIT)
+        try:
+            classes = _classes(known, path)
+        except ValueError as error:
+            said = _report(known, database.with_suffix(LEFT_OUT))
+            raise ValueError(f"{error}; {said}" if said else str(error)) from None
+        name = index.write(path, classes, _rows(known, classes))
+        if said := _report(known, index.left_out_file(name)):
+            print(f"{name}: {said}", file=sys.stderr)
+    return name
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    """The database; one that is spoiled is begun anew."""
+    for _ in range(2):
+        known = sqlite3.connect(database)
+        with suppress(sqlite3.DatabaseError):
+            known.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+            known.executescript(TABLES)
+            return known
+        known.close()
+        database.unlink()
+    raise sqlite3.DatabaseError(f"{database.name} can't be written")
+
+
+def _look(known: sqlite3.Connection, path: Path) -> None:
+    """Open every file that is new or changed, on all cores, and keep what it is."""
+    new = (
+        "FROM listed WHERE problem = '' AND NOT EXISTS (SELECT 1 FROM looked WHERE "
+        "(looked.file, looked.size, looked.mtime) = (listed.file, listed.size, listed.mtime))"
+    )
+    known.execute(f"CREATE TEMP TABLE new AS SELECT DISTINCT file, size, mtime {new}")
+    (total,) = known.execute("SELECT COUNT(*) FROM new").fetchone()
+    if not total:
+        return
+    folder = listing.base(path)
+    print(f"{path.name}: looking at {total:,} images", file=sys.stderr)
+    files = known.execute("SELECT * FROM new ORDER BY file")
+    batches = iter(lambda: files.fetchmany(BATCH), [])
+    with warnings.catch_warnings(), tqdm(total=total, unit=" images", disable=None) as bar:
+        warnings.simplefilter("ignore")  # Pillow's, of odd files
+        for looked in ordered(lambda batch: [_looked(folder, *new) for new in batch], batches):
+            known.executemany("INSERT OR REPLACE INTO looked VALUES (?, ?, ?, ?, ?)", looked)
+            known.commit()
+            bar.update(len(looked))
+
+
+def _looked(folder: Path, file: bytes, size: int, mtime: int) -> Looked:
+    """What a file is; where the system can't read it, that is not kept beyond this scan."""
+    try:
+        with (folder / os.fsdecode(file)).open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            opened.seek(0)
+            pictures.picture(opened)
+    except pictures.Unusable as error:
+        return file, size, mtime, digest, str(error)
+    except OSError as error:
+        return file, size, mtime, "", f"can't be read: {error.strerror or error}"
+    return file, size, mtime, digest, ""
+
+
+def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
+    """Names of the classes, sorted; refuses what leaves one without images in a part."""
+    if not listing.has_labels(path):
+        if not known.execute("SELECT 1 FROM split").fetchone():
+            raise ValueError("it has no usable image")
+        return ()
+    labels = "SELECT DISTINCT label FROM listed WHERE label <> '' ORDER BY label"
+    classes = tuple(label for (label,) in known.execute(labels))
+    if len(classes) < 2:
+        found = f"one, {classes[0]!r}" if classes else "none"
+        raise ValueError(f"two classes at least are needed, and it has {found}")
+    counts = dict.fromkeys(((c, p) for c in classes for p in listing.PARTS), 0)
+    counts |= {
+        (label, part): count
+        for label, part, count in known.execute(
+            "SELECT label, part, COUNT(*) FROM split GROUP BY label, part"
+        )
+    }
+    for (label, part), count in counts.items():
+        if not count:
+            other = "test" if part == "train" else "train"
+            raise ValueError(
+                f"class {label!r} has {counts[label, other]} usable images, none of which is for "
+                f"the {part} set, and each set needs one: add images, or take the class out"
+            )
+    return classes
+
+
+def _rows(known: sqlite3.Connection, classes: tuple[str, ...]) -> Iterator[index.Row]:
+    """The images, training set first, by their content."""
+    numbers = {label: number for number, label in enumerate(classes)}
+    images = known.execute("SELECT file, part, label, sha256 FROM split ORDER BY part DESC, sha256")
+    for file, part, label, sha256 in images:
+        yield index.Row(os.fsdecode(file), part, numbers.get(label, -1), sha256)
+
+
+def _report(known: sqlite3.Connection, file: Path) -> str:
+    """Write the table of the files that are left out, and say how many where there are some."""
+    number = 0
+    with file.open("w", newline="", encoding="utf-8") as lines:
+        table = csv.writer(lines, lineterminator="\n")
+        table.writerow(["file", "problem"])
+        for path, problem in known.execute(PROBLEMS):
+            table.writerow([path.decode("utf-8", "backslashreplace"), problem])
+            number += 1
+    return f"{number:,} files are left out, listed in {file}" if number else ""

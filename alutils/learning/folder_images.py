@@ -1,0 +1,118 @@
+"""Pictures of a folder's images: decoded once, on all cores, kept as one verified memory map.
+
+They lie in the data cache as ``NAME-images.npy``, uint8 (N, 3, S, S), the training set first, with
+a journal beside it (``row_file``): what is missing or damaged is decoded when they are loaded, for
+which the folder must be there. A finished map needs no folder.
+"""
+
+import hashlib
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from alutils.folders import index, pictures
+from alutils.folders.index import Row
+from alutils.learning.data import DataUnavailable
+from alutils.learning.row_file import CHUNK, Content, RowFile
+from alutils.paths import data_cache
+from alutils.threads import ordered
+
+
+def load_folder(name: str) -> dict[str, Tensor]:
+    """Images and labels of both parts, as ``Dataset`` has them; a label that is unknown is -1.
+
+    Every chunk's digest is checked, once a process, which reads the whole file.
+
+    Raises ``DataUnavailable`` where the index or the cache can't be read or written, and where an
+    image that is to be decoded is missing, or another one than was looked at.
+    """
+    try:
+        facts = index.facts(name)
+        labels = np.fromiter((row.label for row in index.rows(name)), np.int64)
+    except index.NotIndexed as error:
+        raise DataUnavailable(str(error)) from error
+    file = _row_file(name, facts)
+    content = file.read()
+    if content.missing:
+        content = _decoded(file, name, facts)
+    images, labels, cut = torch.from_numpy(content.rows), torch.from_numpy(labels), facts.train
+    return {
+        "train_images": images[:cut], "train_labels": labels[:cut],
+        "test_images": images[cut:], "test_labels": labels[cut:],
+    }  # fmt: skip
+
+
+def _row_file(name: str, facts: index.Facts) -> RowFile:
+    total = facts.train + facts.test
+    shape = (total, 3, pictures.SIZE, pictures.SIZE)
+    about = {"dataset": facts.checksum, "rows": total}
+    return RowFile(data_cache() / f"{name}-images.npy", about, shape, np.uint8)
+
+
+def _decoded(file: RowFile, name: str, facts: index.Facts) -> Content:
+    """The file's content after what it lacks is decoded, here or by another process."""
+    with file.locked(f"{facts.title}: waiting for another process to decode its images"):
+        content = file.read()
+        if content.rows is None:
+            file.create({})
+        if content.missing:
+            print(f"{facts.title}: decoding {file.shape[0]:,} images", file=sys.stderr)
+            _decode(file, name, Path(facts.folder), content.missing)
+            content = file.read()
+    if content.missing:
+        raise DataUnavailable(
+            f"{file.path} reads back otherwise than it was written: check the disk"
+        )
+    return content
+
+
+def _decode(file: RowFile, name: str, folder: Path, missing: list[int]) -> None:
+    """Write the missing chunks of pictures into the file."""
+    total = file.shape[0]
+    done = total - sum(min(CHUNK, total - start) for start in missing)
+
+    def decode(rows: list[Row]) -> np.ndarray:
+        return np.stack([_picture(folder, row) for row in rows])
+
+    with (
+        warnings.catch_warnings(),
+        tqdm(total=total, initial=done, unit=" images", disable=None, leave=False) as bar,
+    ):
+        warnings.simplefilter("ignore")  # Pillow's, of odd files
+        chunks = ordered(decode, _chunks(index.rows(name), set(missing)))
+        for start, chunk in zip(missing, chunks, strict=True):
+            file.write(start, chunk)
+            bar.update(len(chunk))
+
+
+def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:
+    """Rows of the missing chunks, chunk by chunk."""
+    chunk: list[Row] = []
+    for number, row in enumerate(rows):
+        if number % CHUNK == 0 and chunk:
+            yield chunk
+            chunk = []
+        if number - number % CHUNK in missing:
+            chunk.append(row)
+    if chunk:
+        yield chunk
+
+
+def _picture(folder: Path, row: Row) -> np.ndarray:
+    try:
+        with (folder / row.file).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() == row.sha256:
+                file.seek(0)
+                return pictures.picture(file)
+            reason = "changed since it was looked at"
+    except (OSError, pictures.Unusable) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+    raise DataUnavailable(
+        f"{row.file!r} of {folder}: {reason}: put it back, or give the folder's path again"
+    )
