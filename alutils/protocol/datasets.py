@@ -1,6 +1,13 @@
 """The datasets: what must be known of each before it is loaded."""
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from alutils.folders import index, listing, pictures
 
 
 @dataclass(frozen=True)
@@ -38,8 +45,25 @@ class DatasetFacts:
         return self.train if imbalance == 1 else sum(self.long_tail(imbalance))
 
 
+class Datasets(dict[str, DatasetFacts]):
+    """Facts by name; those of a folder's images are read from the data cache at first use.
+
+    Raises ``NotIndexed`` for the name of a folder that the cache doesn't know.
+    """
+
+    def __missing__(self, name: str) -> DatasetFacts:
+        if not name.startswith(index.PREFIX):
+            raise KeyError(name)
+        facts = index.facts(name)
+        self[name] = DatasetFacts(
+            train=facts.train, smallest_class=facts.smallest_class, test=facts.test, channels=3,
+            size=pictures.SIZE, title=facts.title, checksum=facts.checksum, classes=facts.classes,
+        )  # fmt: skip
+        return self[name]
+
+
 DIGITS = tuple("0123456789")
-DATASETS = {
+DATASETS = Datasets({
     "mnist": DatasetFacts(
         60_000, 5_421, 10_000, 1, 28, "MNIST", "cd2ab9d0a0830519", DIGITS, 4, "#0173b2", "o"
     ),
@@ -59,9 +83,43 @@ DATASETS = {
         3, "#d55e00", "s", crops=True,
     ),
     "digits": DatasetFacts(1_437, 141, 360, 1, 28, "digits", "2729f24308ade0e3", DIGITS),
-}  # fmt: skip
+})  # fmt: skip
 
 
 def dataset_title(name: str) -> str:
     """A dataset's name as it is shown."""
     return DATASETS[name].title
+
+
+def named(value: str) -> str:
+    """The name of the dataset that a parameter means: its own, or that of a folder or table.
+
+    A path is what has a separator, ends like a table, begins with ``~``, or is a folder here. Its
+    images are looked at, which takes a while the first time (``folders.scan``). Raises
+    ``ValueError`` where they are no dataset that can be studied.
+    """
+    if value in DATASETS:
+        return value
+    if _is_path(value):
+        from alutils.folders.scan import scan
+
+        value = scan(Path(value))
+    try:
+        if value.startswith(index.PREFIX):
+            DATASETS[value]
+    except index.NotIndexed as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+def _is_path(value: str) -> bool:
+    return (
+        value.startswith("~")
+        or os.sep in value
+        or value.lower().endswith(listing.TABLES)
+        or (value != "" and Path(value).is_dir())
+    )
+
+
+DatasetName = Annotated[str, AfterValidator(named)]
+"""A dataset's name; a parameter of this type may be a path, which becomes the name."""

@@ -71,12 +71,15 @@ class Parameters(BaseModel):
         raise NotImplementedError
 
 
-def known(key: str, name: str, allowed: Any, error: type[ValueError] = ValueError) -> None:
+def known(
+    key: str, name: str, allowed: Any, error: type[ValueError] = ValueError, or_else: str = ""
+) -> None:
     """Refuse a name that is not among the allowed ones, and say the nearest."""
     if name not in allowed:
         near = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise error(f"{key} = {name!r} is unknown: {hint}allowed are {', '.join(allowed)}")
+        names = ", ".join(allowed) + (f", or {or_else}" if or_else else "")
+        raise error(f"{key} = {name!r} is unknown: {hint}allowed are {names}")
 
 
 def no_duplicates(key: str, values: tuple) -> None:
@@ -115,6 +118,8 @@ def _reason(error: Any) -> str:
         if isinstance(error["input"], str):
             reason += f"; papermill's -p gives text, so give it -y '{error['loc'][0]}: [0, 1]'"
         return reason
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
     reason = error["msg"].lower()
     if error["type"] == "float_type" and isinstance(error["input"], str):
         reason += ", not text: YAML takes 5.0e-4, with a point, for a number"

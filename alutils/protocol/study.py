@@ -52,10 +52,15 @@ class Study(Protocol, Parameters):
 
 
 def check_datasets(key: str, names: tuple[str, ...]) -> None:
-    """Refuse datasets that are unknown or named twice."""
+    """Refuse datasets that are unknown, named twice, or without labels."""
     no_duplicates(key, names)
     for name in names:
-        known(key, name, DATASETS)
+        known(key, name, DATASETS, or_else="the path of a folder of images")
+        if not DATASETS[name].classes:
+            raise ValueError(
+                f"{key} = {name!r} has no labels, which a study needs: sort its images into a "
+                "folder a class, or list them in a CSV file with the columns file and label"
+            )
 
 
 def _check_judging(study: Study) -> None:

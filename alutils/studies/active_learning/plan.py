@@ -6,9 +6,9 @@ from pydantic import Field
 
 from alutils.protocol.arms import BASELINE, BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Rounds, Share
-from alutils.protocol.datasets import DATASETS
+from alutils.protocol.datasets import DATASETS, DatasetName
 from alutils.protocol.parameters import known, no_duplicates
-from alutils.protocol.study import Study
+from alutils.protocol.study import Study, check_datasets
 
 
 class ActiveLearningStudy(Study):
@@ -16,7 +16,7 @@ class ActiveLearningStudy(Study):
 
     sequences: ClassVar[bool] = True
 
-    dataset: str = "cifar10"
+    dataset: DatasetName = "cifar10"
     arms: Annotated[tuple[str, ...], Field(min_length=1)] = POSTER_ARMS
     single_baseline: bool = False
     first_labels: Share | Count = 0.01
@@ -67,7 +67,7 @@ class ActiveLearningStudy(Study):
         )
 
     def _check_arms(self) -> None:
-        known("dataset", self.dataset, DATASETS)
+        check_datasets("dataset", (self.dataset,))
         no_duplicates("arms", self.arms)
         for arm in self.arms:
             known("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, FURTHER, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Count, Rounds, Share
-from alutils.protocol.datasets import DATASETS
+from alutils.protocol.datasets import DATASETS, DatasetName
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -40,17 +40,17 @@ class BeyondStudy(SettingsStudy):
     labels (``recipe``); and few labels, trained in small batches (``start``).
     """
 
-    datasets: Levels[str] = ("mnist", "cifar10")
+    datasets: Levels[DatasetName] = ("mnist", "cifar10")
     arms: Levels[str] = (*POSTER_ARMS, "entropy", *(arm for arm in FURTHER if arm != "batchbald"))
     first_labels: Count = 540
     acquisition_fraction: Share = 0.0098
     last_labels: Rounds = 2700
-    recipes_dataset: str = "cifar10"
+    recipes_dataset: DatasetName = "cifar10"
     recipe_counts: Levels[Count] = (990, 2490, 4990)
     recipe_seeds: Seeds = (0, 1, 2)
     recipe_epochs: Count = 150
     own_counts: Levels[Count] = (540, 990, 2490, 4990, 10_000, 20_000)
-    start_dataset: str = "mnist"
+    start_dataset: DatasetName = "mnist"
     start_arms: Levels[str] = ("random", "margin", "typiclust", "probcover", "coreset", "badge")
     start_first: Count = 20
     start_step: Count = 20

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol, Rounds
+from alutils.protocol.datasets import DatasetName
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -36,7 +37,7 @@ class PretrainedStudy(SettingsStudy):
     """
 
     encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
-    datasets: Levels[str] = ("cifar10", "mnist", "fashion-mnist")
+    datasets: Levels[DatasetName] = ("cifar10", "mnist", "fashion-mnist")
     few_arms: Levels[str] = FEW_ARMS
     few_first: Count = 10
     few_size: Count = 10
@@ -49,10 +50,10 @@ class PretrainedStudy(SettingsStudy):
     acquisition_size: Count = 200
     last_labels: Rounds = 2000
     imbalances: tuple[Ratio, ...] = (10.0, 100.0)
-    imbalanced_datasets: tuple[str, ...] = ("cifar10",)
+    imbalanced_datasets: tuple[DatasetName, ...] = ("cifar10",)
     imbalanced_seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2)
     head_counts: Levels[Count] = (100, 500, 2500)
-    scratch_datasets: tuple[str, ...] = ("mnist", "cifar10")
+    scratch_datasets: tuple[DatasetName, ...] = ("mnist", "cifar10")
     scratch_counts: Levels[Count] = (540, 840, 1240, 1490, 1990, 2990, 3990, 5490)
     scratch_seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2)
     scratch_epochs: Count = 100

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from alutils.protocol.cell import Cell, Count, Rounds, Share
+from alutils.protocol.datasets import DatasetName
 from alutils.protocol.parameters import increasing, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -35,9 +36,9 @@ class ReductionsStudy(SettingsStudy):
     the share labelled at a time, and a piece of the authors' own protocol.
     """
 
-    datasets: Levels[str] = ("mnist", "cifar10")
+    datasets: Levels[DatasetName] = ("mnist", "cifar10")
     label_counts: Levels[Count] = (540, 840, 1240, 1490, 1990, 2990, 3990, 5490)
-    arms_dataset: str = "mnist"
+    arms_dataset: DatasetName = "mnist"
     first_labels: Count = 540
     last_labels: Rounds = 2000
     acquisition_fraction: Share = 0.0098

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from alutils.protocol.cell import Cell, Count, Rounds, Share
+from alutils.protocol.datasets import DatasetName
 from alutils.protocol.parameters import no_duplicates
 from alutils.protocol.study import Levels, Setting, SettingsStudy, check_datasets
 
@@ -12,7 +13,7 @@ from alutils.protocol.study import Levels, Setting, SettingsStudy, check_dataset
 class SensitivityStudy(SettingsStudy):
     """What the arms' own settings are worth: one varied at a time, to about ``last_labels``."""
 
-    datasets: Levels[str] = ("mnist", "cifar10")
+    datasets: Levels[DatasetName] = ("mnist", "cifar10")
     dropouts: Levels[Annotated[float, Field(gt=0, lt=1)]] = (0.1, 0.25, 0.5, 0.75)
     passes: Levels[Count] = (1, 5, 20, 50)
     cluster_counts: Levels[Annotated[int, Field(ge=2, le=10_000)]] = (6, 12, 24, 48)

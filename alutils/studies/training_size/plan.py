@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from alutils.protocol.cell import Cell, Count
+from alutils.protocol.datasets import DatasetName
 from alutils.protocol.parameters import increasing
 from alutils.protocol.study import Study, check_datasets
 
@@ -12,7 +13,7 @@ from alutils.protocol.study import Study, check_datasets
 class TrainingSizeStudy(Study):
     """Figure 2: accuracy against training-set size, on nested random labels."""
 
-    datasets: Annotated[tuple[str, ...], Field(min_length=1)] = ("mnist", "cifar10")
+    datasets: Annotated[tuple[DatasetName, ...], Field(min_length=1)] = ("mnist", "cifar10")
     label_counts: Annotated[tuple[Count, ...], Field(min_length=1)] = (
         540, 590, 690, 840, 990, 1240, 1490, 1990, 2490, 2990, 3490, 3990, 4490, 4990, 5490,
     )  # fmt: skip
