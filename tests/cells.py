@@ -1,6 +1,7 @@
 """Cells for tests that need no study, and an encoder for tests that need no weights."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alutils.protocol.cell import Cell
@@ -14,7 +15,10 @@ def a_cell(dataset: str = "mnist", seed: int = 0, **changes) -> Cell:
 
 
 class StubEncoder(nn.Module):
-    """Random projections of digits, as many as the encoder has features; counts its images."""
+    """Random projections of grey images of 28 pixels to as many features as the encoder has.
+
+    Counts its images.
+    """
 
     def __init__(self, name: str = "efficientnet-lite0"):
         super().__init__()
@@ -24,4 +28,5 @@ class StubEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         self.seen += len(images)
-        return images.flatten(1).float() / 255 @ self.weights
+        small = F.adaptive_avg_pool2d(images.float().mean(1), 28)
+        return small.flatten(1) / 255 @ self.weights

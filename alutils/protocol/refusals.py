@@ -97,10 +97,10 @@ def _check_labels(cell: Cell, counts: list[int]) -> None:
             f"batch_size = {cell.batch_size} is larger than the first {counts[0]} labels of "
             f"{cell.dataset}, so nothing would be trained: lower batch_size or raise the labels"
         )
-    if counts[-1] > pool:
+    if max(counts) > pool:
         or_imbalance = f", or imbalance = {cell.imbalance}" if cell.imbalance > 1 else ""
         raise ValueError(
-            f"{counts[-1]} labels asked for, but the pool of {cell.dataset} holds {pool}: "
+            f"{max(counts)} labels asked for, but the pool of {cell.dataset} holds {pool}: "
             f"lower rounds, label_counts, first_labels or acquisition_fraction{or_imbalance}"
         )
     if len(set(counts)) < len(counts):

@@ -30,8 +30,10 @@ def samples(dataset: Any) -> HTML:
     """The first training image of every class of a loaded dataset."""
     title = dataset_title(dataset.name)
     picture = figures.samples(dataset.train_images, dataset.train_labels, dataset.classes)
-    caption = f"{title}: the first training image of every class."
-    return show(picture, caption, f"A row of ten small images, one for each class of {title}.")
+    count, shown = len(dataset.classes), min(len(dataset.classes), figures.SAMPLES)
+    of = "every class" if shown == count else f"the first {shown} of {count} classes"
+    caption = f"{title}: the first training image of {of}."
+    return show(picture, caption, f"{shown} small images of {title}, one a class.")
 
 
 def training_size(results: pd.DataFrame) -> HTML:

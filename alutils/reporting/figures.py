@@ -23,6 +23,10 @@ OTHER_STYLES = [
     ("#8c0800", "X"), ("#56b4e9", "*"), ("#12711c", "<"), ("#d55e00", ">"), ("#001c7f", "p"),
 ]  # fmt: skip
 """Colours and markers of arms that a user registered, and of curves that are not arms'."""
+SAMPLES = 40
+"""Classes of which an image is shown."""
+LEGIBLE = 20
+"""Classes whose names a figure has room for."""
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
 
 
@@ -237,12 +241,20 @@ def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]
 
 @house_style()
 def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
-    """The first image of every class, of tensors: uint8 (N, C, H, W) and labels (N,)."""
-    figure = Figure(figsize=(9, 1.25), layout="constrained")
-    for i, (panel, name) in enumerate(zip(figure.subplots(1, len(classes)), classes, strict=True)):
+    """The first image of every class, of tensors: uint8 (N, C, H, W) and labels (N,).
+
+    Ten a row where there are more, and of the first ``SAMPLES`` classes alone.
+    """
+    shown = classes[:SAMPLES]
+    rows, columns = -(-len(shown) // 10), min(len(shown), 10)
+    figure = Figure(figsize=(9, 1.25 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for panel in panels[len(shown) :]:
+        panel.set_axis_off()
+    for i, (panel, name) in enumerate(zip(panels, shown, strict=False)):
         image = images[(labels == i).nonzero()[0, 0]].permute(1, 2, 0)
         panel.imshow(image.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
-        panel.set_title(name, fontsize=9)
+        panel.set_title(name if len(name) <= 13 else f"{name[:12]}…", fontsize=9)
         panel.set_axis_off()
     return figure
 

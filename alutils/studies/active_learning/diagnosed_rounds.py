@@ -1,5 +1,6 @@
 """The rounds of a run that have diagnostics, and how figures pick from them."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -76,5 +77,13 @@ def spread_out(diagnosed: list[DiagnosedRound], count: int = 3) -> list[Diagnose
 
 
 def abbreviated(classes: Sequence[str]) -> list[str]:
-    """The first three letters of each class name."""
-    return [name[:3] for name in classes]
+    """The first three letters of each class name, or of what follows a beginning that all share.
+
+    Numbers from 0 where these are the same for several classes.
+    """
+    common = len(os.path.commonprefix(list(classes)))
+    for start in (0, common):
+        short = [name[start : start + 3] for name in classes]
+        if all(short) and len(set(short)) == len(classes):
+            return short
+    return [str(number) for number in range(len(classes))]

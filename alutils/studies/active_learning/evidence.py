@@ -123,13 +123,14 @@ def confusion(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
     shares = [_errors(rounds) for _, rounds in arms]
     figure, axes = figures.grid(1, len(arms), (2.5 * len(arms) + 0.6, 3.1))
     worst = []
+    names = abbreviated(classes) if len(classes) <= figures.LEGIBLE else "auto"
     for (arm, _), panel, share in zip(arms, axes[0], shares, strict=True):
         last = arm == arms[-1][0]
         sns.heatmap(
             share, ax=panel, vmin=0, vmax=np.max(shares), cmap="rocket_r", square=True,
             mask=np.eye(len(share), dtype=bool), cbar=last,
             cbar_kws={"shrink": 0.7, "label": "% of the true class"},
-            xticklabels=abbreviated(classes), yticklabels=abbreviated(classes),
+            xticklabels=names, yticklabels=names,
         )  # fmt: skip
         panel.tick_params(axis="x", labelsize=7, rotation=90)
         panel.tick_params(axis="y", labelsize=7, rotation=0)

@@ -25,6 +25,8 @@ from alutils.studies.active_learning.diagnosed_rounds import (
 
 SHOWN = 16
 """Picks of a round in the gallery."""
+NAMES_IN_A_ROW = 110
+"""Letters of all classes' names that fit under an axis side by side."""
 GALLERIES = 4
 """Acquisitions of which the gallery shows picks, from the first to the last."""
 
@@ -48,7 +50,12 @@ def asked_for(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
                  error_kw={"linewidth": 0.8})  # fmt: skip
         most = int(mean.argmax())
         most_asked.append(f"{arm_title(arm)}: {classes[most]} ({mean[most]:.0f} %)")
-    axes.set_xticks(range(len(classes)), classes)
+    if len(classes) <= figures.LEGIBLE:
+        axes.set_xticks(range(len(classes)), classes)
+        long = sum(map(len, classes)) > NAMES_IN_A_ROW
+        axes.tick_params(axis="x", rotation=90 if long else 0)
+    else:
+        axes.set_xlabel("class, by its number from 0")
     axes.set(ylabel="share of acquired labels (%)")
     figures.legend(axes)
     sns.despine(ax=axes)
@@ -131,9 +138,10 @@ def pool_map(diagnosed: list[DiagnosedRound], dataset: Any) -> HTML:
         row[0].set_ylabel(arm_title(arm), fontsize=9)
     for panel, each in zip(axes[0], arms[0][1], strict=True):
         panel.set_title(f"{each.labels:,} labels", fontsize=9)
-    for name, colour in zip(dataset.classes, _class_colours(dataset), strict=True):
-        axes[0, 0].scatter([], [], s=14, color=colour, label=name)
-    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+    if len(dataset.classes) <= figures.LEGIBLE:
+        for name, colour in zip(dataset.classes, _class_colours(dataset), strict=True):
+            axes[0, 0].scatter([], [], s=14, color=colour, label=name)
+        figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     first = arms[0][1][0].entries["map"]
     caption = (
         f"{len(first['index']):,} pool images of seed {seed} on the first two principal components "

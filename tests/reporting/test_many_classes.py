@@ -1,0 +1,57 @@
+"""Figures of datasets with other numbers of classes than ten."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from alutils.reporting import figures
+from alutils.studies.active_learning import evidence, picks
+from alutils.studies.active_learning.diagnosed_rounds import DiagnosedRound, abbreviated
+
+NUMBERS = [2, 3, 37, 200]
+
+
+def names_of(count: int) -> tuple[str, ...]:
+    return tuple(f"kind {i:03}" for i in range(count))
+
+
+@pytest.mark.parametrize(("classes", "rows"), [(2, 1), (3, 1), (10, 1), (37, 4), (200, 4)])
+def test_an_image_of_every_class_is_shown_up_to_forty(classes, rows):
+    images = torch.zeros(classes, 3, 12, 12, dtype=torch.uint8)
+    figure = figures.samples(images, torch.arange(classes), names_of(classes))
+    titles = [panel.get_title() for panel in figure.axes]
+    assert [title for title in titles if title] == list(names_of(classes)[:40])
+    assert figure.get_size_inches().tolist() == [9, 1.25 * rows]
+
+
+def test_short_names_of_classes_differ():
+    assert abbreviated(["airplane", "automobile", "bird"]) == ["air", "aut", "bir"]
+    assert abbreviated(["kind 001", "kind 002"]) == ["1", "2"]
+    assert abbreviated(["cat", "cattle"]) == ["0", "1"]
+    assert abbreviated(["redstart", "redwing", "red kite", "redstarts"]) == ["0", "1", "2", "3"]
+
+
+def rounds_of(classes: int) -> list[DiagnosedRound]:
+    rng = np.random.default_rng(0)
+    closing = {"confusion": rng.integers(0, 9, (classes, classes)).tolist()}
+    first, last = ({"class_counts": [n] * classes, "closing": closing} for n in (1, 3))
+    return [
+        DiagnosedRound(arm, 0, number, labels, entries)
+        for arm in ("random", "margin")
+        for number, labels, entries in ((1, classes, first), (2, 3 * classes, last))
+    ]
+
+
+@pytest.mark.parametrize("classes", NUMBERS)
+def test_what_arms_asked_for_and_took_for_another_is_drawn(classes, unpainted):
+    share = f"({100 / classes:.0f} %)"
+    assert share in picks.asked_for(rounds_of(classes), names_of(classes)).data
+    assert "taken for kind" in evidence.confusion(rounds_of(classes), names_of(classes)).data
+
+
+@pytest.mark.parametrize("classes", NUMBERS)
+def test_the_map_has_a_colour_a_class(classes):
+    colours = picks._class_colours(SimpleNamespace(classes=names_of(classes)))
+    assert len(set(colours)) == classes
