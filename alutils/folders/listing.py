@@ -48,7 +48,7 @@ def entries(path: Path) -> Iterator[Entry]:
         return _of_folder(path)
     if path.suffix.lower() in TABLES and path.is_file():
         return _of_table(path)
-    raise ValueError("there is no such folder, CSV or Parquet file")
+    raise ValueError("it is neither a folder nor a CSV or Parquet file")
 
 
 def has_labels(path: Path) -> bool:
@@ -64,8 +64,7 @@ def base(path: Path) -> Path:
 
 
 def _of_folder(path: Path) -> Iterator[Entry]:
-    inside = _visible(path)
-    folders = {entry.name for entry in inside if entry.is_dir()}
+    folders = {entry.name for entry in _visible(path) if entry.is_dir()}
     given = [part for part in PARTS if part in folders]
     if len(given) == 1:
         (other,) = set(PARTS) - set(given)
@@ -76,12 +75,12 @@ def _of_folder(path: Path) -> Iterator[Entry]:
     if given:
         for part in PARTS:
             yield from _of_classes(path, path / part, part)
-        others = [entry.name for entry in inside if entry.name not in PARTS]
+        others = (entry.name for entry in _visible(path) if entry.name not in PARTS)
         yield from (Entry(name, problem="neither in train/ nor in test/") for name in others)
     elif folders:
         yield from _of_classes(path, path, "")
     else:
-        yield from (_entry(path, entry.path) for entry in inside)
+        yield from (_entry(path, entry.path) for entry in _visible(path))
 
 
 def _of_classes(root: Path, folder: Path, part: str) -> Iterator[Entry]:
@@ -114,9 +113,11 @@ def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
             yield entry.path
 
 
-def _visible(folder: Path) -> list[os.DirEntry]:
+def _visible(folder: Path) -> Iterator[os.DirEntry]:
     with os.scandir(folder) as inside:
-        return [e for e in inside if not e.name.startswith(".") and e.name not in IGNORED]
+        for entry in inside:
+            if not entry.name.startswith(".") and entry.name not in IGNORED:
+                yield entry
 
 
 def _entry(root: Path, file: str, part: str = "", label: str = "", problem: str = "") -> Entry:

@@ -77,9 +77,10 @@ def scan(path: Path) -> str:
     How many files are left out, and where their list is, is said. Raises ``ValueError``, in a
     line, where it holds no dataset, and where the cache can't be written.
     """
+    if not path.expanduser().exists():
+        raise ValueError("there is no such folder, CSV or Parquet file")
     path = Path(os.path.abspath(path.expanduser()))
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
-    database = data_cache() / f"scan-{digest}.sqlite"
+    database = data_cache() / f"scan-{_key(path)}.sqlite"
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         waiting = f"{path.name}: waiting for another process to look at its images"
@@ -90,6 +91,14 @@ def scan(path: Path) -> str:
             f"its images can't be looked at ({error}): check its rights and those of "
             f"{database.parent}, where what is known of them is kept"
         ) from error
+
+
+def _key(path: Path) -> str:
+    """Of the path, and of what says which files can be read."""
+    from PIL import __version__
+
+    facts = f"{pictures.PREPARATION} {__version__} ".encode() + os.fsencode(path)
+    return hashlib.sha256(facts).hexdigest()[:16]
 
 
 def _scan(path: Path, database: Path) -> str:

@@ -13,14 +13,12 @@ features from elsewhere are used all the same, and told apart by their digest.
 import hashlib
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import torch
-from dask.system import CPU_COUNT
 from torch import Tensor
 from tqdm import tqdm
 
@@ -33,6 +31,7 @@ from alutils.paths import data_cache
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.encoders import ENCODERS, encoder_title
+from alutils.threads import ordered
 
 
 @dataclass(frozen=True)
@@ -146,14 +145,8 @@ def _chunks(
         with torch.inference_mode():
             return network(_rows(parts, start, start + CHUNK)).half().numpy()
 
-    with _threads_restored(), ThreadPoolExecutor(CPU_COUNT, initializer=one_thread) as pool:
-        ahead = 2 * CPU_COUNT
-        waiting = [(start, pool.submit(encode, start)) for start in starts[:ahead]]
-        for start in [*starts[ahead:], *[None] * len(waiting)]:
-            first, chunk = waiting.pop(0)
-            yield first, chunk.result()
-            if start is not None:
-                waiting.append((start, pool.submit(encode, start)))
+    with _threads_restored():
+        yield from zip(starts, ordered(encode, starts, one_thread), strict=True)
 
 
 @contextmanager

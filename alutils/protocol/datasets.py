@@ -115,6 +115,7 @@ def named(value: str) -> str:
 def _is_path(value: str) -> bool:
     return (
         value.startswith("~")
+        or "/" in value
         or os.sep in value
         or value.lower().endswith(listing.TABLES)
         or (value != "" and Path(value).is_dir())

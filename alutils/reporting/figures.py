@@ -254,7 +254,7 @@ def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
     for i, (panel, name) in enumerate(zip(panels, shown, strict=False)):
         image = images[(labels == i).nonzero()[0, 0]].permute(1, 2, 0)
         panel.imshow(image.squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
-        panel.set_title(name if len(name) <= 13 else f"{name[:12]}…", fontsize=9)
+        panel.set_title(name if len(name) <= 12 else f"{name[:10]}…", fontsize=9)
         panel.set_axis_off()
     return figure
 

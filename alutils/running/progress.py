@@ -81,7 +81,7 @@ class Progress:
         seconds = self.left * (time.monotonic() - self.start) / self.done
         arm, _ = cell.position(len(record["rounds"]) - 1)
         self.say(
-            f"{cell.dataset:8}{arm:12} seed {cell.seed:<3} "
+            f"{cell.dataset:7} {arm:12} seed {cell.seed:<3} "
             f"round {len(record['rounds']):>3}/{cell.length:<3} {done['labels']:>6,} labels  "
             f"accuracy {100 * shown:5.2f} %  {self.finished:>3}/{self.total} cells  "
             f"{duration(seconds)} left"

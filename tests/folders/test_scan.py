@@ -226,6 +226,9 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
             scanned(path)
 
     refused(tmp_path / "nowhere", "there is no such folder, CSV or Parquet file")
+    refused(tmp_path / "nowhere/..", "there is no such folder, CSV or Parquet file")
+    (tmp_path / "notes.txt").touch()
+    refused(tmp_path / "notes.txt", "it is neither a folder nor a CSV or Parquet file")
     one = plain_folder(tmp_path / "one", ("cat",))
     refused(one, "two classes at least are needed, and it has one, 'cat'")
     few = plain_folder(tmp_path / "few")

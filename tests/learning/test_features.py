@@ -8,6 +8,7 @@ from dataclasses import replace
 from errno import EACCES, EIO, ENOSPC
 from urllib.request import urlopen
 
+import dask.system
 import numpy as np
 import pytest
 import torch
@@ -92,7 +93,7 @@ def test_bytes_depend_on_neither_cores_nor_interruption(cache, monkeypatch, core
     load()
     whole = bytes_of(folder)
     change_facts(folder, encoder=["0" * 64])
-    monkeypatch.setattr(features, "CPU_COUNT", cores)
+    monkeypatch.setattr(dask.system, "CPU_COUNT", cores)
     write = RowFile.write
 
     class Killed(BaseException):
