@@ -5,6 +5,7 @@ Nothing is opened here but the table.
 
 import csv
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,8 +125,11 @@ def _entry(root: Path, file: str, part: str = "", label: str = "", problem: str 
     name = os.path.relpath(file, root)
     try:
         facts = os.stat(file)
-    except OSError as error:
-        return Entry(name, part, label, problem=f"can't be read: {error.strerror}")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return Entry(name, part, label, problem=f"can't be read: {reason}")
+    if not stat.S_ISREG(facts.st_mode):
+        problem = problem or "not a file"
     return Entry(name, part, label, facts.st_size, facts.st_mtime_ns, problem)
 
 

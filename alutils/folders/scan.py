@@ -86,6 +86,8 @@ def scan(path: Path) -> str:
         waiting = f"{path.name}: waiting for another process to look at its images"
         with alone(database.with_suffix(".lock"), waiting):
             return _scan(path, database)
+    except csv.Error as error:
+        raise ValueError(f"the table can't be read ({error})") from error
     except (OSError, sqlite3.Error) as error:
         raise ValueError(
             f"its images can't be looked at ({error}): check its rights and those of "
@@ -108,9 +110,7 @@ def _scan(path: Path, database: Path) -> str:
             for e in listing.entries(path)
         )
         known.executemany("INSERT INTO listed VALUES (?, ?, ?, ?, ?, ?)", entries)
-        known.execute(
-            "DELETE FROM looked WHERE sha256 = '' OR file NOT IN (SELECT file FROM listed)"
-        )
+        known.execute("DELETE FROM looked WHERE sha256 = ''")
         known.commit()
         _look(known, path)
         known.executescript(IMAGES)
@@ -123,6 +123,8 @@ def _scan(path: Path, database: Path) -> str:
         name = index.write(path, classes, _rows(known, classes))
         if said := _report(known, index.left_out_file(name)):
             print(f"{name}: {said}", file=sys.stderr)
+        known.execute("DELETE FROM looked WHERE file NOT IN (SELECT file FROM listed)")
+        known.commit()
     return name
 
 

@@ -1,5 +1,6 @@
 """Folders of images for tests: small clean ones, and one with every kind of file that is met."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -79,7 +80,9 @@ def bad_files(folder: Path) -> dict[str, str]:
     (folder / "large.png").write_bytes(png_header(10_000, 9_000))
     Image.fromarray(np.full((30, 30), 0.5, np.float32)).save(folder / "float.tiff")
     (folder / "dangling.png").symlink_to(folder / "nowhere.png")
+    os.mkfifo(folder / "pipe.png")  # which waits for ever when it is opened
     return {
+        "pipe.png": "not a file",
         "truncated-whole.png": "can't be decoded: image file is truncated",
         "truncated-whole.jpg": "can't be decoded: image file is truncated",
         "empty.jpg": "not an image that is read here (BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)",

@@ -93,7 +93,7 @@ def test_every_kind_of_file_is_used_or_reported_and_none_is_fatal(tmp_path, caps
     assert facts.classes == ("cat", "dog", "odd")
     assert facts.train + facts.test == 9 + 10 + len(unusual)
     assert (
-        f"13 files are left out, listed in {index.left_out_file(name)}" in capsys.readouterr().err
+        f"14 files are left out, listed in {index.left_out_file(name)}" in capsys.readouterr().err
     )
 
 
@@ -101,6 +101,7 @@ def test_a_table_gives_files_and_labels(tmp_path):
     root = plain_folder(tmp_path / "images")
     lines = [f"images/{c}/{i}.png,{c}-{i % 2},x" for c in ("cat", "dog") for i in range(10)]
     lines += ["images/cat/0.png,cat-0,x", "images/none.png,cat-0,x", "images/dog/3.png,,x"]
+    lines += ["images/cat,cat-0,x", "a\0b.png,cat-0,x"]
     (tmp_path / "list.csv").write_text("\ufefffile,label,note\n" + "\n".join(lines), "utf-8")
     name = scanned(tmp_path / "list.csv")
     facts = index.facts(name)
@@ -110,6 +111,8 @@ def test_a_table_gives_files_and_labels(tmp_path):
     assert left_out(name) == {
         "images/cat/0.png": "same content as images/cat/0.png",
         "images/dog/3.png": "no label",
+        "images/cat": "not a file",
+        "a\0b.png": "can't be read: embedded null byte",
         "images/none.png": "can't be read: No such file or directory",
     }
     assert root.exists()
@@ -200,6 +203,18 @@ def test_an_unreadable_file_is_tried_again(tmp_path, monkeypatch):
         f"{c}/3.png": "can't be read: Permission denied" for c in ("cat", "dog")
     }
     assert left_out(scanned(root)) == {}
+
+
+def test_a_folder_that_is_empty_for_a_while_is_not_looked_at_again(tmp_path, looks):
+    name = scanned(root := plain_folder(tmp_path / "pets"))
+    root.rename(tmp_path / "unmounted")
+    root.mkdir()
+    with pytest.raises(ValueError, match="it has no usable image"):
+        scanned(root)
+    root.rmdir()
+    (tmp_path / "unmounted").rename(root)
+    looks.clear()
+    assert scanned(root) == name and looks == []
 
 
 def test_a_spoiled_database_is_begun_anew(tmp_path, cache, looks):

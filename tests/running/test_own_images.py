@@ -48,6 +48,13 @@ def test_the_features_are_of_the_folder_s_pictures(pets, stub_encoder):
     assert features.dataset.test_images.shape == (12, 1_280) and stub_encoder.seen == 60
 
 
+def test_images_without_labels_have_features(pets):
+    features = load_features(scan(pets / "cat"), "efficientnet-lite0")
+    assert features.dataset.train_images.shape == (30, 1_280)
+    assert features.dataset.test_images.shape == (0, 1_280)
+    assert features.dataset.train_labels.tolist() == [-1] * 30
+
+
 def test_a_worker_needs_the_name_alone(pets):
     study = study_of(pets)
     facts = Datasets()[study.dataset]  # of a process that knows no folder yet
