@@ -17,7 +17,7 @@ import sqlite3
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -130,15 +130,24 @@ def _scan(path: Path, database: Path) -> str:
 
 def _opened(database: Path) -> sqlite3.Connection:
     """The database; one that is spoiled is begun anew."""
-    for _ in range(2):
-        known = sqlite3.connect(database)
-        with suppress(sqlite3.DatabaseError):
-            known.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
-            known.executescript(TABLES)
-            return known
-        known.close()
+    try:
+        return _connected(database)
+    except sqlite3.OperationalError:  # of the disk or the folder, not of what is in the file
+        raise
+    except sqlite3.DatabaseError:
         database.unlink()
-    raise sqlite3.DatabaseError(f"{database.name} can't be written")
+        return _connected(database)
+
+
+def _connected(database: Path) -> sqlite3.Connection:
+    known = sqlite3.connect(database)
+    known.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+    try:
+        known.executescript(TABLES)
+    except sqlite3.Error:
+        known.close()
+        raise
+    return known
 
 
 def _look(known: sqlite3.Connection, path: Path) -> None:
