@@ -66,7 +66,7 @@ class Ledger:
         self.session = secrets.token_hex(4)
         self._turn = threading.RLock()
         self.entries: list[Entry] = []
-        self._file = -1
+        self._file, self._end, self._unsure = -1, 0, True
         self._lock = locked(self.path)
         try:
             self._open({"version": VERSION, "classes": list(classes), **(facts or {})})
@@ -104,16 +104,13 @@ class Ledger:
         with self._turn:
             if self._unsure:
                 self._load()
-            number, now = (
-                len(self.entries) + 1,
-                datetime.now(UTC).isoformat(timespec="milliseconds"),
-            )
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            number = len(self.entries) + 1
             entry = Entry(number, now, action, session=self.session, **fields)
             if refusal := self.answers.refusal(entry):
                 raise ParameterError(refusal)
             check = check_of(entry.content, self._check)
             line = as_line(entry, check)
-            self._unsure = True
             self._write(line)
             self._check, self._end = check, self._end + len(line)
             self.entries.append(entry)
@@ -149,10 +146,10 @@ class Ledger:
     def _load(self) -> None:
         """Take what the file holds, what was never finished at its end set aside.
 
-        ``_unsure`` is whether the file may hold something else than what is known here, as after
-        an interrupt from the keyboard amid a line.
+        ``_unsure`` is whether the file may hold more than what is known here, as after an
+        interrupt from the keyboard amid a line.
         """
-        self._unsure = True
+        self._check_file(more=True)
         content = _read(self.path)
         self.entries[:] = content.entries  # in place: others read on in it
         self._check, self._end = content.check, content.end
@@ -167,6 +164,7 @@ class Ledger:
     def _write(self, line: bytes) -> None:
         """Append bytes in one write, and wait until the disk has them; or leave none of them."""
         self._check_file()
+        self._unsure = True
         try:
             if os.write(self._file, line) < len(line):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
@@ -176,13 +174,17 @@ class Ledger:
                 os.ftruncate(self._file, self._end)
             raise _can_not_write(self.path, error) from error
 
-    def _check_file(self) -> None:
-        """Raise ``LedgerDamaged`` where the file is not the one that was opened, as it was left."""
+    def _check_file(self, more: bool = False) -> None:
+        """Raise ``LedgerDamaged`` where the file is not the one that was opened, as it was left.
+
+        With ``more`` it may be longer than that.
+        """
         if self._file < 0:
             raise LedgerDamaged(f"{self.path.name} is closed: open it again to answer")
         mine = os.fstat(self._file)
+        as_left = mine.st_size == self._end or more and mine.st_size > self._end
         with suppress(OSError):
-            if os.path.samestat(mine, os.stat(self.path)) and mine.st_size == self._end:
+            if as_left and os.path.samestat(mine, os.stat(self.path)):
                 return
         raise LedgerDamaged(
             f"{self.path.name} was changed, moved or removed while it was open, so this answer is "

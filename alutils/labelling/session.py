@@ -188,7 +188,7 @@ class Session:
         if model is not None:
             self._batch = self._trainings.get(model)
         elif self._batch is None:
-            self._batch = self._trainings.latest(due, wait=True)
+            self._batch = self._trainings.latest(due, wait=True) or self._trainings.get(due)
         else:
             self._batch = self._trainings.latest(due, self._batch.number) or self._batch
 

@@ -236,6 +236,18 @@ def test_an_answer_that_the_disk_does_not_take_leaves_nothing(written, monkeypat
     assert [entry.image for entry in read(written)][-1] == "f.png" and len(read(written)) == 9
 
 
+def test_an_answer_is_one_write_that_the_disk_has_before_it_is_acknowledged(written, monkeypatch):
+    calls = []
+    with Ledger(written, CLASSES) as ledger:
+        for name in ("write", "fsync"):
+            real = getattr(os, name)
+            monkeypatch.setattr(
+                ledger_module.os, name, lambda *a, n=name, f=real: (calls.append(n), f(*a))[1]
+            )
+        ledger.append("skip", image="e.png")
+        assert calls == ["write", "fsync"]
+
+
 @pytest.mark.parametrize("where", ["write", "fsync"])
 def test_an_interrupt_amid_a_line_leaves_a_ledger_that_goes_on(written, monkeypatch, where):
     """The line is there whole or set aside; the answer was never acknowledged."""
@@ -263,12 +275,14 @@ def test_a_file_that_another_program_changes_takes_no_more_answers(written, tmp_
     with Ledger(written, CLASSES) as ledger:
         for change in (
             lambda: written.write_bytes(whole + b"{}\n"),
+            lambda: os.truncate(written, whole.rindex(b"\n", 0, -1) + 1),  # the last line is gone
             lambda: written.unlink(),
             lambda: written.write_bytes(whole),  # a file of the same bytes, which is another
         ):
             change()
-            with pytest.raises(LedgerDamaged, match="changed, moved or removed while it was open"):
-                ledger.append("skip", image="e.png")
+            for _ in range(2):  # it stays refused
+                with pytest.raises(LedgerDamaged, match="changed, moved or removed while it was"):
+                    ledger.append("skip", image="e.png")
         assert len(ledger.entries) == 8
     with pytest.raises(LedgerDamaged, match="is closed: open it again"):
         ledger.append("skip", image="e.png")
