@@ -39,6 +39,8 @@ LONG = ("desktop", "poster", "replica")
 """Profiles whose hours the guide on machines shows."""
 STEP_MS = (75, 10)
 """Milliseconds a step for which it shows them."""
+APART = "09-pretrained-features"
+"""The notebook of whose runs these texts tell nothing."""
 
 
 def update(profile: str) -> None:
@@ -70,7 +72,8 @@ def blocks(profile: str) -> dict[str, str]:
     studies = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
     if "04-claims" not in studies:
         raise StudyError(f"{profile!r} has no 04-claims, which README and guides are made from")
-    cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
+    told = (study for name, study in studies.items() if name != APART)
+    cells = {cell.name: cell for study in told for cell in study.cells()}
     results = tidy.read(studies["04-claims"])
     arms = results[results["figure"].astype(str).isin(["3", "4"])]
     if arms.empty:
@@ -95,7 +98,7 @@ def blocks(profile: str) -> dict[str, str]:
         "differences hold together for the arms of a dataset (Bonferroni), p in brackets is after "
         "Holm's correction for them: of paired t tests, and of two one-sided tests of equivalence. "
         "Label saving: random's last label count over the one at which an arm reaches random's "
-        "last accuracy, on monotone fits per seed, with 95 % t intervals. Records of the profile: "
+        "last accuracy, on monotone fits per seed, with 95 % t intervals. Records, 09's apart: "
         f"{effort(profile, cells.values())}"
     )
     findings = _findings(by_dataset, rules.judge(results))

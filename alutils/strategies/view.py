@@ -128,7 +128,7 @@ class PoolView:
         return self._whole(map(function, self._features()), len(self))
 
     def _whole(self, parts: Iterable[Tensor], rows: int) -> Tensor:
-        """The parts in one tensor of so many rows; they are computed here, each freed at once."""
+        """The parts in one tensor, of so many rows at most; computed here, each freed at once."""
         filled = 0
         with self.scoring(), torch.inference_mode():
             for part in parts:
@@ -136,7 +136,7 @@ class PoolView:
                     whole = part.new_empty(rows, *part.shape[1:])
                 whole[filled : filled + len(part)] = part
                 filled += len(part)
-        return whole
+        return whole[:filled]
 
 
 class LabelledView:

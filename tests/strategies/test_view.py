@@ -160,3 +160,21 @@ def test_without_dropout_all_passes_are_equal(view):
 def test_nothing_is_computed_before_it_is_asked_for(view):
     lazy = make_view(None, None)
     assert len(lazy) == 30 and not {"probs_N_C", "embeddings_N_D"} & set(vars(lazy))
+
+
+def test_passes_may_be_taken_of_some_candidates_alone():
+    """EPIG keeps those of its targets: as many rows as the function gives, and no others."""
+    cell = a_cell("digits", encoder="none")
+    net = build(cell, torch.device("cpu"))
+    images = torch.randint(0, 256, (1_240, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    view = make_view(net, images.byte(), candidates=torch.arange(5, 1_205))
+    whole = view.mc_probs_T_N_C.transpose(0, 1)
+    kept = torch.arange(1_200) % 7 == 0
+    seen = 0
+
+    def some(probs_T_B_C):
+        nonlocal seen
+        start, seen = seen, seen + probs_T_B_C.shape[1]
+        return probs_T_B_C.transpose(0, 1)[kept[start:seen]]
+
+    assert torch.equal(view.over_passes(some), whole[kept])
