@@ -12,6 +12,7 @@ import torch
 from filelock import FileLock
 from matplotlib.figure import Figure
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 from threadpoolctl import threadpool_limits
 
 from alutils.learning import data, features
@@ -20,6 +21,7 @@ from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import cluster, round
 from alutils.running.placement import Placement
+from tests.browser import CHROMIUM, OPTIONS, fetched_axe
 from tests.cells import StubEncoder
 
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
@@ -108,6 +110,20 @@ def real_dataset(request) -> data.Dataset:
         if os.environ.get("ALUTILS_REQUIRE_DATA") == "1":
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium."""
+    with sync_playwright() as playwright:
+        with playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS) as chromium:
+            yield chromium
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory) -> str:
+    """The script of axe-core."""
+    return fetched_axe(tmp_path_factory.mktemp("axe"))
 
 
 @pytest.fixture(scope="session")

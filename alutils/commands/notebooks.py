@@ -176,7 +176,7 @@ def _sweep(folder: Path, name: str) -> None:
 
 
 def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
-    """Hash of the records that a report is made from, and of its ``sources``.
+    """Hash of the records and files that a report is made from, and of its ``sources``.
 
     ``hashed`` is an earlier value of ``sources``, which otherwise are read now.
     """
@@ -185,6 +185,8 @@ def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
         there = store.path(cell).exists()
         checksum = store.load(cell).get("checksum", "none") if there else "none"
         digest.update(f"{cell.name} {checksum}".encode())
+    for file in study.files():
+        digest.update(file.read_bytes() if file.exists() else b"none")
     return digest.hexdigest()
 
 
@@ -324,10 +326,11 @@ def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
 
 
 def _nothing_to_show(studies: dict[str, Parameters]) -> set[str]:
-    """The notebooks for which no seed has every cell."""
+    """The notebooks of cells for which no seed has every cell."""
     from alutils.records.tidy import read
 
-    return {name for name, study in studies.items() if read(study).empty}
+    of_cells = {name: study for name, study in studies.items() if study.cells()}
+    return {name for name, study in of_cells.items() if read(study).empty}
 
 
 def _results(profile: str, every: dict[str, Parameters]) -> None:

@@ -5,7 +5,9 @@ about its centre, resized with antialiasing (bilinear), which is the shorter sid
 centre crop. Smaller images are enlarged.
 """
 
+import io
 import re
+from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -18,6 +20,8 @@ LARGEST = 89_478_485
 """Pixels above which an image is left out: Pillow's own bound against decompression bombs."""
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What is read, whatever a file's name ends with; no format that runs another program."""
+LOSSLESS = 256
+"""Pixels of a side up to which a preview is without loss."""
 PREPARATION = "rgb-112-1"
 """Changed by hand when the same file would give another picture: it enters a dataset's checksum."""
 
@@ -33,8 +37,55 @@ def picture(file: BinaryIO) -> np.ndarray:
     can't be decoded to its end and for sizes out of bounds, and ``OSError`` with an ``errno`` where
     the system can't read the file.
     """
+    from PIL import Image
+
+    whole = _decoded(file, 2 * SIZE)
+    side, (width, height) = min(whole.size), whole.size
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (left, top, left + side, top + side)
+    kept = whole.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
+    return np.ascontiguousarray(np.asarray(kept).transpose(2, 0, 1))
+
+
+def preview(file: BinaryIO, side: int) -> bytes:
+    """An image file as a page shows it: whole, at most ``side`` pixels wide and high, in WebP.
+
+    Prepared as ``picture`` but for the crop, and never enlarged; without loss where it is small.
+    Raises as ``picture``.
+    """
+    whole = _decoded(file, side)
+    whole.thumbnail((side, side))
+    return _webp(whole)
+
+
+def picture_preview(picture_3_S_S: np.ndarray) -> bytes:
+    """What ``picture`` gave, uint8 (3, S, S), in WebP."""
+    from PIL import Image
+
+    return _webp(Image.fromarray(np.ascontiguousarray(picture_3_S_S.transpose(1, 2, 0))))
+
+
+def stored_size(path: Path) -> tuple[int, int]:
+    """Width and height (pixels) of an image file as it is stored, before it is turned upright.
+
+    Raises ``OSError`` where it can't be read.
+    """
+    from PIL import Image
+
+    with Image.open(path, formats=FORMATS) as image:
+        return image.size
+
+
+def _webp(image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "WEBP", lossless=max(image.size) <= LOSSLESS, quality=90, method=2)
+    return content.getvalue()
+
+
+def _decoded(file: BinaryIO, side: int):
+    """The first frame, upright, in RGB; of a photograph no more than ``side`` pixels need hold."""
     try:
-        return _picture(file)
+        return _opened(file, side)
     except Unusable:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything on spoiled bytes
@@ -43,7 +94,7 @@ def picture(file: BinaryIO) -> np.ndarray:
         raise Unusable(f"can't be decoded: {_plain(error)}") from error
 
 
-def _picture(file: BinaryIO) -> np.ndarray:
+def _opened(file: BinaryIO, side: int):
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -58,14 +109,9 @@ def _picture(file: BinaryIO) -> np.ndarray:
     if width * height > LARGEST:
         raise Unusable(f"{width} × {height} pixels: more than {LARGEST:,}")
     if image.format in ("JPEG", "MPO"):
-        image.draft(None, (2 * SIZE, 2 * SIZE))  # decodes a large photograph several times faster
+        image.draft(None, (side, side))  # decodes a large photograph several times faster
     image.load()
-    square = _rgb(_upright(image))
-    side, (width, height) = min(square.size), square.size
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    kept = square.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
-    return np.ascontiguousarray(np.asarray(kept).transpose(2, 0, 1))
+    return _rgb(_upright(image))
 
 
 def _upright(image):

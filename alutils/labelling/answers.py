@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-from alutils.labelling.batches import Settings
 from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, SKIP, START, UNDO, Entry
 from alutils.labelling.session import SKIPPED, Session
+from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import StudyError
 
 MOST_AT_ONCE = 100

@@ -5,8 +5,7 @@ anywhere and again. Features are those of an encoder, which never change.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,14 +13,14 @@ from torch import Tensor
 
 from alutils.labelling.entries import FIRST_BATCH, LABEL, TURNS, Answers, Entry
 from alutils.labelling.pool import FeaturePool
+from alutils.labelling.settings import Settings
 from alutils.learning.head import FeatureNet
 from alutils.learning.network import initialise
 from alutils.learning.scoring import predict
 from alutils.learning.streams import stream
 from alutils.learning.training import train
-from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
 from alutils.protocol.cell import Cell
-from alutils.protocol.parameters import ParameterError, known
+from alutils.protocol.parameters import ParameterError
 from alutils.running.stability import mean_entropy
 from alutils.strategies.custom import ask
 from alutils.strategies.own import STRATEGIES, check_positions, packed
@@ -35,59 +34,6 @@ STOP_SET = 500
 """Images on which a training's predictions are compared with those of the one before it."""
 BY_TYPICALITY = "typiclust"
 """The arm that needs no model: it asks until two classes have labels."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How images are chosen; the same for a whole ledger.
-
-    Attributes
-    ----------
-    arm : chooses what is asked for once two classes have labels
-    batch : answers from one training to the next, and images that the arm chooses then
-    share : of what is asked for once there is a model, drawn at random for the running accuracy
-    seed : of all that is random
-    candidates : images drawn at random among which an arm chooses; 0 for all
-    mc_passes, clusters : settings of the arms that have passes or clusters
-
-    Raises ``ParameterError``.
-    """
-
-    arm: str = "margin"
-    batch: int = 10
-    share: float = 0.2
-    seed: int = 0
-    candidates: int = 2500
-    mc_passes: int = 20
-    clusters: int = 12
-
-    def __post_init__(self):
-        arms = [arm for arm in (*BUILT_IN, *CUSTOM_ARMS) if arm not in ORACLES]
-        known("arm", self.arm, arms, ParameterError)
-        if not 0 <= self.share < 1:
-            raise ParameterError(f"share = {self.share} is no share: give 0 to below 1")
-        if self.batch < 1:
-            raise ParameterError(f"batch = {self.batch} asks for nothing: give 1 or more")
-        if self.arm == "batchbald" and self.batch > LARGEST_BATCHBALD:
-            raise ParameterError(
-                f"batch = {self.batch} is more than the {LARGEST_BATCHBALD} that the batchbald arm "
-                "chooses at most: lower it, or take power-bald"
-            )
-        if self.arm in ARMS and ARMS[self.arm].from_passes and self.mc_passes < 2:
-            raise ParameterError(
-                f"mc_passes = {self.mc_passes} gives the {self.arm} arm nothing to compare: raise "
-                "it"
-            )
-        if self.candidates and self.candidates < self.batch:
-            raise ParameterError(
-                f"candidates = {self.candidates} is fewer than batch = {self.batch}: raise it, or "
-                "set 0 for all"
-            )
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What a ledger keeps of them: the source of a user's own arm too."""
-        return asdict(self) | {"arm_source": CUSTOM_ARMS.get(self.arm, "")}
 
 
 @dataclass(frozen=True)

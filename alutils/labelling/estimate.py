@@ -106,7 +106,7 @@ def running_accuracy(guessed: Sequence[Guess], level: float = LEVEL) -> RunningA
     if not guessed:
         return None
     right, images = sum(guess.right for guess in guessed), len(guessed)
-    low, high = _wilson(right, images, level)
+    low, high = wilson(right, images, level)
     models = [guess.model for guess in guessed]
     labels = [guess.labels for guess in guessed]
     return RunningAccuracy(
@@ -115,7 +115,7 @@ def running_accuracy(guessed: Sequence[Guess], level: float = LEVEL) -> RunningA
     )  # fmt: skip
 
 
-def _wilson(right: int, images: int, level: float) -> tuple[float, float]:
+def wilson(right: int, images: int, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's interval in percent."""
     from statsmodels.stats.proportion import proportion_confint
 
@@ -161,12 +161,12 @@ def more_labels(
     if len(counts) < FEWEST_ROUNDS:
         return CannotTell(
             "rounds",
-            f"{len(guessed)} of the images at random have a guess and a label, in {len(counts)} "
-            f"points of {MERGED} or more, and a forecast needs {FEWEST_ROUNDS}",
+            f"a forecast needs {FEWEST_ROUNDS} points of {MERGED} images at random or more, and "
+            f"so far there are {len(counts)}, of {len(guessed)} images",
         )
     accuracy = 100 * right / images
     if accuracy[-1] >= target:
-        low, high = _wilson(int(right[-1]), int(images[-1]), level)
+        low, high = wilson(int(right[-1]), int(images[-1]), level)
         if low >= target:
             return Forecast(0, 0, 0)
         reason = f"the last {images[-1]} images at random reach it and are too few to show it"
@@ -182,7 +182,7 @@ def more_labels(
 def forecast_sentence(told: Forecast | CannotTell, target: float) -> str:
     """A forecast in words."""
     if isinstance(told, CannotTell):
-        return f"labels more for {target:g} % cannot be told: {told.reason}"
+        return f"cannot be told for {target:g} %: {told.reason}"
     if told == Forecast(0, 0, 0):
         return f"{target:g} % is reached"
     return f"about {told.more:,} ({told.low:,} to {told.high:,}) more for {target:g} %"
@@ -234,9 +234,22 @@ def _step(before: Batch, now: Batch) -> dict[str, float]:
 def stopping_sentence(trainings: Sequence[Batch]) -> str:
     """What the rules say, in words."""
     if len(trainings) < 2:
-        return "whether to stop cannot be told: a rule needs two trainings at least"
+        return "cannot be told: a rule needs two trainings at least"
     says = [
         f"{rule} ({source}): {'no' if at is None else f'yes, since {at:,} labels'}"
         for (rule, source), at in zip(RULES.items(), stopping(trainings).values(), strict=True)
     ]
     return "; ".join(says)
+
+
+def advice(
+    guessed: Sequence[Guess], trainings: Sequence[Batch], labels: int, target: float
+) -> dict[str, str]:
+    """How good the head is, how many more labels a target (%) needs, and whether to stop."""
+    accuracy = running_accuracy(guessed)
+    more = more_labels(guessed, labels, target, np.random.default_rng(0))
+    return {
+        "Accuracy": str(accuracy or "no image at random has a guess and a label yet"),
+        "How many more": forecast_sentence(more, target),
+        "Whether to stop": stopping_sentence(trainings),
+    }

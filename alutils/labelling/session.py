@@ -13,10 +13,11 @@ from typing import Self
 
 import torch
 
-from alutils.labelling.batches import Batch, Head, Settings, snapshot, train_head
+from alutils.labelling.batches import Batch, Head, snapshot, train_head
 from alutils.labelling.entries import CHANGE, LABEL, NONE, RANDOM_SHARE, SKIP, Answers, Entry
 from alutils.labelling.ledger import Ledger
 from alutils.labelling.pool import FeaturePool
+from alutils.labelling.settings import Settings
 from alutils.labelling.trainings import Trainings
 from alutils.learning.scoring import predict
 from alutils.learning.streams import stream
@@ -113,6 +114,17 @@ class Session:
         """Number of the latest training that the answers so far are enough for."""
         return len(self.answers.counts) // self.settings.batch
 
+    @property
+    def is_training(self) -> bool:
+        """Whether the training that is due is not there yet."""
+        return self._trainings.is_running(self.due)
+
+    @property
+    def trained_on(self) -> int:
+        """Labels of the head that chooses and guesses by now; 0 without one."""
+        head = self._batch.head if self._batch else None
+        return head.labels if head else 0
+
     def ask(self, count: int = 1, model: int | None = None) -> list[Question]:
         """What to ask for next, at most ``count``; what was asked for and not answered comes first.
 
@@ -163,6 +175,21 @@ class Session:
         """The head trained on all labels so far, here and now; raises as ``train_head``."""
         now = snapshot(self.pool, self.settings, self.ledger.entries)
         return train_head(self.pool, self.settings, now)
+
+    def least_sure(self, count: int) -> tuple[list[str], list[str], list[float]]:
+        """Images without an answer of which the head of all labels is least sure, at most so many.
+
+        Returns their names, likeliest classes, and the probabilities of these, rising. Raises as
+        ``train_head``.
+        """
+        head, given = self.head(), self.answers.given
+        probs_N_C = predict(head.net, self.pool.rows)
+        confidence_N, guess_N = probs_N_C.max(1)
+        order = [i for i in confidence_N.argsort().tolist() if self.pool.names[i] not in given]
+        chosen = order[:count]
+        names = [self.pool.names[i] for i in chosen]
+        guesses = [head.classes[int(guess_N[i])] for i in chosen]
+        return names, guesses, confidence_N[chosen].tolist()
 
     def trainings(self) -> list[Batch]:
         """Trainings that are known by now, by number, for stopping rules.

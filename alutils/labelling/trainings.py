@@ -6,9 +6,10 @@ from contextlib import suppress
 
 import torch
 
-from alutils.labelling.batches import Batch, Settings, compute, snapshot
+from alutils.labelling.batches import Batch, compute, snapshot
 from alutils.labelling.entries import Entry
 from alutils.labelling.pool import FeaturePool
+from alutils.labelling.settings import Settings
 
 
 class Trainings:
@@ -50,6 +51,10 @@ class Trainings:
     def get(self, number: int) -> Batch:
         """What a training gave, waited for; raises what it raised."""
         return self.start(number).result()
+
+    def is_running(self, number: int) -> bool:
+        """Whether the training of that number was begun and is not over."""
+        return number in self._batches and not self._batches[number].done()
 
     def latest(self, due: int, above: int = -1, wait: bool = False) -> Batch | None:
         """The latest that is there, above one number and up to another; None without one.

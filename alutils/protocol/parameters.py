@@ -3,6 +3,7 @@
 import ast
 import difflib
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,6 +70,10 @@ class Parameters(BaseModel):
     def cells(self) -> list[Cell]:
         """The cells that the notebook is about."""
         raise NotImplementedError
+
+    def files(self) -> list[Path]:
+        """Files that the notebook reads beside the records of its cells."""
+        return []
 
 
 def known(

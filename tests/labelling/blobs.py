@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from alutils.labelling.batches import Settings
 from alutils.labelling.pool import FeaturePool
 from alutils.labelling.session import Session
+from alutils.labelling.settings import Settings
 from alutils.learning.streams import stream
 
 CLASSES = ["ant", "bee", "cat"]

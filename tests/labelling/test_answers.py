@@ -5,8 +5,8 @@ import pytest
 
 from alutils.labelling import trainings
 from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, replay
-from alutils.labelling.batches import Settings
 from alutils.labelling.chain import read
+from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import ParameterError
 from tests.labelling.blobs import CLASSES, a_session, blobs, said
 

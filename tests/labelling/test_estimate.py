@@ -116,8 +116,8 @@ def test_what_can_not_be_told_says_why():
     rng = np.random.default_rng(0)
     few = estimate.more_labels(rising(4), 40, 95.0, rng)
     assert estimate.forecast_sentence(few, 95.0) == (
-        "labels more for 95 % cannot be told: 8000 of the images at random have a guess and a "
-        "label, in 4 points of 10 or more, and a forecast needs 5"
+        "cannot be told for 95 %: a forecast needs 5 points of 10 images at random or more, and so "
+        "far there are 4, of 8000 images"
     )
     assert estimate.more_labels([], 0, 95.0, rng).kind == "rounds"
     unsure = estimate.more_labels(rising(), 80, 83.0, rng)
@@ -158,7 +158,7 @@ def test_stopping_rules_read_what_has_no_answer_and_what_follows_each_other():
         "Ishibashi and Hino, 2020): yes, since 20 labels"
     )
     assert estimate.stopping_sentence(trainings[:1]) == (
-        "whether to stop cannot be told: a rule needs two trainings at least"
+        "cannot be told: a rule needs two trainings at least"
     )
     assert set(estimate.stopping([]).values()) == {None}
 

@@ -5,9 +5,10 @@ import torch
 
 from alutils.labelling import batches, trainings
 from alutils.labelling.answers import answer_from
-from alutils.labelling.batches import Batch, Head, Settings, compute, snapshot
+from alutils.labelling.batches import Batch, Head, compute, snapshot
 from alutils.labelling.pool import FeaturePool
 from alutils.labelling.session import SKIPPED, Question, Session
+from alutils.labelling.settings import Settings
 from alutils.learning.head import FeatureNet
 from alutils.learning.network import initialise
 from alutils.learning.scoring import predict

@@ -1,35 +1,18 @@
 """The rendered reports of ``smoke`` in headless Chromium, with the network blocked."""
 
 import json
-import os
-import shutil
-import subprocess
-import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-from alutils.learning.data import _npm
 from alutils.studies import profiles
+from tests.browser import barriers, needs_chromium
 
-AXE = "axe-core@4.14.1"
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
 PAGES = ["index", *profiles.notebooks("smoke")]
 CURVES = ["02-cifar10-active-learning", "03-mnist-active-learning", "05-your-own-strategy"]
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine's PATH")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        with playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS) as chromium:
-            yield chromium
+pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -52,19 +35,6 @@ def open_page(browser, smoke):
     for context in contexts:
         context.close()
     assert not complaints
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory) -> str:
-    """The script of axe-core; skipped where npm can't fetch it."""
-    folder = tmp_path_factory.mktemp("axe")
-    command = [*_npm(), "pack", AXE, "--silent", "--cache", str(folder / "cache")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    if done.returncode and os.environ.get("ALUTILS_REQUIRE_DATA") != "1":
-        pytest.skip(f"{AXE} can't be fetched with npm")
-    assert done.returncode == 0, done.stderr
-    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
-        return archive.extractfile("package/axe.min.js").read().decode()
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -151,16 +121,7 @@ def test_no_serious_barrier_to_access(open_page, axe, name):
     page.evaluate(
         "document.querySelectorAll('details').forEach(details => { details.open = true; })"
     )
-    page.evaluate(axe)
-    violations = page.evaluate("axe.run()")["violations"]
-    page.emulate_media(color_scheme="dark")
-    assert page.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    violations += page.evaluate("axe.run({runOnly: ['color-contrast']})")["violations"]
-    bad = [
-        f"{violation['id']}: {violation['help']}: {violation['nodes'][0]['html'][:200]}"
-        for violation in violations
-        if violation["impact"] in ("serious", "critical")
-    ]
+    bad = barriers(page, axe)
     assert not bad, json.dumps(bad, indent=1)
 
 

@@ -1,0 +1,49 @@
+"""Everything that labelling gave, in one folder: labels in four forms, predictions, the head."""
+
+from pathlib import Path
+
+from alutils.labelling import export
+from alutils.labelling.images import FolderImages
+from alutils.labelling.saved_head import save_head
+from alutils.labelling.session import Session
+from alutils.learning.scoring import predict
+from alutils.protocol.parameters import ParameterError
+from alutils.records.files import unused
+
+FILES = {
+    "labels.csv": "a row an image that has an answer",
+    "classes": "a folder a class, with links to its images",
+    "coco.json": "the labels as COCO has them, without boxes",
+    "label-studio.json": "tasks to import into Label Studio",
+    "label-studio.xml": "the labelling interface for them",
+    "predictions.csv": "what the head says of every other image, with probabilities",
+    "head": "the head as safetensors, with an example of its use",
+}
+"""What is written, and what it is; the last two where two classes have labels."""
+
+
+def write_all(place: Path, session: Session, images: FolderImages) -> Path:
+    """Write everything into the first unused folder ``export`` of a place; returns the folder.
+
+    It is there whole or not at all. Raises ``ParameterError`` where nothing is labelled, and as
+    ``export.whole_folder``.
+    """
+    answers = session.answers
+    if not answers.labels:
+        raise ParameterError("nothing is labelled yet: label some images, then export")
+    head = session.head() if len(set(answers.labels.values())) > 1 else None
+    target = unused(place / "export")
+    with export.whole_folder(target) as folder:
+        export.write_csv(folder / "labels.csv", answers)
+        export.write_folders(folder / "classes", answers, images.folder)
+        export.write_coco(folder / "coco.json", answers, images.sizes(answers.labels))
+        export.write_label_studio(folder / "label-studio.json", answers)
+        interface = export.label_studio_interface(answers.classes)
+        export.write_file(folder / "label-studio.xml", interface.encode())
+        if head:
+            pool = session.pool
+            probs_N_C = predict(head.net, pool.rows).numpy()
+            path = folder / "predictions.csv"
+            export.write_predictions(path, answers, pool.names, head.classes, probs_N_C)
+            save_head(folder / "head", head, pool.encoder)
+    return target

@@ -1,0 +1,240 @@
+"""What lies before a person who labels: a page of images, and what is known by now.
+
+A user interface shows ``state`` and sends requests, each with an id of its own; those that are
+answered are named in the next state, so that nothing counts as saved before it is on the disk.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from alutils.labelling import estimate
+from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, UNDO, Entry
+from alutils.labelling.session import Question, Session
+from alutils.protocol.parameters import ParameterError, StudyError
+
+LARGEST_PAGE = 60
+REMEMBERED = 200
+"""Answered requests that the state names."""
+
+
+@dataclass
+class Tile:
+    """An image of the page.
+
+    Attributes
+    ----------
+    question : as it was asked for
+    guess_visible, guess_seen : whether the guess is in sight, and whether it ever was
+    """
+
+    question: Question
+    guess_visible: bool = False
+    guess_seen: bool = False
+
+
+class Desk:
+    """A session's page of images; used by one thread, as the session is.
+
+    Attributes
+    ----------
+    session : whose images they are
+    notes : what the session said, the latest last
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        target: float = 95.0,
+        page: int = 12,
+        notes: Iterable[str] = (),
+        export: Callable[[], str] | None = None,
+    ):
+        """Ask for the first page.
+
+        Parameters
+        ----------
+        target : accuracy (%) that the forecast is for
+        page : images of a page; 1 goes on to the next one by itself
+        notes : what the session says; read whenever the state is
+        export : writes everything that can be exported, and says where
+        """
+        self.session, self.target, self.export = session, target, export
+        self.notes = notes
+        self._page = page
+        self._tiles: list[Tile] = []
+        self._focus = ""
+        self._answered: deque[str] = deque(maxlen=REMEMBERED)
+        self._problem, self._told = "", ""
+        self._advice: dict[str, str] = {}
+        self._advised: tuple[int, int] = (-1, -1)
+        self._adviser = ThreadPoolExecutor(1, thread_name_prefix="advice")
+        self._advising: Future[dict[str, str]] | None = None
+        self._turn_page()
+
+    def close(self) -> None:
+        """Take no more requests, and let somebody else write the ledger."""
+        self._adviser.shutdown(wait=True, cancel_futures=True)
+        self.session.close()
+
+    def handle(self, request: Mapping[str, Any]) -> None:
+        """Do what a request asks for; one that was done already is not done again.
+
+        What the ledger does not take is told by the state, as ``problem``.
+        """
+        number = str(request.get("id", ""))
+        if number in self._answered:
+            return
+        self._problem, self._told = "", ""
+        try:
+            self._do(str(request.get("do", "")), request)
+        except (ParameterError, StudyError) as error:
+            self._problem = str(error)
+        self._answered.append(number)
+        self._advise()
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a user interface shows, in values that JSON has."""
+        answers, session = self.session.answers, self.session
+        actions = Counter(entry.action for entry in answers.current.values())
+        self._take_advice()
+        return {
+            "classes": [
+                {"name": name, "labels": count}
+                for name, count in _with_counts(answers.classes, answers.labels.values())
+            ],
+            "tiles": [self._shown(tile) for tile in self._tiles],
+            "ahead": self._ahead,
+            "focus": self._focus,
+            "page": self._page,
+            "complete": not self._open_tiles(),
+            "finished": not self._tiles,
+            "labels": actions[LABEL],
+            "skipped": actions[SKIP],
+            "none": actions[NONE],
+            "images": len(session.pool),
+            "training": session.is_training,
+            "trained_on": session.trained_on,
+            "can_undo": bool(answers.last),
+            "advice": self._advice,
+            "advising": self._advising is not None,
+            "notes": list(self.notes)[-3:],
+            "told": self._told,
+            "problem": self._problem,
+            "can_export": self.export is not None,
+            "answered": list(self._answered),
+        }
+
+    def _do(self, action: str, request: Mapping[str, Any]) -> None:
+        image = str(request.get("image", ""))
+        if action in (LABEL, SKIP, NONE):
+            self._answer(action, image, str(request.get("label", "")))
+        elif action == UNDO:
+            self._undo()
+        elif action == ADD_CLASS:
+            self._told = f"new class {self.session.add_class(str(request['label'])).label}"
+        elif action == "guess":
+            self._show_guess(image)
+        elif action == "next":
+            if not self._open_tiles():
+                self._turn_page()
+        elif action == "page":
+            self._page = min(max(1, int(request["size"])), LARGEST_PAGE)
+            self._turn_page()
+        elif action == "export" and self.export:
+            self._told = self.export()
+        elif action != "look":
+            raise ParameterError(f"do = {action!r} is nothing that can be asked for")
+
+    def _answer(self, action: str, image: str, label: str) -> None:
+        seen = any(tile.guess_seen for tile in self._tiles if tile.question.image == image)
+        if action == LABEL:
+            self.session.label(image, label, seen)
+        elif action == SKIP:
+            self.session.skip(image, seen)
+        else:
+            self.session.none_of_these(image, seen)
+        self._focus = ""
+        self._told = _said(action, label)
+        if self._page == 1 and not self._open_tiles():
+            self._turn_page()
+
+    def _undo(self) -> None:
+        image = self.session.undo().image
+        self._told = "taken back"
+        self._focus = image
+        before = self.session.answers.given.get(image)
+        if before:
+            self._told = f"taken back: it is again {_said(before[-1].action, before[-1].label)}"
+            return
+        again = self.session.ask(1)[0]
+        tiles = {tile.question.image: tile for tile in self._tiles}
+        if image in tiles:
+            tiles[image].question = again
+        elif self._page == 1:
+            self._tiles = [Tile(again)]
+        else:
+            self._tiles.insert(0, Tile(again))
+
+    def _show_guess(self, image: str) -> None:
+        for tile in self._tiles:
+            if tile.question.image == image:
+                guess = tile.question.guess
+                self._told = f"guess: {guess}" if guess else "no guess yet: label more first"
+                tile.guess_visible = bool(guess) and not tile.guess_visible
+                tile.guess_seen |= tile.guess_visible
+
+    def _turn_page(self) -> None:
+        """A new page, with what was asked for and not answered first."""
+        asked = self.session.ask(self._page + (self._page == 1))
+        self._tiles = [Tile(question) for question in asked[: self._page]]
+        self._focus = ""
+        self._ahead = [question.image for question in asked[self._page :]]
+
+    def _open_tiles(self) -> list[Tile]:
+        """Those without an answer since they were asked for."""
+        return [tile for tile in self._tiles if not self._entry(tile)]
+
+    def _entry(self, tile: Tile) -> Entry | None:
+        """The answer that a tile has, if it has one from after it was asked for."""
+        given = self.session.answers.given.get(tile.question.image)
+        return given[-1] if given and given[-1].number > tile.question.line else None
+
+    def _shown(self, tile: Tile) -> dict[str, Any]:
+        entry = self._entry(tile)
+        return {
+            "image": tile.question.image,
+            "answer": entry.action if entry else "",
+            "label": entry.label if entry else "",
+            "guess": tile.question.guess if tile.guess_visible else "",
+        }
+
+    def _advise(self) -> None:
+        """Begin to look at how good the head is, where a training or a batch is new."""
+        self._take_advice()
+        trainings = self.session.trainings()
+        now = (len(trainings), self.session.due)
+        if now == self._advised or self._advising:
+            return
+        self._advised = now
+        guessed = estimate.guesses(self.session.answers, self.session.settings.batch)
+        labels = len(self.session.answers.labels)
+        self._advising = self._adviser.submit(
+            estimate.advice, guessed, trainings, labels, self.target
+        )
+
+    def _take_advice(self) -> None:
+        if self._advising and self._advising.done():
+            self._advice, self._advising = self._advising.result(), None
+
+
+def _with_counts(classes: Iterable[str], labels: Iterable[str]) -> list[tuple[str, int]]:
+    counts = Counter(labels)
+    return [(name, counts[name]) for name in classes]
+
+
+def _said(action: str, label: str) -> str:
+    return {LABEL: label, SKIP: "skipped", NONE: "none of these"}[action]

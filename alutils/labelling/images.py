@@ -1,0 +1,89 @@
+"""The images of a folder: as a pool of features to label, and as pictures for a page."""
+
+import hashlib
+import io
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from alutils.folders import index, pictures
+from alutils.labelling.batches import Head
+from alutils.labelling.pool import FeaturePool
+from alutils.learning import data
+from alutils.learning.features import load_features
+from alutils.learning.scoring import predict
+from alutils.protocol.parameters import ParameterError
+
+
+class FolderImages:
+    """The images that may be labelled of a folder's or table's dataset, those of its training part.
+
+    Attributes
+    ----------
+    dataset : its name
+    folder : where its files are
+    pool : their features by an encoder
+    labels : by image, its class; empty where the folder has no labels
+    classes : of the folder, in its order
+    test_rows, test_labels : features and classes (positions in ``classes``) of its test part, which
+        is not labelled, float16 (T, D) and int64 (T,)
+    """
+
+    def __init__(self, dataset: str, encoder: str):
+        """Read features, or compute them first; raises as ``load_features``.
+
+        ``ParameterError`` where the dataset is no folder's.
+        """
+        if not dataset.startswith(index.PREFIX):
+            raise ParameterError(
+                f"dataset = {dataset!r} is no folder: to label images give the path of theirs"
+            )
+        facts, self._kept = index.facts(dataset), data.load(dataset).train_images
+        features = load_features(dataset, encoder).dataset
+        rows = [row for row in index.rows(dataset) if row.part == "train"]
+        self.dataset, self.folder = dataset, Path(facts.folder)
+        self.pool = FeaturePool.of([row.file for row in rows], features.train_images, encoder)
+        known = [row for row in rows if row.label >= 0]
+        self.labels = {row.file: facts.classes[row.label] for row in known}
+        self.classes = facts.classes
+        self.test_rows, self.test_labels = features.test_images, features.test_labels
+        self._digests = [row.sha256 for row in rows]
+
+    def preview(self, image: str, side: int) -> bytes:
+        """An image as a page shows it, at most ``side`` pixels wide and high, in WebP.
+
+        Where its file is gone, or another one by now, it is the picture that was kept of it, of
+        which its features are.
+        """
+        position = self.pool.position[image]
+        with suppress(OSError, pictures.Unusable):
+            content = (self.folder / image).read_bytes()
+            if hashlib.sha256(content).hexdigest() == self._digests[position]:
+                return pictures.preview(io.BytesIO(content), side)
+        return pictures.picture_preview(self._kept[position].numpy())
+
+    def picture(self, image: str) -> np.ndarray:
+        """The square picture that was kept of an image, uint8 (S, S, 3)."""
+        return self._kept[self.pool.position[image]].permute(1, 2, 0).numpy()
+
+    def sizes(self, images: Iterable[str]) -> dict[str, tuple[int, int]]:
+        """Width and height (pixels) of images' files as they are stored; without those gone."""
+        found = {}
+        for image in images:
+            with suppress(OSError):
+                found[image] = pictures.stored_size(self.folder / image)
+        return found
+
+    def test_accuracy(self, head: Head) -> float | None:
+        """Accuracy (%) of a head on the test part; None where the folder has none with labels.
+
+        Of images whose class the head doesn't know the answer is wrong.
+        """
+        if not len(self.test_labels) or not self.classes:
+            return None
+        guessed = predict(head.net, self.test_rows).argmax(1)
+        names = zip(guessed.tolist(), self.test_labels.tolist(), strict=True)
+        right = [head.classes[guess] == self.classes[label] for guess, label in names]
+        return 100 * sum(right) / len(right)

@@ -1,0 +1,1 @@
+"""10: a labelled folder of one's own."""

@@ -1,0 +1,1 @@
+"""11: labelling one's own images by hand."""

@@ -1,0 +1,97 @@
+"""A ledger at work in a notebook: opened, shown to a person, or answered in batch."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from IPython.display import Markdown
+
+from alutils.labelling import bundle, chain
+from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, replay
+from alutils.labelling.desk import Desk
+from alutils.labelling.entries import Answers
+from alutils.labelling.images import FolderImages
+from alutils.labelling.session import Session, describe
+from alutils.labelling.widget import LabellingWidget
+from alutils.reporting.prose import count
+from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """A ledger that is open, and what is labelled into it.
+
+    Attributes
+    ----------
+    study, images : the parameters, and the folder
+    desk : the page of images, with its session
+    """
+
+    study: OwnLabelsStudy
+    images: FolderImages
+    desk: Desk
+
+    @property
+    def session(self) -> Session:
+        """The answers, and what to ask for next."""
+        return self.desk.session
+
+
+_open: dict[Path, Labelling] = {}
+"""By ledger, what this process has open: a cell that runs again closes it first."""
+
+
+def open_ledger(study: OwnLabelsStudy) -> Labelling:
+    """Begin the study's ledger or go on with it; in batch a new one.
+
+    Raises as ``Session``; ``LedgerHeld`` where another process labels into it.
+    """
+    images = FolderImages(study.dataset, study.encoder)
+    path = study.ledger_path.resolve()
+    if before := _open.pop(path, None):
+        before.desk.close()
+    if study.answers != PERSON:
+        shutil.rmtree(study.folder, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    notes: list[str] = []
+
+    def say(line: str) -> None:
+        notes.append(line)
+        print(line)
+
+    classes, settings = study.classes or images.classes, study.settings
+    if study.answers not in (PERSON, LABELS):
+        classes, settings = recorded(chain.read(study.files()[0]))
+    session = Session(path, images.pool, classes, settings, say)
+    desk = Desk(session, study.target, study.page, notes)
+    labelling = Labelling(study, images, desk)
+    desk.export = lambda: f"exported to {bundle.write_all(study.folder, session, images)}"
+    _open[path] = labelling
+    return labelling
+
+
+def label(labelling: Labelling) -> LabellingWidget | Markdown:
+    """The widget for a person; in batch the answers are given, and said to be."""
+    study, session = labelling.study, labelling.session
+    if study.answers == PERSON:
+        return LabellingWidget(labelling.desk, labelling.images)
+    if study.answers == LABELS:
+        given = answer_from(labelling.images.labels, session, study.answer_count)
+        session.wait()
+        return Markdown(
+            f"{count(given, 'answer')} came from the folder's own labels, as a person would have "
+            'given them. In JupyterLab, with `answers = "person"`, this cell shows the images.'
+        )
+    entries = chain.read(study.files()[0])
+    said = "asked for as they were then"
+    try:
+        replay(session, entries)
+    except ReplayDiffers:
+        labels = Answers(entries).labels
+        answer_from(labels, session, len(labels) - len(session.answers.labels))
+        said = "given to the images that are asked for here, which are others than then"
+    session.wait()
+    return Markdown(
+        f"The answers come from the recorded ledger `{study.files()[0].name}`, {said}: "
+        f"{describe(session.answers)}."
+    )

@@ -1,0 +1,88 @@
+"""Images that were asked for, and those that the head is least sure of."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import seaborn as sns
+from IPython.display import HTML, Markdown
+
+from alutils.labelling.entries import LABEL, NONE, SKIP, Entry
+from alutils.protocol.arms import arm_title
+from alutils.reporting import figures
+from alutils.reporting.picture import Picture, Steps
+from alutils.reporting.prose import show
+from alutils.reporting.style import house_style
+from alutils.studies.own_labels.by_hand import Labelling
+
+SHOWN, COLUMNS = 24, 8
+STEPS = 4
+"""Batches that are shown, from the first to the last."""
+
+
+def asked_for(labelling: Labelling) -> HTML | Markdown:
+    """The images of a few batches in the order of their answers; one batch is shown at a time."""
+    answers = list(labelling.session.answers.current.values())
+    if not answers:
+        return Markdown("Nothing is labelled yet: once it is, run this cell again.")
+    batch = labelling.session.settings.batch
+    starts = range(0, len(answers), batch)
+    chosen = sorted({starts[round(at)] for at in np.linspace(0, len(starts) - 1, STEPS)})
+    pages = {
+        f"{start + 1:,} to {min(start + batch, len(answers)):,}": _batch(
+            labelling, answers[start : start + batch][:SHOWN]
+        )
+        for start in chosen
+    }
+    return Steps("asked-for", pages, "Images that were asked for, answers")
+
+
+@house_style()
+def _batch(labelling: Labelling, entries: Sequence[Entry]) -> Picture:
+    texts = [f"{_said(entry)}\n{_why(labelling, entry)}" for entry in entries]
+    caption = "Under an image its answer, and what asked for it."
+    return _grid(labelling, [entry.image for entry in entries], texts, caption)
+
+
+@house_style()
+def unsure(labelling: Labelling) -> HTML | Markdown:
+    """Images without an answer of which the head is least sure."""
+    session = labelling.session
+    if len(set(session.answers.labels.values())) < 2:
+        return Markdown("There is no head yet: it needs labels of two classes.")
+    names, guesses, probabilities = session.least_sure(SHOWN)
+    if not names:
+        return Markdown("Every image has an answer.")
+    texts = [f"{guess}\n{100 * p:.0f} %" for guess, p in zip(guesses, probabilities, strict=True)]
+    caption = (
+        "The images without an answer of which the head of all labels is least sure. Under an "
+        "image the likeliest class and its probability."
+    )
+    return _grid(labelling, names, texts, caption)
+
+
+def _grid(
+    labelling: Labelling, images: Sequence[str], texts: Sequence[str], caption: str
+) -> Picture:
+    """Images in rows, a text of two lines under each."""
+    rows = -(-len(images) // COLUMNS)
+    figure, axes = figures.grid(rows, COLUMNS, (8.4, 1.45 * rows))
+    for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])
+        panel.grid(False)
+        sns.despine(ax=panel, left=True, bottom=True)
+    for panel, image, text in zip(axes.flat, images, texts, strict=False):
+        panel.imshow(labelling.images.picture(image), interpolation="nearest")
+        panel.set_xlabel(text, fontsize=7)
+    told = "; ".join(text.replace("\n", ", ") for text in texts)
+    return show(figure, caption, f"{len(images)} images. {told}.")
+
+
+def _said(entry: Entry) -> str:
+    return {LABEL: entry.label, SKIP: "skipped", NONE: "none of these"}[entry.action][:14]
+
+
+def _why(labelling: Labelling, entry: Entry) -> str:
+    """What asked for an image first, as its latest answer may be a change."""
+    asked = labelling.session.answers.first[entry.image].asked
+    known = {"first batch": "first batch", "random share": "at random"}
+    return known.get(asked) or arm_title(asked)

@@ -1,0 +1,121 @@
+"""What is labelled, by whom, and how the images are chosen."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from alutils.folders import index
+from alutils.folders.example import example_folder
+from alutils.labelling.entries import class_refusal
+from alutils.labelling.settings import Settings
+from alutils.paths import outputs
+from alutils.protocol.cell import Cell
+from alutils.protocol.datasets import DATASETS, named
+from alutils.protocol.parameters import Parameters
+
+PERSON, LABELS = "person", "labels"
+"""Who answers, where it is no recorded ledger: a person, or the folder's own labels."""
+OF_SETTINGS = ("arm", "batch", "share", "seed", "candidates", "mc_passes", "clusters")
+"""Parameters of how images are chosen, as ``Settings`` has them."""
+
+
+def _or_example(value: str) -> str:
+    """The path that is given, or that of the example where none is."""
+    return value or str(example_folder())
+
+
+class OwnLabelsStudy(Parameters):
+    """A folder of images that is labelled; it has no cells, as nothing is compared.
+
+    An empty ``dataset`` is a small folder of digits that is made for it (``folders.example``), and
+    an empty ``ledger`` lies under the outputs. ``classes`` are those to begin with; where none are
+    given they are the folder's own. Answers come from a person; in batch from the folder's labels,
+    ``answer_count`` of them; or from the recorded ledger whose path ``answers`` is.
+    """
+
+    dataset: Annotated[
+        str, AfterValidator(_or_example), AfterValidator(named), Field(validate_default=True)
+    ] = ""
+    classes: tuple[str, ...] = ()
+    ledger: str = ""
+    answers: str = PERSON
+    answer_count: Annotated[int, Field(ge=1, le=10_000_000)] = 150
+    encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
+    arm: str = "margin"
+    batch: int = 10
+    share: float = 0.2
+    seed: Annotated[int, Field(ge=0, le=2**31)] = 0
+    candidates: Annotated[int, Field(ge=0, le=10_000_000)] = 2500
+    mc_passes: Annotated[int, Field(ge=1, le=10_000)] = 20
+    clusters: Annotated[int, Field(ge=2, le=10_000)] = 12
+    target: Annotated[float, Field(gt=0, lt=100)] = 95.0
+    page: Annotated[int, Field(ge=1, le=60)] = 12
+
+    def cells(self) -> list[Cell]:
+        """None: labels are no results of a run."""
+        return []
+
+    def files(self) -> list[Path]:
+        """The ledgers that the notebook reads."""
+        recorded = [] if self.answers == LABELS else [Path(self.answers).expanduser()]
+        return [self.ledger_path] if self.answers == PERSON else recorded
+
+    @property
+    def settings(self) -> Settings:
+        """How images are chosen; raises ``ParameterError``."""
+        return Settings(**{key: getattr(self, key) for key in OF_SETTINGS})
+
+    @property
+    def folder(self) -> Path:
+        """Where the ledger and what is exported lie, unless ``ledger`` says where.
+
+        In batch it is a folder that every run makes anew, so that no person's labels are in it.
+        """
+        labels = outputs() / self.profile / "labels"
+        if self.answers != PERSON:
+            return labels / "batch"
+        return self.ledger_path.parent if self.ledger else labels / self.dataset
+
+    @property
+    def ledger_path(self) -> Path:
+        """The file of the answers."""
+        if self.ledger and self.answers == PERSON:
+            return Path(self.ledger).expanduser().resolve()
+        return self.folder / "ledger.jsonl"
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not self.dataset.startswith(index.PREFIX):
+            raise ValueError(
+                f"dataset = {self.dataset!r} is no folder of images: give the path of one, or "
+                "leave it empty for an example"
+            )
+        for i, name in enumerate(self.classes):
+            if refusal := class_refusal(name, self.classes[:i]):
+                raise ValueError(f"classes: {refusal}")
+        if self.ledger and not self.ledger.endswith(".jsonl"):
+            raise ValueError(
+                f"ledger = {self.ledger!r} is not called as one: give a file whose name ends in "
+                ".jsonl, which is made where it is not there"
+            )
+        self.settings  # noqa: B018  raises where it is not allowed
+        self._check_answers()
+        return self
+
+    def _check_answers(self) -> None:
+        if self.answers == LABELS and not DATASETS[self.dataset].classes:
+            raise ValueError(
+                f"answers = {LABELS!r}, but the folder has no labels that could answer: set "
+                f"{PERSON!r}, or sort its images into a folder a class"
+            )
+        if self.answers not in (PERSON, LABELS) and not Path(self.answers).expanduser().is_file():
+            raise ValueError(
+                f"answers = {self.answers!r} is no file: give {PERSON!r}, {LABELS!r}, or the path "
+                "of a recorded ledger"
+            )
+        if self.answers != PERSON and self.ledger:
+            raise ValueError(
+                f"ledger = {self.ledger!r} is for a person's answers, and answers = "
+                f"{self.answers!r}: leave it empty, or set answers = {PERSON!r}"
+            )

@@ -1,0 +1,220 @@
+from unittest.mock import patch
+
+import pytest
+
+from alutils.labelling import estimate
+from alutils.labelling.desk import Desk
+from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, START, UNDO
+from alutils.records.files import CanNotWrite
+from tests.labelling.blobs import a_session, blobs
+
+
+@pytest.fixture
+def a_desk(tmp_path):
+    """Factory of desks on a ledger of made-up images, with five answers a training."""
+    pool, labels = blobs()
+    desks = []
+
+    def made(page: int = 4, **options) -> Desk:
+        desks.append(Desk(a_session(tmp_path, pool), page=page, **options))
+        return desks[-1]
+
+    made.labels = labels
+    yield made
+    for desk in desks:
+        desk.close()
+
+
+class Hands:
+    """Sends requests, each with an id of its own."""
+
+    def __init__(self, desk: Desk):
+        self.desk, self.count = desk, 0
+
+    def __call__(self, do: str, image: str = "", **more) -> dict:
+        self.count += 1
+        self.desk.handle({"do": do, "image": image, "id": str(self.count)} | more)
+        state = self.desk.state
+        assert state["answered"][-1] == str(self.count)
+        return state
+
+
+def images(state: dict) -> list[str]:
+    return [tile["image"] for tile in state["tiles"]]
+
+
+def said(state: dict) -> list[tuple[str, str]]:
+    return [(tile["answer"], tile["label"]) for tile in state["tiles"]]
+
+
+def lines(desk: Desk) -> list[tuple[str, str, str]]:
+    return [(e.action, e.image, e.label) for e in desk.session.ledger.entries]
+
+
+def test_a_page_is_answered_image_by_image_and_then_turned(a_desk):
+    desk = a_desk()
+    do, first = Hands(desk), images(desk.state)
+    assert len(first) == 4 and said(desk.state) == [("", "")] * 4
+    do(LABEL, first[0], label="ant")
+    do(SKIP, first[1])
+    do(NONE, first[2])
+    state = do("next")  # one is open, so the page stays
+    assert images(state) == first and not state["complete"]
+    state = do(LABEL, first[3], label="cat")
+    assert said(state) == [(LABEL, "ant"), (SKIP, ""), (NONE, ""), (LABEL, "cat")]
+    assert state["complete"] and (state["labels"], state["skipped"], state["none"]) == (2, 1, 1)
+    assert [(one["name"], one["labels"]) for one in state["classes"]] == [
+        ("ant", 1), ("bee", 0), ("cat", 1),
+    ]  # fmt: skip
+    state = do("next")
+    assert not set(images(state)) & set(first) and not state["complete"]
+    assert lines(desk)[1:] == [
+        (LABEL, first[0], "ant"), (SKIP, first[1], ""), (NONE, first[2], ""),
+        (LABEL, first[3], "cat"),
+    ]  # fmt: skip
+
+
+def test_the_same_request_is_done_once(a_desk):
+    desk = a_desk()
+    image = images(desk.state)[0]
+    for _ in range(2):
+        desk.handle({"do": LABEL, "image": image, "label": "ant", "id": "a click"})
+    assert lines(desk)[1:] == [(LABEL, image, "ant")]
+
+
+def test_one_at_a_time_goes_on_by_itself_and_knows_the_next(a_desk):
+    desk = a_desk(page=1)
+    do = Hands(desk)
+    state = desk.state
+    for _ in range(3):
+        (image,), (after,) = images(state), state["ahead"]
+        state = do(LABEL, image, label="bee")
+        assert images(state) == [after] and state["told"] == "bee"
+
+
+def test_an_undo_on_the_page_opens_its_image_and_puts_the_focus_there(a_desk):
+    desk = a_desk()
+    do, first = Hands(desk), images(desk.state)
+    for image in first[:2]:
+        do(LABEL, image, label="ant")
+    state = do(UNDO)
+    assert said(state) == [(LABEL, "ant")] + [("", "")] * 3
+    assert (state["focus"], state["told"]) == (first[1], "taken back")
+    state = do(LABEL, first[1], label="cat")
+    assert state["focus"] == "" and said(state)[1] == (LABEL, "cat")
+
+
+@pytest.mark.parametrize("page", [1, 3])
+def test_an_undo_of_an_earlier_page_brings_its_image_back(a_desk, page):
+    desk = a_desk(page)
+    do, first = Hands(desk), images(desk.state)
+    for image in first:
+        do(LABEL, image, label="ant")
+    second = images(do("next"))
+    state = do(UNDO)
+    assert images(state) == ([first[-1]] if page == 1 else [first[-1], *second])
+    state = do(LABEL, first[-1], label="bee")
+    assert desk.session.answers.labels[first[-1]] == "bee"
+    assert page > 1 or images(state) == second
+
+
+def test_an_answer_can_be_changed_and_the_change_be_taken_back(a_desk):
+    desk = a_desk()
+    do, first = Hands(desk), images(desk.state)
+    do(LABEL, first[0], label="ant")
+    assert said(do(LABEL, first[0], label="cat"))[0] == (LABEL, "cat")
+    state = do(UNDO)
+    assert said(state)[0] == (LABEL, "ant") and state["told"] == "taken back: it is again ant"
+    assert [entry.asked for entry in desk.session.ledger.entries[1:3]] == ["first batch", "change"]
+
+
+def test_the_guess_is_sent_when_it_is_asked_for_and_the_ledger_knows_who_saw_it(a_desk):
+    desk = a_desk(page=5)
+    do = Hands(desk)
+    assert do("guess", images(desk.state)[0])["told"] == "no guess yet: label more first"
+    for image in images(desk.state):
+        do(LABEL, image, label=a_desk.labels[image])
+    desk.session.wait()
+    state = do("next")
+    assert [tile["guess"] for tile in state["tiles"]] == [""] * 5
+    seen, hidden, *_ = images(state)
+    guess = desk.session.guess(seen)
+    state = do("guess", seen)
+    assert [tile["guess"] for tile in state["tiles"]] == [guess, "", "", "", ""]
+    assert do("guess", seen)["tiles"][0]["guess"] == ""  # hidden again, but it was seen
+    for image in (seen, hidden):
+        do(LABEL, image, label="ant")
+    last = desk.session.ledger.entries[-2:]
+    assert [(entry.shown, bool(entry.guess)) for entry in last] == [(True, True), (False, True)]
+
+
+def test_a_new_class_is_there_at_once_and_a_refused_one_is_told_of(a_desk):
+    desk = a_desk()
+    do = Hands(desk)
+    assert do(ADD_CLASS, label="dog")["classes"][-1] == {"name": "dog", "labels": 0}
+    state = do(ADD_CLASS, label="DOG")
+    assert state["problem"] == "class 'DOG' is there already, as 'dog': use that"
+    assert do("look")["problem"] == ""
+
+
+def test_an_answer_that_is_not_kept_leaves_its_image_open(a_desk):
+    desk = a_desk()
+    do, first = Hands(desk), images(desk.state)
+    with patch.object(desk.session.ledger, "append", side_effect=CanNotWrite("the disk is full")):
+        state = do(LABEL, first[0], label="ant")
+    assert state["problem"] == "the disk is full" and said(state)[0] == ("", "")
+    state = do(LABEL, first[0], label="wasp")
+    assert "label = 'wasp' is no class" in state["problem"]
+    state = do(LABEL, "a/999.png", label="ant")
+    assert "image = 'a/999.png' was not asked for" in state["problem"]
+    state = do("dance")
+    assert state["problem"] == "do = 'dance' is nothing that can be asked for"
+    assert [action for action, *_ in lines(desk)] == [START]
+
+
+def test_every_image_is_asked_for_and_then_those_that_were_skipped(a_desk):
+    desk = a_desk(page=60)
+    do = Hands(desk)
+    skipped = images(desk.state)[:2]
+    for _ in range(2):
+        for image in images(desk.state):
+            if image in skipped and image not in desk.session.answers.given:
+                do(SKIP, image)
+            else:
+                do(LABEL, image, label=a_desk.labels[image])
+        do("next")
+    assert images(desk.state) == skipped
+    for image in skipped:
+        do(LABEL, image, label="ant")
+    state = do("next")
+    assert state["finished"] and state["tiles"] == [] and state["labels"] == 120
+
+
+def test_the_size_of_a_page_is_changed_and_what_is_open_stays(a_desk):
+    desk = a_desk()
+    do, first = Hands(desk), images(desk.state)
+    do(LABEL, first[0], label="ant")
+    state = do("page", size=1)
+    assert images(state) == first[1:2] and state["ahead"] == first[2:3]
+    state = do("page", size=1000)
+    assert images(state)[:3] == first[1:] and len(images(state)) == 60
+
+
+def test_advice_is_what_estimate_says_of_the_answers_so_far(a_desk):
+    desk = a_desk(page=20, target=80.0)
+    do = Hands(desk)
+    for _ in range(4):
+        for image in images(desk.state):
+            do(LABEL, image, label=a_desk.labels[image])
+        do("next")
+    desk.session.wait()
+    while do("look")["advising"] or desk.state["training"]:
+        pass
+    session = desk.session
+    guessed = estimate.guesses(session.answers, session.settings.batch)
+    assert guessed
+    assert desk.state["advice"] == estimate.advice(guessed, session.trainings(), 80, 80.0)
+
+
+def test_everything_is_exported_by_what_the_desk_was_given(a_desk):
+    assert Hands(a_desk(export=lambda: "written to here"))("export")["told"] == "written to here"

@@ -1,0 +1,255 @@
+"""The labelling widget in headless Chromium, by keyboard, with the network blocked."""
+
+import json
+import os
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Page
+
+from alutils.folders.scan import scan
+from alutils.labelling.desk import Desk
+from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, UNDO
+from alutils.labelling.images import FolderImages
+from alutils.labelling.session import Session
+from alutils.labelling.settings import Settings
+from alutils.labelling.widget import LabellingWidget
+from tests.browser import barriers, needs_chromium
+from tests.folders.messy import plain_folder
+from tests.labelling.blobs import quiet
+from tests.labelling.page import show
+
+pytestmark = needs_chromium
+SEEN = "document.querySelector('.al-focused.al-there')"
+
+
+class Screen:
+    """A widget on a page, and the ledger behind it."""
+
+    def __init__(self, page: Page, desk: Desk):
+        self.page, self.desk = page, desk
+
+    def press(self, *keys: str) -> None:
+        """Press keys, each once the image in focus can be seen, and wait for what they ask for."""
+        for key in keys:
+            self.page.wait_for_function(SEEN)
+            self.page.keyboard.press(key)
+            self.settle()
+
+    def settle(self) -> None:
+        self.page.evaluate("window.last()")
+
+    def lines(self) -> list[tuple[str, str]]:
+        entries = self.desk.session.ledger.entries[1:]
+        return [(entry.action, entry.label) for entry in entries]
+
+    def tiles(self) -> list[str]:
+        return self.page.locator(".al-label").all_text_contents()
+
+    def status(self) -> str:
+        return self.page.locator(".al-status").inner_text()
+
+    @property
+    def problem(self):
+        return self.page.locator(".al-problem")
+
+    def focused(self) -> int:
+        """Number of the tile that has the keyboard's focus; -1 without one."""
+        return self.page.evaluate(
+            "[...document.querySelectorAll('.al-tile')].indexOf(document.activeElement)"
+        )
+
+
+@pytest.fixture
+def a_screen(browser, tmp_path, stub_encoder):
+    """Factory of widgets on folders of small images; no page may complain or ask for more."""
+    complaints: list[str] = []
+    opened = []
+
+    def made(classes=("cat", "car", "dog"), page: int = 4, width: int = 1000, each: int = 8):
+        folder = plain_folder(tmp_path / "pictures", ("cat", "dog"), each)
+        images = FolderImages(scan(folder), "efficientnet-lite0")
+        session = Session(tmp_path / "ledger.jsonl", images.pool, classes, Settings(batch=5), quiet)
+        desk = Desk(session, page=page, export=lambda: "exported to here")
+        viewport = {"width": width, "height": 900}
+        context = browser.new_context(viewport=viewport, offline=True, color_scheme="light")
+        opened.append((context, desk))
+        context.on("console", lambda message: complaints.append(message.text))
+        context.on("weberror", lambda error: complaints.append(str(error.error)))
+        show(context.new_page(), LabellingWidget(desk, images))
+        screen = Screen(context.pages[0], desk)
+        screen.page.locator(".al-tile").first.focus()
+        return screen
+
+    yield made
+    for context, desk in opened:
+        context.close()
+        desk.close()
+    assert not complaints
+
+
+def test_keys_answer_the_image_in_focus_which_moves_on(a_screen):
+    screen = a_screen()
+    screen.press("1", "d", " ")
+    assert screen.tiles() == ["cat", "dog", "skipped", ""] and screen.focused() == 3
+    screen.press("-")
+    assert screen.lines() == [(LABEL, "cat"), (LABEL, "dog"), (SKIP, ""), (NONE, "")]
+    assert screen.page.evaluate("document.activeElement.textContent") == "Next images"
+    assert "Enter for the next images" in screen.status()
+    screen.press("Enter")
+    assert screen.tiles() == [""] * 4 and screen.focused() == 0
+    counts = screen.page.locator(".al-counts").inner_text()
+    assert counts.startswith("2 labels of 12 images · 1 skipped · 1 of no class")
+
+
+def test_a_name_is_typed_as_far_as_it_is_no_other_s(a_screen):
+    screen = a_screen()
+    screen.press("c", "a")
+    assert screen.lines() == [] and screen.status() == "ca …: cat, car"
+    assert screen.page.locator(".al-fits").count() == 2
+    screen.press("r")
+    assert screen.lines() == [(LABEL, "car")]
+    screen.press("c", "Backspace", "x")
+    assert screen.status() == "no class begins with “x”" and len(screen.lines()) == 1
+    assert [u.inner_text() for u in screen.page.locator(".al-class u").all()] == ["cat", "car", "d"]
+
+
+def test_a_name_that_begins_another_one_is_taken_by_enter(a_screen):
+    screen = a_screen(classes=("cat", "catfish"))
+    screen.press("c", "a", "t", "Enter")
+    assert screen.lines() == [(LABEL, "cat")]
+
+
+def test_digits_type_names_where_a_name_begins_with_one(a_screen):
+    screen = a_screen(classes=("0", "1", "2"))
+    screen.press("2", "0", "9")
+    assert screen.lines() == [(LABEL, "2"), (LABEL, "0")]
+    assert screen.page.locator(".al-class kbd").count() == 0
+
+
+def test_undo_by_either_key_goes_back_to_the_image(a_screen):
+    screen = a_screen()
+    screen.press("1", "1", "Backspace")
+    assert screen.focused() == 1 and screen.tiles() == ["cat", "", "", ""]
+    screen.page.keyboard.press("Control+z")
+    screen.settle()
+    assert screen.focused() == 0 and screen.tiles() == [""] * 4
+    assert screen.lines() == [(LABEL, "cat"), (LABEL, "cat"), (UNDO, ""), (UNDO, "")]
+
+
+def test_a_class_is_added_by_keyboard(a_screen):
+    screen = a_screen()
+    screen.press("+")
+    screen.page.keyboard.type("zebra 2")
+    screen.page.keyboard.press("Enter")
+    screen.settle()
+    assert screen.lines() == [(ADD_CLASS, "zebra 2")] and screen.focused() == 0
+    screen.press("z")
+    assert screen.lines()[-1] == (LABEL, "zebra 2")
+
+
+def test_arrows_go_to_other_images_and_an_answer_is_changed_there(a_screen):
+    screen = a_screen()
+    screen.press("1", "1", "ArrowLeft", "ArrowLeft")
+    assert screen.focused() == 0
+    screen.press("3")
+    assert screen.tiles() == ["dog", "cat", "", ""] and screen.focused() == 2
+    screen.press("End")
+    assert screen.focused() == 3
+
+
+def test_the_mouse_answers_and_the_keyboard_goes_on(a_screen):
+    screen = a_screen()
+    screen.page.locator(".al-tile").nth(2).click()
+    screen.page.get_by_role("button", name="dog").click()
+    screen.settle()
+    assert screen.tiles() == ["", "", "dog", ""] and screen.focused() == 3
+    screen.page.get_by_role("button", name="Export").click()
+    screen.settle()
+    assert screen.status() == "exported to here"
+
+
+def test_an_image_is_enlarged_and_escape_goes_back(a_screen):
+    screen = a_screen()
+    screen.press("Enter")
+    large = screen.page.locator(".al-zoom img")
+    large.wait_for()
+    screen.page.wait_for_function("document.querySelector('.al-zoom img').naturalWidth == 40")
+    screen.page.keyboard.press("1")  # of no image that keys are about now
+    screen.page.keyboard.press("Escape")
+    screen.page.wait_for_function("!document.querySelector('dialog[open]')")
+    assert screen.focused() == 0 and screen.lines() == []
+
+
+def test_the_guess_is_hidden_until_it_is_asked_for(a_screen):
+    screen = a_screen(page=5)
+    screen.press("1", "3", "1", "3", "1")
+    screen.desk.session.wait()
+    screen.press("Enter")
+    guess = screen.page.locator(".al-guess").first
+    assert guess.inner_text() == ""
+    screen.press("?")
+    image = screen.desk.state["tiles"][0]["image"]
+    assert guess.inner_text() == f"guess: {screen.desk.session.guess(image)}"
+    screen.press("?")
+    assert guess.inner_text() == ""
+    screen.press("1")
+    assert screen.desk.session.ledger.entries[-1].shown
+
+
+def test_one_at_a_time_shows_the_next_image_at_once(a_screen):
+    screen = a_screen()
+    screen.press("/", "1", "3")
+    assert screen.lines() == [(LABEL, "cat"), (LABEL, "dog")]
+    assert screen.tiles() == [""] and screen.focused() == 0
+
+
+def test_what_the_kernel_did_not_answer_is_told_of_and_not_shown_as_saved(a_screen):
+    screen = a_screen()
+    screen.page.evaluate("window.gone = true")
+    screen.page.keyboard.press("1")
+    screen.page.keyboard.press("1")
+    screen.problem.get_by_text("2 not saved yet: the kernel is busy, or gone").wait_for()
+    assert screen.tiles()[:2] == ["cat …"] * 2 and screen.lines() == []
+    assert screen.page.locator(".al-answered").count() == 0
+
+
+def test_two_views_of_a_widget_show_the_same(a_screen):
+    screen = a_screen()
+    screen.page.evaluate("void window.again()")
+    screen.page.locator("#second .al-there").first.wait_for()
+    screen.press("1")
+    assert screen.tiles() == ["cat", "", "", ""] * 2
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_it_is_accessible_and_fits(a_screen, axe, width):
+    screen = a_screen(width=width)
+    screen.press("1", " ")
+    screen.page.locator("summary").click()
+    assert screen.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert not (bad := barriers(screen.page, axe)), json.dumps(bad, indent=1)
+    texts = [tile.get_attribute("aria-label") for tile in screen.page.locator(".al-tile").all()]
+    assert texts == [
+        "Image 1 of 4, cat", "Image 2 of 4, skipped", "Image 3 of 4, no answer yet",
+        "Image 4 of 4, no answer yet",
+    ]  # fmt: skip
+
+
+def test_a_picture_is_the_file_s_own_or_where_that_changed_the_one_that_was_kept(
+    tmp_path, stub_encoder
+):
+    folder = plain_folder(tmp_path / "pictures")
+    images = FolderImages(scan(folder), "efficientnet-lite0")
+    name = images.pool.names[0]
+
+    def size(side: int) -> tuple[int, int]:
+        (tmp_path / "preview.webp").write_bytes(images.preview(name, side))
+        with Image.open(tmp_path / "preview.webp") as shown:
+            return shown.size
+
+    assert size(320) == (40, 40) and size(20) == (20, 20)
+    os.replace(folder / images.pool.names[1], folder / name)
+    assert size(320) == (112, 112)
+    (folder / name).unlink()
+    assert size(320) == (112, 112)

@@ -1,0 +1,190 @@
+"""11: labelling a folder, in batch and by a person, as the notebook does it."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from IPython.display import HTML, Markdown
+
+from alutils.commands.notebooks import fingerprint
+from alutils.labelling import chain
+from alutils.labelling.entries import LABEL, Answers
+from alutils.labelling.widget import LabellingWidget
+from alutils.protocol.parameters import ParameterError
+from alutils.studies.own_labels import by_hand, exports, galleries, progress
+from alutils.studies.own_labels.plan import OwnLabelsStudy
+from tests.folders.messy import plain_folder
+
+pytestmark = pytest.mark.usefixtures("stub_encoder", "unpainted")
+
+
+@pytest.fixture
+def pets(tmp_path, outputs) -> Path:
+    return plain_folder(tmp_path / "pets", each=20)
+
+
+@pytest.fixture
+def opened():
+    """Factory of open ledgers, which are closed at the end."""
+    every = []
+
+    def made(**values):
+        every.append(by_hand.open_ledger(study_of(**values)))
+        return every[-1]
+
+    yield made
+    for labelling in every:
+        labelling.desk.close()
+    by_hand._open.clear()
+
+
+def study_of(**values) -> OwnLabelsStudy:
+    return OwnLabelsStudy.parse({"batch": 5} | values)
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file."""
+    return list(csv.DictReader(file.read_text(encoding="utf-8").splitlines()))
+
+
+def test_the_folder_s_labels_answer_in_batch(pets, opened):
+    labelling = opened(dataset=str(pets), answers="labels", answer_count=25)
+    text = by_hand.label(labelling).data
+    assert text.startswith("25 answers came from the folder's own labels")
+    labels = labelling.session.answers.labels
+    assert len(labels) == 25 and all(Path(image).parts[0] == labels[image] for image in labels)
+    assert labelling.study.ledger_path.parts[-4:] == ("quick", "labels", "batch", "ledger.jsonl")
+    lines = progress.sentences(labelling).data.splitlines()
+    assert lines[0] == "- Of 32 images: 25 labels, 0 skipped, 0 of no class."
+    (test,) = [line for line in lines if "keeps for a test" in line]
+    assert "on the 8 images" in test and "the head of 25 labels" in test
+    for shown in (progress.curve, progress.asked_for, galleries.asked_for, galleries.unsure):
+        assert isinstance(shown(labelling), HTML)
+
+
+def test_a_batch_run_begins_anew_and_asks_for_the_same(pets, opened):
+    def asked() -> list[str]:
+        labelling = opened(dataset=str(pets), answers="labels", answer_count=12)
+        by_hand.label(labelling)
+        return list(labelling.session.answers.labels)
+
+    assert asked() == asked()
+
+
+def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, opened, capsys):
+    first = opened(dataset=str(pets))
+    widget = by_hand.label(first)
+    assert isinstance(widget, LabellingWidget) and len(widget.state["tiles"]) == 12
+    for shown in (
+        progress.sentences, progress.curve, progress.asked_for, galleries.asked_for,
+        galleries.unsure, exports.overview,
+    ):  # fmt: skip
+        assert isinstance(shown(first), Markdown)
+    image = widget.state["tiles"][0]["image"]
+    widget._received(widget, {"do": LABEL, "image": image, "label": "cat", "id": "1"}, [])
+    assert widget.state["labels"] == 1
+    assert "press *Export* under the images" in exports.overview(first).data
+    second = opened(dataset=str(pets))  # the cell runs again, in the same kernel
+    assert "ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class" in capsys.readouterr().out
+    assert second.session.answers.labels == {image: "cat"}
+    widget._received(widget, {"do": LABEL, "image": image, "label": "dog", "id": "2"}, [])
+    assert "is closed: open it again" in widget.state["problem"]
+    assert second.desk.state["notes"] == ["ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class"]
+
+
+def test_another_process_s_ledger_is_refused(pets, opened, tmp_path):
+    ledger = tmp_path / "mine" / "ledger.jsonl"
+    opened(dataset=str(pets), ledger=str(ledger))
+    code = "import sys, pathlib; from alutils.labelling.ledger import Ledger; "
+    code += "Ledger(pathlib.Path(sys.argv[1]), ['cat', 'dog'])"
+    other = subprocess.run([sys.executable, "-c", code, ledger], capture_output=True, text=True)
+    *_, told = other.stderr.splitlines()
+    assert "LedgerHeld: ledger.jsonl is being written by process" in told and other.returncode == 1
+
+
+def test_a_recorded_ledger_answers(pets, opened, tmp_path):
+    recorded = opened(dataset=str(pets), answers="labels", answer_count=12, seed=3)
+    by_hand.label(recorded)
+    kept = tmp_path / "kept.jsonl"
+    kept.write_bytes(recorded.study.ledger_path.read_bytes())
+    again = opened(dataset=str(pets), answers=str(kept))
+    assert "asked for as they were then: 12 labels" in by_hand.label(again).data
+    said = [[(e.image, e.label, e.asked, e.guess) for e in chain.read(path)]
+            for path in (kept, again.study.ledger_path)]  # fmt: skip
+    assert said[0] == said[1] and again.session.settings.seed == 3
+
+
+def test_a_ledger_that_can_not_be_replayed_gives_its_labels(pets, opened, tmp_path):
+    recorded = opened(dataset=str(pets), answers="labels", answer_count=12)
+    by_hand.label(recorded)
+    kept = tmp_path / "kept.jsonl"
+    kept.write_bytes(recorded.study.ledger_path.read_bytes())
+    (pets / "cat/0.png").unlink()
+    again = opened(dataset=str(pets), answers=str(kept))
+    assert "which are others than then" in by_hand.label(again).data
+    labels = Answers(chain.read(kept)).labels
+    given = again.session.answers
+    assert given.labels == {image: labels[image] for image in given.labels}
+
+
+def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
+    labelling = opened(dataset=str(pets), answers="labels", answer_count=10)
+    by_hand.label(labelling)
+    labels = labelling.session.answers.labels
+    assert "10 labels, in the folder <code>export</code>" in exports.overview(labelling).data
+    folder = labelling.study.folder / "export"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == sorted([
+        "labels.csv", "classes", "coco.json", "label-studio.json", "label-studio.xml",
+        "predictions.csv", "head",
+    ])  # fmt: skip
+    assert {row["image"]: row["label"] for row in table(folder / "labels.csv")} == labels
+    coco = json.loads((folder / "coco.json").read_text())
+    assert {(image["width"], image["height"]) for image in coco["images"]} == {(40, 40)}
+    rest = table(folder / "predictions.csv")
+    assert len(rest) == 22 and not {row["image"] for row in rest} & labels.keys()
+    for image, label in labels.items():
+        link = folder / "classes" / label / image
+        assert link.is_symlink() and link.read_bytes() == (pets / image).read_bytes()
+    labelling.desk.handle({"do": "export", "id": "1"})
+    assert labelling.desk.state["told"] == f"exported to {labelling.study.folder / 'export-2'}"
+
+
+def test_a_report_is_out_of_date_once_there_is_another_answer(pets, opened, tmp_path):
+    study = study_of(dataset=str(pets), ledger=str(tmp_path / "ledger.jsonl"))
+    name = "11-label-your-own"
+    before = fingerprint(name, study)
+    labelling = opened(dataset=str(pets), ledger=study.ledger)
+    labelling.session.label(labelling.session.ask()[0].image, "cat")
+    assert fingerprint(name, study) != before
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"dataset": "mnist"}, "dataset = 'mnist' is no folder of images: give the path of one"),
+        ({"dataset": "/nowhere/at/all"}, "dataset = '/nowhere/at/all' is not allowed: "),
+        ({"classes": ["cat", "Cat"]}, "classes: class 'Cat' is there already, as 'cat': use that"),
+        ({"answers": "labels", "dataset": "CAT"}, "but the folder has no labels that could answer"),
+        ({"answers": "no.jsonl"}, "answers = 'no.jsonl' is no file: give 'person', 'labels', or"),
+        (
+            {"answers": "labels", "ledger": "me.jsonl"},
+            "ledger = 'me.jsonl' is for a person's answers",
+        ),
+        ({"ledger": "labels.csv"}, "ledger = 'labels.csv' is not called as one: give a file"),
+        ({"arm": "oracle"}, "arm = 'oracle' is unknown: "),
+        ({"share": 1.0}, "share = 1.0 is no share: give 0 to below 1"),
+        ({"batch": 0}, "batch = 0 asks for nothing: give 1 or more"),
+        ({"target": 100.0}, "target = 100.0 is not allowed"),
+        ({"clases": ["cat"]}, "unknown parameter 'clases' = .*did you mean 'classes'"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_in_a_line(pets, values, expected):
+    if values.get("dataset") == "CAT":
+        values = values | {"dataset": str(pets / "cat")}
+    with pytest.raises(ParameterError, match=expected) as caught:
+        study_of(**({"dataset": str(pets)} | values))
+    assert "\n" not in str(caught.value)
