@@ -6,10 +6,8 @@ no line can be changed, or go, unnoticed, but for the last ones of all.
 """
 
 import os
-import platform
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -17,13 +15,13 @@ from errno import ENOSPC
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from alutils.labelling.chain import Contents, LedgerDamaged, as_line, check_of, parse
 from alutils.labelling.entries import ADD_CLASS, START, UNDO, Answers, Entry, class_refusal
 from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records import locks
 from alutils.records.files import CanNotWrite, sync, unused, write_whole
-from alutils.records.store import CanNotLock
 
 VERSION = 1
 """Of the ledger's form, in its first line."""
@@ -235,27 +233,14 @@ def _check_classes(classes: list[str]) -> None:
 
 def locked(path: Path) -> FileLock:
     """The lock of a ledger, acquired; it goes with the process. Raises ``LedgerHeld``."""
-    holder = path.with_name(f".{path.name}.holder")
-    lock = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        who = "an unknown process"
-        with suppress(OSError, ValueError):
-            who = holder.read_text()
-        raise LedgerHeld(
-            f"{path.name} is being written by {who}: close it there, or name another ledger"
-        ) from None
-    except (OSError, NotImplementedError) as error:  # the latter is filelock's, without flock
-        reason = getattr(error, "strerror", None) or error
-        raise CanNotLock(
-            f"{path.name} can't be locked in {path.parent} ({reason}): make that folder, change "
-            "its rights, or keep the ledger elsewhere"
-        ) from error
-    with suppress(OSError):  # it serves a message alone
-        since = time.strftime("%Y-%m-%d %H:%M")
-        holder.write_text(f"process {os.getpid()} on {platform.node()}, since {since}")
-    return lock
+    file = path.with_name(f".{path.name}.lock")
+    remedy = "make that folder, change its rights, or keep the ledger elsewhere"
+    if lock := locks.hold(file, f"{path.name} can't be locked in {path.parent}", remedy):
+        return lock
+    raise LedgerHeld(
+        f"{path.name} is being written by {locks.holder(file)}: close it there, or name another "
+        "ledger"
+    )
 
 
 def _can_not_write(path: Path, error: OSError) -> CanNotWrite:

@@ -1,7 +1,6 @@
 """A profile's records on disk: locked, read, checked, recovered, written."""
 
 import os
-import platform
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -9,11 +8,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from alutils.paths import outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records import locks
 from alutils.records.files import unused, write_whole
 from alutils.records.record import (
     Record,
@@ -34,10 +34,6 @@ ABANDONED_S = 3600
 
 class CanNotRead(StudyError):
     """A record is there but can't be read, so that nothing may be said of it, or done to it."""
-
-
-class CanNotLock(StudyError):
-    """The cells of a folder can't be locked, so that two runs could write one record."""
 
 
 class Store:
@@ -66,60 +62,35 @@ class Store:
                 f"the outputs folder can't be written ({error.strerror}: {self.folder}): "
                 "change its rights, or name another one in ALUTILS_OUTPUTS"
             ) from None
-        if lock := self._acquire(probe.name):
+        if lock := self._hold(probe.name):
             lock.release()
-        self._lock_file(probe.name).unlink(missing_ok=True)
+        for file in self._lock_file(probe.name).parent.glob(f"{probe.name}.*"):
+            file.unlink(missing_ok=True)
 
     def path(self, cell: Cell) -> Path:
         """File of the cell's record."""
         return self.folder / f"{cell.name}.json"
 
-    def lock(self, cell: Cell) -> FileLock:
-        """Lock that whoever runs the cell holds; it dies with its process."""
-        return self._lock(cell.name)
-
     def hold(self, cell: Cell) -> FileLock | None:
-        """The cell's lock, acquired; None where another run holds it, which ``holder`` names."""
-        if lock := self._acquire(cell.name):
-            since = time.strftime("%Y-%m-%d %H:%M")
-            with suppress(OSError):  # it serves a message alone
-                self._holder_file(cell).write_text(
-                    f"process {os.getpid()} on {platform.node()}, since {since}"
-                )
-        return lock
+        """The cell's lock, acquired; None where another run has it, which ``holder`` names.
+
+        It dies with its process. Raises ``CanNotLock``.
+        """
+        return self._hold(cell.name)
 
     def holder(self, cell: Cell) -> str:
-        """Who holds the cell's lock while somebody does: process, machine, and since when."""
-        try:
-            return self._holder_file(cell).read_text()
-        except (OSError, ValueError):
-            return "an unknown process"
+        """Who has the cell's lock while somebody does: process, machine, and since when."""
+        return locks.holder(self._lock_file(cell.name))
 
     def _lock_file(self, name: str) -> Path:
         return self.folder / ".locks" / f"{name}.lock"
 
-    def _holder_file(self, cell: Cell) -> Path:
-        return self._lock_file(cell.name).with_suffix(".holder")
-
-    def _lock(self, name: str) -> FileLock:
-        file = self._lock_file(name)
-        file.parent.mkdir(exist_ok=True)
-        return FileLock(file, thread_local=False)
-
-    def _acquire(self, name: str) -> FileLock | None:
-        """A lock by its name; None where it is held; ``CanNotLock`` where that can't be."""
-        try:
-            lock = self._lock(name)
-            lock.acquire(blocking=False)
-        except Timeout:
-            return None
-        except (OSError, NotImplementedError) as error:  # the latter is filelock's, without flock
-            reason = getattr(error, "strerror", None) or error
-            raise CanNotLock(
-                f"cells can't be locked in {self.folder} ({reason}): its file system has no locks, "
-                "or another user runs the same cells; name a folder of your own in ALUTILS_OUTPUTS"
-            ) from error
-        return lock
+    def _hold(self, name: str) -> FileLock | None:
+        remedy = (
+            "its file system has no locks, or another user runs the same cells; name a folder of "
+            "your own in ALUTILS_OUTPUTS"
+        )
+        return locks.hold(self._lock_file(name), f"cells can't be locked in {self.folder}", remedy)
 
     def load(self, cell: Cell) -> Record:
         """The cell's record, or an empty one; of a damaged file what is sound in it."""

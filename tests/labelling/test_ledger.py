@@ -1,9 +1,11 @@
+import errno
 import hashlib
 import json
 import os
 from datetime import datetime
 
 import pytest
+from filelock import FileLock
 
 from alutils.labelling import ledger as ledger_module
 from alutils.labelling.chain import LedgerDamaged, read
@@ -12,6 +14,7 @@ from alutils.labelling.ledger import Ledger, LedgerHeld
 from alutils.labelling.repair import repair
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
+from alutils.records.locks import CanNotLock
 
 CLASSES = ["ant", "bee"]
 
@@ -123,6 +126,21 @@ def test_a_second_writer_is_refused_with_who_holds_it_and_reading_goes_on(writte
         ledger.append("skip", image="e.png")
         assert read(written) == ledger.entries
     Ledger(written, CLASSES).close()
+
+
+def test_a_ledger_that_can_not_be_locked_is_one_error(path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(
+        CanNotLock, match=r"^ledger.jsonl can't be locked in .*\(No locks avai"
+    ) as e:
+        Ledger(path, CLASSES)
+    assert str(e.value).endswith(
+        "): make that folder, change its rights, or keep the ledger elsewhere"
+    )
+    assert not path.exists()
 
 
 def test_wherever_the_file_is_cut_whole_lines_stay_and_the_rest_is_set_aside(written):

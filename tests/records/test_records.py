@@ -1,5 +1,6 @@
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -287,6 +288,19 @@ def test_what_killed_writers_left_is_removed_and_what_is_written_now_is_not(outp
     os.utime(old, (0, 0))
     store.prepare()
     assert not old.exists() and new.exists()
+
+
+def test_a_record_has_one_holder_who_is_named(digits_cell, outputs):
+    store, cell = Store("test"), digits_cell()
+    store.prepare()
+    assert list((store.folder / ".locks").iterdir()) == []
+    lock = store.hold(cell)
+    assert store.hold(cell) is None
+    assert re.fullmatch(
+        rf"process {os.getpid()} on {platform.node()}, since 20..-..-.. ..:..", store.holder(cell)
+    )
+    lock.release()
+    store.hold(cell).release()
 
 
 def committed() -> dict[str, list[Path]]:

@@ -14,8 +14,9 @@ from filelock import FileLock
 
 from alutils.protocol.cell import Cell
 from alutils.records.files import CanNotWrite
+from alutils.records.locks import CanNotLock
 from alutils.records.record import chained
-from alutils.records.store import CanNotLock, Store
+from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.placement import Placement
 from alutils.running.progress import Progress
@@ -123,8 +124,7 @@ def test_a_finished_cell_is_not_run_again_and_an_unfinished_one_goes_on(digits_c
 
 def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
     cell = digits_cell()
-    lock = store.lock(cell)
-    lock.acquire()
+    lock = store.hold(cell)
     record = store.load(cell)
 
     def other_run():
@@ -238,8 +238,7 @@ def test_a_record_that_can_not_be_recovered_leaves_no_lock_behind(digits_cell, s
         job.lock(store)
     job.release()
     for cell in cells:
-        with store.lock(cell).acquire(blocking=False):
-            pass
+        store.hold(cell).release()
     assert "full" in str(raised.value)
 
 
@@ -321,8 +320,7 @@ def test_a_result_that_never_arrives_fails_its_cell(digits_cell, store):
     assert late == [False] * (engine.FETCHES - 1) + [True]
     assert len(lines) == len(late) - 1 and "can't be fetched from tcp://behind:1" in lines[0]
     assert "this machine must reach the addresses of all workers" in engine_run.failures[0]
-    with store.lock(cell).acquire(timeout=0):
-        pass
+    store.hold(cell).release()
 
 
 def test_a_cell_that_can_not_be_written_as_failed_is_unlocked(digits_cell, store, monkeypatch):
@@ -343,8 +341,7 @@ def test_a_cell_that_can_not_be_written_as_failed_is_unlocked(digits_cell, store
     monkeypatch.setattr(store, "save", full)
     with pytest.raises(CanNotWrite):
         engine_run.to_the_end()
-    with store.lock(cell).acquire(timeout=0):
-        pass
+    store.hold(cell).release()
 
 
 def test_a_running_scheduler_is_used_and_left_running(digits_cell, store):
