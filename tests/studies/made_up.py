@@ -1,6 +1,7 @@
-"""Records of a study that were never trained, for tests of what is made of them."""
+"""Results that were never trained, for tests of what is made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -31,3 +32,23 @@ def made_up(
                 rounds.append(done | {"digest": chained(done, before)})
             store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
         return tidy.read_settings(study)
+
+
+def heldout(
+    candidate: Sequence[str], accuracies: dict[tuple, tuple[float, ...]], **at: Sequence
+) -> pd.DataFrame:
+    """Held-out accuracy (%) by candidate, the same for two seeds.
+
+    ``candidate`` names the parts of the keys of ``accuracies``, whose values are for those of the
+    first of ``at``, in their order; at those of the others they are the same.
+    """
+    first, *others = at
+    names = [*candidate, first, "accuracy", *others, "seed"]
+    rest = list(product(*(at[name] for name in others), (100, 101)))
+    rows = [
+        [*key, where, accuracy, *same]
+        for key, values in accuracies.items()
+        for where, accuracy in zip(at[first], values, strict=True)
+        for same in rest
+    ]
+    return pd.DataFrame(rows, columns=names)

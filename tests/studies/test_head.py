@@ -1,19 +1,13 @@
 import pandas as pd
 
 from alutils.studies.choices import head
+from tests.studies.made_up import heldout
 
 
-def judged(values: dict[tuple[int, float, float], tuple[float, float]]) -> pd.DataFrame:
-    """Held-out accuracy on CIFAR-10 and MNIST by candidate, the same at every size and seed."""
-    rows = [
-        {"epochs": epochs, "peak": peak, "decay": decay, "dataset": dataset, "labels": labels,
-         "seed": seed, "accuracy": accuracy}
-        for (epochs, peak, decay), pair in values.items()
-        for dataset, accuracy in zip(("cifar10", "mnist"), pair, strict=True)
-        for labels in (10, 200)
-        for seed in (100, 101)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+def judged(accuracies: dict[tuple[int, float, float], tuple[float, float]]) -> pd.DataFrame:
+    """Held-out accuracy on CIFAR-10 and MNIST by candidate, the same at every size."""
+    candidate = ("epochs", "peak", "decay")
+    return heldout(candidate, accuracies, dataset=("cifar10", "mnist"), labels=(10, 200))
 
 
 def test_the_cheapest_candidate_within_tolerance_is_chosen():

@@ -4,19 +4,13 @@ import pytest
 from alutils.paths import ROOT
 from alutils.studies.beyond.plan import LADDER
 from alutils.studies.choices import recipe
+from tests.studies.made_up import heldout
 
 
-def judged(values: dict[tuple[int, float], tuple[float, float]]) -> pd.DataFrame:
-    """Held-out accuracy on MNIST and CIFAR-10 by candidate, the same at every size and seed."""
-    rows = [
-        {"dataset": dataset, "epochs": epochs, "peak": peak, "labels": labels, "seed": seed,
-         "accuracy": accuracy}
-        for (epochs, peak), pair in values.items()
-        for dataset, accuracy in zip(("mnist", "cifar10"), pair, strict=True)
-        for labels in (540, 1490)
-        for seed in (100, 101)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+def judged(accuracies: dict[tuple[int, float], tuple[float, float]]) -> pd.DataFrame:
+    """Held-out accuracy on MNIST and CIFAR-10 by candidate, the same at every size."""
+    candidate = ("epochs", "peak")
+    return heldout(candidate, accuracies, dataset=("mnist", "cifar10"), labels=(540, 1490))
 
 
 def test_the_cheapest_candidate_within_tolerance_is_chosen():
@@ -35,13 +29,7 @@ def test_between_equal_costs_the_more_accurate_one_is_chosen():
 def rungs(values: dict[float, tuple[float, float]]) -> pd.DataFrame:
     """Held-out accuracy with 990 and 2,490 labels by SGD's rate, and Adam's, the best of all."""
     pairs = {("sgd", rate): pair for rate, pair in values.items()} | {("adam", 2e-3): (99.0, 99.0)}
-    rows = [
-        {"optimiser": optimiser, "rate": rate, "labels": labels, "seed": seed, "accuracy": accuracy}
-        for (optimiser, rate), pair in pairs.items()
-        for labels, accuracy in zip((990, 2490), pair, strict=True)
-        for seed in (100, 101)
-    ]
-    return pd.DataFrame(rows)
+    return heldout(("optimiser", "rate"), pairs, labels=(990, 2490))
 
 
 RUNGS = rungs({0.02: (40.0, 52.0), 0.05: (41.0, 50.0)})
