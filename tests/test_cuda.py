@@ -118,7 +118,7 @@ def test_where_the_gpus_memory_ends_a_chunk_is_halved():
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
         sizes = [len(part) for part in scoring.chunks(net, images)]
-        assert max(sizes) < scoring.CHUNK and sum(sizes) == 600
+        assert max(sizes) < scoring.SCORING_BATCH and sum(sizes) == 600
         assert torch.allclose(scoring.predict(net, images), whole, atol=1e-4)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -240,7 +240,7 @@ def _one_acquisition(dataset: str) -> str:
 
 def _ranking(study: BeyondStudy) -> str:
     """How strategies and recipes beyond the poster's compare, from the finished cells."""
-    results = ranking.complete_seeds(tidy.read_settings(study), study.settings())
+    results = tidy.complete_seeds(tidy.read_settings(study), study.settings())
     parts = [
         f"How they rank, by 07 of the profile `{study.profile}`:",
         ranking.sentences(results).data,

@@ -26,7 +26,7 @@ from alutils.learning import data
 from alutils.learning.data import Dataset
 from alutils.learning.devices import processor
 from alutils.learning.encoders import Encoder, load_encoder
-from alutils.learning.row_file import CHUNK, Content, RowFile
+from alutils.learning.row_file import CHUNK_ROWS, Content, RowFile
 from alutils.paths import data_cache
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
@@ -125,7 +125,7 @@ def _computed(file: RowFile, images: Dataset, encoder: str) -> Content:
 def _encode(file: RowFile, images: Dataset, missing: list[int], network: Encoder) -> None:
     """Write the missing chunks of features into the file."""
     total = file.shape[0]
-    done = total - sum(min(CHUNK, total - start) for start in missing)
+    done = total - sum(min(CHUNK_ROWS, total - start) for start in missing)
     parts = [images.train_images, images.test_images]
     with tqdm(total=total, initial=done, unit=" images", disable=None, leave=False) as bar:
         for start, chunk in _chunks(network, parts, missing):
@@ -143,7 +143,7 @@ def _chunks(
 
     def encode(start: int) -> np.ndarray:
         with torch.inference_mode():
-            return network(_rows(parts, start, start + CHUNK)).half().numpy()
+            return network(_rows(parts, start, start + CHUNK_ROWS)).half().numpy()
 
     with _threads_restored():
         yield from zip(starts, ordered(encode, starts, one_thread), strict=True)

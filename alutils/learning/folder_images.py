@@ -19,7 +19,7 @@ from tqdm import tqdm
 from alutils.folders import index, pictures
 from alutils.folders.index import Row
 from alutils.learning.data import DataUnavailable
-from alutils.learning.row_file import CHUNK, Content, RowFile
+from alutils.learning.row_file import CHUNK_ROWS, Content, RowFile
 from alutils.paths import data_cache
 from alutils.threads import ordered
 
@@ -75,7 +75,7 @@ def _decoded(file: RowFile, name: str, facts: index.Facts) -> Content:
 def _decode(file: RowFile, name: str, folder: Path, missing: list[int]) -> None:
     """Write the missing chunks of pictures into the file."""
     total = file.shape[0]
-    done = total - sum(min(CHUNK, total - start) for start in missing)
+    done = total - sum(min(CHUNK_ROWS, total - start) for start in missing)
 
     def decode(rows: list[Row]) -> np.ndarray:
         return np.stack([_picture(folder, row) for row in rows])
@@ -95,10 +95,10 @@ def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:
     """Rows of the missing chunks, chunk by chunk."""
     chunk: list[Row] = []
     for number, row in enumerate(rows):
-        if number % CHUNK == 0 and chunk:
+        if number % CHUNK_ROWS == 0 and chunk:
             yield chunk
             chunk = []
-        if number - number % CHUNK in missing:
+        if number - number % CHUNK_ROWS in missing:
             chunk.append(row)
     if chunk:
         yield chunk

@@ -24,7 +24,7 @@ import numpy as np
 from alutils.learning.data import DataUnavailable
 from alutils.waiting import alone
 
-CHUNK = 128
+CHUNK_ROWS = 128
 """Rows of a chunk. A thread encodes as many images at once, for which it needs about 250 MB."""
 
 
@@ -72,7 +72,7 @@ class RowFile:
 
         Raises ``DataUnavailable`` where the file is there and can't be read.
         """
-        starts = range(0, self.shape[0], CHUNK)
+        starts = range(0, self.shape[0], CHUNK_ROWS)
         try:
             head, *lines = self.journal.read_text().splitlines()
             rows = np.load(self.path, mmap_mode="c")
@@ -84,7 +84,7 @@ class RowFile:
             raise self._unavailable("read from", error) from error
         known = _finished(lines)
         journaled = [start for start in starts if start in known]
-        digests = {s: known[s] for s in journaled if _digest(rows[s : s + CHUNK]) == known[s]}
+        digests = {s: known[s] for s in journaled if _digest(rows[s : s + CHUNK_ROWS]) == known[s]}
         missing = [start for start in starts if start not in digests]
         return Content(rows, digests, missing, len(journaled) - len(digests))
 

@@ -9,18 +9,18 @@ from torch import Tensor
 
 from alutils.learning.network import Classifier
 
-CHUNK = 500
-"""Images a scoring chunk; activations of one take about 150 MB."""
+SCORING_BATCH = 500
+"""Images that are scored at once; their activations take about 150 MB."""
 
 
 def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
-    """Features (at most ``CHUNK``, D) of the images, in their order, in eval mode.
+    """Features (at most ``SCORING_BATCH``, D) of the images, in their order, in eval mode.
 
     Where memory runs out, a chunk is halved and tried again.
     """
     net.eval()
     total = len(images if indices is None else indices)
-    start, size = 0, CHUNK
+    start, size = 0, SCORING_BATCH
     while start < total:
         part = slice(start, start + size)
         try:

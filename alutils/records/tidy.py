@@ -49,22 +49,32 @@ def by_setting(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
 
 def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
     """The rows of those seeds of a figure and dataset that have finished every cell."""
-    return without_gaps(results, "figure", ((str(cell.figure), cell) for cell in cells))
+    return _without_gaps(results, results["figure"], ((str(cell.figure), cell) for cell in cells))
 
 
-def without_gaps(
-    results: pd.DataFrame, by: str, wanted: Iterable[tuple[str, Cell]]
+def complete_seeds(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
+    """The rows of those seeds of a factor, level and dataset that have finished every cell.
+
+    ``results`` and ``settings`` are as in ``by_setting``. Where a factor compares arms, a seed
+    thus has all of them or none.
+    """
+    groups = results["factor"] + " " + results["level"].astype(str)
+    return _without_gaps(results, groups, ((f"{s.factor} {s.level}", s.cell) for s in settings))
+
+
+def _without_gaps(
+    results: pd.DataFrame, groups: pd.Series, wanted: Iterable[tuple[str, Cell]]
 ) -> pd.DataFrame:
-    """The rows without those of incomplete seeds.
+    """The rows without those of incomplete seeds; ``groups`` has the group of every row.
 
     A seed is incomplete in a group and dataset where one of the ``wanted`` cells of that group has
-    not finished. Column ``by`` of the results has the group.
+    not finished.
     """
     if results.empty:
         return results
     finished_cells = set(results["record"])
     lacking = {(group, c.dataset, c.seed) for group, c in wanted if c.name not in finished_cells}
-    keys = zip(results[by].astype(str), results["dataset"], results["seed"], strict=True)
+    keys = zip(groups.astype(str), results["dataset"], results["seed"], strict=True)
     return results[[key not in lacking for key in keys]]
 
 

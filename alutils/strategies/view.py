@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alutils.learning.network import Classifier
-from alutils.learning.scoring import CHUNK, chunks
+from alutils.learning.scoring import SCORING_BATCH, chunks
 from alutils.learning.training import dropout_mask
 
 KEPT_FEATURES = 2**16
@@ -120,7 +120,7 @@ class PoolView:
     def _features(self) -> Iterable[Tensor]:
         """Features chunk by chunk: those that are kept, or a pass through the trunk."""
         if len(self) <= KEPT_FEATURES or "embeddings_N_D" in self.__dict__:
-            return self.embeddings_N_D.split(CHUNK)
+            return self.embeddings_N_D.split(SCORING_BATCH)
         return chunks(self.net, self.images, self.candidates)
 
     def _of_features(self, function: Callable[[Tensor], Tensor]) -> Tensor:

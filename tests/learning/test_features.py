@@ -114,7 +114,7 @@ def test_bytes_depend_on_neither_cores_nor_interruption(cache, monkeypatch, core
     journal.write_text(journal.read_text() + '\n[640, "ab')  # a line that was being written
     total = sum(map(len, (data.load("digits").train_images, data.load("digits").test_images)))
     _, seen = load()
-    assert seen == total - 4 * features.CHUNK
+    assert seen == total - 4 * features.CHUNK_ROWS
     assert bytes_of(folder) == whole
     assert load()[1] == 0
 
@@ -127,7 +127,8 @@ def test_damaged_chunks_are_computed_again_and_said(cache, capsys):
     rows[130, 7] += 1
     rows.flush()
     again, seen = load()
-    assert seen == features.CHUNK and bytes_of(folder) == whole and again.digest == first.digest
+    assert seen == features.CHUNK_ROWS
+    assert bytes_of(folder) == whole and again.digest == first.digest
     assert "1 damaged chunk" in capsys.readouterr().err
 
 
@@ -144,7 +145,7 @@ def test_a_file_of_something_else_is_made_anew(cache, spoil):
     else:
         change_facts(folder, encoder=["0" * 64])
     _, seen = load()
-    assert seen > features.CHUNK and bytes_of(folder) == whole
+    assert seen > features.CHUNK_ROWS and bytes_of(folder) == whole
 
 
 def test_a_constant_feature_has_a_scale(cache):

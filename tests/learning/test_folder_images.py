@@ -17,8 +17,8 @@ from tests.folders.messy import noise, plain_folder
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("ALUTILS_DATA", str(tmp_path / "cache"))
-    monkeypatch.setattr(row_file, "CHUNK", 8)
-    monkeypatch.setattr(folder_images, "CHUNK", 8)
+    monkeypatch.setattr(row_file, "CHUNK_ROWS", 8)
+    monkeypatch.setattr(folder_images, "CHUNK_ROWS", 8)
     return tmp_path / "cache"
 
 

@@ -188,7 +188,7 @@ def test_prediction_drops_nothing_and_changes_no_buffer(monkeypatch):
     images, _ = small_set(130)
     before = {key: value.clone() for key, value in net.state_dict().items()}
     whole = scoring.predict(net, images)
-    monkeypatch.setattr(scoring, "CHUNK", 64)
+    monkeypatch.setattr(scoring, "SCORING_BATCH", 64)
     chunked = scoring.predict(net, images)
     assert whole.shape == (130, 10) and torch.allclose(whole, chunked, atol=1e-6)
     assert torch.equal(chunked, scoring.predict(net.train(), images)) and not net.training

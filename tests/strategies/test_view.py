@@ -105,8 +105,8 @@ def test_the_mean_is_that_of_the_passes(view):
 
 def test_a_score_of_the_passes_is_taken_chunk_by_chunk(view, monkeypatch):
     """Its values are those of all passes at once, without their being held."""
-    monkeypatch.setattr("alutils.learning.scoring.CHUNK", 7)
-    monkeypatch.setattr("alutils.strategies.view.CHUNK", 7)
+    monkeypatch.setattr("alutils.learning.scoring.SCORING_BATCH", 7)
+    monkeypatch.setattr("alutils.strategies.view.SCORING_BATCH", 7)
     fresh, sizes = make_view(view.net, view.images), []
 
     def score(probs_T_B_C):

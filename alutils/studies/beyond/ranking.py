@@ -1,14 +1,11 @@
 """Arms ranked by the area under their curves: what the runs show, and how that is shown."""
 
-from collections.abc import Iterable
-from typing import Any
-
 import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import ARMS, POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.records.tidy import without_gaps
+from alutils.records.tidy import complete_seeds as complete_seeds
 from alutils.reporting import captions, prose, standing, statistics, tables
 from alutils.reporting.charts import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points
@@ -18,7 +15,7 @@ from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
 def arms_of(results: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
     """The rows of a factor and dataset, the arm with the best area first, oracles last.
 
-    ``results`` has only seeds with every arm, as ``complete_seeds`` leaves it.
+    ``results`` has only seeds with every arm, as ``tidy.complete_seeds`` leaves it.
     """
     rows = results[results["factor"] == factor]
     rows = rows[rows["dataset"] == dataset] if dataset else rows
@@ -27,15 +24,6 @@ def arms_of(results: pd.DataFrame, factor: str, dataset: str | None = None) -> p
     ranked = statistics.areas(rows).mean().sort_values(ascending=False).index
     order = ranked.append(pd.Index(rows["arm"].unique()).difference(ranked))
     return rows.sort_values("arm", key=lambda arm: arm.map(order.get_loc), kind="stable")
-
-
-def complete_seeds(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
-    """The rows without the seeds that lack an arm asked for, where arms are compared.
-
-    ``settings`` are those of the study (see ``tidy.by_setting``).
-    """
-    compared = ((each.factor, each.cell) for each in settings if each.factor != "recipe")
-    return without_gaps(results, "factor", compared)
 
 
 def _no_seed_yet(dataset: str) -> Markdown:

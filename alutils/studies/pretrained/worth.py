@@ -1,7 +1,5 @@
 """What an encoder is worth in labels, beside what choosing is worth on its features."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -10,8 +8,7 @@ from matplotlib.ticker import LogLocator
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.protocol.study import Setting
-from alutils.records.tidy import without_gaps
+from alutils.records.tidy import complete_seeds as complete_seeds
 from alutils.reporting import figures, prose, statistics
 from alutils.reporting.picture import Picture
 from alutils.reporting.prose import count, interval, lines_of, show
@@ -22,13 +19,6 @@ from alutils.studies.pretrained.plan import PARTS
 SCRATCH_STYLE = figures.OTHER_STYLES[0]
 """Colour and marker of the network from scratch, which no arm of the study has."""
 NO_SEED = "No seed has every arm yet."
-
-
-def complete_seeds(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
-    """The rows without the seeds that lack an arm, in a part of the ranking at one imbalance."""
-    ranked = ((f"{s.factor} {s.level}", s.cell) for s in settings if s.factor in PARTS)
-    keyed = results.assign(group=results["factor"] + " " + results["level"].astype(str))
-    return without_gaps(keyed, "group", ranked).drop(columns="group")
 
 
 def as_they_are(results: pd.DataFrame) -> pd.DataFrame:
