@@ -16,3 +16,15 @@ def test_imports_point_one_way():
 def test_every_module_lies_in_a_room():
     flat = {file.stem for file in PACKAGE.glob("*.py")}
     assert flat == {"__init__", "__main__", "paths", "threads", "waiting"}
+
+
+def test_a_report_without_charts_does_not_import_altair():
+    """Which takes a second: 04 is such a report."""
+    reporting = {file.stem for file in (PACKAGE / "reporting").glob("*.py")} - {"charts"}
+    code = (
+        f"from alutils.reporting import {', '.join(reporting - {'__init__'})}\n"
+        "from alutils.studies.claims import ablation_page, page\n"
+        "import sys; print('altair' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "False\n", done.stderr

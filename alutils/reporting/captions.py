@@ -7,8 +7,8 @@ from IPython.display import HTML
 
 from alutils.protocol.arms import ARM_TITLE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.reporting import charts, figures, published, statistics
-from alutils.reporting.charts import Chart
+from alutils.reporting import figures, published, statistics
+from alutils.reporting.picture import Chart
 from alutils.reporting.prose import capital, lines_of, mean_over, points, show
 
 
@@ -51,6 +51,8 @@ def training_size(results: pd.DataFrame) -> HTML:
 
 def learning_curves(results: pd.DataFrame) -> Chart:
     """Figure 3 or 4: a static figure, and a chart for pages, whose marks show numbers on hover."""
+    from alutils.reporting import charts  # altair takes a second to import
+
     figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
     name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
     caption = (

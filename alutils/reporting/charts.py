@@ -9,23 +9,12 @@ from matplotlib.markers import MarkerStyle
 
 from alutils.protocol.arms import BASELINE, arm_title
 from alutils.reporting import figures, statistics
-from alutils.reporting.picture import Picture
 
 LABELS = alt.Tooltip("labels:Q", format=",")
 ACCURACY = alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".2f")
 CHOSEN = alt.selection_point("arm", fields=["arm"], bind="legend")
 FADING = alt.when(CHOSEN).then(alt.value(1)).otherwise(alt.value(0.15))
 """Opacity of an arm's marks: full, or faint while another arm is chosen in the legend."""
-
-
-class Chart:
-    """A static figure, and the Vega-Lite specification of the same, which a page draws instead."""
-
-    def __init__(self, static: Picture, spec: dict[str, Any]):
-        self.static, self.spec = static, spec
-
-    def _ipython_display_(self) -> None:
-        self.static.display(chart=self.spec)
 
 
 def learning_curves(results: pd.DataFrame) -> dict[str, Any]:

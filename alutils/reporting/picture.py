@@ -40,6 +40,16 @@ class Picture(HTML):
         display(caption, raw=True, metadata={KEY: {}})
 
 
+class Chart:
+    """A static figure, and the Vega-Lite specification of the same, which a page draws instead."""
+
+    def __init__(self, static: Picture, spec: dict[str, Any]):
+        self.static, self.spec = static, spec
+
+    def _ipython_display_(self) -> None:
+        self.static.display(chart=self.spec)
+
+
 class Several(HTML):
     """Parts of a report, displayed one after another."""
 

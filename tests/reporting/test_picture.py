@@ -11,8 +11,7 @@ from nbconvert import LatexExporter, SlidesExporter
 from nbconvert.filters import DataTypeFilter
 
 from alutils.reporting import captions, page, picture
-from alutils.reporting.charts import Chart
-from alutils.reporting.picture import Picture, Several, Steps
+from alutils.reporting.picture import Chart, Picture, Several, Steps
 from tests.reporting.test_statistics import results
 from tests.reporting.test_tables import ABOVE
 
