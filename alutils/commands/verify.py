@@ -97,7 +97,7 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
         yield "its dataset is another one"
     if record["status"] == "failed":
         yield f"failed ({record['final']['error']})"
-    labels_N, pool = data.load(cell.dataset).train_labels, set(new_pool(cell).unlabelled.tolist())
+    labels_N, pool = data.labels(cell.dataset)[0], set(new_pool(cell).unlabelled.tolist())
     labelled: list[int] = []
     for i, done in enumerate(record["rounds"]):
         arm, number = cell.position(i)

@@ -109,6 +109,16 @@ def load(name: str) -> Dataset:
     return Dataset(name, classes=DATASETS[name].classes, **arrays)
 
 
+@cache
+def labels(name: str) -> tuple[Tensor, Tensor]:
+    """Labels of the training and of the test set; those of a folder need none of its pictures."""
+    if name.startswith(index.PREFIX):
+        from alutils.learning.folder_images import load_labels  # it imports this module
+
+        return load_labels(name)
+    return load(name).train_labels, load(name).test_labels
+
+
 def checksum(arrays: Arrays) -> str:
     """First 16 hex digits of the SHA-256 over a dataset's arrays, in the order of their names."""
     digest = hashlib.sha256()

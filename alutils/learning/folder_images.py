@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from alutils.folders import index, pictures
 from alutils.folders.index import Row
+from alutils.learning import data
 from alutils.learning.data import DataUnavailable
 from alutils.learning.row_file import CHUNK_ROWS, Content, RowFile
 from alutils.paths import data_cache
@@ -25,27 +26,42 @@ from alutils.threads import ordered
 
 
 def load_folder(name: str) -> dict[str, Tensor]:
-    """Images and labels of both parts, as ``Dataset`` has them; a label that is unknown is -1.
+    """Images and labels of both parts, as ``Dataset`` has them.
 
-    Every chunk's digest is checked, once a process, which reads the whole file.
-
-    Raises ``DataUnavailable`` where the index or the cache can't be read or written, and where an
-    image that is to be decoded is missing, or another one than was looked at.
+    Every chunk's digest is checked, once a process, which reads the whole file. Raises
+    ``DataUnavailable`` where the index or the cache can't be read or written, and where an image
+    that is to be decoded is missing, or another one than was looked at.
     """
-    try:
-        facts = index.facts(name)
-        labels = np.fromiter((row.label for row in index.rows(name)), np.int64)
-    except index.NotIndexed as error:
-        raise DataUnavailable(str(error)) from error
+    facts, (train_labels, test_labels) = _facts(name), data.labels(name)
     file = _row_file(name, facts)
     content = file.read()
     if content.missing:
         content = _decoded(file, name, facts)
-    images, labels, cut = torch.from_numpy(content.rows), torch.from_numpy(labels), facts.train
+    images, cut = torch.from_numpy(content.rows), facts.train
     return {
-        "train_images": images[:cut], "train_labels": labels[:cut],
-        "test_images": images[cut:], "test_labels": labels[cut:],
+        "train_images": images[:cut], "train_labels": train_labels,
+        "test_images": images[cut:], "test_labels": test_labels,
     }  # fmt: skip
+
+
+def load_labels(name: str) -> tuple[Tensor, Tensor]:
+    """Labels of the training and of the test set, -1 where unknown; the index alone is read.
+
+    Raises ``DataUnavailable`` where that can't be done.
+    """
+    cut = _facts(name).train
+    try:
+        labels = np.fromiter((row.label for row in index.rows(name)), np.int64)
+    except index.NotIndexed as error:
+        raise DataUnavailable(str(error)) from error
+    return torch.from_numpy(labels[:cut]), torch.from_numpy(labels[cut:])
+
+
+def _facts(name: str) -> index.Facts:
+    try:
+        return index.facts(name)
+    except index.NotIndexed as error:
+        raise DataUnavailable(str(error)) from error
 
 
 def _row_file(name: str, facts: index.Facts) -> RowFile:

@@ -75,7 +75,7 @@ class CurrentRound:
         self.arm, self.number = cell.position(len(history))
         self.past = history[len(history) - self.number :]
         self.pool, self.new = _label(cell, self.past)
-        self.labels = data.load(cell.dataset).train_labels.to(device)
+        self.labels = data.labels(cell.dataset)[0].to(device)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -248,7 +248,7 @@ def _images_on_device(name: str, encoder: str, device: torch.device) -> Tensor:
 
 def new_pool(cell: Cell) -> Pool:
     """The pool of a cell's seed, nothing labelled yet."""
-    labels_N = data.load(cell.dataset).train_labels
+    labels_N, _ = data.labels(cell.dataset)
     return Pool(kept_mask(cell, labels_N), cell.heldout_fraction, stream(cell.seed, "split"))
 
 

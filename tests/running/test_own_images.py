@@ -1,11 +1,14 @@
 """Cells on a folder of images: a linear head on their features, as on the built-in datasets."""
 
 import json
+import os
 
 import pytest
+import torch
 
 from alutils.folders.scan import scan
-from alutils.learning.features import load_features
+from alutils.learning import data
+from alutils.learning.features import Features, load_features
 from alutils.protocol.datasets import DATASETS, Datasets, dataset_title
 from alutils.protocol.parameters import ParameterError
 from alutils.records.store import Store
@@ -46,6 +49,44 @@ def test_the_features_are_of_the_folder_s_pictures(pets, stub_encoder):
     features = load_features(scan(pets), "efficientnet-lite0")
     assert features.dataset.train_images.shape == (48, 1_280)
     assert features.dataset.test_images.shape == (12, 1_280) and stub_encoder.seen == 60
+
+
+def damaged(file) -> None:
+    """Spoil the last bytes of a file of rows."""
+    with file.open("r+b") as rows:
+        rows.seek(-4, os.SEEK_END)
+        rows.write(b"oops")
+
+
+def load_anew(name: str) -> Features:
+    """The features as a process loads them that has loaded nothing yet."""
+    for function in (load_features, data.load, data.labels):
+        function.cache_clear()
+    return load_features(name, "efficientnet-lite0")
+
+
+def test_a_training_on_features_reads_and_checks_no_picture(pets, stub_encoder, tmp_path):
+    first = load_anew(name := scan(pets))
+    labels = data.load(name).train_labels
+    pictures = tmp_path / f"{name}-images.npy"
+    pictures.unlink()
+    stub_encoder.seen = 0
+    again = load_anew(name)
+    assert again.digest == first.digest and stub_encoder.seen == 0
+    assert torch.equal(again.dataset.train_labels, labels)
+    cell, *_ = study_of(pets).cells()
+    run_round([cell], [], None, "cpu", {})
+    assert not pictures.exists()
+
+
+def test_damaged_pictures_are_mended_before_they_are_encoded(pets, stub_encoder, tmp_path):
+    first = load_anew(name := scan(pets))
+    for kept in ("images", "efficientnet-lite0"):
+        damaged(tmp_path / f"{name}-{kept}.npy")
+    again = load_anew(name)
+    assert again.digest == first.digest
+    for part in ("train_images", "test_images"):
+        assert torch.equal(getattr(again.dataset, part), getattr(first.dataset, part))
 
 
 def test_images_without_labels_have_features(pets):
