@@ -78,15 +78,27 @@ class RowFile:
             rows = np.load(self.path, mmap_mode="c")
             if not self._is_of(json.loads(head), rows):
                 raise ValueError("rows of something else")
+            actual = dict(zip(starts, self._digests(rows), strict=True))
         except (FileNotFoundError, ValueError, EOFError):
             return Content(None, {}, list(starts), 0)
         except OSError as error:
             raise self._unavailable("read from", error) from error
         known = _finished(lines)
         journaled = [start for start in starts if start in known]
-        digests = {s: known[s] for s in journaled if _digest(rows[s : s + CHUNK_ROWS]) == known[s]}
+        digests = {start: known[start] for start in journaled if actual[start] == known[start]}
         missing = [start for start in starts if start not in digests]
         return Content(rows, digests, missing, len(journaled) - len(digests))
+
+    def _digests(self, rows: np.memmap) -> Iterator[str]:
+        """Digests of the file's chunks.
+
+        Not read through the map, whose pages, all of the file, would be this process's memory.
+        """
+        size = rows[:CHUNK_ROWS].nbytes
+        with self.path.open("rb") as file:
+            file.seek(rows.offset)
+            while chunk := file.read(size):
+                yield _digest(chunk)
 
     def _is_of(self, head: Any, rows: np.ndarray) -> bool:
         """Whether journal and file are of these facts; the notes beside them are not compared."""
@@ -136,7 +148,7 @@ class RowFile:
                 file.seek(offset + start * chunk[0].nbytes)
                 file.write(chunk.tobytes())
             with self.journal.open("a") as lines:
-                lines.write("\n" + json.dumps([start, _digest(chunk)]))
+                lines.write("\n" + json.dumps([start, _digest(chunk.tobytes())]))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -176,5 +188,5 @@ def _reserve(path: Path) -> None:
                 raise
 
 
-def _digest(chunk: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(chunk).data).hexdigest()[:16]
+def _digest(chunk: bytes) -> str:
+    return hashlib.sha256(chunk).hexdigest()[:16]
