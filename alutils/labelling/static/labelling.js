@@ -280,6 +280,7 @@ class View {
         { type: "button", class: "al-class", onclick: () => this.answer("label", name) },
         ...(this.numbers && i < 9 ? [element("kbd", { "aria-hidden": "true" }, String(i + 1))] : []),
         element("span", {}, element("u", {}, name.slice(0, start)), name.slice(start)),
+        " ",
         element("small", { title: "labels" })
       );
     });
@@ -319,11 +320,11 @@ class View {
   /** What went wrong, and what is not saved although it was sent a while ago. */
   tell_problem() {
     const late = [...this.pending.values()].filter((one) => Date.now() - one.sent > LATE_MS);
-    const lost = late.length
-      ? `${late.length} not saved yet: the kernel is busy, or gone. Where it was restarted, run ` +
-        "the cell again: it goes on after the last answer that was saved."
-      : "";
-    const text = [this.state.problem, lost].filter(Boolean).join(" ");
+    const answers = late.filter((one) => one.said).length;
+    const lost =
+      `${answers ? `${answers} not saved yet: the` : "The"} kernel is busy, or gone. Where it was ` +
+      "restarted, run the cells again: labelling goes on after the last answer that was saved.";
+    const text = [this.state.problem, ...(late.length ? [lost] : [])].filter(Boolean).join(" ");
     if (this.problem.textContent !== text) this.problem.textContent = text;
   }
 
