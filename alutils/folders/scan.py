@@ -173,7 +173,12 @@ def _look(known: sqlite3.Connection, path: Path) -> None:
 
 
 def _looked(folder: Path, file: bytes, size: int, mtime: int) -> Looked:
-    """What a file is; where the system can't read it, that is not kept beyond this scan."""
+    """What a file is; where the system can't read it, that is not kept beyond this scan.
+
+    Its picture is made and dropped, as less would not do: a JPEG or WebP that is cut off, and data
+    that is damaged under a right checksum, show when they are decoded to their end. It is not kept
+    for the map, whose order, by SHA-256, is known when the scan is over.
+    """
     try:
         with (folder / os.fsdecode(file)).open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
