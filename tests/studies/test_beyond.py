@@ -213,7 +213,7 @@ def test_the_poster_s_arms_stand_beside_their_controls():
 
 
 def test_without_a_finished_cell_nothing_ranks(results):
-    none = ranking.complete_seeds(results.iloc[:0], [])
+    none = tidy.complete_seeds(results.iloc[:0], [])
     assert none.empty and "A test needs 3 seeds" in ranking.sentences(none).data
 
 
@@ -226,17 +226,17 @@ def test_an_arm_below_random_is_said_to_be(results):
 def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(results):
     """The ladder and the start stay, as they lack nothing."""
     there = results[~((results["factor"] == "ranking") & (results["arm"] == "margin"))]
-    kept = ranking.complete_seeds(there, STUDY.settings())
+    kept = tidy.complete_seeds(there, STUDY.settings())
     assert set(kept["factor"]) == {"recipe", "start"}
     partly = results[~((results["arm"] == "typiclust") & (results["seed"] == 1))]
-    kept = ranking.complete_seeds(partly, STUDY.settings())
+    kept = tidy.complete_seeds(partly, STUDY.settings())
     assert set(kept.loc[kept["factor"] == "start", "seed"]) == {0, 2}
     assert set(kept.loc[kept["factor"] == "ranking", "seed"]) == {0, 1, 2}
 
 
 def test_seeds_without_every_arm_are_left_out(results):
     short = results[~((results["arm"] == "uncertainty") & (results["seed"] == 2))]
-    kept = ranking.complete_seeds(short, STUDY.settings())
+    kept = tidy.complete_seeds(short, STUDY.settings())
     assert set(ranking.arms_of(kept, "ranking", "cifar10")["seed"]) == {0, 1}
     assert set(ranking.arms_of(kept, "start")["seed"]) == {0, 1, 2}
 
@@ -314,7 +314,7 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, results, kep
     """One arm or rung alone, all but one of them, and all but the last seed of it."""
     here = (results["arm"] == kept) | (results["level"] == kept)
     for some in (results[here], results[~here], results[~(here & (results["seed"] == 2))]):
-        rows = ranking.complete_seeds(some, STUDY.settings())
+        rows = tidy.complete_seeds(some, STUDY.settings())
         for show in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
             assert "nan" not in show(rows).data
         shown = [ranking.figure(rows, "cifar10"), ranking.wins(rows, "cifar10")]

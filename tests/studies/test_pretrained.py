@@ -3,6 +3,7 @@ import pytest
 
 from alutils.protocol.arms import ARMS
 from alutils.protocol.cell import Cell
+from alutils.records import tidy
 from alutils.reporting import figures, replay
 from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
@@ -39,7 +40,7 @@ def results(tmp_path_factory) -> pd.DataFrame:
         tmp_path_factory,
         lambda cell, labels: {"test_accuracy": accuracy(cell, labels) / 100},
     )
-    return worth.complete_seeds(rows, STUDY.settings())
+    return tidy.complete_seeds(rows, STUDY.settings())
 
 
 def less(results: pd.DataFrame, **keys: object) -> pd.DataFrame:
@@ -53,7 +54,7 @@ def less(results: pd.DataFrame, **keys: object) -> pd.DataFrame:
 class TestCompleteSeeds:
     def test_a_seed_that_lacks_an_arm_leaves_where_it_lacks_it_alone(self, results):
         short = less(results, factor="few", level=10.0, arm="margin", seed=1)
-        kept = worth.complete_seeds(short, STUDY.settings())
+        kept = tidy.complete_seeds(short, STUDY.settings())
         seeds = kept.groupby(["factor", "level"])["seed"].agg(set).to_dict()
         every = {0, 1, 2}
         assert seeds == {
@@ -62,7 +63,7 @@ class TestCompleteSeeds:
         }  # fmt: skip
 
     def test_without_a_finished_cell_nothing_is_left(self, results):
-        assert worth.complete_seeds(results.iloc[:0], STUDY.settings()).empty
+        assert tidy.complete_seeds(results.iloc[:0], STUDY.settings()).empty
 
 
 SCRATCH = "the network from scratch has 61.00 % (58.52 to 63.48, 3 seeds) with 2,000 random labels"

@@ -5,7 +5,6 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import ARMS, POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.records.tidy import complete_seeds as complete_seeds
 from alutils.reporting import captions, prose, standing, statistics, tables
 from alutils.reporting.picture import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points

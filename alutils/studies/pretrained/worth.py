@@ -8,7 +8,6 @@ from matplotlib.ticker import LogLocator
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.records.tidy import complete_seeds as complete_seeds
 from alutils.reporting import figures, prose, statistics
 from alutils.reporting.picture import Picture
 from alutils.reporting.prose import count, interval, lines_of, show
