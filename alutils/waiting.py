@@ -1,15 +1,27 @@
-"""Messages while a run waits: what it waits for, repeated every minute."""
+"""What is shown while a run waits or works: messages every minute, and bars."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
+from tqdm import tqdm
 
 AGAIN_S = 60
 """Seconds between two messages of the same wait."""
+
+
+def bar(total: int, unit: str, initial: int = 0, **options: Any) -> tqdm:
+    """A progress bar on a terminal and in JupyterLab; elsewhere, as in a log, it is not shown.
+
+    JupyterLab's server names the notebook in the environment of its kernel, papermill does not.
+    """
+    disable = False if "JPY_SESSION_NAME" in os.environ else None
+    return tqdm(total=total, initial=initial, unit=unit, disable=disable, leave=False, **options)
 
 
 class Waiting:

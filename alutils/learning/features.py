@@ -20,7 +20,6 @@ from functools import cache
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from alutils.learning import data
 from alutils.learning.data import Dataset
@@ -32,6 +31,7 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.encoders import ENCODERS, encoder_title
 from alutils.threads import ordered
+from alutils.waiting import bar
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ def _encode(file: RowFile, images: Dataset, missing: list[int], network: Encoder
     total = file.shape[0]
     done = total - sum(min(CHUNK_ROWS, total - start) for start in missing)
     parts = [images.train_images, images.test_images]
-    with tqdm(total=total, initial=done, unit=" images", disable=None, leave=False) as bar:
+    with bar(total, " images", done) as shown:
         for start, chunk in _chunks(network, parts, missing):
             file.write(start, chunk)
-            bar.update(len(chunk))
+            shown.update(len(chunk))
 
 
 def _chunks(

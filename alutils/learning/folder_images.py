@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from alutils.folders import index, pictures
 from alutils.folders.index import Row
@@ -23,6 +22,7 @@ from alutils.learning.data import DataUnavailable
 from alutils.learning.row_file import CHUNK_ROWS, Content, RowFile
 from alutils.paths import data_cache
 from alutils.threads import ordered
+from alutils.waiting import bar
 
 
 def load_folder(name: str) -> dict[str, Tensor]:
@@ -98,13 +98,13 @@ def _decode(file: RowFile, name: str, folder: Path, missing: list[int]) -> None:
 
     with (
         warnings.catch_warnings(),
-        tqdm(total=total, initial=done, unit=" images", disable=None, leave=False) as bar,
+        bar(total, " images", done) as shown,
     ):
         warnings.simplefilter("ignore")  # Pillow's, of odd files
         chunks = ordered(decode, _chunks(index.rows(name), set(missing)))
         for start, chunk in zip(missing, chunks, strict=True):
             file.write(start, chunk)
-            bar.update(len(chunk))
+            shown.update(len(chunk))
 
 
 def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:

@@ -148,6 +148,17 @@ def test_a_class_is_added_by_keyboard(a_screen):
     assert screen.lines()[-1] == (LABEL, "zebra 2")
 
 
+def test_without_classes_the_first_is_named_by_hand(a_screen):
+    screen = a_screen(classes=())
+    assert screen.page.locator(".al-classes").inner_text() == "No class yet: press + and name one."
+    screen.press("a", "+")
+    screen.page.keyboard.type("ant")
+    screen.page.keyboard.press("Enter")
+    screen.settle()
+    screen.press("a")
+    assert screen.lines() == [(ADD_CLASS, "ant"), (LABEL, "ant")]
+
+
 def test_arrows_go_to_other_images_and_an_answer_is_changed_there(a_screen):
     screen = a_screen()
     screen.press("1", "1", "ArrowLeft", "ArrowLeft")
