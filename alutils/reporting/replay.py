@@ -50,12 +50,14 @@ class Rule:
     """A stopping rule, and the column that it reads."""
 
     column: str
-    stop: Callable[[np.ndarray], int | None]
+    stop: Callable[..., int | None]
+    by_classes: bool = False
+    """Whether ``stop`` takes the number of classes beside the column's values."""
 
 
 RULES = {
     "stabilising predictions": Rule("kappa", stabilising_predictions),
-    "overall uncertainty": Rule("pool_entropy", overall_uncertainty),
+    "overall uncertainty": Rule("pool_entropy", overall_uncertainty, by_classes=True),
     "expected-error difference": Rule("error_bound", error_difference),
     "measured gain": Rule("gain_limit", error_difference),
 }
@@ -170,7 +172,8 @@ def replay_stopping(
     rows = []
     for curve in curves(results):
         keys = curve[CURVE_KEYS].iloc[0].to_dict()
-        images = size or DATASETS[keys["dataset"]].test
+        facts = DATASETS[keys["dataset"]]
+        images = size or facts.test
         labels, accuracy = curve["labels"].to_numpy(), curve["accuracy"].to_numpy(dtype=float)
         fit = isotonic_regression(accuracy)
         enough = labels[np.argmax(fit >= fit[-1] - tolerance)]
@@ -178,7 +181,8 @@ def replay_stopping(
         for name, rule in rules.items():
             if rule.column not in curve or curve[rule.column].isna().all():
                 continue
-            at = rule.stop(curve[rule.column].to_numpy(dtype=float))
+            classes = {"classes": len(facts.classes)} if rule.by_classes else {}
+            at = rule.stop(curve[rule.column].to_numpy(dtype=float), **classes)
             end = len(labels) - 1 if at is None else at
             costs = {"wasted": max(0, labels[end] - enough), "lost": fit[-1] - fit[end]}
             stopped = math.nan if at is None else float(labels[at])

@@ -9,7 +9,7 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import count, join, points, verb
-from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, POWER, Estimate
 
 MARGIN = {"mnist": 0.3, "cifar10": 1.0}
 """Points of area within which two arms count as equal."""
@@ -86,6 +86,29 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
 def undecided(by_arm: dict[str, Standing]) -> list[str]:
     """The arms that are shown neither to differ from random nor to be equivalent to it."""
     return [arm for arm, s in by_arm.items() if not (s.differs or s.equivalent)]
+
+
+def power(areas: pd.DataFrame, dataset: str) -> str:
+    """How large a true difference to random would likely be shown, for the undecided arms."""
+    every, seeds = standings(areas, dataset), len(areas)
+    if not (left := undecided(every)):
+        return ""
+    number = sum(not arm.differs for arm in every.values())
+    level = statistics.simultaneous_level(number)  # as Holm's correction has it for what is left
+    corrected = f" and corrected for {number} tests" if number > 1 else ""
+    shown = [
+        statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
+        for arm in left
+    ]
+    if min(shown) > 100:
+        return f" For these, {seeds} seeds can hardly show any difference."
+    low = f"{min(shown):.2f}"
+    high = f"{max(shown):.2f}" if max(shown) <= 100 else "over 100"
+    span = f"{low} points" if low == high else f"{low} to {high} points, by arm"
+    return (
+        f" For these, with {seeds} seeds{corrected}, {100 * POWER:.0f} % power needs a true "
+        f"difference of {span}."
+    )
 
 
 def table(results: pd.DataFrame) -> HTML | Markdown:

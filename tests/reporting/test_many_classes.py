@@ -1,5 +1,6 @@
 """Figures of datasets with other numbers of classes than ten."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,3 +56,21 @@ def test_what_arms_asked_for_and_took_for_another_is_drawn(classes, unpainted):
 def test_the_map_has_a_colour_a_class(classes):
     colours = picks._class_colours(SimpleNamespace(classes=names_of(classes)))
     assert len(set(colours)) == classes
+
+
+def test_of_many_classes_those_are_shown_in_which_arms_differ_most(unpainted):
+    """Random asked evenly for 37 classes, margin for the last 20 less or more than that."""
+    *rounds, last = rounds_of(37)
+    counts = [1 + 4] * 17 + [1 + 1, 1 + 7] * 10
+    rounds.append(replace(last, entries=last.entries | {"class_counts": counts}))
+    caption = picks.asked_for(rounds, names_of(37)).data
+    assert "asked for, of 37 those 20 in which arms differ most: mean over seeds" in caption
+    means = [mean for mean, _ in picks._shares_by_arm(rounds).values()]
+    assert picks._most_unequal(means, 37) == list(range(17, 37))
+    assert picks._most_unequal(means, 20) == list(range(20))
+
+
+def test_networks_that_make_no_mistake_take_nothing_for_another(unpainted):
+    closing = {"confusion": [[4, 0], [0, 3]]}
+    right = [DiagnosedRound("margin", 0, 2, 9, {"class_counts": [1, 1], "closing": closing})]
+    assert "Most often: margin: none." in evidence.confusion(right, ("cat", "dog")).data

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.isotonic import isotonic_regression
 
+from alutils.protocol.datasets import DATASETS
 from alutils.reporting import replay
 from alutils.reporting.forecast import KINDS, CannotTell, forecast
 from alutils.reporting.replay import Rule
@@ -164,6 +166,17 @@ def test_rules_read_their_columns():
     assert stopped["overall uncertainty"] == LABELS[5]
     assert stopped["expected-error difference"] == LABELS[5]
     assert math.isnan(stopped["measured gain"])
+
+
+def test_the_threshold_of_uncertainty_is_one_for_any_number_of_classes(monkeypatch):
+    """A twentieth of log 2 for two classes, of log 10 for ten."""
+    entropy = [0.6, 0.3, 0.1, 0.09, 0.04, 0.03, 0.02]
+    table = results({"random": LAW}, pool_entropy=entropy)
+    for classes, position in ((10, 2), (2, 5)):
+        facts = replace(DATASETS["mnist"], classes=DATASETS["mnist"].classes[:classes])
+        monkeypatch.setitem(DATASETS, "mnist", facts)
+        stopped = replay.replay_stopping(table).set_index("rule")["stopped"]
+        assert stopped["overall uncertainty"] == LABELS[position]
 
 
 def test_costs_are_means_over_curves():

@@ -337,6 +337,15 @@ class TestForesight:
             ("in the next round", 9), ("2 or 3 rounds ahead", 9), ("4 or more rounds ahead", 0),
         }  # fmt: skip
 
+    def test_a_study_without_parts_names_none(self, results):
+        held = [forecast(1, "", True, part="", seed=i, record=i) for i in range(3)]
+        text = foresight.coverage_sentence(pd.DataFrame(held)).data
+        assert "hold the truth in 100 % on MNIST. Nowhere" in text
+        assert "<th>labels</th>" not in foresight.coverage_table(pd.DataFrame(held)).data
+        one = results[results["factor"] == "few"].assign(factor="")
+        page = foresight.stopping_table(one).data
+        assert "<th>labels</th>" not in page and "<td>measured gain</td>" in page
+
     def test_replayed_are_some_arms_with_the_classes_as_they_are(self, results):
         rows = foresight.judged(results, ("random", "margin"))
         assert set(rows["factor"]) == {"few", "many"} and set(rows["level"]) == {1.0}

@@ -127,7 +127,7 @@ def confusion(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
     for (arm, _), panel, share in zip(arms, axes[0], shares, strict=True):
         last = arm == arms[-1][0]
         sns.heatmap(
-            share, ax=panel, vmin=0, vmax=np.max(shares), cmap="rocket_r", square=True,
+            share, ax=panel, vmin=0, vmax=np.max(shares) or 1, cmap="rocket_r", square=True,
             mask=np.eye(len(share), dtype=bool), cbar=last,
             cbar_kws={"shrink": 0.7, "label": "% of the true class"},
             xticklabels=names, yticklabels=names,
@@ -136,14 +136,20 @@ def confusion(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
         panel.tick_params(axis="y", labelsize=7, rotation=0)
         panel.set_title(arm_title(arm), fontsize=10)
         panel.set(xlabel="predicted", ylabel="true" if panel is axes[0, 0] else "")
-        true, predicted = np.unravel_index(share.argmax(), share.shape)
-        worst.append(f"{arm_title(arm)}: {classes[true]} taken for {classes[predicted]} "
-                     f"({share.max():.1f} %)")  # fmt: skip
+        worst.append(f"{arm_title(arm)}: {_most_often(share, classes)}")
     caption = (
         "Confusion at the last round, all seeds together: per cent of the true class that is taken "
         f"for another; right answers are left white. Most often: {'; '.join(worst)}."
     )
     return show(figure, caption, f"A confusion matrix for each of {len(arms)} arms.")
+
+
+def _most_often(share: np.ndarray, classes: Sequence[str]) -> str:
+    """Which class is most often taken for which other, from what ``_errors`` returns."""
+    if not share.any():
+        return "none"
+    true, predicted = np.unravel_index(share.argmax(), share.shape)
+    return f"{classes[true]} taken for {classes[predicted]} ({share.max():.1f} %)"
 
 
 def _errors(rounds: list[DiagnosedRound]) -> np.ndarray:

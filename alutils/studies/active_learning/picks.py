@@ -34,37 +34,53 @@ GALLERIES = 4
 @needs("class_counts")
 @house_style()
 def asked_for(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
-    """Classes of what every arm asked for, from its first pick to its last."""
-    arms = arms_of(diagnosed)
+    """Classes of what every arm asked for, from its first pick to its last.
+
+    Of many classes, those that the arms asked for most unequally.
+    """
+    arms, by_class = arms_of(diagnosed), _shares_by_arm(diagnosed)
+    shown = _most_unequal([mean for mean, _ in by_class.values()], len(classes))
+    names = [classes[label] for label in shown]
     figure, ((axes,),) = figures.grid(size=(10, 3.6))
     width, most_asked = 0.8 / len(arms), []
-    for i, (arm, rounds) in enumerate(by_arm(diagnosed)):
-        cells = [_class_shares(list(cell)) for _, cell in groupby(rounds, lambda each: each.seed)]
-        shares = [share for share in cells if share is not None]
-        if not shares:
-            continue
-        mean, spread = np.mean(shares, axis=0), np.std(shares, axis=0, ddof=min(1, len(shares) - 1))
-        positions = np.arange(len(classes)) + (i - (len(arms) - 1) / 2) * width
-        colour = arm_style(arm, arms)[0]
-        axes.bar(positions, mean, width, yerr=spread, color=colour, label=arm_title(arm),
+    for arm, (mean, spread) in by_class.items():
+        place = (arms.index(arm) - (len(arms) - 1) / 2) * width
+        axes.bar(np.arange(len(shown)) + place, mean[shown], width, yerr=spread[shown],
+                 color=arm_style(arm, arms)[0], label=arm_title(arm),
                  error_kw={"linewidth": 0.8})  # fmt: skip
         most = int(mean.argmax())
         most_asked.append(f"{arm_title(arm)}: {classes[most]} ({mean[most]:.0f} %)")
-    if len(classes) <= figures.LEGIBLE:
-        axes.set_xticks(range(len(classes)), classes)
-        long = sum(map(len, classes)) > NAMES_IN_A_ROW
-        axes.tick_params(axis="x", rotation=90 if long else 0)
-    else:
-        axes.set_xlabel("class, by its number from 0")
+    axes.set_xticks(range(len(shown)), names)
+    axes.tick_params(axis="x", rotation=90 if sum(map(len, names)) > NAMES_IN_A_ROW else 0)
     axes.set(ylabel="share of acquired labels (%)")
     figures.legend(axes)
     sns.despine(ax=axes)
+    few = f", of {len(classes)} those {len(shown)} in which arms differ most"
     sentence = f" Most often: {'; '.join(most_asked)}." if most_asked else ""
     caption = (
-        "Classes of the labels that each arm asked for: mean over seeds, lines one standard "
-        f"deviation either way.{sentence}"
+        f"Classes of the labels that each arm asked for{few if len(shown) < len(classes) else ''}: "
+        f"mean over seeds, lines one standard deviation either way.{sentence}"
     )
     return show(figure, caption, "Bars by class, one colour an arm.")
+
+
+def _shares_by_arm(diagnosed: list[DiagnosedRound]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Mean and standard deviation over seeds of every class's share (%), by arm that asked."""
+    found = {}
+    for arm, rounds in by_arm(diagnosed):
+        cells = [_class_shares(list(cell)) for _, cell in groupby(rounds, lambda each: each.seed)]
+        if shares := [share for share in cells if share is not None]:
+            freedom = min(1, len(shares) - 1)
+            found[arm] = np.mean(shares, axis=0), np.std(shares, axis=0, ddof=freedom)
+    return found
+
+
+def _most_unequal(means: list[np.ndarray], classes: int) -> list[int]:
+    """The classes (in their order) that fit under an axis and differ most between arms."""
+    if classes <= figures.LEGIBLE or not means:
+        return list(range(min(classes, figures.LEGIBLE)))
+    apart = np.ptp(means, axis=0)
+    return sorted(np.argsort(-apart, kind="stable")[: figures.LEGIBLE].tolist())
 
 
 def _class_shares(rounds: list[DiagnosedRound]) -> np.ndarray | None:

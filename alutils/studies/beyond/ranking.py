@@ -8,7 +8,7 @@ from alutils.protocol.datasets import dataset_title
 from alutils.reporting import captions, prose, standing, statistics, tables
 from alutils.reporting.picture import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points
-from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, POWER, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
 
 
 def arms_of(results: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
@@ -92,34 +92,11 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
         lines.append(
             f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
             f"({standing.tests(areas, dataset)}), {standing.sentence(areas, dataset)}."
-            f"{_power(areas, dataset)} {_first(areas)}"
+            f"{standing.power(areas, dataset)} {_first(areas)}"
             f"{_controls(areas)}"
         )
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return Markdown(f"{text}\n\n{interim.strip()}".strip())
-
-
-def _power(areas: pd.DataFrame, dataset: str) -> str:
-    """How large a true difference to random would likely be shown, for the undecided arms."""
-    every, seeds = standing.standings(areas, dataset), len(areas)
-    if not (left := standing.undecided(every)):
-        return ""
-    tests = sum(not arm.differs for arm in every.values())
-    level = statistics.simultaneous_level(tests)  # as Holm's correction has it for what is left
-    corrected = f" and corrected for {tests} tests" if tests > 1 else ""
-    shown = [
-        statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
-        for arm in left
-    ]
-    if min(shown) > 100:
-        return f" For these, {seeds} seeds can hardly show any difference."
-    low = f"{min(shown):.2f}"
-    high = f"{max(shown):.2f}" if max(shown) <= 100 else "over 100"
-    span = f"{low} points" if low == high else f"{low} to {high} points, by arm"
-    return (
-        f" For these, with {seeds} seeds{corrected}, {100 * POWER:.0f} % power needs a true "
-        f"difference of {span}."
-    )
 
 
 def _first(areas: pd.DataFrame) -> str:

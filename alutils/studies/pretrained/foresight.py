@@ -27,7 +27,10 @@ def judged(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
 
 
 def forecasts(results: pd.DataFrame) -> pd.DataFrame:
-    """Every forecast that would have been given, with ``part`` and how far ahead it looked."""
+    """Every forecast that would have been given, with ``part`` and how far ahead it looked.
+
+    A part is a ``factor`` of the results; a study that has no parts has an empty one.
+    """
     replayed = _by_part(
         results, lambda rows: replay.replay_forecasts(rows, np.random.default_rng(SEED))
     )
@@ -53,7 +56,7 @@ def coverage_table(replayed: pd.DataFrame) -> HTML | Markdown:
     groups = replay.coverage(replayed, ["part", "dataset", "reach"])
     rows = [
         {
-            "labels": part,
+            **_labels(part),
             "dataset": dataset_title(dataset),
             "target reached": reach,
             "asked": f"{row.asked:,.0f}",
@@ -77,7 +80,7 @@ def coverage_sentence(replayed: pd.DataFrame) -> Markdown:
     if given.empty:
         return Markdown(f"Of {asked} asked for, none could be given as a number.")
     held = {
-        f"{dataset_title(dataset)} with {part} labels": rows["covered"].astype(float).mean()
+        f"{dataset_title(dataset)}{part and f' with {part} labels'}": _mean(rows["covered"])
         for (part, dataset), rows in given.groupby(["part", "dataset"], sort=False)
     }
     phrases = [f"{100 * share:.0f} % on {where}" for where, share in held.items()]
@@ -104,7 +107,7 @@ def stopping_table(results: pd.DataFrame) -> HTML | Markdown:
     costs = replay.stopping_costs(replayed, ["part", "dataset"])
     rows = [
         {
-            "labels": part,
+            **_labels(part),
             "dataset": dataset_title(dataset),
             "rule": rule,
             "runs": f"{row.curves:,.0f}",
@@ -116,6 +119,15 @@ def stopping_table(results: pd.DataFrame) -> HTML | Markdown:
         for (part, dataset, rule), row in costs.iterrows()
     ]
     return prose.table(pd.DataFrame(rows))
+
+
+def _labels(part: str) -> dict[str, str]:
+    """The column of a table that names the part, where there are parts."""
+    return {"labels": part} if part else {}
+
+
+def _mean(values: pd.Series) -> float:
+    return float(values.astype(float).mean())
 
 
 def _share(value: float) -> str:
