@@ -58,8 +58,9 @@ def check_datasets(key: str, names: tuple[str, ...]) -> None:
         known(key, name, DATASETS, or_else="the path of a folder of images")
         if not DATASETS[name].classes:
             raise ValueError(
-                f"{key} = {name!r} has no labels, which a study needs: sort its images into a "
-                "folder a class, or list them in a CSV file with the columns file and label"
+                f"{key} = {name!r} has no labels, which a study needs: give them in the notebook "
+                "11-label-your-own, sort its images into a folder a class, or list them in a CSV "
+                "file with the columns file and label"
             )
 
 

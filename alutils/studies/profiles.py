@@ -19,6 +19,7 @@ STUDIES = {
     "07-beyond-the-poster": "beyond.plan.BeyondStudy",
     "08-reductions": "reductions.plan.ReductionsStudy",
     "09-pretrained-features": "pretrained.plan.PretrainedStudy",
+    "10-your-own-images": "own_images.plan.OwnImagesStudy",
     "11-label-your-own": "own_labels.plan.OwnLabelsStudy",
 }
 """By notebook, where the class of its study lies in ``alutils.studies``; imported when needed."""

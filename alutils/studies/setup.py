@@ -1,6 +1,6 @@
 """A study's parameters and data as reports show them, beside the poster's protocol."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -31,6 +31,16 @@ def protocol(study: Study) -> HTML:
         if key not in RUNTIME
     ]
     return HTML(f"{table(pd.DataFrame(rows)).data}<p>{OPEN}</p>")
+
+
+def parameters(values: Mapping[str, object]) -> HTML:
+    """Parameters by name, without those that say where a study runs."""
+    rows = [
+        {"parameter": key, "value": plain(value)}
+        for key, value in values.items()
+        if key not in RUNTIME
+    ]
+    return table(pd.DataFrame(rows))
 
 
 def departures(study: Study) -> Markdown:

@@ -127,7 +127,10 @@ def test_what_can_not_be_studied_is_refused_in_one_line(pets):
     refused(nowhere, f"dataset = '{nowhere}' is not allowed: there is no such folder, CSV or")
     refused("cifar11", "'cifar11' is unknown: did you mean 'cifar10'.*or the path of a folder of")
     refused("folder-pets-0123", "folder-pets-0123 is not known in .*: give the folder's path once")
-    refused(pets / "dog", "dataset = 'folder-dog-.*' has no labels, which a study needs: sort its")
+    refused(
+        pets / "dog",
+        "dataset = 'folder-dog-.*' has no labels, which a study needs: give them",
+    )
     with pytest.raises(ParameterError, match="500 labels asked for, but the pool of folder-our-"):
         study_of(pets, first_labels=500)
     with pytest.raises(ParameterError, match="augmentation = 'crop-flip' is not for folder-our-"):

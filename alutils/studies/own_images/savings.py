@@ -1,0 +1,103 @@
+"""What each arm would have saved in labels, and how much that rests on."""
+
+import pandas as pd
+from IPython.display import Markdown
+from scipy import stats
+
+from alutils.protocol.arms import BASELINE, arm_title
+from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.reporting import figures, standing, statistics
+from alutils.reporting.forecast import standard_errors
+from alutils.reporting.prose import capital, count, interval, join, paired_seeds
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
+
+
+def saved_labels(results: pd.DataFrame) -> pd.DataFrame:
+    """Labels that an arm needs fewer than random for random's last accuracy.
+
+    By seed (rows) and arm (columns), on monotone fits per seed; below zero where it needs more,
+    and NaN where it never gets there.
+    """
+    last = results.loc[results["arm"] == "random", "labels"].max()
+    needed = last / statistics.label_savings(results)
+    return needed.rsub(needed["random"], axis=0).drop(columns="random")
+
+
+def sentences(results: pd.DataFrame) -> Markdown:
+    """Random's accuracy at its end, and the labels that each arm saves on the way there."""
+    random = results[results["arm"] == "random"]
+    last = random["labels"].max()
+    ends = estimate(random.loc[random["labels"] == last, "accuracy"])
+    saved = saved_labels(results)
+    if len(saved) < FEWEST_SEEDS:
+        return Markdown(
+            f"With {count(len(saved), 'seed')} no label saving is told: {FEWEST_SEEDS} are needed."
+        )
+    lines = [f"- **{arm_title(arm)}** {_saving(saved[arm])}" for arm in saved]
+    return Markdown(
+        f"On {dataset_title(results['dataset'].iloc[0])} {last:,} random labels give "
+        f"{interval(ends, '%')}. For that accuracy, on monotone fits seed by seed:\n\n"
+        + "\n".join(lines)
+    )
+
+
+def _saving(by_seed: pd.Series) -> str:
+    """What one arm saves, or that the runs leave it open."""
+    reached = by_seed.dropna()
+    if len(reached) < len(by_seed):
+        seeds = f"{len(reached)} of {len(by_seed)}" if len(reached) else f"none of {len(by_seed)}"
+        return f"gets there in {seeds} seeds, so that what it saves can't be told."
+    saved = estimate(reached)
+    if not saved.decided:
+        return f"is not shown to save or to cost labels: {_labels(saved, '+')}."
+    if saved.mean > 0:
+        return f"would have saved {_labels(saved, '')}."
+    return f"would have cost {_labels(_negative(saved), '')} more."
+
+
+def _negative(value: Estimate) -> Estimate:
+    return Estimate(-value.mean, -value.high, -value.low, value.seeds, value.spread)
+
+
+def _labels(saved: Estimate, sign: str) -> str:
+    """Labels with their interval, as whole numbers."""
+    mean, low, high = (f"{end:{sign},.0f}" for end in (saved.mean, saved.low, saved.high))
+    return f"{mean} labels ({low} to {high}, {saved.seeds} seeds)"
+
+
+def ends(results: pd.DataFrame) -> Markdown:
+    """Every arm's accuracy at the last label count, in a sentence."""
+    last = statistics.final(results).drop(columns=BASELINE, errors="ignore")
+    by_arm = [f"{arm_title(arm)} {interval(estimate(last[arm]), '%')}" for arm in last]
+    return Markdown(
+        f"{capital(figures.reported(results))} at the end, with {results['labels'].max():,} "
+        f"labels: {join(by_arm)}."
+    )
+
+
+def certainty(results: pd.DataFrame) -> Markdown:
+    """On how many seeds and test images all rests, and what these could show."""
+    areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
+    text = f"All of this rests on {paired_seeds(len(areas))}."
+    if len(areas) < FEWEST_SEEDS:
+        text += f" A test needs {FEWEST_SEEDS}: with these, what is seen may be chance."
+    elif left := standing.undecided(standing.standings(areas, dataset)):
+        arms = join([arm_title(arm) for arm in left])
+        text += f" They leave {arms} open.{standing.power(areas, dataset)}"
+    else:
+        text += " They show of every arm on which side of random it lies."
+    return Markdown(f"{text} {_test_error(results)}".strip())
+
+
+def _test_error(results: pd.DataFrame) -> str:
+    """How far the test set's size alone lets an accuracy lie from the true one."""
+    if results["reported"].iloc[0] != "test":
+        return ""
+    images = DATASETS[results["dataset"].iloc[0]].test
+    best = float(statistics.final(results).mean().max())
+    half = stats.norm.ppf((1 + LEVEL) / 2) * standard_errors([best], images)[0]
+    return (
+        f"The test set has {count(images, 'image')}, the same for every seed and arm: by its size "
+        f"alone an accuracy of {best:.1f} % lies within {half:.1f} points of that on other images "
+        f"of the kind ({100 * LEVEL:.0f} %), which more seeds do not narrow."
+    )
