@@ -74,3 +74,11 @@ def test_networks_that_make_no_mistake_take_nothing_for_another(unpainted):
     closing = {"confusion": [[4, 0], [0, 3]]}
     right = [DiagnosedRound("margin", 0, 2, 9, {"class_counts": [1, 1], "closing": closing})]
     assert "Most often: margin: none." in evidence.confusion(right, ("cat", "dog")).data
+
+
+def test_a_picture_in_the_gallery_is_made_of_means():
+    image = np.arange(5 * 5 * 3, dtype=np.uint8).reshape(5, 5, 3)
+    assert picks.smaller(image, 1) is image
+    halved = picks.smaller(image, 2)
+    assert halved.shape == (2, 2, 3)
+    assert halved[1, 0].tolist() == [(30 + 33 + 45 + 48) / 4 + c for c in range(3)]

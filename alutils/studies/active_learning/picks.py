@@ -25,6 +25,8 @@ from alutils.studies.active_learning.diagnosed_rounds import (
 
 SHOWN = 16
 """Picks of a round in the gallery."""
+LARGEST = 56
+"""Pixels of a side of an image in the gallery; larger ones are made smaller."""
 NAMES_IN_A_ROW = 110
 """Letters of all classes' names that fit under an axis side by side."""
 GALLERIES = 4
@@ -129,15 +131,25 @@ def _acquisition(picks_by_arm: Sequence[tuple[str, DiagnosedRound]], dataset: An
 def _strip(panel: Any, picks: dict[str, list], dataset: Any) -> None:
     """A row of picked images in one picture, each with its classes under it."""
     names = abbreviated(dataset.classes)
-    size = dataset.train_images.shape[-1]
+    step = max(1, dataset.train_images.shape[-1] // LARGEST)
+    size = dataset.train_images.shape[-1] // step
     row = np.full((size, SHOWN * (size + 2), 3), 255, dtype=np.uint8)
     for i, index in enumerate(picks["index"][:SHOWN]):
-        image = dataset.train_images[index].permute(1, 2, 0).numpy()
+        image = smaller(dataset.train_images[index].permute(1, 2, 0).numpy(), step)
         row[:, i * (size + 2) : i * (size + 2) + size] = image
         truth, first, second = (names[picks[k][i]] for k in ("truth", "likeliest", "second"))
         text = f"{truth}\n{first} {second}"
         panel.text(i * (size + 2) + size / 2, size + 1, text, ha="center", va="top", fontsize=6.5)
     panel.imshow(row, interpolation="nearest")
+
+
+def smaller(image_S_S_3: np.ndarray, step: int) -> np.ndarray:
+    """An image (uint8) with the mean of every ``step`` x ``step`` pixels as one."""
+    if step == 1:
+        return image_S_S_3
+    side = len(image_S_S_3) // step
+    squares = image_S_S_3[: side * step, : side * step].reshape(side, step, side, step, 3)
+    return squares.mean(axis=(1, 3)).round().astype(np.uint8)
 
 
 @needs("map")
