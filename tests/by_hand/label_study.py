@@ -46,7 +46,7 @@ class Labeller:
         """The image in focus, once it can be seen; goes on to the next page where one is full."""
         while True:
             focused = self.page.locator(".al-focused.al-there").first
-            focused.wait_for(timeout=30_000)
+            self.page.locator(".al-focused.al-there, .al-next:visible").first.wait_for()
             if self.page.locator(".al-next").is_visible():
                 self.page.keyboard.press("Enter")
                 self.page.wait_for_function("!document.querySelector('.al-answered')")

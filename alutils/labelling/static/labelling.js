@@ -5,6 +5,7 @@ const LATE_MS = 4000; // after which an answer that is not saved is told of
 const LOOK_MS = 1000; // between looks at a training that runs
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
+const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
 const KEYS = [
   ["1 to 9", "one of the first nine classes"],
   ["letters", "a class by the beginning of its name; Enter where two begin alike"],
@@ -13,7 +14,7 @@ const KEYS = [
   ["Backspace", "undo"],
   ["?", "show or hide what the model guesses"],
   ["+", "new class"],
-  ["Enter", "zoom; the next page where all is answered"],
+  ["Enter", "zoom; the next images where all are answered"],
   ["/", "a page of images, or one at a time"],
   ["arrows", "another image"],
 ];
@@ -88,7 +89,7 @@ class View {
     this.root = root;
     this.pictures = new Pictures(model);
     this.pending = new Map(); // id of a request: its image, what it asks for, when it was sent
-    this.focused = ""; // image that keys are about
+    this.focused = ""; // image that keys are about; none where all are answered
     this.typed = "";
     this.count = 0;
     this.name = Math.random().toString(36).slice(2);
@@ -184,7 +185,7 @@ class View {
     const sent_back = state.focus && state.focus !== this.asked_focus;
     if (sent_back) this.focused = state.focus;
     this.asked_focus = state.focus;
-    if (!on_page(this.focused)) this.focused = this.first_open() ?? state.tiles[0]?.image ?? "";
+    if (!on_page(this.focused)) this.focused = this.first_open() ?? "";
     this.show_images();
     this.show_classes();
     this.show_facts();
@@ -304,7 +305,7 @@ class View {
     this.tools.page.firstChild.textContent = s.page === 1 ? "A page" : "One at a time";
     const lines = [s.told, ...(s.finished ? ["Every image has an answer."] : [])];
     if (s.complete && !s.finished && s.page > 1) {
-      lines.push("The page is answered: Enter for the next images, or change an answer.");
+      lines.push(COMPLETE);
     }
     this.say(lines.filter(Boolean).join(" "));
     this.tell_problem();
@@ -356,7 +357,7 @@ class View {
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns };
     if (key in step) return () => this.move(step[key]);
     const fixed = {
-      Enter: () => this.zoom(),
+      Enter: () => (this.focused ? this.zoom() : this.send({ do: "next" })),
       " ": () => this.answer("skip"),
       "-": () => this.answer("none-of-these"),
       Backspace: () => this.undo(),
@@ -401,12 +402,13 @@ class View {
   answer(what, label = "") {
     this.typed = "";
     const item = this.item_of(this.focused);
-    if (!item || this.waiting(this.focused)) return;
+    if (!item) return this.say(this.next.hidden ? "" : COMPLETE);
+    if (this.waiting(this.focused)) return;
     if (!item.classList.contains("al-there")) return this.say("the image is not there yet");
     const said = label || { skip: "skipped", "none-of-these": "none of these" }[what];
     const image = this.focused;
     this.send({ do: what, image, label }, said);
-    this.focused = this.first_open(image) ?? image;
+    this.focused = this.first_open(image) ?? "";
     this.show_images();
     this.show_classes();
     this.focus();
@@ -427,7 +429,6 @@ class View {
 
   zoom() {
     if (!this.focused) return;
-    if (this.state.complete) return this.send({ do: "next" });
     const image = this.focused;
     this.caption.textContent = file_name(image);
     this.large.removeAttribute("src");
@@ -467,7 +468,8 @@ class View {
 
   move(by) {
     const names = this.state.tiles.map((tile) => tile.image);
-    const at = names.indexOf(this.focused) + by;
+    const before = this.focused ? names.indexOf(this.focused) : by < 0 ? names.length : -1;
+    const at = before + by;
     this.go(names[Math.min(Math.max(at, 0), names.length - 1)] ?? "");
     this.focus();
   }
@@ -481,9 +483,9 @@ class View {
 
   /** Put the keyboard's focus on the image that keys are about, or on the button for the next. */
   focus() {
-    const done = !this.next.hidden && !this.state.focus && this.first_open() === undefined;
-    const target = done ? this.next : this.item_of(this.focused)?.firstChild;
-    target?.focus({ preventScroll: false });
+    const target = this.item_of(this.focused)?.firstChild;
+    if (target) target.focus();
+    else if (!this.next.hidden) this.next.focus();
   }
 
   /** The first image without an answer after another one, or from the beginning. */
