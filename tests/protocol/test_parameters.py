@@ -50,10 +50,12 @@ CELLS = {
     "fidelity": (6, "bfe52e75c8fe"),
     "poster": (60, "69ed71bee173"),
     "poster-recipe": (50, "741d176dbbec"),
+    "poster-rounds": (10, "c5aed2b96843"),
     "quick": (141, "c60445187d8c"),
     "replica": (8, "8c2ead433ac0"),
     "sensitivity": (138, "2a6af63f7df6"),
     "smoke": (99, "9363d5d24ea4"),
+    "strong-recipe": (9, "36ccc3173393"),
 }
 """How many cells a profile has, and a hash of their names."""
 
