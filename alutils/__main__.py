@@ -15,16 +15,17 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     study = commands.add_parser("study", help="run a profile's notebooks and render their reports")
     a_folder = "a folder under params/"
+    profile = f"{a_folder}; or {', '.join(RUNS)}"
     study.add_argument("profile", help=a_folder)
     study.add_argument("--notebook", default="", help="one alone, such as 03-mnist-active-learning")
     study.add_argument("--workers", default="", help="local processes (one for each core)")
     study.add_argument("--scheduler", default="", help="a running Dask scheduler, tcp://HOST:8786")
     study.add_argument("--train", default="", help="no: show what is finished (yes)")
     estimate = commands.add_parser("estimate", help="what a profile will take")
-    estimate.add_argument("profile", help=a_folder)
+    estimate.add_argument("profile", help=profile)
     estimate.add_argument("--step-ms", default="", help="milliseconds a step, instead of timing it")
     verify = commands.add_parser("verify", help="check a profile's records, recompute a few picks")
-    verify.add_argument("profile", help=f"{a_folder}; or ablation, recipe, precision or head")
+    verify.add_argument("profile", help=profile)
     readme = commands.add_parser("readme", help="put a profile's results into README and guides")
     readme.add_argument("profile", help=a_folder)
     for name, (_, purpose) in RUNS.items():
@@ -80,6 +81,8 @@ RUNS = {
     "recipe": ("choices.recipe", "choose the recipes again, on held-out data"),
     "precision": ("choices.precision", "hold bf16 against fp32, on held-out data"),
     "head": ("choices.head", "choose the linear head's recipe again, on held-out data"),
+    "ceiling": ("training_size.ceiling", "train on every label of the pool"),
+    "transfer": ("transfer.plan", "train on labels that another recipe's arms chose"),
 }
 """Commands of studies without a notebook: their module in ``alutils.studies``, and their help."""
 COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from alutils.commands.studies import named_studies
 from alutils.protocol.arms import BASELINE
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import dataset_title
@@ -21,8 +22,7 @@ def estimate(profile: str, step_ms: str = "") -> None:
     given = _step(step_ms)
     store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
     counted: set[str] = set()
-    for name in profiles.notebooks(profile):
-        study = profiles.load_study(profile, name)
+    for name, study in named_studies(profile):
         if not isinstance(study, Study):
             continue
         new = [cell for cell in study.cells() if cell.name not in counted]

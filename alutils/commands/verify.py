@@ -11,24 +11,22 @@ import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
 
+from alutils.commands.studies import studies_of
 from alutils.learning import data
 from alutils.learning.devices import settle
 from alutils.learning.features import features_digest
 from alutils.learning.streams import stream
-from alutils.protocol import parameters
-from alutils.protocol.arms import ARMS, BUILT_IN
+from alutils.protocol.arms import ARMS, BUILT_IN, COPIED
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
-from alutils.protocol.parameters import ParameterError, StudyError, known
+from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.records.copied import copied_labels
 from alutils.records.record import Record, lasting, place_of
 from alutils.records.store import Store
 from alutils.reporting.prose import count
 from alutils.running.provenance import provenance
 from alutils.running.round import CurrentRound, Round, new_pool, run_round
 from alutils.strategies.own import STRATEGIES
-from alutils.studies import profiles
-from alutils.studies.choices import head, precision, recipe
-from alutils.studies.claims.ablation import AblationStudy
 
 RECOMPUTED = 3
 """Number of cells of which one early round is computed again."""
@@ -51,7 +49,7 @@ class NotVerified(StudyError):
 def verify(profile: str) -> None:
     """Check every record of a profile and recompute a few rounds; raise ``NotVerified``."""
     store = Store(profile)
-    cells = {cell.name: cell for study in _studies(profile) for cell in study.cells()}.values()
+    cells = {cell.name: cell for study in studies_of(profile) for cell in study.cells()}.values()
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
@@ -76,17 +74,6 @@ def verify(profile: str) -> None:
         wrong += [] if holds else [f"{cell.name}: {comparison}"]
     if wrong:
         raise NotVerified("; ".join(wrong))
-
-
-def _studies(profile: str) -> list[parameters.Parameters]:
-    """The studies of a profile: those of its notebooks, or those that have no notebook."""
-    chosen = (recipe, precision, head)
-    besides = [AblationStudy(), *(study for choice in chosen for study in choice.studies())]
-    if of_profile := [study for study in besides if study.profile == profile]:
-        return of_profile
-    every = [*profiles.profiles(), *dict.fromkeys(study.profile for study in besides)]
-    known("PROFILE", profile, every, ParameterError)
-    return [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
 
 
 def problems(cell: Cell, record: Record) -> Iterator[str]:
@@ -123,19 +110,26 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
 def wrong_draws(cell: Cell, record: Record) -> Iterator[str]:
     """Which first labels and random picks are not those that the seed draws, one line each.
 
-    These draws depend on no training, and so must be the same on every machine.
+    These draws depend on no training, and so must be the same on every machine. Copied labels must
+    be those of the record that they are of.
     """
     rounds = record["rounds"]
+    try:
+        copied = copied_labels(cell) if cell.labels_of else []
+    except (StudyError, ParameterError) as error:
+        yield str(error)
+        return
+    whose = cell.labels_of or "its seed"
     for i, done in enumerate(rounds):
         arm, number = cell.position(i)
-        if number and arm != "random":
+        if number and arm not in ("random", COPIED):
             continue
-        current = CurrentRound(cell, rounds[:i], torch.device("cpu"))
+        current = CurrentRound(cell, rounds[:i], torch.device("cpu"), copied)
         current.__dict__ |= {"net": None, "images": None}  # no draw needs them, and they cost most
         if number == 0 and done["labelled"] != current.new.tolist():
-            yield "its first labels are not those of its seed"
-        if arm == "random" and done["picks"] != current.acquire(cell, {}).tolist():
-            yield f"round {i + 1} asked for other labels than its seed draws"
+            yield f"its first labels are not those of {whose}"
+        if arm in ("random", COPIED) and done["picks"] != current.acquire(cell, {}).tolist():
+            yield f"round {i + 1} asked for other labels than those of {whose}"
 
 
 def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
@@ -147,7 +141,7 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
         (cell, record)
         for cell, record in records
         if not cell.trains_on and record["rounds"] and record["rounds"][0]["picks"]
-        and set(cell.arms) <= set(BUILT_IN)
+        and set(cell.arms) <= {*BUILT_IN, COPIED}
     ]  # fmt: skip
     left = [(cell, record) for cell, record in able if cell.arm != "random"] or able
     taken: list[tuple[Cell, Record]] = []
@@ -176,14 +170,16 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
     past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
     device = settle("auto")
+    copied = copied_labels(cell) if cell.labels_of else []
+    by_record = {cell.labels_of: copied}
     here = provenance(device) | features_digest(cell)
     if then.get("earlier_places") or place_of(then) != place_of(here):
-        return _elsewhere(CurrentRound(cell, past, device), kept, records)
+        return _elsewhere(CurrentRound(cell, past, device, copied), kept, records)
     state = None
     if cell.carries_state:
         for done in range(number):
-            _, _, state = run_round([cell], record["rounds"][:done], state, "auto", {})
-    (again,), _, _ = run_round([cell], past, state, "auto", {})
+            _, _, state = run_round([cell], record["rounds"][:done], state, "auto", {}, by_record)
+    (again,), _, _ = run_round([cell], past, state, "auto", {}, by_record)
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
     comparison = (
@@ -205,7 +201,7 @@ def _elsewhere(
         f"{100 * _accuracy(kept):.2f} %, {100 * allowed:.2f} points apart allowed"
     )
     near = abs(accuracy - _accuracy(kept)) <= allowed
-    if not ARMS[current.arm].by_score:
+    if current.arm not in ARMS or not ARMS[current.arm].by_score:
         return comparison, near
     rank, p = _mean_rank(current, kept["picks"])
     return (

@@ -69,6 +69,8 @@ ARMS = {
 }
 BASELINE = "baseline"
 """Name of the one run at the last label count that the authors hold their arms against."""
+COPIED = "copied"
+"""Name in an arm's stead where a cell's labels are those of another record."""
 LARGEST_BATCHBALD = 100
 """Labels a round up to which BatchBALD is defined: its passes tell no more batches apart."""
 
@@ -81,7 +83,10 @@ def _of(group: str) -> tuple[str, ...]:
 POSTER_ARMS, CONTROLS, FURTHER = _of("poster"), _of("control"), _of("further")
 ORACLES = _of("oracle")
 BUILT_IN = tuple(ARMS)
-ARM_TITLE = {name: arm.title or name for name, arm in ARMS.items()} | {BASELINE: "baseline run"}
+ARM_TITLE = {name: arm.title or name for name, arm in ARMS.items()} | {
+    BASELINE: "baseline run",
+    COPIED: "copied labels",
+}
 CUSTOM_ARMS: dict[str, str] = {}
 """Name to source hash of the strategies that a user registered (see ``strategies.own``)."""
 

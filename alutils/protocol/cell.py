@@ -81,6 +81,10 @@ class Cell(Protocol):
 
     A cell with ``sequence`` runs these arms one after another, ``rounds`` rounds each, so that the
     optimiser's state can go from arm to arm.
+
+    A cell with ``labels_of`` trains on labels that another record's arm chose: at each of its
+    ``label_counts`` on the first so many, in the order in which that arm asked for them. Its arm is
+    ``COPIED``. Without ``labels_of``, ``label_counts`` are of nested random labels.
     """
 
     figure: int | str = 3
@@ -93,6 +97,8 @@ class Cell(Protocol):
     """Labels a round asks for; 0 asks for ``acquisition_fraction`` of the remaining pool."""
     rounds: Rounds = 150
     label_counts: tuple[int, ...] = ()
+    labels_of: str = ""
+    """The record whose labels are trained on, as ``PROFILE/NAME``."""
     sequence: tuple[str, ...] = ()
     strategy_source: str = ""
 

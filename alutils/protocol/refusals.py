@@ -1,8 +1,9 @@
 """What no cell may ask for: fields that are each allowed, but not together."""
 
+import re
 from itertools import pairwise
 
-from alutils.protocol.arms import ARMS, LARGEST_BATCHBALD
+from alutils.protocol.arms import ARMS, COPIED, LARGEST_BATCHBALD
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 
@@ -24,6 +25,7 @@ def check(cell: Cell) -> None:
     _check_stop_set(cell)
     _check_recipe(cell)
     _check_encoder(cell)
+    _check_copied(cell)
     _check_labels(cell, counts)
     _check_passes(cell)
     _check_acquisitions(cell, max((b - a for a, b in pairwise(counts)), default=0))
@@ -88,6 +90,30 @@ def _check_encoder(cell: Cell) -> None:
                 f"{key} = {value!r} does nothing where encoder = {cell.encoder!r}, whose frozen "
                 f"features one linear layer classifies: set {key} to {neutral!r}, or encoder none"
             )
+
+
+def _check_copied(cell: Cell) -> None:
+    """Refuse labels of a record that could not be this cell's."""
+    if not cell.labels_of:
+        if COPIED in cell.arms:
+            raise ValueError(f"arm = {COPIED!r} needs labels_of: name the record, PROFILE/NAME")
+        return
+    if cell.arms != (COPIED,):
+        raise ValueError(
+            f"labels_of = {cell.labels_of!r} gives the labels, and arm = {cell.arms[0]!r} would "
+            f"choose them: set arm to {COPIED!r}, or labels_of to ''"
+        )
+    if not cell.label_counts:
+        raise ValueError(
+            f"labels_of = {cell.labels_of!r} needs label_counts: those of that record's label "
+            "counts at which to train"
+        )
+    name = rf"{re.escape(cell.dataset)}-[^/]+-seed{cell.seed}-[0-9a-f]{{12}}"
+    if not re.fullmatch(rf"[a-z0-9][a-z0-9-]*/{name}", cell.labels_of):
+        raise ValueError(
+            f"labels_of = {cell.labels_of!r} is no record of {cell.dataset} with seed "
+            f"{cell.seed}: give PROFILE/NAME of one that is"
+        )
 
 
 def _check_labels(cell: Cell, counts: list[int]) -> None:

@@ -123,15 +123,22 @@ def _restore(record: Record) -> None:
 
 
 def belongs_to(record: Record, cell: Cell) -> bool:
-    """Whether the record says that it is the cell's; keys that are not known here don't count."""
-    if not isinstance(record.get("cell"), dict):
-        return False
-    known = {key: value for key, value in record["cell"].items() if key in Cell.model_fields}
-    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in known.items()}
+    """Whether the record says that it is the cell's."""
     try:
-        return Cell(**fields).name == cell.name
+        return cell_of(record).name == cell.name
     except (ValueError, KeyError):
         return False
+
+
+def cell_of(record: Record) -> Cell:
+    """The cell that the record says it is of; keys that are not known here don't count.
+
+    ``ValueError`` where it names none.
+    """
+    if not isinstance(record.get("cell"), dict):
+        raise ValueError("the record names no cell")
+    known = {key: value for key, value in record["cell"].items() if key in Cell.model_fields}
+    return Cell(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
 
 
 KEPT = {"status": str, "rounds": list, "final": dict, "provenance": dict}

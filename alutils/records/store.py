@@ -19,6 +19,7 @@ from alutils.records.record import (
     Record,
     as_text,
     belongs_to,
+    cell_of,
     checksum,
     empty_record,
     final,
@@ -70,6 +71,15 @@ class Store:
     def path(self, cell: Cell) -> Path:
         """File of the cell's record."""
         return self.folder / f"{cell.name}.json"
+
+    def cell(self, name: str) -> Cell | None:
+        """The cell of the record of this name; None where there is none, or it can't be told."""
+        try:
+            text = (self.folder / f"{name}.json").read_text(encoding="utf-8", errors="replace")
+            cell = cell_of(parse(text)[0])
+        except (OSError, ValueError, KeyError):
+            return None
+        return cell if cell.name == name else None
 
     def hold(self, cell: Cell) -> FileLock | None:
         """The cell's lock, acquired; None where another run has it, which ``holder`` names.

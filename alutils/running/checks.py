@@ -45,6 +45,16 @@ def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> No
         )
 
 
+def copied(cell: Cell, order: list[int], labelled: list[list[int]]) -> None:
+    """Refuse label lists by round that are not the first labels of the record they come from."""
+    everything = sorted(index for added in labelled for index in added)
+    if everything != sorted(order[: len(everything)]):
+        raise SelfCheckFailed(
+            f"the {len(everything)} labels are not the first of {cell.labels_of}: that record was "
+            "made anew after a round here, so remove this cell's record and run again"
+        )
+
+
 def scoring(net: Classifier, images: Tensor, pool: Pool, cell: Cell, number: int) -> str:
     """Refuse scoring that depends on when it is done, or MC passes that don't follow their masks.
 

@@ -21,7 +21,8 @@ def measure(cell: Cell, device: str) -> tuple[float, float]:
     from alutils.running.round import CurrentRound
 
     first = min(cell.schedule_of_labels()[0], 10 * cell.batch_size)
-    fields = {"first_labels": first, "label_counts": (), "sequence": (), "rounds": 1}
+    fields = {"arm": "random", "labels_of": "", "label_counts": (), "sequence": ()}
+    fields |= {"first_labels": first, "rounds": 1}
     per_epoch = first // cell.batch_size
     timed = cell.model_copy(update=fields | {"epochs": -(-STEPS // per_epoch), "heldout_every": 0})
     current = CurrentRound(timed, [], settle(device))

@@ -1,7 +1,7 @@
 """One round of a cell: train on its labels, judge, score the pool, choose what to label next."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, cached_property, partial
 from typing import Any
@@ -67,15 +67,35 @@ class Clock:
 class CurrentRound:
     """A cell at the round after ``history``: its pool, its new labels, its network.
 
-    ``clock`` is the one that runs for whatever is computed at the time.
+    ``clock`` is the one that runs for whatever is computed at the time; ``copied`` has the dataset
+    indices of the record that the cell's labels are of, in their order.
     """
 
-    def __init__(self, cell: Cell, history: list[Round], device: torch.device):
-        self.cell, self.device, self.clock = cell, device, Clock()
+    def __init__(
+        self,
+        cell: Cell,
+        history: list[Round],
+        device: torch.device,
+        copied: Sequence[int] = (),
+    ):
+        self.cell, self.device, self.clock, self.copied = cell, device, Clock(), copied
         self.arm, self.number = cell.position(len(history))
         self.past = history[len(history) - self.number :]
-        self.pool, self.new = _label(cell, self.past)
+        self.pool, self.new = _label(cell, self.past, self.order)
         self.labels = data.labels(cell.dataset)[0].to(device)
+
+    @cached_property
+    def order(self) -> Tensor:
+        """Indices that may be labelled, in an order that no network of the cell decides.
+
+        Its beginning is labelled first. It is the order of the record that the cell copies, or the
+        seed's permutation of the pool, which is the same in every arm.
+        """
+        if self.cell.labels_of:
+            return torch.tensor(self.copied, dtype=torch.long)
+        indices = new_pool(self.cell).unlabelled
+        rng = stream(self.cell.seed, "first-labels")
+        return indices[torch.randperm(len(indices), generator=rng)]
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -101,6 +121,8 @@ class CurrentRound:
         """Check the ledger; returns hashes of what all arms of a seed have in common."""
         labelled = [*(done["labelled"] for done in self.past), self.new.tolist()]
         checks.ledger(self.cell, self.number, self.pool, labelled)
+        if self.cell.labels_of:
+            checks.copied(self.cell, self.order.tolist(), labelled)
         return {
             "first_labels": checks.fingerprint(labelled[0]),
             "initial_weights": checks.fingerprint(self.net.state_dict()),
@@ -149,7 +171,7 @@ class CurrentRound:
 
     def _trained_before(self) -> "CurrentRound":
         """The round before, trained again, where what it said of the stop set is lost."""
-        before = CurrentRound(self.cell, self.past[:-1], self.device)
+        before = CurrentRound(self.cell, self.past[:-1], self.device, self.copied)
         before.train(None)
         return before
 
@@ -178,7 +200,7 @@ class CurrentRound:
         if self.last:
             return torch.empty(0, dtype=torch.long)
         if cell.label_counts:
-            return _first_labels(cell)[slice(*cell.label_counts[self.number : self.number + 2])]
+            return self.order[slice(*cell.label_counts[self.number : self.number + 2])]
         arm = self.arm if cell.sequence else cell.arm
         counts = cell.schedule_of_labels()
         budget = counts[self.number + 1] - counts[self.number]
@@ -252,19 +274,16 @@ def new_pool(cell: Cell) -> Pool:
     return Pool(kept_mask(cell, labels_N), cell.heldout_fraction, stream(cell.seed, "split"))
 
 
-def _first_labels(cell: Cell) -> Tensor:
-    """The seed's permutation of the pool; its beginning is labelled first, in every arm."""
-    indices = new_pool(cell).unlabelled
-    return indices[torch.randperm(len(indices), generator=stream(cell.seed, "first-labels"))]
+def _label(cell: Cell, history: list[Round], order: Tensor) -> tuple[Pool, Tensor]:
+    """The pool as it stands in the round after ``history``, and the indices new in it.
 
-
-def _label(cell: Cell, history: list[Round]) -> tuple[Pool, Tensor]:
-    """The pool as it stands in the round after ``history``, and the indices new in it."""
+    The first labels are the beginning of ``order``.
+    """
     pool = new_pool(cell)
     for past in history:
         pool.label(torch.tensor(past["labelled"]))
-    first = _first_labels(cell)[: cell.first_labels]
-    new = torch.tensor(history[-1]["picks"]) if history else first.sort().values
+    first = order[: cell.first_labels].sort().values
+    new = torch.tensor(history[-1]["picks"]) if history else first
     pool.label(new)
     return pool, new
 
@@ -275,6 +294,7 @@ def run_round(
     state: bytes | None,
     device: str,
     custom: dict[str, bytes],
+    copied: dict[str, list[int]] | None = None,
 ) -> tuple[list[Round], dict[str, Any], bytes | None]:
     """Compute the round after ``history`` for each of ``cells``.
 
@@ -289,12 +309,14 @@ def run_round(
     state : what the round before handed on, or None
     device : auto, cpu, cuda or mps
     custom : strategies by arm that aren't the study's own, packed (see ``own.packed``)
+    copied : dataset indices by ``labels_of``, for cells that have it (see ``records.copied``)
 
     Raises ``NotFinite`` when training does not stay finite, ``SelfCheckFailed`` when the round
     contradicts itself, ``ParameterError`` when a strategy breaks its contract or the device is not
     there, ``StrategyFailed`` when one of a user raises an error.
     """
-    current = CurrentRound(cells[0], history, settle(device))
+    labels = (copied or {}).get(cells[0].labels_of, [])
+    current = CurrentRound(cells[0], history, settle(device), labels)
     clock = current.clock
     checked = current.check_start()
     with clock("seconds_train"):
@@ -335,6 +357,8 @@ def run_round(
     return rounds, facts, state
 
 
-def round_task(device: str, custom: dict[str, bytes]) -> Callable:
+def round_task(
+    device: str, custom: dict[str, bytes], copied: dict[str, list[int]] | None = None
+) -> Callable:
     """The callable that an engine sends to its workers."""
-    return partial(run_round, device=device, custom=custom)
+    return partial(run_round, device=device, custom=custom, copied=copied)

@@ -1,11 +1,14 @@
 """Running a study: from validated parameters to records and their table."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from alutils.learning.devices import pick_device, visible_gpus
 from alutils.learning.features import inputs
 from alutils.protocol.parameters import StudyError
 from alutils.protocol.study import Study
+from alutils.records.copied import copied_labels
 from alutils.records.store import Store
 from alutils.records.tidy import read
 from alutils.running import engine, outlook, round
@@ -20,9 +23,9 @@ def run(study: Study, say: Say | None = None) -> pd.DataFrame:
 
     ``say`` gets a line a round, and before all what is to be done and how long it will take.
     Where the study is not to be trained, the results are those that are there already.
-    Data, device and outputs folder are checked before any training. Where cells fail, all others
-    finish first, and the results are those of the seeds that have every cell; ``RunFailed`` is
-    raised when no such seed is left (see ``finish`` for the others).
+    Data, device, outputs folder and records to copy labels from are checked before any training.
+    Where cells fail, all others finish first, and the results are those of the seeds that have
+    every cell; ``RunFailed`` is raised when no such seed is left (see ``finish`` for the others).
     """
     if not study.train:
         return _finished(study)
@@ -35,11 +38,12 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     store.prepare()
     placement = placement_of(study)
     unfinished = [cell for cell in cells if not store.sound(cell)]
+    copied = {cell.labels_of: copied_labels(cell) for cell in unfinished if cell.labels_of}
     needed = [(cell.dataset, "none") for cell in cells]
     needed += [(cell.dataset, cell.encoder) for cell in unfinished]
     for dataset, encoder in dict.fromkeys(needed):
         inputs(dataset, encoder)
-    task = round.round_task(study.device, packed({cell.arm for cell in cells}))
+    task = round.round_task(study.device, packed({cell.arm for cell in cells}), copied)
     if unfinished:
         processes = 0 if study.scheduler else placement.processes
         say(outlook.outlook(cells, store, study.device, processes))
@@ -78,12 +82,21 @@ def placement_of(study: Study) -> Placement:
     return Placement("", device, workers, gpus, study.cells_per_gpu)
 
 
-def finish(study: Study) -> None:
-    """End a notebook: raise ``RunFailed`` where some of its cells failed."""
-    store = Store(study.profile)
-    failed = [cell for cell in study.cells() if store.load(cell)["status"] == "failed"]
+def run_all(studies: Sequence[Study]) -> None:
+    """Run one study after another; ``RunFailed`` at the end where some of their cells failed."""
+    for study in studies:
+        try:
+            run(study)
+        except engine.RunFailed as error:
+            print(f"error: {error}")
+    finish(*studies)
+
+
+def finish(*studies: Study) -> None:
+    """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed."""
+    cells = [(cell, Store(study.profile)) for study in studies for cell in study.cells()]
+    failed = [cell for cell, store in cells if store.load(cell)["status"] == "failed"]
     if failed:
         raise engine.RunFailed(
-            f"{len(failed)} of {len(study.cells())} cells failed: "
-            f"{', '.join(cell.name for cell in failed)}"
+            f"{len(failed)} of {len(cells)} cells failed: {', '.join(cell.name for cell in failed)}"
         )

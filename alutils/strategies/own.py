@@ -9,7 +9,7 @@ import cloudpickle
 import torch
 from torch import Tensor
 
-from alutils.protocol.arms import ARMS, BASELINE, BUILT_IN, CUSTOM_ARMS
+from alutils.protocol.arms import ARMS, BASELINE, BUILT_IN, COPIED, CUSTOM_ARMS
 from alutils.protocol.parameters import ParameterError
 from alutils.strategies.source import StrategySource
 from alutils.strategies.view import PoolView
@@ -51,7 +51,7 @@ def register(name: str, strategy: Strategy) -> None:
     Modules that are not installed travel to the workers with it. ``ValueError`` for a name that is
     taken or is no name, for what is not a function, and where a change could not be noticed.
     """
-    if name in (*BUILT_IN, BASELINE, "sequence"):
+    if name in (*BUILT_IN, BASELINE, COPIED, "sequence"):
         raise ValueError(f"{name!r} is a name of the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")

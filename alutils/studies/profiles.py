@@ -2,8 +2,10 @@
 
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from alutils import paths
+from alutils.protocol.cell import Protocol
 from alutils.protocol.parameters import ParameterError, Parameters, known
 from alutils.studies.parameter_files import defaults, read_file
 
@@ -73,3 +75,13 @@ def load_study(profile: str, notebook: str) -> Parameters:
             "whose reports go to another place: give both the same name"
         )
     return study
+
+
+def protocol_of(profile: str, notebook: str) -> dict[str, Any]:
+    """How a notebook's study in a profile trains and judges, for a study without acquisitions.
+
+    Without what is recorded beside the test accuracy, and the number of candidates.
+    """
+    study = load_study(profile, notebook)
+    unused = {"heldout_every": 0, "diagnostics": False, "stop_set": 0, "candidates": 0}
+    return {key: getattr(study, key) for key in Protocol.model_fields} | unused

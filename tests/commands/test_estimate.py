@@ -38,6 +38,13 @@ def test_the_hours_of_the_long_profiles_count_a_step_as_what_it_costs():
     assert estimate.markdown_hours(["desktop"], [1000]).endswith(f" {hours:,.0f} |")
 
 
+def test_what_has_no_notebook_is_estimated_too(outputs, capsys):
+    estimate.estimate("ceiling", "75")
+    told = capsys.readouterr().out
+    assert "ceiling, CIFAR-10: 1 cells, 1 rounds, 14,060 steps (14,060 an arm and seed)" in told
+    assert "ceiling, MNIST: 1 cells, 1 rounds, 84,300 steps (84,300 an arm and seed)" in told
+
+
 def test_a_shared_first_round_counts_once(digits_cell):
     cells = [digits_cell(arm=arm) for arm in ("random", "margin", "kmeans")]
     first, *later = cells[0].steps()

@@ -46,7 +46,7 @@ def saved(trained, monkeypatch):
         store.save(cell, record | {"rounds": rounds, "status": "finished"})
     cells = [cell for cell, _, _ in trained]
     study = type("OfTheseCells", (), {"cells": lambda self: cells})()
-    monkeypatch.setattr(verify, "_studies", lambda profile: [study])
+    monkeypatch.setattr(verify, "studies_of", lambda profile: [study])
     return store, cells
 
 
@@ -62,7 +62,7 @@ def change(store, cell, edit) -> None:
 @pytest.mark.parametrize("profile", ["ablation", "precision", "recipe"])
 def test_records_that_no_notebook_makes_are_verified_too(profile):
     """Their cells are those of the committed records."""
-    cells = {cell.name for study in verify._studies(profile) for cell in study.cells()}
+    cells = {cell.name for study in verify.studies_of(profile) for cell in study.cells()}
     assert cells == {file.stem for file in (ROOT / "outputs" / profile / "runs").glob("*.json")}
 
 
@@ -290,7 +290,7 @@ def test_random_picks_are_drawn_again(outputs, digits_cell):
     assert list(verify.wrong_draws(cell, {"rounds": rounds})) == []
     rounds[1]["picks"] = rounds[1]["picks"][::-1]
     assert list(verify.wrong_draws(cell, {"rounds": rounds})) == [
-        "round 2 asked for other labels than its seed draws"
+        "round 2 asked for other labels than those of its seed"
     ]
 
 
@@ -299,7 +299,9 @@ def test_without_records_there_is_nothing_to_verify(outputs):
         verify.verify("smoke")
     with pytest.raises(parameters.ParameterError, match="did you mean 'smoke'"):
         verify.verify("smok")
-    with pytest.raises(parameters.ParameterError, match="ablation, recipe, precision, head$"):
+    with pytest.raises(
+        parameters.ParameterError, match="ablation, recipe, precision, head, ceiling, transfer$"
+    ):
         verify.verify("nothing")
 
 

@@ -322,7 +322,7 @@ def test_the_kept_profiles_have_records():
 @pytest.mark.parametrize("profile", COMMITTED)
 def test_every_committed_record_is_sound_and_of_a_cell_of_its_profile(profile):
     """Under today's names. A record may be unfinished (a long run goes on from it), not failed."""
-    cells = {cell.name: cell for study in verify._studies(profile) for cell in study.cells()}
+    cells = {cell.name: cell for study in verify.studies_of(profile) for cell in study.cells()}
     paths, store = COMMITTED[profile], Store(profile)
     assert {path.stem for path in paths} <= cells.keys()
     for file in paths:

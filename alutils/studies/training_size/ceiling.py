@@ -1,0 +1,40 @@
+"""Accuracy with every label of the pool: ``python -m alutils ceiling``.
+
+One training a dataset by each recipe of the active-learning curves, which it bounds from above.
+"""
+
+from alutils.protocol.cell import Cell
+from alutils.protocol.datasets import DatasetName
+from alutils.protocol.study import Levels, Seeds, Study, check_datasets
+from alutils.running import run
+from alutils.studies.profiles import protocol_of
+
+RECIPES = ("desktop", "poster-recipe")
+"""Profiles by whose recipe of 02, which 03 shares, all labels are trained on."""
+
+
+class CeilingStudy(Study):
+    """One training on the whole pool of each dataset."""
+
+    profile: str = "ceiling"
+    datasets: Levels[DatasetName] = ("cifar10", "mnist")
+    seeds: Seeds = (0,)
+
+    def cells(self) -> list[Cell]:
+        """One cell a seed and dataset, of one round."""
+        check_datasets("datasets", self.datasets)
+        return [
+            self._sizes_cell("ceiling", name, seed, (self.pool_size(name),))
+            for seed in self.seeds
+            for name in self.datasets
+        ]
+
+
+def studies() -> list[CeilingStudy]:
+    """A study for each recipe."""
+    return [CeilingStudy(**protocol_of(name, "02-cifar10-active-learning")) for name in RECIPES]
+
+
+def main() -> None:
+    """Run what is missing."""
+    run.run_all(studies())

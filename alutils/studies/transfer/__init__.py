@@ -1,0 +1,1 @@
+"""Labels that one network chose, trained on by another."""
