@@ -25,13 +25,18 @@ def made_up(
         store = Store(study.profile)
         store.prepare()
         for cell in study.cells():
-            rounds: list[dict] = []
-            for labels in cell.schedule_of_labels():
-                done = {"labels": labels, "heldout_accuracy": [], **measured(cell, labels)}
-                before = rounds[-1]["digest"] if rounds else ""
-                rounds.append(done | {"digest": chained(done, before)})
-            store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
+            save_finished(store, cell, measured)
         return tidy.read_settings(study)
+
+
+def save_finished(store: Store, cell: Cell, measured: Measured) -> None:
+    """Save a cell's record as finished, with the accuracies that ``measured`` gives."""
+    rounds: list[dict] = []
+    for labels in cell.schedule_of_labels():
+        done = {"labels": labels, "heldout_accuracy": [], **measured(cell, labels)}
+        before = rounds[-1]["digest"] if rounds else ""
+        rounds.append(done | {"digest": chained(done, before)})
+    store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
 
 
 def heldout(
