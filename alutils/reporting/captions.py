@@ -7,9 +7,10 @@ from IPython.display import HTML
 
 from alutils.protocol.arms import ARM_TITLE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.reporting import figures, published, statistics
+from alutils.reporting import figures, published, standing, statistics
 from alutils.reporting.picture import Chart
-from alutils.reporting.prose import capital, lines_of, mean_over, points, show
+from alutils.reporting.prose import capital, count, lines_of, mean_over, points, show
+from alutils.reporting.statistics import Estimate
 
 
 def architecture(stages: list[dict], dataset: str) -> HTML:
@@ -30,8 +31,8 @@ def samples(dataset: Any) -> HTML:
     """The first training image of every class of a loaded dataset."""
     title = dataset_title(dataset.name)
     picture = figures.samples(dataset.train_images, dataset.train_labels, dataset.classes)
-    count, shown = len(dataset.classes), min(len(dataset.classes), figures.SAMPLES)
-    of = "every class" if shown == count else f"the first {shown} of {count} classes"
+    number, shown = len(dataset.classes), min(len(dataset.classes), figures.SAMPLES)
+    of = "every class" if shown == number else f"the first {shown} of {number} classes"
     caption = f"{title}: the first training image of {of}."
     return show(picture, caption, f"{shown} small images of {title}, one a class.")
 
@@ -67,18 +68,30 @@ def learning_curves(results: pd.DataFrame) -> Chart:
 
 
 def area_differences(results: pd.DataFrame) -> HTML:
-    """Every arm's difference in area to random."""
+    """Every arm's difference in area to random, with both its intervals."""
     areas = statistics.areas(results)
     differences = statistics.paired_differences(areas)
+    wide = statistics.paired_differences(areas, tests=len(differences))
     title = dataset_title(results["dataset"].iloc[0])
     caption = (
         f"{title}: difference of each arm to random in area under the budget curve, "
         f"{mean_over([len(areas)])}"
-        f"{', not corrected; under it a dot a seed' if len(areas) > 1 else ''}."
     )
-    by_arm = "; ".join(f"{arm_title(arm)} {points(d)}" for arm, d in differences.items())
+    if len(areas) > 1:
+        together = f"; thin: the simultaneous one of {count(len(wide), 'arm')} (Bonferroni)"
+        caption += f", not corrected{together if len(wide) > 1 else ''}; under it a dot a seed"
+    caption = f"{caption}. {standing.pooled(areas)}".rstrip()
+    by_arm = "; ".join(
+        f"{arm_title(arm)} {points(each)}{_simultaneous(wide[arm])}"
+        for arm, each in differences.items()
+    )
     alt = f"Interval plot of area differences to random: {by_arm}."
     return show(figures.area_differences(areas, title), caption, alt)
+
+
+def _simultaneous(wide: Estimate) -> str:
+    """The ends of a simultaneous interval, for an alternative text; nothing with one seed."""
+    return f", simultaneous {wide.low:+.2f} to {wide.high:+.2f}" if wide.seeds > 1 else ""
 
 
 def gains(results: pd.DataFrame) -> HTML:

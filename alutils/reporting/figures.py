@@ -174,17 +174,20 @@ def learning_curves(results: pd.DataFrame) -> Figure:
 
 @house_style()
 def area_differences(areas: pd.DataFrame, title: str) -> Figure:
-    """Each arm's paired difference in area to random: interval, and a dot a seed.
+    """Each arm's paired difference in area to random: intervals, and a dot a seed.
 
-    From areas by seed (rows) and arm (columns).
+    From areas by seed (rows) and arm (columns); the thin interval is the simultaneous one.
     """
     differences = statistics.paired_differences(areas)
+    wide = statistics.paired_differences(areas, tests=len(differences))
     figure, axes = grid(size=(7, 0.8 + 0.5 * len(differences)))
     panel = axes[0, 0]
     arms = list(differences)
     styles = {arm: arm_style(arm, arms) for arm in arms}
     intervals(panel, [(arm_title(arm), differences[arm], styles[arm]) for arm in arms])
     for row, arm in enumerate(arms):
+        if len(arms) > 1:
+            thin(panel, row, wide[arm], styles[arm][0])
         seeds = areas[arm] - areas["random"]
         if len(seeds) > 1:
             panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
@@ -224,10 +227,16 @@ def interval(
     """
     colour, marker = style
     line, ends = [at, at], [estimate.low, estimate.high]
-    axes.plot(*((line, ends) if upright else (ends, line)), color=colour)
+    axes.plot(*((line, ends) if upright else (ends, line)), color=colour, linewidth=2)
     mean = (at, estimate.mean) if upright else (estimate.mean, at)
     fill = colour if estimate.seeds > 1 else "white"
     axes.plot(*mean, color=colour, marker=marker, markersize=7, markerfacecolor=fill)
+
+
+def thin(axes: Axes, at: float, estimate: statistics.Estimate, colour: str) -> None:
+    """Draw an interval without its mean at height ``at``, as a thin line with an end either way."""
+    ends = [estimate.low, estimate.high]
+    axes.plot(ends, [at, at], color=colour, linewidth=0.8, marker="|", markersize=7)
 
 
 def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]) -> None:

@@ -118,9 +118,9 @@ def mean_over(counts: Iterable[int]) -> str:
     return f"mean with its 95 % t interval{lacks} over {seed_range(counts)}"
 
 
-def join(names: list[str]) -> str:
-    """Names in a sentence: a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def join(names: list[str], last: str = "and") -> str:
+    """Names in a sentence: a, b and c, or with another word before the ``last``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
 def verb(names: list[str]) -> str:

@@ -59,13 +59,9 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
     compared = compared or [("", cell) for cell in study.cells()]
     types: dict[tuple, set[str]] = {}
     for factor, cell in compared:
-        places = _places(records[cell.name]["provenance"]) if cell.name in records else []
         key = factor, cell.dataset, cell.seed, "" if settings else cell.figure
-        types.setdefault(key, set()).update(
-            place["processor"] if place["device"] == "cpu" else place["device"]
-            for place in places
-            if "processor" in place
-        )
+        if cell.name in records:
+            types.setdefault(key, set()).update(_processor_types(records[cell.name]))
     mixed: dict[str, set[int]] = {}
     for (factor, dataset, seed, _), names in types.items():
         if len(names) > 1:
@@ -81,6 +77,25 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
         "another order of batches. What is compared within a seed ran on several of them in "
         f"{join(phrases)}: a difference there may come in part from that."
     )
+
+
+def one_processor(study: SettingsStudy, factor: str) -> bool:
+    """Whether processors of one type alone computed a factor's finished cells.
+
+    Only then their times can be compared.
+    """
+    cells = [setting.cell for setting in study.settings() if setting.factor == factor]
+    records = (record for _, record in finished(Store(study.profile), cells))
+    return len(set().union(*map(_processor_types, records))) == 1
+
+
+def _processor_types(record: Record) -> set[str]:
+    """The processor types, or devices other than a CPU, that computed a record's rounds."""
+    return {
+        place["processor"] if place["device"] == "cpu" else place["device"]
+        for place in _places(record["provenance"])
+        if "processor" in place
+    }
 
 
 def interim(study: Parameters) -> str:

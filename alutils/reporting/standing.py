@@ -83,6 +83,45 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
     return "; ".join(parts)
 
 
+def normality(seeds: int, number: int, equivalence: bool) -> str:
+    """What the p-values of a family of so many tests rest on; no text with seeds enough.
+
+    Whether a sign-flip test, which asks for no normal differences, could reject after Holm's
+    correction: of a difference, and with ``equivalence`` by one-sided tests.
+    """
+    smallest = statistics.smallest_sign_flip_p(seeds)
+    least = {"a difference": (smallest, 2), "equivalence": (smallest / 2, 1)}
+    if not equivalence:
+        del least["equivalence"]
+    never = {what: p for what, p in least.items() if number * p[0] >= 1 - LEVEL}
+    if not never:
+        return ""
+    values = [f"{p:.3g} ({top}/2^{seeds}) for {what}" for what, (p, top) in never.items()]
+    corrected = f", and after Holm's correction for {number} tests none below {1 - LEVEL:.2g}"
+    return (
+        f"With {count(seeds, 'seed')} a sign-flip test, which asks for no normal differences, "
+        f"gives no p below {join(values)}{corrected if number > 1 else ''}: what is shown here "
+        "rests on differences that are about normal."
+    )
+
+
+def pooled(areas: pd.DataFrame) -> str:
+    """How wide intervals of differences would be by a spread pooled over all arms, in a sentence.
+
+    From areas by seed and arm; no text where there is nothing to pool.
+    """
+    _, freedom = statistics.pooled_error(areas)
+    arms = areas.shape[1]
+    if not freedom or arms < 3:
+        return ""
+    half, wide = (statistics.pooled_half_width(areas, tests) for tests in (1, arms - 1))
+    return (
+        f"By a spread pooled over the {arms} arms ({freedom} degrees of freedom), taken to be "
+        f"equal in all, every interval would be ± {half:.2f} points, and ± {wide:.2f} "
+        "simultaneous: a much narrower one, of few seeds, may be so by chance."
+    )
+
+
 def undecided(by_arm: dict[str, Standing]) -> list[str]:
     """The arms that are shown neither to differ from random nor to be equivalent to it."""
     return [arm for arm, s in by_arm.items() if not (s.differs or s.equivalent)]
@@ -130,8 +169,9 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     number = count(len(by_arm), "arm")
     return HTML(
         f"<p>p in brackets, after Holm's correction for {number}; intervals that hold together "
-        f"for {number} (Bonferroni). Last column, secondary and deciding nothing: all arms at once "
-        "with one residual variance, in an additive model of seed and arm.</p>" + tested
+        f"for {number} (Bonferroni). {normality(len(areas), len(by_arm), dataset in MARGIN)} Last "
+        "column, secondary and deciding nothing: all arms at once with one residual variance, in "
+        f"an additive model of seed and arm.</p>{tested}"
     )
 
 

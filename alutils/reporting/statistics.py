@@ -19,6 +19,8 @@ FEWEST_SEEDS = 3
 """Seeds that a test or a verdict needs; with fewer, none is given."""
 MOST_SEEDS = 1000
 """Number of seeds beyond which ``seeds_to_equal`` looks no further."""
+FIT = "isotonic regression, between label counts linear in labels and accuracy"
+"""How ``labels_to_reach`` reads a label count off a curve, in words."""
 BOOTSTRAP_SEEDS = 10
 """Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
 
@@ -98,6 +100,15 @@ def p_value(values: np.ndarray | list[float]) -> float:
     if _equal(values):
         return float(values[0] == 0)
     return float(stats.ttest_1samp(values, 0).pvalue)
+
+
+def smallest_sign_flip_p(seeds: int) -> float:
+    """Smallest two-sided p-value of a sign-flip test over so many paired differences.
+
+    It needs no normality (Fisher, 1935): of the 2^seeds equally likely sets of signs only one and
+    its mirror image are as extreme as equal signs. One-sided, half of it.
+    """
+    return 2 / 2**seeds
 
 
 def holm(p_values: list[float]) -> list[float]:
@@ -283,21 +294,41 @@ def dunnett(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float
     - 1) degrees of freedom; two-sided, corrected for the number of arms. Integrated at random from
     a fixed seed, to about 1e-4.
     """
-    values = by_seed.to_numpy(dtype=float)
-    seeds, arms = values.shape
-    residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
-    freedom = (arms - 1) * (seeds - 1)
+    error, freedom = pooled_error(by_seed)
     if not freedom:
         return dict.fromkeys(by_seed.columns.drop(reference), math.nan)
-    error = math.sqrt(2 * float((residuals**2).sum()) / freedom / seeds)
     differences = by_seed.mean().drop(reference) - by_seed[reference].mean()
-    rounding = 1e-12 * float(np.abs(values).max())
+    rounding = 1e-12 * float(by_seed.abs().max(axis=None))
     return {
         arm: float(abs(difference) <= rounding)
         if error <= rounding
-        else 1 - dunnett_coverage(abs(difference) / error, arms - 1, freedom)
+        else 1 - dunnett_coverage(abs(difference) / error, len(differences), freedom)
         for arm, difference in differences.items()
     }
+
+
+def pooled_error(by_seed: pd.DataFrame) -> tuple[float, int]:
+    """Standard error of a difference between two arms by a pooled variance, and its freedom.
+
+    The residual variance of an additive model of seed and arm, the same for all arms, with
+    (arms - 1)(seeds - 1) degrees of freedom; without any the error is NaN.
+    """
+    values = by_seed.to_numpy(dtype=float)
+    seeds, arms = values.shape
+    freedom = (arms - 1) * (seeds - 1)
+    if not freedom:
+        return math.nan, 0
+    residuals = values - values.mean(0) - values.mean(1, keepdims=True) + values.mean()
+    return math.sqrt(2 * float((residuals**2).sum()) / freedom / seeds), freedom
+
+
+def pooled_half_width(by_seed: pd.DataFrame, tests: int = 1) -> float:
+    """Half the interval of any difference between two arms by ``pooled_error``; NaN without one.
+
+    With several ``tests`` that of intervals that hold together, as in ``paired_differences``.
+    """
+    error, freedom = pooled_error(by_seed)
+    return error * float(stats.t.ppf((1 + simultaneous_level(tests)) / 2, freedom or math.nan))
 
 
 def dunnett_coverage(ratio: float, arms: int, freedom: int) -> float:

@@ -124,7 +124,7 @@ def savings(results: pd.DataFrame) -> Markdown:
             phrases.append(f"{arm_title(arm)} with {share}")
     text = (
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
-        f"monotone fits per seed, by {join(phrases)}."
+        f"monotone fits per seed ({statistics.FIT}), by {join(phrases)}."
     )
     if by_arm.notna().all().any() and (flat := of_random.max()) > 1.005:
         text += (

@@ -1,13 +1,13 @@
 """A study's parameters and data as reports show them, beside the poster's protocol."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from alutils.protocol.datasets import DATASETS
+from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.study import Study
-from alutils.reporting.prose import count, paired_seeds, plain, table
+from alutils.reporting.prose import count, join, paired_seeds, plain, table
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
@@ -72,7 +72,10 @@ def _candidates(study: Study) -> str:
 
 
 def data_summary(names: Sequence[str], study: Study) -> HTML:
-    """Sizes of the datasets and of their split, as the study's protocol makes it."""
+    """Sizes of the datasets and of their split, as the study's protocol makes it.
+
+    With a sentence on the labels of what is held out.
+    """
     rows = []
     for name in names:
         facts = DATASETS[name]
@@ -86,7 +89,16 @@ def data_summary(names: Sequence[str], study: Study) -> HTML:
                 "checksum": facts.checksum,
             }
         )
-    return table(pd.DataFrame(rows))
+    return HTML(f"{table(pd.DataFrame(rows)).data}<p>{held_out(names, study)}</p>")
+
+
+def held_out(names: Iterable[str], study: Study) -> str:
+    """That held-out images have labels too, which no label count has, in a sentence."""
+    sizes = join([f"{study.heldout_size(name):,} of {dataset_title(name)}" for name in names])
+    return (
+        f"The held-out images, {sizes}, have labels as well, which stand in no label count: no "
+        "network is trained on them, but the reduced recipes were chosen by such images."
+    )
 
 
 def _poster(study: Study) -> dict:

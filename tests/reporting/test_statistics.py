@@ -1,4 +1,5 @@
 import math
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -272,6 +273,13 @@ def test_dunnetts_comparison_is_that_of_an_additive_model():
         ratio = abs(model.tvalues[f"C(arm, Treatment('random'))[T.{arm}]"])
         expected = 1 - statistics.dunnett_coverage(ratio, 4, 16)
         assert p_values[arm] == pytest.approx(expected, abs=1e-6)
+    error, freedom = statistics.pooled_error(areas)
+    assert freedom == model.df_resid == 16
+    assert error == pytest.approx(model.bse["C(arm, Treatment('random'))[T.a]"])
+    low, high = model.conf_int(0.05).loc["C(arm, Treatment('random'))[T.a]"]
+    assert statistics.pooled_half_width(areas) == pytest.approx((high - low) / 2)
+    low, high = model.conf_int(0.05 / 4).loc["C(arm, Treatment('random'))[T.a]"]
+    assert statistics.pooled_half_width(areas, tests=4) == pytest.approx((high - low) / 2)
     shifted = areas.add([0.0, 10, 20, 30, 40], axis=0)
     assert statistics.dunnett(shifted) == pytest.approx(p_values, abs=1e-6)
 
@@ -280,6 +288,25 @@ def test_dunnetts_comparison_without_any_residual_decides_as_the_means_do():
     level = pd.DataFrame({"random": [50.0, 51], "a": [50.0, 51], "b": [51.0, 52]})
     assert statistics.dunnett(level) == {"a": 1.0, "b": 0.0}
     assert math.isnan(statistics.dunnett(level[:1])["a"])
+
+
+def test_one_seed_or_arm_has_no_spread_to_pool():
+    for few in (
+        pd.DataFrame({"random": [50.0], "a": [51.0]}),
+        pd.DataFrame({"random": [50.0, 51]}),
+    ):
+        error, freedom = statistics.pooled_error(few)
+        assert math.isnan(error) and freedom == 0
+        assert math.isnan(statistics.pooled_half_width(few))
+
+
+@pytest.mark.parametrize("seeds", [1, 3, 5])
+def test_the_smallest_sign_flip_p_is_that_of_differences_of_one_sign(seeds):
+    """Against every set of signs of differences that are all above zero."""
+    values = np.arange(1.0, seeds + 1)
+    signs = np.array(list(product((-1, 1), repeat=seeds)))
+    as_extreme = np.abs((signs * values).sum(1)) >= values.sum()
+    assert statistics.smallest_sign_flip_p(seeds) == as_extreme.mean()
 
 
 def test_the_interval_of_a_ratio_ends_where_the_test_of_a_ratio_does():

@@ -106,6 +106,77 @@ def test_the_table_of_tests_has_what_was_tested():
     assert "nothing is tested" in standing.table(table[table["seed"] < 2]).data
 
 
+def test_what_a_test_without_normality_could_show_is_told():
+    """2/2^5 = 0.0625, which four tests make 0.25; one-sided half of it."""
+    text = standing.normality(5, 4, equivalence=True)
+    assert text == (
+        "With 5 seeds a sign-flip test, which asks for no normal differences, gives no p below "
+        "0.0625 (2/2^5) for a difference and 0.0312 (1/2^5) for equivalence, and after Holm's "
+        "correction for 4 tests none below 0.05: what is shown here rests on differences that are "
+        "about normal."
+    )
+    assert text in standing.table(five_seeds()).data
+    single = standing.normality(5, 1, equivalence=True)
+    assert "below 0.0625 (2/2^5) for a difference: what" in single and "Holm" not in single
+    assert standing.normality(6, 1, equivalence=True) == ""
+    assert "0.0156 (2/2^7) for a difference: what" not in standing.normality(7, 4, False)
+    assert "0.0156 (2/2^7) for a difference, and after" in standing.normality(7, 4, True)
+    assert standing.normality(50, 16, equivalence=True) == ""
+
+
+def five_seeds() -> pd.DataFrame:
+    """Four arms beside random, over five seeds."""
+    rng = np.random.default_rng(2)
+    arms = dict.fromkeys(POSTER_ARMS)
+    return results({arm: (0.5 + rng.normal(0, 0.02, (5, 3))).tolist() for arm in arms})
+
+
+def test_a_spread_pooled_over_arms_stands_beside_intervals():
+    """Against the additive model's own residuals: two arms off by +1, -1 and 0 beside random."""
+    by_seed = areas(margin=[1.0, -1.0, 0.0], kmeans=[-1.0, 1.0, 0.0])
+    error = np.sqrt(2 * (4 / 4) / 3)  # residuals of margin and K-means alone: 4, with 2 * 2 freedom
+    half, wide = (error * stats.t.ppf(1 - alpha / 2, 4) for alpha in (0.05, 0.025))
+    expected = f"would be ± {half:.2f} points, and ± {wide:.2f} simultaneous"
+    text = standing.pooled(by_seed)
+    assert text.startswith("By a spread pooled over the 3 arms (4 degrees of freedom)")
+    assert expected in text
+    assert standing.pooled(by_seed[["random", "margin"]]) == "" == standing.pooled(by_seed[:1])
+
+
+def test_the_figure_of_differences_has_both_intervals():
+    areas_of_arms = statistics.areas(results(ABOVE))
+    wide = statistics.paired_differences(areas_of_arms, tests=3)
+    panel = figures.area_differences(areas_of_arms, "MNIST").axes[0]
+    drawn = [line.get_xdata() for line in panel.lines if line.get_linewidth() == 0.8]
+    for each in wide.values():
+        assert any(np.allclose(line, [each.low, each.high]) for line in drawn if len(line) == 2)
+    html = captions.area_differences(results(ABOVE)).data
+    assert "not corrected; thin: the simultaneous one of 3 arms (Bonferroni); under it" in html
+    margin = wide["margin"]
+    assert f"simultaneous {margin.low:+.2f} to {margin.high:+.2f}; K-means" in html
+    assert standing.pooled(areas_of_arms) in html
+
+
+def test_labels_of_held_out_images_are_told_to_be_in_no_label_count():
+    study = profiles.load_study("desktop", "02-cifar10-active-learning")
+    told = "The held-out images, 5,000 of CIFAR-10 and 6,000 of MNIST, have labels as well"
+    assert told in setup.data_summary(["cifar10", "mnist"], study).data
+
+
+@pytest.mark.parametrize(("places", "one"), [("aa", True), ("ab", False), ("a", True), ("", False)])
+def test_times_are_compared_on_one_type_of_processor(outputs, places, one):
+    """The first cells of the recipes are finished, each on a processor of its own or not."""
+    study = BeyondStudy(profile="smoke", datasets=("mnist",), seeds=(0,))
+    store = Store(study.profile)
+    store.prepare()
+    recipe_cells = [each.cell for each in study.settings() if each.factor == "recipe"]
+    for cell, processor in zip(recipe_cells, places, strict=False):
+        where = {"provenance": {"processor": processor, "device": "cpu"}}
+        whole = {"status": "finished", "rounds": rounds(cell.length)}
+        store.save(cell, store.load(cell) | whole | where)
+    assert record_facts.one_processor(study, "recipe") == one
+
+
 def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     saving = prose.share_of_labels(statistics.Estimate(2.34, 1.85, 2.83, 5))
     assert saving == "1/2.34 of the labels (43 %; 35 to 54 %, 5 seeds)"

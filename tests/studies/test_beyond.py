@@ -154,7 +154,9 @@ def test_each_dataset_has_a_ranking_of_its_own(results):
     lines = ranking.sentences(both, interim=" Interim.").data.splitlines()
     assert "**CIFAR-10**" in lines[0] and "uncertainty lies above random" in lines[0]
     assert "**MNIST**" in lines[1] and "uncertainty lies below random" in lines[1]
-    assert lines[2:] == ["", "Interim."]
+    assert lines[2] == lines[4] == "" and lines[5:] == ["Interim."]
+    assert lines[3].startswith("With 3 seeds a sign-flip test")
+    assert "no p below 0.25 (2/2^3) for a difference and 0.125 (1/2^3) for equi" in lines[3]
 
 
 def test_what_could_have_been_shown_of_undecided_arms_is_told(results):
@@ -253,7 +255,7 @@ def test_a_rung_is_worth_points_and_labels(results):
 
 def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     text = recipes.sentences(results).data
-    assert "is worth +26.00 points" in text and "accuracy: more than 2,490." in text
+    assert "is worth +26.00 points" in text and "accuracy: more than 2,490, on mono" in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     needed = text.split("the accuracy that random labels have there takes it ")[1].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
@@ -299,13 +301,40 @@ def test_a_rung_below_the_smallest_size_is_bounded_from_above(results):
     assert "at most 540" in recipes.table(worse).data
 
 
+def costly(results: pd.DataFrame) -> pd.DataFrame:
+    """Steps by epochs, and a second a step, but four with the stem."""
+    steps = results["labels"] // 64 * results["level"].map({"own": 2}).fillna(3)
+    seconds = steps * results["level"].map({"3x3 stem": 4}).fillna(1)
+    return results.assign(steps=steps, seconds_train=seconds)
+
+
+def test_a_recipe_stands_beside_what_it_costs(results):
+    """15 steps an epoch at 990 labels: 30 by the study's own recipe of 2 epochs, 45 by one of 3."""
+    table = recipes.table(costly(results), timed=True).data
+    (stem,) = (row for row in table.split("<tr>") if "3x3 stem" in row)
+    (longer,) = (row for row in table.split("<tr>") if "<td>more epochs</td>" in row)
+    assert "<td>45 (1.5)</td>" in stem and "<td>180 (6.0)</td>" in stem
+    assert longer.count("<td>45 (1.5)</td>") == 2
+    assert "for 1.5 times the steps and 6.0 times the seconds of one worker." in (
+        recipes.sentences(costly(results), timed=True).data
+    )
+
+
+def test_times_of_unlike_processors_are_not_compared(results):
+    assert "seconds" not in recipes.table(costly(results)).data
+    assert "for 1.5 times the steps." in recipes.sentences(costly(results)).data
+    untimed = costly(results).assign(seconds_train=float("nan"))
+    assert "seconds" not in recipes.table(untimed, timed=True).data
+
+
 def test_random_may_be_the_best(results):
     worse = results.copy()
     worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
     text = ranking.sentences(worse).data
     poster = "of the poster's arms it isn't shown to beat any (corrected for 2 tests"
     assert re.search(
-        rf"Random has the largest mean, .* seeds\) from \w+; {re.escape(poster)}", text
+        rf"Random has the largest mean, .* seeds\) from \w+, not corrected; {re.escape(poster)}",
+        text,
     )
 
 

@@ -82,7 +82,7 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
 
     ``interim`` says that runs are still to come.
     """
-    lines = []
+    lines, notes = [], []
     for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
         rows = arms_of(results, factor, dataset)
         if rows["seed"].nunique() < FEWEST_SEEDS:
@@ -93,10 +93,12 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
             f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
             f"({standing.tests(areas, dataset)}), {standing.sentence(areas, dataset)}."
             f"{standing.power(areas, dataset)} {_first(areas)}"
-            f"{_controls(areas)}"
+            f"{_controls(areas)} {standing.pooled(areas)}".rstrip()
         )
+        equal = dataset in standing.MARGIN
+        notes.append(standing.normality(len(areas), len(areas.columns) - 1, equal))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
-    return Markdown(f"{text}\n\n{interim.strip()}".strip())
+    return Markdown("\n\n".join(filter(None, [text, *dict.fromkeys(notes), interim.strip()])))
 
 
 def _first(areas: pd.DataFrame) -> str:
@@ -104,7 +106,7 @@ def _first(areas: pd.DataFrame) -> str:
     first, second = areas.columns[:2]
     text = (
         f"{prose.capital(arm_title(first))} has the largest mean, "
-        f"{points(estimate(areas[first] - areas[second]))} from {arm_title(second)}"
+        f"{points(estimate(areas[first] - areas[second]))} from {arm_title(second)}, not corrected"
     )
     poster = [arm for arm in areas.columns[1:] if arm in POSTER_ARMS[1:]]
     if not poster:

@@ -6,7 +6,7 @@ from IPython.display import HTML, Markdown
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import figures, prose, statistics
-from alutils.reporting.prose import count, interval, points, show
+from alutils.reporting.prose import count, interval, join, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
 from alutils.studies.beyond.plan import LADDER
@@ -66,10 +66,11 @@ def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
     )
 
 
-def table(results: pd.DataFrame) -> HTML | Markdown:
-    """Every rung at every label count: accuracy, gain, and the labels that this gain replaces.
+def table(results: pd.DataFrame, timed: bool = False) -> HTML | Markdown:
+    """Every rung at every label count: accuracy, gain, labels that this replaces, and cost.
 
-    Over the seeds that have both the rung and the study's own recipe.
+    Over the seeds that have both the rung and the study's own recipe. ``timed`` says that one kind
+    of processor computed all of them, so that their seconds can be compared; steps always can.
     """
     gains, curves = gains_of(results), curves_of(results)
     if not gains:
@@ -85,10 +86,31 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
                 labels_of(results, rung, labels), curves["own"].columns
             ),
         }
+        | {
+            f"{name} (times this study's)": f"{mean:,.0f} ({times:.1f})"
+            for name, (mean, times) in _costs(results, rung, labels, gain.index, timed).items()
+        }
         for labels in next(iter(gains.values())).columns
         for rung, gain in gains.items()
     ]
     return prose.table(pd.DataFrame(rows))
+
+
+def _costs(
+    results: pd.DataFrame, rung: str, labels: int, seeds: pd.Index, timed: bool
+) -> dict[str, tuple[float, float]]:
+    """Optimiser steps of a rung's training and, where ``timed``, its seconds: means over seeds.
+
+    Beside each how many times that of the study's own recipe it is.
+    """
+    rows = results[(results["factor"] == "recipe") & (results["labels"] == labels)]
+    mean = rows[rows["seed"].isin(seeds)].groupby("level").mean(numeric_only=True)
+    names = {"steps": "steps"} | ({"seconds_train": "seconds of one worker"} if timed else {})
+    return {
+        name: (mean.loc[rung, column], mean.loc[rung, column] / mean.loc["own", column])
+        for column, name in names.items()
+        if column in mean and mean[column].notna().all()
+    }
 
 
 def _needed(labels: pd.Series, sizes: pd.Index) -> str:
@@ -134,10 +156,10 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
     return show(drawing, caption, f"Learning curves of {len(ends)} recipes. {'; '.join(ends)}.")
 
 
-def sentences(results: pd.DataFrame) -> Markdown:
+def sentences(results: pd.DataFrame, timed: bool = False) -> Markdown:
     """What the best recipe is worth beside what choosing labels is worth, in points and labels.
 
-    The best is taken of the recipes that have the most seeds.
+    The best is taken of the recipes that have the most seeds. ``timed`` is as in ``table``.
     """
     gains = gains_of(results)
     if not gains:
@@ -152,13 +174,17 @@ def sentences(results: pd.DataFrame) -> Markdown:
     rung = max(by_seed, key=lambda name: by_seed[name].mean())
     needed = _needed(labels_of(results, rung, labels), curves_of(results)["own"].columns)
     title = titles(results)[rung]
+    costs = _costs(results, rung, labels, gains[rung].index, timed)
+    cost = [f"{times:.1f} times the {name}" for name, (_, times) in costs.items()]
     better = sum(gain.mean() > 0 for gain in by_seed.values())
     return Markdown(
         f"Of {count(len(by_seed), 'other recipe')} on {dataset_title(dataset)} {better or 'none'} "
         f"{'has' if better == 1 else 'have'} a larger mean than this study's at {labels:,} random "
         f"labels. The one with the largest (“{title}”; chosen by looking) is worth "
-        f"{points(estimate(gains[rung][labels]))}. Labels that this study's recipe needs for its "
-        f"accuracy: {needed}. {_choosing(ranked)}"
+        f"{points(estimate(gains[rung][labels]))}"
+        f"{f', for {join(cost)}' if cost else ''}. Labels that this study's recipe "
+        f"needs for its accuracy: {needed}, on monotone fits ({statistics.FIT}). "
+        f"{_choosing(ranked)}"
     )
 
 
