@@ -80,6 +80,8 @@ class Claim:
     lacking: str = ""
     tests: int = 1
     aside: str = ""
+    without: tuple[tuple[int, Verdict], ...] = ()
+    """By seed that is left out, the verdict on the others; changes nothing."""
 
     @property
     def verdict(self) -> Verdict:

@@ -13,7 +13,7 @@ from alutils.reporting import figures
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import count, join, plain, seed_range, show, table
 from alutils.reporting.published import ON_CLAIMS
-from alutils.reporting.statistics import Estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, smallest_sign_flip_p
 from alutils.reporting.style import house_style
 from alutils.studies.claims.findings import Claim, Finding, Verdict
 
@@ -58,6 +58,59 @@ def answer(claims: list[Claim], interim: str = "") -> Markdown:
     note = f" Runs are lacking for {join(lacking)}." if lacking else ""
     return Markdown(
         f"Of the poster's {len(claims)} claims, {'; '.join(parts)}.{note}{_seeds(claims)}{interim}"
+    )
+
+
+def left_out(claims: list[Claim]) -> Markdown:
+    """Which verdicts of ``rules.with_seeds_left_out`` change as a seed is left out, and which not.
+
+    A claim whose runs are lacking is left out.
+    """
+    judged = [claim for claim in claims if claim.without]
+    changed = {claim.key: text for claim in judged if (text := _without(claim))}
+    stay = [claim.key for claim in judged if claim.key not in changed]
+    parts = [f"{key} {text}" for key, text in changed.items()]
+    if stay:
+        verb = "keeps its verdict" if len(stay) == 1 else "keep their verdicts"
+        parts.append(f"{join(stay)} {verb} whichever is left out")
+    if not parts:
+        return Markdown("No claim has the runs that it takes to leave a seed out.")
+    return Markdown(f"With one seed left out, which changes no verdict above: {'; '.join(parts)}.")
+
+
+def _without(claim: Claim) -> str:
+    """Other verdicts of a claim without some seed, in words; an empty text where there are none."""
+    seeds: dict[Verdict, list[str]] = {}
+    for seed, verdict in claim.without:
+        seeds.setdefault(verdict, []).append(str(seed))
+    kept = len(seeds.pop(claim.verdict, []))
+    others = [f"{verdict} without seed {join(left, 'or')}" for verdict, left in seeds.items()]
+    if not others:
+        return ""
+    return f"would be {join(others)} (stays {claim.verdict} in {kept} of {len(claim.without)} sets)"
+
+
+def normality(claims: list[Claim]) -> Markdown:
+    """The smallest p-values of sign-flip tests, by claim, and which claims rest on normality."""
+    families: dict[str, list[str]] = {}
+    normal: list[str] = []
+    for claim in claims:
+        if claim.seeds < FEWEST_SEEDS:
+            continue
+        one_sided = any(len(finding.lines) > 1 for finding in claim.findings)
+        p = smallest_sign_flip_p(claim.seeds) / (2 if one_sided else 1)
+        side = "each one-sided test of " if one_sided else ""
+        what = f"{p:.3g} ({1 if one_sided else 2}/2^{claim.seeds}) for {side}"
+        families.setdefault(what, []).append(claim.key)
+        if claim.tests * p >= 1 - LEVEL:
+            normal.append(claim.key)
+    if not families:
+        return Markdown("No claim has the seeds for a test.")
+    smallest = join([f"{what}{join(keys)}" for what, keys in families.items()])
+    rests = f" What is shown on {join(normal)} rests on normal differences." if normal else ""
+    return Markdown(
+        "The t tests and intervals take differences to be about normal. A sign-flip test, which "
+        f"doesn't, can give with these seeds no p below {smallest}.{rests}"
     )
 
 
@@ -161,6 +214,8 @@ def claim_in_full(claims: list[Claim], key: str) -> HTML:
         f'<p>Verdict: <strong class="{claim.verdict.replace(" ", "-")}">{claim.verdict}</strong>. '
         f"What would change it: {escape(claim.change)}</p>",
     ]
+    if text := _without(claim):
+        words.append(f"<p>With one seed left out {claim.key} {text}.</p>")
     parts = [HTML("\n".join(words))]
     if any(finding.estimate for finding in claim.findings):
         parts.append(show(forest(claim), *_forest_text(claim)))
@@ -190,6 +245,8 @@ def forest(claim: Claim) -> Figure:
     figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
+        if finding.simultaneous:
+            figures.thin(axes, row, finding.simultaneous, COLOUR[finding.verdict])
         if finding.judged:
             ends = finding.judged.low, finding.judged.high
             axes.hlines(row, *ends, color=COLOUR[finding.verdict], linewidth=4)
@@ -213,7 +270,7 @@ def _forest_text(claim: Claim) -> tuple[str, str]:
     if spread and any(finding.judged for finding in claim.findings):
         spread += ", thick the 90 % one of two one-sided tests at 5 %"
     if spread and claim.tests > 1:
-        spread += ", not corrected as the verdicts are"
+        spread += f", not corrected, and thin the simultaneous one of {claim.tests} tests"
     caption = f"{claim.key}. Mean over {seed_range(counts)}{spread}; black line: the threshold."
     return caption, f"Intervals. {intervals}."
 
