@@ -12,6 +12,7 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import StudyError
+from alutils.protocol.study import Study
 from alutils.records import tidy
 from alutils.records.files import write_whole
 from alutils.reporting import figures, standing, statistics, tables
@@ -24,10 +25,10 @@ from alutils.reporting.prose import (
     seed_range,
     share_of_labels,
 )
-from alutils.reporting.record_facts import effort, interim
+from alutils.reporting.record_facts import effort, interim, one_processor
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
-from alutils.studies import profiles
+from alutils.studies import overlap, profiles
 from alutils.studies.beyond import ranking, recipes
 from alutils.studies.beyond.plan import BeyondStudy
 from alutils.studies.claims import ablation, page, rules
@@ -79,7 +80,10 @@ def blocks(profile: str) -> dict[str, str]:
     if arms.empty:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
-    verdicts = page.answer(rules.judge(results), interim(studies["04-claims"])).data
+    claims = rules.with_seeds_left_out(results, rules.judge(results))
+    verdicts = (
+        f"{page.answer(claims, interim(studies['04-claims'])).data} {page.left_out(claims).data}"
+    )
     figures_of_arms = (studies[name] for name in profiles.FIGURES[1:] if name in studies)
     note = {study.dataset: interim(study) for study in figures_of_arms}
     answers = [
@@ -88,29 +92,55 @@ def blocks(profile: str) -> dict[str, str]:
     ]
     answers.append(verdicts)
     if reduced := studies.get("08-reductions"):
-        ranked = studies.get("07-beyond-the-poster")
-        others = [results, *([tidy.read_settings(ranked)] if ranked else [])]
-        if text := _recipes(reduced, [cell for cell in cells.values() if cell.figure in (3, 4)]):
-            answers.append(f"{text} {_shared(tidy.read_settings(reduced), others)}".strip())
+        answers.append(_recipes(reduced, [c for c in cells.values() if c.figure in (3, 4)]))
+    answers.append(
+        " ".join(
+            overlap.sentence(studies[name], name).data
+            for name in ("07-beyond-the-poster", "08-reductions")
+            if name in studies
+        )
+    )
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     note_on_table = (
         f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}. Intervals of "
         "differences hold together for the arms of a dataset (Bonferroni), p in brackets is after "
         "Holm's correction for them: of paired t tests, and of two one-sided tests of equivalence. "
+        f"{_normality(by_dataset)}"
         "Label saving: random's last label count over the one at which an arm reaches random's "
-        "last accuracy, on monotone fits per seed, with 95 % t intervals. Records, 09's apart: "
-        f"{effort(profile, cells.values())}"
+        f"last accuracy, on monotone fits per seed ({statistics.FIT}), with 95 % t intervals. "
+        f"{_held_out(studies)}Records, 09's apart: {effort(profile, cells.values())}"
     )
-    findings = _findings(by_dataset, rules.judge(results))
+    findings = _findings(by_dataset, claims)
     texts = {
         "found": "\n".join(map(_folded, findings)),
-        "answer": "\n\n".join(map(_folded, answers)),
+        "answer": "\n\n".join(_folded(answer) for answer in answers if answer),
         "results": f"{_table(by_dataset.values())}\n\n{_folded(note_on_table)}",
         "hours": markdown_hours(LONG, STEP_MS),
     }
     if further := studies.get("07-beyond-the-poster"):
         texts["ranking"] = _ranking(further)
     return texts
+
+
+def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
+    """What the tests of the table rest on, with a blank after it; no text with seeds enough."""
+    areas = {dataset: statistics.areas(ours) for dataset, ours in by_dataset.items()}
+    notes = [
+        standing.normality(len(each), len(each.columns) - 1, dataset in MARGIN)
+        for dataset, each in areas.items()
+        if len(each) >= FEWEST_SEEDS
+    ]
+    return "".join(f"{note} " for note in dict.fromkeys(notes) if note)
+
+
+def _held_out(studies: dict[str, Study]) -> str:
+    """How many images Figures 3 and 4 hold out, with a blank after it."""
+    sizes = [
+        f"{study.heldout_size(study.dataset):,} of {dataset_title(study.dataset)}"
+        for name in profiles.FIGURES[1:]
+        if (study := studies.get(name))
+    ]
+    return f"Held-out images have labels too, which no label count has: {join(sizes)}. "
 
 
 def _findings(by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]) -> list[str]:
@@ -195,25 +225,6 @@ def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:
     )
 
 
-def _shared(results: pd.DataFrame, others: list[pd.DataFrame]) -> str:
-    """How many cells of 08 share a training, beyond that on the first labels, with ``others``.
-
-    A training is the same where its test likelihood is equal to the last digit. Reports that share
-    some are not independent. ``results`` are those of 08.
-    """
-    same = ["dataset", "arm", "seed", "labels", "test_nll"]
-    elsewhere = pd.concat(others)[same].drop_duplicates()
-    first = results.groupby("record")["labels"].transform("min")
-    later = results[results["labels"] > first]
-    cells = later.merge(elsewhere, on=same)["record"].nunique()
-    if not cells:
-        return ""
-    return (
-        f"Of the {count(results['record'].nunique(), 'cell')} of 08 {cells} share trainings with "
-        "01, 02, 03 or 07: these reports are not independent."
-    )
-
-
 def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
     """The reduced recipe's gain, in words: its mean over the sizes, and that at the largest."""
     mean = f"{points(estimate(gains.mean(axis=1)))} on {title}"
@@ -246,7 +257,7 @@ def _ranking(study: BeyondStudy) -> str:
         ranking.sentences(results).data,
         f"How those rank that start from {study.start_first} labels, {study.start_step} a round:",
         ranking.sentences(results, "start").data,
-        recipes.sentences(results).data,
+        recipes.sentences(results, one_processor(study, "recipe")).data,
         interim(study).strip(),
     ]
     return "\n\n".join(_folded(part) for part in parts if part)

@@ -129,23 +129,6 @@ def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tm
     )
 
 
-def test_reports_that_share_trainings_are_told_to():
-    """Record a has its second training elsewhere too, b its first labels alone, c nothing."""
-
-    def rows(*told: tuple[str, str, int, float]) -> pd.DataFrame:
-        columns = ["record", "arm", "labels", "test_nll"]
-        return pd.DataFrame(told, columns=columns).assign(dataset="mnist", seed=0)
-
-    found = rows(
-        ("a", "margin", 540, 0.3), ("a", "margin", 1063, 0.2), ("b", "random", 540, 0.3),
-        ("b", "random", 1063, 0.25), ("c", "kmeans", 540, 0.31), ("c", "kmeans", 1063, 0.22),
-    )  # fmt: skip
-    theirs = rows(("x", "margin", 1063, 0.2), ("y", "random", 540, 0.3), ("z", "bald", 1063, 0.22))
-    told = "Of the 3 cells of 08 1 share trainings with 01, 02, 03 or 07: these reports are"
-    assert readme._shared(found, [theirs[:2], theirs[2:]]).startswith(told)
-    assert readme._shared(found, [theirs[1:]]) == ""
-
-
 def test_the_results_have_corrected_intervals_and_what_is_equivalent():
     rows = [
         {"dataset": dataset, "arm": arm, "seed": seed, "labels": labels,
