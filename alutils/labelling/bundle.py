@@ -37,7 +37,7 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Path:
         export.write_csv(folder / "labels.csv", answers)
         export.write_folders(folder / "classes", answers, images.folder)
         export.write_coco(folder / "coco.json", answers, images.sizes(answers.labels))
-        export.write_label_studio(folder / "label-studio.json", answers)
+        export.write_label_studio(folder / "label-studio.json", answers, images.folder)
         interface = export.label_studio_interface(answers.classes)
         export.write_file(folder / "label-studio.xml", interface.encode())
         if head:

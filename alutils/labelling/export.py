@@ -26,7 +26,7 @@ from alutils.records.store import ABANDONED_S
 COLUMNS = ("image", "action", "label", "time", "asked", "guess", "shown", "model", "session")
 """Of the CSV: fields of the answer that holds."""
 LOCAL_FILES = "/data/local-files/?d="
-"""Where Label Studio serves files of its own machine, by their paths."""
+"""Where Label Studio serves files of its own machine, by their paths below its document root."""
 
 
 def write_csv(path: Path, answers: Answers) -> None:
@@ -54,12 +54,14 @@ def write_coco(
     write_file(path, _json(whole))
 
 
-def write_label_studio(path: Path, answers: Answers, prefix: str = LOCAL_FILES) -> None:
+def write_label_studio(path: Path, answers: Answers, root: Path) -> None:
     """Label Studio's import JSON: a task an image that has a label, with its choice.
 
-    ``prefix`` goes before an image's quoted name, for its address. The project needs the labelling
-    interface of ``label_studio_interface``.
+    ``root`` is the folder that the images' names are relative to. An image's address begins with
+    that folder's name, as Label Studio serves files of a local storage alone, which must lie below
+    its document root. The project needs the labelling interface of ``label_studio_interface``.
     """
+    prefix = LOCAL_FILES + quote(f"{root.name}/", errors="surrogateescape")
     tasks = [
         {
             "data": {"image": prefix + quote(image, errors="surrogateescape")},

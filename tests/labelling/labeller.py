@@ -55,7 +55,7 @@ def _export(folder: Path, session: Session, step: int) -> None:
     answers, pool = session.answers, session.pool
     export.write_csv(folder / "labels.csv", answers)
     export.write_coco(folder / "coco.json", answers)
-    export.write_label_studio(folder / "tasks.json", answers)
+    export.write_label_studio(folder / "tasks.json", answers, folder / "pictures")
     head = session.head()
     probs = predict(head.net, pool.rows)
     export.write_predictions(folder / "rest.csv", answers, pool.names, head.classes, probs)

@@ -75,7 +75,7 @@ def test_label_studio_read_back_gives_the_labels_that_its_interface_offers(answe
     from urllib.parse import parse_qs, urlparse
 
     path = tmp_path / "tasks.json"
-    export.write_label_studio(path, answers)
+    export.write_label_studio(path, answers, tmp_path / "my pictures")
     tasks = json.loads(path.read_text(encoding="utf-8"))
     view = ElementTree.fromstring(export.label_studio_interface(answers.classes))
     choices, image = view.find("Choices"), view.find("Image")
@@ -89,7 +89,9 @@ def test_label_studio_read_back_gives_the_labels_that_its_interface_offers(answe
         address = urlparse(task["data"]["image"])
         assert address.path == "/data/local-files/" and not address.fragment
         [read[parse_qs(address.query)["d"][0]]] = [result["value"]["choices"]]
-    assert {image: choices[0] for image, choices in read.items()} == LABELS
+    assert {image: choices[0] for image, choices in read.items()} == {
+        f"my pictures/{image}": label for image, label in LABELS.items()
+    }
 
 
 @pytest.mark.parametrize("how", ["links", "copies"])

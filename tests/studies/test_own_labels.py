@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,19 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
         assert link.is_symlink() and link.read_bytes() == (pets / image).read_bytes()
     labelling.desk.handle({"do": "export", "id": "1"})
     assert labelling.desk.state["told"] == f"exported to {labelling.study.folder / 'export-2'}"
+
+
+def test_a_ledger_that_a_run_in_batch_would_remove_is_refused(pets, opened):
+    values = {"dataset": str(pets), "answers": "labels", "answer_count": 5}
+    by_hand.label(opened(**values))
+    ledger = study_of(**values).ledger_path
+    kept = ledger.read_bytes()
+    for key in ("answers", "ledger"):
+        expected = f"{key} = '{ledger}' lies in the folder that every run in batch makes anew"
+        with pytest.raises(ParameterError, match=re.escape(expected)):
+            study_of(dataset=str(pets), **{key: str(ledger)})
+    assert ledger.read_bytes() == kept
+    assert study_of(dataset=str(pets), answers=str(ledger), profile="mine").files() == [ledger]
 
 
 def test_a_report_is_out_of_date_once_there_is_another_answer(pets, opened, tmp_path):

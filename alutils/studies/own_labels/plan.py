@@ -67,15 +67,16 @@ class OwnLabelsStudy(Parameters):
         return Settings(**{key: getattr(self, key) for key in OF_SETTINGS})
 
     @property
-    def folder(self) -> Path:
-        """Where the ledger and what is exported lie, unless ``ledger`` says where.
+    def batch_folder(self) -> Path:
+        """The folder that every run in batch makes anew; no ledger that is to last lies in it."""
+        return outputs() / self.profile / "labels" / "batch"
 
-        In batch it is a folder that every run makes anew, so that no person's labels are in it.
-        """
-        labels = outputs() / self.profile / "labels"
+    @property
+    def folder(self) -> Path:
+        """Where the ledger and what is exported lie, unless ``ledger`` says where."""
         if self.answers != PERSON:
-            return labels / "batch"
-        return self.ledger_path.parent if self.ledger else labels / self.dataset
+            return self.batch_folder
+        return self.ledger_path.parent if self.ledger else self.batch_folder.with_name(self.dataset)
 
     @property
     def ledger_path(self) -> Path:
@@ -101,6 +102,8 @@ class OwnLabelsStudy(Parameters):
             )
         self.settings  # noqa: B018  raises where it is not allowed
         self._check_answers()
+        for key in ("answers", "ledger"):
+            self._check_lasts(key, getattr(self, key))
         return self
 
     def _check_answers(self) -> None:
@@ -118,4 +121,12 @@ class OwnLabelsStudy(Parameters):
             raise ValueError(
                 f"ledger = {self.ledger!r} is for a person's answers, and answers = "
                 f"{self.answers!r}: leave it empty, or set answers = {PERSON!r}"
+            )
+
+    def _check_lasts(self, key: str, value: str) -> None:
+        """Refuse a ledger that a run in batch would remove."""
+        if Path(value).expanduser().resolve().is_relative_to(self.batch_folder.resolve()):
+            raise ValueError(
+                f"{key} = {value!r} lies in the folder that every run in batch makes anew: copy "
+                "the ledger to another folder, or name another"
             )
