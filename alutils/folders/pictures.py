@@ -105,9 +105,9 @@ def _opened(file: BinaryIO, side: int):
         raise Unusable(f"more than {LARGEST:,} pixels") from error
     width, height = image.size
     if min(width, height) < SMALLEST:
-        raise Unusable(f"{width} × {height} pixels: a side below {SMALLEST}")
+        raise Unusable(f"{width} × {height} pixels: a side below {SMALLEST} pixels")
     if width * height > LARGEST:
-        raise Unusable(f"{width} × {height} pixels: more than {LARGEST:,}")
+        raise Unusable(f"{width} × {height} pixels: more than {LARGEST:,} pixels")
     if image.format in ("JPEG", "MPO"):
         image.draft(None, (side, side))  # decodes a large photograph several times faster
     image.load()

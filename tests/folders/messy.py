@@ -87,9 +87,9 @@ def bad_files(folder: Path) -> dict[str, str]:
         "truncated-whole.jpg": "can't be decoded: image file is truncated",
         "empty.jpg": "not an image that is read here (BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)",
         "notes.txt": "not an image that is read here (BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP)",
-        "tiny.png": "90 × 7 pixels: a side below 8",
+        "tiny.png": "90 × 7 pixels: a side below 8 pixels",
         "bomb.png": "more than 89,478,485 pixels",
-        "large.png": "10000 × 9000 pixels: more than 89,478,485",
+        "large.png": "10000 × 9000 pixels: more than 89,478,485 pixels",
         "float.tiff": "floating-point pixels, whose range is unknown",
         "dangling.png": "can't be read: No such file or directory",
     }

@@ -127,7 +127,8 @@ class TestContents:
         file.write_text(
             "file,problem\na.png,same content as z.png\nb.png,same content as y.png\n"
             "c.png,same content as a file with another label\n"
-            "d.png,7 × 90 pixels: a side below 8\ne.png,90 × 3 pixels: a side below 8\n"
+            "d.png,7 × 90 pixels: a side below 8 pixels\n"
+            "e.png,90 × 3 pixels: a side below 8 pixels\n"
             "f.png,same content as x.png\n"
         )
         page = contents.left_out(name).data
@@ -135,9 +136,14 @@ class TestContents:
         assert f"<code>{file.name}</code>" in page and str(tmp_path) not in page
         assert rows_of(page) == [
             ["same content as another file", "3", "a.png"],
-            ["a side below 8", "2", "d.png"],
+            ["a side below 8 pixels", "2", "d.png"],
             ["same content as a file with another label", "1", "c.png"],
         ]
+        reasons = "".join(f"{i}.png,reason {i:02}\n" for i in range(11))
+        file.write_text(f"file,problem\n{reasons}")
+        page = contents.left_out(name).data
+        assert "in the data cache. The 10 most frequent of 11 reasons:" in page
+        assert [row[0] for row in rows_of(page)] == [f"reason {i:02}" for i in range(10)]
         assert contents.left_out("digits").data == "digits is no folder: nothing of it is left out."
 
 

@@ -86,12 +86,11 @@ def left_out(name: str) -> HTML | Markdown:
         {"left out because": kind, "files": f"{number:,}", "such as": examples[kind]}
         for kind, number in kinds.most_common(LISTED)
     ]
-    more = len(kinds) - len(listed)
-    among = f", the {LISTED} most frequent of {len(kinds)} reasons" if more else ""
+    among = f" The {LISTED} most frequent of {len(kinds)} reasons:" if len(kinds) > LISTED else ""
     told = (
         f"<p>{count(len(rows), 'file')} of the folder {'is' if len(rows) == 1 else 'are'} not "
-        f"used{among}. All of them are listed in <code>{left_out_file(name).name}</code> in the "
-        "data cache.</p>"
+        f"used. All of them are listed in <code>{left_out_file(name).name}</code> in the data "
+        f"cache.{among}</p>"
     )
     return HTML(told + prose.table(pd.DataFrame(listed)).data)
 
