@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PARTS = ("train", "test")
+LIKE_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+"""Names, in lower case, that folders of parts have elsewhere, and hardly a class."""
 IGNORED = ("Thumbs.db", "desktop.ini", "__MACOSX")
 """Names that systems leave in folders; those that begin with a point are ignored too."""
 TABLES = (".csv", ".parquet")
@@ -72,6 +74,11 @@ def _of_folder(path: Path) -> Iterator[Entry]:
         raise ValueError(
             f"it has {given[0]}/ and no {other}/: add that, or name the folder of the class "
             "folders, which is then split by itself"
+        )
+    if not given and len(folders) > 1 and {name.lower() for name in folders} <= LIKE_PARTS:
+        raise ValueError(
+            f"its folders {', '.join(sorted(folders))} would be its classes: if they are parts, "
+            "name them train and test; for images of one part, name that folder"
         )
     if given:
         for part in PARTS:

@@ -199,7 +199,10 @@ def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
     classes = tuple(label for (label,) in known.execute(labels))
     if len(classes) < 2:
         found = f"one, {classes[0]!r}" if classes else "none"
-        raise ValueError(f"two classes at least are needed, and it has {found}")
+        raise ValueError(
+            f"two classes at least are needed, and it has {found}; for images without labels name "
+            "the folder that they lie in themselves, or a table of them"
+        )
     counts = dict.fromkeys(((c, p) for c in classes for p in listing.PARTS), 0)
     counts |= {
         (label, part): count

@@ -130,9 +130,10 @@ def _check_labels(cell: Cell, counts: list[int]) -> None:
             f"lower rounds, label_counts, first_labels or acquisition_fraction{or_imbalance}"
         )
     if len(set(counts)) < len(counts):
+        empty = f"its pool of {pool} is empty by then: lower it"
         raise ValueError(
-            f"{cell.acquisition} labels nothing in some round "
-            f"of {cell.dataset}: raise it or lower rounds"
+            f"{cell.acquisition} labels nothing in some round of {cell.dataset}: "
+            f"{empty if counts[-1] == pool else 'raise it'} or lower rounds"
         )
 
 

@@ -245,7 +245,7 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     (tmp_path / "notes.txt").touch()
     refused(tmp_path / "notes.txt", "it is neither a folder nor a CSV or Parquet file")
     one = plain_folder(tmp_path / "one", ("cat",))
-    refused(one, "two classes at least are needed, and it has one, 'cat'")
+    refused(one, "two classes at least are needed, and it has one, 'cat'; for images without")
     few = plain_folder(tmp_path / "few")
     (few / "rare").mkdir()
     Image.fromarray(noise(3000)).save(few / "rare/0.png")
@@ -256,6 +256,8 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     assert "file,problem\nrare,an empty class folder\n" in tables
     half = plain_folder(tmp_path / "half/train").parent
     refused(half, "it has train/ and no test/")
+    parts = plain_folder(tmp_path / "parts", ("Testing", "Training"))
+    refused(parts, "its folders Testing, Training would be its classes: if they are parts, name")
     (half / "test/cat").mkdir(parents=True)
     Image.fromarray(noise(1)).save(half / "test/cat/new.png")
     refused(half, "class 'dog' has 10 usable images, none of which is for the test set")

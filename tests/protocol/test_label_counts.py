@@ -13,8 +13,12 @@ def test_a_round_asks_for_so_many_labels_or_for_what_is_left():
     ]  # fmt: skip
     ends = Cell(**fields, acquisition_size=500, rounds=5)
     assert ends.schedule_of_labels() == [100, 600, 1100, 1294, 1294]
-    with pytest.raises(ValueError, match="acquisition_size = 500 labels nothing in some round of"):
+    told = "in some round of digits: its pool of 1294 is empty by then: lower it or lower rounds"
+    with pytest.raises(ValueError, match=f"acquisition_size = 500 labels nothing {told}"):
         check(ends)
+    small = Cell(**fields, acquisition_fraction=1.0e-4, rounds=3)
+    with pytest.raises(ValueError, match="0001 labels nothing in .*: raise it or lower rounds"):
+        check(small)
     check(ends.model_copy(update={"rounds": 4}))
     share = Cell(**fields, acquisition_fraction=0.1, rounds=3)
     assert share.schedule_of_labels() == [100, 219, 326]
