@@ -211,6 +211,14 @@ class TestSavings:
             "(80.00 to 80.00, 3 seeds)."
         )
 
+    def test_arms_with_the_same_accuracies_are_named(self):
+        curves = CURVES | {"uncertainty": CURVES["margin"]}
+        text = savings.ends(results_of(curves)).data
+        assert text.endswith(
+            " Margin and uncertainty have the same accuracy in every round of every seed."
+        )
+        assert "the same accuracy" not in savings.ends(results_of(curves, drift=1.0)).data
+
     TEST_SET = (
         "The test set has 360 images, the same for every seed and arm: by its size alone an "
         "accuracy of 85.0 % lies within 3.7 points of that on other images of the kind (95 %), "

@@ -71,7 +71,23 @@ def ends(results: pd.DataFrame) -> Markdown:
     by_arm = [f"{arm_title(arm)} {interval(estimate(last[arm]), '%')}" for arm in last]
     return Markdown(
         f"{capital(figures.reported(results))} at the end, with {results['labels'].max():,} "
-        f"labels: {join(by_arm)}."
+        f"labels: {join(by_arm)}.{_alike(results)}"
+    )
+
+
+def _alike(results: pd.DataFrame) -> str:
+    """Which arms have the same accuracy in every round of every seed.
+
+    With two classes that holds of uncertainty, margin and entropy, which then rank images alike.
+    """
+    by_curve: dict[tuple[float, ...], list[str]] = {}
+    for arm, rows in results.groupby("arm", sort=False):
+        curve = tuple(rows.sort_values(["seed", "round"])["accuracy"])
+        by_curve.setdefault(curve, []).append(arm_title(arm))
+    return "".join(
+        f" {capital(join(arms))} have the same accuracy in every round of every seed."
+        for arms in by_curve.values()
+        if len(arms) > 1
     )
 
 
