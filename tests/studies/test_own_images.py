@@ -108,7 +108,7 @@ class TestContents:
             "below rests on no more."
         )
         assert rows_of(contents.classes(dataset).data) == [
-            ["bee", "1200", "300"], ["ant", "5", "2"], ["cow", "5", "1"],
+            ["bee", "1,200", "300"], ["ant", "5", "2"], ["cow", "5", "1"],
         ]  # fmt: skip
 
     def test_of_many_classes_both_ends_are_listed(self):

@@ -61,6 +61,7 @@ def classes(dataset: Any) -> HTML | Markdown:
     each = sizes(dataset)
     if len(each.drop_duplicates()) == 1:
         return Markdown("All classes have as many images.")
+    each = each.map("{:,}".format)
     each = each.rename(columns={"train": "training images", "test": "test images"})
     note = ""
     if len(each) > 2 * LISTED:
