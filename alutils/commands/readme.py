@@ -101,20 +101,24 @@ def blocks(profile: str) -> dict[str, str]:
         )
     )
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
-    note_on_table = (
-        f"Profile `{profile}`: {figures.reported(arms)}; mean over {seeds}. Intervals of "
-        "differences hold together for the arms of a dataset (Bonferroni), p in brackets is after "
-        "Holm's correction for them: of paired t tests, and of two one-sided tests of equivalence. "
-        f"{_normality(by_dataset)}"
-        "Label saving: random's last label count over the one at which an arm reaches random's "
-        f"last accuracy, on monotone fits per seed ({statistics.FIT}), with 95 % t intervals. "
-        f"{_held_out(studies)}Records, 09's apart: {effort(profile, cells.values())}"
+    of_table = (
+        f"Profile `{profile}`: {figures.reported(arms)}, mean over {seeds}. Label saving: random's "
+        "last label count over the one at which an arm reaches random's last accuracy. Records, "
+        f"09's apart: {effort(profile, cells.values())}"
+    )
+    rests_on = (
+        "Intervals of differences hold together for the arms of a dataset (Bonferroni); p in "
+        "brackets is after Holm's correction for them: of paired t tests, and of two one-sided "
+        f"tests of equivalence. {_normality(by_dataset)}Label savings are read off monotone fits "
+        f"per seed ({statistics.FIT}), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
     findings = _findings(by_dataset, claims)
     texts = {
         "found": "\n".join(map(_folded, findings)),
         "answer": "\n\n".join(_folded(answer) for answer in answers if answer),
-        "results": f"{_table(by_dataset.values())}\n\n{_folded(note_on_table)}",
+        "results": "\n\n".join(
+            [_table(by_dataset.values()), _folded(of_table), *_details(_folded(rests_on))]
+        ),
         "hours": markdown_hours(LONG, STEP_MS),
     }
     if further := studies.get("07-beyond-the-poster"):
@@ -261,6 +265,11 @@ def _ranking(study: BeyondStudy) -> str:
         interim(study).strip(),
     ]
     return "\n\n".join(_folded(part) for part in parts if part)
+
+
+def _details(text: str) -> list[str]:
+    """Paragraphs that a reader unfolds."""
+    return ["<details><summary>What these numbers rest on</summary>", text, "</details>"]
 
 
 def _folded(text: str) -> str:

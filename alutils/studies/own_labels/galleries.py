@@ -36,14 +36,12 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
     return Steps("asked-for", pages, "Images that were asked for, answers")
 
 
-@house_style()
 def _batch(labelling: Labelling, entries: Sequence[Entry]) -> Picture:
     texts = [f"{_said(entry)}\n{_why(labelling, entry)}" for entry in entries]
     caption = "Under an image its answer, and what asked for it."
     return _grid(labelling, [entry.image for entry in entries], texts, caption)
 
 
-@house_style()
 def unsure(labelling: Labelling) -> HTML | Markdown:
     """Images without an answer of which the head is least sure."""
     session = labelling.session
@@ -60,6 +58,7 @@ def unsure(labelling: Labelling) -> HTML | Markdown:
     return _grid(labelling, names, texts, caption)
 
 
+@house_style()
 def _grid(
     labelling: Labelling, images: Sequence[str], texts: Sequence[str], caption: str
 ) -> Picture:
