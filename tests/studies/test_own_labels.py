@@ -154,6 +154,17 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
     assert labelling.desk.state["told"] == f"exported to {labelling.study.folder / 'export-2'}"
 
 
+def test_a_recorded_ledger_of_other_images_is_refused(pets, opened, tmp_path):
+    recorded = opened(dataset=str(pets), answers="labels", answer_count=5)
+    by_hand.label(recorded)
+    kept = tmp_path / "kept.jsonl"
+    kept.write_bytes(recorded.study.ledger_path.read_bytes())
+    birds = plain_folder(tmp_path / "birds", ("tit", "owl"))
+    expected = f"answers = '{kept}' answers none of the images of {birds}: name the folder"
+    with pytest.raises(ParameterError, match=re.escape(expected)):
+        opened(dataset=str(birds), answers=str(kept))
+
+
 def test_a_ledger_that_a_run_in_batch_would_remove_is_refused(pets, opened):
     values = {"dataset": str(pets), "answers": "labels", "answer_count": 5}
     by_hand.label(opened(**values))

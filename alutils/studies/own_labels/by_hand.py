@@ -9,10 +9,11 @@ from IPython.display import Markdown
 from alutils.labelling import bundle, chain
 from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, replay
 from alutils.labelling.desk import Desk
-from alutils.labelling.entries import Answers
+from alutils.labelling.entries import Answers, Entry
 from alutils.labelling.images import FolderImages
 from alutils.labelling.session import Session, describe
 from alutils.labelling.widget import LabellingWidget
+from alutils.protocol.parameters import ParameterError
 from alutils.reporting.prose import count
 from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy
 
@@ -44,12 +45,16 @@ _open: dict[Path, Labelling] = {}
 def open_ledger(study: OwnLabelsStudy) -> Labelling:
     """Begin the study's ledger or go on with it; in batch a new one.
 
-    Raises as ``Session``; ``LedgerHeld`` where another process labels into it.
+    Raises as ``Session``; ``LedgerHeld`` where another process labels into it; ``ParameterError``
+    where a recorded ledger is of other images.
     """
     images = FolderImages(study.dataset, study.encoder)
     path = study.ledger_path.resolve()
     if before := _open.pop(path, None):
         before.desk.close()
+    classes, settings = study.classes or images.classes, study.settings
+    if study.answers not in (PERSON, LABELS):
+        classes, settings = recorded(_recorded_entries(study, images))
     if study.answers != PERSON:
         shutil.rmtree(study.folder, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,15 +64,23 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         notes.append(line)
         print(line)
 
-    classes, settings = study.classes or images.classes, study.settings
-    if study.answers not in (PERSON, LABELS):
-        classes, settings = recorded(chain.read(study.files()[0]))
     session = Session(path, images.pool, classes, settings, say)
     desk = Desk(session, study.target, study.page, notes)
     labelling = Labelling(study, images, desk)
     desk.export = lambda: f"exported to {bundle.write_all(study.folder, session, images)}"
     _open[path] = labelling
     return labelling
+
+
+def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry]:
+    """The lines of the recorded ledger; refuses one of other images."""
+    entries = chain.read(study.files()[0])
+    if images.pool.position.keys().isdisjoint(Answers(entries).current):
+        raise ParameterError(
+            f"answers = {study.answers!r} answers none of the images of {images.folder}: name the "
+            "folder that the ledger is of, or another ledger"
+        )
+    return entries
 
 
 def label(labelling: Labelling) -> LabellingWidget | Markdown:
