@@ -134,8 +134,7 @@ class Session:
         """
         self._choose_model(model)
         self._asked = {q.image: q for q in self._asked.values() if not self._answered_since(q)}
-        undone = [image for image in self.answers.undone if image not in self._asked]
-        back = {image: self._question(image, self.answers.first[image].asked) for image in undone}
+        back = {image: self._question_again(image) for image in self.answers.undone}
         self._asked = back | self._asked
         while len(self._asked) < count and (question := self._next()):
             self._asked[question.image] = question
@@ -257,6 +256,11 @@ class Session:
         at = self.pool.position[image]
         model, line = self._batch.number, len(self.ledger.entries)
         return Question(image, at, asked, model, self._guess(at), line)
+
+    def _question_again(self, image: str) -> Question:
+        """The question of an image that an undo left without an answer."""
+        asked = self._asked.get(image)
+        return asked or self._question(image, self.answers.first[image].asked)
 
     def _guess(self, position: int) -> str:
         head = self._batch.head if self._batch else None

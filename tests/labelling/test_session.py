@@ -315,3 +315,14 @@ def test_a_question_names_all_that_an_answer_keeps_of_it(tmp_path):
         entry = session.label(question.image, "ant", shown=True)
     kept = (entry.image, entry.asked, entry.model, entry.guess, entry.shown)
     assert kept == (question.image, question.asked, 1, question.guess, True)
+
+
+def test_an_image_that_was_skipped_asked_for_again_and_undone_is_asked_for_next(tmp_path):
+    pool, _ = blobs(12)
+    with a_session(tmp_path, pool) as session:
+        while (asked := session.ask()[0]).asked != SKIPPED:
+            session.skip(asked.image)
+        session.ask(12)
+        last = session.undo().image
+        assert last != asked.image
+        assert session.ask()[0].image == last
