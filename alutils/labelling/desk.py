@@ -16,6 +16,8 @@ from alutils.labelling.session import Question, Session
 from alutils.protocol.parameters import ParameterError, StudyError
 
 LARGEST_PAGE = 60
+LOOK = "look"
+"""Action that asks for the state alone."""
 REMEMBERED = 200
 """Answered requests that the state names."""
 
@@ -27,12 +29,11 @@ class Tile:
     Attributes
     ----------
     question : as it was asked for
-    guess_visible, guess_seen : whether the guess is in sight, and whether it ever was
+    guess_visible : whether the guess is in sight
     """
 
     question: Question
     guess_visible: bool = False
-    guess_seen: bool = False
 
 
 class Desk:
@@ -66,32 +67,40 @@ class Desk:
         self._page = page
         self._tiles: list[Tile] = []
         self._focus = ""
+        self._guess_seen: set[str] = set()
         self._answered: deque[str] = deque(maxlen=REMEMBERED)
         self._problem, self._told = "", ""
         self._advice: dict[str, str] = {}
         self._advised: tuple[int, int] = (-1, -1)
         self._adviser = ThreadPoolExecutor(1, thread_name_prefix="advice")
         self._advising: Future[dict[str, str]] | None = None
+        self._closed = False
         self._turn_page()
 
     def close(self) -> None:
         """Take no more requests, and let somebody else write the ledger."""
+        self._closed = True
         self._adviser.shutdown(wait=True, cancel_futures=True)
         self.session.close()
 
     def handle(self, request: Mapping[str, Any]) -> None:
         """Do what a request asks for; one that was done already is not done again.
 
-        What the ledger does not take is told by the state, as ``problem``.
+        What the ledger does not take is told by the state, as ``problem``, and so is any other
+        error, with its kind: nobody reads the traceback of a request. It is told until something
+        else than a look at the state is asked for.
         """
-        number = str(request.get("id", ""))
+        number, action = str(request.get("id", "")), str(request.get("do", ""))
         if number in self._answered:
             return
-        self._problem, self._told = "", ""
+        if action != LOOK:
+            self._problem, self._told = "", ""
         try:
-            self._do(str(request.get("do", "")), request)
+            self._do(action, request)
         except (ParameterError, StudyError) as error:
             self._problem = str(error)
+        except Exception as error:
+            self._problem = f"{action!r} failed ({type(error).__name__}: {error})"
         self._answered.append(number)
         self._advise()
 
@@ -146,11 +155,11 @@ class Desk:
             self._turn_page()
         elif action == "export" and self.export:
             self._told = self.export()
-        elif action != "look":
+        elif action != LOOK:
             raise ParameterError(f"do = {action!r} is nothing that can be asked for")
 
     def _answer(self, action: str, image: str, label: str) -> None:
-        seen = any(tile.guess_seen for tile in self._tiles if tile.question.image == image)
+        seen = image in self._guess_seen
         if action == LABEL:
             self.session.label(image, label, seen)
         elif action == SKIP:
@@ -185,7 +194,8 @@ class Desk:
                 guess = tile.question.guess
                 self._told = f"guess: {guess}" if guess else "no guess yet: label more first"
                 tile.guess_visible = bool(guess) and not tile.guess_visible
-                tile.guess_seen |= tile.guess_visible
+                if tile.guess_visible:
+                    self._guess_seen.add(image)
 
     def _turn_page(self) -> None:
         """A new page, with what was asked for and not answered first."""
@@ -217,7 +227,7 @@ class Desk:
         self._take_advice()
         trainings = self.session.trainings()
         now = (len(trainings), self.session.due)
-        if now == self._advised or self._advising:
+        if now == self._advised or self._advising or self._closed:
             return
         self._advised = now
         guessed = estimate.guesses(self.session.answers, self.session.settings.batch)
@@ -227,8 +237,15 @@ class Desk:
         )
 
     def _take_advice(self) -> None:
-        if self._advising and self._advising.done():
-            self._advice, self._advising = self._advising.result(), None
+        if not (self._advising and self._advising.done()):
+            return
+        done, self._advising = self._advising, None
+        if done.cancelled():
+            return
+        if error := done.exception():
+            self._advice = {"Accuracy": f"cannot be told ({type(error).__name__}: {error})"}
+        else:
+            self._advice = done.result()
 
 
 def _with_counts(classes: Iterable[str], labels: Iterable[str]) -> list[tuple[str, int]]:

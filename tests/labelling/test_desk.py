@@ -154,7 +154,6 @@ def test_a_new_class_is_there_at_once_and_a_refused_one_is_told_of(a_desk):
     assert do(ADD_CLASS, label="dog")["classes"][-1] == {"name": "dog", "labels": 0}
     state = do(ADD_CLASS, label="DOG")
     assert state["problem"] == "class 'DOG' is there already, as 'dog': use that"
-    assert do("look")["problem"] == ""
 
 
 def test_an_answer_that_is_not_kept_leaves_its_image_open(a_desk):
@@ -218,3 +217,63 @@ def test_advice_is_what_estimate_says_of_the_answers_so_far(a_desk):
 
 def test_everything_is_exported_by_what_the_desk_was_given(a_desk):
     assert Hands(a_desk(export=lambda: "written to here"))("export")["told"] == "written to here"
+
+
+def test_an_undo_among_skipped_images_keeps_every_image_of_the_page(a_desk):
+    desk = a_desk(page=60)
+    do = Hands(desk)
+    first, last = images(desk.state), 57
+    for image in first:
+        do(LABEL, image, label="ant")
+    for i, image in enumerate(images(do("next"))):
+        do(SKIP if i > last else LABEL, image, label="ant")
+    skipped = images(do("next"))
+    state = do(UNDO)
+    assert len(skipped) == 2 and images(state) == skipped and state["focus"] == skipped[1]
+
+
+def test_a_guess_that_was_seen_counts_as_seen_on_another_page_too(a_desk):
+    desk = a_desk(page=5)
+    do = Hands(desk)
+    for image in images(desk.state):
+        do(LABEL, image, label=a_desk.labels[image])
+    desk.session.wait()
+    seen = images(do("next"))[0]
+    do("guess", seen)
+    do("page", size=1)
+    do(LABEL, seen, label="ant")
+    assert desk.session.ledger.entries[-1].shown
+
+
+def test_what_went_wrong_is_told_until_something_is_done(a_desk):
+    desk = a_desk()
+    do, image = Hands(desk), images(desk.state)[0]
+    do(LABEL, image, label="wasp")
+    assert "label = 'wasp' is no class" in do("look")["problem"]
+    assert do(LABEL, image, label="ant")["problem"] == ""
+    assert do("look")["told"] == "ant"
+
+
+def test_an_error_that_nobody_expected_is_told_and_the_desk_goes_on(a_desk):
+    desk = a_desk(export=lambda: 1 / 0)
+    do, image = Hands(desk), images(desk.state)[0]
+    assert do("export")["problem"] == "'export' failed (ZeroDivisionError: division by zero)"
+    assert do(LABEL, image, label="ant")["labels"] == 1
+
+
+def test_advice_that_fails_is_told_and_the_desk_goes_on(a_desk):
+    with patch.object(estimate, "advice", side_effect=ValueError("no fit")):
+        desk = a_desk()
+        do, image = Hands(desk), images(desk.state)[0]
+        do(LABEL, image, label="ant")
+        while (state := do("look"))["advising"]:
+            pass
+    assert state["advice"] == {"Accuracy": "cannot be told (ValueError: no fit)"}
+    assert state["labels"] == 1
+
+
+def test_a_closed_desk_says_that_it_is_closed(a_desk):
+    desk = a_desk()
+    image = images(desk.state)[0]
+    desk.close()
+    assert "is closed: open it again" in Hands(desk)(LABEL, image, label="ant")["problem"]
