@@ -6,11 +6,15 @@ from contextlib import contextmanager
 import matplotlib.style
 
 
+LITERAL = {"text.parse_math": False}
+"""A dollar is a dollar: classes and arms of a user's may have some in their names."""
+
+
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw or save under matplotlib's defaults, not a user's ``matplotlibrc``; also a decorator.
 
     The backend stays the user's, and so do the settings of figures that are not the study's.
     """
-    with matplotlib.style.context("default", after_reset=True):
+    with matplotlib.style.context(["default", LITERAL], after_reset=True):
         yield

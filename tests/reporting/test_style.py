@@ -1,12 +1,16 @@
 """Figures look the same whatever a user has set for matplotlib."""
 
 import ast
+import io
 
 import matplotlib
 import pytest
+import torch
 
 from alutils.paths import PACKAGE, ROOT
 from alutils.reporting import captions
+from alutils.reporting.figures import samples
+from alutils.reporting.style import house_style
 from tests.reporting.test_statistics import results
 from tests.reporting.test_tables import ABOVE
 
@@ -66,3 +70,11 @@ def test_the_backend_is_the_users(monkeypatch):
     monkeypatch.setitem(matplotlib.rcParams, "backend", "svg")
     captions.area_differences(results(ABOVE))
     assert matplotlib.get_backend() == "svg"
+
+
+@house_style()
+def test_a_dollar_in_a_class_s_name_is_no_formula():
+    image, label = torch.zeros(1, 1, 2, 2, dtype=torch.uint8), torch.zeros(1)
+    figure = samples(image, label, [r"$\foo$"])
+    figure.savefig(io.BytesIO())  # a formula that can't be read would raise
+    assert not figure.axes[0].title.get_parse_math()

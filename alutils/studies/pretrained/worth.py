@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
@@ -81,6 +81,7 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
         figures.finish(panel, dataset_title(dataset), figures.reported(results))
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_minor_formatter(NullFormatter())  # the default one writes mathtext
         figures.thousands(panel)
         panel.tick_params(axis="x", labelrotation=45)
         handles, labels = panel.get_legend_handles_labels()
