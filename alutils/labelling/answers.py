@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, SKIP, START, UNDO, Entry
 from alutils.labelling.session import SKIPPED, Session
 from alutils.labelling.settings import Settings
-from alutils.protocol.parameters import StudyError
+from alutils.protocol.parameters import ParameterError, StudyError
 
 MOST_AT_ONCE = 100
 """Images that may have been asked for and not be answered when another one is."""
@@ -36,7 +36,9 @@ def answer_from(labels: Mapping[str, str], session: Session, count: int) -> int:
 
 
 def recorded(entries: Sequence[Entry]) -> tuple[list[str], Settings]:
-    """The classes and settings that a ledger was begun with."""
+    """The classes and settings that a ledger was begun with; ``ParameterError`` without a line."""
+    if not entries:
+        raise ParameterError("the recorded ledger is empty: give one that has answers")
     facts = entries[0].facts
     settings = {key: facts[key] for key in Settings.__dataclass_fields__}
     return list(facts["classes"]), Settings(**settings)

@@ -77,11 +77,12 @@ class FolderImages:
         return found
 
     def test_accuracy(self, head: Head) -> float | None:
-        """Accuracy (%) of a head on the test part; None where the folder has none with labels.
+        """Accuracy (%) of a head on the test part.
 
+        None where the folder has none with labels, and where the head knows none of its classes.
         Of images whose class the head doesn't know the answer is wrong.
         """
-        if not len(self.test_labels) or not self.classes:
+        if not len(self.test_labels) or not set(self.classes) & set(head.classes):
             return None
         guessed = predict(head.net, self.test_rows).argmax(1)
         names = zip(guessed.tolist(), self.test_labels.tolist(), strict=True)

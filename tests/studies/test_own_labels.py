@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from IPython.display import HTML, Markdown
@@ -15,6 +16,7 @@ from alutils.labelling import chain
 from alutils.labelling.entries import LABEL, Answers
 from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
+from alutils.records.files import CanNotWrite
 from alutils.studies.own_labels import by_hand, exports, galleries, progress
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from tests.folders.messy import plain_folder
@@ -94,6 +96,36 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
     widget._received(widget, {"do": LABEL, "image": image, "label": "dog", "id": "2"}, [])
     assert "is closed: open it again" in widget.state["problem"]
     assert second.desk.state["notes"] == ["ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class"]
+
+
+def test_the_test_part_is_left_out_where_its_classes_are_others(pets, opened):
+    labelling = opened(dataset=str(pets), classes=["indoors", "outdoors"])
+    for i, question in enumerate(labelling.session.ask(10)):
+        labelling.session.label(question.image, labelling.session.classes[i % 2])
+    labelling.session.wait()
+    assert "10 labels" in progress.sentences(labelling).data
+    assert "keeps for a test" not in progress.sentences(labelling).data
+
+
+def test_an_interrupt_while_a_ledger_opens_leaves_it_free(pets, opened):
+    with patch.object(by_hand, "Desk", side_effect=KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            opened(dataset=str(pets))
+    assert opened(dataset=str(pets)).session.answers.labels == {}
+
+
+def test_outputs_that_can_not_be_written_are_told_of_in_a_line(pets, opened, outputs):
+    (outputs / "quick").parent.mkdir(parents=True, exist_ok=True)
+    (outputs / "quick").write_text("no folder")
+    with pytest.raises(CanNotWrite, match="can't be made for the answers") as caught:
+        opened(dataset=str(pets))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_recorded_ledger_is_refused(pets, opened, tmp_path):
+    (tmp_path / "none.jsonl").touch()
+    with pytest.raises(ParameterError, match="the recorded ledger is empty"):
+        opened(dataset=str(pets), answers=str(tmp_path / "none.jsonl"))
 
 
 def test_another_process_s_ledger_is_refused(pets, opened, tmp_path):

@@ -14,6 +14,7 @@ from alutils.labelling.images import FolderImages
 from alutils.labelling.session import Session, describe
 from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
+from alutils.records.files import CanNotWrite
 from alutils.reporting.prose import count
 from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy
 
@@ -46,7 +47,7 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
     """Begin the study's ledger or go on with it; in batch a new one.
 
     Raises as ``Session``; ``LedgerHeld`` where another process labels into it; ``ParameterError``
-    where a recorded ledger is of other images.
+    where a recorded ledger is of other images; ``CanNotWrite`` where the folder can't be made.
     """
     images = FolderImages(study.dataset, study.encoder)
     path = study.ledger_path.resolve()
@@ -55,9 +56,7 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
     classes, settings = study.classes or images.classes, study.settings
     if study.answers not in (PERSON, LABELS):
         classes, settings = recorded(_recorded_entries(study, images))
-    if study.answers != PERSON:
-        shutil.rmtree(study.folder, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(study)
     notes: list[str] = []
 
     def say(line: str) -> None:
@@ -65,7 +64,11 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         print(line)
 
     session = Session(path, images.pool, classes, settings, say)
-    desk = Desk(session, study.target, study.page, notes)
+    try:
+        desk = Desk(session, study.target, study.page, notes)
+    except BaseException:  # an interrupt too: the cell can run again
+        session.close()
+        raise
     labelling = Labelling(study, images, desk)
     desk.export = lambda: f"exported to {bundle.write_all(study.folder, session, images)}"
     _open[path] = labelling
@@ -81,6 +84,20 @@ def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry
             "folder that the ledger is of, or another ledger"
         )
     return entries
+
+
+def _make_folder(study: OwnLabelsStudy) -> None:
+    """The ledger's folder; in batch without what was in it."""
+    folder = study.ledger_path.parent
+    try:
+        if study.answers != PERSON and study.folder.exists():
+            shutil.rmtree(study.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CanNotWrite(
+            f"{folder} can't be made for the answers ({error.strerror or error}): change the rights "
+            "there, or name another place, by ledger or ALUTILS_OUTPUTS"
+        ) from error
 
 
 def label(labelling: Labelling) -> LabellingWidget | Markdown:
