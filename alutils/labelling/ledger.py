@@ -25,6 +25,8 @@ from alutils.records.files import CanNotWrite, sync, unused, write_whole
 
 VERSION = 1
 """Of the ledger's form, in its first line."""
+OF_IMAGES = ("images", "image_names")
+"""Facts of the images that are labelled, which nobody sets by hand."""
 
 
 class LedgerHeld(StudyError):
@@ -215,7 +217,13 @@ def _read(path: Path) -> Contents:
 
 
 def _compare(name: str, facts: dict[str, Any], begun: dict[str, Any]) -> None:
-    """Refuse other classes or facts than a ledger was begun with."""
+    """Refuse other images, classes or facts than a ledger was begun with."""
+    if any(begun.get(key) != facts.get(key) for key in OF_IMAGES):
+        raise ParameterError(
+            f"{name} was begun with other images, or other names of them ({begun.get('images')} "
+            f"then, {facts.get('images')} now): put the folder back as it was, or name another "
+            "ledger"
+        )
     for key in begun | facts:
         if begun.get(key) != facts.get(key):
             raise ParameterError(
