@@ -22,11 +22,12 @@ FILES = {
 """What is written, and what it is; the last two where two classes have labels."""
 
 
-def write_all(place: Path, session: Session, images: FolderImages) -> Path:
-    """Write everything into the first unused folder ``export`` of a place; returns the folder.
+def write_all(place: Path, session: Session, images: FolderImages) -> tuple[Path, list[str]]:
+    """Write everything into the first unused folder ``export`` of a place.
 
-    It is there whole or not at all. Raises ``ParameterError`` where nothing is labelled, and as
-    ``export.whole_folder``.
+    It is there whole or not at all. Returns the folder, and the images that have no link as their
+    files are gone. Raises ``ParameterError`` where nothing is labelled, and as
+    ``export.write_folders``.
     """
     answers = session.answers
     if not answers.labels:
@@ -35,7 +36,7 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Path:
     target = unused(place / "export")
     with export.whole_folder(target) as folder:
         export.write_csv(folder / "labels.csv", answers)
-        export.write_folders(folder / "classes", answers, images.folder)
+        gone = export.write_folders(folder / "classes", answers, images.folder)
         export.write_coco(folder / "coco.json", answers, images.sizes(answers.labels))
         export.write_label_studio(folder / "label-studio.json", answers, images.folder)
         interface = export.label_studio_interface(answers.classes)
@@ -46,4 +47,4 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Path:
             path = folder / "predictions.csv"
             export.write_predictions(path, answers, pool.names, head.classes, probs_N_C)
             save_head(folder / "head", head, pool.encoder)
-    return target
+    return target, gone

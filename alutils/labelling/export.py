@@ -84,29 +84,35 @@ def label_studio_interface(classes: Sequence[str]) -> str:
 
 def write_folders(
     folder: Path, answers: Answers, root: Path, how: Literal["links", "copies"] = "links"
-) -> None:
+) -> list[str]:
     """A folder a class, with links to the images that have its label, or copies of them.
 
     ``root`` is the folder that the images' names are relative to; below the class's folder they
     keep their paths. Characters of a class that some file system forbids are quoted as in an
-    address (``%2F``). Raises ``ParameterError`` where the folder is there, or an image is not.
+    address (``%2F``), and so is ``..`` in a path. Returns the images that are left out, as their
+    files are gone or their paths absolute. Raises ``ParameterError`` where the folder is there, and
+    where none of the images is.
     """
+    root, labels = Path(root).resolve(), answers.labels
+    gone = [image for image in labels if Path(image).is_absolute() or not (root / image).is_file()]
+    if gone and len(gone) == len(labels):
+        raise ParameterError(
+            f"image {gone[0]!r} is no file below {root}, nor is any other: give the path of the "
+            "folder as it is now"
+        )
     with whole_folder(folder) as part:
         for name in answers.classes:
             (part / folder_name(name)).mkdir()
-        for image, label in answers.labels.items():
-            source = Path(root).resolve() / image
-            place = part / folder_name(label)
-            target = place / image
-            if not target.resolve().is_relative_to(place.resolve()) or not source.is_file():
-                raise ParameterError(
-                    f"image {image!r} is no file below {root}: name the folder that holds it"
-                )
+        for image in labels.keys() - set(gone):
+            source = root / image
+            inside = ("%2E%2E" if name == ".." else name for name in Path(image).parts)
+            target = part.joinpath(folder_name(labels[image]), *inside)
             target.parent.mkdir(parents=True, exist_ok=True)
             if how == "links":
                 target.symlink_to(source)
             else:
                 shutil.copy2(source, target)
+    return gone
 
 
 def folder_name(label: str) -> str:

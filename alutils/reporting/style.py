@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import matplotlib.style
 
-
 LITERAL = {"text.parse_math": False}
 """A dollar is a dollar: classes and arms of a user's may have some in their names."""
 

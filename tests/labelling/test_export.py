@@ -117,15 +117,31 @@ def test_class_folders_hold_the_images_by_their_paths(answers, tmp_path, how):
     assert not list(tmp_path.glob("*.part"))
 
 
-@pytest.mark.parametrize("image", ["gone.png", "../outside.png", "/etc/hostname"])
-def test_an_image_that_is_not_below_the_root_leaves_no_folder(tmp_path, image):
-    (tmp_path / "outside.png").touch()
+def ants(*images: str) -> Answers:
+    """Answers that say ant of every image."""
+    lines = [Entry(i, "", "label", image, "ant") for i, image in enumerate(images, 2)]
+    return Answers([Entry(1, "", "start", facts={"classes": ["ant"]}), *lines])
+
+
+@pytest.mark.parametrize("image", ["gone.png", "/etc/hostname"])
+def test_images_none_of_which_is_below_the_root_leave_no_folder(tmp_path, image):
     (tmp_path / "pictures").mkdir()
-    start = Entry(1, "", "start", facts={"classes": ["ant"]})
-    answers = Answers([start, Entry(2, "", "label", image, "ant")])
     with pytest.raises(ParameterError, match="is no file below"):
-        export.write_folders(tmp_path / "out", answers, tmp_path / "pictures")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.png", "pictures"]
+        export.write_folders(tmp_path / "out", ants(image), tmp_path / "pictures")
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+@pytest.mark.parametrize("how", ["links", "copies"])
+def test_an_image_beside_the_root_is_linked_and_one_that_is_gone_is_named(tmp_path, how):
+    root = tmp_path / "tables"
+    root.mkdir()
+    (tmp_path / "beside.png").write_text("beside")
+    images = ("../beside.png", "gone.png", "/etc/hostname")
+    gone = export.write_folders(tmp_path / "out", ants(*images), root, how)
+    assert gone == ["gone.png", "/etc/hostname"]
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert files == [tmp_path / "out" / "ant" / "%2E%2E" / "beside.png"]
+    assert files[0].read_text() == "beside"
 
 
 def test_predictions_are_of_the_rest_of_the_pool(answers, tmp_path):

@@ -184,6 +184,15 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
         assert link.is_symlink() and link.read_bytes() == (pets / image).read_bytes()
     labelling.desk.handle({"do": "export", "id": "1"})
     assert labelling.desk.state["told"] == f"exported to {labelling.study.folder / 'export-2'}"
+    gone = next(iter(labels))
+    (pets / gone).unlink()
+    labelling.desk.handle({"do": "export", "id": "2"})
+    assert labelling.desk.state["told"] == (
+        f"exported to {labelling.study.folder / 'export-3'}; 1 image without a link, as no file is "
+        f"there: {gone} first"
+    )
+    rows = table(labelling.study.folder / "export-3/labels.csv")
+    assert {row["image"] for row in rows} == labels.keys()
 
 
 def test_a_recorded_ledger_of_other_images_is_refused(pets, opened, tmp_path):

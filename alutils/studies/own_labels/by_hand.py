@@ -70,7 +70,7 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         session.close()
         raise
     labelling = Labelling(study, images, desk)
-    desk.export = lambda: f"exported to {bundle.write_all(study.folder, session, images)}"
+    desk.export = lambda: _export(labelling)
     _open[path] = labelling
     return labelling
 
@@ -95,9 +95,18 @@ def _make_folder(study: OwnLabelsStudy) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CanNotWrite(
-            f"{folder} can't be made for the answers ({error.strerror or error}): change the rights "
-            "there, or name another place, by ledger or ALUTILS_OUTPUTS"
+            f"{folder} can't be made for the answers ({error.strerror or error}): change the "
+            "rights there, or name another place, by ledger or ALUTILS_OUTPUTS"
         ) from error
+
+
+def _export(labelling: Labelling) -> str:
+    """Write everything that can be exported; returns where, and what has no link."""
+    folder, gone = bundle.write_all(labelling.study.folder, labelling.session, labelling.images)
+    if not gone:
+        return f"exported to {folder}"
+    missing = f"{count(len(gone), 'image')} without a link, as no file is there: {gone[0]} first"
+    return f"exported to {folder}; {missing}"
 
 
 def label(labelling: Labelling) -> LabellingWidget | Markdown:

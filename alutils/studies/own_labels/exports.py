@@ -20,7 +20,7 @@ def overview(labelling: Labelling) -> HTML | Markdown:
             f"To have all of it in a new folder beside the ledger, press *Export* under the images "
             f"({files})."
         )
-    folder = write_all(study.folder, labelling.session, labelling.images)
+    folder, _ = write_all(study.folder, labelling.session, labelling.images)
     rows = [{"file": name, "what": FILES[name]} for name in FILES if (folder / name).exists()]
     text = f"{count(len(labels), 'label')}, in the folder <code>{folder.name}</code>"
     return HTML(f"<p>{text} beside the ledger:</p>{table(pd.DataFrame(rows)).data}")
