@@ -229,6 +229,16 @@ def test_what_the_kernel_did_not_answer_is_told_of_and_not_shown_as_saved(a_scre
     assert screen.page.locator(".al-answered").count() == 0
 
 
+def test_while_an_undo_is_on_its_way_no_other_image_is_answered(a_screen):
+    screen = a_screen()
+    screen.press("1")
+    screen.page.evaluate("window.gone = true")
+    screen.page.keyboard.press("Backspace")
+    screen.page.keyboard.press("3")
+    assert screen.tiles() == ["cat", "", "", ""]
+    assert screen.status() == "an answer is being taken back: press again"
+
+
 def test_two_views_of_a_widget_show_the_same(a_screen):
     screen = a_screen()
     screen.page.evaluate("void window.again()")

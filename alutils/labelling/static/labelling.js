@@ -88,7 +88,7 @@ class View {
     this.model = model;
     this.root = root;
     this.pictures = new Pictures(model);
-    this.pending = new Map(); // id of a request: its image, what it asks for, when it was sent
+    this.pending = new Map(); // id of a request: what it does, to which image, as what, since when
     this.focused = ""; // image that keys are about; none where all are answered
     this.typed = "";
     this.count = 0;
@@ -398,9 +398,10 @@ class View {
     this.answer("label", exact.name);
   }
 
-  /** Answer the image in focus, once it can be seen and its last answer is saved. */
+  /** Answer the image in focus, once it can be seen, its last answer is saved and no undo awaited. */
   answer(what, label = "") {
     this.typed = "";
+    if (this.undoing) return this.say("an answer is being taken back: press again");
     const item = this.item_of(this.focused);
     if (!item) return this.say(this.next.hidden ? "" : COMPLETE);
     if (this.waiting(this.focused)) return;
@@ -497,13 +498,18 @@ class View {
     return open?.image;
   }
 
+  /** Whether an undo is on its way, after which another image may be in focus. */
+  get undoing() {
+    return [...this.pending.values()].some((one) => one.what === "undo");
+  }
+
   waiting(image) {
     return [...this.pending.values()].find((one) => one.image === image && one.said);
   }
 
   send(request, said = "") {
     const id = `${this.name} ${(this.count += 1)}`;
-    this.pending.set(id, { image: request.image, said, sent: Date.now() });
+    this.pending.set(id, { what: request.do, image: request.image, said, sent: Date.now() });
     this.model.send({ ...request, id });
   }
 
