@@ -21,7 +21,8 @@ class LabellingWidget(anywidget.AnyWidget):
     ----------
     state : as ``Desk.state``, renewed after every request
 
-    Pictures go out as messages of their own, in WebP, to whoever asks for them by name.
+    Pictures go out as messages of their own, in WebP, to whoever asks for them by name. A file's
+    name that is not UTF-8 has a backslash and a number in the place of what is not.
     """
 
     _esm = STATIC / "labelling.js"
@@ -29,16 +30,30 @@ class LabellingWidget(anywidget.AnyWidget):
     state = traitlets.Dict().tag(sync=True)
 
     def __init__(self, desk: Desk, images: FolderImages):
-        super().__init__(state=desk.state)
+        super().__init__(state=_in_utf8(desk.state))
         self.desk, self.images = desk, images
+        self._names = {_in_utf8(name): name for name in images.pool.names if not name.isascii()}
         self.on_msg(self._received)
 
     def _received(self, _: Any, request: dict[str, Any], __: list[bytes]) -> None:
+        image = request.get("image", "")
+        image = self._names.get(image, image)
         if request.get("do") == "picture":
             side = min(int(request["side"]), LARGEST_SIDE)
-            content = self.images.preview(request["image"], side)
+            content = self.images.preview(image, side)
             told = {"picture": request["image"], "side": request["side"]}
             self.send(told, buffers=[content])
             return
-        self.desk.handle(request)
-        self.state = self.desk.state
+        self.desk.handle(request | {"image": image})
+        self.state = _in_utf8(self.desk.state)
+
+
+def _in_utf8(value: Any) -> Any:
+    """A value of JSON's, where a text that is not UTF-8 has escapes in the place of what is not."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_in_utf8(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _in_utf8(each) for key, each in value.items()}
+    return value

@@ -278,3 +278,22 @@ def test_a_picture_is_the_file_s_own_or_where_that_changed_the_one_that_was_kept
     assert size(320) == (112, 112)
     (folder / name).unlink()
     assert size(320) == (112, 112)
+
+
+def test_a_file_whose_name_is_not_utf8_is_shown_and_answered(tmp_path, stub_encoder):
+    folder = plain_folder(tmp_path / "pictures", each=8)
+    for number in range(8):
+        os.replace(folder / f"cat/{number}.png", folder / f"cat/{number} caf\udce9.png")
+    images = FolderImages(scan(folder), "efficientnet-lite0")
+    session = Session(tmp_path / "ledger.jsonl", images.pool, ["cat"], Settings(), quiet)
+    desk = Desk(session, page=16)
+    widget = LabellingWidget(desk, images)
+    pictures = []
+    widget.send = lambda told, buffers: pictures.append(told["picture"])
+    shown = next(t["image"] for t in widget.state["tiles"] if t["image"].startswith("cat"))
+    assert json.dumps(widget.state, ensure_ascii=False).encode() and shown.endswith("\\udce9.png")
+    widget._received(widget, {"do": "picture", "image": shown, "side": 320}, [])
+    widget._received(widget, {"do": LABEL, "image": shown, "label": "cat", "id": "1"}, [])
+    assert pictures == [shown] and widget.state["problem"] == ""
+    assert list(session.answers.labels) == [shown.replace("\\udce9", "\udce9")]
+    desk.close()
