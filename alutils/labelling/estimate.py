@@ -32,6 +32,9 @@ from alutils.running import stability
 MERGED = 10
 """Images at random, of trainings in a row, that make a point of the curve at least."""
 
+LATELY = 30
+"""Images at random, the last ones, whose share of right guesses lags less behind the head."""
+
 
 @dataclass(frozen=True)
 class Guess:
@@ -247,9 +250,11 @@ def advice(
 ) -> dict[str, str]:
     """How good the head is, how many more labels a target (%) needs, and whether to stop."""
     accuracy = running_accuracy(guessed)
+    lately = running_accuracy(guessed[-LATELY:]) if len(guessed) > LATELY else None
     more = more_labels(guessed, labels, target, np.random.default_rng(0))
     return {
         "Accuracy": str(accuracy or "no image at random has a guess and a label yet"),
+        **({"Accuracy lately": str(lately)} if lately else {}),
         "How many more": forecast_sentence(more, target),
         "Whether to stop": stopping_sentence(trainings),
     }

@@ -327,7 +327,7 @@ def test_no_network_is_one_error_and_nothing_runs(tmp_path):
                    **closed)  # fmt: skip
     error = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and error.startswith("error: MNIST is not in")
-    assert "make study PROFILE=smoke" in error and not list(tmp_path.rglob("*.json"))
+    assert "make study PROFILE=smoke" in error and not list((tmp_path / "o").rglob("*.json"))
 
 
 def test_a_device_that_is_not_there_is_refused_before_anything_runs(outputs, monkeypatch):

@@ -171,3 +171,12 @@ def test_a_class_that_was_added_between_two_trainings_had_no_probability():
     assert estimate._step(*pair) == stability.changes(padded, now)
     nothing_left = training(2, now, [True, False, False], 1, 3)
     assert all(np.isnan(value) for value in estimate._step(pair[0], nothing_left).values())
+
+
+def test_advice_tells_of_the_last_images_too_once_there_are_more():
+    guessed = [Guess(i >= 30, i // 6, 10 * (1 + i // 6), False) for i in range(60)]
+    told = estimate.advice(guessed, [], 100, 90.0)
+    assert list(told) == ["Accuracy", "Accuracy lately", "How many more", "Whether to stop"]
+    assert told["Accuracy"].startswith("50.0 %")
+    assert told["Accuracy lately"].startswith("100.0 % (88.6 to 100.0, 30 images at random)")
+    assert "Accuracy lately" not in estimate.advice(guessed[:30], [], 100, 90.0)

@@ -104,7 +104,7 @@ def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, mo
         profile="faulty", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
         first_labels=128, acquisition_fraction=0.03, rounds=2, epochs=1, workers=1,
     )  # fmt: skip
-    monkeypatch.setattr(round, "round_task", lambda device, custom: fails_for_one)
+    monkeypatch.setattr(round, "round_task", lambda device, custom, copied: fails_for_one)
     lines: list[str] = []
     results = run.run(study, lines.append)
     assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
@@ -157,7 +157,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     runs = shutil.copytree(smoke / "smoke" / "runs", tmp_path / "smoke" / "runs")
     before = {record: record.read_bytes() for record in runs.glob("*.json")}
     limited = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)); "
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{NOTEBOOK}']; "
         "runpy.run_module('alutils', run_name='__main__')"

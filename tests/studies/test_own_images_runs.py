@@ -47,7 +47,7 @@ def finished(tmp_path_factory) -> Iterator[dict[int, Finished]]:
 def test_every_cell_ends_and_its_record_is_verified(finished, classes, monkeypatch, capsys):
     study, results = finished[classes]
     assert len(results) == 2 * 3 * 2 and set(results["labels"]) == {10, 15}
-    monkeypatch.setattr(verify, "_studies", lambda profile: [study])
+    monkeypatch.setattr(verify, "studies_of", lambda profile: [study])
     verify.verify(study.profile)
     told = capsys.readouterr().out
     assert "6 of 6 records, 12 rounds: 0 problems" in told and "5 of 5 picks equal" in told

@@ -78,7 +78,7 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
 def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry]:
     """The lines of the recorded ledger; refuses one of other images."""
     entries = chain.read(study.files()[0])
-    if images.pool.position.keys().isdisjoint(Answers(entries).current):
+    if entries and images.pool.position.keys().isdisjoint(Answers(entries).current):
         raise ParameterError(
             f"answers = {study.answers!r} answers none of the images of {images.folder}: name the "
             "folder that the ledger is of, or another ledger"
@@ -128,7 +128,8 @@ def label(labelling: Labelling) -> LabellingWidget | Markdown:
     except ReplayDiffers:
         labels = Answers(entries).labels
         answer_from(labels, session, len(labels) - len(session.answers.labels))
-        said = "given to the images that are asked for here, which are others than then"
+        given = len(session.answers.labels)
+        said = f"{given:,} of its {len(labels):,} labels, as other images are asked for than then"
     session.wait()
     return Markdown(
         f"The answers come from the recorded ledger `{study.files()[0].name}`, {said}: "
