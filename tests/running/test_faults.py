@@ -157,7 +157,7 @@ def test_a_disk_that_fills_up_leaves_what_was_there_and_the_rerun_completes(
     runs = shutil.copytree(smoke / "smoke" / "runs", tmp_path / "smoke" / "runs")
     before = {record: record.read_bytes() for record in runs.glob("*.json")}
     limited = (
-        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (90_000, 90_000)); "
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         f"sys.argv = ['alutils', 'study', 'smoke', '--notebook', '{NOTEBOOK}']; "
         "runpy.run_module('alutils', run_name='__main__')"
