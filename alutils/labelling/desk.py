@@ -13,9 +13,9 @@ from typing import Any
 from alutils.labelling import estimate
 from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, UNDO, Entry
 from alutils.labelling.session import Question, Session
+from alutils.labelling.settings import LARGEST_PAGE
 from alutils.protocol.parameters import ParameterError, StudyError
 
-LARGEST_PAGE = 60
 LOOK = "look"
 """Action that asks for the state alone."""
 REMEMBERED = 200
@@ -108,13 +108,12 @@ class Desk:
     def state(self) -> dict[str, Any]:
         """What a user interface shows, in values that JSON has."""
         answers, session = self.session.answers, self.session
-        actions = Counter(entry.action for entry in answers.current.values())
+        current = list(answers.current.values())
+        actions = Counter(entry.action for entry in current)
+        labels = Counter(entry.label for entry in current if entry.action == LABEL)
         self._take_advice()
         return {
-            "classes": [
-                {"name": name, "labels": count}
-                for name, count in _with_counts(answers.classes, answers.labels.values())
-            ],
+            "classes": [{"name": name, "labels": labels[name]} for name in answers.classes],
             "tiles": [self._shown(tile) for tile in self._tiles],
             "ahead": self._ahead,
             "focus": self._focus,
@@ -161,13 +160,12 @@ class Desk:
     def _answer(self, action: str, image: str, label: str) -> None:
         seen = image in self._guess_seen
         if action == LABEL:
-            self.session.label(image, label, seen)
+            entry = self.session.label(image, label, seen)
         elif action == SKIP:
-            self.session.skip(image, seen)
+            entry = self.session.skip(image, seen)
         else:
-            self.session.none_of_these(image, seen)
-        self._focus = ""
-        self._told = _said(action, label)
+            entry = self.session.none_of_these(image, seen)
+        self._focus, self._told = "", entry.said
         if self._page == 1 and not self._open_tiles():
             self._turn_page()
 
@@ -177,7 +175,7 @@ class Desk:
         self._focus = image
         before = self.session.answers.given.get(image)
         if before:
-            self._told = f"taken back: it is again {_said(before[-1].action, before[-1].label)}"
+            self._told = f"taken back: it is again {before[-1].said}"
             return
         again = self.session.ask(1)[0]
         tiles = {tile.question.image: tile for tile in self._tiles}
@@ -246,12 +244,3 @@ class Desk:
             self._advice = {"Accuracy": f"cannot be told ({type(error).__name__}: {error})"}
         else:
             self._advice = done.result()
-
-
-def _with_counts(classes: Iterable[str], labels: Iterable[str]) -> list[tuple[str, int]]:
-    counts = Counter(labels)
-    return [(name, counts[name]) for name in classes]
-
-
-def _said(action: str, label: str) -> str:
-    return {LABEL: label, SKIP: "skipped", NONE: "none of these"}[action]

@@ -47,6 +47,11 @@ class Entry:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def said(self) -> str:
+        """An answer as it is shown: its class, or what was done in the place of naming one."""
+        return {SKIP: "skipped", NONE: "none of these"}.get(self.action, self.label)
+
+    @property
     def content(self) -> dict[str, Any]:
         """The line's fields; the facts in the first line alone."""
         return {key: value for key, value in vars(self).items() if value or key != "facts"}

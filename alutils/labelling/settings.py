@@ -6,6 +6,9 @@ from typing import Any
 from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
 from alutils.protocol.parameters import ParameterError, known
 
+LARGEST_PAGE = 60
+"""Images that are shown at once at most."""
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -2,21 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from alutils.folders.example import example_folder
 from alutils.protocol.cell import Cell, Count, Rounds, Share
-from alutils.protocol.datasets import named
 from alutils.protocol.parameters import increasing
 from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.own_images.dataset import NameOrExample
 
 LARGEST_DECAY = 0.1
 """Weight decay beyond which a whole network is not trained: that of the head is 1."""
-
-
-def _or_example(value: str) -> str:
-    """The path that is given, or that of the example where none is."""
-    return value or str(example_folder())
 
 
 class OwnImagesStudy(ActiveLearningStudy):
@@ -28,9 +22,7 @@ class OwnImagesStudy(ActiveLearningStudy):
     ``as_run``). ``targets`` are the accuracies (%) whose labels are told or forecast.
     """
 
-    dataset: Annotated[
-        str, AfterValidator(_or_example), AfterValidator(named), Field(validate_default=True)
-    ] = ""
+    dataset: NameOrExample = ""
     arms: Annotated[tuple[str, ...], Field(min_length=1)] = (
         "random", "uncertainty", "margin", "kmeans", "typiclust",
     )  # fmt: skip

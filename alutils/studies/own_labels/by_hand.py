@@ -39,6 +39,7 @@ class Labelling:
         return self.desk.session
 
 
+NOTHING = "Nothing is labelled yet: once it is, run this cell again."
 _open: dict[Path, Labelling] = {}
 """By ledger, what this process has open: a cell that runs again closes it first."""
 
@@ -103,10 +104,14 @@ def _make_folder(study: OwnLabelsStudy) -> None:
 def _export(labelling: Labelling) -> str:
     """Write everything that can be exported; returns where, and what has no link."""
     folder, gone = bundle.write_all(labelling.study.folder, labelling.session, labelling.images)
+    return f"exported to {folder}{without_links(gone)}"
+
+
+def without_links(gone: list[str]) -> str:
+    """The end of a sentence that tells of labelled images whose files are gone; empty without."""
     if not gone:
-        return f"exported to {folder}"
-    missing = f"{count(len(gone), 'image')} without a link, as no file is there: {gone[0]} first"
-    return f"exported to {folder}; {missing}"
+        return ""
+    return f"; {count(len(gone), 'image')} without a link, as no file is there: {gone[0]} first"
 
 
 def label(labelling: Labelling) -> LabellingWidget | Markdown:

@@ -6,13 +6,13 @@ import numpy as np
 import seaborn as sns
 from IPython.display import HTML, Markdown
 
-from alutils.labelling.entries import LABEL, NONE, SKIP, Entry
-from alutils.protocol.arms import arm_title
+from alutils.labelling.entries import Entry
 from alutils.reporting import figures
 from alutils.reporting.picture import Picture, Steps
 from alutils.reporting.prose import show
 from alutils.reporting.style import house_style
-from alutils.studies.own_labels.by_hand import Labelling
+from alutils.studies.own_labels.by_hand import NOTHING, Labelling
+from alutils.studies.own_labels.progress import reason
 
 SHOWN, COLUMNS = 24, 8
 STEPS = 4
@@ -23,7 +23,7 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
     """The images of a few batches in the order of their answers; one batch is shown at a time."""
     answers = list(labelling.session.answers.current.values())
     if not answers:
-        return Markdown("Nothing is labelled yet: once it is, run this cell again.")
+        return Markdown(NOTHING)
     batch = labelling.session.settings.batch
     starts = range(0, len(answers), batch)
     chosen = sorted({starts[round(at)] for at in np.linspace(0, len(starts) - 1, STEPS)})
@@ -37,7 +37,8 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
 
 
 def _batch(labelling: Labelling, entries: Sequence[Entry]) -> Picture:
-    texts = [f"{_said(entry)}\n{_why(labelling, entry)}" for entry in entries]
+    first = labelling.session.answers.first  # a later answer may be a change
+    texts = [f"{each.said[:14]}\n{reason(first[each.image].asked)}" for each in entries]
     caption = "Under an image its answer, and what asked for it."
     return _grid(labelling, [entry.image for entry in entries], texts, caption)
 
@@ -74,14 +75,3 @@ def _grid(
         panel.set_xlabel(text, fontsize=7)
     told = "; ".join(text.replace("\n", ", ") for text in texts)
     return show(figure, caption, f"{len(images)} images. {told}.")
-
-
-def _said(entry: Entry) -> str:
-    return {LABEL: entry.label, SKIP: "skipped", NONE: "none of these"}[entry.action][:14]
-
-
-def _why(labelling: Labelling, entry: Entry) -> str:
-    """What asked for an image first, as its latest answer may be a change."""
-    asked = labelling.session.answers.first[entry.image].asked
-    known = {"first batch": "first batch", "random share": "at random"}
-    return known.get(asked) or arm_title(asked)

@@ -3,26 +3,19 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from alutils.folders import index
-from alutils.folders.example import example_folder
 from alutils.labelling.entries import class_refusal
-from alutils.labelling.settings import Settings
+from alutils.labelling.settings import LARGEST_PAGE, Settings
 from alutils.paths import outputs
 from alutils.protocol.cell import Cell
-from alutils.protocol.datasets import DATASETS, named
+from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import Parameters
+from alutils.studies.own_images.dataset import NameOrExample
 
 PERSON, LABELS = "person", "labels"
 """Who answers, where it is no recorded ledger: a person, or the folder's own labels."""
-OF_SETTINGS = ("arm", "batch", "share", "seed", "candidates", "mc_passes", "clusters")
-"""Parameters of how images are chosen, as ``Settings`` has them."""
-
-
-def _or_example(value: str) -> str:
-    """The path that is given, or that of the example where none is."""
-    return value or str(example_folder())
 
 
 class OwnLabelsStudy(Parameters):
@@ -34,9 +27,7 @@ class OwnLabelsStudy(Parameters):
     ``answer_count`` of them; or from the recorded ledger whose path ``answers`` is.
     """
 
-    dataset: Annotated[
-        str, AfterValidator(_or_example), AfterValidator(named), Field(validate_default=True)
-    ] = ""
+    dataset: NameOrExample = ""
     classes: tuple[str, ...] = ()
     ledger: str = ""
     answers: str = PERSON
@@ -50,7 +41,7 @@ class OwnLabelsStudy(Parameters):
     mc_passes: Annotated[int, Field(ge=1, le=10_000)] = 20
     clusters: Annotated[int, Field(ge=2, le=10_000)] = 12
     target: Annotated[float, Field(gt=0, lt=100)] = 95.0
-    page: Annotated[int, Field(ge=1, le=60)] = 12
+    page: Annotated[int, Field(ge=1, le=LARGEST_PAGE)] = 12
 
     def cells(self) -> list[Cell]:
         """None: labels are no results of a run."""
@@ -64,7 +55,7 @@ class OwnLabelsStudy(Parameters):
     @property
     def settings(self) -> Settings:
         """How images are chosen; raises ``ParameterError``."""
-        return Settings(**{key: getattr(self, key) for key in OF_SETTINGS})
+        return Settings(**{key: getattr(self, key) for key in Settings.__dataclass_fields__})
 
     @property
     def batch_folder(self) -> Path:

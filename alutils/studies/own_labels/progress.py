@@ -13,9 +13,8 @@ from alutils.labelling.session import describe
 from alutils.protocol.arms import arm_title
 from alutils.reporting import figures, prose
 from alutils.reporting.style import house_style
-from alutils.studies.own_labels.by_hand import Labelling
+from alutils.studies.own_labels.by_hand import NOTHING, Labelling
 
-NOTHING = "Nothing is labelled yet: once it is, run this cell again."
 COLOUR, OTHER = "#0173b2", "#8c0800"
 
 
@@ -38,11 +37,11 @@ def sentences(labelling: Labelling) -> Markdown:
 
 def _test_sentence(labelling: Labelling) -> str | None:
     """What the head is worth on the folder's own test part, if it has one with labels."""
-    curve = test_curve(labelling)
-    if not curve:
+    heads = [batch.head for batch in labelling.session.trainings()]
+    accuracy = labelling.images.test_accuracy(heads[-1]) if heads else None
+    if accuracy is None:
         return None
-    labels, accuracy = curve[-1]
-    images = len(labelling.images.test_labels)
+    labels, images = heads[-1].labels, len(labelling.images.test_labels)
     return (
         f"To compare, on the {images:,} images that the folder keeps for a test, which nobody was "
         f"asked about, the head of {labels:,} labels is right on {accuracy:.1f} %."
@@ -92,6 +91,12 @@ def curve(labelling: Labelling) -> HTML | Markdown:
     return prose.show(figure, caption, f"Accuracy by labels. {points or 'No point yet.'}")
 
 
+def reason(asked: str) -> str:
+    """What asked for an image, as it is shown."""
+    known = {FIRST_BATCH: FIRST_BATCH, RANDOM_SHARE: "at random"}
+    return known.get(asked) or arm_title(asked)
+
+
 def asked_for(labelling: Labelling) -> HTML | Markdown:
     """Labels of every class, and what had asked for their images."""
     answers = labelling.session.answers
@@ -100,11 +105,10 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
     reasons = Counter(
         (label, answers.first[image].asked) for image, label in answers.labels.items()
     )
-    names = {FIRST_BATCH: "first batch", RANDOM_SHARE: "at random"}
-    asked = list(dict.fromkeys(reason for _, reason in reasons))
+    asked = list(dict.fromkeys(why for _, why in reasons))
     rows = [
-        {"class": name, "labels": f"{sum(reasons[name, reason] for reason in asked):,}"}
-        | {names.get(r) or arm_title(r): f"{reasons[name, r]:,}" for r in asked}
+        {"class": name, "labels": f"{sum(reasons[name, why] for why in asked):,}"}
+        | {reason(why): f"{reasons[name, why]:,}" for why in asked}
         for name in answers.classes
     ]
     entries = labelling.session.ledger.entries
