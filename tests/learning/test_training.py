@@ -163,6 +163,23 @@ def test_dropout_masks_change_training_and_are_scaled():
     assert set(keep.unique().tolist()) == {0.0, 2.0} and keep.mean() == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize(("rows", "features"), [(1, 1), (3, 7), (10, 1280), (64, 512)])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.97])
+def test_dropout_masks_are_those_of_bernoulli(rows, features, rate):
+    ours, theirs = stream(5, "m"), stream(5, "m")
+    for _ in range(3):
+        drawn = torch.empty(rows, features).bernoulli_(1 - rate, generator=theirs)
+        keep = training.dropout_mask(rows, features, rate, ours)
+        assert torch.equal(keep, drawn.div_(1 - rate))
+    assert torch.equal(ours.get_state(), theirs.get_state())
+
+
+def test_a_dropout_mask_is_drawn_by_bernoulli_where_that_draws_otherwise(monkeypatch):
+    usual = training.dropout_mask(10, 99, 0.5, stream(5, "m"))
+    monkeypatch.setattr(training, "bernoulli_is_uniform", lambda: False)
+    assert torch.equal(training.dropout_mask(10, 99, 0.5, stream(5, "m")), usual)
+
+
 def test_heldout_accuracy_is_taken_every_so_many_epochs_and_changes_nothing():
     heldout = small_set(50)
     net, trained = fit(heldout=heldout, epochs=4, heldout_every=2)
