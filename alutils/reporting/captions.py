@@ -9,7 +9,7 @@ from alutils.protocol.arms import ARM_TITLE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import figures, published, standing, statistics
 from alutils.reporting.picture import Chart
-from alutils.reporting.prose import capital, count, lines_of, mean_over, points, show
+from alutils.reporting.prose import capital, count, join, lines_of, mean_over, points, show
 from alutils.reporting.statistics import Estimate
 
 
@@ -37,8 +37,8 @@ def samples(dataset: Any) -> HTML:
     return show(picture, caption, f"{shown} small images of {title}, one a class.")
 
 
-def training_size(results: pd.DataFrame) -> HTML:
-    """Figure 2."""
+def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEILING) -> HTML:
+    """Figure 2; ``ceiling`` may have rows of trainings on every label, one a dataset."""
     seeds = results.groupby("dataset")["seed"].nunique()
     caption = (
         f"Figure 2. {capital(figures.reported(results))} against the number of randomly drawn "
@@ -46,12 +46,16 @@ def training_size(results: pd.DataFrame) -> HTML:
     )
     if any(len(figures.published_sizes(ours)) for _, ours in results.groupby("dataset")):
         caption += f" Hollow points: published ({published.RULE})."
-    alt = f"Learning curves on random labels. {_ends(results, 'dataset')}"
-    return show(figures.training_size(results), caption, alt)
+    caption += _ceiling(ceiling)
+    alt = f"Learning curves on random labels. {_ends(results, 'dataset')}{_ceiling(ceiling)}"
+    return show(figures.training_size(results, ceiling), caption, alt)
 
 
-def learning_curves(results: pd.DataFrame) -> Chart:
-    """Figure 3 or 4: a static figure, and a chart for pages, whose marks show numbers on hover."""
+def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEILING) -> Chart:
+    """Figure 3 or 4: a static figure, and a chart for pages, whose marks show numbers on hover.
+
+    ``ceiling`` may have the row of a training on every label.
+    """
     from alutils.reporting import charts  # altair takes a second to import
 
     figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
@@ -62,9 +66,24 @@ def learning_curves(results: pd.DataFrame) -> Chart:
     )
     if len(figures.published_arms(results)):
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
-    alt = f"Learning curves of {results['arm'].nunique()} arms. {_ends(results, 'arm')}"
-    static = show(figures.learning_curves(results), caption, alt)
-    return Chart(static, charts.learning_curves(results))
+    caption += _ceiling(ceiling)
+    ends = f"{_ends(results, 'arm')}{_ceiling(ceiling)}"
+    alt = f"Learning curves of {results['arm'].nunique()} arms. {ends}"
+    static = show(figures.learning_curves(results, ceiling), caption, alt)
+    return Chart(static, charts.learning_curves(results, ceiling))
+
+
+def _ceiling(ceiling: pd.DataFrame) -> str:
+    """What trainings on every label reach, for a caption; nothing where there are none."""
+    if ceiling.empty:
+        return ""
+    parts = [
+        f"{row.accuracy:.2f} % on {dataset_title(row.dataset)} with all {row.labels:,} labels"
+        for row in ceiling.itertuples()
+    ]
+    each = "one training" if len(parts) == 1 else "one training each"
+    of = "by the same recipe, on the test set after the last epoch"
+    return f" Dotted: {join(parts)}, {each} {of}."
 
 
 def area_differences(results: pd.DataFrame) -> HTML:

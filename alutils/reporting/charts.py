@@ -17,7 +17,9 @@ FADING = alt.when(CHOSEN).then(alt.value(1)).otherwise(alt.value(0.15))
 """Opacity of an arm's marks: full, or faint while another arm is chosen in the legend."""
 
 
-def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
+def learning_curves(
+    results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEILING
+) -> dict[str, Any]:
     """Figure 3 or 4 as a Vega-Lite specification: what the static figure shows, and its numbers.
 
     Hovering a mark shows arm, labels, accuracy (%) and interval; clicking an arm in the legend
@@ -36,15 +38,18 @@ def learning_curves(results: pd.DataFrame) -> dict[str, Any]:
         layers.append(_hollow(theirs, shape))
     if len(baseline):
         layers.append(_level(baseline))
+    if len(ceiling):
+        layers.append(_ceiling(ceiling))
     fit = alt.AutoSizeParams(type="fit-x", contains="padding")
     chart = alt.layer(*layers, width="container", height=360, padding=12, autosize=fit)
     with alt.theme.enable("none"), alt.data_transformers.disable_max_rows():
-        return chart.encode(*_axes(results, theirs), colour).to_dict()
+        return chart.encode(*_axes(results, theirs, ceiling), colour).to_dict()
 
 
-def _axes(results: pd.DataFrame, theirs: pd.DataFrame) -> tuple[alt.X, alt.Y]:
+def _axes(results: pd.DataFrame, *others: pd.DataFrame) -> tuple[alt.X, alt.Y]:
     """Labels and accuracy (%); wide intervals are cut, as in the static figure."""
-    ends = [round(end, 2) for end in figures.limits([*results["accuracy"], *theirs["accuracy"]])]
+    accuracies = [value for shown in (results, *others) for value in shown["accuracy"]]
+    ends = [round(end, 2) for end in figures.limits(accuracies)]
     x = alt.X("labels:Q", title="labelled images").axis(tickCount=7)
     y = alt.Y("accuracy:Q", title=f"{figures.reported(results)} (%)")
     return x.scale(zero=False, nice=False, padding=8), y.scale(zero=False, nice=False, domain=ends)
@@ -105,9 +110,22 @@ def _hollow(theirs: pd.DataFrame, shape: alt.Shape) -> alt.Chart:
 def _level(baseline: pd.DataFrame) -> alt.Chart:
     """The layer of the single baseline run: a level line."""
     mean = baseline.groupby(["arm", "labels"], as_index=False)["accuracy"].mean()
-    rule = alt.Chart(_rows(mean)).mark_rule(strokeDash=[5, 4])
-    across = {"x": alt.value(0), "x2": alt.value("width"), "color": alt.value("#555555")}
-    return rule.encode(**across, tooltip=["arm:N", LABELS, ACCURACY])
+    return _across(_rows(mean), [5, 4], "#555555", "arm:N")
+
+
+def _ceiling(ceiling: pd.DataFrame) -> alt.Chart:
+    """The layer of a training on every label: a level line."""
+    rows = ceiling[["labels", "accuracy"]].round(3).assign(what="every label, one training")
+    return _across(rows, [2, 3], figures.CEILING_COLOUR, alt.Tooltip("what:N", title="labels of"))
+
+
+def _across(
+    rows: pd.DataFrame, dashes: list[int], colour: str, what: str | alt.Tooltip
+) -> alt.Chart:
+    """A layer of level lines, whose tooltips say ``what`` they are, labels and accuracy."""
+    rule = alt.Chart(rows).mark_rule(strokeDash=dashes)
+    across = {"x": alt.value(0), "x2": alt.value("width"), "color": alt.value(colour)}
+    return rule.encode(**across, tooltip=[what, LABELS, ACCURACY])
 
 
 def _outline(marker: str) -> str:

@@ -27,6 +27,8 @@ SAMPLES = 40
 """Classes of which an image is shown."""
 LEGIBLE = 20
 """Classes whose names a figure has room for."""
+NO_CEILING = pd.DataFrame(columns=["dataset", "labels", "accuracy"])
+CEILING_COLOUR = "#222222"
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
 
 
@@ -139,9 +141,19 @@ def finish(axes: Axes, title: str, accuracy: str) -> None:
     sns.despine(ax=axes)
 
 
+def ceiling_line(axes: Axes, ceiling: pd.DataFrame) -> None:
+    """Draw what a training on every label reaches as a line across, for each row of a table."""
+    for labels, accuracy in ceiling[["labels", "accuracy"]].itertuples(index=False):
+        label = f"all {labels:,} labels\n(one training)"
+        axes.axhline(accuracy, color=CEILING_COLOUR, linestyle=":", label=label)
+
+
 @house_style()
-def training_size(results: pd.DataFrame) -> Figure:
-    """Figure 2: accuracy against training-set size, a panel a dataset."""
+def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -> Figure:
+    """Figure 2: accuracy against training-set size, a panel a dataset.
+
+    ``ceiling`` has rows of trainings on every label, one a dataset, each drawn as a line.
+    """
     datasets = list(dict.fromkeys(results["dataset"]))
     figure, axes = grid(1, len(datasets), (6 * len(datasets), 4.2))
     for panel, dataset in zip(axes[0], datasets, strict=True):
@@ -149,13 +161,17 @@ def training_size(results: pd.DataFrame) -> Figure:
         style = DATASETS[dataset].colour, DATASETS[dataset].marker
         curve(panel, ours, style, "random labels, ours")
         hollow(panel, published_sizes(ours), style)
+        ceiling_line(panel, ceiling[ceiling["dataset"] == dataset])
         finish(panel, dataset_title(dataset), reported(results))
     return figure
 
 
 @house_style()
-def learning_curves(results: pd.DataFrame) -> Figure:
-    """Figures 3 and 4: accuracy against labels for every arm of one dataset."""
+def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -> Figure:
+    """Figures 3 and 4: accuracy against labels for every arm of one dataset.
+
+    ``ceiling`` has the row of a training on every label, drawn as a line.
+    """
     dataset, arms = results["dataset"].iloc[0], list(dict.fromkeys(results["arm"]))
     figure, axes = grid()
     theirs = published_arms(results)
@@ -168,6 +184,7 @@ def learning_curves(results: pd.DataFrame) -> Figure:
         curve(axes[0, 0], of_arm, arm_style(arm, arms), arm_title(arm), above=arm == "random")
     for arm in arms:
         hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
+    ceiling_line(axes[0, 0], ceiling)
     finish(axes[0, 0], f"Active learning on {dataset_title(dataset)}", reported(results))
     return figure
 

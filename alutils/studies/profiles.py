@@ -82,6 +82,10 @@ def protocol_of(profile: str, notebook: str) -> dict[str, Any]:
 
     Without what is recorded beside the test accuracy, and the number of candidates.
     """
-    study = load_study(profile, notebook)
+    return without_acquisitions(load_study(profile, notebook))
+
+
+def without_acquisitions(study: Any) -> dict[str, Any]:
+    """What ``protocol_of`` gives, of a study that is loaded already."""
     unused = {"heldout_every": 0, "diagnostics": False, "stop_set": 0, "candidates": 0}
     return {key: getattr(study, key) for key in Protocol.model_fields} | unused

@@ -18,7 +18,6 @@ from alutils.running.checks import SelfCheckFailed
 from alutils.running.round import new_pool, run_round
 from alutils.studies.beyond.plan import LADDER
 from alutils.studies.profiles import load_study
-from alutils.studies.training_size.ceiling import CeilingStudy
 from alutils.studies.transfer import plan
 from alutils.studies.transfer.plan import CIFAR10, MNIST, TransferStudy
 
@@ -232,10 +231,3 @@ def test_the_recipes_are_those_of_the_profiles():
 def test_the_cells_of_studies_without_a_notebook_are_pinned(profile, pinned):
     names = sorted(cell.name for study in studies_of(profile) for cell in study.cells())
     assert (len(names), hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]) == pinned
-
-
-def test_the_ceiling_is_trained_on_every_label_of_the_pool():
-    (cell,) = CeilingStudy(datasets=("digits",), epochs=1, learning_rate=2e-3).cells()
-    (done,), _, _ = run_round([cell], [], None, "cpu", {})
-    assert done["labelled"] == new_pool(cell).unlabelled.tolist() and done["labels"] == 1294
-    assert done["steps"] == 1294 // 64 and done["picks"] == []

@@ -3,11 +3,15 @@
 One training a dataset by each recipe of the active-learning curves, which it bounds from above.
 """
 
+import pandas as pd
+
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DatasetName
 from alutils.protocol.study import Levels, Seeds, Study, check_datasets
+from alutils.records.store import Store
+from alutils.records.tidy import table
 from alutils.running import run
-from alutils.studies.profiles import protocol_of
+from alutils.studies.profiles import protocol_of, without_acquisitions
 
 RECIPES = ("desktop", "poster-recipe")
 """Profiles by whose recipe of 02, which 03 shares, all labels are trained on."""
@@ -33,6 +37,23 @@ class CeilingStudy(Study):
 def studies() -> list[CeilingStudy]:
     """A study for each recipe."""
     return [CeilingStudy(**protocol_of(name, "02-cifar10-active-learning")) for name in RECIPES]
+
+
+def of_recipe(study: Study) -> pd.DataFrame:
+    """What is finished of the trainings on every label by a study's own recipe, a row a dataset."""
+    return table(Store("ceiling"), cells_of_recipe(study))
+
+
+def cells_of_recipe(study: Study) -> list[Cell]:
+    """The trainings on every label of a study's datasets by its own recipe.
+
+    None for a study that reports held-out accuracy, as these trainings are judged on the test set,
+    or whose trainings go on from one another.
+    """
+    if study.reported != "test" or study.trains_on:
+        return []
+    datasets = tuple(dict.fromkeys(cell.dataset for cell in study.cells()))
+    return CeilingStudy(datasets=datasets, **without_acquisitions(study)).cells()
 
 
 def main() -> None:
