@@ -6,11 +6,12 @@ order, and over how pictures are prepared, not over names of files: so a changed
 dataset, and a renamed one the same.
 """
 
+import filecmp
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from alutils.folders import listing, pictures
 from alutils.paths import data_cache
 
 PREFIX = "folder-"
+LIST = ".files.jsonl"
 LEFT_OUT = ".left-out.csv"
 
 
@@ -72,10 +74,15 @@ def facts(name: str) -> Facts:
 
 def rows(name: str) -> Iterator[Row]:
     """The images in their order, training set first; raises ``NotIndexed`` for a spoiled list."""
+    return _rows(name, _file(name, LIST))
+
+
+def _rows(name: str, file: Path) -> Iterator[Row]:
+    """The images of a dataset by a list of them, which may have the names of an earlier time."""
     expected = facts(name)
     digest = _Digest(expected.classes)
     try:
-        with _file(name, ".files.jsonl").open(encoding="utf-8") as lines:
+        with file.open(encoding="utf-8") as lines:
             for line in lines:
                 row = Row(*json.loads(line))
                 digest.add(row)
@@ -88,13 +95,35 @@ def rows(name: str) -> Iterator[Row]:
         )
 
 
+def train_rows_of(count: int, is_wanted: Callable[[list[str]], bool]) -> list[Row]:
+    """The ``count`` images of a training part whose names are wanted, of any list in the cache.
+
+    ``is_wanted`` is given the names in their order. Empty where there is no such list; one that
+    can't be read is passed over.
+    """
+    for file in sorted(data_cache().glob(f"{PREFIX}*{LIST}*")):
+        name = file.name.partition(LIST)[0]
+        try:
+            if facts(name).train == count:
+                train = [row for row in _rows(name, file) if row.part == "train"]
+                if is_wanted([row.file for row in train]):
+                    return train
+        except NotIndexed:
+            continue
+    return []
+
+
 def left_out_file(name: str) -> Path:
     """The table of files that were left out, and why."""
     return _file(name, LEFT_OUT)
 
 
 def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
-    """Write the index of a folder's or table's images, training set first; returns its name."""
+    """Write the index of a folder's or table's images, training set first; returns its name.
+
+    A list that is there already with other names of the same images is kept beside, for ledgers
+    that were begun with those.
+    """
     digest, part = _Digest(classes), data_cache() / f".index-{os.getpid()}"
     train = dict.fromkeys(range(len(classes)), 0)
     counts = dict.fromkeys(listing.PARTS, 0)
@@ -107,7 +136,8 @@ def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
                     train[row.label] += 1
                 lines.write(json.dumps([row.file, row.part, row.label, row.sha256]) + "\n")
         name = f"{PREFIX}{_slug(path.stem)}-{digest.checksum}"
-        part.replace(_file(name, ".files.jsonl"))
+        _keep_other_names(file := _file(name, LIST), part)
+        part.replace(file)
     finally:
         part.unlink(missing_ok=True)
     smallest = min(train.values(), default=0)
@@ -118,6 +148,13 @@ def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
     part.write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
     part.replace(_file(name, ".facts.json"))
     return name
+
+
+def _keep_other_names(file: Path, new: Path) -> None:
+    """Move a list of images aside, by its digest, where the new one is not the same."""
+    if file.exists() and not filecmp.cmp(file, new, shallow=False):
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+        file.replace(file.with_name(f"{file.name}.{digest}"))
 
 
 class _Digest:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, SKIP, START, UNDO, Entry
+from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, SKIP, START, TAKEN_OVER, UNDO, Entry
 from alutils.labelling.session import SKIPPED, Session
 from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import ParameterError, StudyError
@@ -79,6 +79,8 @@ def _give(session: Session, entry: Entry) -> None:
         session.undo()
     elif entry.action == ADD_CLASS:
         session.add_class(entry.label)
+    elif entry.asked == TAKEN_OVER:
+        session.take_over(entry)
     else:
         _ask_for(session, entry)
         if entry.action == LABEL:

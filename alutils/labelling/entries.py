@@ -11,9 +11,10 @@ UNDO, ADD_CLASS = "undo", "add-class"
 ANSWERS = (LABEL, SKIP, NONE)
 TURNS = (*ANSWERS, UNDO)
 """Actions that count towards the next training."""
-FIRST_BATCH, RANDOM_SHARE, CHANGE = "first batch", "random share", "change"
+FIRST_BATCH, RANDOM_SHARE = "first batch", "random share"
+CHANGE, TAKEN_OVER = "change", "taken over"
 """What may have asked for an image beside an arm: typicality, before any answer; the share that is
-drawn at random; nothing, where an answer is changed."""
+drawn at random; nothing, where an answer is changed, or was given in an older ledger."""
 
 
 @dataclass(frozen=True)

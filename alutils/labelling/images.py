@@ -26,6 +26,7 @@ class FolderImages:
     dataset : its name
     folder : where its files are
     pool : their features by an encoder
+    digests : by image, the SHA-256 of its file
     labels : by image, its class; empty where the folder has no labels
     classes : of the folder, in its order
     test_rows, test_labels : features and classes (positions in ``classes``) of its test part, which
@@ -50,7 +51,7 @@ class FolderImages:
         self.labels = {row.file: facts.classes[row.label] for row in known}
         self.classes = facts.classes
         self.test_rows, self.test_labels = features.test_images, features.test_labels
-        self._digests = [row.sha256 for row in rows]
+        self.digests = {row.file: row.sha256 for row in rows}
 
     def preview(self, image: str, side: int) -> bytes:
         """An image as a page shows it, at most ``side`` pixels wide and high, in WebP.
@@ -58,12 +59,11 @@ class FolderImages:
         Where its file is gone, or another one by now, it is the picture that was kept of it, of
         which its features are.
         """
-        position = self.pool.position[image]
         with suppress(OSError, pictures.Unusable):
             content = (self.folder / image).read_bytes()
-            if hashlib.sha256(content).hexdigest() == self._digests[position]:
+            if hashlib.sha256(content).hexdigest() == self.digests[image]:
                 return pictures.preview(io.BytesIO(content), side)
-        return pictures.picture_preview(self._kept[position].numpy())
+        return pictures.picture_preview(self._kept[self.pool.position[image]].numpy())
 
     def picture(self, image: str) -> np.ndarray:
         """The square picture that was kept of an image, uint8 (S, S, 3)."""

@@ -222,7 +222,7 @@ def _compare(name: str, facts: dict[str, Any], begun: dict[str, Any]) -> None:
         raise ParameterError(
             f"{name} was begun with other images, or other names of them ({begun.get('images')} "
             f"then, {facts.get('images')} now): put the folder back as it was, or name another "
-            "ledger"
+            "ledger, with this one as older_ledger"
         )
     for key in begun | facts:
         if begun.get(key) != facts.get(key):

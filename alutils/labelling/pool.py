@@ -65,5 +65,10 @@ class FeaturePool:
     @property
     def facts(self) -> dict[str, str | int]:
         """What a ledger keeps of it: the number of images, a digest of their names, the encoder."""
-        digest = hashlib.sha256(canonical(list(self.names)).encode()).hexdigest()[:16]
-        return {"images": len(self), "image_names": digest, "encoder": self.encoder}
+        names = digest_of_names(self.names)
+        return {"images": len(self), "image_names": names, "encoder": self.encoder}
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """The digest by which a ledger knows its images again."""
+    return hashlib.sha256(canonical(list(names)).encode()).hexdigest()[:16]

@@ -14,7 +14,16 @@ from typing import Self
 import torch
 
 from alutils.labelling.batches import Batch, Head, snapshot, train_head
-from alutils.labelling.entries import CHANGE, LABEL, NONE, RANDOM_SHARE, SKIP, Answers, Entry
+from alutils.labelling.entries import (
+    CHANGE,
+    LABEL,
+    NONE,
+    RANDOM_SHARE,
+    SKIP,
+    TAKEN_OVER,
+    Answers,
+    Entry,
+)
 from alutils.labelling.ledger import Ledger
 from alutils.labelling.pool import FeaturePool
 from alutils.labelling.settings import Settings
@@ -165,6 +174,14 @@ class Session:
     def add_class(self, name: str) -> Entry:
         """Add a class; from the next training on the head knows it."""
         return self.ledger.add_class(name)
+
+    def take_over(self, entry: Entry) -> Entry:
+        """Add an answer of another ledger, for which nobody is asked."""
+        added = self.ledger.append(
+            entry.action, image=entry.image, label=entry.label, asked=TAKEN_OVER
+        )
+        self._trainings.start(self.due)
+        return added
 
     def guess(self, image: str) -> str:
         """The class that the head which is there by now gives an image; empty without one."""

@@ -1,16 +1,18 @@
 """A ledger at work in a notebook: opened, shown to a person, or answered in batch."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from IPython.display import Markdown
 
-from alutils.labelling import bundle, chain
+from alutils.labelling import bundle, chain, older
 from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, replay
 from alutils.labelling.desk import Desk
 from alutils.labelling.entries import Answers, Entry
 from alutils.labelling.images import FolderImages
+from alutils.labelling.ledger import Ledger
 from alutils.labelling.session import Session, describe
 from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
@@ -57,13 +59,18 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
     classes, settings = study.classes or images.classes, study.settings
     if study.answers not in (PERSON, LABELS):
         classes, settings = recorded(_recorded_entries(study, images))
-    _make_folder(study)
     notes: list[str] = []
 
     def say(line: str) -> None:
         notes.append(line)
         print(line)
 
+    older_answers = _older_answers(study, images, say)
+    _make_folder(study)
+    if older_answers:
+        with Ledger(path, classes, images.pool.facts | settings.facts, say) as ledger:
+            if done := older.take_over(ledger, older_answers):
+                say(done)
     session = Session(path, images.pool, classes, settings, say)
     try:
         desk = Desk(session, study.target, study.page, notes)
@@ -85,6 +92,17 @@ def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry
             "folder that the ledger is of, or another ledger"
         )
     return entries
+
+
+def _older_answers(
+    study: OwnLabelsStudy, images: FolderImages, say: Callable[[str], None]
+) -> older.Older | None:
+    """What the older ledger that is named says of the images; ``say`` is told of one that isn't."""
+    if study.older_ledger:
+        return older.read(Path(study.older_ledger).expanduser().resolve(), images)
+    if study.answers == PERSON and not study.ledger and (hint := older.hint(study.ledger_path)):
+        say(hint)
+    return None
 
 
 def _make_folder(study: OwnLabelsStudy) -> None:

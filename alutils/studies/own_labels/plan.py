@@ -22,14 +22,17 @@ class OwnLabelsStudy(Parameters):
     """A folder of images that is labelled; it has no cells, as nothing is compared.
 
     An empty ``dataset`` is a small folder of digits that is made for it (``folders.example``), and
-    an empty ``ledger`` lies under the outputs. ``classes`` are those to begin with; where none are
-    given they are the folder's own. Answers come from a person; in batch from the folder's labels,
-    ``answer_count`` of them; or from the recorded ledger whose path ``answers`` is.
+    an empty ``ledger`` lies under the outputs; a new one begins with the answers of
+    ``older_ledger``, which is of an earlier state of the folder. ``classes`` are those to begin
+    with; where none are given they are the folder's own. Answers come from a person; in batch from
+    the folder's labels, ``answer_count`` of them; or from the recorded ledger whose path
+    ``answers`` is.
     """
 
     dataset: NameOrExample = ""
     classes: tuple[str, ...] = ()
     ledger: str = ""
+    older_ledger: str = ""
     answers: str = PERSON
     answer_count: Annotated[int, Field(ge=1, le=10_000_000)] = 150
     encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
@@ -93,6 +96,7 @@ class OwnLabelsStudy(Parameters):
             )
         self.settings  # noqa: B018  raises where it is not allowed
         self._check_answers()
+        self._check_older()
         for key in ("answers", "ledger"):
             self._check_lasts(key, getattr(self, key))
         return self
@@ -113,6 +117,20 @@ class OwnLabelsStudy(Parameters):
                 f"ledger = {self.ledger!r} is for a person's answers, and answers = "
                 f"{self.answers!r}: leave it empty, or set answers = {PERSON!r}"
             )
+
+    def _check_older(self) -> None:
+        if not self.older_ledger:
+            return
+        older = Path(self.older_ledger).expanduser().resolve()
+        if self.answers != PERSON:
+            problem = f"is for a person's answers, and answers = {self.answers!r}: leave it empty"
+        elif not older.is_file():
+            problem = "is no file: give the path of a ledger, or leave it empty"
+        elif older == self.ledger_path.resolve():
+            problem = "is the ledger that is labelled into: leave it empty"
+        else:
+            return
+        raise ValueError(f"older_ledger = {self.older_ledger!r} {problem}")
 
     def _check_lasts(self, key: str, value: str) -> None:
         """Refuse a ledger that a run in batch would remove."""

@@ -8,7 +8,7 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 
 from alutils.labelling import estimate
-from alutils.labelling.entries import CHANGE, FIRST_BATCH, RANDOM_SHARE, UNDO
+from alutils.labelling.entries import CHANGE, FIRST_BATCH, RANDOM_SHARE, TAKEN_OVER, UNDO
 from alutils.labelling.session import describe
 from alutils.protocol.arms import arm_title
 from alutils.reporting import figures, prose
@@ -93,7 +93,7 @@ def curve(labelling: Labelling) -> HTML | Markdown:
 
 def reason(asked: str) -> str:
     """What asked for an image, as it is shown."""
-    known = {FIRST_BATCH: FIRST_BATCH, RANDOM_SHARE: "at random"}
+    known = {FIRST_BATCH: FIRST_BATCH, RANDOM_SHARE: "at random", TAKEN_OVER: TAKEN_OVER}
     return known.get(asked) or arm_title(asked)
 
 

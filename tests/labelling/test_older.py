@@ -1,0 +1,208 @@
+"""A folder that grows or is renamed: the answers of its ledger go over into a new one."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from alutils.folders import index
+from alutils.labelling import chain, estimate, older
+from alutils.labelling.answers import replay
+from alutils.labelling.entries import TAKEN_OVER, Answers
+from alutils.labelling.images import FolderImages
+from alutils.labelling.ledger import Ledger
+from alutils.labelling.session import Session
+from alutils.protocol.datasets import named
+from alutils.protocol.parameters import ParameterError
+from alutils.studies.own_labels import by_hand, progress
+from alutils.studies.own_labels.plan import OwnLabelsStudy
+from tests.folders.messy import noise
+
+pytestmark = pytest.mark.usefixtures("stub_encoder", "unpainted", "outputs")
+
+
+def add(folder: Path, *seeds: int) -> None:
+    """Images of their own content, called by their seeds."""
+    folder.mkdir(exist_ok=True)
+    for seed in seeds:
+        Image.fromarray(noise(seed)).save(folder / f"{seed}.png")
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    add(tmp_path / "photos", *range(12))
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def opened():
+    """Factory of open ledgers, which are closed at the end; classes are cat and dog."""
+
+    def made(photos, **values):
+        given = {"dataset": str(photos), "classes": ["cat", "dog"], "batch": 4} | values
+        return by_hand.open_ledger(OwnLabelsStudy.parse(given))
+
+    yield made
+    for labelling in by_hand._open.values():
+        labelling.desk.close()
+    by_hand._open.clear()
+
+
+@pytest.fixture
+def begun(photos, opened) -> Path:
+    """The ledger of the folder as it is: six labels, one of them changed, a class added, a skip."""
+    labelling = opened(photos)
+    session = labelling.session
+    for i, question in enumerate(session.ask(8)):
+        if i == 6:
+            session.skip(question.image)
+        elif i == 7:
+            session.none_of_these(question.image)
+        else:
+            session.label(question.image, ("cat", "dog")[i % 2])
+    session.add_class("bird")
+    session.label(next(iter(session.answers.labels)), "bird")
+    labelling.desk.close()
+    return labelling.study.ledger_path
+
+
+def said(ledger: Path) -> dict[str, str]:
+    return {image: entry.said for image, entry in Answers(chain.read(ledger)).current.items()}
+
+
+def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun, opened, capsys):
+    before = said(begun)
+    labelled = [image for image, answer in before.items() if answer in ("cat", "dog")]
+    shutil.move(photos / labelled[0], photos / "moved.png")
+    (photos / labelled[1]).unlink()
+    add(photos, *range(100, 110))
+
+    labelling = opened(photos)
+    path = labelling.study.ledger_path
+    assert path != begun and labelling.session.answers.labels == {}
+    assert f"taken over by older_ledger = {str(begun)!r}" in capsys.readouterr().out
+    labelling.desk.close()
+    path.unlink()
+
+    labelling = opened(photos, older_ledger=str(begun))
+    session = labelling.session
+    expected = {i: a for i, a in before.items() if i not in labelled[:2]}
+    expected["moved.png"] = before[labelled[0]]
+    assert said(path) == expected and session.classes == ["cat", "dog", "bird"]
+    assert (
+        f"taken over from {begun}: 7, of images told by their content; 1 more are of"
+        in (labelling.desk.state["notes"][0])
+    )
+    assert session.due == 1 and session.ask(1)[0].model == 1  # a model is there at once
+    assert set(session.answers.skipped) == {i for i, a in before.items() if a == "skipped"}
+    taken = [entry for entry in session.ledger.entries if entry.asked]
+    assert {e.asked for e in taken} == {TAKEN_OVER} and not any(e.guess or e.shown for e in taken)
+    assert not estimate.guesses(session.answers, 4)
+    assert "taken over" in progress.asked_for(labelling).data
+
+
+def test_it_goes_on_after_a_kill_and_adds_nothing_twice(photos, begun, opened, monkeypatch):
+    add(photos, 100)
+    append, given = Ledger.append, []
+
+    def killed(self, action, **fields):
+        given.append(action)
+        if len(given) == 5:
+            raise KeyboardInterrupt
+        return append(self, action, **fields)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", killed)
+        with pytest.raises(KeyboardInterrupt):
+            opened(photos, older_ledger=str(begun))
+    labelling = opened(photos, older_ledger=str(begun))
+    assert said(labelling.study.ledger_path) == said(begun)
+    image = labelling.session.ask(1)[0].image
+    labelling.session.label(image, "cat")
+    labelling.session.undo()
+    lines = len(labelling.session.ledger.entries)
+    labelling = opened(photos, older_ledger=str(begun))
+    assert len(labelling.session.ledger.entries) == lines
+    opened(photos)  # the parameter is needed once alone
+
+
+def test_files_that_were_only_renamed_are_told_by_content_too(photos, begun, opened, tmp_path):
+    for file in list(photos.iterdir()):
+        file.rename(photos / f"photo-{file.name}")
+    with pytest.raises(ParameterError, match="name another ledger, with this one as older_ledger"):
+        opened(photos)
+    ledger = tmp_path / "renamed.jsonl"
+    labelling = opened(photos, ledger=str(ledger), older_ledger=str(begun))
+    assert said(ledger) == {f"photo-{image}": answer for image, answer in said(begun).items()}
+    assert "told by their content; 0 more" in labelling.desk.state["notes"][0]
+
+
+def test_images_are_told_by_name_where_the_list_of_their_contents_is_gone(photos, begun, opened):
+    index._file(named(str(photos)), ".facts.json").unlink()
+    add(photos, 100)
+    labelling = opened(photos, older_ledger=str(begun))
+    assert said(labelling.study.ledger_path) == said(begun)
+    assert "told by their name alone; 0 more" in labelling.desk.state["notes"][0]
+
+
+def test_a_ledger_with_answers_taken_over_can_be_given_again(photos, begun, opened, tmp_path):
+    add(photos, 100)
+    labelling = opened(photos, older_ledger=str(begun))
+    for question in labelling.session.ask(3):
+        labelling.session.label(question.image, "dog")
+    labelling.desk.close()
+    entries = chain.read(labelling.study.ledger_path)
+    study = labelling.study
+    with Session(
+        tmp_path / "again.jsonl", labelling.images.pool, study.classes, study.settings, print
+    ) as session:
+        replay(session, entries)
+        assert [vars(e) | {"time": "", "session": ""} for e in session.ledger.entries] == [
+            vars(e) | {"time": "", "session": ""} for e in entries
+        ]
+
+
+def test_what_can_not_be_taken_over_is_refused(photos, begun, opened, tmp_path):
+    with pytest.raises(ParameterError, match="older_ledger = .* is the ledger that is labelled in"):
+        opened(photos, older_ledger=str(begun))
+    with pytest.raises(ParameterError, match="older_ledger = 'none.jsonl' is no file"):
+        opened(photos, older_ledger="none.jsonl")
+    add(tmp_path / "others", 200, 201, 202)
+    with pytest.raises(ParameterError, match="has no answer for an image of .*others, by their co"):
+        opened(tmp_path / "others", older_ledger=str(begun))
+    assert not OwnLabelsStudy.parse({"dataset": str(tmp_path / "others")}).ledger_path.exists()
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(ParameterError, match="empty.jsonl' is empty"):
+        opened(photos, older_ledger=str(tmp_path / "empty.jsonl"))
+
+    add(photos, 100)
+    labelling = opened(photos)
+    labelling.session.label(labelling.session.ask(1)[0].image, "cat")
+    with pytest.raises(ParameterError, match="but ledger.jsonl has answers of its own already"):
+        opened(photos, older_ledger=str(begun))
+    with pytest.raises(ParameterError, match="older_ledger = .* is for a person's answers"):
+        opened(photos, older_ledger=str(begun), answers=str(begun))
+
+
+def test_a_hint_is_of_folders_of_the_same_name_alone(photos, begun, tmp_path):
+    folder = begun.parent
+    assert older.hint(begun) == ""
+    other = folder.with_name("folder-photos-0123456789abcdef") / begun.name
+    assert str(begun) in older.hint(other)
+    assert older.hint(folder.with_name("folder-photo-0123456789abcdef") / begun.name) == ""
+    assert older.hint(folder.with_name("folder-photos-old-0123456789abcdef") / begun.name) == ""
+
+
+def test_a_copy_that_takes_the_place_of_its_original_has_its_answer(tmp_path):
+    add(tmp_path / "twice", 1, 2)
+    images = FolderImages(named(str(tmp_path / "twice")), "efficientnet-lite0")
+    with Session(
+        tmp_path / "ledger.jsonl", images.pool, ["cat"], OwnLabelsStudy.parse({}).settings, print
+    ) as session:
+        for question in session.ask(2):
+            session.label(question.image, "cat")
+    shutil.copy(tmp_path / "twice" / "1.png", tmp_path / "twice" / "0.png")
+    again = FolderImages(named(str(tmp_path / "twice")), "efficientnet-lite0")
+    answers = older.read(tmp_path / "ledger.jsonl", again).answers
+    assert set(again.pool.names) == set(answers) == {"0.png", "2.png"}  # the first of two is kept
