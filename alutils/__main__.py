@@ -5,6 +5,7 @@ import logging
 import sys
 from functools import partial
 from importlib import import_module
+from typing import Any
 
 from alutils.protocol.parameters import ParameterError, StudyError
 
@@ -28,6 +29,9 @@ def main() -> int:
     verify.add_argument("profile", help=profile)
     readme = commands.add_parser("readme", help="put a profile's results into README and guides")
     readme.add_argument("profile", help=a_folder)
+    predict = commands.add_parser("predict", help="classes of new images, as CSV")
+    predict.add_argument("head", help="the folder head of an export of 11-label-your-own")
+    predict.add_argument("images", nargs="+", help="image files, or folders of them")
     for name, (_, purpose) in RUNS.items():
         commands.add_parser(name, help=purpose)
     options = vars(parser.parse_args())
@@ -72,6 +76,12 @@ def _readme(profile: str) -> None:
     readme.update(profile)
 
 
+def _predict(**options: Any) -> None:
+    from alutils.commands import predict
+
+    predict.predict(**options)
+
+
 def _run(name: str) -> None:
     import_module(f"alutils.studies.{RUNS[name][0]}").main()
 
@@ -85,7 +95,10 @@ RUNS = {
     "transfer": ("transfer.plan", "train on labels that another recipe's arms chose"),
 }
 """Commands of studies without a notebook: their module in ``alutils.studies``, and their help."""
-COMMANDS = {"study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme}
+COMMANDS = {
+    "study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme,
+    "predict": _predict,
+}  # fmt: skip
 COMMANDS |= {name: partial(_run, name) for name in RUNS}
 
 

@@ -101,7 +101,7 @@ def _of_classes(root: Path, folder: Path, part: str) -> Iterator[Entry]:
 
 def _of_class(root: Path, folder: os.DirEntry, part: str) -> Iterator[Entry]:
     empty = True
-    for file in _walk(folder.path, ()):
+    for file in files_below(folder.path):
         empty = False
         yield _entry(root, file, part, folder.name)
     if empty:
@@ -109,14 +109,17 @@ def _of_class(root: Path, folder: os.DirEntry, part: str) -> Iterator[Entry]:
         yield Entry(name, part, folder.name, problem="an empty class folder")
 
 
-def _walk(folder: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Paths of all files under a folder, through links too, but never round in a circle."""
+def files_below(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Paths of all files under a folder, through links too, but never round in a circle.
+
+    ``above`` are the folders, without links, that lead to it.
+    """
     real = os.path.realpath(folder)
     if real in above:
         return
     for entry in _visible(Path(folder)):
         if entry.is_dir():
-            yield from _walk(entry.path, (*above, real))
+            yield from files_below(entry.path, (*above, real))
         else:
             yield entry.path
 

@@ -135,12 +135,21 @@ def write_predictions(
     """
     labels, current = answers.labels, answers.current
     rows = [
-        [name, classes[int(probs_C.argmax())], *(f"{float(p):.6g}" for p in probs_C)]
+        prediction_row(name, classes, probs_C)
         for name, probs_C in zip(names, probs_N_C, strict=True)
         if name not in labels and not (name in current and current[name].action == NONE)
     ]
-    columns = ["image", "guess", *(f"probability of {name}" for name in classes)]
-    write_file(path, _csv(columns, rows))
+    write_file(path, _csv(prediction_columns(classes), rows))
+
+
+def prediction_columns(classes: Sequence[str]) -> list[str]:
+    """The first row of a table of what a head says of images."""
+    return ["image", "guess", *(f"probability of {name}" for name in classes)]
+
+
+def prediction_row(image: str, classes: Sequence[str], probs_C: Any) -> list[str]:
+    """The row of an image in that table."""
+    return [image, classes[int(probs_C.argmax())], *(f"{float(p):.6g}" for p in probs_C)]
 
 
 def write_file(path: Path, content: bytes) -> None:

@@ -18,6 +18,7 @@ WEIGHTS, FACTS, EXAMPLE = "head.safetensors", "head.json", "example.txt"
 """The files in the folder of a saved head."""
 USE = """\
 # Classes of images by their features: rows of {features} numbers by {encoder}.
+# From image files to a table of classes: python -m alutils predict HEAD IMAGES > predictions.csv
 import json
 import torch
 from safetensors.torch import load_file
@@ -67,9 +68,17 @@ def save_head(folder: Path, head: Head, encoder: str) -> None:
 
 
 def load_head(folder: Path) -> SavedHead:
-    """A head as ``save_head`` wrote it; ``HeadDamaged`` where its files are others."""
-    weights = (Path(folder) / WEIGHTS).read_bytes()
-    facts: dict[str, Any] = json.loads((Path(folder) / FACTS).read_text(encoding="utf-8"))
+    """A head as ``save_head`` wrote it.
+
+    Raises ``HeadDamaged`` where its files are not there, or others.
+    """
+    try:
+        weights = (Path(folder) / WEIGHTS).read_bytes()
+        facts: dict[str, Any] = json.loads((Path(folder) / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HeadDamaged(
+            f"{folder} holds no exported head ({error}): name the folder head of an export"
+        ) from error
     if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
         raise HeadDamaged(
             f"{WEIGHTS} in {folder} is not the file that {FACTS} describes: export the head again"

@@ -142,19 +142,21 @@ def _chunks(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """First row and float16 features of every chunk, on all cores, a few chunks ahead."""
 
-    def one_thread() -> None:
-        torch.set_num_threads(1)
-
     def encode(start: int) -> np.ndarray:
         with torch.inference_mode():
             return network(_rows(parts, start, start + CHUNK_ROWS)).half().numpy()
 
-    with _threads_restored():
-        yield from zip(starts, ordered(encode, starts, one_thread), strict=True)
+    with threads_restored():
+        yield from zip(starts, ordered(encode, starts, in_one_thread), strict=True)
+
+
+def in_one_thread() -> None:
+    """Have PyTorch compute in one thread where this is called, as beside others of one a core."""
+    torch.set_num_threads(1)
 
 
 @contextmanager
-def _threads_restored() -> Iterator[None]:
+def threads_restored() -> Iterator[None]:
     """PyTorch's number of threads is the same afterwards, whatever was set meanwhile."""
     before = torch.get_num_threads()
     try:

@@ -1,0 +1,60 @@
+"""Classes of new images by a head that notebook 11 exported, as CSV."""
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from alutils.folders import listing
+from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.waiting import bar
+
+
+class NothingPredicted(StudyError):
+    """None of the files is an image that can be read."""
+
+
+def predict(head: str, images: list[str]) -> None:
+    """Write a row an image to the standard output, in the form of an export's ``predictions.csv``.
+
+    ``head`` is an exported folder, ``images`` are files, and folders with all that is in them.
+    Files that are no usable images are told on the standard error. Raises ``ParameterError`` where
+    a path leads nowhere, ``HeadDamaged``, ``EncoderUnavailable``, and ``NothingPredicted``.
+    """
+    from alutils.labelling.export import prediction_columns, prediction_row
+    from alutils.labelling.predictions import predictions
+    from alutils.labelling.saved_head import load_head
+
+    files = list(chain.from_iterable(map(_files, images)))
+    saved = load_head(Path(head))
+    classes, left_out = saved.head.classes, 0
+    sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    try:
+        writer.writerow(prediction_columns(classes))
+        with bar(len(files), " images") as shown:
+            for one in predictions(saved, files):
+                if one.probs_C is None:
+                    print(f"{one.file} is left out: {one.problem}", file=sys.stderr)
+                    left_out += 1
+                else:
+                    writer.writerow(prediction_row(str(one.file), classes, one.probs_C))
+                shown.update()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    if left_out == len(files):
+        raise NothingPredicted(f"none of {left_out:,} files is an image that can be read")
+
+
+def _files(path: str) -> Iterator[Path]:
+    """The file that a path leads to, or all below a folder, in their order."""
+    place = Path(path).expanduser()
+    if place.is_dir():
+        return map(Path, sorted(listing.files_below(place)))
+    if place.is_file():
+        return iter([place])
+    raise ParameterError(f"IMAGES = {path!r} is not there: give image files, or folders of them")
