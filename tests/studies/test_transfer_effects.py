@@ -5,7 +5,7 @@ from alutils.protocol.arms import COPIED
 from alutils.records.store import Store
 from alutils.reporting.standing import standings
 from alutils.studies.profiles import load_study
-from alutils.studies.transfer import effects, plan
+from alutils.studies.transfer import effects, page, plan
 from alutils.studies.transfer.plan import MNIST
 from tests.studies.made_up import save_finished
 
@@ -54,11 +54,13 @@ def test_picks_and_training_come_apart_as_they_were_put_together(made):
         expected = {arm: gain(chosen_under, trained_by, arm) for arm in plan.SETS[MNIST].arms}
         assert by_seed.mean().to_dict() == pytest.approx(expected)
     picks, training = effects.picks_and_training(gains)
-    assert picks.mean().to_dict() == pytest.approx({"random": 0, "margin": 0.4, "kmeans": -0.4})
-    assert training.mean().to_dict() == pytest.approx({"random": 0, "margin": 0.2, "kmeans": 0})
+    by_arm = {"random": 0, "margin": 0.4, "kmeans": -0.4}
+    assert picks.mean.mean().to_dict() == pytest.approx(by_arm)
+    by_arm = {"random": 0, "margin": 0.2, "kmeans": 0}
+    assert training.mean.mean().to_dict() == pytest.approx(by_arm)
     whole = gains["poster", "poster"] - gains["reduced", "reduced"]
-    pd.testing.assert_frame_equal(picks + training, whole)
-    assert set(standings(picks, "mnist")) == {"margin", "kmeans"}
+    pd.testing.assert_frame_equal(picks.mean + training.mean, whole)
+    assert set(standings(picks.mean, "mnist")) == {"margin", "kmeans"}
 
 
 def test_a_seed_that_lacks_an_arm_is_in_no_effect(made):
@@ -68,10 +70,73 @@ def test_a_seed_that_lacks_an_arm_is_in_no_effect(made):
     gains = effects.gains(MNIST)
     assert gains["reduced", "poster"].index.tolist() == [0, 1]
     assert gains["reduced", "head"].index.tolist() == [0, 1, 2]
-    assert [table.index.tolist() for table in effects.picks_and_training(gains)] == 2 * [[0, 1]]
+    assert [effect.mean.index.tolist() for effect in effects.picks_and_training(gains)] == [
+        [0, 1], [0, 1],
+    ]  # fmt: skip
 
 
 def test_without_records_there_are_no_gains(outputs):
     gains = effects.gains(MNIST)
     assert all(by_seed.empty for by_seed in gains.values())
-    assert all(effect.empty for effect in effects.picks_and_training(gains))
+    assert all(effect.mean.empty for effect in effects.picks_and_training(gains))
+
+
+def test_parts_are_told_as_the_plan_concludes_from_them(made):
+    (title, margin, kmeans) = page.parts().data.splitlines()
+    assert title == "- **MNIST**, 3 paired seeds:"
+    assert margin.startswith(
+        "  - margin gains +0.60 points (+0.60 to +0.60, 3 seeds) more over random under the "
+        "poster's recipe than under the reduced one: +0.40 (+0.40 to +0.40, 3 seeds) by its picks "
+        "(the recipe changed what is picked for the better; trained by the poster's recipe +0.40 "
+    )
+    assert "by the training (the recipe makes more of what is picked, by too little to" in margin
+    assert "the recipe changed what is picked for the worse" in kmeans
+    assert "(which recipe trained makes no difference; of the poster's picks +0.00" in kmeans
+
+
+def test_picks_travel_where_both_recipes_gain_by_them(made):
+    poster, reduced = sorted(page.travel().data.splitlines())
+    assert (
+        "chosen under the poster's recipe, trained by the head on pretrained features, 3" in poster
+    )
+    assert "margin gains +0.40 (+0.40 to +0.40, 3 seeds), -0.70 (" in poster
+    assert "3 seeds) more than with its own recipe: its picks travel; K-means gains -0.40" in poster
+    assert poster.endswith("no gain is shown that could travel.")
+    assert "own recipe: its picks do not travel; K-means" in reduced  # 0.5 becomes 0, within 0.3
+
+
+@pytest.mark.parametrize(
+    ("own", "moved", "told"),
+    [
+        ([1.0, 1.1, 0.9], [0.5, 0.6, 0.55], "its picks travel"),
+        ([1.0, 1.1, 0.9], [-0.5, -0.6, -0.55], "its picks do not travel"),
+        ([1.0, 1.1, 0.9], [0.0, 0.01, -0.01], "its picks do not travel"),
+        ([1.0, 1.1, 0.9], [0.0, 0.5, -0.5], "undecided"),
+        ([1.0, 0.1, -0.9], [0.5, 0.6, 0.55], "no gain is shown that could travel"),
+        ([-1.0, -1.1, -0.9], [0.5, 0.6, 0.55], "no gain is shown that could travel"),
+        ([1.0, 1.1], [0.5, 0.6], "not tested"),
+    ],
+)
+def test_every_conclusion_about_travelling_can_be_reached(own, moved, told):
+    tables = [pd.DataFrame({"random": 0.0, "margin": values}) for values in (own, moved)]
+    assert page._travel(*tables, "mnist").endswith(told)
+
+
+def test_what_lacks_seeds_is_interim_and_not_tested_below_three(made):
+    for _, cell in plan.transfer_study(MNIST, "reduced", "poster").copies():
+        if cell.seed:
+            Store("transfer").path(cell).unlink()
+    told = page.parts().data
+    assert "**MNIST**, 1 seed (interim: of 3, too few for a test: 3 at least):" in told
+    assert told.count("not tested") == 4 and "for the better" not in told
+
+
+def test_the_table_has_every_gain_there_is(made):
+    table = page.table().data
+    assert table.count("<tr>") + table.count("<tr ") == 1 + 2 * 6
+    assert "the head on pretrained features" in table and "CIFAR-10" not in table
+
+
+def test_without_records_the_command_that_makes_them_is_named(outputs):
+    for told in (page.parts(), page.travel(), page.table()):
+        assert "`python -m alutils transfer` makes them" in told.data

@@ -1,0 +1,158 @@
+"""How it is told what picks and training contribute, and whether picks travel."""
+
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from alutils.protocol.arms import arm_title
+from alutils.protocol.datasets import dataset_title
+from alutils.reporting import prose
+from alutils.reporting.prose import paired_seeds, points
+from alutils.reporting.standing import Standing, standings
+from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.studies.transfer.effects import Effect, Gains, gains, picks_and_training
+from alutils.studies.transfer.plan import CHOSEN_UNDER, CIFAR10, MNIST, SETS
+
+DATASETS = {CIFAR10: "cifar10", MNIST: "mnist"}
+RECIPES = {
+    "poster": "the poster's recipe",
+    "reduced": "the reduced recipe",
+    "strong": "the strong recipe",
+    "head": "the head on pretrained features",
+}
+NOTHING = (
+    "No such trainings are in the outputs folder: `python -m alutils transfer` makes them of the "
+    "label sets that 02 and 03 ended with under either recipe."
+)
+ABOUT_PICKS = (
+    "the recipe changed what is picked for the better",
+    "the recipe changed what is picked for the worse",
+    "which recipe picked makes no difference",
+)
+ABOUT_TRAINING = (
+    "the recipe makes more of what is picked",
+    "the recipe makes less of what is picked",
+    "which recipe trained makes no difference",
+)
+"""What is said of a part of a gain that is shown above zero, below it, or equivalent to it."""
+
+
+def parts() -> Markdown:
+    """What of the recipes' difference is in the picks and what in the training, arm by arm."""
+    lines = []
+    for notebook, dataset in DATASETS.items():
+        picks, training = picks_and_training(gains(notebook))
+        if seeds := len(picks.mean):
+            lines += [f"- **{dataset_title(dataset)}**, {_seeds(notebook, seeds)}:"]
+            lines += [f"  - {line}" for line in _parts(picks, training, dataset)]
+    return Markdown("\n".join(lines) or NOTHING)
+
+
+def _seeds(notebook: str, seeds: int) -> str:
+    """How many seeds there are, and whether some of the plan are still to come."""
+    planned = len(SETS[notebook].seeds)
+    few = f", too few for a test: {FEWEST_SEEDS} at least" if seeds < FEWEST_SEEDS else ""
+    interim = f" (interim: of {planned}{few})" if seeds < planned else ""
+    return f"{paired_seeds(seeds)}{interim}"
+
+
+def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
+    """A sentence an arm: by how much its gain differs, and which part of that is shown."""
+    whole = picks.mean + training.mean
+    by_picks, by_training = standings(picks.mean, dataset), standings(training.mean, dataset)
+    lines = []
+    for arm in by_picks:
+        lines.append(
+            f"{arm_title(arm)} gains {points(estimate(whole[arm]))} more over random under the "
+            f"poster's recipe than under the reduced one: {points(by_picks[arm].difference, '')} "
+            f"by its picks ({_verdict(by_picks[arm], ABOUT_PICKS)}; trained by the poster's recipe "
+            f"{_both(picks, arm)}), and {points(by_training[arm].difference, '')} by the training "
+            f"({_verdict(by_training[arm], ABOUT_TRAINING)}; of the poster's picks "
+            f"{_both(training, arm)})."
+        )
+    return lines
+
+
+def _both(effect: Effect, arm: str) -> str:
+    """The two differences whose mean is the effect on an arm."""
+    first, second = (estimate(each[arm]) for each in (effect.with_poster, effect.with_reduced))
+    return f"{points(first, '')}, the reduced {points(second, '')}"
+
+
+def _verdict(standing: Standing, sentences: tuple[str, str, str]) -> str:
+    """What is concluded of a part of a gain, as the plan has it."""
+    if standing.difference.seeds < FEWEST_SEEDS:
+        return "not tested"
+    if standing.differs:
+        small = ", by too little to matter" if standing.equivalent else ""
+        return f"{sentences[standing.difference.mean < 0]}{small}"
+    return sentences[2] if standing.equivalent else "undecided"
+
+
+def travel() -> Markdown:
+    """Whether picks are worth something to a recipe that did not choose them, arm by arm."""
+    lines = []
+    for notebook, dataset in DATASETS.items():
+        every = gains(notebook)
+        for (chosen_under, trained_by), moved in every.items():
+            if trained_by not in CHOSEN_UNDER and len(moved):
+                lines.append(
+                    f"- **{dataset_title(dataset)}**, chosen under {RECIPES[chosen_under]}, "
+                    f"trained by {RECIPES[trained_by]}, {_seeds(notebook, len(moved))}: "
+                    f"{_travel(every[chosen_under, chosen_under], moved, dataset)}."
+                )
+    return Markdown("\n".join(lines) or NOTHING)
+
+
+def _travel(own: pd.DataFrame, moved: pd.DataFrame, dataset: str) -> str:
+    at_home, elsewhere = standings(own, dataset), standings(moved, dataset)
+    parts = []
+    for arm, there in elsewhere.items():
+        change = points(estimate((moved[arm] - own[arm]).dropna()), "")
+        parts.append(
+            f"{arm_title(arm)} gains {points(there.difference, '')}, {change} more than with its "
+            f"own recipe: {_travels(at_home[arm], there)}"
+        )
+    return "; ".join(parts)
+
+
+def _travels(own: Standing, moved: Standing) -> str:
+    """Whether an arm's picks travel, as the plan has it."""
+    if min(own.difference.seeds, moved.difference.seeds) < FEWEST_SEEDS:
+        return "not tested"
+    if not (own.differs and own.difference.mean > 0):
+        return "with its own recipe no gain is shown that could travel"
+    if moved.differs and moved.difference.mean > 0:
+        return "its picks travel"
+    if moved.equivalent or moved.differs:
+        return "its picks do not travel"
+    return "undecided"
+
+
+def table() -> HTML | Markdown:
+    """Every arm's gain over random, by who chose and who trained, and that at the last count."""
+    rows = [row for notebook in DATASETS for row in _rows(notebook)]
+    return prose.table(pd.DataFrame(rows)) if rows else Markdown(NOTHING)
+
+
+def _rows(notebook: str) -> list[dict[str, str]]:
+    whole, last = gains(notebook), gains(notebook, SETS[notebook].label_counts[-1:])
+    return [
+        {
+            "dataset": dataset_title(DATASETS[notebook]),
+            "chosen under": RECIPES[recipes[0]],
+            "trained by": RECIPES[recipes[1]],
+            "arm": arm_title(arm),
+            "minus random, mean of the label counts (points)": points(estimate(table[arm]), ""),
+            "at the last one": points(estimate(last[recipes][arm]), ""),
+        }
+        for recipes, table in _trained(whole).items()
+        for arm in table
+        if arm != "random"
+    ]
+
+
+def _trained(every: Gains) -> Gains:
+    """The gains that there are, if one of them at least is of labels that were copied."""
+    if not any(len(table) for (s, t), table in every.items() if s != t):
+        return {}
+    return {recipes: table for recipes, table in every.items() if len(table)}
