@@ -6,7 +6,7 @@ over seeds. With one seed there is no interval: its bounds are NaN.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,13 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
         return Estimate(mean, math.nan, math.nan, count)
     half = stats.t.ppf((1 + level) / 2, count - 1) * stats.sem(values)
     return Estimate(mean, mean - half, mean + half, count, float(values.std(ddof=1)))
+
+
+def one_more(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate:
+    """Mean of independent replications, and the interval that one more of them would lie in."""
+    mean = estimate(values)
+    half = stats.t.ppf((1 + level) / 2, mean.seeds - 1) * mean.spread * (1 + 1 / mean.seeds) ** 0.5
+    return replace(mean, low=mean.mean - half, high=mean.mean + half)
 
 
 def ratio(values: np.ndarray | list[float], of: np.ndarray | list[float]) -> Estimate:

@@ -1,0 +1,92 @@
+"""Runs of other profiles that say what a reduction is worth: a strong recipe, and 150 rounds.
+
+What is concluded from them was fixed beforehand: ``docs/plan.md``.
+"""
+
+import pandas as pd
+from IPython.display import Markdown
+
+from alutils.protocol.arms import arm_title
+from alutils.protocol.datasets import dataset_title
+from alutils.records import tidy
+from alutils.reporting import record_facts, standing, statistics
+from alutils.reporting.prose import count, paired_seeds, points
+from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.studies.profiles import load_study
+
+REDUCED = "desktop"
+"""The profile of the reduced recipe, with which these runs are compared."""
+CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
+
+
+def strong_recipe(profile: str = "strong-recipe") -> Markdown:
+    """Whether choosing is worth something where training is better, and whether more or less."""
+    study = load_study(profile, CIFAR10)
+    results = tidy.read(study)
+    if results.empty:
+        return Markdown(_nothing(profile))
+    areas, interim = statistics.areas(results), record_facts.interim(study)
+    title, seeds = dataset_title(study.dataset), paired_seeds(len(areas))
+    if len(areas) < FEWEST_SEEDS:
+        return Markdown(
+            f"Nothing is tested on {title} with fewer than {FEWEST_SEEDS} paired seeds; these runs "
+            f"have {len(areas)}.{interim}"
+        )
+    by_arm = "; ".join(
+        f"{arm_title(arm)} {points(each.difference, '')}"
+        for arm, each in standing.standings(areas, study.dataset).items()
+    )
+    return Markdown(
+        f"On {title}, from {results['labels'].min():,} to {results['labels'].max():,} labels, over "
+        f"{seeds}, by area under the budget curve ({standing.tests(areas, study.dataset)}): "
+        f"{standing.sentence(areas, study.dataset)}. In points, with simultaneous intervals: "
+        f"{by_arm}.{_more_than_reduced(results)}{interim}"
+    )
+
+
+def _more_than_reduced(results: pd.DataFrame) -> str:
+    """What margin gains more than under the reduced recipe at the same seeds and label counts."""
+    reduced = tidy.read(load_study(REDUCED, CIFAR10))
+    same = reduced["labels"].isin(results["labels"]) & reduced["seed"].isin(results["seed"])
+    both = [statistics.areas(rows) for rows in (results, reduced[same])]
+    gain, before = (areas["margin"] - areas["random"] for areas in both if len(areas))
+    more = estimate((gain - before).dropna())
+    return (
+        " Margin's difference minus that under the reduced recipe, on the same seeds and label "
+        f"counts, not tested: {points(more)}."
+    )
+
+
+def poster_rounds(profile: str = "poster-rounds") -> Markdown:
+    """Every arm's difference with 0.1 % asked for at a time, beside the seeds with 1 %."""
+    lines = []
+    for notebook in (CIFAR10, MNIST):
+        study = load_study(profile, notebook)
+        fine = statistics.areas(tidy.read(study))
+        coarse = statistics.areas(tidy.read(load_study(REDUCED, notebook)))
+        if len(fine):
+            lines.append(
+                f"- **{dataset_title(study.dataset)}**, {count(study.rounds, 'round')}, "
+                f"{paired_seeds(len(fine))}, beside {paired_seeds(len(coarse))} under the reduced "
+                f"recipe: {_beside(fine, coarse)}.{record_facts.interim(study)}"
+            )
+    return Markdown("\n".join(lines) or _nothing(profile))
+
+
+def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
+    """Each arm's difference in area to random, and whether one more seed could well give it."""
+    parts = []
+    for arm in fine.columns.drop("random"):
+        difference = estimate(fine[arm] - fine["random"]).mean
+        seeds = statistics.one_more(coarse[arm] - coarse["random"])
+        inside = "within" if seeds.low <= difference <= seeds.high else "outside"
+        parts.append(
+            f"{arm_title(arm)} {difference:+.2f} points over random, {inside} the prediction "
+            f"interval for one more seed, {seeds.low:+.2f} to {seeds.high:+.2f} about "
+            f"{seeds.mean:+.2f}"
+        )
+    return "; ".join(parts)
+
+
+def _nothing(profile: str) -> str:
+    return f"No such runs are in the outputs folder: `make study PROFILE={profile}` makes them."

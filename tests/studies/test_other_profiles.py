@@ -1,0 +1,68 @@
+"""What 08 tells of a strong recipe and of 150 rounds, from records that were never trained."""
+
+import numpy as np
+import pytest
+
+from alutils.records.store import Store
+from alutils.reporting import statistics
+from alutils.studies.profiles import load_study
+from alutils.studies.reductions import other_profiles
+from tests.studies.made_up import save_finished
+
+NOTEBOOKS = (other_profiles.CIFAR10, other_profiles.MNIST)
+
+
+def save(profile: str, notebook: str, gains: dict[str, float], seeds: int = 99) -> None:
+    """Records in which an arm has so many points more than random, with a spread over seeds."""
+    store = Store(profile)
+    store.prepare()
+    for cell in load_study(profile, notebook).cells():
+        if cell.seed < seeds:
+            more = gains.get(cell.arm, 0.0) + (0.1 * (cell.seed - 1) if cell.arm in gains else 0)
+            save_finished(store, cell, lambda _, n, more=more: {"test_accuracy": (50 + more) / 100})
+
+
+def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
+    save("strong-recipe", NOTEBOOKS[0], {"margin": 2.0, "badge": -3.0})
+    save("desktop", NOTEBOOKS[0], {"margin": 0.5})
+    told = other_profiles.strong_recipe().data
+    assert told.startswith("On CIFAR-10, from 450 to 5,018 labels, over 3 paired seeds, by area")
+    assert "margin lies above random; BADGE lies below random" in told
+    assert "margin +2.00 (+1.64 to +2.36, 3 seeds); BADGE -3.00 (" in told
+    assert told.endswith("not tested: +1.50 points (+1.50 to +1.50, 3 seeds).")
+
+
+def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
+    save("strong-recipe", NOTEBOOKS[0], {"margin": 2.0}, seeds=2)
+    told = other_profiles.strong_recipe().data
+    assert "with fewer than 3 paired seeds; these runs have 2. Interim, " in told
+
+
+def test_150_rounds_stand_within_or_outside_what_one_more_seed_would_give(outputs):
+    for notebook in NOTEBOOKS:
+        save("desktop", notebook, {"margin": 0.5, "kmeans": 0.5})
+    save("poster-rounds", NOTEBOOKS[1], {"margin": 0.7, "kmeans": 2.0})
+    (line,) = other_profiles.poster_rounds().data.splitlines()
+    assert line.startswith("- **MNIST**, 150 rounds, 1 seed, beside 5 paired seeds under the")
+    values = np.array([0.4, 0.5, 0.6, 0.7, 0.8])
+    half = 2.776445 * values.std(ddof=1) * np.sqrt(1 + 1 / 5)
+    ends = f"{0.6 - half:+.2f} to {0.6 + half:+.2f} about +0.60"
+    interval = f"the prediction interval for one more seed, {ends}"
+    assert f"margin +0.60 points over random, within {interval}" in line
+    assert f"K-means +1.90 points over random, outside {interval}" in line
+    assert "uncertainty +0.00 points over random, within" in line
+
+
+def test_runs_that_are_not_there_are_named_by_the_command_that_makes_them(outputs):
+    assert "`make study PROFILE=strong-recipe`" in other_profiles.strong_recipe().data
+    assert "`make study PROFILE=poster-rounds`" in other_profiles.poster_rounds().data
+
+
+def test_one_more_replication_lies_in_its_interval_as_often_as_stated():
+    rng = np.random.default_rng(0)
+    inside = 0
+    for _ in range(2000):
+        *values, one = rng.normal(3, 2, 6)
+        interval = statistics.one_more(values)
+        inside += interval.low <= one <= interval.high
+    assert inside / 2000 == pytest.approx(0.95, abs=0.015)
