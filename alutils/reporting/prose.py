@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -83,6 +84,11 @@ def plain(value: object) -> str:
 def capital(text: str) -> str:
     """Text with a capital first letter."""
     return text[0].upper() + text[1:]
+
+
+def literal(name: str) -> str:
+    """A name of a user's in Markdown, of which no character means anything."""
+    return re.sub(r"([\\`*_{}\[\]<>#+\-!|$~&])", r"\\\1", name)
 
 
 def count(number: int, thing: str, things: str = "") -> str:

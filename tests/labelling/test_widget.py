@@ -229,6 +229,15 @@ def test_what_the_kernel_did_not_answer_is_told_of_and_not_shown_as_saved(a_scre
     assert screen.page.locator(".al-answered").count() == 0
 
 
+def test_a_picture_that_got_lost_is_asked_for_again(a_screen):
+    screen = a_screen()
+    screen.page.evaluate("window.gone = true")
+    screen.page.keyboard.press("Enter")
+    screen.page.locator("dialog[open]").wait_for()
+    screen.page.evaluate("window.gone = false")
+    screen.page.wait_for_function("document.querySelector('.al-zoom img')?.naturalWidth == 40")
+
+
 def test_while_an_undo_is_on_its_way_no_other_image_is_answered(a_screen):
     screen = a_screen()
     screen.press("1")

@@ -1,10 +1,13 @@
 """Notebook 10: what is made of the runs on a folder, against values found by hand."""
 
+import re
+from html import unescape
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
+from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from alutils.folders import index
 from alutils.protocol.datasets import DATASETS
@@ -110,6 +113,13 @@ class TestContents:
         assert rows_of(contents.classes(dataset).data) == [
             ["bee", "1,200", "300"], ["ant", "5", "2"], ["cow", "5", "1"],
         ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "name", ["**bold**", "a_b_ `c`", "<img src=x>", "$x$ [y](z)", "a|b\\*"]
+    )
+    def test_a_name_means_nothing_to_the_report(self, name):
+        page = markdown2html_mistune(contents.sentence(loaded([1, 9], [1, 1], ("ant", name))).data)
+        assert f"The most frequent class, {name}, has 9" in unescape(re.sub("<.*?>", "", page))
 
     def test_of_many_classes_both_ends_are_listed(self):
         names = tuple(f"kind {i:03}" for i in range(200))

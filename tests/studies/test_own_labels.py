@@ -14,6 +14,7 @@ from IPython.display import HTML, Markdown
 from alutils.commands.notebooks import fingerprint
 from alutils.labelling import chain
 from alutils.labelling.entries import LABEL, Answers
+from alutils.labelling.ledger import LedgerHeld
 from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
@@ -105,6 +106,14 @@ def test_the_test_part_is_left_out_where_its_classes_are_others(pets, opened):
     labelling.session.wait()
     assert "10 labels" in progress.sentences(labelling).data
     assert "keeps for a test" not in progress.sentences(labelling).data
+
+
+def test_two_runs_in_batch_do_not_share_their_folder(pets, opened, monkeypatch):
+    first = opened(dataset=str(pets), answers="labels")
+    monkeypatch.setattr(by_hand, "_open", {})  # as another process sees it
+    with pytest.raises(LedgerHeld, match="another run in batch is answering in .*batch: wait for"):
+        opened(dataset=str(pets), answers="labels")
+    assert first.study.ledger_path.exists()
 
 
 def test_an_interrupt_while_a_ledger_opens_leaves_it_free(pets, opened):

@@ -3,6 +3,7 @@
 
 const LATE_MS = 4000; // after which an answer that is not saved is told of
 const LOOK_MS = 1000; // between looks at a training that runs
+const AGAIN_MS = 5000; // until a picture that did not come is asked for again
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
@@ -38,10 +39,10 @@ class Pictures {
     this.wanted = new Map();
     this.receive = (told, buffers) => {
       const key = `${told.side} ${told.picture}`;
-      if (!this.wanted.has(key)) return; // another view's
+      if (!this.wanted.has(key)) return; // another view's, or it was asked for twice
       const address = URL.createObjectURL(new Blob([buffers[0]], { type: "image/webp" }));
       this.addresses.set(key, address);
-      for (const done of this.wanted.get(key)) done(address);
+      for (const done of this.wanted.get(key).waiting) done(address);
       this.wanted.delete(key);
       if (this.addresses.size > KEPT_PICTURES) {
         const [oldest, old] = this.addresses.entries().next().value;
@@ -55,9 +56,18 @@ class Pictures {
   get(image, side, done) {
     const key = `${side} ${image}`;
     if (this.addresses.has(key)) return done(this.addresses.get(key));
-    if (this.wanted.has(key)) return void this.wanted.get(key).push(done);
-    this.wanted.set(key, [done]);
-    this.model.send({ do: "picture", image, side });
+    if (this.wanted.has(key)) return void this.wanted.get(key).waiting.push(done);
+    this.wanted.set(key, { image, side, waiting: [done], since: 0 });
+    this.ask_again();
+  }
+
+  /** Ask for pictures that did not come, as where the kernel was restarted meanwhile. */
+  ask_again() {
+    for (const one of this.wanted.values()) {
+      if (Date.now() - one.since < AGAIN_MS) continue;
+      one.since = Date.now();
+      this.model.send({ do: "picture", image: one.image, side: one.side });
+    }
   }
 
   close() {
@@ -515,6 +525,7 @@ class View {
 
   tick() {
     this.tell_problem();
+    this.pictures.ask_again();
     if (this.pending.size) return;
     if (this.state.training || this.state.advising) this.send({ do: "look" });
   }

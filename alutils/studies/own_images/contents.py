@@ -11,7 +11,7 @@ from IPython.display import HTML, Markdown
 from alutils.folders.index import PREFIX, left_out_file
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose
-from alutils.reporting.prose import count
+from alutils.reporting.prose import count, literal
 
 LISTED = 10
 """Classes at either end, and kinds of files left out, that a table lists."""
@@ -38,17 +38,17 @@ def sentence(dataset: Any) -> Markdown:
     each = sizes(dataset)
     train, test = int(each["train"].sum()), int(each["test"].sum())
     text = (
-        f"**{dataset_title(dataset.name)}** has {count(train + test, 'usable image')} in "
+        f"**{literal(dataset_title(dataset.name))}** has {count(train + test, 'usable image')} in "
         f"{len(each)} classes: {train:,} for training and {test:,} for the test set. "
     )
     if len(set(each["train"])) == 1:
         text += f"Every class has {count(int(each['train'].iloc[0]), 'training image')}. "
     else:
         most, least = each.iloc[0], each.iloc[-1]
+        first, last = literal(most.name), literal(least.name)
         text += (
-            f"The most frequent class, {most.name}, has "
-            f"{count(int(most['train']), 'training image')}, and the rarest, {least.name}, "
-            f"{least['train']:,}. "
+            f"The most frequent class, {first}, has {count(int(most['train']), 'training image')}, "
+            f"and the rarest, {last}, {least['train']:,}. "
         )
     return Markdown(
         f"{text}The class with the fewest test images has {each['test'].min():,}: what is said of "

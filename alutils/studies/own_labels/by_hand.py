@@ -12,7 +12,7 @@ from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, repl
 from alutils.labelling.desk import Desk
 from alutils.labelling.entries import Answers, Entry
 from alutils.labelling.images import FolderImages
-from alutils.labelling.ledger import Ledger
+from alutils.labelling.ledger import Ledger, LedgerHeld, locked
 from alutils.labelling.session import Session, describe
 from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
@@ -106,16 +106,27 @@ def _older_answers(
 
 
 def _make_folder(study: OwnLabelsStudy) -> None:
-    """The ledger's folder; in batch without what was in it."""
+    """The ledger's folder; in batch without what was in it, unless another run is at it."""
     folder = study.ledger_path.parent
     try:
         if study.answers != PERSON and study.folder.exists():
+            _refuse_two_runs(study.ledger_path)
             shutil.rmtree(study.folder)
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CanNotWrite(
             f"{folder} can't be made for the answers ({error.strerror or error}): change the "
             "rights there, or name another place, by ledger or ALUTILS_OUTPUTS"
+        ) from error
+
+
+def _refuse_two_runs(ledger: Path) -> None:
+    try:
+        locked(ledger).release()
+    except LedgerHeld as error:
+        raise LedgerHeld(
+            f"another run in batch is answering in {ledger.parent}: wait for it, or give another "
+            "profile"
         ) from error
 
 
