@@ -367,13 +367,19 @@ def measure(bench: Bench) -> None:
     bench.selection(1_000_000, dict.fromkeys(large, 100))
 
 
+def report(file: Path) -> None:
+    """Make the report of results, beside them."""
+    folder = HERE  # the notebook's, from which its kernel sees the path
+    notebooks.render(folder / "speed.ipynb", file.parent, {"file": os.path.relpath(file, folder)})
+
+
 def main() -> None:
     """Measure, and write the results with what they were measured on."""
     start = time.monotonic()
     bench = Bench(repeats=4)
     measure(bench)
     file = bench.write("results", pick_device("cpu"), time.monotonic() - start)
-    notebooks.render(HERE / "speed.ipynb", file.parent, {"file": os.path.relpath(file, ROOT)})
+    report(file)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -151,10 +152,10 @@ def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
 
 
 def _keep_other_names(file: Path, new: Path) -> None:
-    """Move a list of images aside, by its digest, where the new one is not the same."""
+    """Copy a list of images aside, by its digest, where the new one is not the same."""
     if file.exists() and not filecmp.cmp(file, new, shallow=False):
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
-        file.replace(file.with_name(f"{file.name}.{digest}"))
+        shutil.copyfile(file, file.with_name(f"{file.name}.{digest}"))
 
 
 class _Digest:
