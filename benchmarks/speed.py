@@ -82,7 +82,8 @@ def rates(measured: Measured) -> Figure:
         axes.invert_yaxis()
         axes.set(title=title, xlabel="images per second")
         if work == "mc":
-            axes.set(xscale="log", xlim=(10, None))
+            figures.logarithmic(axes)
+            axes.set_xlim(left=10)
         sns.despine(ax=axes, left=True)
     return figure
 
@@ -119,8 +120,10 @@ def growth(measured: Measured) -> Figure:
         by_strategy = _pools(measured, what).groupby("strategy")
         for (strategy, part), marker in zip(by_strategy, "osD", strict=False):
             axes.plot(part["candidates"], part["value"], marker=marker, label=strategy)
-        axes.set(xscale="log", xlabel="candidates", ylabel=label)
-        axes.set_yscale("linear" if what == "memory" else "log")
+        axes.set(xlabel="candidates", ylabel=label)
+        figures.logarithmic(axes)
+        if what != "memory":
+            figures.logarithmic(axes, "y")
         sns.despine(ax=axes)
     axes.legend(frameon=False)
     return figure

@@ -1,13 +1,14 @@
 """The study's figures, each drawn by one function from a table; nothing here trains."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import NullFormatter
 
 from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
@@ -116,6 +117,14 @@ def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
 def thousands(axes: Axes) -> None:
     """Write the label counts of the x axis with thousands separators."""
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"] = "x") -> None:
+    """Make an axis logarithmic, its numbers written out: matplotlib's own are mathtext."""
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def legend(axes: Axes) -> None:

@@ -2,13 +2,14 @@
 
 import ast
 import io
+import re
 
 import matplotlib
 import pytest
 import torch
 
 from alutils.paths import PACKAGE, ROOT
-from alutils.reporting import captions
+from alutils.reporting import captions, figures
 from alutils.reporting.figures import samples
 from alutils.reporting.style import house_style
 from tests.reporting.test_statistics import results
@@ -78,3 +79,22 @@ def test_a_dollar_in_a_class_s_name_is_no_formula():
     figure = samples(image, label, [r"$\foo$"])
     figure.savefig(io.BytesIO())  # a formula that can't be read would raise
     assert not figure.axes[0].title.get_parse_math()
+
+
+def test_numbers_of_a_logarithmic_axis_are_written_out(monkeypatch):
+    axes = figures.grid()[1][0, 0]
+    axes.plot([0.01, 1, 1e6], [1, 10, 1000])
+    figures.logarithmic(axes)
+    figures.logarithmic(axes, "y")
+    with house_style():
+        axes.figure.savefig(io.BytesIO())
+    texts = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+    assert {"0.01", "1", "1,000,000", "1,000"} <= set(texts) and not any("$" in t for t in texts)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_axis_is_made_logarithmic_in_another_way(file):
+    text = file.read_text(encoding="utf-8")
+    assert file.name == "figures.py" or not re.search(
+        r"scale\(\"(sym)?log\"|scale=\"(sym)?log\"", text
+    )

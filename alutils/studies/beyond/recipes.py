@@ -142,7 +142,7 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
     head = f"Recipes on random labels of {dataset_title(rows['dataset'].iloc[0])}"
     figures.finish(axes[0, 0], head, figures.reported(rows))
     sizes = sorted(rows["labels"].unique())
-    axes[0, 0].set_xscale("log")
+    figures.logarithmic(axes[0, 0])
     axes[0, 0].set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes[0, 0].minorticks_off()
     caption = (

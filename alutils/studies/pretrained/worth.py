@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
@@ -79,10 +79,8 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
                 label = f"frozen features, {'random labels' if arm == 'random' else arm_title(arm)}"
                 figures.curve(panel, rows[rows["arm"] == arm], figures.arm_style(arm, arms), label)
         figures.finish(panel, dataset_title(dataset), figures.reported(results))
-        panel.set_xscale("log")
+        figures.logarithmic(panel)
         panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_minor_formatter(NullFormatter())  # the default one writes mathtext
-        figures.thousands(panel)
         panel.tick_params(axis="x", labelrotation=45)
         handles, labels = panel.get_legend_handles_labels()
         once = dict(zip(labels, handles, strict=True))  # an arm may have a curve in both parts
