@@ -35,8 +35,8 @@ def cells(study: Parameters) -> HTML | Markdown:
     if len(done) == len(every):
         return Markdown(f"All {len(done):,} cells are finished.{processors}")
     text = (
-        f"{len(done):,} of {len(every):,} cells are finished; what is shown below is made of these, "
-        f"and where arms are compared of the seeds that have every arm.{processors}"
+        f"{len(done):,} of {len(every):,} cells are finished; what is shown below is made of "
+        f"these, and where arms are compared of the seeds that have every arm.{processors}"
     )
     failed = [
         {"failed cell": name, "why": record["final"]["error"]}
@@ -105,8 +105,8 @@ def interim(study: Parameters) -> str:
     if done == len(every):
         return ""
     return (
-        f" Interim, with {done:,} of {len(every):,} cells finished: what counts is what all of them "
-        "show, and interim results are not corrected for repeated looks."
+        f" Interim, with {done:,} of {len(every):,} cells finished: what counts is what all of "
+        "them show, and interim results are not corrected for repeated looks."
     )
 
 
@@ -119,7 +119,7 @@ def provenance(study: Parameters) -> HTML:
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     rows = {
         "profile": study.profile,
-        "records": f"{sum(r["status"] == "finished" for r in records)} finished cells",
+        "records": f"{sum(r['status'] == 'finished' for r in records):,} finished cells",
         "training and scoring": f"{hours:.2f} hours of one worker",
         "device": _unique(where, "device"),
         "machine": "; ".join(filter(None, (_unique(where, key) for key in MACHINE)))
