@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 from alutils.folders import listing
-from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.protocol.encoders import ENCODERS
+from alutils.protocol.parameters import ParameterError, StudyError, known
 from alutils.waiting import bar
 
 
@@ -28,7 +29,10 @@ def predict(head: str, images: list[str]) -> None:
     from alutils.labelling.saved_head import load_head
 
     files = list(chain.from_iterable(map(_files, images)))
+    if not files:
+        raise ParameterError(f"IMAGES = {', '.join(images)} holds no file: name others")
     saved = load_head(Path(head))
+    known("encoder of the head", saved.encoder, ENCODERS, ParameterError)
     classes, left_out = saved.head.classes, 0
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -52,9 +56,13 @@ def predict(head: str, images: list[str]) -> None:
 
 def _files(path: str) -> Iterator[Path]:
     """The file that a path leads to, or all below a folder, in their order."""
-    place = Path(path).expanduser()
-    if place.is_dir():
-        return map(Path, sorted(listing.files_below(place)))
-    if place.is_file():
-        return iter([place])
-    raise ParameterError(f"IMAGES = {path!r} is not there: give image files, or folders of them")
+    reason = "is not there"
+    try:
+        place = Path(path).expanduser()
+        if place.is_dir():
+            return map(Path, sorted(listing.files_below(place)))
+        if place.exists():
+            return iter([place])
+    except (OSError, RuntimeError) as error:
+        reason = f"can't be read ({getattr(error, 'strerror', None) or error})"
+    raise ParameterError(f"IMAGES = {path!r} {reason}: give image files, or folders of them")

@@ -96,11 +96,11 @@ def _rows(name: str, file: Path) -> Iterator[Row]:
         )
 
 
-def train_rows_of(count: int, is_wanted: Callable[[list[str]], bool]) -> list[Row]:
-    """The ``count`` images of a training part whose names are wanted, of any list in the cache.
+def lists_of(count: int, is_wanted: Callable[[list[str]], bool]) -> Iterator[tuple[str, list[Row]]]:
+    """Every list in the cache of a training part with ``count`` images whose names are wanted.
 
-    ``is_wanted`` is given the names in their order. Empty where there is no such list; one that
-    can't be read is passed over.
+    With the name of its dataset. ``is_wanted`` is given the images' names in their order; a list
+    that can't be read is passed over.
     """
     for file in sorted(data_cache().glob(f"{PREFIX}*{LIST}*")):
         name = file.name.partition(LIST)[0]
@@ -108,10 +108,9 @@ def train_rows_of(count: int, is_wanted: Callable[[list[str]], bool]) -> list[Ro
             if facts(name).train == count:
                 train = [row for row in _rows(name, file) if row.part == "train"]
                 if is_wanted([row.file for row in train]):
-                    return train
+                    yield name, train
         except NotIndexed:
             continue
-    return []
 
 
 def left_out_file(name: str) -> Path:

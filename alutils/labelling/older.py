@@ -1,12 +1,14 @@
 """Answers of an older ledger, taken over where images came, went or moved since it was begun."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from alutils.folders import index
 from alutils.labelling import chain
-from alutils.labelling.entries import TAKEN_OVER, TURNS, Answers, Entry
+from alutils.labelling.chain import LedgerDamaged
+from alutils.labelling.entries import TAKEN_OVER, Answers, Entry
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_names
@@ -33,57 +35,68 @@ class Older:
     by_content: bool
 
 
-def read(path: Path, images: FolderImages) -> Older:
-    """Read an older ledger; raises ``ParameterError`` where it answers no image of today.
+def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older:
+    """Read an older ledger, for one that begins with ``classes``.
 
     Images are told by their content where the data cache still has the list of files that the
-    ledger was begun with, so that a file may have another name; else by their names.
+    ledger was begun with, so that a file may have another name; else by their names. Raises
+    ``ParameterError`` where it can't be read, answers no image of today, or has a class that one of
+    ``classes`` differs from in case alone.
     """
-    entries = chain.read(path)
+    key = f"older_ledger = {str(path)!r}"
+    try:
+        entries = chain.read(path)
+    except (LedgerDamaged, OSError) as error:
+        raise ParameterError(f"{key} can't be read: {error}") from error
     if not entries:
-        raise ParameterError(f"older_ledger = {str(path)!r} is empty: leave it out")
+        raise ParameterError(f"{key} is empty: leave it out")
     given = Answers(entries)
-    names, by_content = _names_today(entries, images)
+    by_case = {name.casefold(): name for name in classes}
+    for name in given.classes:
+        if (mine := by_case.get(name.casefold(), name)) != name:
+            raise ParameterError(
+                f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
+            )
+    names, by_content = _names_today(path, entries, images)
     answers = {names[old]: entry for old, entry in given.current.items() if old in names}
     if not answers:
         told = "contents" if by_content else "names"
         raise ParameterError(
-            f"older_ledger = {str(path)!r} has no answer for an image of {images.folder}, by their "
-            f"{told}: name the ledger of an earlier state of this folder, or leave it empty"
+            f"{key} has no answer for an image of {images.folder}, by their {told}: name the "
+            "ledger of an earlier state of this folder, or leave it empty"
         )
     gone = len(given.current) - len(answers)
     return Older(path, given.classes, answers, gone, by_content)
 
 
-def _names_today(entries: Sequence[Entry], images: FolderImages) -> tuple[dict[str, str], bool]:
+def _names_today(
+    path: Path, entries: Sequence[Entry], images: FolderImages
+) -> tuple[dict[str, str], bool]:
     """By an image's name in a ledger its name today, and whether contents told so."""
-    today = images.pool.position
     count, digest = (entries[0].facts.get(key) for key in OF_IMAGES)
-    then = index.train_rows_of(count, lambda names: digest_of_names(names) == digest)
-    if not then:
-        return dict(zip(today, today, strict=True)), False
+    lists = list(index.lists_of(count, lambda names: digest_of_names(names) == digest))
+    if not lists:
+        return {name: name for name in images.pool.names}, False
+    own = [rows for name, rows in lists if name == path.parent.name]
+    contents: dict[str, set[str]] = {}
+    for rows in own or [rows for _, rows in lists]:
+        for row in rows:
+            contents.setdefault(row.file, set()).add(row.sha256)
     by_content = {digest: name for name, digest in images.digests.items()}
-    found = {row.file: by_content.get(row.sha256) for row in then}
-    return {old: new for old, new in found.items() if new}, True
+    known = {old: found.pop() for old, found in contents.items() if len(found) == 1}
+    return {old: by_content[digest] for old, digest in known.items() if digest in by_content}, True
 
 
 def take_over(ledger: Ledger, older: Older) -> str:
-    """Add an older ledger's answers to one without answers of its own; returns what was done.
+    """Add an older ledger's answers for images that were never answered here.
 
-    Nobody is asked for them, and no model guessed them before: they are trained on like others, and
-    tell nothing of its accuracy. What a kill leaves out is added at the next call. Nothing is done
-    where that was finished before. Raises ``ParameterError`` where the ledger has other answers,
-    and ``Ledger.append``'s errors.
+    Returns what was done; nothing: an empty string. Nobody is asked for them, and no model guessed
+    them before: they are trained on like others, and tell nothing of its accuracy. What a kill
+    leaves out is added at the next call. Raises as ``Ledger.append``.
     """
-    turns = [entry for entry in ledger.entries if entry.action in TURNS]
-    own = [entry for entry in turns if entry.asked != TAKEN_OVER]
-    if own and len(own) == len(turns):
-        raise ParameterError(
-            f"older_ledger = {str(older.path)!r}, but {ledger.path.name} has answers of its own "
-            "already: leave it empty, or name another ledger to begin"
-        )
-    left = {image: e for image, e in older.answers.items() if image not in ledger.answers.given}
-    if own or not left:
+    first = ledger.answers.first
+    left = {image: entry for image, entry in older.answers.items() if image not in first}
+    if not left:
         return ""
     for name in older.classes:
         if name not in ledger.answers.classes:
@@ -97,10 +110,11 @@ def take_over(ledger: Ledger, older: Older) -> str:
     )
 
 
-def hint(path: Path) -> str:
-    """That there is an older ledger of a folder of the same name, for one that is to begin.
+def hint(path: Path, images: FolderImages) -> str:
+    """That an older ledger has answers for a folder whose ledger has none yet; else nothing.
 
-    ``path`` is of the form ``.../folder-NAME-CHECKSUM/ledger.jsonl``.
+    ``path`` is of the form ``.../folder-NAME-CHECKSUM/ledger.jsonl``; looked at are the ledgers of
+    folders of the same name, the latest first.
     """
     stem = path.parent.name.rpartition("-")[0]
     others = [
@@ -108,10 +122,15 @@ def hint(path: Path) -> str:
         for file in path.parent.parent.glob(f"{stem}-*/{path.name}")
         if file.parent.name.rpartition("-")[0] == stem and file != path
     ]
-    if path.exists() or not others:
-        return ""
-    latest = max(others, key=lambda file: file.stat().st_mtime)
-    return (
-        "this begins a new ledger, as images came, went or changed; answers given before are taken "
-        f"over by older_ledger = {str(latest)!r}"
-    )
+    with suppress(LedgerDamaged, OSError):  # of this folder's ledger: told when it is opened
+        if path.exists() and Answers(chain.read(path)).first:
+            return ""
+    for file in sorted(others, key=lambda file: -file.stat().st_mtime):
+        with suppress(ParameterError):
+            found = read(file, images)
+            return (
+                "this is a new ledger, as images came, went or changed; "
+                f"older_ledger = {str(file)!r} takes over {len(found.answers):,} answers given "
+                "before"
+            )
+    return ""

@@ -1,6 +1,6 @@
 """Classes of image files by a head that was exported."""
 
-import io
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,8 @@ def predictions(saved: SavedHead, files: Sequence[Path]) -> Iterator[Predicted]:
     def predict(start: int) -> list[Predicted]:
         return _batch(saved, encoder, files[start : start + FILES_AT_ONCE])
 
-    with threads_restored():
+    with threads_restored(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of odd files
         for some in ordered(predict, range(0, len(files), FILES_AT_ONCE), in_one_thread):
             yield from some
 
@@ -66,7 +67,10 @@ def _batch(saved: SavedHead, encoder: Encoder, files: Sequence[Path]) -> list[Pr
 def _picture(file: Path) -> tuple[Tensor | None, str]:
     """A file as the encoder takes it, uint8 (3, S, S), or why it can't."""
     try:
-        return torch.from_numpy(pictures.picture(io.BytesIO(file.read_bytes()))), ""
+        if not file.is_file():  # a pipe would be waited for
+            return None, "not a file"
+        with file.open("rb") as opened:
+            return torch.from_numpy(pictures.picture(opened)), ""
     except pictures.Unusable as error:
         return None, str(error)
     except OSError as error:

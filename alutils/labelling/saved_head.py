@@ -75,7 +75,8 @@ def load_head(folder: Path) -> SavedHead:
     try:
         weights = (Path(folder) / WEIGHTS).read_bytes()
         facts: dict[str, Any] = json.loads((Path(folder) / FACTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        facts["sha256"], facts["classes"], facts["labels"], facts["encoder"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise HeadDamaged(
             f"{folder} holds no exported head ({error}): name the folder head of an export"
         ) from error

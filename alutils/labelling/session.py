@@ -276,8 +276,8 @@ class Session:
 
     def _question_again(self, image: str) -> Question:
         """The question of an image that an undo left without an answer."""
-        asked = self._asked.get(image)
-        return asked or self._question(image, self.answers.first[image].asked)
+        asked, first = self._asked.get(image), self.answers.first[image].asked
+        return asked or self._question(image, self._batch.asked if first == TAKEN_OVER else first)
 
     def _guess(self, position: int) -> str:
         head = self._batch.head if self._batch else None

@@ -161,10 +161,10 @@ def dropout_mask(rows: int, features: int, rate: float, rng: torch.Generator) ->
 
 @cache
 def bernoulli_is_uniform() -> bool:
-    """Whether ``bernoulli_`` compares numbers of ``uniform_`` in float64 with its probability.
+    """Whether ``bernoulli_`` draws the numbers of ``uniform_`` in float64, and keeps what is below.
 
-    It does except with MKL on Intel's processors, and one by one: drawing them at once gives the
-    same masks in half the time.
+    So it does but with MKL on Intel's processors. It draws them one by one; all at once they give
+    the same masks in half the time.
     """
     one, other = (torch.Generator().manual_seed(0) for _ in range(2))
     uniform = torch.empty(256, dtype=torch.float64).uniform_(generator=one) < 0.5

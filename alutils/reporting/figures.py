@@ -8,7 +8,6 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import NullFormatter
 
 from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
@@ -123,8 +122,16 @@ def logarithmic(axes: Axes, which: Literal["x", "y"] = "x") -> None:
     """Make an axis logarithmic, its numbers written out: matplotlib's own are mathtext."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
+
+    def major(value: float, _: int | None) -> str:
+        return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+    def minor(value: float, _: int | None) -> str:
+        low, high = axis.get_view_interval()
+        return major(value, _) if high < 10 * low else ""  # no power of ten need be in between
+
+    axis.set_major_formatter(major)
+    axis.set_minor_formatter(minor)
 
 
 def legend(axes: Axes) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import sys
@@ -90,6 +91,23 @@ def test_what_can_not_be_predicted_is_told_in_a_line(export, pets, tmp_path, mon
         predict(head, ["nowhere"])
     with pytest.raises(HeadDamaged, match="holds no exported head .* name the folder head of an"):
         predict(str(pets), [str(pets)])
+    (pets / "empty").mkdir()
+    with pytest.raises(ParameterError, match="IMAGES = .*empty holds no file: name others"):
+        predict(head, [str(pets / "empty")])
+    with pytest.raises(ParameterError, match="IMAGES = '~nosuchuser/x' can't be read"):
+        predict(head, ["~nosuchuser/x"])
+    for content in ("[]", "{}", "no JSON"):
+        shutil.copytree(head, tmp_path / "bad", dirs_exist_ok=True)
+        (tmp_path / "bad" / "head.json").write_text(content)
+        with pytest.raises(HeadDamaged, match="holds no exported head"):
+            predict(str(tmp_path / "bad"), [str(pets)])
+    facts = json.loads((export / "head" / "head.json").read_text()) | {"encoder": "resnet"}
+    (tmp_path / "bad" / "head.json").write_text(json.dumps(facts))
+    with pytest.raises(ParameterError, match="encoder of the head = 'resnet' is unknown"):
+        predict(str(tmp_path / "bad"), [str(pets)])
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(NothingPredicted):
+        predict(head, [str(tmp_path / "pipe.png")])
     (broken := tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(NothingPredicted, match="none of 1 files is an image"):
         predict(head, [str(broken)])

@@ -81,7 +81,7 @@ def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun,
     labelling = opened(photos)
     path = labelling.study.ledger_path
     assert path != begun and labelling.session.answers.labels == {}
-    assert f"taken over by older_ledger = {str(begun)!r}" in capsys.readouterr().out
+    assert f"older_ledger = {str(begun)!r} takes over 7 answers" in capsys.readouterr().out
     labelling.desk.close()
     path.unlink()
 
@@ -164,7 +164,7 @@ def test_a_ledger_with_answers_taken_over_can_be_given_again(photos, begun, open
 
 
 def test_what_can_not_be_taken_over_is_refused(photos, begun, opened, tmp_path):
-    with pytest.raises(ParameterError, match="older_ledger = .* is the ledger that is labelled in"):
+    with pytest.raises(ParameterError, match="labelled into: set ledger to a new file as well"):
         opened(photos, older_ledger=str(begun))
     with pytest.raises(ParameterError, match="older_ledger = 'none.jsonl' is no file"):
         opened(photos, older_ledger="none.jsonl")
@@ -176,22 +176,74 @@ def test_what_can_not_be_taken_over_is_refused(photos, begun, opened, tmp_path):
     with pytest.raises(ParameterError, match="empty.jsonl' is empty"):
         opened(photos, older_ledger=str(tmp_path / "empty.jsonl"))
 
+    (tmp_path / "other.jsonl").write_text("no ledger")
+    with pytest.raises(
+        ParameterError, match="older_ledger = .*other.jsonl' can't be read: .* is no"
+    ):
+        opened(photos, older_ledger=str(tmp_path / "other.jsonl"))
+
     add(photos, 100)
-    labelling = opened(photos)
-    labelling.session.label(labelling.session.ask(1)[0].image, "cat")
-    with pytest.raises(ParameterError, match="but ledger.jsonl has answers of its own already"):
-        opened(photos, older_ledger=str(begun))
+    with pytest.raises(ParameterError, match="classes has 'Cat', and older_ledger = .* has 'cat':"):
+        opened(photos, older_ledger=str(begun), classes=["Cat", "dog"])
+    assert not OwnLabelsStudy.parse({"dataset": str(photos)}).ledger_path.exists()
     with pytest.raises(ParameterError, match="older_ledger = .* is for a person's answers"):
         opened(photos, older_ledger=str(begun), answers=str(begun))
 
 
-def test_a_hint_is_of_folders_of_the_same_name_alone(photos, begun, tmp_path):
-    folder = begun.parent
-    assert older.hint(begun) == ""
-    other = folder.with_name("folder-photos-0123456789abcdef") / begun.name
-    assert str(begun) in older.hint(other)
-    assert older.hint(folder.with_name("folder-photo-0123456789abcdef") / begun.name) == ""
-    assert older.hint(folder.with_name("folder-photos-old-0123456789abcdef") / begun.name) == ""
+def test_what_is_missing_is_added_later_too_but_never_what_was_taken_back(photos, begun, opened):
+    add(photos, 100)
+    labelling = opened(photos)
+    own = labelling.session.ask(1)[0].image
+    labelling.session.label(own, "dog")
+    labelling = opened(photos, older_ledger=str(begun))
+    second = labelling.study.ledger_path
+    assert said(second) == said(begun) | {own: "dog"}
+    labelling.session.undo()
+    back = labelling.session.ask(1)[0]
+    assert back.asked != TAKEN_OVER
+    left = said(second)
+    assert back.image not in left
+    labelling = opened(photos, older_ledger=str(begun))
+    assert said(second) == left
+
+    add(photos, 101)  # it grows again, and an earlier ledger is named: the later one adds the rest
+    labelling = opened(photos, older_ledger=str(begun))
+    third = labelling.study.ledger_path
+    labelling.session.label(labelling.session.ask(1)[0].image, "cat")
+    opened(photos, older_ledger=str(second))
+    assert set(said(third)) >= set(left) | set(said(begun))
+
+
+def test_another_picture_under_an_old_name_has_no_answer(photos, begun, opened, tmp_path):
+    ledger = tmp_path / "elsewhere.jsonl"  # whose name does not tell its dataset
+    shutil.copy(begun, ledger)
+    image = next(iter(said(begun)))
+    for seed in range(300, 400):  # until the order of contents, and so of names, is the same
+        Image.fromarray(noise(seed)).save(photos / image)
+        images = FolderImages(named(str(photos)), "efficientnet-lite0")
+        if images.pool.facts["image_names"] == chain.read(begun)[0].facts["image_names"]:
+            break
+    for path in (begun, ledger):
+        assert image not in older.read(path, images).answers
+        assert len(older.read(path, images).answers) == len(said(begun)) - 1
+
+
+def test_a_hint_is_of_ledgers_that_have_answers_for_the_folder(photos, begun, opened, capsys):
+    add(photos, 100)
+    labelling = opened(photos)
+    hint = f"older_ledger = {str(begun)!r} takes over 8 answers given before"
+    assert hint in capsys.readouterr().out
+    opened(photos)
+    assert hint in capsys.readouterr().out  # until there is an answer
+    labelling = opened(photos)
+    labelling.session.label(labelling.session.ask(1)[0].image, "cat")
+    capsys.readouterr()
+    opened(photos)
+    assert "older_ledger" not in capsys.readouterr().out
+    (photos.parent / "b").mkdir()
+    add(photos.parent / "b" / "photos", *range(500, 504))
+    opened(photos.parent / "b" / "photos")
+    assert "older_ledger" not in capsys.readouterr().out
 
 
 def test_a_copy_that_takes_the_place_of_its_original_has_its_answer(tmp_path):

@@ -174,10 +174,18 @@ def test_dropout_masks_are_those_of_bernoulli(rows, features, rate):
     assert torch.equal(ours.get_state(), theirs.get_state())
 
 
-def test_a_dropout_mask_is_drawn_by_bernoulli_where_that_draws_otherwise(monkeypatch):
-    usual = training.dropout_mask(10, 99, 0.5, stream(5, "m"))
-    monkeypatch.setattr(training, "bernoulli_is_uniform", lambda: False)
-    assert torch.equal(training.dropout_mask(10, 99, 0.5, stream(5, "m")), usual)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_dropout_masks_are_drawn_at_once_where_that_gives_the_same(at_once, monkeypatch):
+    called, bernoulli = [], torch.Tensor.bernoulli_
+
+    def counted(self, *args, **kwargs):
+        called.append(1)
+        return bernoulli(self, *args, **kwargs)
+
+    monkeypatch.setattr(training, "bernoulli_is_uniform", lambda: at_once)
+    monkeypatch.setattr(torch.Tensor, "bernoulli_", counted)
+    training.dropout_mask(10, 99, 0.5, stream(5, "m"))
+    assert len(called) == (not at_once)
 
 
 def test_heldout_accuracy_is_taken_every_so_many_epochs_and_changes_nothing():

@@ -90,6 +90,8 @@ def test_numbers_of_a_logarithmic_axis_are_written_out(monkeypatch):
         axes.figure.savefig(io.BytesIO())
     texts = [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
     assert {"0.01", "1", "1,000,000", "1,000"} <= set(texts) and not any("$" in t for t in texts)
+    axes.set_ylim(150, 320)
+    assert any(label.get_text() == "200" for label in axes.get_yticklabels(minor=True))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from alutils.commands.notebooks import fingerprint
 from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.studies.profiles import load_study
@@ -51,6 +52,30 @@ def test_150_rounds_stand_within_or_outside_what_one_more_seed_would_give(output
     assert f"margin +0.60 points over random, within {interval}" in line
     assert f"K-means +1.90 points over random, outside {interval}" in line
     assert "uncertainty +0.00 points over random, within" in line
+
+
+def test_without_the_reduced_recipe_nothing_stands_beside(outputs):
+    save("strong-recipe", NOTEBOOKS[0], {"margin": 2.0})
+    save("poster-rounds", NOTEBOOKS[1], {"margin": 0.7})
+    assert (
+        "under the reduced recipe is not there to compare." in other_profiles.strong_recipe().data
+    )
+    (line,) = other_profiles.poster_rounds().data.splitlines()
+    assert "nothing beside it, which takes 3 paired seeds" in line and "nan" not in line
+    assert "margin +0.60 points over random; K-means" in line
+
+
+def test_a_record_of_another_profile_makes_the_report_stale(outputs):
+    for notebook, profile in (
+        ("08-reductions", "strong-recipe"), ("08-reductions", "transfer"),
+        ("02-cifar10-active-learning", "ceiling"), ("01-training-size", "ceiling"),
+    ):  # fmt: skip
+        study = load_study("desktop", notebook)
+        before = fingerprint(notebook, study, "sources")
+        (file, *_) = [file for file in study.files() if file.parent.parent.name == profile]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("a record")
+        assert fingerprint(notebook, study, "sources") != before
 
 
 def test_runs_that_are_not_there_are_named_by_the_command_that_makes_them(outputs):

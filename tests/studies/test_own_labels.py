@@ -111,7 +111,9 @@ def test_the_test_part_is_left_out_where_its_classes_are_others(pets, opened):
 def test_two_runs_in_batch_do_not_share_their_folder(pets, opened, monkeypatch):
     first = opened(dataset=str(pets), answers="labels")
     monkeypatch.setattr(by_hand, "_open", {})  # as another process sees it
-    with pytest.raises(LedgerHeld, match="another run in batch is answering in .*batch: wait for"):
+    with pytest.raises(
+        LedgerHeld, match="another run in batch has .*batch .*is being written by process"
+    ):
         opened(dataset=str(pets), answers="labels")
     assert first.study.ledger_path.exists()
 

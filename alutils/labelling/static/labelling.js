@@ -3,7 +3,7 @@
 
 const LATE_MS = 4000; // after which an answer that is not saved is told of
 const LOOK_MS = 1000; // between looks at a training that runs
-const AGAIN_MS = 5000; // until a picture that did not come is asked for again
+const AGAIN_MS = 5000; // until a picture that did not come is asked for again, then twice as long
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
@@ -57,15 +57,16 @@ class Pictures {
     const key = `${side} ${image}`;
     if (this.addresses.has(key)) return done(this.addresses.get(key));
     if (this.wanted.has(key)) return void this.wanted.get(key).waiting.push(done);
-    this.wanted.set(key, { image, side, waiting: [done], since: 0 });
+    this.wanted.set(key, { image, side, waiting: [done], due: 0, again: AGAIN_MS });
     this.ask_again();
   }
 
   /** Ask for pictures that did not come, as where the kernel was restarted meanwhile. */
   ask_again() {
     for (const one of this.wanted.values()) {
-      if (Date.now() - one.since < AGAIN_MS) continue;
-      one.since = Date.now();
+      if (Date.now() < one.due) continue;
+      one.due = Date.now() + one.again;
+      one.again *= 2; // a busy kernel answers all of them in the end
       this.model.send({ do: "picture", image: one.image, side: one.side });
     }
   }

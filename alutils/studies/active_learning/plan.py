@@ -1,5 +1,6 @@
 """Figures 3 and 4: every arm on one dataset, paired by seed."""
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
@@ -52,6 +53,12 @@ class ActiveLearningStudy(Study):
                 arms.append(self._cell(BASELINE, seed).model_copy(update=once))
             cells += arms
         return cells
+
+    def files(self) -> list[Path]:
+        """The record of the training on every label that the figure shows as a line."""
+        from alutils.studies.training_size import ceiling
+
+        return ceiling.records_of_recipe(self)
 
     def _cell(self, arm: str, seed: int) -> Cell:
         return Cell(

@@ -1,7 +1,7 @@
 """A ledger at work in a notebook: opened, shown to a person, or answered in batch."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
 from alutils.reporting.prose import count
-from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy
+from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy, at
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         notes.append(line)
         print(line)
 
-    older_answers = _older_answers(study, images, say)
+    older_answers = _older_answers(study, images, classes, say)
     _make_folder(study)
     if older_answers:
         with Ledger(path, classes, images.pool.facts | settings.facts, say) as ledger:
@@ -95,13 +95,17 @@ def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry
 
 
 def _older_answers(
-    study: OwnLabelsStudy, images: FolderImages, say: Callable[[str], None]
+    study: OwnLabelsStudy,
+    images: FolderImages,
+    classes: Sequence[str],
+    say: Callable[[str], None],
 ) -> older.Older | None:
     """What the older ledger that is named says of the images; ``say`` is told of one that isn't."""
     if study.older_ledger:
-        return older.read(Path(study.older_ledger).expanduser().resolve(), images)
-    if study.answers == PERSON and not study.ledger and (hint := older.hint(study.ledger_path)):
-        say(hint)
+        return older.read(at(study.older_ledger), images, classes)
+    if study.answers == PERSON and not study.ledger:
+        if hint := older.hint(study.ledger_path, images):
+            say(hint)
     return None
 
 
@@ -125,8 +129,8 @@ def _refuse_two_runs(ledger: Path) -> None:
         locked(ledger).release()
     except LedgerHeld as error:
         raise LedgerHeld(
-            f"another run in batch is answering in {ledger.parent}: wait for it, or give another "
-            "profile"
+            f"another run in batch has {ledger.parent} ({error}): wait for it, close its "
+            "notebook's kernel, or give another profile"
         ) from error
 
 

@@ -1,5 +1,6 @@
 """What is labelled, by whom, and how the images are chosen."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -16,6 +17,13 @@ from alutils.studies.own_images.dataset import NameOrExample
 
 PERSON, LABELS = "person", "labels"
 """Who answers, where it is no recorded ledger: a person, or the folder's own labels."""
+
+
+def at(path: str) -> Path:
+    """Where a path of a user's leads, absolute; a ``~`` of nobody stays as it is."""
+    with suppress(RuntimeError):
+        return Path(path).expanduser().resolve()
+    return Path(path).resolve()
 
 
 class OwnLabelsStudy(Parameters):
@@ -52,7 +60,7 @@ class OwnLabelsStudy(Parameters):
 
     def files(self) -> list[Path]:
         """The ledgers that the notebook reads."""
-        recorded = [] if self.answers == LABELS else [Path(self.answers).expanduser()]
+        recorded = [] if self.answers == LABELS else [at(self.answers)]
         return [self.ledger_path] if self.answers == PERSON else recorded
 
     @property
@@ -76,7 +84,7 @@ class OwnLabelsStudy(Parameters):
     def ledger_path(self) -> Path:
         """The file of the answers."""
         if self.ledger and self.answers == PERSON:
-            return Path(self.ledger).expanduser().resolve()
+            return at(self.ledger)
         return self.folder / "ledger.jsonl"
 
     @model_validator(mode="after")
@@ -107,7 +115,7 @@ class OwnLabelsStudy(Parameters):
                 f"answers = {LABELS!r}, but the folder has no labels that could answer: set "
                 f"{PERSON!r}, or sort its images into a folder a class"
             )
-        if self.answers not in (PERSON, LABELS) and not Path(self.answers).expanduser().is_file():
+        if self.answers not in (PERSON, LABELS) and not at(self.answers).is_file():
             raise ValueError(
                 f"answers = {self.answers!r} is no file: give {PERSON!r}, {LABELS!r}, or the path "
                 "of a recorded ledger"
@@ -121,20 +129,20 @@ class OwnLabelsStudy(Parameters):
     def _check_older(self) -> None:
         if not self.older_ledger:
             return
-        older = Path(self.older_ledger).expanduser().resolve()
+        older = at(self.older_ledger)
         if self.answers != PERSON:
             problem = f"is for a person's answers, and answers = {self.answers!r}: leave it empty"
         elif not older.is_file():
             problem = "is no file: give the path of a ledger, or leave it empty"
         elif older == self.ledger_path.resolve():
-            problem = "is the ledger that is labelled into: leave it empty"
+            problem = "is the ledger that is labelled into: set ledger to a new file as well"
         else:
             return
         raise ValueError(f"older_ledger = {self.older_ledger!r} {problem}")
 
     def _check_lasts(self, key: str, value: str) -> None:
         """Refuse a ledger that a run in batch would remove."""
-        if Path(value).expanduser().resolve().is_relative_to(self.batch_folder.resolve()):
+        if at(value).is_relative_to(self.batch_folder.resolve()):
             raise ValueError(
                 f"{key} = {value!r} lies in the folder that every run in batch makes anew: copy "
                 "the ledger to another folder, or name another"

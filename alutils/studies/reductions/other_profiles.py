@@ -3,12 +3,15 @@
 What is concluded from them was fixed beforehand: ``docs/plan.md``.
 """
 
+from pathlib import Path
+
 import pandas as pd
 from IPython.display import Markdown
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.records import tidy
+from alutils.records.store import Store
 from alutils.reporting import record_facts, standing, statistics
 from alutils.reporting.prose import count, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
@@ -17,6 +20,15 @@ from alutils.studies.profiles import load_study
 REDUCED = "desktop"
 """The profile of the reduced recipe, with which these runs are compared."""
 CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
+
+
+def records_read() -> list[Path]:
+    """The files of all records that are read here."""
+    studies = [
+        load_study("strong-recipe", CIFAR10),
+        *(load_study(p, name) for p in ("poster-rounds", REDUCED) for name in (CIFAR10, MNIST)),
+    ]
+    return [Store(study.profile).path(cell) for study in studies for cell in study.cells()]
 
 
 def strong_recipe(profile: str = "strong-recipe") -> Markdown:
@@ -48,8 +60,10 @@ def _more_than_reduced(results: pd.DataFrame) -> str:
     """What margin gains more than under the reduced recipe at the same seeds and label counts."""
     reduced = tidy.read(load_study(REDUCED, CIFAR10))
     same = reduced["labels"].isin(results["labels"]) & reduced["seed"].isin(results["seed"])
+    if not same.any():
+        return " Margin's difference under the reduced recipe is not there to compare."
     both = [statistics.areas(rows) for rows in (results, reduced[same])]
-    gain, before = (areas["margin"] - areas["random"] for areas in both if len(areas))
+    gain, before = (areas["margin"] - areas["random"] for areas in both)
     more = estimate((gain - before).dropna())
     return (
         " Margin's difference minus that under the reduced recipe, on the same seeds and label "
@@ -65,10 +79,13 @@ def poster_rounds(profile: str = "poster-rounds") -> Markdown:
         fine = statistics.areas(tidy.read(study))
         coarse = statistics.areas(tidy.read(load_study(REDUCED, notebook)))
         if len(fine):
+            beside = "nothing beside it, which takes 3 paired seeds under the reduced recipe"
+            if len(coarse) >= FEWEST_SEEDS:
+                beside = f"beside {paired_seeds(len(coarse))} under the reduced recipe"
             lines.append(
                 f"- **{dataset_title(study.dataset)}**, {count(study.rounds, 'round')}, "
-                f"{paired_seeds(len(fine))}, beside {paired_seeds(len(coarse))} under the reduced "
-                f"recipe: {_beside(fine, coarse)}.{record_facts.interim(study)}"
+                f"{paired_seeds(len(fine))}, {beside}: {_beside(fine, coarse)}."
+                f"{record_facts.interim(study)}"
             )
     return Markdown("\n".join(lines) or _nothing(profile))
 
@@ -78,6 +95,9 @@ def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
     parts = []
     for arm in fine.columns.drop("random"):
         difference = estimate(fine[arm] - fine["random"]).mean
+        if len(coarse) < FEWEST_SEEDS:
+            parts.append(f"{arm_title(arm)} {difference:+.2f} points over random")
+            continue
         seeds = statistics.one_more(coarse[arm] - coarse["random"])
         inside = "within" if seeds.low <= difference <= seeds.high else "outside"
         parts.append(

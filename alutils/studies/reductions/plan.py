@@ -1,5 +1,6 @@
 """Each reduction beside the poster's own value."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -56,6 +57,13 @@ class ReductionsStudy(SettingsStudy):
             each for s in self.seeds for name in self.datasets for each in self._sized(name, s)
         ]
         return [*sized, *(each for s in self.seeds for each in self._by_arm(s)), *self._replica()]
+
+    def files(self) -> list[Path]:
+        """Records of other profiles that the notebook tells of."""
+        from alutils.studies.reductions import other_profiles
+        from alutils.studies.transfer import effects
+
+        return [*effects.records_read(), *other_profiles.records_read()]
 
     @property
     def reduced_recipe(self) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 One training a dataset by each recipe of the active-learning curves, which it bounds from above.
 """
 
+from pathlib import Path
+
 import pandas as pd
 
 from alutils.protocol.cell import Cell
@@ -32,6 +34,11 @@ class CeilingStudy(Study):
             for seed in self.seeds
             for name in self.datasets
         ]
+
+
+def records_of_recipe(study: Study) -> list[Path]:
+    """The files of these trainings' records."""
+    return [Store("ceiling").path(cell) for cell in cells_of_recipe(study)]
 
 
 def studies() -> list[CeilingStudy]:

@@ -1,5 +1,6 @@
 """Figure 2: accuracy against training-set size, on random labels."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -27,3 +28,9 @@ class TrainingSizeStudy(Study):
             for seed in self.seeds
             for dataset in self.datasets
         ]
+
+    def files(self) -> list[Path]:
+        """Records of the trainings on every label that the figure shows as lines."""
+        from alutils.studies.training_size import ceiling
+
+        return ceiling.records_of_recipe(self)

@@ -6,6 +6,7 @@ takes them: it tests every arm against random. What is concluded is fixed in ``d
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.records.tidy import table
 from alutils.studies.profiles import load_study
-from alutils.studies.transfer.plan import CHOSEN_UNDER, SETS, transfer_study, transfers
+from alutils.studies.transfer.plan import CHOSEN_UNDER, SETS, studies, transfer_study, transfers
 
 Gains = dict[tuple[str, str], pd.DataFrame]
 """By recipe under which the arms chose, and recipe that trained on it."""
@@ -36,6 +37,13 @@ def gains(notebook: str, label_counts: tuple[int, ...] = ()) -> Gains:
             copies = ((source.arm, cell) for source, cell in study.copies())
             by_recipes[chosen_under, trained_by] = _gains(notebook, study.profile, copies, counts)
     return by_recipes
+
+
+def records_read() -> list[Path]:
+    """The files of all records that ``gains`` reads."""
+    chosen = (load_study(p, name) for p in CHOSEN_UNDER.values() for name in SETS)
+    every = [*chosen, *studies()]
+    return [Store(study.profile).path(cell) for study in every for cell in study.cells()]
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ RECIPES = {
     "head": "the head on pretrained features",
 }
 NOTHING = (
-    "No such trainings are in the outputs folder: `python -m alutils transfer` makes them of the "
-    "label sets that 02 and 03 ended with under either recipe."
+    "No dataset has all it takes in the outputs folder: `python -m alutils transfer` trains on the "
+    "labels that 02 and 03 held under either recipe, once these are finished."
 )
 ABOUT_PICKS = (
     "the recipe changed what is picked for the better",
@@ -109,8 +109,8 @@ def _travel(own: pd.DataFrame, moved: pd.DataFrame, dataset: str) -> str:
     for arm, there in elsewhere.items():
         change = points(estimate((moved[arm] - own[arm]).dropna()), "")
         parts.append(
-            f"{arm_title(arm)} gains {points(there.difference, '')}, {change} more than with its "
-            f"own recipe: {_travels(at_home[arm], there)}"
+            f"{arm_title(arm)} gains {points(there.difference, '')}, simultaneous; minus its gain "
+            f"with its own recipe {change}, not corrected: {_travels(at_home[arm], there)}"
         )
     return "; ".join(parts)
 
@@ -122,14 +122,18 @@ def _travels(own: Standing, moved: Standing) -> str:
     if not (own.differs and own.difference.mean > 0):
         return "with its own recipe no gain is shown that could travel"
     if moved.differs and moved.difference.mean > 0:
-        return "its picks travel"
+        small = ", by too little to matter" if moved.equivalent else ""
+        return f"its picks travel{small}"
     if moved.equivalent or moved.differs:
         return "its picks do not travel"
     return "undecided"
 
 
 def table() -> HTML | Markdown:
-    """Every arm's gain over random, by who chose and who trained, and that at the last count."""
+    """Every arm's gain over random, by who chose and who trained, and that at the last count.
+
+    With intervals that are not corrected.
+    """
     rows = [row for notebook in DATASETS for row in _rows(notebook)]
     return prose.table(pd.DataFrame(rows)) if rows else Markdown(NOTHING)
 
@@ -142,7 +146,9 @@ def _rows(notebook: str) -> list[dict[str, str]]:
             "chosen under": RECIPES[recipes[0]],
             "trained by": RECIPES[recipes[1]],
             "arm": arm_title(arm),
-            "minus random, mean of the label counts (points)": points(estimate(table[arm]), ""),
+            "minus random, mean of the label counts (points, not corrected)": points(
+                estimate(table[arm]), ""
+            ),
             "at the last one": points(estimate(last[recipes][arm]), ""),
         }
         for recipes, table in _trained(whole).items()
