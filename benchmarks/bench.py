@@ -369,8 +369,8 @@ def measure(bench: Bench) -> None:
 
 def report(file: Path) -> None:
     """Make the report of results, beside them."""
-    folder = HERE  # the notebook's, from which its kernel sees the path
-    notebooks.render(folder / "speed.ipynb", file.parent, {"file": os.path.relpath(file, folder)})
+    seen = os.path.relpath(file, HERE)  # from the notebook's folder, where its kernel runs
+    notebooks.render(HERE / "speed.ipynb", file.parent, {"file": seen})
 
 
 def main() -> None:

@@ -18,7 +18,15 @@ from typing import Any, Self
 from filelock import FileLock
 
 from alutils.labelling.chain import Contents, LedgerDamaged, as_line, check_of, parse
-from alutils.labelling.entries import ADD_CLASS, START, UNDO, Answers, Entry, class_refusal
+from alutils.labelling.entries import (
+    ADD_CLASS,
+    START,
+    TAKEN_OVER,
+    UNDO,
+    Answers,
+    Entry,
+    class_refusal,
+)
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import locks
 from alutils.records.files import CanNotWrite, sync, unused, write_whole
@@ -121,6 +129,10 @@ class Ledger:
     def undo(self) -> Entry:
         """Take back the latest answer that holds; the image's answer before it holds again."""
         return self.append(UNDO, image=self.answers.last)
+
+    def take_over(self, entry: Entry, image: str) -> Entry:
+        """Add an answer of another ledger to an image, for which nobody is asked here."""
+        return self.append(entry.action, image=image, label=entry.label, asked=TAKEN_OVER)
 
     def add_class(self, name: str) -> Entry:
         """Add a class, which can't be taken back."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from alutils.folders import index
 from alutils.labelling import chain
 from alutils.labelling.chain import LedgerDamaged
-from alutils.labelling.entries import TAKEN_OVER, Answers, Entry
+from alutils.labelling.entries import Answers, Entry
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_names
@@ -102,7 +102,7 @@ def take_over(ledger: Ledger, older: Older) -> str:
         if name not in ledger.answers.classes:
             ledger.add_class(name)
     for image, entry in left.items():
-        ledger.append(entry.action, image=image, label=entry.label, asked=TAKEN_OVER)
+        ledger.take_over(entry, image)
     told = "content" if older.by_content else "name alone"
     return (
         f"answers taken over from {older.path}: {len(left):,}, of images told by their {told}; "

@@ -75,18 +75,19 @@ def load_head(folder: Path) -> SavedHead:
     try:
         weights = (Path(folder) / WEIGHTS).read_bytes()
         facts: dict[str, Any] = json.loads((Path(folder) / FACTS).read_text(encoding="utf-8"))
-        facts["sha256"], facts["classes"], facts["labels"], facts["encoder"]
+        needed = ("sha256", "classes", "labels", "encoder")
+        digest, classes, labels, encoder = (facts[key] for key in needed)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HeadDamaged(
             f"{folder} holds no exported head ({error}): name the folder head of an export"
         ) from error
-    if hashlib.sha256(weights).hexdigest() != facts["sha256"]:
+    if hashlib.sha256(weights).hexdigest() != digest:
         raise HeadDamaged(
             f"{WEIGHTS} in {folder} is not the file that {FACTS} describes: export the head again"
         )
     tensors = load(weights)
-    net = FeatureNet(tensors["mean"], tensors["std"], len(facts["classes"]))
+    net = FeatureNet(tensors["mean"], tensors["std"], len(classes))
     with torch.no_grad():
         net.head.weight.copy_(tensors["weight"])
         net.head.bias.copy_(tensors["bias"])
-    return SavedHead(Head(net.eval(), tuple(facts["classes"]), facts["labels"]), facts["encoder"])
+    return SavedHead(Head(net.eval(), tuple(classes), labels), encoder)

@@ -177,9 +177,7 @@ class Session:
 
     def take_over(self, entry: Entry) -> Entry:
         """Add an answer of another ledger, for which nobody is asked."""
-        added = self.ledger.append(
-            entry.action, image=entry.image, label=entry.label, asked=TAKEN_OVER
-        )
+        added = self.ledger.take_over(entry, entry.image)
         self._trainings.start(self.due)
         return added
 

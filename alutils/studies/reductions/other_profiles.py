@@ -16,27 +16,28 @@ from alutils.reporting import record_facts, standing, statistics
 from alutils.reporting.prose import count, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.profiles import load_study
+from alutils.studies.transfer.plan import CHOSEN_UNDER, CIFAR10, MNIST
 
-REDUCED = "desktop"
+REDUCED = CHOSEN_UNDER["reduced"]
 """The profile of the reduced recipe, with which these runs are compared."""
-CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
+STRONG, ROUNDS = "strong-recipe", "poster-rounds"
 
 
 def records_read() -> list[Path]:
     """The files of all records that are read here."""
     studies = [
-        load_study("strong-recipe", CIFAR10),
-        *(load_study(p, name) for p in ("poster-rounds", REDUCED) for name in (CIFAR10, MNIST)),
+        load_study(STRONG, CIFAR10),
+        *(load_study(p, name) for p in (ROUNDS, REDUCED) for name in (CIFAR10, MNIST)),
     ]
     return [Store(study.profile).path(cell) for study in studies for cell in study.cells()]
 
 
-def strong_recipe(profile: str = "strong-recipe") -> Markdown:
+def strong_recipe() -> Markdown:
     """Whether choosing is worth something where training is better, and whether more or less."""
-    study = load_study(profile, CIFAR10)
+    study = load_study(STRONG, CIFAR10)
     results = tidy.read(study)
     if results.empty:
-        return Markdown(_nothing(profile))
+        return Markdown(_nothing(STRONG))
     areas, interim = statistics.areas(results), record_facts.interim(study)
     title, seeds = dataset_title(study.dataset), paired_seeds(len(areas))
     if len(areas) < FEWEST_SEEDS:
@@ -71,11 +72,11 @@ def _more_than_reduced(results: pd.DataFrame) -> str:
     )
 
 
-def poster_rounds(profile: str = "poster-rounds") -> Markdown:
+def poster_rounds() -> Markdown:
     """Every arm's difference with 0.1 % asked for at a time, beside the seeds with 1 %."""
     lines = []
     for notebook in (CIFAR10, MNIST):
-        study = load_study(profile, notebook)
+        study = load_study(ROUNDS, notebook)
         fine = statistics.areas(tidy.read(study))
         coarse = statistics.areas(tidy.read(load_study(REDUCED, notebook)))
         if len(fine):
@@ -87,7 +88,7 @@ def poster_rounds(profile: str = "poster-rounds") -> Markdown:
                 f"{paired_seeds(len(fine))}, {beside}: {_beside(fine, coarse)}."
                 f"{record_facts.interim(study)}"
             )
-    return Markdown("\n".join(lines) or _nothing(profile))
+    return Markdown("\n".join(lines) or _nothing(ROUNDS))
 
 
 def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
