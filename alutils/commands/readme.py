@@ -24,6 +24,7 @@ from alutils.reporting.prose import (
     points,
     seed_range,
     share_of_labels,
+    verb,
 )
 from alutils.reporting.record_facts import effort, interim, one_processor
 from alutils.reporting.standing import MARGIN
@@ -167,8 +168,8 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     seeds = paired_seeds(len(areas))
     if all(arm.equivalent for arm in by_arm):
         return (
-            f"{within} all {number} ways of choosing do as well as random labels, to within "
-            f"{standing.MARGIN[dataset]:g} point of accuracy ({seeds})."
+            f"{within} all {number} ways of choosing come within {standing.margin_points(dataset)} "
+            f"of the accuracy of random labels ({seeds}){_sides(standings)}."
         )
     if all(arm.differs and arm.difference.mean > 0 for arm in by_arm):
         saved = 100 / statistics.label_savings(ours).drop(columns="random").mean(skipna=False)
@@ -180,6 +181,20 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
             f"to {max(gains):.2f} points{least} ({seeds})."
         )
     return f"{within} {standing.sentence(areas, dataset)} ({seeds})."
+
+
+def _sides(standings: dict[str, standing.Standing]) -> str:
+    """Which ways of choosing within the margin are shown to lie above or below random."""
+    phrases = []
+    for where, sign in (("above", 1), ("below", -1)):
+        shown = [
+            arm_title(arm)
+            for arm, each in standings.items()
+            if each.differs and each.difference.mean * sign > 0
+        ]
+        if shown:
+            phrases.append(f"; {join(shown)} {verb(shown)} {where} it, by less than that")
+    return "".join(phrases)
 
 
 def _saving(ours: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -38,6 +38,11 @@ def table(frame: pd.DataFrame) -> HTML:
     """A table that scrolls on a narrow screen, without its index."""
     html = frame.to_html(index=False, border=0, justify="left", escape=True)
     return HTML(f'<div class="table">{html}</div>')
+
+
+def paragraphs(*texts: str) -> Markdown:
+    """Texts one below the other, each once; empty ones are left out."""
+    return Markdown("\n\n".join(dict.fromkeys(filter(None, (text.strip() for text in texts)))))
 
 
 def points(difference: Estimate, unit: str = " points") -> str:
@@ -99,6 +104,11 @@ def count(number: int, thing: str, things: str = "") -> str:
 def paired_seeds(count: int) -> str:
     """A number of seeds in words: 1 seed, 3 paired seeds."""
     return "1 seed" if count == 1 else f"{count} paired seeds"
+
+
+def seeds_of(numbers: list[int]) -> str:
+    """Certain seeds in words: seed 3, seeds 3, 7 and 9."""
+    return f"seed{'s' if len(numbers) > 1 else ''} {join([str(number) for number in numbers])}"
 
 
 def seed_range(counts: Iterable[int]) -> str:

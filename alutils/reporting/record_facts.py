@@ -15,10 +15,12 @@ from alutils.protocol.study import SettingsStudy
 from alutils.records.record import Record
 from alutils.records.store import Store, finished
 from alutils.reporting.figures import REPORTED
-from alutils.reporting.prose import join, table
+from alutils.reporting.prose import join, seeds_of, table
 
 MACHINE = ("machine", "processor", "cpu_capability")
 """Keys of a record's provenance that describe its processor."""
+ENDED = ("finished", "failed")
+"""States of a cell that nothing is to come of."""
 BF16 = {
     True: "by the processor's instructions",
     False: "in float32 from the rounded values, equal up to the order of sums",
@@ -34,9 +36,11 @@ def cells(study: Parameters) -> HTML | Markdown:
     processors = _processors(study, done)
     if len(done) == len(every):
         return Markdown(f"All {len(done):,} cells are finished.{processors}")
+    ended = all(records.get(cell.name, {"status": ""})["status"] in ENDED for cell in every)
     text = (
-        f"{len(done):,} of {len(every):,} cells are finished; what is shown below is made of "
-        f"these, and where arms are compared of the seeds that have every arm.{processors}"
+        f"{'' if ended else 'Interim: '}{len(done):,} of {len(every):,} cells are finished; what "
+        "is shown below is made of these, and where arms are compared of the seeds that have every "
+        f"arm.{processors}"
     )
     failed = [
         {"failed cell": name, "why": record["final"]["error"]}
@@ -68,10 +72,7 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
             mixed.setdefault(f"{dataset_title(dataset)}{factor}", set()).add(seed)
     if not mixed:
         return ""
-    phrases = [
-        f"{what} seed{'s' if len(seeds) > 1 else ''} {join([str(seed) for seed in sorted(seeds)])}"
-        for what, seeds in mixed.items()
-    ]
+    phrases = [f"{what} {seeds_of(sorted(seeds))}" for what, seeds in mixed.items()]
     return (
         " Rounding differs between processor types, and a training then goes its own way, as with "
         "another order of batches. What is compared within a seed ran on several of them in "
@@ -99,15 +100,31 @@ def _processor_types(record: Record) -> set[str]:
 
 
 def interim(study: Parameters) -> str:
-    """A note for an interim answer: how many cells are finished. Empty where all are."""
+    """A note for an answer that lacks cells: how many are to come, and which seeds are left out.
+
+    A seed is left out for every arm where one of its trainings failed. Empty where all cells are
+    finished.
+    """
     every, store = study.cells(), Store(study.profile)
-    done = sum(map(store.finished, every))
-    if done == len(every):
-        return ""
-    return (
-        f" Interim, with {done:,} of {len(every):,} cells finished: what counts is what all of "
-        "them show, and interim results are not corrected for repeated looks."
-    )
+    status = [store.load(cell)["status"] for cell in every]
+    notes = []
+    if not set(status) <= set(ENDED):
+        notes.append(
+            f" Interim, with {status.count('finished'):,} of {len(every):,} cells finished: what "
+            "counts is what all of them show, and interim results are not corrected for repeated "
+            "looks."
+        )
+    left_out: dict[str, set[int]] = {}
+    for cell, each in zip(every, status, strict=True):
+        if each == "failed":
+            left_out.setdefault(dataset_title(cell.dataset), set()).add(cell.seed)
+    if left_out:
+        seeds = [f"{name} {seeds_of(sorted(seeds))}" for name, seeds in left_out.items()]
+        notes.append(
+            " Where arms are compared, a seed is left out for all of them if a training of one "
+            f"failed, and not replaced: {join(seeds)}."
+        )
+    return "".join(notes)
 
 
 def provenance(study: Parameters) -> HTML:

@@ -9,7 +9,7 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import count, join, points, verb
-from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, POWER, Estimate
+from alutils.reporting.statistics import BOOTSTRAP_SEEDS, FEWEST_SEEDS, LEVEL, POWER, Estimate
 
 MARGIN = {"mnist": 0.3, "cifar10": 1.0}
 """Points of area within which two arms count as equal."""
@@ -57,18 +57,19 @@ def tests(areas: pd.DataFrame, dataset: str) -> str:
 
 def sentence(areas: pd.DataFrame, dataset: str) -> str:
     """Which arms differ from random, which are equivalent to it, and of which neither is shown."""
-    by_arm, margin = standings(areas, dataset), MARGIN.get(dataset)
+    by_arm = standings(areas, dataset)
     parts = []
     for small in (False, True):
         shown = {a: s for a, s in by_arm.items() if s.differs and s.equivalent == small}
         for where, sign in (("above", 1), ("below", -1)):
             if arms := [arm_title(a) for a, s in shown.items() if s.difference.mean * sign > 0]:
-                few = f", by too little to matter: less than {_points(margin)}" if small else ""
-                parts.append(f"{join(arms)} {verb(arms)} {where} random{few}")
+                parts.append(f"{join(arms)} {verb(arms)} {where} random")
+                if small:
+                    parts[-1] += f", by too little to matter: less than {margin_points(dataset)}"
     if same := [arm_title(a) for a, s in by_arm.items() if s.equivalent and not s.differs]:
         parts.append(
             f"{join(same)} {'is' if len(same) == 1 else 'are'} equivalent to random within "
-            f"{_points(margin)}"
+            f"{margin_points(dataset)}"
         )
     if zero := [arm_title(a) for a, s in by_arm.items() if s.differs and not s.difference.decided]:
         parts.append(
@@ -76,8 +77,8 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
         )
     if left := [arm_title(arm) for arm in undecided(by_arm)]:
         neither = "no difference"
-        if margin:
-            neither = f"neither a difference nor equivalence within {_points(margin)}"
+        if dataset in MARGIN:
+            neither = f"neither a difference nor equivalence within {margin_points(dataset)}"
         arms = f"any of the {len(left)} arms" if len(left) == len(by_arm) > 1 else join(left)
         parts.append(f"{neither} is shown for {arms}")
     return "; ".join(parts)
@@ -108,11 +109,12 @@ def normality(seeds: int, number: int, equivalence: bool) -> str:
 def pooled(areas: pd.DataFrame) -> str:
     """How wide intervals of differences would be by a spread pooled over all arms, in a sentence.
 
-    From areas by seed and arm; no text where there is nothing to pool.
+    From areas by seed and arm; no text where there is nothing to pool, and with
+    ``BOOTSTRAP_SEEDS`` or more, which tell each arm's own spread.
     """
     _, freedom = statistics.pooled_error(areas)
-    arms = areas.shape[1]
-    if not freedom or arms < 3:
+    seeds, arms = areas.shape
+    if not freedom or arms < 3 or seeds >= BOOTSTRAP_SEEDS:
         return ""
     half, wide = (statistics.pooled_half_width(areas, tests) for tests in (1, arms - 1))
     return (
@@ -181,8 +183,8 @@ def columns(standing: Standing, dataset: str) -> dict[str, str]:
     The second is left out for a dataset without a margin.
     """
     results = {"different (p)": _test_result(standing.differs, standing.p)}
-    if margin := MARGIN.get(dataset):
-        title = f"equivalent within {_points(margin)} (p)"
+    if dataset in MARGIN:
+        title = f"equivalent within {margin_points(dataset)} (p)"
         results[title] = _test_result(standing.equivalent, standing.p_equal)
     return results
 
@@ -197,5 +199,7 @@ def _dunnett_p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
-def _points(margin: float | None) -> str:
+def margin_points(dataset: str) -> str:
+    """The margin of a dataset in words: 1 point."""
+    margin = MARGIN[dataset]
     return f"{margin:g} point{'' if margin == 1 else 's'}"

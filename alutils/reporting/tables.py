@@ -112,8 +112,7 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
 def savings(results: pd.DataFrame) -> Markdown:
     """How many labels every arm saves, on monotone fits per seed, in a sentence."""
     title, last = dataset_title(results["dataset"].iloc[0]), results["labels"].max()
-    by_arm = statistics.label_savings(results)
-    of_random, phrases = by_arm.pop("random"), []
+    by_arm, phrases = statistics.label_savings(results).drop(columns="random"), []
     for arm in by_arm:
         reached = by_arm[arm].dropna()
         if len(reached) < len(by_arm):
@@ -126,12 +125,22 @@ def savings(results: pd.DataFrame) -> Markdown:
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
         f"monotone fits per seed ({statistics.FIT}), by {join(phrases)}."
     )
-    if by_arm.notna().all().any() and (flat := of_random.max()) > 1.005:
-        text += (
-            f" Random's own fit has that accuracy in some seed from {last / flat:,.0f} labels "
-            f"on; an arm that needs at least as many ({100 / flat:.0f} %) saves nothing."
-        )
-    return Markdown(text)
+    return Markdown(text + (head_start(results) if by_arm.notna().all().any() else ""))
+
+
+def head_start(results: pd.DataFrame) -> str:
+    """From where on random's own monotone fit is flat up to its end, in a sentence, or nothing.
+
+    Such a saving is random's, and is none of an arm's.
+    """
+    flat = statistics.label_savings(results)["random"].max()
+    if flat <= 1.005:
+        return ""
+    last = results["labels"].max()
+    return (
+        f" Random's own fit has that accuracy in some seed from {last / flat:,.0f} labels on; an "
+        f"arm that needs at least as many ({100 / flat:.0f} %) saves nothing."
+    )
 
 
 def differences_table(results: pd.DataFrame) -> HTML:

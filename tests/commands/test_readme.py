@@ -2,6 +2,7 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -12,7 +13,9 @@ from alutils.protocol.parameters import StudyError
 from alutils.reporting import statistics
 from alutils.reporting.prose import points
 from alutils.strategies.own import STRATEGIES
+from alutils.studies import profiles
 from alutils.studies.profiles import load_study
+from tests.reporting.test_statistics import results
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {file: file.read_text() for file in FILES}
@@ -53,6 +56,33 @@ def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(com
     assert told in block("answer").replace("\n", " ")
     other = [arms[0].model_copy(update={"epochs": study.epochs})]
     assert readme._recipes(study, arms + other) == ""
+
+
+def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
+    noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
+
+    def told(**gains: float) -> str:
+        arms = {a: np.tile((50 + gain + noise)[:, None] / 100, 3) for a, gain in gains.items()}
+        random = np.full((5, 3), 0.5)
+        return readme._in_short(results({"random": random.tolist()} | arms), "mnist")
+
+    within = "all 2 ways of choosing come within 0.3 points of the accuracy of random labels"
+    start = f"On MNIST, with 100 to 400 labels, {within}"
+    assert told(margin=0, kmeans=0) == f"{start} (5 paired seeds)."
+    assert told(margin=0.1, kmeans=-0.1) == (
+        f"{start} (5 paired seeds); margin lies above it, by less than that; K-means lies below "
+        "it, by less than that."
+    )
+
+
+def test_the_guide_lists_the_notebooks_of_every_profile():
+    text = TEXTS[ROOT / "docs" / "parameters.md"]
+    rows = re.findall(r"^\| `([\w-]+)` \| (all|[\d, to]+) \|", text, re.MULTILINE)
+    listed = {}
+    for profile, numbers in rows:
+        spans = [part.split(" to ") for part in numbers.replace("all", "01 to 11").split(", ")]
+        listed[profile] = {n for span in spans for n in range(int(span[0]), int(span[-1]) + 1)}
+    assert listed == {p: {int(n[:2]) for n in profiles.notebooks(p)} for p in profiles.profiles()}
 
 
 def test_a_block_replaces_what_stands_between_its_marks_and_nothing_else(tmp_path, monkeypatch):

@@ -51,7 +51,7 @@ CELLS = {
     "poster": (60, "69ed71bee173"),
     "poster-recipe": (50, "741d176dbbec"),
     "poster-rounds": (10, "c5aed2b96843"),
-    "quick": (141, "c60445187d8c"),
+    "quick": (141, "34862d08c6c6"),
     "replica": (8, "8c2ead433ac0"),
     "sensitivity": (138, "2a6af63f7df6"),
     "smoke": (99, "9363d5d24ea4"),

@@ -141,6 +141,8 @@ def test_a_spread_pooled_over_arms_stands_beside_intervals():
     assert text.startswith("By a spread pooled over the 3 arms (4 degrees of freedom)")
     assert expected in text
     assert standing.pooled(by_seed[["random", "margin"]]) == "" == standing.pooled(by_seed[:1])
+    enough = pd.concat([by_seed, by_seed, by_seed, by_seed], ignore_index=True)
+    assert standing.pooled(enough[:10]) == "" != standing.pooled(enough[:9])
 
 
 def test_the_figure_of_differences_has_both_intervals():
@@ -301,6 +303,21 @@ def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
         store.save(cell, store.load(cell) | whole)
         note = record_facts.interim(study)
         assert expected in note and bool(expected) == bool(note)
+
+
+def test_a_failed_training_leaves_its_seed_out_and_nothing_to_wait_for(outputs):
+    study = ActiveLearningStudy(arms=("random", "margin"), seeds=(0, 3), profile="smoke")
+    store = Store(study.profile)
+    store.prepare()
+    failed = {"status": "failed", "final": {"error": "the loss is nan"}}
+    for cell in study.cells():
+        whole = {"status": "finished", "rounds": rounds(cell.length)}
+        wrong = (cell.arm, cell.seed) == ("margin", 3)
+        store.save(cell, store.load(cell) | (failed if wrong else whole))
+        note = record_facts.interim(study)
+        assert ("Interim" in note) == (not wrong)
+        assert record_facts.cells(study).data.startswith("**Interim: ") == (not wrong)
+    assert note.endswith("if a training of one failed, and not replaced: CIFAR-10 seed 3.")
 
 
 def test_a_warning_before_an_answer_hides_nothing():

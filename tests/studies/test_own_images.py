@@ -247,6 +247,11 @@ class TestSavings:
             f"it lies. {self.TEST_SET}"
         )
 
+    def test_an_arm_that_is_equivalent_to_random_has_no_side(self):
+        equal = results_of({"random": CURVES["random"], "margin": CURVES["random"]}, drift=0.01)
+        text = savings.certainty(equal.assign(dataset="mnist")).data
+        assert "They show of every arm that it differs from random, or is equivalent to it." in text
+
     def test_an_arm_that_is_left_open_is_named_with_what_the_seeds_could_show(self):
         noisy = results_of({arm: CURVES[arm] for arm in ("random", "margin")}, drift=-9.0)
         text = savings.certainty(noisy).data

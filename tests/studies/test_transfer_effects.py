@@ -82,20 +82,24 @@ def test_without_records_there_are_no_gains(outputs):
 
 
 def test_parts_are_told_as_the_plan_concludes_from_them(made):
-    (title, margin, kmeans) = page.parts().data.splitlines()
+    (title, margin, kmeans, _, normal) = page.parts().data.splitlines()
     assert title == "- **MNIST**, 3 paired seeds:"
     assert margin.startswith(
-        "  - margin gains +0.60 points (+0.60 to +0.60, 3 seeds) more over random under the "
-        "poster's recipe than under the reduced one: +0.40 (+0.40 to +0.40, 3 seeds) by its picks "
-        "(the recipe changed what is picked for the better; trained by the poster's recipe +0.40 "
+        "  - margin: gain over random under the poster's recipe minus that under the reduced one "
+        "+0.60 points (+0.60 to +0.60, 3 seeds). Of this +0.40 (+0.40 to +0.40, 3 seeds) by its "
+        "picks (the recipe changed what is picked for the better; trained by the poster's recipe "
+        "+0.40 "
     )
     assert "by the training (the recipe makes more of what is picked, by too little to" in margin
     assert "the recipe changed what is picked for the worse" in kmeans
     assert "(which recipe trained makes no difference; of the poster's picks +0.00" in kmeans
+    assert normal.startswith("With 3 seeds a sign-flip test, which asks for no normal differences")
 
 
 def test_picks_travel_where_both_recipes_gain_by_them(made):
-    poster, reduced = sorted(page.travel().data.splitlines())
+    lines, normal = page.travel().data.split("\n\n")
+    poster, reduced = sorted(lines.splitlines())
+    assert normal.startswith("With 3 seeds a sign-flip test")
     assert (
         "chosen under the poster's recipe, trained by the head on pretrained features, 3" in poster
     )
@@ -131,6 +135,21 @@ def test_what_lacks_seeds_is_interim_and_not_tested_below_three(made):
     told = page.parts().data
     assert "**MNIST**, 1 seed (interim: of 3, too few for a test: 3 at least):" in told
     assert told.count("not tested") == 4 and "for the better" not in told
+    assert "sign-flip" not in told
+
+
+def test_a_seed_whose_training_failed_is_not_waited_for(made):
+    store = Store("desktop")
+    cells = load_study("desktop", MNIST).cells()
+    (margin,) = [cell for cell in cells if (cell.arm, cell.seed) == ("margin", 1)]
+    failed = {"status": "failed", "rounds": [], "final": {"error": "the loss is nan"}}
+    store.save(margin, store.load(margin) | failed)
+    told = page.parts().data
+    assert "2 paired seeds (in the others a training failed: of 3, too few for a test" in told
+    source, copy = plan.transfer_study(MNIST, "poster", "reduced").copies()[-1]
+    assert source.seed == 2
+    Store("transfer").path(copy).unlink()
+    assert "1 seed (interim: of 3" in page.parts().data
 
 
 def test_the_table_has_every_gain_there_is(made):

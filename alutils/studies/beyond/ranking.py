@@ -98,7 +98,7 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
         equal = dataset in standing.MARGIN
         notes.append(standing.normality(len(areas), len(areas.columns) - 1, equal))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
-    return Markdown("\n\n".join(filter(None, [text, *dict.fromkeys(notes), interim.strip()])))
+    return prose.paragraphs(text, *notes, interim)
 
 
 def _first(areas: pd.DataFrame) -> str:

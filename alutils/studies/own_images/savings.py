@@ -97,11 +97,15 @@ def certainty(results: pd.DataFrame) -> Markdown:
     text = f"All of this rests on {paired_seeds(len(areas))}."
     if len(areas) < FEWEST_SEEDS:
         text += f" A test needs {FEWEST_SEEDS}: with these, what is seen may be chance."
-    elif left := standing.undecided(standing.standings(areas, dataset)):
-        arms = join([arm_title(arm) for arm in left])
-        text += f" They leave {arms} open.{standing.power(areas, dataset)}"
     else:
-        text += " They show of every arm on which side of random it lies."
+        by_arm = standing.standings(areas, dataset)
+        if left := standing.undecided(by_arm):
+            arms = join([arm_title(arm) for arm in left])
+            text += f" They leave {arms} open.{standing.power(areas, dataset)}"
+        elif all(arm.differs for arm in by_arm.values()):
+            text += " They show of every arm on which side of random it lies."
+        else:
+            text += " They show of every arm that it differs from random, or is equivalent to it."
     return Markdown(f"{text} {_test_error(results)}".strip())
 
 

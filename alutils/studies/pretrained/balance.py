@@ -101,11 +101,12 @@ def table(every: Iterable[Balance]) -> HTML | Markdown:
     return prose.table(pd.DataFrame([{first: arm} | row for arm, row in rows.items()]).fillna(""))
 
 
-def sentences(every: Iterable[Balance]) -> Markdown:
+def sentences(every: Iterable[Balance], interim: str = "") -> Markdown:
     """Which arms ask for rare classes more, or less, often than random does."""
     tested = [each for each in every if len(each.shares) >= FEWEST_SEEDS]
     lines = [f"- {each.title}, {_sentence(each.shares)}" for each in tested]
-    return Markdown("\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm.")
+    text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
+    return prose.paragraphs(text, interim)
 
 
 def _sentence(shares: pd.DataFrame) -> str:

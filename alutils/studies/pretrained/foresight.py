@@ -72,35 +72,43 @@ def coverage_table(replayed: pd.DataFrame) -> HTML | Markdown:
     return prose.table(pd.DataFrame(rows))
 
 
-def coverage_sentence(replayed: pd.DataFrame) -> Markdown:
+def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
     """Whether the intervals hold what they say, by dataset and part."""
     if replayed.empty:
         return Markdown("No run is long enough for a forecast.")
     given, asked = replayed[replayed["kind"] == ""], count(len(replayed), "forecast")
     if given.empty:
         return Markdown(f"Of {asked} asked for, none could be given as a number.")
-    held = {
-        f"{dataset_title(dataset)}{part and f' with {part} labels'}": _mean(rows["covered"])
-        for (part, dataset), rows in given.groupby(["part", "dataset"], sort=False)
-    }
-    phrases = [f"{100 * share:.0f} % on {where}" for where, share in held.items()]
+    held, phrases = {}, []
+    for (part, dataset), row in replay.coverage(replayed, ["part", "dataset"]).iterrows():
+        if row.told:
+            where = f"{dataset_title(dataset)}{part and f' with {part} labels'}"
+            held[where] = row.covered
+            phrases.append(
+                f"{100 * row.covered:.0f} % on {where} (median width {row.width:.1f} times the "
+                f"truth; {100 * row.told:.0f} % of those asked for were given)"
+            )
     seeds, runs = replayed["seed"].nunique(), replayed["record"].nunique()
     short = [where for where, share in held.items() if share < LEVEL - CLOSE]
     verdict = f"Nowhere do they fall more than {100 * CLOSE:.0f} points short."
     if seeds < FEWEST_SEEDS:
         verdict = f"A verdict needs {FEWEST_SEEDS} seeds."
     elif short:
-        verdict = f"They fall short on {join(short)}: a forecast there is little more than a guess."
-    return Markdown(
+        verdict = f"They fall short on {join(short)}."
+    return prose.paragraphs(
         f"Of {asked} asked for, {len(given):,} {'was' if len(given) == 1 else 'were'} given as a "
         f"number, on {count(runs, 'run')} of {count(seeds, 'seed')}. Of these, the "
         f"{100 * LEVEL:.0f} % intervals hold the truth in {join(phrases)}. {verdict} Forecasts of "
-        "one run are not independent of each other, nor are runs of one seed."
+        "one run are not independent of each other, nor are runs of one seed.",
+        interim,
     )
 
 
 def stopping_table(results: pd.DataFrame) -> HTML | Markdown:
-    """Where each rule would have stopped, and what that costs in labels or in accuracy."""
+    """Where each rule would have stopped, and what that costs in labels or in accuracy.
+
+    What a rule that stops no run costs is left empty: it would be where the runs end.
+    """
     replayed = _by_part(results, replay.replay_stopping)
     if replayed.empty:
         return Markdown("There is no run to be stopped.")
@@ -113,21 +121,34 @@ def stopping_table(results: pd.DataFrame) -> HTML | Markdown:
             "runs": f"{row.curves:,.0f}",
             "stopped (%)": _share(row.stops),
             "too early (%)": _share(row.early),
-            "labels wasted": f"{row.wasted:,.0f}",
-            "points lost": f"{row.lost:.2f}",
+            "labels wasted": f"{row.wasted:,.0f}" if row.stops else "",
+            "points lost": f"{row.lost:.2f}" if row.stops else "",
         }
         for (part, dataset, rule), row in costs.iterrows()
     ]
     return prose.table(pd.DataFrame(rows))
 
 
+def stopping_sentence(results: pd.DataFrame, interim: str = "") -> Markdown:
+    """Which rules stop which share of the runs, and which stop none."""
+    replayed = _by_part(results, replay.replay_stopping)
+    if replayed.empty:
+        return Markdown("There is no run to be stopped.")
+    shares = replayed["stopped"].notna().groupby(replayed["rule"], sort=False).mean()
+    runs = count(replayed["record"].nunique(), "run")
+    parts = [f"{rule} stops {100 * share:.0f} %" for rule, share in shares.items() if share]
+    if never := [rule for rule, share in shares.items() if not share]:
+        parts.append(f"{join(never)} {'stops' if len(never) == 1 else 'stop'} none")
+    return prose.paragraphs(
+        f"Of {runs}, {'; '.join(parts)}. What a rule costs says little where it seldom stops: a "
+        "run that it doesn't stop counts with its end.",
+        interim,
+    )
+
+
 def _labels(part: str) -> dict[str, str]:
     """The column of a table that names the part, where there are parts."""
     return {"labels": part} if part else {}
-
-
-def _mean(values: pd.Series) -> float:
-    return float(values.astype(float).mean())
 
 
 def _share(value: float) -> str:

@@ -54,6 +54,25 @@ def _gap(rows: pd.DataFrame, part: str, dataset: str, imbalance: float) -> Gap:
     )  # fmt: skip
 
 
+def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
+    """How much of what the oracle gains the arm with the largest mean area has, at least and most.
+
+    Over the rankings in which the oracle is shown to gain.
+    """
+    every = [gap for gap in gaps(results) if gap.gap.seeds >= FEWEST_SEEDS]
+    shown = [gap.share.mean for gap in every if gap.oracle_gain.low > 0]
+    if not every:
+        return prose.paragraphs(f"A sentence needs {FEWEST_SEEDS} seeds with every arm.", interim)
+    text = f"The oracle is shown to gain over random in {len(shown)} of {len(every)} rankings."
+    if shown:
+        ends = dict.fromkeys(f"{end:.0f}" for end in (min(shown), max(shown)))
+        text = (
+            f"{text} There the arm with the largest mean area beside random has "
+            f"{' to '.join(ends)} % of that gain."
+        )
+    return prose.paragraphs(text, interim)
+
+
 def table(results: pd.DataFrame) -> HTML | Markdown:
     """What the oracle gains over random, what the best arm gains, and what is between them."""
     rows = [

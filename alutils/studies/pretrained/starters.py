@@ -57,8 +57,11 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     return prose.table(pd.DataFrame(rows)) if rows else Markdown(NONE)
 
 
-def sentences(results: pd.DataFrame) -> Markdown:
-    """Whether they are shown above or below random, and where they lie beside margin."""
+def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
+    """Whether they are shown above or below random, and where they lie beside margin.
+
+    ``interim`` says that runs are still to come, here and in the other sentences of this study.
+    """
     lines = []
     every = list(starts(results))
     for dataset in dict.fromkeys(start.dataset for start in every):
@@ -74,7 +77,7 @@ def sentences(results: pd.DataFrame) -> Markdown:
             f"{_said(of_dataset, to_margin)} margin (95 % intervals, not corrected)."
         )
     few = NONE if not every else f"A test needs {FEWEST_SEEDS} seeds with every arm."
-    return Markdown("\n".join(lines) or few)
+    return prose.paragraphs("\n".join(lines) or few, interim)
 
 
 def _random(start: Start) -> str:

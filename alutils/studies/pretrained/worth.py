@@ -8,7 +8,7 @@ from matplotlib.ticker import LogLocator
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.reporting import figures, prose, statistics
+from alutils.reporting import figures, prose, statistics, tables
 from alutils.reporting.picture import Picture
 from alutils.reporting.prose import count, interval, lines_of, show
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
@@ -137,8 +137,7 @@ def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
     for dataset in ranked_datasets(results):
         parts = [_encoder(results, dataset), *(_choosing(results, p, dataset) for p in PARTS)]
         lines.append(f"- **{dataset_title(dataset)}**: {' '.join(part for part in parts if part)}")
-    text = "\n".join(lines) or NO_SEED
-    return Markdown(f"{text}\n\n{interim.strip()}".strip())
+    return prose.paragraphs("\n".join(lines) or NO_SEED, interim)
 
 
 def _encoder(results: pd.DataFrame, dataset: str) -> str:
@@ -154,12 +153,27 @@ def _encoder(results: pd.DataFrame, dataset: str) -> str:
     by_labels = {labels: estimate(group) for labels, group in head.groupby("labels")["accuracy"]}
     enough = [labels for labels, accuracy in by_labels.items() if accuracy.mean >= at_last.mean]
     labels = min(enough, default=max(by_labels))
-    fewest = " (the fewest tried)" if enough and labels == min(by_labels) else ""
+    fewer = ""
+    if enough and labels == min(by_labels):
+        fewer = f", the fewest of its series{_with_fewer(results, dataset, at_last.mean)}"
     return (
         f"the network from scratch has {interval(at_last, '%')} with {last:,} random labels; a "
         f"linear head on frozen features {'has' if enough else 'does not get there, and has'} "
-        f"{interval(by_labels[labels], '%')} with {labels:,}{fewest}."
+        f"{interval(by_labels[labels], '%')} with {labels:,}{fewer}."
     )
+
+
+def _with_fewer(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
+    """At how many random labels the head gets to an accuracy in the part with few labels."""
+    few = balanced(results, "few", dataset)
+    mean = few[few["arm"] == "random"].groupby("labels")["accuracy"].mean()
+    if mean.empty:
+        return ""
+    labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy)
+    if np.isnan(labels):
+        return ""
+    about = f"{labels:.0f} or fewer" if labels == mean.index.min() else f"about {labels:.0f}"
+    return f"; by the recipe of the part with few labels, {about} random ones are enough for that"
 
 
 def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
@@ -176,4 +190,5 @@ def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
     )
     if missed := int(savings.isna().sum()):
         return f"{text} in {len(savings) - missed or 'none'} of {count(len(savings), 'seed')}."
-    return f"{text} with {prose.share_of_labels(estimate(savings))}."
+    share = prose.share_of_labels(estimate(savings))
+    return f"{text} with {share}.{tables.head_start(rows)}"

@@ -49,11 +49,12 @@ def strong_recipe() -> Markdown:
         f"{arm_title(arm)} {points(each.difference, '')}"
         for arm, each in standing.standings(areas, study.dataset).items()
     )
+    rests_on = standing.normality(len(areas), len(areas.columns) - 1, equivalence=True)
     return Markdown(
         f"On {title}, from {results['labels'].min():,} to {results['labels'].max():,} labels, over "
         f"{seeds}, by area under the budget curve ({standing.tests(areas, study.dataset)}): "
         f"{standing.sentence(areas, study.dataset)}. In points, with simultaneous intervals: "
-        f"{by_arm}.{_more_than_reduced(results)}{interim}"
+        f"{by_arm}.{_more_than_reduced(results)} {rests_on}{interim}"
     )
 
 

@@ -4,7 +4,6 @@ Tables have a row a seed and a column an arm, random among them, so that ``stand
 takes them: it tests every arm against random. What is concluded is fixed in ``docs/plan.md``.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,16 +26,41 @@ def gains(notebook: str, label_counts: tuple[int, ...] = ()) -> Gains:
     recipes are the same, the arm's own rounds at these label counts count.
     """
     counts = label_counts or SETS[notebook].label_counts
-    by_recipes = {}
+    return {
+        recipes: _gains(notebook, profile, cells, counts)
+        for recipes, (profile, cells) in _compared(notebook).items()
+    }
+
+
+def ended(notebook: str) -> bool:
+    """Whether nothing is to come of the cells that ``gains`` compares.
+
+    All of a seed are finished then, or one of them failed, which leaves the seed out.
+    """
+    status = [
+        (cell.seed, Store(profile).load(cell)["status"])
+        for profile, cells in _compared(notebook).values()
+        for _, cell in cells
+    ]
+    left_out = {seed for seed, each in status if each == "failed"}
+    return all(each == "finished" for seed, each in status if seed not in left_out)
+
+
+def _compared(notebook: str) -> dict[tuple[str, str], tuple[str, list[tuple[str, Cell]]]]:
+    """By recipes as in ``Gains``: the profile, and the cells of the set's seeds with their arms."""
+    sets, every = SETS[notebook], {}
     for recipe, profile in CHOSEN_UNDER.items():
-        cells = load_study(profile, notebook).cells()
-        by_recipes[recipe, recipe] = _gains(notebook, profile, ((c.arm, c) for c in cells), counts)
+        cells = [(cell.arm, cell) for cell in load_study(profile, notebook).cells()]
+        every[recipe, recipe] = profile, cells
     for name, chosen_under, trained_by in transfers():
         if name == notebook:
             study = transfer_study(notebook, chosen_under, trained_by)
-            copies = ((source.arm, cell) for source, cell in study.copies())
-            by_recipes[chosen_under, trained_by] = _gains(notebook, study.profile, copies, counts)
-    return by_recipes
+            cells = [(source.arm, cell) for source, cell in study.copies()]
+            every[chosen_under, trained_by] = study.profile, cells
+    return {
+        recipes: (profile, [c for c in cells if c[0] in sets.arms and c[1].seed in sets.seeds])
+        for recipes, (profile, cells) in every.items()
+    }
 
 
 def records_read() -> list[Path]:
@@ -80,17 +104,11 @@ def picks_and_training(gains: Gains) -> tuple[Effect, Effect]:
 
 
 def _gains(
-    notebook: str, profile: str, cells: Iterable[tuple[str, Cell]], counts: tuple[int, ...]
+    notebook: str, profile: str, cells: list[tuple[str, Cell]], counts: tuple[int, ...]
 ) -> pd.DataFrame:
-    sets = SETS[notebook]
-    wanted = {
-        cell.name: (arm, cell)
-        for arm, cell in cells
-        if arm in sets.arms and cell.seed in sets.seeds
-    }
-    rows = table(Store(profile), [cell for _, cell in wanted.values()])
+    rows = table(Store(profile), [cell for _, cell in cells])
     rows = rows[rows["labels"].isin(counts)]
-    arms = rows["record"].map({name: arm for name, (arm, _) in wanted.items()})
+    arms = rows["record"].map({cell.name: arm for arm, cell in cells})
     means = rows.groupby([rows["seed"], arms.rename("arm")])["accuracy"].mean().unstack("arm")
-    means = means.reindex(columns=sets.arms).dropna()
+    means = means.reindex(columns=SETS[notebook].arms).dropna()
     return means.sub(means["random"], axis=0)

@@ -7,9 +7,9 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose
 from alutils.reporting.prose import paired_seeds, points
-from alutils.reporting.standing import Standing, standings
+from alutils.reporting.standing import Standing, normality, standings
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
-from alutils.studies.transfer.effects import Effect, Gains, gains, picks_and_training
+from alutils.studies.transfer.effects import Effect, Gains, ended, gains, picks_and_training
 from alutils.studies.transfer.plan import CHOSEN_UNDER, CIFAR10, MNIST, SETS
 
 DATASETS = {CIFAR10: "cifar10", MNIST: "mnist"}
@@ -38,21 +38,36 @@ ABOUT_TRAINING = (
 
 def parts() -> Markdown:
     """What of the recipes' difference is in the picks and what in the training, arm by arm."""
-    lines = []
+    lines, notes = [], []
     for notebook, dataset in DATASETS.items():
         picks, training = picks_and_training(gains(notebook))
         if seeds := len(picks.mean):
             lines += [f"- **{dataset_title(dataset)}**, {_seeds(notebook, seeds)}:"]
             lines += [f"  - {line}" for line in _parts(picks, training, dataset)]
-    return Markdown("\n".join(lines) or NOTHING)
+            notes.append(_normality(notebook, seeds))
+    return _page(lines, notes)
+
+
+def _page(lines: list[str], notes: list[str]) -> Markdown:
+    """The lines, and below them each note once."""
+    return prose.paragraphs("\n".join(lines), *notes) if lines else Markdown(NOTHING)
+
+
+def _normality(notebook: str, seeds: int) -> str:
+    """What tests of the set's arms rest on, where they are tested."""
+    if seeds < FEWEST_SEEDS:
+        return ""
+    return normality(seeds, len(SETS[notebook].arms) - 1, equivalence=True)
 
 
 def _seeds(notebook: str, seeds: int) -> str:
-    """How many seeds there are, and whether some of the plan are still to come."""
+    """How many seeds there are, and why fewer than planned: to come, or a training failed."""
     planned = len(SETS[notebook].seeds)
     few = f", too few for a test: {FEWEST_SEEDS} at least" if seeds < FEWEST_SEEDS else ""
-    interim = f" (interim: of {planned}{few})" if seeds < planned else ""
-    return f"{paired_seeds(seeds)}{interim}"
+    if seeds == planned:
+        return paired_seeds(seeds)
+    why = "in the others a training failed" if ended(notebook) else "interim"
+    return f"{paired_seeds(seeds)} ({why}: of {planned}{few})"
 
 
 def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
@@ -61,12 +76,14 @@ def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
     by_picks, by_training = standings(picks.mean, dataset), standings(training.mean, dataset)
     lines = []
     for arm in by_picks:
+        by_its_picks, by_the_training = by_picks[arm], by_training[arm]
         lines.append(
-            f"{arm_title(arm)} gains {points(estimate(whole[arm]))} more over random under the "
-            f"poster's recipe than under the reduced one: {points(by_picks[arm].difference, '')} "
-            f"by its picks ({_verdict(by_picks[arm], ABOUT_PICKS)}; trained by the poster's recipe "
-            f"{_both(picks, arm)}), and {points(by_training[arm].difference, '')} by the training "
-            f"({_verdict(by_training[arm], ABOUT_TRAINING)}; of the poster's picks "
+            f"{arm_title(arm)}: gain over random under the poster's recipe minus that under the "
+            f"reduced one {points(estimate(whole[arm]))}. Of this "
+            f"{points(by_its_picks.difference, '')} by its picks "
+            f"({_verdict(by_its_picks, ABOUT_PICKS)}; trained by the poster's recipe "
+            f"{_both(picks, arm)}), and {points(by_the_training.difference, '')} by the training "
+            f"({_verdict(by_the_training, ABOUT_TRAINING)}; of the poster's picks "
             f"{_both(training, arm)})."
         )
     return lines
@@ -90,7 +107,7 @@ def _verdict(standing: Standing, sentences: tuple[str, str, str]) -> str:
 
 def travel() -> Markdown:
     """Whether picks are worth something to a recipe that did not choose them, arm by arm."""
-    lines = []
+    lines, notes = [], []
     for notebook, dataset in DATASETS.items():
         every = gains(notebook)
         for (chosen_under, trained_by), moved in every.items():
@@ -100,7 +117,8 @@ def travel() -> Markdown:
                     f"trained by {RECIPES[trained_by]}, {_seeds(notebook, len(moved))}: "
                     f"{_travel(every[chosen_under, chosen_under], moved, dataset)}."
                 )
-    return Markdown("\n".join(lines) or NOTHING)
+                notes.append(_normality(notebook, len(moved)))
+    return _page(lines, notes)
 
 
 def _travel(own: pd.DataFrame, moved: pd.DataFrame, dataset: str) -> str:
