@@ -33,8 +33,9 @@ from alutils.studies import overlap, profiles
 from alutils.studies.beyond import ranking, recipes
 from alutils.studies.beyond.plan import BeyondStudy
 from alutils.studies.claims import ablation, page, rules
-from alutils.studies.reductions import comparisons
+from alutils.studies.reductions import both_recipes, comparisons
 from alutils.studies.reductions.plan import ReductionsStudy
+from alutils.studies.transfer.plan import CHOSEN_UNDER, DATASET_OF
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -231,17 +232,32 @@ def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:
     ]
     if not phrases:
         return ""
-    under_both = comparisons.picks_sentence_by_dataset(results)
-    untried = dict.fromkeys(cell.dataset for cell in arms if cell.dataset not in under_both)
+    margin = comparisons.picks_sentence_by_dataset(results)
+    datasets = {cell.dataset for cell in arms}
     return " ".join(
         [
             "02 and 03, on which C3 to C6 are judged, are trained by the reduced recipe, not the "
             "poster's. On the same random labels its accuracy minus that with the poster's is "
             f"{join(phrases)} (08).",
-            *under_both.values(),
-            *map(_one_acquisition, untried),
+            *margin.values(),
+            *(
+                _whole_curves(notebook, dataset, tried=dataset in margin)
+                for notebook, dataset in DATASET_OF.items()
+                if dataset in datasets
+            ),
         ]
     )
+
+
+def _whole_curves(notebook: str, dataset: str, tried: bool) -> str:
+    """What is shown under both recipes over the whole range, or that this is not known yet.
+
+    ``tried`` says that part of the range was run under both.
+    """
+    if text := both_recipes.compared(notebook):
+        note = interim(profiles.load_study(CHOSEN_UNDER["poster"], notebook))
+        return f"Over the whole range of labels on {dataset_title(dataset)}, {text} (08).{note}"
+    return "" if tried else _one_acquisition(dataset)
 
 
 def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
@@ -262,8 +278,9 @@ def _one_acquisition(dataset: str) -> str:
     for effect in ablation.effects(ablation.results(ablation.AblationStudy())):
         if (effect.dataset, effect.what) == (dataset, ablation.CHOOSING_BY_MARGIN):
             return (
-                f"On {title} the poster's recipe was tried with one acquisition alone (04): at "
-                f"{effect.labels:,} labels margin minus random is {points(effect.estimate)}."
+                f"On {title} fewer than {FEWEST_SEEDS} seeds are whole under the poster's recipe "
+                f"yet; with one acquisition alone (04), at {effect.labels:,} labels, margin minus "
+                f"random is {points(effect.estimate)}."
             )
     return f"What choosing gains under the poster's recipe on {title} is open."
 

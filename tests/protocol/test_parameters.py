@@ -49,7 +49,7 @@ CELLS = {
     "desktop": (5503, "a51c4c6f6000"),
     "fidelity": (6, "bfe52e75c8fe"),
     "poster": (60, "69ed71bee173"),
-    "poster-recipe": (50, "741d176dbbec"),
+    "poster-recipe": (56, "0dbfdfa38ec2"),
     "poster-rounds": (10, "c5aed2b96843"),
     "quick": (141, "34862d08c6c6"),
     "replica": (8, "8c2ead433ac0"),

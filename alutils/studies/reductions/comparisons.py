@@ -10,11 +10,10 @@ from alutils.reporting import figures
 from alutils.reporting.prose import count, join, mean_over, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
+from alutils.studies.active_learning import best_evaluation
 
 QUOTED_LABELS = 1500
 """At the label count nearest to this one margin minus random is quoted, too."""
-DIP = 1
-"""Points; a training that ends by more below its best held-out evaluation ends in a dip."""
 TITLES = {
     "fresh": "fresh Adam",
     "carried": "carried Adam",
@@ -175,12 +174,13 @@ def _dips(results: pd.DataFrame, dataset: str) -> str:
     rows = rows[rows["labels"].isin(gain.columns) & rows["seed"].isin(gain.index)]
     for level in gains:
         trainings = rows[rows["level"] == level]
-        low = (100 * (trainings["heldout_best"] - trainings["heldout_last"]) > DIP).sum()
+        low = best_evaluation.dips(trainings)
         noun = "" if dips else f" {'training' if len(trainings) == 1 else 'trainings'}"
         dips.append(f"{low} of {len(trainings):,}{noun} under {TITLES[level]}")
     return (
-        f" {join(dips)} end more than {count(DIP, 'point')} below their best evaluation on "
-        f"held-out images; by that best, margin minus random over the same label counts is "
+        f" {join(dips)} end more than {count(best_evaluation.DIP, 'point')} below their best "
+        "evaluation on held-out images; by that best, margin minus random over the same label "
+        f"counts is "
         f"{points(estimate(gain.mean(axis=1)))} under the poster's recipe."
     )
 

@@ -10,9 +10,8 @@ from alutils.reporting.prose import paired_seeds, points
 from alutils.reporting.standing import Standing, normality, standings
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.transfer.effects import Effect, Gains, ended, gains, picks_and_training
-from alutils.studies.transfer.plan import CHOSEN_UNDER, CIFAR10, MNIST, SETS
+from alutils.studies.transfer.plan import CHOSEN_UNDER, DATASET_OF, SETS
 
-DATASETS = {CIFAR10: "cifar10", MNIST: "mnist"}
 RECIPES = {
     "poster": "the poster's recipe",
     "reduced": "the reduced recipe",
@@ -39,7 +38,7 @@ ABOUT_TRAINING = (
 def parts() -> Markdown:
     """What of the recipes' difference is in the picks and what in the training, arm by arm."""
     lines, notes = [], []
-    for notebook, dataset in DATASETS.items():
+    for notebook, dataset in DATASET_OF.items():
         picks, training = picks_and_training(gains(notebook))
         if seeds := len(picks.mean):
             lines += [f"- **{dataset_title(dataset)}**, {_seeds(notebook, seeds)}:"]
@@ -108,7 +107,7 @@ def _verdict(standing: Standing, sentences: tuple[str, str, str]) -> str:
 def travel() -> Markdown:
     """Whether picks are worth something to a recipe that did not choose them, arm by arm."""
     lines, notes = [], []
-    for notebook, dataset in DATASETS.items():
+    for notebook, dataset in DATASET_OF.items():
         every = gains(notebook)
         for (chosen_under, trained_by), moved in every.items():
             if trained_by not in CHOSEN_UNDER and len(moved):
@@ -152,7 +151,7 @@ def table() -> HTML | Markdown:
 
     With intervals that are not corrected.
     """
-    rows = [row for notebook in DATASETS for row in _rows(notebook)]
+    rows = [row for notebook in DATASET_OF for row in _rows(notebook)]
     return prose.table(pd.DataFrame(rows)) if rows else Markdown(NOTHING)
 
 
@@ -160,7 +159,7 @@ def _rows(notebook: str) -> list[dict[str, str]]:
     whole, last = gains(notebook), gains(notebook, SETS[notebook].label_counts[-1:])
     return [
         {
-            "dataset": dataset_title(DATASETS[notebook]),
+            "dataset": dataset_title(DATASET_OF[notebook]),
             "chosen under": RECIPES[recipes[0]],
             "trained by": RECIPES[recipes[1]],
             "arm": arm_title(arm),

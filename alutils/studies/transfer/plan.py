@@ -17,6 +17,7 @@ from alutils.running.progress import Say
 from alutils.studies.profiles import load_study, protocol_of
 
 CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
+DATASET_OF = {CIFAR10: "cifar10", MNIST: "mnist"}
 CHOSEN_UNDER = {"reduced": "desktop", "poster": "poster-recipe"}
 """By recipe, the profile whose arms chose under it."""
 

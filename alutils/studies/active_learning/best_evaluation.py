@@ -1,0 +1,66 @@
+"""What a training's best evaluation on held-out images says beside its last epoch.
+
+It decides no verdict: how near the authors' curves come by their own rule, and how many trainings
+end in a dip (``docs/plan.md``).
+"""
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from alutils.protocol.arms import arm_title
+from alutils.protocol.datasets import dataset_title
+from alutils.reporting import figures
+from alutils.reporting.prose import count, join, points
+from alutils.reporting.statistics import estimate
+
+DIP = 1
+"""Points; a training that ends by more below its best held-out evaluation ends in a dip."""
+NEAREST = 0.01
+"""Share by which the label counts of a published and of one of our points may differ."""
+
+
+def dips(trainings: pd.DataFrame) -> int:
+    """How many of the trainings, a row each, end in a dip."""
+    lost = 100 * (trainings["heldout_best"] - trainings["heldout_last"])
+    return int((lost > DIP).sum())
+
+
+def sentences(results: pd.DataFrame) -> Markdown:
+    """How many trainings end in a dip, and how far every arm lies from its published curve."""
+    if "heldout_best" not in results or results["heldout_best"].isna().all():
+        return Markdown(
+            "No training was judged on held-out images on its way, as the authors' were: set "
+            "`heldout_every`."
+        )
+    number = count(len(results), "training")
+    text = (
+        f"{dips(results):,} of {number} ({100 * dips(results) / len(results):.0f} %) end more than "
+        f"{count(DIP, 'point')} below their best evaluation on held-out images."
+    )
+    if by_arm := beside_published(results):
+        phrases = [f"{arm_title(arm)} {points(estimate(apart))}" for arm, apart in by_arm.items()]
+        text += (
+            " By that best, which is the authors' own rule, minus their published curve, mean over "
+            f"the label counts that both have on {dataset_title(results['dataset'].iloc[0])}: "
+            f"{join(phrases)}. Theirs is one run, whose own spread is not known."
+        )
+    return Markdown(text)
+
+
+def beside_published(results: pd.DataFrame) -> dict[str, pd.Series]:
+    """An arm's best held-out evaluation minus the published curve, by seed, in points.
+
+    The mean over our label counts to which a published one is near, of one dataset; random, of
+    which they published a single point, is left out.
+    """
+    theirs = figures.published_arms(results)
+    apart = {}
+    for arm, curve in theirs[theirs["arm"] != "random"].groupby("arm", sort=False):
+        ours = results[results["arm"] == arm]
+        nearest = np.abs(ours["labels"].to_numpy()[:, None] / curve["labels"].to_numpy()[None] - 1)
+        published = curve["accuracy"].to_numpy()[nearest.argmin(1)]
+        difference = (100 * ours["heldout_best"] - published)[nearest.min(1) <= NEAREST]
+        if len(difference):
+            apart[str(arm)] = difference.groupby(ours["seed"]).mean()
+    return apart

@@ -1,0 +1,95 @@
+import pytest
+
+from alutils.commands import readme
+from alutils.records.store import Store
+from alutils.studies.profiles import load_study
+from alutils.studies.reductions import both_recipes
+from alutils.studies.transfer.plan import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
+from tests.studies.test_other_profiles import save
+
+ABOVE = {"uncertainty": 0.5, "margin": 0.5, "kmeans": 0.5, "bayesian": 0.5}
+CLEAR = dict.fromkeys(ABOVE, 2.0)
+"""Points over random by arm; the second are shown with three seeds, too."""
+
+
+def run(notebook: str, seeds: int = 99, **gains: dict[str, float]) -> None:
+    """Finished records under either recipe: points over random by arm, the reduced first."""
+    for recipe, profile in CHOSEN_UNDER.items():
+        save(profile, notebook, gains.get(recipe, {}), seeds if recipe == "poster" else 99)
+
+
+def test_the_same_under_both_recipes_is_told_once(outputs):
+    run(MNIST, reduced=ABOVE, poster=ABOVE)
+    line, normal = both_recipes.sentences().data.split("\n\n")
+    assert line == (
+        "- **MNIST**, 5 paired seeds under both recipes: the same is shown of every arm under "
+        "both: uncertainty, margin, K-means and Bayesian lie above random."
+    )
+    assert normal.startswith("With 5 seeds a sign-flip test")
+
+
+def test_arms_of_which_each_recipe_shows_something_else_are_named(outputs):
+    run(MNIST, reduced=ABOVE, poster=ABOVE | {"margin": -0.6, "kmeans": 0.0})
+    text = both_recipes.compared(MNIST)
+    assert text.startswith(
+        "what is shown depends on the recipe for margin and K-means: under the poster's recipe, "
+    )
+    assert "margin lies below random" in text.split("; under the reduced recipe, ")[0]
+    assert text.endswith("uncertainty, margin, K-means and Bayesian lie above random")
+
+
+def test_only_the_seeds_of_both_are_compared_and_the_rest_is_interim(outputs):
+    run(MNIST, seeds=4, reduced=ABOVE, poster=ABOVE)
+    told = both_recipes.sentences().data
+    assert "**MNIST**, 4 paired seeds under both recipes: the same" in told
+    assert "Interim, with 20 of 25 cells finished" in told
+    assert "4 seeds)" in both_recipes.table().data and "5 seeds)" not in both_recipes.table().data
+    for seed in (1, 2, 3):
+        for cell in load_study(CHOSEN_UNDER["poster"], MNIST).cells():
+            if cell.seed == seed:
+                Store(CHOSEN_UNDER["poster"]).path(cell).unlink()
+    assert "1 seed under both recipes: nothing is tested with" in both_recipes.sentences().data
+    assert both_recipes.compared(MNIST) == ""
+    assert "above" not in both_recipes.table().data
+
+
+def test_the_paired_difference_of_the_recipes_is_by_seed(outputs):
+    """Both spread over seeds alike, so that their difference has no spread."""
+    run(MNIST, reduced={"margin": 0.5}, poster={"margin": 0.9})
+    page = both_recipes.table().data
+    assert "+0.40 (+0.40 to +0.40, 5 seeds)" in page
+
+
+@pytest.mark.parametrize(
+    ("poster", "c3"), [(CLEAR, "supported"), (CLEAR | {"kmeans": -2.0}, "not supported")]
+)
+def test_claims_are_judged_under_either_recipe_on_the_same_seeds(outputs, poster, c3):
+    for notebook in DATASET_OF:
+        run(notebook, seeds=3, reduced=CLEAR, poster=poster)
+    rows = both_recipes.verdicts().data.split("<tr>")[1:]
+    cells = [[cell.split("</td>")[0] for cell in row.split("<td>")[1:]] for row in rows]
+    verdicts = {key: (under_poster, under_reduced) for key, under_poster, _, under_reduced in cells}
+    assert list(verdicts) == ["C3", "C4", "C5", "C6"]
+    assert verdicts["C3"] == (c3, "supported")
+    assert {seeds for _, _, seeds, _ in cells} == {"3"}
+
+
+def test_a_claim_whose_runs_are_lacking_says_so(outputs):
+    run(MNIST, reduced=ABOVE, poster=ABOVE)
+    assert "undecided (runs are lacking: " in both_recipes.verdicts().data
+
+
+def test_without_both_recipes_the_command_that_trains_is_named(outputs):
+    for notebook in DATASET_OF:
+        save(CHOSEN_UNDER["reduced"], notebook, ABOVE)
+    for told in (both_recipes.sentences(), both_recipes.table(), both_recipes.verdicts()):
+        assert "`make study PROFILE=poster-recipe`" in told.data
+
+
+def test_the_guides_tell_of_whole_curves_once_three_seeds_have_them(outputs):
+    assert readme._whole_curves(MNIST, "mnist", tried=True) == ""
+    assert "under the poster's recipe" in readme._whole_curves(CIFAR10, "cifar10", tried=False)
+    run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
+    assert readme._whole_curves(MNIST, "mnist", tried=True).startswith(
+        "Over the whole range of labels on MNIST, the same is shown of every arm under both: "
+    )
