@@ -97,6 +97,13 @@ def test_every_kind_of_file_is_used_or_reported_and_none_is_fatal(tmp_path, caps
     )
 
 
+def test_a_file_left_out_whose_name_has_a_line_break_is_one_row(tmp_path):
+    root = plain_folder(tmp_path / "pets")
+    for name in ("a\rb.png", "c\nd.png"):
+        (root / "cat" / name).write_text("no image")
+    assert left_out(scanned(root)).keys() == {"cat/a\rb.png", "cat/c\nd.png"}
+
+
 def test_a_table_gives_files_and_labels(tmp_path):
     root = plain_folder(tmp_path / "images")
     lines = [f"images/{c}/{i}.png,{c}-{i % 2},x" for c in ("cat", "dog") for i in range(10)]
