@@ -86,6 +86,12 @@ def load_head(folder: Path) -> SavedHead:
             f"{WEIGHTS} in {folder} is not the file that {FACTS} describes: export the head again"
         )
     tensors = load(weights)
+    outputs = len(tensors["weight"])
+    if not isinstance(classes, list) or len(classes) != outputs:
+        raise HeadDamaged(
+            f"{FACTS} in {folder} does not name the {outputs} classes of the head: export the head "
+            "again"
+        )
     net = FeatureNet(tensors["mean"], tensors["std"], len(classes))
     with torch.no_grad():
         net.head.weight.copy_(tensors["weight"])
