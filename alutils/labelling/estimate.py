@@ -1,10 +1,13 @@
 """How good the head is by now, how many more labels a target needs, and whether to stop.
 
-All rests on the images that were drawn at random. An image is drawn from those without an answer,
-and the head that guesses its class has not seen its answer: so the share of right guesses is an
-unbiased estimate of the accuracy, at that time, on what is not answered yet, whatever the arm chose
-meanwhile. Images that were skipped or are of no class are left out: the accuracy is that on images
-that a person can give a class.
+All rests on the images that were drawn at random. An image is drawn from those that have no answer
+and are not being asked for, and the head that guesses its class has not seen its answer: so the
+share of right guesses is an unbiased estimate of the accuracy, at that time, on these, whatever the
+arm chose before. On all images without an answer the accuracy differs from it by at most the share
+of them that is being asked for; it is lower where the arm asks for what the head is least sure of.
+That is nothing among thousands, and may be points where a page is a tenth of what is left. Images
+that were skipped or are of no class are left out: the accuracy is that on images that a person can
+give a class.
 """
 
 import math
