@@ -1,6 +1,5 @@
 """Classes of new images by a head that notebook 11 exported, as CSV."""
 
-import csv
 import os
 import sys
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from alutils.folders import listing
+from alutils.folders.csv_rows import csv_writer
 from alutils.protocol.encoders import ENCODERS
 from alutils.protocol.parameters import ParameterError, StudyError, known
 from alutils.waiting import bar
@@ -35,7 +35,7 @@ def predict(head: str, images: list[str]) -> None:
     known("encoder of the head", saved.encoder, ENCODERS, ParameterError)
     classes, left_out = saved.head.classes, 0
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv_writer(sys.stdout)
     try:
         writer.writerow(prediction_columns(classes))
         with bar(len(files), " images") as shown:

@@ -44,8 +44,8 @@ def entries(path: Path) -> Iterator[Entry]:
 
     A folder has class folders, or ``train`` and ``test`` with class folders each, or images alone,
     which are then without labels. A table is CSV or Parquet with the columns ``file``, relative to
-    it, and ``label``; without the latter, images are without labels. Raises ``ValueError`` for
-    anything else.
+    it, and ``label``, in any case and with blanks around; without the latter, images are without
+    labels. Raises ``ValueError`` for anything else.
     """
     if path.is_dir():
         return _of_folder(path)
@@ -58,7 +58,7 @@ def has_labels(path: Path) -> bool:
     """Whether the dataset has labels."""
     if path.is_dir():
         return any(entry.is_dir() for entry in _visible(path))
-    return "label" in _columns(path)
+    return _column(path, "label") is not None
 
 
 def base(path: Path) -> Path:
@@ -144,32 +144,46 @@ def _entry(root: Path, file: str, part: str = "", label: str = "", problem: str 
 
 
 def _of_table(path: Path) -> Iterator[Entry]:
-    columns = _columns(path)
-    if "file" not in columns:
-        raise ValueError(f"it lacks the column file: it has {', '.join(columns) or 'none'}")
-    labelled = "label" in columns
-    for file, label in _rows(path, ["file", "label"] if labelled else ["file"]):
-        problem = "" if label or not labelled else "no label"
+    files, labels = (_column(path, kind) for kind in ("file", "label"))
+    if files is None:
+        raise ValueError(f"it lacks the column file: it has {', '.join(_columns(path)) or 'none'}")
+    for file, label in _rows(path, files, labels):
+        problem = "no label" if labels is not None and not label else ""
         yield _entry(path.parent, str(path.parent / file), "", label, problem)
+
+
+def _column(path: Path, kind: str) -> str | None:
+    """What a table calls its column ``file`` or ``label``: that, but for case and blanks around.
+
+    None without one; raises ``ValueError`` where several may be meant.
+    """
+    columns = _columns(path)
+    if kind in columns:
+        return kind
+    alike = [name for name in columns if name.strip().casefold() == kind]
+    if len(alike) > 1:
+        raise ValueError(f"its columns {', '.join(alike)} may all be {kind}: call one of them that")
+    return alike[0] if alike else None
 
 
 def _columns(path: Path) -> list[str]:
     if path.suffix.lower() == ".parquet":
         return _parquet(path).schema_arrow.names
     with path.open(newline="", encoding="utf-8-sig") as lines:
-        return next(csv.reader(lines), [])
+        return next(csv.reader(lines, skipinitialspace=True), [])
 
 
-def _rows(path: Path, columns: list[str]) -> Iterator[tuple[str, str]]:
-    """File and label of every row, the label empty where there is none."""
+def _rows(path: Path, files: str, labels: str | None) -> Iterator[tuple[str, str]]:
+    """File and label of every row by the names of their columns; no label where there is none."""
     if path.suffix.lower() == ".parquet":
+        columns = [files] if labels is None else [files, labels]
         for batch in _parquet(path).iter_batches(columns=columns):
             for row in batch.to_pylist():
-                yield _text(row["file"]), _text(row.get("label"))
+                yield _text(row[files]), _text(labels and row[labels])
         return
     with path.open(newline="", encoding="utf-8-sig") as lines:
-        for row in csv.DictReader(lines):
-            yield _text(row["file"]), _text(row.get("label"))
+        for row in csv.DictReader(lines, skipinitialspace=True):
+            yield _text(row[files]), _text(labels and row[labels])
 
 
 def _text(value: object) -> str:

@@ -21,6 +21,7 @@ from contextlib import closing
 from pathlib import Path
 
 from alutils.folders import index, listing, pictures
+from alutils.folders.csv_rows import csv_writer
 from alutils.folders.index import LEFT_OUT
 from alutils.paths import data_cache
 from alutils.threads import ordered
@@ -232,7 +233,7 @@ def _report(known: sqlite3.Connection, file: Path) -> str:
     """Write the table of the files that are left out, and say how many where there are some."""
     number = 0
     with file.open("w", newline="", encoding="utf-8") as lines:
-        table = csv.writer(lines, lineterminator="\n")
+        table = csv_writer(lines)
         table.writerow(["file", "problem"])
         for path, problem in known.execute(PROBLEMS):
             table.writerow([path.decode("utf-8", "backslashreplace"), problem])

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from alutils.labelling import export
+from alutils.labelling import class_folders, export
+from alutils.labelling.class_folders import CHANGED
 from alutils.labelling.images import FolderImages
 from alutils.labelling.saved_head import save_head
 from alutils.labelling.session import Session
@@ -16,7 +17,8 @@ FILES = {
     "coco.json": "the labels as COCO has them, without boxes",
     "label-studio.json": "tasks to import into Label Studio",
     "label-studio.xml": "the labelling interface for them",
-    "predictions.csv": "what the head says of every other image, with probabilities",
+    "predictions.csv": "what the head says of every other image that may be asked for, but those "
+    "of no class, with probabilities",
     "head": "the head as safetensors, with an example of its use",
 }
 """What is written, and what it is; the last two where two classes have labels."""
@@ -25,20 +27,24 @@ FILES = {
 def write_all(place: Path, session: Session, images: FolderImages) -> tuple[Path, list[str]]:
     """Write everything into the first unused folder ``export`` of a place.
 
-    It is there whole or not at all. Returns the folder, and the images that have no link as their
-    files are gone. Raises ``ParameterError`` where nothing is labelled, and as
-    ``export.write_folders``.
+    It is there whole or not at all. Returns the folder, and the images that have no link, as their
+    files are gone or others by now; the latter are in no file but ``labels.csv``, as under their
+    names there is now another picture. Raises ``ParameterError`` where nothing is labelled, and as
+    ``export.whole_folder``.
     """
     answers = session.answers
     if not answers.labels:
         raise ParameterError("nothing is labelled yet: label some images, then export")
     head = session.head() if len(set(answers.labels.values())) > 1 else None
     target = unused(place / "export")
+    without = class_folders.without_file(answers.labels, images.folder, images.digests)
+    changed = {image for image, problem in without.items() if problem == CHANGED}
+    sizes = images.sizes(answers.labels.keys() - without.keys())
     with export.whole_folder(target) as folder:
         export.write_csv(folder / "labels.csv", answers)
-        gone = export.write_folders(folder / "classes", answers, images.folder)
-        export.write_coco(folder / "coco.json", answers, images.sizes(answers.labels))
-        export.write_label_studio(folder / "label-studio.json", answers, images.folder)
+        class_folders.write_folders(folder / "classes", answers, images.folder, without=without)
+        export.write_coco(folder / "coco.json", answers, sizes, changed)
+        export.write_label_studio(folder / "label-studio.json", answers, images.folder, changed)
         interface = export.label_studio_interface(answers.classes)
         export.write_file(folder / "label-studio.xml", interface.encode())
         if head:
@@ -47,4 +53,4 @@ def write_all(place: Path, session: Session, images: FolderImages) -> tuple[Path
             path = folder / "predictions.csv"
             export.write_predictions(path, answers, pool.names, head.classes, probs_N_C)
             save_head(folder / "head", head, pool.encoder)
-    return target, gone
+    return target, list(without)

@@ -102,7 +102,10 @@ class Desk:
         except Exception as error:
             self._problem = f"{action!r} failed ({type(error).__name__}: {error})"
         self._answered.append(number)
-        self._advise()
+        try:
+            self._advise()
+        except Exception as error:  # the answer is saved, so the state must be told all the same
+            self._advice = _no_advice(error)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -241,6 +244,10 @@ class Desk:
         if done.cancelled():
             return
         if error := done.exception():
-            self._advice = {"Accuracy": f"cannot be told ({type(error).__name__}: {error})"}
+            self._advice = _no_advice(error)
         else:
             self._advice = done.result()
+
+
+def _no_advice(error: BaseException) -> dict[str, str]:
+    return {"Accuracy": f"cannot be told ({type(error).__name__}: {error})"}

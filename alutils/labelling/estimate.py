@@ -1,16 +1,21 @@
 """How good the head is by now, how many more labels a target needs, and whether to stop.
 
-All rests on the images that were drawn at random. An image is drawn from those without an answer,
-and the head that guesses its class has not seen its answer: so the share of right guesses is an
-unbiased estimate of the accuracy, at that time, on what is not answered yet, whatever the arm chose
-meanwhile. Images that were skipped or are of no class are left out: the accuracy is that on images
-that a person can give a class.
+All rests on the images that were drawn at random. An image is drawn from those that have no answer
+and are not being asked for, and the head that guesses its class has not seen its answer: so the
+share of right guesses is an unbiased estimate of the accuracy, at that time, on these, whatever the
+arm chose before. On all images without an answer the accuracy differs from it by at most the share
+of them that is being asked for; it is lower where the arm asks for what the head is least sure of.
+That is nothing among thousands, and may be points where a page is a tenth of what is left. Images
+that were skipped or are of no class are left out: the accuracy is that on images that a person can
+give a class.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from alutils.labelling.batches import Batch
 from alutils.labelling.entries import LABEL, RANDOM_SHARE, Answers
@@ -34,6 +39,9 @@ MERGED = 10
 
 LATELY = 30
 """Images at random, the last ones, whose share of right guesses lags less behind the head."""
+
+SHOWING = 100
+"""Images at random, the latest, that show whether a target is reached, or more: ``enough``."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,13 @@ class RunningAccuracy:
         )
 
 
+@dataclass(frozen=True)
+class Reached:
+    """A target that the ``latest`` images at random show to be reached."""
+
+    latest: RunningAccuracy
+
+
 def guesses(answers: Answers, batch: int) -> list[Guess]:
     """Every image at random that a head guessed and that has a label now, in the order asked for.
 
@@ -95,9 +110,15 @@ def guesses(answers: Answers, batch: int) -> list[Guess]:
     for image, first in answers.first.items():
         now = current.get(image)
         if now and now.action == LABEL and first.asked == RANDOM_SHARE and first.guess:
-            labels = answers.counts[first.model * batch - 1]
-            found.append(Guess(first.guess == now.label, first.model, labels, first.shown))
+            if labels := _labels_of(first.model, answers.counts, batch):
+                found.append(Guess(first.guess == now.label, first.model, labels, first.shown))
     return found
+
+
+def _labels_of(model: int, counts: Sequence[int], batch: int) -> int:
+    """Labels that a training had; 0 where the turns that a repair left were too few for one."""
+    turns = min(model * batch, len(counts))
+    return counts[turns - 1] if turns else 0
 
 
 def running_accuracy(guessed: Sequence[Guess], level: float = LEVEL) -> RunningAccuracy | None:
@@ -154,11 +175,14 @@ def more_labels(
     target: float,
     rng: np.random.Generator,
     level: float = LEVEL,
-) -> Forecast | CannotTell:
+) -> Forecast | Reached | CannotTell:
     """Labels that a target (%) needs beyond the ``labels`` there are, or why that can't be told.
 
-    The forecast is that of ``reporting.forecast`` on ``curve``. A target counts as reached where
-    the last point's Wilson interval lies above it.
+    A target counts as reached where Wilson's interval for the latest images at random lies above
+    it: for the latest ``enough``, whatever they show, or for all where there are fewer. The
+    interval holds for one look, and this one is taken again after every training: it says so once
+    in a while where the accuracy is just below the target. The forecast is that of
+    ``reporting.forecast`` on ``curve``, less what was labelled since its last point.
     """
     counts, right, images = curve(guessed)
     if len(counts) < FEWEST_ROUNDS:
@@ -168,12 +192,16 @@ def more_labels(
             f"so far there are {len(counts)}, of {len(guessed)} images",
         )
     accuracy = 100 * right / images
+    latest = running_accuracy(guessed[-enough(target, level) :], level)
+    if latest.low >= target:
+        return Reached(latest)
+    interval = f"{latest.accuracy:.1f} %, {latest.low:.1f} to {latest.high:.1f}"
+    if latest.accuracy >= target:
+        reason = f"the last {latest.images} images at random reach it and are too few to show it"
+        return CannotTell("rounds", f"{reason} ({interval})")
     if accuracy[-1] >= target:
-        low, high = wilson(int(right[-1]), int(images[-1]), level)
-        if low >= target:
-            return Forecast(0, 0, 0)
-        reason = f"the last {images[-1]} images at random reach it and are too few to show it"
-        return CannotTell("rounds", f"{reason} ({low:.1f} to {high:.1f} %)")
+        reason = f"the last {images[-1]} images at random reach it, too few to show it; the last"
+        return CannotTell("rounds", f"{reason} {latest.images} do not ({interval})")
     errors = [standard_errors(a, n) for a, n in zip(accuracy, images, strict=True)]
     told = forecast(counts, accuracy, target, rng, errors=errors, level=level)
     if isinstance(told, CannotTell):
@@ -182,12 +210,28 @@ def more_labels(
     return replace(told, **{key: max(0, more - since) for key, more in vars(told).items()})
 
 
-def forecast_sentence(told: Forecast | CannotTell, target: float) -> str:
+def enough(target: float, level: float = LEVEL) -> int:
+    """Images whose Wilson interval can show that a target (%) is reached, though some are wrong.
+
+    Twice as many as show it where every guess is right, and ``SHOWING`` at least.
+    """
+    share = target / 100
+    square = stats.norm.ppf((1 + level) / 2) ** 2
+    return max(SHOWING, 2 * math.ceil(square * share / max(1 - share, 1e-9)))
+
+
+def forecast_sentence(told: Forecast | Reached | CannotTell, target: float) -> str:
     """A forecast in words."""
     if isinstance(told, CannotTell):
         return f"cannot be told for {target:g} %: {told.reason}"
+    if isinstance(told, Reached):
+        by = told.latest
+        return (
+            f"{target:g} % is reached: {by.accuracy:.1f} % ({by.low:.1f} to {by.high:.1f}) of the "
+            f"last {by.images:,} images at random"
+        )
     if told == Forecast(0, 0, 0):
-        return f"{target:g} % is reached"
+        return f"{target:g} % should be reached by now; that is not measured yet"
     return f"about {told.more:,} ({told.low:,} to {told.high:,}) more for {target:g} %"
 
 

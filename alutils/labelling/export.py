@@ -1,26 +1,26 @@
-"""What was labelled, in the forms that others read: CSV, class folders, COCO, Label Studio.
+"""What was labelled, in the files that others read: CSV, COCO, Label Studio.
 
 A file is written beside its place and renamed, and takes the place of one that was there; a folder
 too, but never takes the place of another. What a killed process left beside is removed by the next
 export to the same place.
 """
 
-import csv
 import io
 import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
+from alutils.folders.csv_rows import csv_writer
 from alutils.labelling.entries import NONE, Answers
 from alutils.protocol.parameters import ParameterError
-from alutils.records.files import CanNotWrite, sync, write_whole
+from alutils.records.files import CanNotWrite, sync, whole_file, write_whole
 from alutils.records.store import ABANDONED_S
 
 COLUMNS = ("image", "action", "label", "time", "asked", "guess", "shown", "model", "session")
@@ -31,21 +31,25 @@ LOCAL_FILES = "/data/local-files/?d="
 
 def write_csv(path: Path, answers: Answers) -> None:
     """A row an image that has an answer, in the order in which they were first answered."""
-    rows = [[getattr(e, column) for column in COLUMNS] for e in answers.current.values()]
-    write_file(path, _csv(COLUMNS, rows))
+    entries = answers.current.values()
+    _write_csv(path, COLUMNS, ([getattr(e, column) for column in COLUMNS] for e in entries))
 
 
 def write_coco(
-    path: Path, answers: Answers, sizes: Mapping[str, tuple[int, int]] | None = None
+    path: Path,
+    answers: Answers,
+    sizes: Mapping[str, tuple[int, int]] | None = None,
+    without: Collection[str] = (),
 ) -> None:
     """COCO-style JSON: ``images``, ``categories``, and an annotation without a box a label.
 
     ``sizes`` has width and height (pixels) by image; without it an image has none. Ids count from
-    1, those of categories in the order of the classes. Images without a label are left out.
+    1, those of categories in the order of the classes. Images without a label are left out, and
+    those in ``without``.
     """
     code = {name: i for i, name in enumerate(answers.classes, 1)}
     images, annotations = [], []
-    for i, (image, label) in enumerate(answers.labels.items(), 1):
+    for i, (image, label) in enumerate(_labels(answers, without), 1):
         width_height = dict(zip(("width", "height"), (sizes or {}).get(image, ()), strict=False))
         images.append({"id": i, "file_name": image, **width_height})
         annotations.append({"id": i, "image_id": i, "category_id": code[label]})
@@ -54,12 +58,15 @@ def write_coco(
     write_file(path, _json(whole))
 
 
-def write_label_studio(path: Path, answers: Answers, root: Path) -> None:
+def write_label_studio(
+    path: Path, answers: Answers, root: Path, without: Collection[str] = ()
+) -> None:
     """Label Studio's import JSON: a task an image that has a label, with its choice.
 
-    ``root`` is the folder that the images' names are relative to. An image's address begins with
-    that folder's name, as Label Studio serves files of a local storage alone, which must lie below
-    its document root. The project needs the labelling interface of ``label_studio_interface``.
+    ``root`` is the folder that the images' names are relative to; those in ``without`` are left
+    out. An image's address begins with that folder's name, as Label Studio serves files of a local
+    storage alone, which must lie below its document root. The project needs the labelling
+    interface of ``label_studio_interface``.
     """
     prefix = LOCAL_FILES + quote(f"{root.name}/", errors="surrogateescape")
     tasks = [
@@ -68,7 +75,7 @@ def write_label_studio(path: Path, answers: Answers, root: Path) -> None:
             "annotations": [{"result": [_choice(label)]}],
             "meta": {"name": image},
         }
-        for image, label in answers.labels.items()
+        for image, label in _labels(answers, without)
     ]
     write_file(path, _json(tasks))
 
@@ -80,45 +87,6 @@ def label_studio_interface(classes: Sequence[str]) -> str:
         '<View>\n  <Image name="image" value="$image"/>\n'
         f'  <Choices name="label" toName="image" choice="single">{choices}\n  </Choices>\n</View>\n'
     )
-
-
-def write_folders(
-    folder: Path, answers: Answers, root: Path, how: Literal["links", "copies"] = "links"
-) -> list[str]:
-    """A folder a class, with links to the images that have its label, or copies of them.
-
-    ``root`` is the folder that the images' names are relative to; below the class's folder they
-    keep their paths. Characters of a class that some file system forbids are quoted as in an
-    address (``%2F``), and so is ``..`` in a path. Returns the images that are left out, as their
-    files are gone or their paths absolute. Raises ``ParameterError`` where the folder is there, and
-    where none of the images is.
-    """
-    root, labels = Path(root).resolve(), answers.labels
-    gone = [image for image in labels if Path(image).is_absolute() or not (root / image).is_file()]
-    if gone and len(gone) == len(labels):
-        raise ParameterError(
-            f"image {gone[0]!r} is no file below {root}, nor is any other: give the path of the "
-            "folder as it is now"
-        )
-    with whole_folder(folder) as part:
-        for name in answers.classes:
-            (part / folder_name(name)).mkdir()
-        for image in labels.keys() - set(gone):
-            source = root / image
-            inside = ("%2E%2E" if name == ".." else name for name in Path(image).parts)
-            target = part.joinpath(folder_name(labels[image]), *inside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if how == "links":
-                target.symlink_to(source)
-            else:
-                shutil.copy2(source, target)
-    return gone
-
-
-def folder_name(label: str) -> str:
-    """A class's name as that of a folder."""
-    name = quote(label, safe=" ()[]{}+=,;@!#$&'")
-    return "%2E" + name[1:] if name.startswith(".") else name
 
 
 def write_predictions(
@@ -134,12 +102,12 @@ def write_predictions(
     are of none of the classes are left out; those that were skipped are not.
     """
     labels, current = answers.labels, answers.current
-    rows = [
+    rows = (
         prediction_row(name, classes, probs_C)
         for name, probs_C in zip(names, probs_N_C, strict=True)
         if name not in labels and not (name in current and current[name].action == NONE)
-    ]
-    write_file(path, _csv(prediction_columns(classes), rows))
+    )
+    _write_csv(path, prediction_columns(classes), rows)
 
 
 def prediction_columns(classes: Sequence[str]) -> list[str]:
@@ -219,11 +187,20 @@ def _choice(label: str) -> dict[str, Any]:
     }
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns, *rows])
-    return text.getvalue().encode("utf-8", "surrogateescape")
+def _labels(answers: Answers, without: Collection[str]) -> list[tuple[str, str]]:
+    """Images with their labels, but for some."""
+    return [(image, label) for image, label in answers.labels.items() if image not in without]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table row by row, whole or not at all; raises ``CanNotWrite``."""
+    _clear(path)
+    with whole_file(Path(path)) as file:
+        text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
+        table = csv_writer(text)
+        table.writerow(columns)
+        table.writerows(rows)
+        text.detach()  # flushes it
 
 
 def _json(value: Any) -> bytes:

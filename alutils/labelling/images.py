@@ -11,7 +11,7 @@ import torch
 
 from alutils.folders import index, pictures
 from alutils.labelling.batches import Head
-from alutils.labelling.pool import FeaturePool
+from alutils.labelling.pool import FeaturePool, digest_of_contents
 from alutils.learning import data
 from alutils.learning.features import load_features
 from alutils.learning.scoring import predict
@@ -46,12 +46,14 @@ class FolderImages:
         features = load_features(dataset, encoder).dataset
         rows = [row for row in index.rows(dataset) if row.part == "train"]
         self.dataset, self.folder = dataset, Path(facts.folder)
-        self.pool = FeaturePool.of([row.file for row in rows], features.train_images, encoder)
+        self.digests = {row.file: row.sha256 for row in rows}
+        contents = digest_of_contents(self.digests)
+        names = [row.file for row in rows]
+        self.pool = FeaturePool.of(names, features.train_images, encoder, contents)
         known = [row for row in rows if row.label >= 0]
         self.labels = {row.file: facts.classes[row.label] for row in known}
         self.classes = facts.classes
         self.test_rows, self.test_labels = features.test_images, features.test_labels
-        self.digests = {row.file: row.sha256 for row in rows}
 
     def preview(self, image: str, side: int) -> bytes:
         """An image as a page shows it, at most ``side`` pixels wide and high, in WebP.

@@ -35,6 +35,8 @@ VERSION = 1
 """Of the ledger's form, in its first line."""
 OF_IMAGES = ("images", "image_names")
 """Facts of the images that are labelled, which nobody sets by hand."""
+CONTENTS = "image_contents"
+"""Another one, which a ledger lacks where it was begun without knowing the files."""
 
 
 class LedgerHeld(StudyError):
@@ -229,8 +231,16 @@ def _read(path: Path) -> Contents:
 
 
 def _compare(name: str, facts: dict[str, Any], begun: dict[str, Any]) -> None:
-    """Refuse other images, classes or facts than a ledger was begun with."""
-    if any(begun.get(key) != facts.get(key) for key in OF_IMAGES):
+    """Refuse other images, classes or facts than a ledger was begun with.
+
+    Contents are compared where both know them.
+    """
+    if CONTENTS not in begun.keys() & facts.keys():
+        begun, facts = (
+            {key: value for key, value in each.items() if key != CONTENTS}
+            for each in (begun, facts)
+        )
+    if any(begun.get(key) != facts.get(key) for key in (*OF_IMAGES, CONTENTS)):
         raise ParameterError(
             f"{name} was begun with other images, or other names of them ({begun.get('images')} "
             f"then, {facts.get('images')} now): put the folder back as it was, or name another "

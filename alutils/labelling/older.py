@@ -10,8 +10,8 @@ from alutils.labelling import chain
 from alutils.labelling.chain import LedgerDamaged
 from alutils.labelling.entries import Answers, Entry
 from alutils.labelling.images import FolderImages
-from alutils.labelling.ledger import OF_IMAGES, Ledger
-from alutils.labelling.pool import digest_of_names
+from alutils.labelling.ledger import CONTENTS, OF_IMAGES, Ledger
+from alutils.labelling.pool import digest_of_contents, digest_of_names
 from alutils.protocol.parameters import ParameterError
 
 
@@ -73,8 +73,11 @@ def _names_today(
     path: Path, entries: Sequence[Entry], images: FolderImages
 ) -> tuple[dict[str, str], bool]:
     """By an image's name in a ledger its name today, and whether contents told so."""
-    count, digest = (entries[0].facts.get(key) for key in OF_IMAGES)
+    facts = entries[0].facts
+    count, digest = (facts.get(key) for key in OF_IMAGES)
     lists = list(index.lists_of(count, lambda names: digest_of_names(names) == digest))
+    if CONTENTS in facts:
+        lists = [(name, rows) for name, rows in lists if _contents(rows) == facts[CONTENTS]]
     if not lists:
         return {name: name for name in images.pool.names}, False
     own = [rows for name, rows in lists if name == path.parent.name]
@@ -85,6 +88,10 @@ def _names_today(
     by_content = {digest: name for name, digest in images.digests.items()}
     known = {old: found.pop() for old, found in contents.items() if len(found) == 1}
     return {old: by_content[digest] for old, digest in known.items() if digest in by_content}, True
+
+
+def _contents(rows: Sequence[index.Row]) -> str:
+    return digest_of_contents({row.file: row.sha256 for row in rows})
 
 
 def take_over(ledger: Ledger, older: Older) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +23,7 @@ class FeaturePool:
     rows : features, float16 or float32 (N, D), a memory map perhaps
     mean, std : of every feature over the pool, float32 (D,); a constant one has std 1
     encoder : what the features are by
+    contents : digest of the images' contents (``digest_of_contents``); empty where it is not known
     """
 
     names: tuple[str, ...]
@@ -30,9 +31,12 @@ class FeaturePool:
     mean: Tensor
     std: Tensor
     encoder: str = ""
+    contents: str = ""
 
     @classmethod
-    def of(cls, names: Sequence[str], rows: Tensor, encoder: str = "") -> "FeaturePool":
+    def of(
+        cls, names: Sequence[str], rows: Tensor, encoder: str = "", contents: str = ""
+    ) -> "FeaturePool":
         """A pool with the scale of its own features.
 
         Raises ``ParameterError`` where names and rows don't fit, or a feature is not finite.
@@ -52,7 +56,7 @@ class FeaturePool:
         mean, std = scale(rows)
         if not (mean.isfinite().all() and std.isfinite().all()):
             raise ParameterError("a feature is not finite: compute the features again")
-        return cls(tuple(names), rows, mean, std, encoder)
+        return cls(tuple(names), rows, mean, std, encoder, contents)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,11 +68,21 @@ class FeaturePool:
 
     @property
     def facts(self) -> dict[str, str | int]:
-        """What a ledger keeps of it: the number of images, a digest of their names, the encoder."""
+        """What a ledger keeps of it: number of images, digests of names and contents, encoder."""
         names = digest_of_names(self.names)
-        return {"images": len(self), "image_names": names, "encoder": self.encoder}
+        known = {"image_contents": self.contents} if self.contents else {}
+        return {"images": len(self), "image_names": names, "encoder": self.encoder} | known
 
 
 def digest_of_names(names: Sequence[str]) -> str:
     """The digest by which a ledger knows its images again."""
-    return hashlib.sha256(canonical(list(names)).encode()).hexdigest()[:16]
+    return _digest(list(names))
+
+
+def digest_of_contents(sha256s: Mapping[str, str]) -> str:
+    """The digest by which a ledger knows what its images hold, from their SHA-256 by name."""
+    return _digest(list(sha256s.items()))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]

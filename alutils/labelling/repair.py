@@ -2,11 +2,12 @@
 
 import io
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from alutils.labelling.chain import as_line, check_of, holds
-from alutils.labelling.entries import START, Answers, Entry
+from alutils.labelling.entries import ANSWERS, START, TURNS, UNDO, Answers, Entry
 from alutils.labelling.ledger import locked
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import unused, write_whole
@@ -16,8 +17,9 @@ def repair(path: Path) -> tuple[int, int]:
     """Set a damaged ledger aside as ``NAME.damaged`` and write anew the lines that are whole.
 
     Whole lines after the damage are kept, with new numbers and checks, unless they make no sense
-    without what is lost, as an undo of an answer that is gone. Returns how many lines were kept,
-    and how many not. The new ledger may ask for other images than the old one did from there on.
+    without what is lost, as an undo of what may be an answer that is gone. Numbers of trainings are
+    lowered to those that the kept lines are enough for. Returns how many lines were kept, and how
+    many not. The new ledger may ask for other images than the old one did from there on.
 
     Raises ``ParameterError`` where the first line, with the classes, is lost; ``LedgerHeld``.
     """
@@ -46,15 +48,44 @@ def _chained_anew(entries: list[Entry]) -> tuple[bytes, int]:
     """
     if not entries or entries[0].action != START:
         return b"", 0
-    answers, check, text, kept = Answers(), "", b"", 0
-    for entry in entries:
-        if not answers.refusal(entry):
-            kept += 1
-            answers.apply(entry)
-            renewed = replace(entry, number=kept)
-            check = check_of(renewed.content, check)
-            text += as_line(renewed, check)
+    check, text, kept = "", b"", 0
+    for kept, entry in enumerate(_trained_on_what_is_left(entries), 1):
+        renewed = replace(entry, number=kept)
+        check = check_of(renewed.content, check)
+        text += as_line(renewed, check)
     return text, kept
+
+
+def _trained_on_what_is_left(entries: list[Entry]) -> Iterator[Entry]:
+    """The lines that make sense, none of a training that there aren't turns enough before."""
+    turns, batch = 0, entries[0].facts.get("batch")
+    for entry in _that_make_sense(entries):
+        yield replace(entry, model=min(entry.model, turns // batch)) if batch else entry
+        turns += entry.action in TURNS
+
+
+def _that_make_sense(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The lines that can follow each other where those that their numbers leave out are lost.
+
+    A lost line counts as an answer, to any image: so an undo that may be about it is left out, as
+    it would take back an answer from before, which nobody took back.
+    """
+    answers, before = Answers(), 0
+    undoable: list[Entry | None] = []  # answers, the latest last; None for one that is lost
+    for entry in entries:
+        undoable += [None] * (entry.number - before - 1)
+        before = entry.number
+        if entry.action == UNDO and undoable and undoable[-1] is None:
+            undoable.pop()
+        elif not answers.refusal(entry):
+            answers.apply(entry)
+            if entry.action == UNDO:
+                undoable.pop()
+            elif entry.action in ANSWERS:
+                undoable.append(entry)
+            yield entry
+        elif entry.action in ANSWERS:
+            undoable.append(None)
 
 
 def _whole_entries(lines: list[bytes]) -> list[Entry]:

@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 from alutils.labelling.batches import Head
 from alutils.labelling.export import whole_folder, write_file
 from alutils.learning.head import FeatureNet
+from alutils.protocol.encoders import ENCODERS
 from alutils.protocol.parameters import StudyError
 
 WEIGHTS, FACTS, EXAMPLE = "head.safetensors", "head.json", "example.txt"
@@ -86,6 +87,13 @@ def load_head(folder: Path) -> SavedHead:
             f"{WEIGHTS} in {folder} is not the file that {FACTS} describes: export the head again"
         )
     tensors = load(weights)
+    outputs, features = tensors["weight"].shape
+    of_encoder = ENCODERS[encoder].features if str(encoder) in ENCODERS else features
+    if not isinstance(classes, list) or (len(classes), of_encoder) != (outputs, features):
+        raise HeadDamaged(
+            f"{FACTS} in {folder} does not fit {WEIGHTS}, which is for {outputs} classes and "
+            f"{features} features: export the head again"
+        )
     net = FeatureNet(tensors["mean"], tensors["std"], len(classes))
     with torch.no_grad():
         net.head.weight.copy_(tensors["weight"])

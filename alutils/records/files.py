@@ -1,10 +1,12 @@
 """Files that are written whole or not at all."""
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from errno import EDQUOT, EFBIG, ENOSPC
 from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from alutils.protocol.parameters import StudyError
 
@@ -14,26 +16,41 @@ class CanNotWrite(StudyError):
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """All of a file or nothing of it: a temporary one, flushed to the disk, then renamed.
+    """All of a file or nothing of it, as ``whole_file``."""
+    with whole_file(path) as file:
+        file.write(content)
 
-    Raises ``CanNotWrite``; the file that was there stays.
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to fill: a temporary one, flushed to the disk, then renamed.
+
+    Raises ``CanNotWrite``; after that, and after an error amid filling it, the file that was there
+    stays.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with open(part, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        _remove(part)
         remedy = "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "change its rights"
         raise CanNotWrite(
             f"{path.name} can't be written ({error.strerror}): what was written before is kept; "
             f"{remedy}, then run the same command again"
         ) from error
+    except BaseException:
+        _remove(part)
+        raise
     sync(path.parent)
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

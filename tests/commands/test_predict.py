@@ -64,6 +64,17 @@ def test_new_files_get_what_the_export_says_of_the_same_images(export, pets, cap
     )
 
 
+def test_a_file_s_name_with_a_line_break_is_one_row(export, pets, capfd):
+    names = ["a\rb.png", "c\nd.png"]
+    for i, name in enumerate(names):
+        shutil.copy(pets / f"cat/{i}.png", pets.parent / name)
+    capfd.readouterr()
+    predict(str(export / "head"), [str(pets.parent / name) for name in names])
+    out = capfd.readouterr().out
+    read = csv.DictReader(io.StringIO(out, newline=""))
+    assert [row["image"] for row in read] == [str(pets.parent / name) for name in names]
+
+
 def test_batches_of_files_change_nothing(export, pets, monkeypatch):
     saved = load_head(export / "head")
     files = sorted(pets.glob("*/*.png"))

@@ -97,6 +97,13 @@ def test_every_kind_of_file_is_used_or_reported_and_none_is_fatal(tmp_path, caps
     )
 
 
+def test_a_file_left_out_whose_name_has_a_line_break_is_one_row(tmp_path):
+    root = plain_folder(tmp_path / "pets")
+    for name in ("a\rb.png", "c\nd.png"):
+        (root / "cat" / name).write_text("no image")
+    assert left_out(scanned(root)).keys() == {"cat/a\rb.png", "cat/c\nd.png"}
+
+
 def test_a_table_gives_files_and_labels(tmp_path):
     root = plain_folder(tmp_path / "images")
     lines = [f"images/{c}/{i}.png,{c}-{i % 2},x" for c in ("cat", "dog") for i in range(10)]
@@ -118,6 +125,18 @@ def test_a_table_gives_files_and_labels(tmp_path):
     assert root.exists()
 
 
+@pytest.mark.parametrize(
+    "header", ["file, label", "file,Label", " File ,LABEL\t", 'file, "label"', "Label,file,label"]
+)
+def test_a_header_is_told_but_for_case_and_blanks(tmp_path, header):
+    plain_folder(tmp_path / "images")
+    files = [(f"images/{c}/{i}.png", c) for c in ("cat", "dog") for i in range(10)]
+    first = "other," * header.startswith("Label")
+    rows = [f'{first}{file}, "{label}"' for file, label in files]
+    (tmp_path / "list.csv").write_text("\n".join([header, *rows]))
+    assert index.facts(scanned(tmp_path / "list.csv")).classes == ("cat", "dog")
+
+
 def test_a_parquet_table_is_the_same_dataset(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     from pyarrow import parquet
@@ -136,7 +155,9 @@ def test_without_labels_all_images_are_for_training(tmp_path, table):
     root = plain_folder(tmp_path / "images") / "cat"
     if table:
         root = tmp_path / "images/list.csv"
-        root.write_text("file\n" + "\n".join(f"cat/{i}.png" for i in range(10)))
+        root.write_text(
+            "file\ncat/0.png,of no column\n" + "".join(f"cat/{i}.png\n" for i in range(10))
+        )
     facts = index.facts(name := scanned(root))
     assert (facts.train, facts.test, facts.smallest_class, facts.classes) == (10, 0, 0, ())
     assert parts(name) == {("train", -1): 10}
@@ -265,6 +286,8 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     refused(tmp_path / "empty", "it has no usable image")
     (tmp_path / "list.csv").write_text("path,label\na.png,b\n")
     refused(tmp_path / "list.csv", "it lacks the column file: it has path, label")
+    (tmp_path / "list.csv").write_text("file,Label,LABEL\na.png,b,c\n")
+    refused(tmp_path / "list.csv", "its columns Label, LABEL may all be label: call one of them")
 
 
 @pytest.mark.parametrize("classes", [2, 37, 200])

@@ -3,8 +3,10 @@ from unittest.mock import patch
 import pytest
 
 from alutils.labelling import estimate
+from alutils.labelling.answers import answer_from
 from alutils.labelling.desk import Desk
 from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, START, UNDO
+from alutils.labelling.repair import repair
 from alutils.records.files import CanNotWrite
 from tests.labelling.blobs import a_session, blobs
 
@@ -205,8 +207,8 @@ def test_advice_is_what_estimate_says_of_the_answers_so_far(a_desk):
     for _ in range(4):
         for image in images(desk.state):
             do(LABEL, image, label=a_desk.labels[image])
+        desk.session.wait()
         do("next")
-    desk.session.wait()
     while do("look")["advising"] or desk.state["training"]:
         pass
     session = desk.session
@@ -270,6 +272,41 @@ def test_advice_that_fails_is_told_and_the_desk_goes_on(a_desk):
             pass
     assert state["advice"] == {"Accuracy": "cannot be told (ValueError: no fit)"}
     assert state["labels"] == 1
+
+
+def test_an_answer_is_shown_as_saved_though_advice_can_not_begin(a_desk):
+    desk = a_desk()
+    do, image = Hands(desk), images(desk.state)[0]
+    with patch.object(estimate, "guesses", side_effect=IndexError("no such count")):
+        state = do(LABEL, image, label="ant")
+    assert state["advice"] == {"Accuracy": "cannot be told (IndexError: no such count)"}
+    assert state["labels"] == 1 and said(state)[0] == (LABEL, "ant")
+
+
+def test_after_a_repair_the_desk_goes_on_with_what_is_left(tmp_path):
+    pool, labels = blobs()
+    with a_session(tmp_path, pool, share=0.5) as session:
+        answer_from(labels, session, 40)
+    path = tmp_path / "ledger.jsonl"
+    content = path.read_bytes()
+    middle = len(content) // 3
+    path.write_bytes(content[:middle] + b"x" * 4000 + content[middle + 4000 :])
+    kept, _ = repair(path)
+    assert 10 < kept < 41
+    desk = Desk(a_session(tmp_path, pool, share=0.5))
+    do = Hands(desk)
+    answers = desk.session.answers
+    for entry in desk.session.ledger.entries:
+        assert entry.model <= (entry.number - 2) // 5 or entry.action == START
+    guessed = estimate.guesses(answers, 5)
+    assert guessed and all(g.labels == answers.counts[5 * g.model - 1] for g in guessed)
+    for image in images(desk.state):
+        assert do(LABEL, image, label=labels[image])["problem"] == ""
+    desk.session.wait()
+    while do("look")["advising"] or desk.state["training"]:
+        pass
+    assert "Error" not in str(desk.state["advice"])
+    desk.close()
 
 
 def test_a_closed_desk_says_that_it_is_closed(a_desk):

@@ -6,7 +6,7 @@ import pytest
 from alutils.labelling import estimate
 from alutils.labelling.batches import Batch, Head
 from alutils.labelling.entries import Answers, Entry
-from alutils.labelling.estimate import Guess
+from alutils.labelling.estimate import Guess, Reached
 from alutils.reporting.forecast import CannotTell, Forecast, forecast, standard_errors
 from alutils.running import stability
 
@@ -87,9 +87,9 @@ RIGHT = [1051, 1329, 1452, 1526, 1576, 1613, 1641, 1665]
 
 
 def rising(last: int = 8) -> list[Guess]:
-    """2,000 images a training, whose guesses are right as ``RIGHT`` has it."""
+    """2,000 images a training, whose guesses are right as ``RIGHT`` has it, evenly spread."""
     return [
-        Guess(i < count, number, 10 * number, False)
+        Guess(i * count // 2000 < (i + 1) * count // 2000, number, 10 * number, False)
         for number, count in enumerate(RIGHT[:last], 1)
         for i in range(2000)
     ]
@@ -123,13 +123,67 @@ def test_what_can_not_be_told_says_why():
     unsure = estimate.more_labels(rising(), 80, 83.0, rng)
     assert unsure == CannotTell(
         "rounds",
-        "the last 2000 images at random reach it and are too few to show it (81.6 to 84.8 %)",
+        "the last 100 images at random reach it and are too few to show it (84.0 %, 75.6 to 89.9)",
     )
-    reached = estimate.more_labels(rising(), 80, 77.0, rng)
-    assert reached == Forecast(0, 0, 0)
-    assert estimate.forecast_sentence(reached, 77.0) == "77 % is reached"
     flat = [Guess(i % 2 == 0, n, 10 * n, False) for n in range(1, 8) for i in range(20)]
     assert estimate.more_labels(flat, 70, 95.0, rng).kind == "constant"
+
+
+def two_a_training(trainings: int, wrong: tuple[int, ...] = (), early: int = 15) -> list[Guess]:
+    """Two images a training, wrong in the ``early`` ones, then right but for those ``wrong``."""
+    return [
+        Guess(i >= 2 * early and i not in wrong, 1 + i // 2, 10 * (1 + i // 2), False)
+        for i in range(2 * trainings)
+    ]
+
+
+def test_a_target_is_reached_once_enough_of_the_latest_images_show_it():
+    """Two images at random a training, as with the defaults; the first thirty are wrong."""
+    rng = np.random.default_rng(0)
+    assert (estimate.enough(95), estimate.enough(99), estimate.enough(50)) == (146, 762, 100)
+    assert estimate.enough(100) > 10**9
+    says = [
+        estimate.more_labels(two_a_training(count), 10 * count, 95.0, rng)
+        for count in range(80, 90)
+    ]
+    shown = [isinstance(told, Reached) for told in says]
+    assert shown == sorted(shown) and 0 < sum(shown) < 10
+    assert estimate.forecast_sentence(says[shown.index(True)], 95.0) == (
+        "95 % is reached: 98.6 % (95.1 to 99.6) of the last 146 images at random"
+    )
+
+
+def test_a_target_that_a_lucky_stretch_alone_reaches_is_not_reached():
+    """The rule takes the latest images, be they better or worse than others."""
+    rng = np.random.default_rng(0)
+    late = two_a_training(150, wrong=tuple(range(280, 300, 4)))
+    before = estimate.more_labels(late[:280], 1400, 95.0, rng)
+    assert isinstance(before, Reached)
+    assert estimate.more_labels(late, 1500, 95.0, rng) == CannotTell(
+        "rounds",
+        "the last 146 images at random reach it and are too few to show it (96.6 %, 92.2 to 98.5)",
+    )
+    lucky = two_a_training(80, wrong=tuple(range(60, 150, 3)))
+    assert estimate.more_labels(lucky, 800, 95.0, rng) == CannotTell(
+        "rounds",
+        "the last 10 images at random reach it, too few to show it; the last 146 do not (68.5 %, "
+        "60.6 to 75.5)",
+    )
+
+
+def test_a_forecast_that_the_labels_since_have_caught_up_with_is_not_measured():
+    told = estimate.more_labels(rising(), 100_000, 87.0, np.random.default_rng(1))
+    assert told == Forecast(0, 0, 0)
+    assert estimate.forecast_sentence(told, 87.0) == (
+        "87 % should be reached by now; that is not measured yet"
+    )
+
+
+def test_a_guess_of_a_training_that_a_repair_left_too_few_turns_for_is_left_out():
+    kept = answers(line("a", "ant", model=9), line("b", "ant", model=0), line("c", "ant"))
+    assert [guess.labels for guess in estimate.guesses(kept, batch=2)] == [3, 2]
+    skips = answers(line("a", "", action="skip"), line("b", "", action="skip"), line("c", "ant"))
+    assert estimate.guesses(skips, batch=2) == []
 
 
 def training(number: int, probs: list, unanswered: list, entropy: float, classes: int = 2) -> Batch:

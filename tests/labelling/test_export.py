@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from xml.etree import ElementTree
 
 import numpy as np
@@ -69,6 +70,10 @@ def test_coco_read_back_gives_the_labels(answers, tmp_path):
     assert {files[a["image_id"]]: names[a["category_id"]] for a in coco["annotations"]} == LABELS
     sizes = [(image.get("width"), image.get("height")) for image in coco["images"]]
     assert sizes == [(None, None)] * 3 + [(64, 48)]
+    export.write_coco(path, answers, without={"d.png"})
+    coco = json.loads(path.read_text(encoding="utf-8"))
+    assert [image["file_name"] for image in coco["images"]] == list(LABELS)[:3]
+    assert len(coco["annotations"]) == 3
 
 
 def test_label_studio_read_back_gives_the_labels_that_its_interface_offers(answers, tmp_path):
@@ -92,56 +97,9 @@ def test_label_studio_read_back_gives_the_labels_that_its_interface_offers(answe
     assert {image: choices[0] for image, choices in read.items()} == {
         f"my pictures/{image}": label for image, label in LABELS.items()
     }
-
-
-@pytest.mark.parametrize("how", ["links", "copies"])
-def test_class_folders_hold_the_images_by_their_paths(answers, tmp_path, how):
-    root, folder = tmp_path / "pictures", tmp_path / "by class"
-    for image in LABELS:
-        (root / image).parent.mkdir(parents=True, exist_ok=True)
-        (root / image).write_text(image)
-    export.write_folders(folder, answers, root, how)
-    names = dict(
-        zip(CLASSES, ["ant", "bee%2Ffly", "%2Ecat", "%C3%A7%C3%A0, %22q%22 %3Cx%3E"], strict=True)
-    )
-    assert sorted(path.name for path in folder.iterdir()) == sorted(names.values())
-    files = {path.relative_to(folder): path for path in folder.rglob("*.png")}
-    assert {str(path) for path in files} == {
-        os.path.join(names[label], image) for image, label in LABELS.items()
-    }
-    for path, file in files.items():
-        assert file.read_text() == "/".join(path.parts[1:])
-        assert file.is_symlink() == (how == "links")
-    with pytest.raises(ParameterError, match="is there already, and nothing is written over"):
-        export.write_folders(folder, answers, root, how)
-    assert not list(tmp_path.glob("*.part"))
-
-
-def ants(*images: str) -> Answers:
-    """Answers that say ant of every image."""
-    lines = [Entry(i, "", "label", image, "ant") for i, image in enumerate(images, 2)]
-    return Answers([Entry(1, "", "start", facts={"classes": ["ant"]}), *lines])
-
-
-@pytest.mark.parametrize("image", ["gone.png", "/etc/hostname"])
-def test_images_none_of_which_is_below_the_root_leave_no_folder(tmp_path, image):
-    (tmp_path / "pictures").mkdir()
-    with pytest.raises(ParameterError, match="is no file below"):
-        export.write_folders(tmp_path / "out", ants(image), tmp_path / "pictures")
-    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
-
-
-@pytest.mark.parametrize("how", ["links", "copies"])
-def test_an_image_beside_the_root_is_linked_and_one_that_is_gone_is_named(tmp_path, how):
-    root = tmp_path / "tables"
-    root.mkdir()
-    (tmp_path / "beside.png").write_text("beside")
-    images = ("../beside.png", "gone.png", "/etc/hostname")
-    gone = export.write_folders(tmp_path / "out", ants(*images), root, how)
-    assert gone == ["gone.png", "/etc/hostname"]
-    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
-    assert files == [tmp_path / "out" / "ant" / "%2E%2E" / "beside.png"]
-    assert files[0].read_text() == "beside"
+    export.write_label_studio(path, answers, tmp_path, without=LABELS.keys() - {"d.png"})
+    [task] = json.loads(path.read_text(encoding="utf-8"))
+    assert task["meta"] == {"name": "d.png"}
 
 
 def test_predictions_are_of_the_rest_of_the_pool(answers, tmp_path):
@@ -154,6 +112,28 @@ def test_predictions_are_of_the_rest_of_the_pool(answers, tmp_path):
     for row, at in zip(read, (4, 6, 7), strict=True):
         given = [float(row["probability of ant"]), float(row["probability of bee/fly"])]
         assert given == pytest.approx(probs[at], rel=1e-5)
+
+
+def test_a_name_with_a_line_break_is_one_row(tmp_path):
+    names = ["a\rb.png", "c\nd.png", "e\r\n", "\r"]
+    start = Entry(1, "", "start", facts={"classes": ["ant"]})
+    answers = Answers([start, *(Entry(i, "", "label", n, "ant") for i, n in enumerate(names, 2))])
+    export.write_csv(tmp_path / "labels.csv", answers)
+    assert [row["image"] for row in rows(tmp_path / "labels.csv")] == names
+    export.write_predictions(tmp_path / "p.csv", Answers(), names, ["ant"], np.ones((4, 1)))
+    assert [row["image"] for row in rows(tmp_path / "p.csv")] == names
+    assert (tmp_path / "p.csv").read_bytes().startswith(b"image,guess,probability of ant\n")
+
+
+def test_predictions_are_written_row_by_row(tmp_path):
+    names, classes = [f"{i}.png" for i in range(1000)], [f"class {i}" for i in range(100)]
+    probs = np.random.default_rng(0).random((1000, 100))
+    tracemalloc.start()
+    export.write_predictions(tmp_path / "p.csv", Answers(), names, classes, probs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < (tmp_path / "p.csv").stat().st_size / 2
+    assert len(rows(tmp_path / "p.csv")) == 1000
 
 
 def test_a_saved_head_says_what_the_head_said_and_its_example_runs(tmp_path):
@@ -179,6 +159,13 @@ def test_a_saved_head_says_what_the_head_said_and_its_example_runs(tmp_path):
     assert done.stdout == f"['{head.classes[zeros]}']\n" and not done.stderr
     with pytest.raises(ParameterError, match="head is there already"):
         save_head(folder, head, "stub")
+    facts = json.loads((folder / "head.json").read_text())
+    others = (["ant", "bee"], ["ant"], ["ant", "bee", "cat", "dog"], "abc", None, 3)
+    for wrong in (*({"classes": classes} for classes in others), {"encoder": "resnet18"}):
+        (folder / "head.json").write_text(json.dumps(facts | wrong))
+        with pytest.raises(HeadDamaged, match="does not fit head.safetensors, which is for 3 clas"):
+            load_head(folder)
+    (folder / "head.json").write_text(json.dumps(facts))
     weights = folder / "head.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(HeadDamaged, match="is not the file that head.json describes"):
@@ -209,6 +196,15 @@ def test_an_export_that_fails_leaves_what_was_there(answers, tmp_path, monkeypat
         with pytest.raises(CanNotWrite, match="nothing of it is kept; make room"):
             save_head(tmp_path / "head", session.head(), "")
     assert not (tmp_path / "head").exists() and not list(tmp_path.glob("*.part"))
+
+
+def test_a_table_that_fails_amid_its_rows_leaves_what_was_there(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("before")
+    with pytest.raises(ValueError, match="argument 2 is shorter"):
+        export.write_predictions(path, Answers(), ["a.png", "b.png"], ["ant"], np.ones((1, 1)))
+    assert [file.name for file in tmp_path.iterdir()] == ["p.csv"]
+    assert path.read_text() == "before"
 
 
 def test_what_a_killed_export_left_goes_with_the_next_one_once_it_is_old(answers, tmp_path):

@@ -234,6 +234,31 @@ def test_a_repair_keeps_every_whole_line_and_the_file_that_was(written):
         repair(written)
 
 
+@pytest.mark.parametrize("lost", [[3], [3, 4], [2, 3], [3, 4, 5]])
+def test_a_repair_takes_back_nothing_that_nobody_took_back(path, lost):
+    """Of ``a`` an answer and a change, of ``c`` two answers, of which undos take back three."""
+    with Ledger(path, CLASSES) as ledger:
+        ledger.append("label", image="a", label="ant")  # line 2
+        ledger.append("label", image="a", label="bee")
+        ledger.append("label", image="c", label="bee")
+        ledger.append("label", image="c", label="ant")
+        ledger.undo(), ledger.undo(), ledger.undo()
+        assert ledger.answers.labels == {"a": "ant"}
+        ledger.append("label", image="b", label="bee")
+        ledger.append("label", image="d", label="bee")
+        ledger.undo()
+    lines = path.read_bytes().splitlines(keepends=True)
+    first, last = lost[0] - 1, lost[-1]
+    damaged = b"x" * len(b"".join(lines[first:last])) + b"\n"  # line feeds are gone too
+    path.write_bytes(b"".join([*lines[:first], damaged, *lines[last:]]))
+    repair(path)
+    with Ledger(path, CLASSES) as ledger:
+        kept = {"a": "ant"} if 2 not in lost else {}
+        assert ledger.answers.labels == kept | {"b": "bee"}
+        for image in ("b", *kept):
+            assert ledger.undo().image == image
+
+
 def test_a_file_of_something_else_is_left_alone(path):
     for content in (b"file,label\n", b"file", b'{"a": 1}\n', b"[1]\n", b"\x89PNG\r\n\x1a\n\0\0\0"):
         path.write_bytes(content)

@@ -214,20 +214,64 @@ def test_what_is_missing_is_added_later_too_but_never_what_was_taken_back(photos
     assert set(said(third)) >= set(left) | set(said(begun))
 
 
+def replaced(photos: Path, image: str, ledger: Path) -> FolderImages:
+    """The folder with another picture under an image's name, which its names' order does not show.
+
+    The order is that of the contents.
+    """
+    for seed in range(300, 400):
+        Image.fromarray(noise(seed)).save(photos / image)
+        images = FolderImages(named(str(photos)), "efficientnet-lite0")
+        if images.pool.facts["image_names"] == chain.read(ledger)[0].facts["image_names"]:
+            return images
+    pytest.fail("no picture left the order as it was")
+
+
 def test_another_picture_under_an_old_name_has_no_answer(photos, begun, opened, tmp_path):
     ledger = tmp_path / "elsewhere.jsonl"  # whose name does not tell its dataset
     shutil.copy(begun, ledger)
     image = next(iter(said(begun)))
-    for seed in range(300, 400):  # until the order of contents, and so of names, is the same
-        Image.fromarray(noise(seed)).save(photos / image)
-        images = FolderImages(named(str(photos)), "efficientnet-lite0")
-        if images.pool.facts["image_names"] == chain.read(begun)[0].facts["image_names"]:
-            break
-    else:
-        pytest.fail("no picture left the order as it was")
+    images = replaced(photos, image, begun)
     for path in (begun, ledger):
         assert image not in older.read(path, images).answers
         assert len(older.read(path, images).answers) == len(said(begun)) - 1
+
+
+def without_contents(ledger: Path, path: Path) -> Path:
+    """A ledger with the same answers, begun when no digest of the contents was kept."""
+    first, *entries = chain.read(ledger)
+    facts = {k: v for k, v in first.facts.items() if k not in ("image_contents", "classes")}
+    with Ledger(path, first.facts["classes"], facts) as older_form:
+        for entry in entries:
+            older_form.append(entry.action, image=entry.image, label=entry.label)
+    return path
+
+
+def test_a_ledger_is_not_gone_on_with_where_an_image_is_another_picture(
+    photos, begun, opened, tmp_path
+):
+    ledger = tmp_path / "elsewhere.jsonl"
+    shutil.copy(begun, ledger)
+    opened(photos, ledger=str(ledger)).desk.close()
+    before = without_contents(begun, tmp_path / "before.jsonl")
+    replaced(photos, next(iter(said(begun))), begun)
+    with pytest.raises(ParameterError, match="other images, .*12 then, 12 now.*as older_ledger"):
+        opened(photos, ledger=str(ledger))
+    assert said(before) == said(begun)
+    opened(photos, ledger=str(before))  # which can't know
+
+
+def test_contents_tell_which_of_two_lists_of_the_same_names_a_ledger_was_begun_with(
+    photos, begun, opened, tmp_path
+):
+    ledger = tmp_path / "elsewhere.jsonl"
+    shutil.copy(begun, ledger)
+    image = next(iter(said(begun)))
+    content = (photos / image).read_bytes()
+    replaced(photos, image, begun)
+    (photos / "back.png").write_bytes(content)
+    images = FolderImages(named(str(photos)), "efficientnet-lite0")
+    assert older.read(ledger, images).answers["back.png"].said == said(begun)[image]
 
 
 def test_a_hint_is_of_ledgers_that_have_answers_for_the_folder(photos, begun, opened, capsys):

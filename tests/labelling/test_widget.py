@@ -131,6 +131,14 @@ def test_digits_type_names_where_a_name_begins_with_one(a_screen):
     assert screen.page.locator(".al-class kbd").count() == 0
 
 
+def test_a_digit_within_a_name_is_typed_and_one_before_it_is_a_number(a_screen):
+    screen = a_screen(classes=("normal", "stage1", "stage2", "type 1", "type 2"), page=5)
+    screen.press(*"stage1", *"stage2", *"type 1", "2", *"type 2")
+    assert [label for _, label in screen.lines()] == [
+        "stage1", "stage2", "type 1", "stage1", "type 2",
+    ]  # fmt: skip
+
+
 def test_undo_by_either_key_goes_back_to_the_image(a_screen):
     screen = a_screen()
     screen.press("1", "1", "Backspace")

@@ -200,8 +200,8 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
     (pets / gone).unlink()
     labelling.desk.handle({"do": "export", "id": "2"})
     assert labelling.desk.state["told"] == (
-        f"exported to {labelling.study.folder / 'export-3'}; 1 image without a link, as no file is "
-        f"there: {gone} first"
+        f"exported to {labelling.study.folder / 'export-3'}; 1 image without a link, as the file "
+        f"is gone or another one by now: {gone} first"
     )
     rows = table(labelling.study.folder / "export-3/labels.csv")
     assert {row["image"] for row in rows} == labels.keys()

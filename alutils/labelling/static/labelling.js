@@ -379,7 +379,7 @@ class View {
       End: () => this.move(Infinity),
     };
     if (!this.typed && key in fixed) return fixed[key];
-    if (this.numbers && /^[1-9]$/.test(key)) {
+    if (!this.typed && this.numbers && /^[1-9]$/.test(key)) {
       const chosen = this.state.classes[key - 1];
       return () => (chosen ? this.answer("label", chosen.name) : this.say(`there is no class ${key}`));
     }

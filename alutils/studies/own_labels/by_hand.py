@@ -141,10 +141,13 @@ def _export(labelling: Labelling) -> str:
 
 
 def without_links(gone: list[str]) -> str:
-    """The end of a sentence that tells of labelled images whose files are gone; empty without."""
+    """The end of a sentence on labelled images whose files are gone or others; empty without."""
     if not gone:
         return ""
-    return f"; {count(len(gone), 'image')} without a link, as no file is there: {gone[0]} first"
+    return (
+        f"; {count(len(gone), 'image')} without a link, as the file is gone or another one by now: "
+        f"{gone[0]} first"
+    )
 
 
 def label(labelling: Labelling) -> LabellingWidget | Markdown:

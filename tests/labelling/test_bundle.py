@@ -1,0 +1,73 @@
+"""Everything that is exported of a folder whose files are not what they were."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from alutils.folders.scan import scan
+from alutils.labelling.answers import answer_from
+from alutils.labelling.bundle import FILES, write_all
+from alutils.labelling.images import FolderImages
+from alutils.labelling.session import Session
+from alutils.labelling.settings import Settings
+from tests.folders.messy import plain_folder
+from tests.labelling.blobs import quiet
+
+
+@pytest.fixture
+def labelled(tmp_path, stub_encoder):
+    """A session with twelve answers from the folders of ``pictures``, and its images."""
+    images = FolderImages(scan(plain_folder(tmp_path / "pictures")), "efficientnet-lite0")
+    ledger = tmp_path / "ledger.jsonl"
+    with Session(ledger, images.pool, images.classes, Settings(batch=5), quiet) as session:
+        answer_from(images.labels, session, 12)
+        session.wait()
+        yield session, images
+
+
+def read(folder: Path, name: str):
+    """Names of the images in an exported file."""
+    if name == "coco.json":
+        return [image["file_name"] for image in json.loads((folder / name).read_text())["images"]]
+    if name == "label-studio.json":
+        return [task["meta"]["name"] for task in json.loads((folder / name).read_text())]
+    with (folder / name).open(newline="") as file:
+        return [row["image"] for row in csv.DictReader(file)]
+
+
+def links(folder: Path) -> list[str]:
+    """Names of the images that are linked: their paths below a class's folder."""
+    classes = (folder / "classes").iterdir()
+    return sorted(str(p.relative_to(c)) for c in classes for p in c.rglob("*.png"))
+
+
+def test_an_image_whose_file_is_another_one_has_its_label_alone(labelled, tmp_path):
+    session, images = labelled
+    answers = list(session.answers.labels)
+    first, second, gone, *others = answers
+    os.rename(images.folder / first, tmp_path / "kept.png")
+    os.rename(images.folder / second, images.folder / first)
+    os.rename(tmp_path / "kept.png", images.folder / second)
+    (images.folder / gone).unlink()
+    folder, without = write_all(tmp_path, session, images)
+    assert without == [first, second, gone]
+    assert links(folder) == sorted(others)
+    assert read(folder, "labels.csv") == answers
+    assert read(folder, "coco.json") == read(folder, "label-studio.json") == [gone, *others]
+    coco = json.loads((folder / "coco.json").read_text())
+    assert ["width" in image for image in coco["images"]] == [False, *(True for _ in others)]
+
+
+def test_all_but_the_links_is_exported_where_the_folder_was_moved(labelled, tmp_path):
+    session, images = labelled
+    images.folder.rename(tmp_path / "elsewhere")
+    folder, without = write_all(tmp_path, session, images)
+    answers = list(session.answers.labels)
+    assert without == answers
+    assert {path.name for path in folder.iterdir()} == FILES.keys()
+    assert sorted(path.name for path in folder.glob("classes/**/*")) == ["cat", "dog"]
+    for name in ("labels.csv", "coco.json", "label-studio.json"):
+        assert read(folder, name) == answers
