@@ -181,5 +181,5 @@ class PrivateView:
         return copied
 
     def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
-        """The same as the shared view's: it gives passes away that nobody keeps."""
-        return self._shared.over_passes(score)
+        """The same as the shared view's, in a copy, as all that this view gives."""
+        return self._shared.over_passes(score).clone()  # out of inference mode

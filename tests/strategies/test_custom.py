@@ -28,6 +28,7 @@ def spoiling(view, budget, rng):
     view.probs_N_C.numpy()[:] = 0.1
     view.embeddings_N_D.numpy()[:] = 0
     for held in (view.labelled_embeddings_M_D, view.mc_mean_N_C, view.mc_probs_T_N_C, view.images,
+                 view.over_passes(lambda probs_T_B_C: probs_T_B_C.mean(0)),
                  view.candidates, view.labelled, view.net.head.weight.data):  # fmt: skip
         held.zero_()
     view.net.train()
