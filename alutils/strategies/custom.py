@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alutils.learning import settings
 from alutils.strategies.source import installed
 from alutils.strategies.view import PoolView, PrivateView
 
@@ -43,9 +44,10 @@ def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generat
     """What a packed strategy returns, asked as if it were the only one.
 
     It is unpacked anew, gets copies of what the view holds, and finds the global generators seeded
-    from ``rng``'s seed; they are put back after it. Raises ``StrategyFailed``.
+    from ``rng``'s seed; they, and all settings of the process that decide what is computed, are
+    put back after it. Raises ``StrategyFailed``.
     """
-    with _seeded(rng.initial_seed(), view.images.device):
+    with settings.kept(), _seeded(rng.initial_seed(), view.images.device):
         try:
             return cloudpickle.loads(packed)(PrivateView(view), budget, rng)
         except (Exception, SystemExit) as error:
