@@ -162,6 +162,19 @@ def test_global_randomness_comes_from_the_stream_and_leaves_no_trace(view):
     assert left[0] == left[1] == left[2]
 
 
+def drawing_bits(view, budget, rng):
+    """Ten numbers of 31 bits from ``rng``, and from the global generators of torch and NumPy."""
+    own, of_torch = (torch.empty(10).long().random_(2**31, generator=g) for g in (rng, None))
+    of_numpy = np.frombuffer(np.random.bytes(40), np.uint32) % 2**31
+    return [*own.tolist(), *of_torch.tolist(), *of_numpy.tolist()]
+
+
+def test_no_generator_repeats_what_another_draws(view):
+    """NumPy's and torch's are the same algorithm, and give the same numbers to the same seed."""
+    drawn = ask(cloudpickle.dumps(drawing_bits), "mine", view, 2, stream(0, "acquisition"))
+    assert len(set(drawn)) == 30
+
+
 COUNT = [0]
 
 
