@@ -12,6 +12,11 @@ def stream(seed: int, *name: str | int) -> torch.Generator:
     another's, and a resumed run needs no saved generator state. PyTorch's generator takes 32 bits
     of the seed: that two of a study's names share a stream is unlikely, not impossible.
     """
+    return torch.Generator().manual_seed(derived(seed, *name))
+
+
+def derived(seed: int, *name: str | int) -> int:
+    """Seed, of 63 bits, of the stream ``name`` under ``seed``."""
     key = "/".join(str(part) for part in (seed, *name))
     digest = hashlib.sha256(key.encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return int.from_bytes(digest[:8], "little") >> 1

@@ -27,6 +27,7 @@ def check(cell: Cell) -> None:
     _check_encoder(cell)
     _check_copied(cell)
     _check_labels(cell, counts)
+    _check_steps(cell)
     _check_passes(cell)
     _check_acquisitions(cell, max((b - a for a, b in pairwise(counts)), default=0))
 
@@ -134,6 +135,17 @@ def _check_labels(cell: Cell, counts: list[int]) -> None:
         raise ValueError(
             f"{cell.acquisition} labels nothing in some round of {cell.dataset}: "
             f"{empty if counts[-1] == pool else 'raise it'} or lower rounds"
+        )
+
+
+def _check_steps(cell: Cell) -> None:
+    """Refuse a training of one step where that has the rate 0, with which one cycle begins."""
+    if cell.schedule == "one-cycle" and min(cell.steps()) == 1:
+        raise ValueError(
+            f"batch_size = {cell.batch_size} and epochs = {cell.epochs} make one step of the first "
+            f"{min(cell.schedule_of_labels())} labels of {cell.dataset}, and "
+            "schedule = 'one-cycle' begins at rate 0, so nothing would be trained: raise epochs, "
+            "or lower batch_size"
         )
 
 

@@ -47,7 +47,7 @@ class Store:
         """Make the folder; raise ``ParameterError`` where it can't be written.
 
         ``CanNotLock`` where its file system has no locks. Temporary files that killed processes
-        left there are removed.
+        left there are removed, and states of finished cells.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -67,6 +67,28 @@ class Store:
             lock.release()
         for file in self._lock_file(probe.name).parent.glob(f"{probe.name}.*"):
             file.unlink(missing_ok=True)
+        self._drop_states_of_finished()
+
+    def _drop_states_of_finished(self) -> None:
+        """Remove states whose writer was killed after it had finished their cell's record.
+
+        No run visits a finished cell again. Only records that have states are read; where a run
+        holds the cell, or a file can't be read or removed, all is left as it is.
+        """
+        states: dict[str, list[Path]] = {}
+        for path in self.folder.glob("*.state"):
+            states.setdefault(path.name.rsplit(".", 2)[0], []).append(path)
+        for name, paths in states.items():
+            with suppress(OSError, locks.CanNotLock):
+                text = (self.folder / f"{name}.json").read_text(encoding="utf-8", errors="replace")
+                record, damage = parse(text)
+                finished = record.get("status") == "finished" and not damage
+                if finished and (lock := self._hold(name)):
+                    try:
+                        for path in paths:
+                            path.unlink(missing_ok=True)
+                    finally:
+                        lock.release()
 
     def path(self, cell: Cell) -> Path:
         """File of the cell's record."""

@@ -328,9 +328,9 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
         place = place_of(before)
         if place != place_of(provenance):
             before.setdefault("earlier_places", []).append(place)
-        commit = before.get("commit", "unknown")
-        if commit != provenance.get("commit", "unknown"):
-            before.setdefault("earlier_commits", []).append(commit)
+        code = _code(before)
+        if code != _code(provenance):
+            before.setdefault("earlier_commits", []).append(code)
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"
@@ -339,3 +339,9 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
     record["provenance"] |= provenance | {
         "wall_seconds": round(record["provenance"]["wall_seconds"] + seconds, 3)
     }
+
+
+def _code(provenance: dict[str, Any]) -> str:
+    """The commit that rounds were made by, and in brackets what was changed on top of it."""
+    commit, changed = provenance.get("commit", "unknown"), provenance.get("changed_since_commit")
+    return f"{commit} ({', '.join(changed)} changed)" if changed else commit

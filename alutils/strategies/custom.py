@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alutils.learning import settings
+from alutils.learning.streams import derived
 from alutils.strategies.source import installed
 from alutils.strategies.view import PoolView, PrivateView
 
@@ -42,10 +44,11 @@ class StrategyFailed(RuntimeError):
 def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """What a packed strategy returns, asked as if it were the only one.
 
-    It is unpacked anew, gets copies of what the view holds, and finds the global generators seeded
-    from ``rng``'s seed; they are put back after it. Raises ``StrategyFailed``.
+    It is unpacked anew, gets copies of what the view holds, and finds the global generators on
+    streams derived from ``rng``'s seed; they, and all settings of the process that decide what is
+    computed, are put back after it. Raises ``StrategyFailed``.
     """
-    with _seeded(rng.initial_seed(), view.images.device):
+    with settings.kept(), _seeded(rng.initial_seed(), view.images.device):
         try:
             return cloudpickle.loads(packed)(PrivateView(view), budget, rng)
         except (Exception, SystemExit) as error:
@@ -54,12 +57,16 @@ def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generat
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of Python, NumPy and torch; afterwards they are as they were."""
+    """Seed the generators of Python, NumPy and torch; afterwards they are as they were.
+
+    Each has a stream of its own, derived from ``seed``: none repeats what another draws, or what a
+    generator with that seed does. NumPy's and torch's are the same algorithm.
+    """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
+        random.seed(derived(seed, "python"))
+        np.random.seed(derived(seed, "numpy") % 2**32)
+        torch.manual_seed(derived(seed, "torch"))
         try:
             yield
         finally:

@@ -26,7 +26,10 @@ def kmeans_centre(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def _centroid_distances(view: PoolView, rng: torch.Generator) -> Tensor:
-    """Euclidean distances (N, K) of the features to the K centroids."""
+    """Euclidean distances (N, K) of the features to the K centroids, float32, all held at once.
+
+    Taken in blocks of rows, their last bits could depend on where a block ends.
+    """
     from sklearn.cluster import KMeans
 
     state = int(torch.randint(2**31 - 1, (), generator=rng))

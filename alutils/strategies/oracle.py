@@ -34,7 +34,8 @@ def oracle(view: LabelledView, budget: int, rng: torch.Generator) -> Tensor:
     ridge regression on one-hot labels, which can be refitted with one more label in closed form,
     and the error is its squared error. That is measured on ``SAMPLE`` candidates; ``LOOKED_AT``,
     or ``budget`` where that is more, may be chosen. Both are drawn from ``rng``, apart, so that
-    memory doesn't grow with the pool.
+    memory doesn't grow with the pool: K that may be chosen take (``SAMPLE`` + K) K numbers of
+    float64, for a ``budget`` of 10,000 0.9 GB.
     """
     looked_at = torch.randperm(len(view), generator=rng)[: max(LOOKED_AT, budget)]
     sample = torch.randperm(len(view), generator=rng)[:SAMPLE]

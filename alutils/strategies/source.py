@@ -7,6 +7,7 @@ noticed in this way is refused with ``ValueError``, which names the remedy.
 """
 
 import ast
+import builtins
 import hashlib
 import importlib.util
 import inspect
@@ -27,6 +28,10 @@ PLAIN = {
     torch.device,
 }  # fmt: skip
 """Types of constants whose ``repr`` is all there is to them."""
+RUNNING_TEXT = {"eval", "exec", "compile", "globals", "__import__"}
+"""Functions of Python that use code which the source doesn't name."""
+LOADING = {"importlib", "runpy", "builtins"}
+"""Modules that have such functions."""
 STANDARD_LIBRARY = Path(os.__file__).parent
 PACKAGES = {"site-packages", "dist-packages"}
 """Folders that installed packages lie in."""
@@ -52,6 +57,7 @@ class StrategySource:
             self._numbers[function] = number = len(self._numbers)
             self.modules.add(_module(function))
             text, known = _text(function), _around(function)
+            _check_builtins(text, known)
             used = _defaults(function) | dict(
                 self._looked_up(names, known) for names in _named(text) if names[0] in known
             )
@@ -89,6 +95,8 @@ class StrategySource:
         elif function := _unwrapped(name, value):
             return self._function(function)
         elif imported := _imported(value):
+            if _loads(value):
+                raise _unseen(name)
             return imported
         raise ValueError(f"{name} is a {type(value).__name__}, and {_remedy(value)}")
 
@@ -220,13 +228,39 @@ def _dotted(tree: ast.AST) -> Iterator[list[str]]:
             yield [base.id, *attributes]
 
 
+def _check_builtins(text: str, known: dict[str, object]) -> None:
+    """Refuse functions of Python that use code which the source doesn't name."""
+    for names in _named(text):
+        if names[0] in RUNNING_TEXT - known.keys():
+            raise _unseen(names[0])
+
+
+def _loads(value: object) -> bool:
+    """Whether a module, function or class of the library may use code that no source names."""
+    home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+    if str(home).partition(".")[0] in LOADING - {"builtins"} or value is builtins:
+        return True
+    return any(value is getattr(builtins, name) for name in RUNNING_TEXT)
+
+
+def _unseen(name: str) -> ValueError:
+    return ValueError(
+        f"{name} may use code that the source doesn't name, whose change could not be told: import "
+        "what is used above, and name it in the function"
+    )
+
+
 def _check_imports(tree: ast.AST) -> None:
-    """Refuse what a function imports by itself and workers elsewhere could not."""
+    """Refuse imports within a function that workers elsewhere could not make, or that hide code."""
+    if ["sys", "modules"] in [names[:2] for names in _dotted(tree)]:
+        raise _unseen("sys.modules")
     for node in ast.walk(tree):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         if isinstance(node, ast.ImportFrom):
             names = ["." * node.level + (node.module or "")]
         for name in names:
+            if name.partition(".")[0] in LOADING:
+                raise _unseen(name)
             if name[:1] == "." or not installed(name):
                 raise ValueError(
                     f"{name} is imported within a function, and workers elsewhere don't have it: "

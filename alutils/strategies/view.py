@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from alutils.learning import settings
 from alutils.learning.network import Classifier
 from alutils.learning.scoring import SCORING_BATCH, chunks
 from alutils.learning.training import dropout_mask
@@ -165,21 +166,24 @@ class PrivateView:
     """A view for one strategy alone, which may change in place whatever it is given.
 
     All quantities are those of a view that several arms share, which computes each once; what is
-    asked for is copied, and the copy goes with this view.
+    asked for is copied, and the copy goes with this view. They are computed with the settings that
+    PyTorch has when this view is made, whatever the strategy sets.
     """
 
     def __init__(self, shared: PoolView):
-        self._shared = shared
+        self._shared, self._settings = shared, settings.read()
 
     def __len__(self) -> int:
         return len(self._shared)
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._shared, name)
+        with settings.under(self._settings):
+            value = getattr(self._shared, name)
         copied = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
         setattr(self, name, copied)
         return copied
 
     def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
-        """The same as the shared view's: it gives passes away that nobody keeps."""
-        return self._shared.over_passes(score)
+        """The same as the shared view's, in a copy, as all that this view gives."""
+        with settings.under(self._settings):
+            return self._shared.over_passes(score).clone()  # out of inference mode

@@ -11,11 +11,13 @@ import yaml
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
+from alutils.learning.training import learning_rate
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.protocol.arms import CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, Parameters
+from alutils.protocol.refusals import check
 from alutils.protocol.study import Study
 from alutils.studies import parameter_files, profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
@@ -127,6 +129,12 @@ BAD = [
     ({"rounds": 0}, "rounds = 0"),
     ({"batch_size": 0}, "batch_size = 0"),
     ({"batch_size": 512}, "batch_size = 512"),
+    (
+        {"schedule": "one-cycle", "dataset": "digits", "first_labels": 64, "batch_size": 64}
+        | {"epochs": 1, "rounds": 2, "acquisition_fraction": 0.05},
+        "batch_size = 64 and epochs = 1 make one step of the first 64 labels of digits, and "
+        "schedule = 'one-cycle' begins at rate 0, so nothing would be trained: raise epochs, or",
+    ),
     ({"rounds": 9000}, "lower rounds"),
     ({"first_labels": 46_000}, "lower rounds"),
     ({"first_labels": 0}, "first_labels"),
@@ -209,6 +217,16 @@ def test_bad_parameters_are_refused_with_one_line_that_names_them(values, expect
         ActiveLearningStudy.parse(values, "params/x.yaml")
     message = str(refused.value)
     assert expected in message and message.startswith("params/x.yaml: ") and "\n" not in message
+
+
+@pytest.mark.parametrize("change", [{"schedule": "cosine"}, {"epochs": 2}, {"batch_size": 32}])
+def test_one_step_is_refused_where_its_rate_is_zero_alone(change):
+    fields = {"dataset": "digits", "arm": "random", "seed": 0, "first_labels": 64, "rounds": 2}
+    fields |= {"schedule": "one-cycle", "batch_size": 64, "epochs": 1, "acquisition_fraction": 0.05}
+    cell = Cell(**fields | change)
+    check(cell)
+    steps = cell.steps()[0]
+    assert max(learning_rate(cell, step, steps) for step in range(steps)) > 0
 
 
 def test_the_largest_imbalance_leaves_one_image_of_the_rarest_class():

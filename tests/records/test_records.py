@@ -12,6 +12,7 @@ import pytest
 
 from alutils.commands import verify
 from alutils.paths import ROOT
+from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.records import files, tidy
 from alutils.records import store as records_store
@@ -330,25 +331,51 @@ def test_every_committed_record_is_sound_and_of_a_cell_of_its_profile(profile):
         assert (damage, record["status"] in ("running", "finished")) == ("", True), file.name
 
 
+def go_on(store: Store, cell: Cell, record: dict, number: int) -> None:
+    """Write a round and the state that it hands on, as a run does before it drops older states."""
+    before = record["rounds"][-1]["digest"] if record["rounds"] else ""
+    done = rounds(number)[-1] | {"state_digest": state_digest(b"state %d" % number)}
+    del done["digest"]
+    record["rounds"].append(done | {"digest": chained(done, before)})
+    store.save_state(cell, record, b"state %d" % number)
+    store.save(cell, record)
+
+
+def test_states_of_finished_cells_are_removed_and_no_others(outputs, digits_cell):
+    """A run that was killed between a cell's last record and the end of its states left them."""
+    store = Store("test")
+    store.prepare()
+    cells = [digits_cell(adam_state="rounds", seed=seed, rounds=2) for seed in range(4)]
+    for cell, status in zip(cells, ["finished", "running", "finished", "finished"], strict=True):
+        record = store.load(cell)
+        go_on(store, cell, record, 1)
+        go_on(store, cell, record | {"status": status}, 2)
+    lock = store.hold(cells[2])
+    store.path(cells[3]).write_text(store.path(cells[3]).read_text() + "}")
+    (store.folder / "no-record.0123.state").write_bytes(b"state")
+    Store("test").prepare()
+    left = [len(list(store.folder.glob(f"{cell.name}.*.state"))) for cell in cells]
+    assert left == [0, 2, 2, 2] and (store.folder / "no-record.0123.state").exists()
+    lock.release()
+    Store("test").prepare()
+    assert not list(store.folder.glob(f"{cells[2].name}.*.state"))
+    assert store.finished(cells[0]) and len(store.load(cells[1])["rounds"]) == 2
+
+
 def test_a_reader_beside_a_run_that_hands_on_state_takes_the_newer_record(outputs, digits_cell):
     """The run removes a round's state between a reader's look at the record and at the state."""
     store, cell = Store("test"), digits_cell(adam_state="rounds")
     store.prepare()
     record = store.load(cell)
 
-    def go_on(number: int) -> None:
-        before = record["rounds"][-1]["digest"] if record["rounds"] else ""
-        done = rounds(number)[-1] | {"state_digest": state_digest(b"state %d" % number)}
-        del done["digest"]
-        record["rounds"].append(done | {"digest": chained(done, before)})
-        store.save_state(cell, record, b"state %d" % number)
-        store.save(cell, record)
+    def write(number: int) -> None:
+        go_on(store, cell, record, number)
         store.drop_states(cell, record)
 
-    go_on(1)
+    write(1)
     assert store.read(cell)[1] == ""
     first, lacks = store.path(cell).read_text(), store._lacks_state
-    store._lacks_state = lambda *args: (go_on(2), setattr(store, "_lacks_state", lacks), True)[-1]
+    store._lacks_state = lambda *args: (write(2), setattr(store, "_lacks_state", lacks), True)[-1]
     newer, damage = store.read(cell)
     assert damage == "" and len(newer["rounds"]) == 2
     store.path(cell).write_text(first)

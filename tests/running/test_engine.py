@@ -250,6 +250,20 @@ def test_a_record_names_every_commit_that_gave_it_rounds(digits_cell, store):
     assert (provenance["earlier_commits"], provenance["commit"]) == (["abc"], "def")
 
 
+def test_a_record_names_what_was_changed_on_top_of_every_commit(digits_cell):
+    """Also where it was taken back, or other parts were changed, without a new commit."""
+    cell, record = digits_cell(rounds=5), {"rounds": [], "provenance": {"wall_seconds": 0.0}}
+    for changed in (["alutils"], ["alutils"], ["alutils", "params"], [], []):
+        code = {"commit": "abc", "changed_since_commit": changed}
+        engine._append(cell, record, {"labels": 1, "heldout_accuracy": []}, code)
+    provenance = record["provenance"]
+    assert provenance["earlier_commits"] == [
+        "abc (alutils changed)",
+        "abc (alutils, params changed)",
+    ]
+    assert (provenance["commit"], provenance["changed_since_commit"]) == ("abc", [])
+
+
 def test_a_record_sums_its_seconds_and_the_deaths_of_its_workers(digits_cell, store):
     cell = digits_cell()
     begin(store, cell, {"wall_seconds": 2.0, "worker_deaths": 1})

@@ -4,13 +4,17 @@ import linecache
 import pickle
 import random
 import sys
+import warnings
 import weakref
+from functools import partial
 
 import cloudpickle
 import numpy as np
 import pytest
 import torch
+from sklearn import get_config, set_config
 
+from alutils.learning import settings
 from alutils.learning.devices import settle
 from alutils.learning.network import build
 from alutils.learning.streams import stream
@@ -28,6 +32,7 @@ def spoiling(view, budget, rng):
     view.probs_N_C.numpy()[:] = 0.1
     view.embeddings_N_D.numpy()[:] = 0
     for held in (view.labelled_embeddings_M_D, view.mc_mean_N_C, view.mc_probs_T_N_C, view.images,
+                 view.over_passes(lambda probs_T_B_C: probs_T_B_C.mean(0)),
                  view.candidates, view.labelled, view.net.head.weight.data):  # fmt: skip
         held.zero_()
     view.net.train()
@@ -48,6 +53,64 @@ def test_what_a_strategy_changes_in_place_changes_no_other_arm(digits_cell):
     *before, last = run_round([*cells, spoilt], [], None, "cpu", SPOILING)[0]
     assert list(map(plain, before)) == list(map(plain, after)) == list(map(plain, alone))
     assert plain(first) == plain(last) and alone[0]["picks"] != first["picks"]
+
+
+SETTERS = {
+    "precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "precision of oneDNN": lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),
+    "precision of all": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    "precision of cuDNN": lambda: setattr(torch.backends.cudnn, "allow_tf32", False),
+    "oneDNN": lambda: setattr(torch.backends.mkldnn, "enabled", False),
+    "grad mode": lambda: torch.set_grad_enabled(False),
+    "dtype": lambda: torch.set_default_dtype(torch.float64),
+    "device": lambda: torch.set_default_device("meta"),
+    "autocast": lambda: torch.set_autocast_enabled("cpu", True),
+    "threads": lambda: torch.set_num_threads(2),
+    "determinism": lambda: torch.set_deterministic_debug_mode(1),
+    "denormals": lambda: torch.set_flush_denormal(True),
+    "NumPy": lambda: np.seterr(all="raise"),
+    "scikit-learn": lambda: set_config(transform_output="pandas"),
+    "warnings": lambda: warnings.simplefilter("ignore"),
+}
+
+
+def setting(view, budget, rng, name, fails=False):
+    """Sets something, asks for what arms share, and for candidates by that."""
+    SETTERS[name]()
+    if fails:
+        raise ValueError("on purpose")
+    disagreed = view.over_passes(lambda probs_T_B_C: probs_T_B_C.std(0).sum(1))
+    return (disagreed + view.probs_N_C.max(1).values).argsort()[:budget]
+
+
+def facts() -> list:
+    """What the settings are, by what they do where nothing else tells."""
+    kept = [value for _, value in settings.read()]
+    tiny = float(torch.tensor(1e-310, dtype=torch.float64) * 1)
+    return [kept, torch.empty(0).device, tiny, np.geterr(), get_config(), warnings.filters[:]]
+
+
+@pytest.mark.parametrize("name", SETTERS)
+def test_what_a_strategy_sets_for_its_process_is_put_back(name, view):
+    settle("cpu")
+    before = facts()
+    ask(cloudpickle.dumps(partial(setting, name=name)), "mine", view, 2, stream(0, "own"))
+    assert facts() == before
+    failing = cloudpickle.dumps(partial(setting, name=name, fails=True))
+    with pytest.raises(StrategyFailed, match="on purpose"):
+        ask(failing, "mine", view, 2, stream(0, "own"))
+    assert facts() == before
+
+
+@pytest.mark.parametrize("name", ["precision", "autocast", "grad mode", "dtype"])
+def test_what_a_strategy_sets_changes_no_number_of_another_arm(name, digits_cell):
+    """Neither of a cell that is computed after it, nor of one that shares its round."""
+    shared, other = digits_cell(arm="bayesian"), digits_cell(arm="bayesian", seed=1)
+    alone, beside = (run_round([cell], [], None, "cpu", {})[0] for cell in (other, shared))
+    packed = {"mine": cloudpickle.dumps(partial(setting, name=name))}
+    with_mine = run_round([digits_cell(arm="mine"), shared], [], None, "cpu", packed)[0]
+    after = run_round([other], [], None, "cpu", {})[0]
+    assert list(map(plain, [with_mine[1], *after])) == list(map(plain, [*beside, *alone]))
 
 
 @pytest.fixture
@@ -97,6 +160,19 @@ def test_global_randomness_comes_from_the_stream_and_leaves_no_trace(view):
         left.append(drawing(view, 2, rng))
     assert drawn[0] == drawn[1] and not set(drawn[0]) & set(drawn[2])
     assert left[0] == left[1] == left[2]
+
+
+def drawing_bits(view, budget, rng):
+    """Ten numbers of 31 bits from ``rng``, and from the global generators of torch and NumPy."""
+    own, of_torch = (torch.empty(10).long().random_(2**31, generator=g) for g in (rng, None))
+    of_numpy = np.frombuffer(np.random.bytes(40), np.uint32) % 2**31
+    return [*own.tolist(), *of_torch.tolist(), *of_numpy.tolist()]
+
+
+def test_no_generator_repeats_what_another_draws(view):
+    """NumPy's and torch's are the same algorithm, and give the same numbers to the same seed."""
+    drawn = ask(cloudpickle.dumps(drawing_bits), "mine", view, 2, stream(0, "acquisition"))
+    assert len(set(drawn)) == 30
 
 
 COUNT = [0]

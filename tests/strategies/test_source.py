@@ -304,6 +304,39 @@ REFUSED = {
 }  # fmt: skip
 
 
+BEGINNING = "\ndef lowest(view, budget, rng):\n    "
+UNSEEN = {
+    "importlib": "import importlib" + BEGINNING + "return importlib.import_module('h').score(view)",
+    "function": "from importlib import import_module as g" + BEGINNING + "return g('h').f(view)",
+    "within": BEGINNING + "import importlib.util as u\n    return u.find_spec('h')",
+    "from within": BEGINNING
+    + "from importlib import import_module as g\n    return g('h').f(view)",
+    "import": BEGINNING + "return __import__('h').score(view)",
+    "runpy": "import runpy" + BEGINNING + "return runpy.run_path('h.py')['score'](view)",
+    "eval": BEGINNING + "return eval(view.rule)",
+    "exec": BEGINNING + "return [exec(line) for line in view.lines]",
+    "globals": BEGINNING + "return globals()['score'](view)",
+    "alias": "call = eval" + BEGINNING + "return call(view.rule)",
+    "table": "CALLS = {'e': eval}" + BEGINNING + "return CALLS['e'](view.rule)",
+    "builtins": "import builtins" + BEGINNING + "return builtins.eval(view.rule)",
+    "modules": "import sys" + BEGINNING + "return sys.modules['h'].score(view)",
+    "helper": "def of(x): return eval(x)" + BEGINNING + "return of(view.rule)",
+}
+
+
+@pytest.mark.parametrize("case", UNSEEN)
+def test_code_that_the_source_does_not_name_is_refused(case):
+    strategy = cell(UNSEEN[case] + "\n", f"/tmp/cell/unseen-{case}.py")["lowest"]
+    with pytest.raises(ValueError, match="may use code that the source doesn't name.*: import"):
+        digest(strategy)
+
+
+def test_what_only_has_the_name_of_a_function_of_pythons_is_not_refused():
+    text = "import re\ndef compile(x): return x" + BEGINNING
+    text += "view.net.eval()\n    globals = view.rule\n    return compile(re.compile(globals))\n"
+    assert digest(cell(text, "/tmp/cell/seen.py")["lowest"])
+
+
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_can_not_be_told_apart_is_refused(case):
     function, message = REFUSED[case]

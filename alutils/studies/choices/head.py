@@ -88,6 +88,11 @@ def document(results: pd.DataFrame) -> str:
         "Rule, fixed before the runs, for each part: the cheapest candidate within "
         f"{TOLERANCE:g} points of the best, by the mean over datasets and label counts; between "
         "equal costs the more accurate one.\n\n"
+        "Features are standardised column by column, over the training set. Of images unlike "
+        "those that the encoder was trained on, as MNIST's, many columns are almost always zero, "
+        "and their spread is small: divided by it, the few images in which they are not zero lie "
+        "far from all others. How many these are, and what that does to CoreSet, is in "
+        "[strategies.md](strategies.md#coreset-on-frozen-features).\n\n"
         f"{''.join(parts)}"
         "Made by `python -m alutils head` from the records in `outputs/head/runs/`.\n"
     )
