@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running.progress import duration
-from alutils.running.workload import work
+from alutils.running.workload import step_cost, work
 
 STEPS = 20
 """Training steps that are timed, after a few that are not."""
@@ -38,18 +38,25 @@ def measure(cell: Cell, device: str) -> tuple[float, float]:
 def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) -> str:
     """What is left of a run, in a line; with its hours where it is long and computed here.
 
-    ``processes`` local workers share it; 0 where it is computed elsewhere.
+    ``processes`` local workers share it; 0 where it is computed elsewhere. With the 3 x 3 stem,
+    whose steps take a second each, hours are reckoned from steps with the other one.
     """
     cells = list(cells)
     left = work(cells, store)
     rest = f"to do: {left.cells:,} cells, {left.rounds:,} rounds, {left.steps:,} steps"
     if left.steps < LONG or not processes:
         return rest
-    hours = 0.0
+    hours, measured = 0.0, {}
     for group in by_cost(cells).values():
         if (todo := work(group, store)).steps:
-            hours += todo.hours(*measure(group[0], device))
-    return f"{rest}; about {duration(3600 * hours / processes)} with {processes} workers"
+            cheap = group[0].model_copy(update={"stem": "7x7"})
+            (kind,) = by_cost([cheap])
+            if kind not in measured:
+                measured[kind] = measure(cheap, device)
+            factor = step_cost(group[0]) / step_cost(cheap)
+            hours += todo.hours(*(factor * seconds for seconds in measured[kind]))
+    noun = "worker" if processes == 1 else "workers"
+    return f"{rest}; about {duration(3600 * hours / processes)} with {processes} {noun}"
 
 
 def by_cost(cells: Iterable[Cell]) -> dict[tuple[str | int, ...], list[Cell]]:

@@ -101,6 +101,22 @@ def test_a_long_run_says_how_long_it_will_take(digits_cell, outputs, monkeypatch
     assert outlook.outlook(cells, store, "cpu", 0) == told
 
 
+def test_the_3x3_stem_is_reckoned_from_the_other_one_and_never_timed(
+    digits_cell, outputs, monkeypatch
+):
+    timed = []
+    monkeypatch.setattr(outlook, "LONG", 1)
+    monkeypatch.setattr(
+        outlook, "measure", lambda cell, device: timed.append(cell.stem) or (3600.0, 0.0)
+    )
+    cells = [digits_cell(), digits_cell(seed=1, stem="3x3")]
+    hours = (1 + 15) * sum(cells[0].steps())
+    assert outlook.outlook(cells, Store("test"), "cpu", 1).endswith(
+        f"; about {hours} h 00 min with 1 worker"
+    )
+    assert timed == ["7x7"]
+
+
 @pytest.mark.parametrize("wrong", ["fast", "-1", "1e9", "nan"])
 def test_a_step_that_is_no_time_is_refused(wrong):
     with pytest.raises(ParameterError, match=f"STEP_MS = '{wrong}'"):

@@ -53,7 +53,7 @@ CELLS = {
     "poster": (60, "69ed71bee173"),
     "poster-recipe": (56, "0dbfdfa38ec2"),
     "poster-rounds": (10, "c5aed2b96843"),
-    "quick": (141, "34862d08c6c6"),
+    "quick": (141, "faad1e021004"),
     "replica": (8, "8c2ead433ac0"),
     "sensitivity": (138, "2a6af63f7df6"),
     "smoke": (99, "9363d5d24ea4"),
