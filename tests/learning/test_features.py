@@ -297,6 +297,23 @@ def test_a_computation_of_another_process_is_waited_for_and_said(cache, monkeypa
     )
 
 
+@pytest.mark.parametrize(
+    ("images", "parts"), [(1, [1]), (31, [31]), (40, [20, 20]), (128, 8 * [16])]
+)
+def test_an_encoder_s_network_is_given_few_images_at_once_and_no_small_rest(images, parts):
+    class Network(nn.Module):
+        def forward(self, inputs):
+            given.append(len(inputs))
+            return inputs.mean((2, 3))
+
+    given = []
+    encoder = encoders.Encoder(ENCODERS[NAME], Network())
+    shades = torch.arange(images, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 4, 4)
+    rows = encoder(shades)
+    assert given == parts
+    assert torch.allclose(rows, (shades[:, :, 0, 0].float() - 127) / 128)
+
+
 def test_weights_with_other_bytes_are_refused(monkeypatch):
     monkeypatch.setitem(encoders.ENCODERS, NAME, replace(ENCODERS[NAME], sha256="0" * 64))
     with pytest.raises(EncoderUnavailable, match="encoder = 'efficientnet-lite0'.*SHA-256"):
