@@ -1,8 +1,9 @@
 """How long labelling lets a person wait: run by hand, with nothing else running.
 
-``python -m tests.by_hand.label_times FOLDER``, a sorted one, whose labels answer: from opening the notebook's ledger to the first
-images, features cached or not; of an answer until it is saved, with a training beside it and
-without; from the last answer of a batch until what is asked for is chosen by it.
+``python -m tests.by_hand.label_times FOLDER``, a sorted one, whose labels answer: from opening
+the notebook's ledger to the first images, features cached or not; of an answer until it is saved,
+with a training beside it and without; from the last answer of a batch until what is asked for is
+chosen by it.
 """
 
 import sys
