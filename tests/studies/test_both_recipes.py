@@ -82,8 +82,8 @@ def test_a_claim_whose_runs_are_lacking_says_so(outputs):
 def test_without_both_recipes_the_command_that_trains_is_named(outputs):
     for notebook in DATASET_OF:
         save(CHOSEN_UNDER["reduced"], notebook, ABOVE)
-    for told in (both_recipes.sentences(), both_recipes.table(), both_recipes.verdicts()):
-        assert "`make study PROFILE=poster-recipe`" in told.data
+    assert "`make study PROFILE=poster-recipe`" in both_recipes.sentences().data
+    assert both_recipes.table() is both_recipes.verdicts() is None
 
 
 def test_the_guides_tell_of_whole_curves_once_three_seeds_have_them(outputs):

@@ -91,15 +91,18 @@ def shown(arm: Standing) -> str:
     return "equivalent" if arm.equivalent else "open"
 
 
-def table() -> HTML | Markdown:
-    """Every arm's difference in area to random under either recipe, and the paired difference."""
+def table() -> HTML | None:
+    """Every arm's difference in area to random under either recipe, and the paired difference.
+
+    None without any seed, as the sentences say.
+    """
     rows = [
         row
         for notebook, dataset in DATASET_OF.items()
         if (both := of_both(notebook))
         for row in _rows(_areas(both), dataset)
     ]
-    return prose.table(pd.DataFrame(rows)) if rows else Markdown(NOTHING)
+    return prose.table(pd.DataFrame(rows)) if rows else None
 
 
 def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
@@ -122,11 +125,14 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
     return lines
 
 
-def verdicts() -> HTML | Markdown:
-    """The claims that rest on these figures, judged under either recipe on the same seeds."""
+def verdicts() -> HTML | None:
+    """The claims that rest on these figures, judged under either recipe on the same seeds.
+
+    None without any seed, as the sentences say.
+    """
     both = [rows for notebook in DATASET_OF if (rows := of_both(notebook))]
     if not both:
-        return Markdown(NOTHING)
+        return None
     results = {name: pd.concat([rows[name] for rows in both]) for name in CHOSEN_UNDER}
     lines = []
     for key in ON_ARMS:

@@ -146,13 +146,13 @@ def _travels(own: Standing, moved: Standing) -> str:
     return "undecided"
 
 
-def table() -> HTML | Markdown:
+def table() -> HTML | None:
     """Every arm's gain over random, by who chose and who trained, and that at the last count.
 
-    With intervals that are not corrected.
+    With intervals that are not corrected. None without any, as the sentences say.
     """
     rows = [row for notebook in DATASET_OF for row in _rows(notebook)]
-    return prose.table(pd.DataFrame(rows)) if rows else Markdown(NOTHING)
+    return prose.table(pd.DataFrame(rows)) if rows else None
 
 
 def _rows(notebook: str) -> list[dict[str, str]]:
