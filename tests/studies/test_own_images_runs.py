@@ -35,7 +35,7 @@ def finished(tmp_path_factory) -> Iterator[dict[int, Finished]]:
             studies[classes] = OwnImagesStudy.parse(
                 parameter_files.defaults("10-your-own-images")
                 | {"dataset": str(path), "profile": path.name, "seeds": [0, 1], "workers": 1}
-                | {"arms": ["random", "margin", "typiclust"], "first_labels": 10, "epochs": 1}
+                | {"arms": ["random", "margin", "typiclust"], "first_labels": 10, "epochs": 2}
                 | {"acquisition_size": 5, "rounds": 2}
             )
         with cluster.shared(run.placement_of(studies[2])):
