@@ -86,7 +86,7 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
         once = dict(zip(labels, handles, strict=True))  # an arm may have a curve in both parts
         panel.legend(
             once.values(), once.keys(), frameon=False, fontsize=8, loc="upper center",
-            bbox_to_anchor=(0.5, -0.22),
+            bbox_to_anchor=(0.5, -0.27),
         )  # fmt: skip
     return drawn
 
