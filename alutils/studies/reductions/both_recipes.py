@@ -40,12 +40,12 @@ def sentences() -> Markdown:
     lines, notes = [], []
     for notebook, dataset in DATASET_OF.items():
         if rows := of_both(notebook):
-            areas = statistics.areas(rows["poster"])
-            seeds = len(areas)
+            areas = _areas(rows)
+            seeds, arms = areas["poster"].shape
             title = f"**{dataset_title(dataset)}**, {paired_seeds(seeds)} under both recipes"
-            if text := compared(notebook):
+            if text := _compared(areas, dataset):
                 lines.append(f"- {title}: {text}.")
-                notes.append(standing.normality(seeds, len(areas.columns) - 1, equivalence=True))
+                notes.append(standing.normality(seeds, arms - 1, equivalence=True))
             else:
                 lines.append(f"- {title}: nothing is tested with fewer than {FEWEST_SEEDS}.")
             notes.append(record_facts.interim(load_study(CHOSEN_UNDER["poster"], notebook)))
@@ -57,7 +57,11 @@ def compared(notebook: str) -> str:
 
     Empty where they share too few seeds for a test.
     """
-    dataset, areas = DATASET_OF[notebook], _areas(of_both(notebook))
+    return _compared(_areas(of_both(notebook)), DATASET_OF[notebook])
+
+
+def _compared(areas: dict[str, pd.DataFrame], dataset: str) -> str:
+    """What ``compared`` tells, from areas by recipe."""
     if not areas or len(areas["poster"]) < FEWEST_SEEDS:
         return ""
     by_recipe = _standings(areas, dataset)
