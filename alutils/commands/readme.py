@@ -187,13 +187,8 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
 def _sides(standings: dict[str, standing.Standing]) -> str:
     """Which ways of choosing within the margin are shown to lie above or below random."""
     phrases = []
-    for where, sign in (("above", 1), ("below", -1)):
-        shown = [
-            arm_title(arm)
-            for arm, each in standings.items()
-            if each.differs and each.difference.mean * sign > 0
-        ]
-        if shown:
+    for where in ("above", "below"):
+        if shown := [arm_title(arm) for arm, each in standings.items() if each.side == where]:
             phrases.append(f"; {join(shown)} {verb(shown)} {where} it, by less than that")
     return "".join(phrases)
 

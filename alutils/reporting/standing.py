@@ -34,6 +34,13 @@ class Standing:
         return self.p < 1 - LEVEL
 
     @property
+    def side(self) -> str:
+        """Where it is shown to lie, ``above`` or ``below`` random; empty where it isn't."""
+        if not self.differs:
+            return ""
+        return "above" if self.difference.mean > 0 else "below"
+
+    @property
     def equivalent(self) -> bool:
         """Whether it is shown to lie within the margin of random."""
         return self.p_equal < 1 - LEVEL
@@ -60,9 +67,9 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
     by_arm = standings(areas, dataset)
     parts = []
     for small in (False, True):
-        shown = {a: s for a, s in by_arm.items() if s.differs and s.equivalent == small}
-        for where, sign in (("above", 1), ("below", -1)):
-            if arms := [arm_title(a) for a, s in shown.items() if s.difference.mean * sign > 0]:
+        shown = {a: s for a, s in by_arm.items() if s.equivalent == small}
+        for where in ("above", "below"):
+            if arms := [arm_title(a) for a, s in shown.items() if s.side == where]:
                 parts.append(f"{join(arms)} {verb(arms)} {where} random")
                 if small:
                     parts[-1] += f", by too little to matter: less than {margin_points(dataset)}"

@@ -223,7 +223,7 @@ class TestGap:
                 (expected.mean, expected.low, expected.high)
             )
         assert (few.share.mean, few.share.low, few.share.high) == pytest.approx((40, 40, 40))
-        page = gap.table(results).data
+        page = gap.table(gap.gaps(results)).data
         assert "<td>+4.58 (+3.55 to +5.62, 3 seeds)</td>" in page
         assert page.count("<td>40.00 % (40.00 to 40.00, 3 seeds)</td>") == 4
         assert "<td>CIFAR-10, many labels, 1 : 10</td>" in page
@@ -232,10 +232,10 @@ class TestGap:
         unsure = worth.as_they_are(results).copy()
         oracle = (unsure["factor"] == "few") & (unsure["arm"] == "oracle")
         unsure.loc[oracle & (unsure["seed"] == 0), "accuracy"] -= 8
-        rows = gap.table(unsure).data.split("<tr>")[1:]
+        rows = gap.table(gap.gaps(unsure)).data.split("<tr>")[1:]
         told = ["is not shown to gain" in row for row in rows]
         assert told == [True, False] and "40.00 %" in rows[1]
-        alone = gap.table(results[results["seed"] == 0]).data
+        alone = gap.table(gap.gaps(results[results["seed"] == 0])).data
         assert alone.count("needs 3 seeds") == 4 and "nan" not in alone
 
     def test_the_oracle_is_in_no_test(self, results):
@@ -245,7 +245,7 @@ class TestGap:
             assert ranking.sentences(results[results["level"] == 1.0], part).data == (
                 ranking.sentences(without[without["level"] == 1.0], part).data
             )
-        assert gap.table(without).data == "No seed has the oracle beside every arm."
+        assert gap.table(gap.gaps(without)).data == "No seed has the oracle beside every arm."
 
 
 def shares(**by_arm: list[float]) -> pd.DataFrame:
@@ -361,7 +361,7 @@ class TestForesight:
         assert "hold the truth in 100 % on MNIST (median width 1.0 times" in text
         assert "<th>labels</th>" not in foresight.coverage_table(pd.DataFrame(held)).data
         one = results[results["factor"] == "few"].assign(factor="")
-        page = foresight.stopping_table(one).data
+        page = foresight.stopping_table(foresight.stops(one)).data
         assert "<th>labels</th>" not in page and "<td>measured gain</td>" in page
 
     def test_replayed_are_some_arms_with_the_classes_as_they_are(self, results):
@@ -415,8 +415,16 @@ class TestForesight:
         replayed = foresight.forecasts(none)
         assert list(replayed.columns) == [*replay.FORECASTS, "part", "reach"] and replayed.empty
         assert foresight.coverage_table(replayed).data == "No run is long enough for a forecast."
-        assert foresight.stopping_table(none).data == "There is no run to be stopped."
-        assert foresight.stopping_sentence(none).data == "There is no run to be stopped."
+        stops = foresight.stops(none)
+        assert foresight.stopping_table(stops).data == "There is no run to be stopped."
+        told = (
+            foresight.coverage_sentence(replayed, "Now."),
+            foresight.stopping_sentence(stops, "Now."),
+        )
+        assert [each.data for each in told] == [
+            "No run is long enough for a forecast.\n\nNow.",
+            "There is no run to be stopped.\n\nNow.",
+        ]
 
     def test_stopping_rules_read_what_the_records_hold(self, results):
         """Predictions never change, the pool is certain at the end, no bound is low."""
@@ -424,7 +432,8 @@ class TestForesight:
         facts = results.assign(kappa=1.0, pool_entropy=1.0, error_bound=9.0)
         facts.loc[first, ["kappa", "error_bound"]] = float("nan")
         facts.loc[last, "pool_entropy"] = 0.0
-        page = foresight.stopping_table(foresight.judged(facts, ("random", "margin"))).data
+        stops = foresight.stops(foresight.judged(facts, ("random", "margin")))
+        page = foresight.stopping_table(stops).data
         rows = {}
         for row in page.split("<tr>")[1:]:
             part, _, rule, *values = [cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
@@ -433,7 +442,7 @@ class TestForesight:
         assert rows["many", "overall uncertainty"] == ["6", "100", "0", "100", "0.00"]
         assert rows["many", "expected-error difference"] == ["6", "0", "0", "", ""]
         assert len(rows) == 2 * 4
-        told = foresight.stopping_sentence(foresight.judged(facts, ("random", "margin")), " Now.")
+        told = foresight.stopping_sentence(stops, "Now.")
         assert told.data.startswith(
             "Of 12 runs, stabilising predictions stops 100 %; overall uncertainty stops 100 %; "
             "measured gain stops 25 %; expected-error difference stops none. What"

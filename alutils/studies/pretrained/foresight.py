@@ -38,6 +38,11 @@ def forecasts(results: pd.DataFrame) -> pd.DataFrame:
     return replayed.assign(reach=pd.cut(ahead, [0, *AHEAD.values()], labels=list(AHEAD)))
 
 
+def stops(results: pd.DataFrame) -> pd.DataFrame:
+    """Where each rule would have stopped each run, with ``part`` as ``forecasts`` have it."""
+    return _by_part(results, replay.replay_stopping)
+
+
 def _by_part(
     results: pd.DataFrame, replayed: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
@@ -75,10 +80,10 @@ def coverage_table(replayed: pd.DataFrame) -> HTML | Markdown:
 def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
     """Whether the intervals hold what they say, by dataset and part."""
     if replayed.empty:
-        return Markdown("No run is long enough for a forecast.")
+        return prose.paragraphs("No run is long enough for a forecast.", interim)
     given, asked = replayed[replayed["kind"] == ""], count(len(replayed), "forecast")
     if given.empty:
-        return Markdown(f"Of {asked} asked for, none could be given as a number.")
+        return prose.paragraphs(f"Of {asked} asked for, none could be given as a number.", interim)
     held, phrases = {}, []
     for (part, dataset), row in replay.coverage(replayed, ["part", "dataset"]).iterrows():
         if row.told:
@@ -104,12 +109,11 @@ def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
     )
 
 
-def stopping_table(results: pd.DataFrame) -> HTML | Markdown:
+def stopping_table(replayed: pd.DataFrame) -> HTML | Markdown:
     """Where each rule would have stopped, and what that costs in labels or in accuracy.
 
     What a rule that stops no run costs is left empty: it would be where the runs end.
     """
-    replayed = _by_part(results, replay.replay_stopping)
     if replayed.empty:
         return Markdown("There is no run to be stopped.")
     costs = replay.stopping_costs(replayed, ["part", "dataset"])
@@ -129,11 +133,10 @@ def stopping_table(results: pd.DataFrame) -> HTML | Markdown:
     return prose.table(pd.DataFrame(rows))
 
 
-def stopping_sentence(results: pd.DataFrame, interim: str = "") -> Markdown:
+def stopping_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
     """Which rules stop which share of the runs, and which stop none."""
-    replayed = _by_part(results, replay.replay_stopping)
     if replayed.empty:
-        return Markdown("There is no run to be stopped.")
+        return prose.paragraphs("There is no run to be stopped.", interim)
     shares = replayed["stopped"].notna().groupby(replayed["rule"], sort=False).mean()
     runs = count(replayed["record"].nunique(), "run")
     parts = [f"{rule} stops {100 * share:.0f} %" for rule, share in shares.items() if share]

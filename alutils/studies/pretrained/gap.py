@@ -54,12 +54,12 @@ def _gap(rows: pd.DataFrame, part: str, dataset: str, imbalance: float) -> Gap:
     )  # fmt: skip
 
 
-def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
+def sentences(found: list[Gap], interim: str = "") -> Markdown:
     """How much of what the oracle gains the arm with the largest mean area has, at least and most.
 
     Over the rankings in which the oracle is shown to gain.
     """
-    every = [gap for gap in gaps(results) if gap.gap.seeds >= FEWEST_SEEDS]
+    every = [gap for gap in found if gap.gap.seeds >= FEWEST_SEEDS]
     shown = [gap.share.mean for gap in every if gap.oracle_gain.low > 0]
     if not every:
         return prose.paragraphs(f"A sentence needs {FEWEST_SEEDS} seeds with every arm.", interim)
@@ -73,7 +73,7 @@ def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
     return prose.paragraphs(text, interim)
 
 
-def table(results: pd.DataFrame) -> HTML | Markdown:
+def table(found: list[Gap]) -> HTML | Markdown:
     """What the oracle gains over random, what the best arm gains, and what is between them."""
     rows = [
         {
@@ -84,7 +84,7 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
             "oracle minus that arm (points)": points(gap.gap, ""),
             "that arm's share of the oracle's gain": _share(gap),
         }
-        for gap in gaps(results)
+        for gap in found
     ]
     if not rows:
         return Markdown("No seed has the oracle beside every arm.")

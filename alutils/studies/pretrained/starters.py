@@ -17,6 +17,7 @@ from alutils.studies.pretrained.worth import balanced, ranked_datasets
 STARTERS = ("typiclust", "probcover", "kmeans-centre")
 """TypiClust, ProbCover, and K-means centres: typical or covering images, whatever their labels."""
 
+NOT_SHOWN = "not shown to differ from"
 NONE = "No seed has margin and one of these arms yet."
 
 
@@ -69,8 +70,8 @@ def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
         seeds = of_dataset[0].to_margin.seeds
         if seeds < FEWEST_SEEDS:
             continue
-        to_random = [_random(start) for start in of_dataset]
-        to_margin = [_side(start.to_margin.decided, start.to_margin.mean) for start in of_dataset]
+        to_random = [_random(start.to_random) for start in of_dataset]
+        to_margin = [_margin(start.to_margin) for start in of_dataset]
         lines.append(
             f"- **{dataset_title(dataset)}**, {paired_seeds(seeds)}: "
             f"{_said(of_dataset, to_random)} random (corrected for all arms); "
@@ -80,17 +81,16 @@ def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
     return prose.paragraphs("\n".join(lines) or few, interim)
 
 
-def _random(start: Start) -> str:
-    side = _side(start.to_random.differs, start.to_random.difference.mean)
-    if not start.to_random.equivalent:
-        return side
-    return f"{side}, by too little to matter," if start.to_random.differs else "equivalent to"
+def _random(arm: Standing) -> str:
+    if arm.equivalent:
+        return f"{arm.side}, by too little to matter," if arm.side else "equivalent to"
+    return arm.side or NOT_SHOWN
 
 
-def _side(shown: bool, mean: float) -> str:
-    if not shown:
-        return "not shown to differ from"
-    return "above" if mean > 0 else "below"
+def _margin(difference: Estimate) -> str:
+    if not difference.decided:
+        return NOT_SHOWN
+    return "above" if difference.mean > 0 else "below"
 
 
 def _said(every: list[Start], sides: list[str]) -> str:

@@ -89,10 +89,9 @@ def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[s
 
 def shown(arm: Standing) -> str:
     """What the tests show of an arm, in a word or a few."""
-    if arm.differs:
-        side = "above" if arm.difference.mean > 0 else "below"
-        return f"{side}, by too little to matter" if arm.equivalent else side
-    return "equivalent" if arm.equivalent else "open"
+    if arm.equivalent:
+        return f"{arm.side}, by too little to matter" if arm.side else "equivalent"
+    return arm.side or "open"
 
 
 def table() -> HTML | None:
