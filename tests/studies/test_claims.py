@@ -188,10 +188,18 @@ def test_a_shorter_label_range_decides_nothing(key):
 
 
 def test_sizes_that_miss_1500_and_5500_decide_nothing_on_c2():
-    rows = [entry for entry in CASES["C2"]["supported"] if entry["labels"] != 5490]
+    rows = [entry for entry in CASES["C2"]["supported"] if entry["labels"] != 1490]
     assert judged(rows, "C1").verdict == "supported"
     claim = judged(rows, "C2")
-    assert claim.verdict == "undecided" and "5,500" in claim.change
+    assert claim.verdict == "undecided" and "1,500" in claim.change
+
+
+@pytest.mark.parametrize("missing", [540, 5490])
+def test_sizes_that_miss_an_end_of_the_range_describe_and_decide_nothing_on_c1(missing):
+    rows = [entry for entry in CASES["C1"]["supported"] if entry["labels"] != missing]
+    claim = judged(rows, "C1")
+    assert claim.verdict == "undecided" and len(claim.findings) == 2
+    assert claim.lacking == "CIFAR-10 from 540 to 5,490 labels and MNIST from 540 to 5,490 labels"
 
 
 def test_without_runs_every_claim_is_undecided_and_says_what_it_needs():

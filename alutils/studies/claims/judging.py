@@ -1,7 +1,7 @@
 """How a claim's rule is applied: to which runs, with which of them lacking, and a test alone."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 import pandas as pd
@@ -16,8 +16,10 @@ from alutils.studies.claims.findings import Claim, Finding, Verdict
 
 RANGE = {"cifar10": (450, 6549), "mnist": (540, 7875)}
 """Labels of the first and the last round of the poster's Figures 3 and 4."""
+SIZES = (540, 5490)
+"""The smallest and the largest training set of the poster's Figure 2, of either dataset."""
 SLACK = 0.05
-"""Share by which a run may miss either end of that range."""
+"""Share by which a run may miss either end of such a range."""
 
 
 class Lacking(LookupError):
@@ -30,15 +32,20 @@ def on_sizes(
     test: Callable[[str, pd.DataFrame], list[Finding]],
     fewest: int,
 ) -> Claim:
-    """The claim with the findings of ``test`` on accuracy (%) by seed and label count."""
+    """The claim with the findings of ``test`` on accuracy (%) by seed and label count.
+
+    Where the counts don't span ``SIZES`` the findings describe, and decide nothing.
+    """
 
     def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
         rows = sizes[sizes["dataset"] == dataset]
         curves = rows.pivot_table(index="seed", columns="labels", values="accuracy")
         if curves.shape[1] < 2:
             raise Lacking(f"{dataset_title(dataset)} at two sizes or more")
+        findings = test(dataset, curves)
+        _check_range(dataset, curves.columns, SIZES, lacking)
         _check_seeds(dataset, curves, lacking, fewest)
-        return test(dataset, curves)
+        return findings
 
     return _collect(claim, RANGE, of_dataset)
 
@@ -57,10 +64,9 @@ def on_arms(
         if missing := set(POSTER_ARMS) - set(rows["arm"]):
             names = ", ".join(arm_title(arm) for arm in POSTER_ARMS if arm in missing)
             raise Lacking(f"{dataset_title(dataset)} with the arms {names}")
-        first, last = RANGE[dataset]
         ends = rows.groupby(["arm", "seed"])["labels"].agg(["min", "max"])
-        if (ends["min"] > (1 + SLACK) * first).any() or (ends["max"] < (1 - SLACK) * last).any():
-            lacking.append(f"{dataset_title(dataset)} from {first:,} to {last:,} labels")
+        shared = (ends["min"].max(), ends["max"].min())
+        _check_range(dataset, shared, RANGE[dataset], lacking)
         areas = statistics.areas(rows)
         _check_seeds(dataset, areas, lacking, fewest)
         return test(dataset, areas, rows)
@@ -91,6 +97,14 @@ def _collect(
     if lacking:
         findings = [replace(finding, verdict="undecided") for finding in findings]
     return replace(claim, findings=tuple(findings), lacking=" and ".join(lacking))
+
+
+def _check_range(
+    dataset: str, counts: Collection[int], wanted: tuple[int, int], lacking: list[str]
+) -> None:
+    first, last = wanted
+    if min(counts) > (1 + SLACK) * first or max(counts) < (1 - SLACK) * last:
+        lacking.append(f"{dataset_title(dataset)} from {first:,} to {last:,} labels")
 
 
 def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str], fewest: int) -> None:
