@@ -30,6 +30,7 @@ from alutils.reporting.record_facts import effort, interim, one_processor
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import overlap, profiles
+from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.beyond import ranking, recipes
 from alutils.studies.beyond.plan import BeyondStudy
 from alutils.studies.claims import ablation, page, rules
@@ -93,8 +94,10 @@ def blocks(profile: str) -> dict[str, str]:
         for name, ours in by_dataset.items()
     ]
     answers.append(verdicts)
+    recipes_told = ""
     if reduced := studies.get("08-reductions"):
-        answers.append(_recipes(reduced, [c for c in cells.values() if c.figure in (3, 4)]))
+        recipes_told = _recipes(reduced, [c for c in cells.values() if c.figure in (3, 4)])
+    answers.append(recipes_told)
     answers.append(
         " ".join(
             overlap.sentence(studies[name], name).data
@@ -105,8 +108,8 @@ def blocks(profile: str) -> dict[str, str]:
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
         f"Profile `{profile}`: {figures.reported(arms)}, mean over {seeds}. Label saving: random's "
-        "last label count over the one at which an arm reaches random's last accuracy. Records, "
-        f"09's apart: {effort(profile, cells.values())}"
+        "last label count over the one at which an arm reaches random's last accuracy."
+        f"{_by_chance(by_dataset)} Records, 09's apart: {effort(profile, cells.values())}"
     )
     rests_on = (
         "Intervals of differences hold together for the arms of a dataset (Bonferroni); p in "
@@ -115,6 +118,8 @@ def blocks(profile: str) -> dict[str, str]:
         f"per seed ({statistics.FIT}), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
     findings = _findings(by_dataset, claims)
+    if recipes_told:
+        findings[-1] = f"{findings[-1][:-1]}; {_on_reduced(reduced)}."
     texts = {
         "found": "\n".join(map(_folded, findings)),
         "answer": "\n\n".join(_folded(answer) for answer in answers if answer),
@@ -139,6 +144,14 @@ def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
     return "".join(f"{note} " for note in dict.fromkeys(notes) if note)
 
 
+def _by_chance(by_dataset: dict[str, pd.DataFrame]) -> str:
+    """What a number of seeds in the table's last column says, where it has any."""
+    missed = any(
+        statistics.label_savings(ours).isna().any(axis=None) for ours in by_dataset.values()
+    )
+    return f" {tables.BY_CHANCE}" if missed else ""
+
+
 def _held_out(studies: dict[str, Study]) -> str:
     """How many images Figures 3 and 4 hold out, with a blank after it."""
     sizes = [
@@ -159,12 +172,18 @@ def _findings(by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]) ->
     ]
 
 
+def _on_reduced(study: ReductionsStudy) -> str:
+    """That the claims on choosing rest on the reduced recipe."""
+    few, many = study.reduced_recipe["epochs"], ActiveLearningStudy.model_fields["epochs"].default
+    return f"those on choosing (C3 to C6) rest on {few} epochs a training, not the poster's {many}"
+
+
 def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     """How the ways of choosing compare with random labels on a dataset, in one sentence."""
     areas, low, high = statistics.areas(ours), ours["labels"].min(), ours["labels"].max()
     standings = standing.standings(areas, dataset)
     by_arm, number = list(standings.values()), len(standings)
-    within = f"On {dataset_title(dataset)}, with {low:,} to {high:,} labels,"
+    within = f"On {dataset_title(dataset)}, on average over {low:,} to {high:,} labels,"
     gains = [arm.difference.mean for arm in by_arm]
     seeds = paired_seeds(len(areas))
     if all(arm.equivalent for arm in by_arm):
@@ -173,10 +192,10 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
             f"of the accuracy of random labels ({seeds}){_sides(standings)}."
         )
     if all(arm.differs and arm.difference.mean > 0 for arm in by_arm):
-        saved = 100 / statistics.label_savings(ours).drop(columns="random").mean(skipna=False)
-        share = f"{saved.min():.0f} to {saved.max():.0f} %"
+        needed = (100 / statistics.label_savings(ours).drop(columns="random")).mean(skipna=False)
+        share = f"{needed.min():.0f} to {needed.max():.0f} %"
         least = f", and reach its last accuracy with {share} of its labels"
-        least = "" if saved.isna().any() else least
+        least = "" if needed.isna().any() else least
         return (
             f"{within} all {number} ways of choosing beat random labels, by {min(gains):.2f} "
             f"to {max(gains):.2f} points{least} ({seeds})."
@@ -200,15 +219,18 @@ def _saving(ours: pd.DataFrame) -> str:
         return ""
     reached = saved.dropna(axis=1)
     if reached.empty:
-        return "No arm reaches random's last accuracy in every seed: no label saving is reported."
+        return (
+            "No arm reaches random's last accuracy in every seed: no label saving is reported. "
+            f"{tables.BY_CHANCE}"
+        )
     order = reached.mean().sort_values().index
     ends = " to ".join(
-        f"{arm_title(arm)} with {share_of_labels(estimate(reached[arm]))}"
+        f"{arm_title(arm)} with {share_of_labels(reached[arm])}"
         for arm in dict.fromkeys([order[0], order[-1]])
     )
     number = saved.shape[1]
     arms = f"{'All' if len(order) == number else f'{len(order)} of'} {count(number, 'arm')}"
-    return f"{arms} reach random's last accuracy in every seed: {ends}."
+    return f"{arms} reach random's last accuracy in every seed: {ends}.{tables.head_start(ours)}"
 
 
 def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:

@@ -184,6 +184,9 @@ def more_labels(
     in a while where the accuracy is just below the target. The forecast is that of
     ``reporting.forecast`` on ``curve``, less what was labelled since its last point.
     """
+    latest = running_accuracy(guessed[-enough(target, level) :], level)
+    if latest and latest.low >= target:
+        return Reached(latest)
     counts, right, images = curve(guessed)
     if len(counts) < FEWEST_ROUNDS:
         return CannotTell(
@@ -192,9 +195,6 @@ def more_labels(
             f"so far there are {len(counts)}, of {len(guessed)} images",
         )
     accuracy = 100 * right / images
-    latest = running_accuracy(guessed[-enough(target, level) :], level)
-    if latest.low >= target:
-        return Reached(latest)
     interval = f"{latest.accuracy:.1f} %, {latest.low:.1f} to {latest.high:.1f}"
     if latest.accuracy >= target:
         reason = f"the last {latest.images} images at random reach it and are too few to show it"
@@ -243,29 +243,26 @@ RULES = {
 """Rules of ``reporting.stopping`` by what they find, with their source."""
 
 
-def stopping(trainings: Sequence[Batch]) -> dict[str, int | None]:
-    """Labels at which each rule first says stop; None where it does not.
+def stopping(trainings: Sequence[Batch]) -> dict[str, np.ndarray]:
+    """Whether each rule says stop after each of the trainings, bool (T,); one at least is there.
 
     They read the pool without its labels, so they need no image at random: how the head's
     predictions change from a training to the next, on those of the stop set that have no answer,
     and how uncertain they are.
     """
-    if not trainings:
-        return dict.fromkeys(RULES)
     steps = [_step(*pair) for pair in zip(trainings, trainings[1:], strict=False)]
     unknown = {"kappa": np.nan, "error_bound": np.nan}
     kappas, limits = (
         np.array([step[key] for step in (unknown, *steps)]) for key in ("kappa", "error_bound")
     )
-    classes = max(2, len(trainings[-1].head.classes))
+    classes = np.array([max(2, len(batch.head.classes)) for batch in trainings])
     entropies = np.array([batch.entropy for batch in trainings])
     says = (
         stabilising_predictions(kappas),
         overall_uncertainty(entropies, classes),
         error_difference(limits),
     )
-    labels = [None if at is None else trainings[at].head.labels for at in says]
-    return dict(zip(RULES, labels, strict=True))
+    return dict(zip(RULES, says, strict=True))
 
 
 def _step(before: Batch, now: Batch) -> dict[str, float]:
@@ -282,11 +279,21 @@ def stopping_sentence(trainings: Sequence[Batch]) -> str:
     """What the rules say, in words."""
     if len(trainings) < 2:
         return "cannot be told: a rule needs two trainings at least"
-    says = [
-        f"{rule} ({source}): {'no' if at is None else f'yes, since {at:,} labels'}"
-        for (rule, source), at in zip(RULES.items(), stopping(trainings).values(), strict=True)
-    ]
-    return "; ".join(says)
+    labels = [batch.head.labels for batch in trainings]
+    return "; ".join(
+        f"{rule} ({RULES[rule]}): {_said(says, labels)}"
+        for rule, says in stopping(trainings).items()
+    )
+
+
+def _said(says: np.ndarray, labels: Sequence[int]) -> str:
+    """Whether a rule says stop now, and since how many labels, or that it did before."""
+    if not says.any():
+        return "no"
+    if not says[-1]:
+        return f"no longer, as it did at {labels[np.flatnonzero(says)[-1]]:,} labels"
+    unbroken = len(says) - int(np.argmin([*says[::-1], False]))
+    return f"yes, since {labels[unbroken]:,} labels"
 
 
 def advice(

@@ -39,6 +39,10 @@ class Study(Protocol, Parameters):
             check(cell)
         return self
 
+    def measured_on(self, dataset: str) -> int:
+        """Images on which the accuracy that is reported is measured."""
+        return DATASETS[dataset].test if self.reported == "test" else self.heldout_size(dataset)
+
     def _protocol(self) -> dict[str, Any]:
         return {key: getattr(self, key) for key in Protocol.model_fields}
 

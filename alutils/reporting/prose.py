@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alutils.reporting.picture import Picture
-from alutils.reporting.statistics import Estimate
+from alutils.reporting.statistics import Estimate, estimate
 from alutils.reporting.style import house_style
 
 DOTS_PER_INCH = 192
@@ -64,13 +64,16 @@ def _with_interval(estimate: Estimate, unit: str, sign: str) -> str:
     return f"{mean} ({ends}, {estimate.seeds} seeds)"
 
 
-def share_of_labels(saving: Estimate) -> str:
-    """A label saving (times) as the share of the labels that are still needed: 1 / saving."""
-    share = f"1/{saving.mean:.2f} of the labels ({100 / saving.mean:.0f} %"
-    if saving.seeds < 2:
-        return f"{share}; one seed, no interval)"
-    high = f" to {100 / saving.low:.0f} %" if saving.low > 0 else " % or more"
-    return f"{share}; {100 / saving.high:.0f}{high}, {saving.seeds} seeds)"
+def share_of_labels(savings: pd.Series) -> str:
+    """Label savings by seed (times) as the share of the labels that are still needed, mean first.
+
+    That is the mean of the shares, not one over the mean saving, which is less.
+    """
+    share = estimate(100 / savings)
+    if share.seeds < 2:
+        return f"{share.mean:.0f} % of the labels (one seed, no interval)"
+    ends = f"{share.low:.0f} to {share.high:.0f} %"
+    return f"{share.mean:.0f} % of the labels ({ends}, {share.seeds} seeds)"
 
 
 def percent(row: Any) -> str:

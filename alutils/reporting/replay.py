@@ -30,6 +30,7 @@ from alutils.reporting.forecast import (
 from alutils.reporting.statistics import LEVEL, labels_to_reach
 from alutils.reporting.stopping import (
     error_difference,
+    first,
     gain_limits,
     overall_uncertainty,
     stabilising_predictions,
@@ -50,9 +51,9 @@ class Rule:
     """A stopping rule, and the column that it reads."""
 
     column: str
-    stop: Callable[..., int | None]
+    says: Callable[..., np.ndarray]
     by_classes: bool = False
-    """Whether ``stop`` takes the number of classes beside the column's values."""
+    """Whether ``says`` takes the number of classes beside the column's values."""
 
 
 RULES = {
@@ -71,32 +72,37 @@ def curves(results: pd.DataFrame, fewest: int = 1) -> Iterator[pd.DataFrame]:
             yield curve.sort_values("labels", kind="stable")
 
 
+def test_images(dataset: str) -> int:
+    """How many images a dataset's test set has."""
+    return DATASETS[dataset].test
+
+
 def replay_forecasts(
     results: pd.DataFrame,
     rng: np.random.Generator,
-    size: int | None = None,
+    images: Callable[[str], int] = test_images,
     minimum: int = FEWEST_ROUNDS,
     level: float = LEVEL,
 ) -> pd.DataFrame:
     """What would have been forecast after every round from the ``minimum``-th on: a row a target.
 
-    Accuracies are measured on ``size`` images, by default those of the dataset's test set. Targets
-    are the accuracies that a monotone fit of the whole curve has in later rounds, where they are
-    above all accuracies measured so far. ``truth`` is after how many more labels the fit
-    reaches the target, ``ahead`` after how many more rounds. Where no number could be forecast,
-    ``more``, ``low`` and ``high`` are NaN, ``kind`` says why, and ``covered`` is false.
+    Accuracies are measured on so many ``images`` of a dataset. Targets are the accuracies that a
+    monotone fit of the whole curve has in later rounds, where they are above all accuracies
+    measured so far. ``truth`` is after how many more labels the fit reaches the target, ``ahead``
+    after how many more rounds. Where no number could be forecast, ``more``, ``low`` and ``high``
+    are NaN, ``kind`` says why, and ``covered`` is false.
     """
     rows = []
     for curve in curves(results, minimum + 1):
         keys = curve[CURVE_KEYS].iloc[0].to_dict()
-        images = size or DATASETS[keys["dataset"]].test
+        size = images(keys["dataset"])
         labels = curve["labels"].to_numpy(dtype=float)
         accuracy = curve["accuracy"].to_numpy(dtype=float)
         for known in range(minimum, len(labels)):
             future = list(_future(labels, accuracy, known))
             targets = [target for target, _, _ in future]
             answers = forecasts(
-                labels[:known], accuracy[:known], targets, rng, size=images, level=level
+                labels[:known], accuracy[:known], targets, rng, size=size, level=level
             )
             for (target, truth, ahead), answer in zip(future, answers, strict=True):
                 case = {"round": known, "labels": labels[known - 1], "target": target}
@@ -160,7 +166,7 @@ def replay_stopping(
     results: pd.DataFrame,
     tolerance: float = 1.0,
     rules: dict[str, Rule] = RULES,
-    size: int | None = None,
+    images: Callable[[str], int] = test_images,
 ) -> pd.DataFrame:
     """Where each rule would have stopped each curve, and what that costs: a row a curve and rule.
 
@@ -173,16 +179,16 @@ def replay_stopping(
     for curve in curves(results):
         keys = curve[CURVE_KEYS].iloc[0].to_dict()
         facts = DATASETS[keys["dataset"]]
-        images = size or facts.test
         labels, accuracy = curve["labels"].to_numpy(), curve["accuracy"].to_numpy(dtype=float)
         fit = isotonic_regression(accuracy)
         enough = labels[np.argmax(fit >= fit[-1] - tolerance)]
-        curve = curve.assign(gain_limit=gain_limits(accuracy, standard_errors(accuracy, images)))
+        errors = standard_errors(accuracy, images(keys["dataset"]))
+        curve = curve.assign(gain_limit=gain_limits(accuracy, errors))
         for name, rule in rules.items():
             if rule.column not in curve or curve[rule.column].isna().all():
                 continue
             classes = {"classes": len(facts.classes)} if rule.by_classes else {}
-            at = rule.stop(curve[rule.column].to_numpy(dtype=float), **classes)
+            at = first(rule.says(curve[rule.column].to_numpy(dtype=float), **classes))
             end = len(labels) - 1 if at is None else at
             costs = {"wasted": max(0, labels[end] - enough), "lost": fit[-1] - fit[end]}
             stopped = math.nan if at is None else float(labels[at])

@@ -1,8 +1,8 @@
 """When to stop labelling: rules over what a run knows after every round.
 
-A rule takes one value a round, in order, and returns the position (from 0) of the first round after
-which it says stop, or None where it never does. What it says of a round rests on that round and
-those before it alone. A NaN is a value that is not known, and stops nothing.
+A rule takes one value a round, in order, and returns for every round whether it says stop after it,
+bool (R,). What it says of a round rests on that round and those before it alone. A NaN is a value
+that is not known, and stops nothing.
 """
 
 import math
@@ -18,7 +18,7 @@ ROUNDING = 1e-12
 
 def stabilising_predictions(
     kappas_R: np.ndarray, threshold: float = 0.99, window: int = 3
-) -> int | None:
+) -> np.ndarray:
     """Stop once predictions no longer change (Bloodgood and Vijay-Shanker, 2009).
 
     That is where the mean of the last ``window`` values is at least ``threshold``; both defaults
@@ -26,26 +26,26 @@ def stabilising_predictions(
     the classes of images that are never labelled), NaN for the first.
     """
     kappas_R = np.asarray(kappas_R, dtype=float)
-    if len(kappas_R) < window:
-        return None
-    means = np.lib.stride_tricks.sliding_window_view(kappas_R, window).mean(axis=1)
-    first = _first(means >= threshold - ROUNDING)
-    return None if first is None else first + window - 1
+    says_R = np.zeros(len(kappas_R), dtype=bool)
+    if len(kappas_R) >= window:
+        means = np.lib.stride_tricks.sliding_window_view(kappas_R, window).mean(axis=1)
+        says_R[window - 1 :] = means >= threshold - ROUNDING
+    return says_R
 
 
 def overall_uncertainty(
-    entropies_R: np.ndarray, classes: int = 10, threshold: float = 0.05
-) -> int | None:
+    entropies_R: np.ndarray, classes: int | np.ndarray = 10, threshold: float = 0.05
+) -> np.ndarray:
     """Stop once the pool holds little that is uncertain (Zhu et al., 2008; 2010).
 
     ``entropies_R`` are means of the predictive entropy (nats) over all images not labelled yet.
-    They are divided by log ``classes``, so that a ``threshold`` means the same for any number of
-    classes. The papers leave its value to the user.
+    They are divided by log ``classes``, of all rounds or of each, so that a ``threshold`` means the
+    same for any number of classes. The papers leave its value to the user.
     """
-    return _first(np.asarray(entropies_R, dtype=float) / math.log(classes) < threshold)
+    return np.asarray(entropies_R, dtype=float) / np.log(classes) < threshold
 
 
-def error_difference(limits_R: np.ndarray, tolerance: float = 0.5) -> int | None:
+def error_difference(limits_R: np.ndarray, tolerance: float = 0.5) -> np.ndarray:
     """Stop once a round is shown to change the expected error by less than ``tolerance`` points.
 
     The idea is that of Ishibashi and Hino (2020): bound the difference between the expected errors
@@ -61,7 +61,7 @@ def error_difference(limits_R: np.ndarray, tolerance: float = 0.5) -> int | None
 
     A limit below ``tolerance`` is a test that rejects a difference of ``tolerance`` or more.
     """
-    return _first(np.asarray(limits_R, dtype=float) < tolerance)
+    return np.asarray(limits_R, dtype=float) < tolerance
 
 
 def gain_limits(
@@ -81,6 +81,6 @@ def gain_limits(
     return limits
 
 
-def _first(says_R: np.ndarray) -> int | None:
-    """Position of the first round at which the rule says stop; None where it never does."""
+def first(says_R: np.ndarray) -> int | None:
+    """Position (from 0) of the first round after which a rule says stop; None if it never does."""
     return int(np.argmax(says_R)) if says_R.any() else None

@@ -22,6 +22,12 @@ from alutils.reporting.prose import (
 )
 from alutils.reporting.statistics import FEWEST_SEEDS
 
+BY_CHANCE = (
+    "An arm that is as good as random gets there in about every other seed, as random's last "
+    "accuracy is one noisy value."
+)
+"""Beside how many seeds an arm reaches random's last accuracy in."""
+
 
 def curve_table(results: pd.DataFrame) -> HTML:
     """Mean accuracy with its interval by label count (rows) and arm or dataset (columns)."""
@@ -119,13 +125,16 @@ def savings(results: pd.DataFrame) -> Markdown:
             seeds = f"{len(reached)} of" if len(reached) else "none of"
             phrases.append(f"{arm_title(arm)} in {seeds} {len(by_arm)} seeds")
         else:
-            share = share_of_labels(statistics.estimate(reached))
-            phrases.append(f"{arm_title(arm)} with {share}")
+            phrases.append(f"{arm_title(arm)} with {share_of_labels(reached)}")
     text = (
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
         f"monotone fits per seed ({statistics.FIT}), by {join(phrases)}."
     )
-    return Markdown(text + (head_start(results) if by_arm.notna().all().any() else ""))
+    if by_arm.notna().all().any():
+        text += head_start(results)
+    if by_arm.isna().any(axis=None):
+        text += f" {BY_CHANCE}"
+    return Markdown(text)
 
 
 def head_start(results: pd.DataFrame) -> str:

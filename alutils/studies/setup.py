@@ -18,6 +18,8 @@ OPEN = (
     "which accuracy is told), the profile <code>poster</code> has as this study chose it; the "
     "authors' own code, where it differs, is the profile <code>replica</code>."
 )
+CHOSEN_ON = ("cifar10", "mnist", "fashion-mnist")
+"""Datasets by whose held-out images the recipes that differ from the poster's were chosen."""
 OBSERVED = ("heldout_every", "stop_set", "diagnostics")
 """Parameters of what is recorded of a training; they don't change the training."""
 
@@ -94,11 +96,15 @@ def data_summary(names: Sequence[str], study: Study) -> HTML:
 
 def held_out(names: Iterable[str], study: Study) -> str:
     """That held-out images have labels too, which no label count has, in a sentence."""
+    names = list(names)
     sizes = join([f"{study.heldout_size(name):,} of {dataset_title(name)}" for name in names])
-    return (
+    text = (
         f"The held-out images, {sizes}, have labels as well, which stand in no label count: no "
-        "network is trained on them, but the reduced recipes were chosen by such images."
+        "network is trained on them"
     )
+    if chosen := [dataset_title(name) for name in names if name in CHOSEN_ON]:
+        text += f", but the reduced recipes were chosen by such images of {join(chosen)}"
+    return f"{text}."
 
 
 def _poster(study: Study) -> dict:

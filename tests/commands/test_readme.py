@@ -71,7 +71,7 @@ def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
         return readme._in_short(results({"random": random.tolist()} | arms), "mnist")
 
     within = "all 2 ways of choosing come within 0.3 points of the accuracy of random labels"
-    start = f"On MNIST, with 100 to 400 labels, {within}"
+    start = f"On MNIST, on average over 100 to 400 labels, {within}"
     assert told(margin=0, kmeans=0) == f"{start} (5 paired seeds)."
     assert told(margin=0.1, kmeans=-0.1) == (
         f"{start} (5 paired seeds); margin lies above it, by less than that; K-means lies below "

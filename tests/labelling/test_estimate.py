@@ -200,21 +200,43 @@ def test_stopping_rules_read_what_has_no_answer_and_what_follows_each_other():
         training(3, other, last_two, 0.03),
         training(4, other, last_two, 0.2),
     ]
-    rules = dict(zip(estimate.RULES, (40, 30, 20), strict=True))
-    assert estimate.stopping(trainings) == rules
-    assert estimate.stopping(trainings[:3])["predictions are stable"] is None
+    assert {rule: says.tolist() for rule, says in estimate.stopping(trainings).items()} == {
+        "predictions are stable": [False, False, False, True],
+        "little is uncertain": [False, False, True, False],
+        "the error hardly changes": [False, True, True, True],
+    }
     apart = [trainings[0], *trainings[2:]]  # training 2 is not known yet
-    assert estimate.stopping(apart)["the error hardly changes"] == 40
-    assert estimate.stopping(apart)["predictions are stable"] is None
+    assert estimate.stopping(apart)["the error hardly changes"].tolist() == [False, False, True]
+    assert not estimate.stopping(apart)["predictions are stable"].any()
     assert estimate.stopping_sentence(trainings) == (
         "predictions are stable (Bloodgood and Vijay-Shanker, 2009): yes, since 40 labels; little "
-        "is uncertain (Zhu et al., 2008): yes, since 30 labels; the error hardly changes (after "
-        "Ishibashi and Hino, 2020): yes, since 20 labels"
+        "is uncertain (Zhu et al., 2008): no longer, as it did at 30 labels; the error hardly "
+        "changes (after Ishibashi and Hino, 2020): yes, since 20 labels"
     )
     assert estimate.stopping_sentence(trainings[:1]) == (
         "cannot be told: a rule needs two trainings at least"
     )
-    assert set(estimate.stopping([]).values()) == {None}
+
+
+def test_a_rule_says_stop_since_it_last_began_to():
+    """And an entropy is held against that of the classes that there were then."""
+    probs, nothing = [[0.9, 0.1]] * 3, [True] * 3
+    entropies = [0.01, 0.6, 0.01, 0.01]
+    again = [training(i, probs, nothing, e) for i, e in enumerate(entropies, 1)]
+    assert "little is uncertain (Zhu et al., 2008): yes, since 30 labels" in (
+        estimate.stopping_sentence(again)
+    )
+    more = [[0.8, 0.1, 0.1]] * 3
+    grown = [training(1, probs, nothing, 0.04), training(2, more, nothing, 0.06, classes=3)]
+    assert estimate.stopping(grown)["little is uncertain"].tolist() == [False, False]
+    assert "little is uncertain (Zhu et al., 2008): no;" in estimate.stopping_sentence(grown)
+
+
+def test_a_target_that_few_images_show_to_be_reached_needs_no_forecast():
+    guessed = two_a_training(20, early=0)
+    told = estimate.more_labels(guessed, 200, 80.0, np.random.default_rng(0))
+    assert isinstance(told, Reached) and told.latest.images == 40
+    assert isinstance(estimate.more_labels([], 0, 80.0, np.random.default_rng(0)), CannotTell)
 
 
 def test_a_class_that_was_added_between_two_trainings_had_no_probability():

@@ -35,7 +35,7 @@ FLAT = [50.0] * 6 + [60.0]
 def test_forecasts_are_those_of_every_round_by_brute_force():
     curves = {"random": LAW, "margin": BUMPY, "kmeans": PEAKED}
     table = results(curves)
-    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), images=a_thousand)
     rng, labels, expected = np.random.default_rng(0), np.array(LABELS), []
     for arm in dict.fromkeys(table["arm"]):
         accuracy = np.array(curves[arm])
@@ -72,7 +72,7 @@ def test_forecasts_are_those_of_every_round_by_brute_force():
 def test_a_target_below_what_was_measured_asks_for_no_forecast():
     """The fit of 79.5 and 79.0 is 79.25, which the fifth round already had."""
     table = results({"margin": BUMPY})
-    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), images=a_thousand)
     assert forecasts[["round", "target", "truth"]].to_numpy().tolist() == [
         [5, 81.0, 600.0],
         [6, 81.0, 300.0],
@@ -82,7 +82,9 @@ def test_a_target_below_what_was_measured_asks_for_no_forecast():
 def test_what_follows_a_round_changes_nothing_of_its_forecast():
     curves = [LAW, [*LAW[:6], LAW[6] + 1]]
     original, changed = (
-        replay.replay_forecasts(results({"random": curve}), np.random.default_rng(0), size=1000)
+        replay.replay_forecasts(
+            results({"random": curve}), np.random.default_rng(0), images=a_thousand
+        )
         for curve in curves
     )
     shared = original["target"].isin(changed["target"]) & (original["round"] == 5)
@@ -116,7 +118,7 @@ def test_shares_and_medians_agree_with_a_count_by_hand():
 
 def test_a_constant_curve_is_never_forecast():
     table = results({"random": FLAT})
-    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), size=1000)
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), images=a_thousand)
     assert forecasts["kind"].tolist() == ["constant"] * 2 and not forecasts["covered"].any()
 
 
@@ -127,9 +129,13 @@ def test_a_curve_too_short_to_be_judged_is_left_out():
     assert stops.empty and replay.stopping_costs(stops).empty
 
 
+def a_thousand(dataset: str) -> int:
+    return 1000
+
+
 def at(position: int | None) -> dict[str, Rule]:
     """A rule that says stop at a given round of every curve."""
-    return {"at": Rule("accuracy", lambda values: position)}
+    return {"at": Rule("accuracy", lambda values: np.arange(len(values)) == position)}
 
 
 @pytest.mark.parametrize(
@@ -191,13 +197,25 @@ def test_costs_are_means_over_curves():
 
 def test_accuracies_were_measured_on_the_dataset_s_test_set():
     """360 images of digits, 10,000 of MNIST."""
-    for dataset, size in (("digits", 360), ("mnist", 10_000)):
+    images = {"digits": 360, "mnist": 10_000}.get
+    for dataset in ("digits", "mnist"):
         table = results({"random": LAW}).assign(dataset=dataset)
         given, default = (
             replay.replay_forecasts(table, np.random.default_rng(0), *sizes)
-            for sizes in ((size,), ())
+            for sizes in ((images,), ())
         )
         pd.testing.assert_frame_equal(given, default)
         pd.testing.assert_frame_equal(
-            replay.replay_stopping(table, size=size), replay.replay_stopping(table)
+            replay.replay_stopping(table, images=images), replay.replay_stopping(table)
         )
+
+
+def test_few_images_let_no_gain_be_called_small():
+    """48 held-out images have a standard error ten times that of 5,000."""
+    table = results({"random": [90.0] * 8})
+    rules = {"measured gain": replay.RULES["measured gain"]}
+    stopped = [
+        replay.replay_stopping(table, rules=rules, images=lambda _, n=n: n)["stopped"].notna().all()
+        for n in (5000, 48)
+    ]
+    assert stopped == [True, False]

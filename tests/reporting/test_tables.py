@@ -162,7 +162,14 @@ def test_the_figure_of_differences_has_both_intervals():
 def test_labels_of_held_out_images_are_told_to_be_in_no_label_count():
     study = profiles.load_study("desktop", "02-cifar10-active-learning")
     told = "The held-out images, 5,000 of CIFAR-10 and 6,000 of MNIST, have labels as well"
-    assert told in setup.data_summary(["cifar10", "mnist"], study).data
+    page = setup.data_summary(["cifar10", "mnist"], study).data
+    assert told in page and "chosen by such images of CIFAR-10 and MNIST.</p>" in page
+
+
+def test_no_recipe_was_chosen_by_images_of_another_dataset():
+    study = profiles.load_study("smoke", "02-cifar10-active-learning")
+    told = setup.held_out(["digits"], study)
+    assert told.endswith("no network is trained on them.")
 
 
 @pytest.mark.parametrize(("places", "one"), [("aa", True), ("ab", False), ("a", True), ("", False)])
@@ -180,16 +187,20 @@ def test_times_are_compared_on_one_type_of_processor(outputs, places, one):
 
 
 def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
-    saving = prose.share_of_labels(statistics.Estimate(2.34, 1.85, 2.83, 5))
-    assert saving == "1/2.34 of the labels (43 %; 35 to 54 %, 5 seeds)"
-    wide_saving = prose.share_of_labels(statistics.Estimate(2.0, -0.5, 4.5, 3))
-    assert wide_saving == "1/2.00 of the labels (50 %; 22 % or more, 3 seeds)"
-    single_seed = prose.share_of_labels(statistics.estimate([4.0]))
-    assert single_seed == "1/4.00 of the labels (25 %; one seed, no interval)"
+    """Shares of 50 and 25 % have the mean 37.5 %; that of their savings, 3, would be 33 %."""
+    assert prose.share_of_labels(pd.Series([2.0, 4.0, 8 / 3])) == (
+        "38 % of the labels (6 to 69 %, 3 seeds)"
+    )
+    single_seed = prose.share_of_labels(pd.Series([4.0]))
+    assert single_seed == "25 % of the labels (one seed, no interval)"
     curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
     text = tables.savings(results(curves)).data
-    assert "by margin with 1/2.00 of the labels (50 %; 50 to 50 %, 3 seeds)." in text
-    assert "saves nothing" not in text
+    assert "by margin with 50 % of the labels (50 to 50 %, 3 seeds)." in text
+    assert "saves nothing" not in text and tables.BY_CHANCE not in text
+    curves["margin"] = [[0.5, 0.8, 0.9]] * 2 + [[0.5, 0.6, 0.7]]
+    text = tables.savings(results(curves)).data
+    assert "margin in 2 of 3 seeds" in text and text.endswith(tables.BY_CHANCE)
+    curves["margin"] = [[0.5, 0.8, 0.9]] * 3
     flat = tables.savings(results(curves | {"random": [[0.5, 0.8, 0.8]] * 3})).data
     assert "Random's own fit has that accuracy in some seed from 200 labels on" in flat
     assert "an arm that needs at least as many (50 %) saves nothing." in flat

@@ -32,7 +32,7 @@ def test_arms_are_held_against_published_points_at_nearly_the_same_labels():
     assert apart["margin"].tolist() == pytest.approx([95 - mean, 96 - mean])
     text = best_evaluation.sentences(pd.DataFrame(rows)).data
     assert f"on MNIST: margin {95.5 - mean:+.2f} points (" in text
-    assert "0 of 7 trainings (0 %)" in text
+    assert "0 of 6 trainings (0 %)" in text  # margin and random share the first of seed 0
 
 
 def test_without_points_nearby_or_evaluations_nothing_is_compared():

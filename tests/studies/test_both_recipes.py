@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from alutils.commands import readme
@@ -35,7 +36,24 @@ def test_arms_of_which_each_recipe_shows_something_else_are_named(outputs):
         "what is shown depends on the recipe for margin and K-means: under the poster's recipe, "
     )
     assert "margin lies below random" in text.split("; under the reduced recipe, ")[0]
-    assert text.endswith("uncertainty, margin, K-means and Bayesian lie above random")
+    assert "uncertainty, margin, K-means and Bayesian lie above random. The difference" in text
+    assert text.endswith(
+        "the poster's recipe minus the reduced one's: margin -1.10 points (-1.10 to -1.10, 5 "
+        "seeds) and K-means -0.50 points (-0.50 to -0.50, 5 seeds)"
+    )
+
+
+def test_a_difference_that_one_recipe_alone_shows_need_be_none_between_them(outputs):
+    """Of K-means 0.9 points show a difference, and 0.2 neither that nor equivalence."""
+    areas = {
+        name: pd.DataFrame({"random": [0.0] * 4, "kmeans": values})
+        for name, values in (
+            ("reduced", [0.8, 0.9, 0.9, 1.0]), ("poster", [-1.2, 1.4, 1.4, 0.4]),
+        )
+    }  # fmt: skip
+    told = both_recipes._compared(areas, "mnist")
+    assert "depends on the recipe for K-means" in told
+    assert told.endswith("not corrected, shows no difference for K-means")
 
 
 def test_only_the_seeds_of_both_are_compared_and_the_rest_is_interim(outputs):

@@ -425,6 +425,23 @@ def test_a_label_saving_that_is_not_reached_is_no_number():
     assert finding.note == "random's accuracy not reached in 1 of 5 seeds"
 
 
+def test_more_seeds_alone_are_promised_for_no_saving_that_is_not_measured():
+    rows = CASES["C6"]["undecided"]
+    last = [
+        entry | {"accuracy": 90.0}
+        if (entry["dataset"], entry["arm"], entry["seed"]) == ("mnist", "margin", 0)
+        else entry
+        for entry in rows
+    ]
+    claim = judged(last, "C6")
+    assert claim.change.startswith("More seeds than 5: ") and claim.verdict == "undecided"
+    assert " And runs in which “MNIST, label saving of uncertainty”, " in claim.change
+    assert claim.change.endswith(
+        "“MNIST, label saving of margin” and “MNIST, label saving of Bayesian” can be measured in "
+        "every seed."
+    )
+
+
 def test_a_label_saving_from_the_first_label_count_on_is_none():
     """Random declines from where all arms start, so that all, it too, were there at once."""
     rows = arms(all_arms(2.0, 0.5), noise=0)
@@ -436,6 +453,8 @@ def test_a_label_saving_from_the_first_label_count_on_is_none():
     assert all(f.estimate.mean == pytest.approx(7875 / 540) for f in claim.findings)
     note = "random's accuracy is there from the first label count in 5 seeds"
     assert all(finding.note == note for finding in claim.findings)
+    assert claim.change.startswith("Runs in which “MNIST, label saving of uncertainty”, ")
+    assert claim.change.endswith("can be measured in every seed.")
 
 
 def test_one_plateau_with_random_is_no_opposite():

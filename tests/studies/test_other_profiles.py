@@ -44,10 +44,10 @@ def test_150_rounds_stand_within_or_outside_what_one_more_seed_would_give(output
         save("desktop", notebook, {"margin": 0.5, "kmeans": 0.5})
     save("poster-rounds", NOTEBOOKS[1], {"margin": 0.7, "kmeans": 2.0})
     (line,) = other_profiles.poster_rounds().data.splitlines()
-    assert line.startswith("- **MNIST**, 150 rounds, 1 seed, beside 5 paired seeds under the")
-    values = np.array([0.4, 0.5, 0.6, 0.7, 0.8])
-    half = 2.776445 * values.std(ddof=1) * np.sqrt(1 + 1 / 5)
-    ends = f"{0.6 - half:+.2f} to {0.6 + half:+.2f} about +0.60"
+    assert line.startswith("- **MNIST**, 150 rounds, 1 seed, beside 4 other seeds under the")
+    values = np.array([0.5, 0.6, 0.7, 0.8])  # of seeds 1 to 4
+    half = 3.182446 * values.std(ddof=1) * np.sqrt(1 + 1 / 4)
+    ends = f"{0.65 - half:+.2f} to {0.65 + half:+.2f} about +0.65"
     interval = f"the prediction interval for one more seed, {ends}"
     assert f"margin +0.60 points over random, within {interval}" in line
     assert f"K-means +1.90 points over random, outside {interval}" in line
@@ -61,7 +61,7 @@ def test_without_the_reduced_recipe_nothing_stands_beside(outputs):
         "under the reduced recipe is not there to compare." in other_profiles.strong_recipe().data
     )
     (line,) = other_profiles.poster_rounds().data.splitlines()
-    assert "nothing beside it, which takes 3 paired seeds" in line and "nan" not in line
+    assert "nothing beside it, which takes 3 other seeds" in line and "nan" not in line
     assert "margin +0.60 points over random; K-means" in line
 
 

@@ -73,7 +73,7 @@ def few_and_many() -> tuple[str, str]:
     """What margin saves in both parts, by hand: where it reaches random's last accuracy."""
     few = [40 / (10 + 10 * 0.3 / (2.1 + 0.2 * seed)) for seed in (0, 1, 2)]
     many = [400 / (100 + 100 * 3 / (3 + 0.2 * seed)) for seed in (0, 1, 2)]
-    return share_of_labels(estimate(few)), share_of_labels(estimate(many))
+    return share_of_labels(pd.Series(few)), share_of_labels(pd.Series(many))
 
 
 class TestWorth:
@@ -334,7 +334,7 @@ def forecast(reach: int, kind: str, covered: bool, part: str = "few", **changes)
 class TestForesight:
     def test_forecasts_are_grouped_by_how_far_ahead_they_look(self, monkeypatch):
         ahead = pd.DataFrame({"ahead": [1, 2, 3, 4, 30], "factor": 3 * ["few"] + 2 * ["many"]})
-        monkeypatch.setattr(replay, "replay_forecasts", lambda rows, rng: rows)
+        monkeypatch.setattr(replay, "replay_forecasts", lambda rows, *_: rows)
         replayed = foresight.forecasts(ahead)
         assert replayed["part"].tolist() == 3 * ["few"] + 2 * ["many"]
         assert replayed["reach"].tolist() == [

@@ -86,9 +86,9 @@ def test_parts_are_told_as_the_plan_concludes_from_them(made):
     assert title == "- **MNIST**, 3 paired seeds:"
     assert margin.startswith(
         "  - margin: gain over random under the poster's recipe minus that under the reduced one "
-        "+0.60 points (+0.60 to +0.60, 3 seeds). Of this +0.40 (+0.40 to +0.40, 3 seeds) by its "
-        "picks (the recipe changed what is picked for the better; trained by the poster's recipe "
-        "+0.40 "
+        "+0.60 points (+0.60 to +0.60, 3 seeds), not corrected. Of this +0.40 (+0.40 to "
+        "+0.40, 3 seeds) by its picks (the recipe changed what is picked for the better; trained "
+        "by the poster's recipe +0.40 "
     )
     assert "by the training (the recipe makes more of what is picked, by too little to" in margin
     assert "the recipe changed what is picked for the worse" in kmeans

@@ -30,6 +30,8 @@ class Finding:
     """With a single line: whether values above it support the claim, or values below it."""
     unmeasured: int = 0
     """Seeds of a finding without an estimate."""
+    bounded: bool = False
+    """Whether some seed bounds the estimate rather than measuring it, which no more seeds mend."""
     simultaneous: Estimate | None = None
     """With the interval that holds together with those of the other tests that are corrected."""
     stays: tuple[int, int] | None = None
@@ -112,12 +114,19 @@ class Claim:
         return f"Other verdicts on all {len(decisive)} findings that oppose it; nearest: {nearest}."
 
     def _change_of_undecided(self) -> str:
-        undecided = [f for f in self.findings if f.verdict == "undecided" and f.estimate]
-        if not undecided:
-            return "Runs in which every arm reaches that accuracy in every seed."
-        if any(len(finding.lines) > 1 for finding in self.findings):
-            return self._seeds_for_equivalence(undecided)
-        return self._detectable_values(undecided)
+        undecided = [f for f in self.findings if f.verdict == "undecided"]
+        measured = [f for f in undecided if f.estimate and not f.bounded]
+        needed = []
+        if measured and any(len(finding.lines) > 1 for finding in self.findings):
+            needed.append(self._seeds_for_equivalence(measured))
+        elif measured:
+            needed.append(self._detectable_values(measured))
+        if unmeasured := [f"“{f.what}”" for f in undecided if f not in measured]:
+            needed.append(
+                f"{'And runs' if measured else 'Runs'} in which {join(unmeasured)} can be measured "
+                "in every seed."
+            )
+        return " ".join(needed)
 
     def _detectable_values(self, undecided: list[Finding]) -> str:
         """Which true values these seeds would show with the usual power."""

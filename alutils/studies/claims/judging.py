@@ -205,7 +205,7 @@ def saving(dataset: str, savings: pd.Series, gains: pd.Series, most: float, titl
         if not (early := int((savings == most).sum())):
             return Finding(what, interval, (2.0,), above(interval, 2.0))
         note = f"random's accuracy is there from the first label count in {count(early, 'seed')}"
-        return Finding(what, interval, (2.0,), "undecided", note=note)
+        return Finding(what, interval, (2.0,), "undecided", note=note, bounded=True)
     opposed = not len(reached) and estimate(gains).high < 0
     verdict: Verdict = "not supported" if opposed else "undecided"
     note = f"random's accuracy not reached in {len(savings) - len(reached)} of {len(savings)} seeds"

@@ -6,7 +6,7 @@ from scipy import stats
 
 from alutils.protocol.arms import BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.reporting import figures, standing, statistics
+from alutils.reporting import figures, standing, statistics, tables
 from alutils.reporting.forecast import standard_errors
 from alutils.reporting.prose import capital, count, interval, join, paired_seeds
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
@@ -34,6 +34,8 @@ def sentences(results: pd.DataFrame) -> Markdown:
             f"With {count(len(saved), 'seed')} no label saving is told: {FEWEST_SEEDS} are needed."
         )
     lines = [f"- **{arm_title(arm)}** {_saving(saved[arm])}" for arm in saved]
+    if saved.isna().any(axis=None):
+        lines.append(f"\n{tables.BY_CHANCE}")
     return Markdown(
         f"On {dataset_title(results['dataset'].iloc[0])} {last:,} random labels give "
         f"{interval(ends, '%')}. For that accuracy, on monotone fits seed by seed:\n\n"

@@ -7,7 +7,6 @@ import pandas as pd
 from IPython.display import HTML
 
 from alutils.protocol.arms import arm_title
-from alutils.protocol.datasets import DATASETS
 from alutils.reporting import prose, statistics
 from alutils.reporting.forecast import KINDS, CannotTell, forecast
 
@@ -15,13 +14,11 @@ SEED = 0
 """Of the resamples; the same table gives the same answers."""
 
 
-def table(results: pd.DataFrame, targets: Sequence[float], heldout: int) -> HTML:
+def table(results: pd.DataFrame, targets: Sequence[float], images: int) -> HTML:
     """Labels that every arm needs for each target, on its mean curve over seeds.
 
-    ``heldout`` is how many images are held out, where accuracy is measured on these.
+    ``images`` is on how many accuracy is measured.
     """
-    test = results["reported"].iloc[0] == "test"
-    images = DATASETS[results["dataset"].iloc[0]].test if test else heldout
     curves = statistics.strategies(results).groupby("arm", sort=False)
     means = {arm: curve.groupby("labels")["accuracy"].mean() for arm, curve in curves}
     rows = [

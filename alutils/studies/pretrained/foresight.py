@@ -26,21 +26,24 @@ def judged(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
     return rows[rows["arm"].isin(arms)]
 
 
-def forecasts(results: pd.DataFrame) -> pd.DataFrame:
+def forecasts(
+    results: pd.DataFrame, images: Callable[[str], int] = replay.test_images
+) -> pd.DataFrame:
     """Every forecast that would have been given, with ``part`` and how far ahead it looked.
 
-    A part is a ``factor`` of the results; a study that has no parts has an empty one.
+    ``images`` says on how many of a dataset accuracy is measured (a study's ``measured_on``). A
+    part is a ``factor`` of the results; a study that has no parts has an empty one.
     """
     replayed = _by_part(
-        results, lambda rows: replay.replay_forecasts(rows, np.random.default_rng(SEED))
+        results, lambda rows: replay.replay_forecasts(rows, np.random.default_rng(SEED), images)
     )
     ahead = replayed["ahead"].astype(float)
     return replayed.assign(reach=pd.cut(ahead, [0, *AHEAD.values()], labels=list(AHEAD)))
 
 
-def stops(results: pd.DataFrame) -> pd.DataFrame:
+def stops(results: pd.DataFrame, images: Callable[[str], int] = replay.test_images) -> pd.DataFrame:
     """Where each rule would have stopped each run, with ``part`` as ``forecasts`` have it."""
-    return _by_part(results, replay.replay_stopping)
+    return _by_part(results, lambda rows: replay.replay_stopping(rows, images=images))
 
 
 def _by_part(

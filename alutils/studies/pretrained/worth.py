@@ -190,5 +190,4 @@ def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
     )
     if missed := int(savings.isna().sum()):
         return f"{text} in {len(savings) - missed or 'none'} of {count(len(savings), 'seed')}."
-    share = prose.share_of_labels(estimate(savings))
-    return f"{text} with {share}.{tables.head_start(rows)}"
+    return f"{text} with {prose.share_of_labels(savings)}.{tables.head_start(rows)}"

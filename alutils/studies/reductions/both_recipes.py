@@ -67,19 +67,39 @@ def _compared(areas: dict[str, pd.DataFrame], dataset: str) -> str:
     by_recipe = _standings(areas, dataset)
     told = {name: standing.sentence(each, dataset) for name, each in areas.items()}
     other = [
-        arm_title(arm)
+        arm
         for arm, own in by_recipe["poster"].items()
         if shown(own) != shown(by_recipe["reduced"][arm])
     ]
     if not other:
         return f"the same is shown of every arm under both: {told['poster']}"
     each = "; ".join(f"under {TITLES[name]}, {told[name]}" for name in ("poster", "reduced"))
-    return f"what is shown depends on the recipe for {join(other)}: {each}"
+    return (
+        f"what is shown depends on the recipe for {join([arm_title(arm) for arm in other])}: "
+        f"{each}. {_apart(areas, other)}"
+    )
+
+
+def _apart(areas: dict[str, pd.DataFrame], arms: list[str]) -> str:
+    """By how much the arms' differences to random differ between the recipes, not corrected."""
+    more = _more(areas)
+    by_arm = {arm: estimate(more[arm]) for arm in arms}
+    text = join([f"{arm_title(arm)} {points(each)}" for arm, each in by_arm.items()])
+    text = f"The difference to random under the poster's recipe minus the reduced one's: {text}"
+    if alike := [arm_title(arm) for arm, each in by_arm.items() if not each.decided]:
+        text += f"; this alone, not corrected, shows no difference for {join(alike)}"
+    return text
 
 
 def _areas(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Areas by recipe of the rows of ``of_both``."""
     return {name: statistics.areas(each) for name, each in rows.items()}
+
+
+def _more(areas: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Every arm's difference to random under the poster's recipe minus that under the reduced."""
+    gains = {name: each.sub(each["random"], axis=0) for name, each in areas.items()}
+    return gains["poster"] - gains["reduced"]
 
 
 def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[str, Standing]]:
@@ -110,8 +130,7 @@ def table() -> HTML | None:
 
 def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
     """The table's rows of one dataset, from areas by recipe."""
-    by_recipe = _standings(areas, dataset)
-    gains = {name: each.sub(each["random"], axis=0) for name, each in areas.items()}
+    by_recipe, more = _standings(areas, dataset), _more(areas)
     tested = len(areas["poster"]) >= FEWEST_SEEDS
     lines = []
     for arm in by_recipe["poster"]:
@@ -122,8 +141,9 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
             line[f"minus random under {TITLES[name]} (points, simultaneous)"] = (
                 f"{points(each.difference, '')}{verdict}"
             )
-        more = gains["poster"][arm] - gains["reduced"][arm]
-        line["the poster's minus the reduced (points, not corrected)"] = points(estimate(more), "")
+        line["the poster's minus the reduced (points, not corrected)"] = points(
+            estimate(more[arm]), ""
+        )
         lines.append(line)
     return lines
 

@@ -78,7 +78,7 @@ def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
         by_its_picks, by_the_training = by_picks[arm], by_training[arm]
         lines.append(
             f"{arm_title(arm)}: gain over random under the poster's recipe minus that under the "
-            f"reduced one {points(estimate(whole[arm]))}. Of this "
+            f"reduced one {points(estimate(whole[arm]))}, not corrected. Of this "
             f"{points(by_its_picks.difference, '')} by its picks "
             f"({_verdict(by_its_picks, ABOUT_PICKS)}; trained by the poster's recipe "
             f"{_both(picks, arm)}), and {points(by_the_training.difference, '')} by the training "
@@ -91,7 +91,7 @@ def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
 def _both(effect: Effect, arm: str) -> str:
     """The two differences whose mean is the effect on an arm."""
     first, second = (estimate(each[arm]) for each in (effect.with_poster, effect.with_reduced))
-    return f"{points(first, '')}, the reduced {points(second, '')}"
+    return f"{points(first, '')}, the reduced {points(second, '')}, not corrected"
 
 
 def _verdict(standing: Standing, sentences: tuple[str, str, str]) -> str:
