@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alutils.folders import index, pictures
+from alutils.folders import index, pictures, scan
 from alutils.folders.index import Row
 from alutils.learning import data
 from alutils.learning.data import DataUnavailable
@@ -98,6 +98,7 @@ def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:
 
 
 def _picture(folder: Path, row: Row) -> np.ndarray:
+    """An image's picture; a file that is not as it was looked at is looked at again next time."""
     try:
         with (folder / row.file).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == row.sha256:
@@ -106,6 +107,7 @@ def _picture(folder: Path, row: Row) -> np.ndarray:
             reason = "changed since it was looked at"
     except (OSError, pictures.Unusable) as error:
         reason = getattr(error, "strerror", None) or str(error)
+    scan.forget(row.file)
     raise DataUnavailable(
         f"{row.file!r} of {folder}: {reason}: put it back, or give the folder's path again"
     )
