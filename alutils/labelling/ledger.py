@@ -29,7 +29,7 @@ from alutils.labelling.entries import (
 )
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import locks
-from alutils.records.files import CanNotWrite, sync, unused, write_whole
+from alutils.records.files import CanNotWrite, sync, to_disk, unused, write_whole
 
 VERSION = 1
 """Of the ledger's form, in its first line."""
@@ -182,7 +182,7 @@ class Ledger:
         try:
             if os.write(self._file, line) < len(line):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
-            os.fsync(self._file)
+            to_disk(self._file)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._file, self._end)
@@ -211,7 +211,7 @@ class Ledger:
         write_whole(aside, torn)
         try:
             os.ftruncate(self._file, self._end)
-            os.fsync(self._file)
+            to_disk(self._file)
         except OSError as error:
             raise _can_not_write(self.path, error) from error
         self.say(
