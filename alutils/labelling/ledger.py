@@ -25,6 +25,7 @@ from alutils.labelling.entries import (
     UNDO,
     Answers,
     Entry,
+    alike,
     class_refusal,
 )
 from alutils.protocol.parameters import ParameterError, StudyError
@@ -117,7 +118,7 @@ class Ledger:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             number = len(self.entries) + 1
             entry = Entry(number, now, action, session=self.session, **fields)
-            if refusal := self.answers.refusal(entry):
+            if refusal := self._refusal(entry):
                 raise ParameterError(refusal)
             check = check_of(entry.content, self._check)
             line = as_line(entry, check)
@@ -128,13 +129,25 @@ class Ledger:
             self._unsure = False
         return entry
 
+    def _refusal(self, entry: Entry) -> str:
+        """Why a line can't be added now; stricter than what older ledgers may hold."""
+        if entry.action == ADD_CLASS:
+            return class_refusal(entry.label, self.answers.classes)
+        return self.answers.refusal(entry)
+
     def undo(self) -> Entry:
         """Take back the latest answer that holds; the image's answer before it holds again."""
         return self.append(UNDO, image=self.answers.last)
 
     def take_over(self, entry: Entry, image: str) -> Entry:
-        """Add an answer of another ledger to an image, for which nobody is asked here."""
-        return self.append(entry.action, image=image, label=entry.label, asked=TAKEN_OVER)
+        """Add an answer of another ledger to an image, for which nobody is asked here.
+
+        Its class may have a name here that differs in its form of Unicode.
+        """
+        classes, label = self.answers.classes, entry.label
+        if label not in classes:
+            label = next((name for name in classes if alike(name) == alike(label)), label)
+        return self.append(entry.action, image=image, label=label, asked=TAKEN_OVER)
 
     def add_class(self, name: str) -> Entry:
         """Add a class, which can't be taken back."""
