@@ -48,8 +48,11 @@ class Waiting:
 
 @contextmanager
 def alone(lock_file: Path, waiting: str) -> Iterator[None]:
-    """Hold a lock; ``waiting`` is said every minute while another process has it."""
-    lock = FileLock(lock_file)
+    """Hold a lock; ``waiting`` is said every minute while another process has it.
+
+    Raises ``OSError``, also on a file system without locks.
+    """
+    lock = FileLock(lock_file, fallback_to_soft=False)
     while True:
         try:
             lock.acquire(timeout=AGAIN_S)

@@ -1,8 +1,11 @@
+import errno
+import fcntl
 import io
+from unittest.mock import Mock
 
 import pytest
 
-from alutils.waiting import bar
+from alutils.waiting import alone, bar
 
 
 @pytest.mark.parametrize(("notebook", "shown"), [("/my/notebook.ipynb", True), (None, False)])
@@ -14,3 +17,11 @@ def test_a_bar_is_shown_in_jupyterlab_and_not_in_a_log(notebook, shown, monkeypa
     with bar(10, " images", 4, file=log, mininterval=0) as one:
         one.update(3)
     assert ("7/10" in log.getvalue()) == shown
+
+
+def test_nothing_is_done_alone_on_a_file_system_without_locks(monkeypatch, tmp_path):
+    missing = OSError(errno.ENOSYS, "Function not implemented")
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=missing))
+    with pytest.raises(OSError, match="Function not implemented"):
+        with alone(tmp_path / "a.lock", ""):
+            raise AssertionError

@@ -56,13 +56,13 @@ def predict(head: str, images: list[str]) -> None:
 
 def _files(path: str) -> Iterator[Path]:
     """The file that a path leads to, or all below a folder, in their order."""
-    reason = "is not there"
     try:
-        place = Path(path).expanduser()
-        if place.is_dir():
-            return map(Path, sorted(listing.files_below(place)))
-        if place.exists():
-            return iter([place])
-    except (OSError, RuntimeError) as error:
-        reason = f"can't be read ({getattr(error, 'strerror', None) or error})"
-    raise ParameterError(f"IMAGES = {path!r} {reason}: give image files, or folders of them")
+        place = listing.existing(path)
+        if place is None:
+            raise ValueError("it is not there")
+        return map(Path, sorted(listing.files_below(place))) if place.is_dir() else iter([place])
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ParameterError(
+            f"IMAGES = {path!r}: {reason}: give image files, or folders of them"
+        ) from error

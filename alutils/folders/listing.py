@@ -13,9 +13,15 @@ from pathlib import Path
 PARTS = ("train", "test")
 LIKE_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 """Names, in lower case, that folders of parts have elsewhere, and hardly a class."""
-IGNORED = ("Thumbs.db", "desktop.ini", "__MACOSX")
-"""Names that systems leave in folders; those that begin with a point are ignored too."""
+IGNORED = {
+    "thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin",
+    "system volume information", "lost+found",
+}  # fmt: skip
+"""Names, in lower case, that systems and network drives leave in folders; those that begin with a
+point are ignored too."""
 TABLES = (".csv", ".parquet")
+TIMES = 2**63 - 1
+"""The latest time (ns) that a database can hold; some file systems have others."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,22 @@ class Entry:
     problem: str = ""
 
 
+def existing(path: str | Path) -> Path | None:
+    """A path, its ``~`` replaced by the home that it means; None where nothing is there.
+
+    Raises ``ValueError``, in a line, where that can't be told.
+    """
+    try:
+        place = Path(path).expanduser()
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise ValueError(f"it can't be read ({reason}): check the path and its rights") from error
+    return place
+
+
 def entries(path: Path) -> Iterator[Entry]:
     """The files of a folder or table, in no order that matters.
 
@@ -57,7 +79,7 @@ def entries(path: Path) -> Iterator[Entry]:
 def has_labels(path: Path) -> bool:
     """Whether the dataset has labels."""
     if path.is_dir():
-        return any(entry.is_dir() for entry in _visible(path))
+        return any(map(_is_folder, _visible(path)))
     return _column(path, "label") is not None
 
 
@@ -67,7 +89,7 @@ def base(path: Path) -> Path:
 
 
 def _of_folder(path: Path) -> Iterator[Entry]:
-    folders = {entry.name for entry in _visible(path) if entry.is_dir()}
+    folders = {entry.name for entry in _visible(path) if _is_folder(entry)}
     given = [part for part in PARTS if part in folders]
     if len(given) == 1:
         (other,) = set(PARTS) - set(given)
@@ -93,42 +115,59 @@ def _of_folder(path: Path) -> Iterator[Entry]:
 
 def _of_classes(root: Path, folder: Path, part: str) -> Iterator[Entry]:
     for entry in _visible(folder):
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _of_class(root, entry, part)
         else:
             yield _entry(root, entry.path, part, problem="in no class folder")
 
 
 def _of_class(root: Path, folder: os.DirEntry, part: str) -> Iterator[Entry]:
-    empty = True
-    for file in files_below(folder.path):
-        empty = False
-        yield _entry(root, file, part, folder.name)
+    """The files of a class; a class folder that can't be read makes none."""
+    if folder.name != folder.name.encode(errors="replace").decode():
+        raise ValueError(f"the name of its class folder {folder.name!r} is not UTF-8: rename it")
+    name, empty = os.path.relpath(folder.path, root), True
+    try:
+        for file in files_below(folder.path):
+            empty = False
+            yield _entry(root, file, part, folder.name)
+    except OSError as error:
+        yield Entry(name, part, problem=_unreadable(error))
+        return
     if empty:
-        name = os.path.relpath(folder.path, root)
         yield Entry(name, part, folder.name, problem="an empty class folder")
 
 
 def files_below(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[str]:
     """Paths of all files under a folder, through links too, but never round in a circle.
 
-    ``above`` are the folders, without links, that lead to it.
+    A folder in it that can't be read is among them. ``above`` are the folders, without links, that
+    lead to it. Raises ``OSError`` where the folder itself can't be read.
     """
     real = os.path.realpath(folder)
     if real in above:
         return
     for entry in _visible(Path(folder)):
-        if entry.is_dir():
+        if not _is_folder(entry):
+            yield entry.path
+            continue
+        try:
             yield from files_below(entry.path, (*above, real))
-        else:
+        except OSError:
             yield entry.path
 
 
 def _visible(folder: Path) -> Iterator[os.DirEntry]:
     with os.scandir(folder) as inside:
         for entry in inside:
-            if not entry.name.startswith(".") and entry.name not in IGNORED:
+            if not entry.name.startswith(".") and entry.name.lower() not in IGNORED:
                 yield entry
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link round in a circle, for one: told when its file is looked for
+        return False
 
 
 def _entry(root: Path, file: str, part: str = "", label: str = "", problem: str = "") -> Entry:
@@ -136,11 +175,26 @@ def _entry(root: Path, file: str, part: str = "", label: str = "", problem: str 
     try:
         facts = os.stat(file)
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        return Entry(name, part, label, problem=f"can't be read: {reason}")
+        return Entry(name, part, label, problem=_unreadable(error))
     if not stat.S_ISREG(facts.st_mode):
-        problem = problem or "not a file"
-    return Entry(name, part, label, facts.st_size, facts.st_mtime_ns, problem)
+        problem = problem or _no_file(file)
+    time = max(-TIMES, min(facts.st_mtime_ns, TIMES))
+    return Entry(name, part, label, facts.st_size, time, problem)
+
+
+def _no_file(path: str) -> str:
+    """What is wrong with a path that leads to no regular file."""
+    try:
+        os.scandir(path).close()
+    except NotADirectoryError:
+        pass
+    except OSError as error:
+        return _unreadable(error)
+    return "not a file"
+
+
+def _unreadable(error: Exception) -> str:
+    return f"can't be read: {getattr(error, 'strerror', None) or error}"
 
 
 def _of_table(path: Path) -> Iterator[Entry]:

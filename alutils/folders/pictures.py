@@ -6,7 +6,11 @@ centre crop. Smaller images are enlarged.
 """
 
 import io
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from errno import ENOMEM
 from pathlib import Path
 from typing import BinaryIO
 
@@ -35,15 +39,16 @@ def picture(file: BinaryIO) -> np.ndarray:
 
     Transparent parts become white; grey of 16 bits keeps its upper 8. Raises ``Unusable`` for what
     can't be decoded to its end and for sizes out of bounds, and ``OSError`` with an ``errno`` where
-    the system can't read the file.
+    the system can't read the file or memory runs out.
     """
     from PIL import Image
 
-    whole = _decoded(file, 2 * SIZE)
-    side, (width, height) = min(whole.size), whole.size
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (left, top, left + side, top + side)
-    kept = whole.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
+    with _reading():
+        whole = _decoded(file, 2 * SIZE)
+        side, (width, height) = min(whole.size), whole.size
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        kept = whole.resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box)
     return np.ascontiguousarray(np.asarray(kept).transpose(2, 0, 1))
 
 
@@ -53,9 +58,10 @@ def preview(file: BinaryIO, side: int) -> bytes:
     Prepared as ``picture`` but for the crop, and never enlarged; without loss where it is small.
     Raises as ``picture``.
     """
-    whole = _decoded(file, side)
-    whole.thumbnail((side, side))
-    return _webp(whole)
+    with _reading():
+        whole = _decoded(file, side)
+        whole.thumbnail((side, side))
+        return _webp(whole)
 
 
 def picture_preview(picture_3_S_S: np.ndarray) -> bytes:
@@ -82,19 +88,23 @@ def _webp(image) -> bytes:
     return content.getvalue()
 
 
-def _decoded(file: BinaryIO, side: int):
-    """The first frame, upright, in RGB; of a photograph no more than ``side`` pixels need hold."""
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Whatever a file's bytes raise is ``Unusable``, and want of memory an ``OSError``."""
     try:
-        return _opened(file, side)
+        yield
     except Unusable:
         raise
     except Exception as error:  # Pillow's readers raise nearly anything on spoiled bytes
         if getattr(error, "errno", None):
             raise
+        if isinstance(error, MemoryError) or "out of memory" in str(error):
+            raise OSError(ENOMEM, os.strerror(ENOMEM)) from error
         raise Unusable(f"can't be decoded: {_plain(error)}") from error
 
 
-def _opened(file: BinaryIO, side: int):
+def _decoded(file: BinaryIO, side: int):
+    """The first frame, upright, in RGB; of a photograph no more than ``side`` pixels need hold."""
     from PIL import Image, UnidentifiedImageError
 
     try:

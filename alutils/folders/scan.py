@@ -15,9 +15,10 @@ import hashlib
 import os
 import sqlite3
 import sys
+import unicodedata
 import warnings
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 from alutils.folders import index, listing, pictures
@@ -76,22 +77,35 @@ def scan(path: Path) -> str:
     How many files are left out, and where their list is, is said. Raises ``ValueError``, in a
     line, where it holds no dataset, and where the cache can't be written.
     """
-    if not path.expanduser().exists():
+    if (place := listing.existing(path)) is None:
         raise ValueError("there is no such folder, CSV or Parquet file")
-    path = Path(os.path.abspath(path.expanduser()))
+    path = Path(os.path.abspath(place))
     database = data_cache() / f"scan-{_key(path)}.sqlite"
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         waiting = f"{path.name}: waiting for another process to look at its images"
         with alone(database.with_suffix(".lock"), waiting):
-            return _scan(path, database)
+            return _scanned(path, database)
     except csv.Error as error:
         raise ValueError(f"the table can't be read ({error})") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("the table is not in UTF-8: save it as CSV UTF-8") from error
     except (OSError, sqlite3.Error) as error:
         raise ValueError(
             f"its images can't be looked at ({error}): check its rights and those of "
             f"{database.parent}, where what is known of them is kept"
         ) from error
+
+
+def forget(file: str) -> None:
+    """Have the next scan open a file again, in whichever folders it is.
+
+    ``file`` is relative to the folder. For one that is not as it was looked at, though its size and
+    time are.
+    """
+    for database in data_cache().glob("scan-*.sqlite"):
+        with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as known, known:
+            known.execute("DELETE FROM looked WHERE file = ?", (os.fsencode(file),))
 
 
 def _key(path: Path) -> str:
@@ -102,8 +116,21 @@ def _key(path: Path) -> str:
     return hashlib.sha256(facts).hexdigest()[:16]
 
 
+def _scanned(path: Path, database: Path) -> str:
+    """The name of the dataset; a database that is spoiled is begun anew."""
+    try:
+        return _scan(path, database)
+    except sqlite3.OperationalError:  # of the disk or the folder, not of what is in the file
+        raise
+    except sqlite3.DatabaseError:
+        database.unlink(missing_ok=True)
+        return _scan(path, database)
+
+
 def _scan(path: Path, database: Path) -> str:
-    with closing(_opened(database)) as known:
+    with closing(sqlite3.connect(database)) as known:
+        known.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
+        known.executescript(TABLES)
         entries = (
             (os.fsencode(e.file), e.part, e.label, e.size, e.mtime, e.problem)
             for e in listing.entries(path)
@@ -125,28 +152,6 @@ def _scan(path: Path, database: Path) -> str:
         known.execute("DELETE FROM looked WHERE file NOT IN (SELECT file FROM listed)")
         known.commit()
     return name
-
-
-def _opened(database: Path) -> sqlite3.Connection:
-    """The database; one that is spoiled is begun anew."""
-    try:
-        return _connected(database)
-    except sqlite3.OperationalError:  # of the disk or the folder, not of what is in the file
-        raise
-    except sqlite3.DatabaseError:
-        database.unlink()
-        return _connected(database)
-
-
-def _connected(database: Path) -> sqlite3.Connection:
-    known = sqlite3.connect(database)
-    known.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
-    try:
-        known.executescript(TABLES)
-    except sqlite3.Error:
-        known.close()
-        raise
-    return known
 
 
 def _look(known: sqlite3.Connection, path: Path) -> None:
@@ -172,7 +177,7 @@ def _look(known: sqlite3.Connection, path: Path) -> None:
 
 
 def _looked(folder: Path, file: bytes, size: int, mtime: int) -> Looked:
-    """What a file is; where the system can't read it, that is not kept beyond this scan.
+    """What a file is; that the system can't read it now is not kept beyond this scan.
 
     Its picture is made and dropped, as less would not do: a JPEG or WebP that is cut off, and data
     that is damaged under a right checksum, show when they are decoded to their end. It is not kept
@@ -204,6 +209,24 @@ def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
             f"two classes at least are needed, and it has {found}; for images without labels name "
             "the folder that they lie in themselves, or a table of them"
         )
+    _check_forms(classes)
+    _check_parts(known, classes)
+    return classes
+
+
+def _check_forms(classes: Iterable[str]) -> None:
+    """Refuse two classes whose names look the same."""
+    known: dict[str, str] = {}
+    for name in classes:
+        if (other := known.setdefault(unicodedata.normalize("NFC", name), name)) != name:
+            raise ValueError(
+                f"classes {other!a} and {name!a} are one name, {name!r}, in two forms of Unicode: "
+                "call one as the other"
+            )
+
+
+def _check_parts(known: sqlite3.Connection, classes: Iterable[str]) -> None:
+    """Refuse a class that leaves a part without an image."""
     counts = dict.fromkeys(((c, p) for c in classes for p in listing.PARTS), 0)
     counts |= {
         (label, part): count
@@ -218,7 +241,6 @@ def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
                 f"class {label!r} has {counts[label, other]} usable images, none of which is for "
                 f"the {part} set, and each set needs one: add images, or take the class out"
             )
-    return classes
 
 
 def _rows(known: sqlite3.Connection, classes: tuple[str, ...]) -> Iterator[index.Row]:

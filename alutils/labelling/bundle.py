@@ -1,15 +1,18 @@
 """Everything that labelling gave, in one folder: labels in four forms, predictions, the head."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 from alutils.labelling import class_folders, export
 from alutils.labelling.class_folders import CHANGED
+from alutils.labelling.entries import Answers
 from alutils.labelling.images import FolderImages
 from alutils.labelling.saved_head import save_head
 from alutils.labelling.session import Session
 from alutils.learning.scoring import predict
 from alutils.protocol.parameters import ParameterError
-from alutils.records.files import unused
+from alutils.records.files import CanNotWrite, unused
 
 FILES = {
     "labels.csv": "a row an image that has an answer",
@@ -24,12 +27,28 @@ FILES = {
 """What is written, and what it is; the last two where two classes have labels."""
 
 
-def write_all(place: Path, session: Session, images: FolderImages) -> tuple[Path, list[str]]:
+@dataclass(frozen=True)
+class Export:
+    """What was written.
+
+    Attributes
+    ----------
+    folder : where it is
+    without : images that have no link, as their files are gone or others by now
+    unlinked : why there are no links at all; empty where there are
+    """
+
+    folder: Path
+    without: list[str]
+    unlinked: str = ""
+
+
+def write_all(place: Path, session: Session, images: FolderImages) -> Export:
     """Write everything into the first unused folder ``export`` of a place.
 
-    It is there whole or not at all. Returns the folder, and the images that have no link, as their
-    files are gone or others by now; the latter are in no file but ``labels.csv``, as under their
-    names there is now another picture. Raises ``ParameterError`` where nothing is labelled, and as
+    It is there whole or not at all, but for ``classes`` on a file system that has no links. Images
+    whose files are others by now are in no file but ``labels.csv``, as under their names there is
+    another picture. Raises ``ParameterError`` where nothing is labelled, and as
     ``export.whole_folder``.
     """
     answers = session.answers
@@ -42,7 +61,7 @@ def write_all(place: Path, session: Session, images: FolderImages) -> tuple[Path
     sizes = images.sizes(answers.labels.keys() - without.keys())
     with export.whole_folder(target) as folder:
         export.write_csv(folder / "labels.csv", answers)
-        class_folders.write_folders(folder / "classes", answers, images.folder, without=without)
+        unlinked = _link(folder / "classes", answers, images.folder, without)
         export.write_coco(folder / "coco.json", answers, sizes, changed)
         export.write_label_studio(folder / "label-studio.json", answers, images.folder, changed)
         interface = export.label_studio_interface(answers.classes)
@@ -53,4 +72,13 @@ def write_all(place: Path, session: Session, images: FolderImages) -> tuple[Path
             path = folder / "predictions.csv"
             export.write_predictions(path, answers, pool.names, head.classes, probs_N_C)
             save_head(folder / "head", head, pool.encoder)
-    return target, list(without)
+    return Export(target, list(without), unlinked)
+
+
+def _link(folder: Path, answers: Answers, root: Path, without: Collection[str]) -> str:
+    """Write the class folders; returns why that can't be done, or nothing."""
+    try:
+        class_folders.write_folders(folder, answers, root, without)
+    except CanNotWrite as error:
+        return getattr(error.__cause__, "strerror", None) or str(error)
+    return ""

@@ -4,6 +4,7 @@ A user interface shows ``state`` and sends requests, each with an id of its own;
 answered are named in the next state, so that nothing counts as saved before it is on the disk.
 """
 
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -146,7 +147,8 @@ class Desk:
         elif action == UNDO:
             self._undo()
         elif action == ADD_CLASS:
-            self._told = f"new class {self.session.add_class(str(request['label'])).label}"
+            name = unicodedata.normalize("NFC", str(request["label"]))
+            self._told = f"new class {self.session.add_class(name).label}"
         elif action == "guess":
             self._show_guess(image)
         elif action == "next":

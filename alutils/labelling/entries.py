@@ -1,5 +1,6 @@
 """A line of a ledger, and what all lines so far say: the answers that hold now."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,7 +103,10 @@ class Answers:
         return self._order[-1] if self._order else ""
 
     def refusal(self, entry: Entry) -> str:
-        """Why a line can't follow those so far, in one sentence; empty where it can."""
+        """Why a line can't follow those so far, in one sentence; empty where it can.
+
+        Names of classes may be alike here, as in ledgers from before these were refused.
+        """
         action, label = entry.action, entry.label
         if action == LABEL and label not in self.classes:
             return f"label = {label!r} is no class: {', '.join(self.classes)}, or add it first"
@@ -110,8 +114,8 @@ class Answers:
             return f"action = {action!r} names no image: say which"
         if action == UNDO and (not self.last or entry.image != self.last):
             return "there is no answer left to undo"
-        if action == ADD_CLASS:
-            return class_refusal(label, self.classes)
+        if action == ADD_CLASS and label in self.classes:
+            return f"class {label!r} is there already: use that"
         if action not in (*TURNS, ADD_CLASS) and (action != START or self.classes):
             return f"action = {action!r} is unknown: {', '.join((*TURNS, ADD_CLASS))}"
         return ""
@@ -149,12 +153,17 @@ class Answers:
         return image in self.given and self.given[image][-1].action == LABEL
 
 
-def class_refusal(name: str, classes: Iterable[str]) -> str:
-    """Why a name can't be that of another class; empty where it can.
+def alike(name: str) -> str:
+    """What names of classes share that differ in case or their form of Unicode alone.
 
-    Names that differ in case alone would share a folder on some file systems.
+    These would share a folder on some file systems.
     """
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def class_refusal(name: str, classes: Iterable[str]) -> str:
+    """Why a name can't be that of another class; empty where it can."""
     if not name.strip() or name != name.strip() or not name.isprintable():
         return f"class {name!r} is no name: give one that prints and doesn't begin or end blank"
-    same = [other for other in classes if other.casefold() == name.casefold()]
+    same = [other for other in classes if alike(other) == alike(name)]
     return f"class {name!r} is there already, as {same[0]!r}: use that" if same else ""

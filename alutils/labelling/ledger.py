@@ -25,11 +25,12 @@ from alutils.labelling.entries import (
     UNDO,
     Answers,
     Entry,
+    alike,
     class_refusal,
 )
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import locks
-from alutils.records.files import CanNotWrite, sync, unused, write_whole
+from alutils.records.files import CanNotWrite, sync, to_disk, unused, write_whole
 
 VERSION = 1
 """Of the ledger's form, in its first line."""
@@ -117,7 +118,7 @@ class Ledger:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             number = len(self.entries) + 1
             entry = Entry(number, now, action, session=self.session, **fields)
-            if refusal := self.answers.refusal(entry):
+            if refusal := self._refusal(entry):
                 raise ParameterError(refusal)
             check = check_of(entry.content, self._check)
             line = as_line(entry, check)
@@ -128,13 +129,25 @@ class Ledger:
             self._unsure = False
         return entry
 
+    def _refusal(self, entry: Entry) -> str:
+        """Why a line can't be added now; stricter than what older ledgers may hold."""
+        if entry.action == ADD_CLASS:
+            return class_refusal(entry.label, self.answers.classes)
+        return self.answers.refusal(entry)
+
     def undo(self) -> Entry:
         """Take back the latest answer that holds; the image's answer before it holds again."""
         return self.append(UNDO, image=self.answers.last)
 
     def take_over(self, entry: Entry, image: str) -> Entry:
-        """Add an answer of another ledger to an image, for which nobody is asked here."""
-        return self.append(entry.action, image=image, label=entry.label, asked=TAKEN_OVER)
+        """Add an answer of another ledger to an image, for which nobody is asked here.
+
+        Its class may have a name here that differs in its form of Unicode.
+        """
+        classes, label = self.answers.classes, entry.label
+        if label not in classes:
+            label = next((name for name in classes if alike(name) == alike(label)), label)
+        return self.append(entry.action, image=image, label=label, asked=TAKEN_OVER)
 
     def add_class(self, name: str) -> Entry:
         """Add a class, which can't be taken back."""
@@ -182,7 +195,7 @@ class Ledger:
         try:
             if os.write(self._file, line) < len(line):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
-            os.fsync(self._file)
+            to_disk(self._file)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._file, self._end)
@@ -211,7 +224,7 @@ class Ledger:
         write_whole(aside, torn)
         try:
             os.ftruncate(self._file, self._end)
-            os.fsync(self._file)
+            to_disk(self._file)
         except OSError as error:
             raise _can_not_write(self.path, error) from error
         self.say(

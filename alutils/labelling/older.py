@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 from alutils.folders import index
 from alutils.labelling import chain
 from alutils.labelling.chain import LedgerDamaged
-from alutils.labelling.entries import Answers, Entry
+from alutils.labelling.entries import Answers, Entry, alike
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import CONTENTS, OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_contents, digest_of_names
@@ -51,9 +52,10 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
     if not entries:
         raise ParameterError(f"{key} is empty: leave it out")
     given = Answers(entries)
-    by_case = {name.casefold(): name for name in classes}
+    known = {alike(name): name for name in classes}
     for name in given.classes:
-        if (mine := by_case.get(name.casefold(), name)) != name:
+        mine = known.get(alike(name), name)
+        if normalize("NFC", mine) != normalize("NFC", name):
             raise ParameterError(
                 f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
             )
@@ -106,7 +108,7 @@ def take_over(ledger: Ledger, older: Older) -> str:
     if not left:
         return ""
     for name in older.classes:
-        if name not in ledger.answers.classes:
+        if alike(name) not in map(alike, ledger.answers.classes):
             ledger.add_class(name)
     for image, entry in left.items():
         ledger.take_over(entry, image)

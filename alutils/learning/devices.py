@@ -3,11 +3,20 @@
 import os
 import platform
 import re
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import torch
 
 from alutils.protocol.parameters import ParameterError
+
+DESCRIBED = (
+    "vendor_id", "cpu family", "model", "CPU implementer", "CPU variant", "CPU part",
+)  # fmt: skip
+"""What is kept of Linux's description of a processor: the first three on x86, the rest on ARM."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -42,10 +51,23 @@ def settle(name: str) -> torch.device:
     return device
 
 
+@cache
 def processor() -> str:
-    """The processor's vendor, family and model: with another one, sums are rounded otherwise."""
-    facts = Path("/proc/cpuinfo")
-    if not facts.exists():
-        return platform.processor()
-    lines = dict(re.findall(r"^(\S.*?)\s*: (.*)$", facts.read_text(), re.MULTILINE))
-    return ", ".join(lines[key] for key in ("vendor_id", "cpu family", "model") if key in lines)
+    """The processor's vendor, family and model: with another one, sums are rounded otherwise.
+
+    Of ARM its maker, variant and part, as Linux has them; on macOS its name.
+    """
+    with suppress(OSError):
+        return described(Path("/proc/cpuinfo").read_text())
+    if sys.platform == "darwin":
+        with suppress(OSError, subprocess.SubprocessError):
+            command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+            return done.stdout.strip()
+    return platform.processor()
+
+
+def described(cpuinfo: str) -> str:
+    """A processor by the text that Linux has on it."""
+    lines = dict(re.findall(r"^(\S.*?)\s*: (.*)$", cpuinfo, re.MULTILINE))
+    return ", ".join(lines[key] for key in DESCRIBED if key in lines)

@@ -11,7 +11,6 @@ features from elsewhere are used all the same, and told apart by their digest.
 """
 
 import hashlib
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,13 +24,12 @@ from alutils.learning import data
 from alutils.learning.data import Dataset
 from alutils.learning.devices import processor
 from alutils.learning.encoders import Encoder, load_encoder
-from alutils.learning.row_file import CHUNK_ROWS, Content, RowFile
+from alutils.learning.row_file import CHUNK_ROWS, RowFile
 from alutils.paths import data_cache
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.encoders import ENCODERS, encoder_title
 from alutils.threads import ordered
-from alutils.waiting import bar
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,15 @@ def load_features(name: str, encoder: str) -> Features:
     file = _row_file(name, encoder)
     content = file.read()
     if content.missing:
-        content = _computed(file, data.load(name), encoder)
-    rows, cut = torch.from_numpy(content.rows), len(train_labels)
+        images = data.load(name)
+        title = f"{dataset_title(name)}: features by {encoder_title(encoder)}"
+        content = file.filled(
+            f"{title}: waiting for another process to compute them",
+            f"{title}, {file.shape[0]:,} images",
+            lambda missing: _chunks(load_encoder(encoder), images, missing),
+            {"torch": torch.__version__, "processor": processor()},
+        )
+    rows, cut = content.tensor, len(train_labels)
     mean, std = scale(rows[:cut])
     classes = DATASETS[name].classes
     features = Dataset(name, rows[:cut], train_labels, rows[cut:], test_labels, classes)
@@ -103,51 +108,16 @@ def _row_file(name: str, encoder: str) -> RowFile:
     return RowFile(path, facts, (total, ENCODERS[encoder].features))
 
 
-def _computed(file: RowFile, images: Dataset, encoder: str) -> Content:
-    """The file's content after what it lacks is computed, here or by another process."""
-    title = f"{dataset_title(images.name)}: features by {encoder_title(encoder)}"
-    with file.locked(f"{title}: waiting for another process to compute them"):
-        content = file.read()
-        if content.rows is None:
-            file.create({"torch": torch.__version__, "processor": processor()})
-        if content.damaged:
-            print(
-                f"{file.path.name}: {content.damaged} damaged chunks are computed again",
-                file=sys.stderr,
-            )
-        if content.missing:
-            print(f"{title}, {file.shape[0]:,} images", file=sys.stderr)
-            _encode(file, images, content.missing, load_encoder(encoder))
-            content = file.read()
-    if content.missing:
-        raise data.DataUnavailable(
-            f"{file.path} reads back otherwise than it was written: check the disk"
-        )
-    return content
-
-
-def _encode(file: RowFile, images: Dataset, missing: list[int], network: Encoder) -> None:
-    """Write the missing chunks of features into the file."""
-    total = file.shape[0]
-    done = total - sum(min(CHUNK_ROWS, total - start) for start in missing)
+def _chunks(network: Encoder, images: Dataset, starts: list[int]) -> Iterator[np.ndarray]:
+    """Float16 features of the chunks that begin at some rows, on all cores, a few chunks ahead."""
     parts = [images.train_images, images.test_images]
-    with bar(total, " images", done) as shown:
-        for start, chunk in _chunks(network, parts, missing):
-            file.write(start, chunk)
-            shown.update(len(chunk))
-
-
-def _chunks(
-    network: Encoder, parts: list[Tensor], starts: list[int]
-) -> Iterator[tuple[int, np.ndarray]]:
-    """First row and float16 features of every chunk, on all cores, a few chunks ahead."""
 
     def encode(start: int) -> np.ndarray:
         with torch.inference_mode():
             return network(_rows(parts, start, start + CHUNK_ROWS)).half().numpy()
 
     with threads_restored():
-        yield from zip(starts, ordered(encode, starts, in_one_thread), strict=True)
+        yield from ordered(encode, starts, in_one_thread)
 
 
 def in_one_thread() -> None:

@@ -6,7 +6,6 @@ which the folder must be there. A finished map needs no folder.
 """
 
 import hashlib
-import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,14 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alutils.folders import index, pictures
+from alutils.folders import index, pictures, scan
 from alutils.folders.index import Row
 from alutils.learning import data
 from alutils.learning.data import DataUnavailable
-from alutils.learning.row_file import CHUNK_ROWS, Content, RowFile
+from alutils.learning.row_file import CHUNK_ROWS, RowFile
 from alutils.paths import data_cache
 from alutils.threads import ordered
-from alutils.waiting import bar
 
 
 def load_folder(name: str) -> dict[str, Tensor]:
@@ -36,8 +34,14 @@ def load_folder(name: str) -> dict[str, Tensor]:
     file = _row_file(name, facts)
     content = file.read()
     if content.missing:
-        content = _decoded(file, name, facts)
-    images, cut = torch.from_numpy(content.rows), facts.train
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, of odd files
+            content = file.filled(
+                f"{facts.title}: waiting for another process to decode its images",
+                f"{facts.title}: decoding {file.shape[0]:,} images",
+                lambda missing: _decoded(name, Path(facts.folder), missing),
+            )
+    images, cut = content.tensor, facts.train
     return {
         "train_images": images[:cut], "train_labels": train_labels,
         "test_images": images[cut:], "test_labels": test_labels,
@@ -71,40 +75,13 @@ def _row_file(name: str, facts: index.Facts) -> RowFile:
     return RowFile(data_cache() / f"{name}-images.npy", about, shape, np.uint8)
 
 
-def _decoded(file: RowFile, name: str, facts: index.Facts) -> Content:
-    """The file's content after what it lacks is decoded, here or by another process."""
-    with file.locked(f"{facts.title}: waiting for another process to decode its images"):
-        content = file.read()
-        if content.rows is None:
-            file.create({})
-        if content.missing:
-            print(f"{facts.title}: decoding {file.shape[0]:,} images", file=sys.stderr)
-            _decode(file, name, Path(facts.folder), content.missing)
-            content = file.read()
-    if content.missing:
-        raise DataUnavailable(
-            f"{file.path} reads back otherwise than it was written: check the disk"
-        )
-    return content
-
-
-def _decode(file: RowFile, name: str, folder: Path, missing: list[int]) -> None:
-    """Write the missing chunks of pictures into the file."""
-    total = file.shape[0]
-    done = total - sum(min(CHUNK_ROWS, total - start) for start in missing)
+def _decoded(name: str, folder: Path, missing: list[int]) -> Iterator[np.ndarray]:
+    """Pictures of the chunks that begin at some rows, on all cores, a few chunks ahead."""
 
     def decode(rows: list[Row]) -> np.ndarray:
         return np.stack([_picture(folder, row) for row in rows])
 
-    with (
-        warnings.catch_warnings(),
-        bar(total, " images", done) as shown,
-    ):
-        warnings.simplefilter("ignore")  # Pillow's, of odd files
-        chunks = ordered(decode, _chunks(index.rows(name), set(missing)))
-        for start, chunk in zip(missing, chunks, strict=True):
-            file.write(start, chunk)
-            shown.update(len(chunk))
+    return ordered(decode, _chunks(index.rows(name), set(missing)))
 
 
 def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:
@@ -121,6 +98,7 @@ def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:
 
 
 def _picture(folder: Path, row: Row) -> np.ndarray:
+    """An image's picture; a file that is not as it was looked at is looked at again next time."""
     try:
         with (folder / row.file).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == row.sha256:
@@ -129,6 +107,7 @@ def _picture(folder: Path, row: Row) -> np.ndarray:
             reason = "changed since it was looked at"
     except (OSError, pictures.Unusable) as error:
         reason = getattr(error, "strerror", None) or str(error)
+    scan.forget(row.file)
     raise DataUnavailable(
         f"{row.file!r} of {folder}: {reason}: put it back, or give the folder's path again"
     )

@@ -12,7 +12,9 @@ a file of something else is replaced by renaming.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from errno import EINVAL, EOPNOTSUPP
@@ -20,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from alutils.learning.data import DataUnavailable
-from alutils.waiting import alone
+from alutils.waiting import alone, bar
 
 CHUNK_ROWS = 128
 """Rows of a chunk. A thread encodes as many images at once, for which it needs about 250 MB."""
@@ -34,7 +38,7 @@ class Content:
 
     Attributes
     ----------
-    rows : (N, ...), a memory map that is copied where it is changed; None without a file
+    rows : (N, ...), a memory map for reading only; None without a file
     digests : of the chunks that are there, by their first row, in order
     missing : first rows of the others
     damaged : how many of the missing ones the journal has with other bytes
@@ -44,6 +48,13 @@ class Content:
     digests: dict[int, str]
     missing: list[int]
     damaged: int
+
+    @property
+    def tensor(self) -> Tensor:
+        """The rows as a tensor, into which nothing may be written: that would end the process."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            return torch.from_numpy(self.rows)
 
 
 @dataclass(frozen=True)
@@ -70,12 +81,13 @@ class RowFile:
     def read(self) -> Content:
         """What the file holds, after a check of every digest; it is opened for reading only.
 
+        The map is not copied where it is changed, as such a one has to fit into memory and swap.
         Raises ``DataUnavailable`` where the file is there and can't be read.
         """
         starts = range(0, self.shape[0], CHUNK_ROWS)
         try:
             head, *lines = self.journal.read_text().splitlines()
-            rows = np.load(self.path, mmap_mode="c")
+            rows = np.load(self.path, mmap_mode="r")
             if not self._is_of(json.loads(head), rows):
                 raise ValueError("rows of something else")
             actual = dict(zip(starts, self._digests(rows), strict=True))
@@ -100,16 +112,65 @@ class RowFile:
             while chunk := file.read(size):
                 yield _digest(chunk)
 
-    def _is_of(self, head: Any, rows: np.ndarray) -> bool:
+    def _is_of(self, head: Any, rows: np.memmap) -> bool:
         """Whether journal and file are of these facts; the notes beside them are not compared."""
         return (
             isinstance(head, dict)
             and {key: head.get(key) for key in self.facts} == self.facts
             and (rows.shape, rows.dtype) == (self.shape, self.dtype)
+            and rows.offset + rows.nbytes == self.path.stat().st_size
         )
 
+    def filled(
+        self,
+        waiting: str,
+        doing: str,
+        chunks: Callable[[list[int]], Iterable[np.ndarray]],
+        notes: dict[str, Any] | None = None,
+    ) -> Content:
+        """What the file holds once all that it lacks is made, here or by another process.
+
+        Parameters
+        ----------
+        waiting : is said every minute while another process makes it
+        doing : is said where something is made here
+        chunks : gives the chunks that begin at some rows, in their order
+        notes : as of ``create``
+
+        Raises ``DataUnavailable`` where the file can't be read, written or locked.
+        """
+        with self._locked(waiting):
+            content = self.read()
+            if content.rows is None:
+                self.create(notes or {})
+            if content.damaged:
+                print(
+                    f"{self.path.name}: {content.damaged} damaged chunks are made again",
+                    file=sys.stderr,
+                )
+            if content.missing:
+                print(doing, file=sys.stderr)
+                self._fill(content.missing, chunks)
+                content = self.read()
+        if content.missing:
+            raise DataUnavailable(
+                f"{self.path} reads back otherwise than it was written: check the disk"
+            )
+        return content
+
+    def _fill(
+        self, missing: list[int], chunks: Callable[[list[int]], Iterable[np.ndarray]]
+    ) -> None:
+        """Write the chunks that begin at the missing rows, and show how far that is."""
+        total = self.shape[0]
+        done = total - sum(min(CHUNK_ROWS, total - start) for start in missing)
+        with bar(total, " images", done) as shown:
+            for start, chunk in zip(missing, chunks(missing), strict=True):
+                self.write(start, chunk)
+                shown.update(len(chunk))
+
     @contextmanager
-    def locked(self, waiting: str) -> Iterator[None]:
+    def _locked(self, waiting: str) -> Iterator[None]:
         """Hold the file's lock; ``waiting`` is said every minute while another process has it.
 
         Raises ``DataUnavailable`` where the lock can't be written.
@@ -139,13 +200,13 @@ class RowFile:
     def write(self, start: int, chunk: np.ndarray) -> None:
         """Write a chunk of rows at row ``start``, then its line in the journal.
 
-        Not through a memory map, where a disk that is full all the same would be a SIGBUS; here it
-        raises ``DataUnavailable``.
+        Its place is counted from the file's end, before which there is the header. Not through a
+        memory map, where a disk that is full all the same would be a SIGBUS; here it raises
+        ``DataUnavailable``.
         """
         with self._writing():
-            offset = np.load(self.path, mmap_mode="r").offset
             with self.path.open("r+b") as file:
-                file.seek(offset + start * chunk[0].nbytes)
+                file.seek((start - self.shape[0]) * chunk[0].nbytes, os.SEEK_END)
                 file.write(chunk.tobytes())
             with self.journal.open("a") as lines:
                 lines.write("\n" + json.dumps([start, _digest(chunk.tobytes())]))

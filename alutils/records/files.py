@@ -10,6 +10,11 @@ from typing import BinaryIO
 
 from alutils.protocol.parameters import StudyError
 
+try:
+    from fcntl import F_FULLFSYNC, fcntl
+except ImportError:  # of any other system than macOS
+    F_FULLFSYNC = None
+
 
 class CanNotWrite(StudyError):
     """A file can't be written, for want of space or rights."""
@@ -33,7 +38,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with open(part, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            to_disk(file.fileno())
         part.replace(path)
     except OSError as error:
         _remove(part)
@@ -53,12 +58,25 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def to_disk(descriptor: int) -> None:
+    """Wait until the disk has what was written; raises ``OSError``.
+
+    On macOS ``fsync`` leaves it in the disk's cache, which another call empties where the file
+    system has it.
+    """
+    if F_FULLFSYNC is not None:
+        with suppress(OSError):
+            fcntl(descriptor, F_FULLFSYNC)
+            return
+    os.fsync(descriptor)
+
+
 def sync(path: Path) -> None:
     """Bring a file's content, or the names in a folder, to the disk, where that can be done."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            to_disk(descriptor)
         finally:
             os.close(descriptor)
 

@@ -18,14 +18,15 @@ class CanNotLock(StudyError):
 def hold(file: Path, refusal: str, remedy: str) -> FileLock | None:
     """A lock, acquired, and noted as this process's; None where somebody else has it.
 
-    Raises ``CanNotLock`` with ``refusal``, the reason in brackets, and ``remedy``.
+    Raises ``CanNotLock`` with ``refusal``, the reason in brackets, and ``remedy``, also on a file
+    system without locks: a file in the place of one would outlast its process.
     """
-    lock = FileLock(file, thread_local=False)
+    lock = FileLock(file, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         return None
-    except (OSError, NotImplementedError) as error:  # the latter is filelock's, without flock
+    except OSError as error:
         reason = getattr(error, "strerror", None) or error
         raise CanNotLock(f"{refusal} ({reason}): {remedy}") from error
     with suppress(OSError):  # it serves a message alone

@@ -98,14 +98,14 @@ def test_a_reader_that_has_enough_ends_it_quietly(export, pets, monkeypatch):
 
 def test_what_can_not_be_predicted_is_told_in_a_line(export, pets, tmp_path, monkeypatch, capfd):
     head = str(export / "head")
-    with pytest.raises(ParameterError, match="IMAGES = 'nowhere' is not there: give image files"):
+    with pytest.raises(ParameterError, match="IMAGES = 'nowhere': it is not there: give image"):
         predict(head, ["nowhere"])
     with pytest.raises(HeadDamaged, match="holds no exported head .* name the folder head of an"):
         predict(str(pets), [str(pets)])
     (pets / "empty").mkdir()
     with pytest.raises(ParameterError, match="IMAGES = .*empty holds no file: name others"):
         predict(head, [str(pets / "empty")])
-    with pytest.raises(ParameterError, match="IMAGES = '~nosuchuser/x' can't be read"):
+    with pytest.raises(ParameterError, match="IMAGES = '~nosuchuser/x': it can't be read"):
         predict(head, ["~nosuchuser/x"])
     for content in ("[]", "{}", "no JSON"):
         shutil.copytree(head, tmp_path / "bad", dirs_exist_ok=True)

@@ -1,6 +1,8 @@
 """One image file as a square picture."""
 
 import io
+from errno import ENOMEM
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from alutils.folders import pictures
+from alutils.folders.example import png
 from tests.folders.messy import noise, unusual_images
 
 
@@ -50,3 +53,16 @@ def test_a_large_photograph_is_decoded_at_a_fraction_and_looks_the_same():
     smooth = Image.fromarray(noise(2, 12, 16)).resize((1600, 1200), Image.Resampling.BICUBIC)
     whole = picture_of(smooth).astype(int)
     assert np.abs(picture_of(smooth, "JPEG", quality=95).astype(int) - whole).mean() < 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), OSError("out of memory when reading image file")],
+    ids=["Python", "PIL"],
+)
+def test_want_of_memory_is_no_fault_of_the_file(monkeypatch, error):
+    monkeypatch.setattr(Image.Image, "convert", Mock(side_effect=error))
+    file = io.BytesIO(png(np.zeros((20, 20), np.uint8)))
+    with pytest.raises(OSError, match="Cannot allocate memory") as raised:
+        pictures.picture(file)
+    assert raised.value.errno == ENOMEM

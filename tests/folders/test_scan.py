@@ -2,16 +2,20 @@
 
 import csv
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import dask.system
 import pytest
 from PIL import Image
 
-from alutils.folders import index, pictures, scan
+from alutils.folders import index, listing, pictures, scan
 from alutils.folders.scan import scan as scanned
+from alutils.protocol.parameters import ParameterError
+from alutils.studies.own_images.plan import OwnImagesStudy
 from tests.folders.messy import bad_files, noise, plain_folder, unusual_images
 
 
@@ -226,6 +230,66 @@ def test_an_unreadable_file_is_tried_again(tmp_path, monkeypatch):
     assert left_out(scanned(root)) == {}
 
 
+def test_a_file_for_which_memory_ran_out_is_tried_again(tmp_path, monkeypatch):
+    root = plain_folder(tmp_path / "pets")
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "_decoded", Mock(side_effect=MemoryError))
+        with pytest.raises(ValueError, match="has 0 usable images.* 20 files are left out"):
+            scanned(root)
+    assert left_out(scanned(root)) == {}
+
+
+def test_a_folder_that_can_not_be_read_is_told_and_left_out(tmp_path, monkeypatch):
+    root = plain_folder(tmp_path / "pets")
+    for folder in ("cat/locked", "locked"):
+        (root / folder).mkdir()
+    Image.fromarray(noise(5000)).save(root / "locked/0.png")
+    (root / "dog/round.png").symlink_to("round.png")
+    original = os.scandir
+
+    def refused(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    name = scanned(root)
+    denied = "can't be read: Permission denied"
+    assert left_out(name) == {
+        "cat/locked": denied,
+        "locked": denied,
+        "dog/round.png": "can't be read: Too many levels of symbolic links",
+    }
+    assert index.facts(name).classes == ("cat", "dog")
+
+
+def test_what_systems_and_network_drives_leave_is_no_class_and_no_image(tmp_path):
+    root = plain_folder(tmp_path / "pets")
+    name = scanned(root)
+    left = ("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information")
+    for number, folder in enumerate((*left, "lost+found", "cat/@eaDir/0.png")):
+        (root / folder).mkdir(parents=True)
+        Image.fromarray(noise(5000 + number)).save(root / folder / "thumb.png")
+    (root / "dog/thumbs.db").write_text("")
+    assert scanned(root) == name and left_out(name) == {}
+
+
+@pytest.mark.parametrize("time", [1 << 34, -(1 << 34)])
+def test_a_file_s_time_may_be_any(tmp_path, monkeypatch, time):
+    root = plain_folder(tmp_path / "pets")
+    original = os.stat
+
+    def stat(path, **options):
+        found = original(path, **options)
+        if Path(path).name != "3.png":
+            return found
+        return Mock(st_mode=found.st_mode, st_size=found.st_size, st_mtime_ns=time * 10**9)
+
+    monkeypatch.setattr(listing.os, "stat", stat)
+    name = scanned(root)
+    assert index.facts(name).train + index.facts(name).test == 20
+
+
 def test_a_folder_that_is_empty_for_a_while_is_not_looked_at_again(tmp_path, looks):
     name = scanned(root := plain_folder(tmp_path / "pets"))
     root.rename(tmp_path / "unmounted")
@@ -238,10 +302,13 @@ def test_a_folder_that_is_empty_for_a_while_is_not_looked_at_again(tmp_path, loo
     assert scanned(root) == name and looks == []
 
 
-def test_a_spoiled_database_is_begun_anew(tmp_path, cache, looks):
+@pytest.mark.parametrize("whole", [0, 4096])
+def test_a_spoiled_database_is_begun_anew(tmp_path, cache, looks, whole):
+    """Its first page, and another one."""
     name = scanned(root := plain_folder(tmp_path / "pets"))
     (database,) = cache.glob("scan-*.sqlite")
-    database.write_bytes(b"spoiled" * 1000)
+    content = database.read_bytes()
+    database.write_bytes(content[:whole] + b"spoiled" * (len(content) // 7))
     looks.clear()
     assert scanned(root) == name and len(looks) == 20
 
@@ -288,6 +355,38 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     refused(tmp_path / "list.csv", "it lacks the column file: it has path, label")
     (tmp_path / "list.csv").write_text("file,Label,LABEL\na.png,b,c\n")
     refused(tmp_path / "list.csv", "its columns Label, LABEL may all be label: call one of them")
+
+
+def test_a_path_that_can_not_be_looked_at_is_refused_in_a_line(tmp_path, monkeypatch):
+    parse = OwnImagesStudy.parse
+    for path, why in {
+        "~nosuchuser/x": "it can't be read (Could not determine home directory): check the path",
+        f"{tmp_path}/{'x' * 300}": "it can't be read (File name too long): check the path",
+        "x" * 300: "is unknown",
+    }.items():
+        with pytest.raises(ParameterError, match=re.escape(why)) as refused:
+            parse({"dataset": path})
+        assert "dataset = " in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_names_and_tables_that_are_not_utf_8_are_refused_in_a_line(tmp_path):
+    root = plain_folder(tmp_path / "pets", ("cat", "dog", "caf\udce9"))
+    expected = r"the name of its class folder 'caf\udce9' is not UTF-8: rename it"
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        scanned(root)
+    for rows in ("file,label\nk\xe4fer.png,cat\n", "file,l\xe4bel\n"):
+        (tmp_path / "list.csv").write_bytes(rows.encode("latin-1"))
+        with pytest.raises(ValueError, match="^the table is not in UTF-8: save it as CSV UTF-8$"):
+            scanned(tmp_path / "list.csv")
+
+
+def test_a_class_s_name_in_two_forms_of_unicode_is_refused(tmp_path):
+    root = plain_folder(tmp_path / "pets", ("K\xe4fer", "Ka\u0308fer"))
+    expected = r"classes 'Ka\u0308fer' and 'K\xe4fer' are one name, 'Käfer', in two forms of Uni"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        scanned(root)
+    cases = scanned(plain_folder(tmp_path / "letters", ("a", "A")))
+    assert index.facts(cases).classes == ("A", "a")
 
 
 @pytest.mark.parametrize("classes", [2, 37, 200])

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from alutils.labelling import export
-from alutils.labelling.class_folders import write_folders
+from alutils.labelling.class_folders import without_file, write_folders
 from alutils.labelling.saved_head import save_head
 from alutils.labelling.session import Session
 from alutils.learning.scoring import predict
@@ -62,4 +62,5 @@ def _export(folder: Path, session: Session, step: int) -> None:
     export.write_predictions(folder / "rest.csv", answers, pool.names, head.classes, probs)
     save_head(folder / f"head {session.ledger.session} {step}", head, "stub")
     classes = folder / f"classes {session.ledger.session} {step}"
-    write_folders(classes, answers, folder / "pictures")
+    root = folder / "pictures"
+    write_folders(classes, answers, root, without_file(answers.labels, root, {}))

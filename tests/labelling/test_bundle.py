@@ -13,6 +13,7 @@ from alutils.labelling.bundle import FILES, write_all
 from alutils.labelling.images import FolderImages
 from alutils.labelling.session import Session
 from alutils.labelling.settings import Settings
+from alutils.studies.own_labels.by_hand import without_links
 from tests.folders.messy import plain_folder
 from tests.labelling.blobs import quiet
 
@@ -52,8 +53,9 @@ def test_an_image_whose_file_is_another_one_has_its_label_alone(labelled, tmp_pa
     os.rename(images.folder / second, images.folder / first)
     os.rename(tmp_path / "kept.png", images.folder / second)
     (images.folder / gone).unlink()
-    folder, without = write_all(tmp_path, session, images)
-    assert without == [first, second, gone]
+    export = write_all(tmp_path, session, images)
+    folder = export.folder
+    assert export.without == [first, second, gone]
     assert links(folder) == sorted(others)
     assert read(folder, "labels.csv") == answers
     assert read(folder, "coco.json") == read(folder, "label-studio.json") == [gone, *others]
@@ -64,10 +66,26 @@ def test_an_image_whose_file_is_another_one_has_its_label_alone(labelled, tmp_pa
 def test_all_but_the_links_is_exported_where_the_folder_was_moved(labelled, tmp_path):
     session, images = labelled
     images.folder.rename(tmp_path / "elsewhere")
-    folder, without = write_all(tmp_path, session, images)
-    answers = list(session.answers.labels)
-    assert without == answers
+    export = write_all(tmp_path, session, images)
+    folder, answers = export.folder, list(session.answers.labels)
+    assert export.without == answers and not export.unlinked
     assert {path.name for path in folder.iterdir()} == FILES.keys()
     assert sorted(path.name for path in folder.glob("classes/**/*")) == ["cat", "dog"]
     for name in ("labels.csv", "coco.json", "label-studio.json"):
         assert read(folder, name) == answers
+
+
+def test_all_but_the_links_is_exported_to_a_disk_that_has_none(labelled, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    session, images = labelled
+    monkeypatch.setattr(os, "symlink", refused)
+    export = write_all(tmp_path, session, images)
+    assert {path.name for path in export.folder.iterdir()} == FILES.keys() - {"classes"}
+    assert read(export.folder, "labels.csv") == list(session.answers.labels)
+    assert (export.without, export.unlinked) == ([], "Operation not permitted")
+    assert without_links(export) == (
+        "; without classes, as links can't be made there (Operation not permitted): keep the "
+        "ledger on a disk that has links to get them"
+    )

@@ -156,6 +156,7 @@ def test_a_new_class_is_there_at_once_and_a_refused_one_is_told_of(a_desk):
     assert do(ADD_CLASS, label="dog")["classes"][-1] == {"name": "dog", "labels": 0}
     state = do(ADD_CLASS, label="DOG")
     assert state["problem"] == "class 'DOG' is there already, as 'dog': use that"
+    assert do(ADD_CLASS, label="Ka\u0308fer")["classes"][-1]["name"] == "K\xe4fer"
 
 
 def test_an_answer_that_is_not_kept_leaves_its_image_open(a_desk):

@@ -128,6 +128,25 @@ def test_a_second_writer_is_refused_with_who_holds_it_and_reading_goes_on(writte
     Ledger(written, CLASSES).close()
 
 
+def test_a_class_in_another_form_of_unicode_is_the_same_and_older_ledgers_still_open(
+    path, monkeypatch
+):
+    composed, decomposed = "K\xe4fer", "Ka\u0308fer"
+    with pytest.raises(ParameterError, match="is there already, as 'Käfer'"):
+        Ledger(path, [composed, decomposed])
+    with Ledger(path, [composed]) as ledger:
+        with pytest.raises(ParameterError, match="is there already, as 'Käfer'"):
+            ledger.add_class(decomposed.upper())
+        with monkeypatch.context() as earlier:
+            earlier.setattr(ledger_module, "class_refusal", lambda *_: "")
+            ledger.add_class(decomposed)
+        ledger.append("label", image="a.png", label=decomposed)
+    with Ledger(path, [composed]) as ledger:
+        assert ledger.answers.classes == [composed, decomposed]
+        assert ledger.take_over(ledger.entries[-1], "b.png").label == decomposed
+    assert read(path) == ledger.entries
+
+
 def test_a_ledger_that_can_not_be_locked_is_one_error(path, monkeypatch):
     def refuse(*_, **__):
         raise OSError(errno.ENOLCK, "No locks available")

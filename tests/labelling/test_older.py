@@ -138,6 +138,17 @@ def test_files_that_were_only_renamed_are_told_by_content_too(photos, begun, ope
     assert "told by their content; 0 more" in labelling.desk.state["notes"][0]
 
 
+def test_a_class_in_another_form_of_unicode_takes_the_older_answers(photos, opened, tmp_path):
+    labelling = opened(photos, classes=["cat", "Ka\u0308fer"])
+    image = labelling.session.ask(1)[0].image
+    labelling.session.label(image, "Ka\u0308fer")
+    labelling.desk.close()
+    values = {"ledger": str(tmp_path / "new.jsonl"), "classes": ["cat", "K\xe4fer"]}
+    again = opened(photos, older_ledger=str(labelling.study.ledger_path), **values)
+    assert again.session.classes == ["cat", "K\xe4fer"]
+    assert again.session.answers.labels == {image: "K\xe4fer"}
+
+
 def test_images_are_told_by_name_where_the_list_of_their_contents_is_gone(photos, begun, opened):
     index._file(named(str(photos)), ".facts.json").unlink()
     add(photos, 100)

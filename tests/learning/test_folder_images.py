@@ -1,5 +1,8 @@
 """The memory map of a folder's pictures."""
 
+import os
+from unittest.mock import Mock
+
 import dask.system
 import numpy as np
 import pytest
@@ -121,3 +124,24 @@ def test_a_file_that_changed_since_the_scan_is_said(cache, tmp_path):
         load_folder(name)
     with pytest.raises(DataUnavailable, match="folder-x-1 is not known"):
         load_folder("folder-x-1")
+
+
+def test_a_file_that_changed_and_kept_size_and_time_is_looked_at_again_as_is_said(cache, tmp_path):
+    root = plain_folder(tmp_path / "pets")
+    file = root / "dog/new.bmp"
+    Image.fromarray(noise(9000)).save(file)
+    name, facts = scan(root), file.stat()
+    Image.fromarray(noise(9001)).save(file)
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert scan(root) == name
+    with pytest.raises(DataUnavailable, match="dog/new.bmp.*, or give the folder's path again"):
+        load_folder(name)
+    again = scan(root)
+    assert again != name and len(load_folder(again)["train_labels"]) == 17
+
+
+def test_want_of_memory_while_decoding_is_one_error(cache, tmp_path, monkeypatch):
+    name = scan(plain_folder(tmp_path / "pets"))
+    monkeypatch.setattr(pictures, "_decoded", Mock(side_effect=MemoryError))
+    with pytest.raises(DataUnavailable, match="Cannot allocate memory"):
+        load_folder(name)

@@ -223,6 +223,24 @@ def test_a_full_disk_is_one_error_and_leaves_the_record_that_was_there(stored, m
     assert store.path(cell).read_bytes() == before and not list(store.folder.glob("*.part"))
 
 
+def test_a_mac_s_disk_is_told_to_empty_its_cache_where_that_can_be_done(tmp_path, monkeypatch):
+    asked = []
+
+    def fcntl(descriptor, what):
+        asked.append(what)
+        if len(asked) > 1:
+            raise OSError(45, "Operation not supported")
+
+    monkeypatch.setattr(files, "F_FULLFSYNC", 51)
+    monkeypatch.setattr(files, "fcntl", fcntl, raising=False)
+    monkeypatch.setattr(files.os, "fsync", asked.append)
+    with (tmp_path / "a").open("wb") as file:
+        files.to_disk(file.fileno())
+        assert asked == [51]
+        files.to_disk(file.fileno())
+        assert asked == [51, 51, file.fileno()]
+
+
 def test_only_seeds_that_have_every_cell_are_compared(stored, digits_cell):
     store, cell = stored
     cells = [cell, digits_cell(arm="margin"), digits_cell(seed=1)]

@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import platform
 import signal
@@ -173,7 +174,6 @@ def test_the_holder_of_a_lock_without_a_note_is_an_unknown_process(digits_cell, 
         (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
         (OSError(errno.ENOLCK, "No locks available"), "No locks available"),
         (OSError(errno.EOPNOTSUPP, "Operation not supported"), "Operation not supported"),
-        (NotImplementedError("no flock"), "no flock"),
     ],
 )
 def test_cells_that_can_not_be_locked_are_one_error(digits_cell, store, monkeypatch, error, reason):
@@ -188,6 +188,15 @@ def test_cells_that_can_not_be_locked_are_one_error(digits_cell, store, monkeypa
         with pytest.raises(CanNotLock, match=rf"\({reason}\).* in ALUTILS_OUTPUTS") as failed:
             locking()
         assert "\n" not in str(failed.value)
+
+
+def test_no_cell_is_begun_on_a_file_system_without_locks(digits_cell, store, monkeypatch):
+    """A lock file that is only made there would outlast a process that is killed."""
+    cell = digits_cell()
+    missing = OSError(errno.ENOSYS, "Function not implemented")
+    monkeypatch.setattr(fcntl, "flock", Mock(side_effect=missing))
+    with pytest.raises(CanNotLock, match=r"\(Function not implemented\).* in ALUTILS_OUTPUTS"):
+        run([cell], never, store)
 
 
 def exits(cells, history, state):

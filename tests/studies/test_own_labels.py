@@ -207,6 +207,12 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
     assert {row["image"] for row in rows} == labels.keys()
 
 
+@pytest.mark.parametrize("key", ["answers", "older_ledger"])
+def test_a_ledger_s_path_that_no_file_can_have_is_refused_in_a_line(pets, key):
+    with pytest.raises(ParameterError, match=f"{key} = 'x*' is no file: give"):
+        study_of(dataset=str(pets), **{key: "x" * 300})
+
+
 def test_a_recorded_ledger_of_other_images_is_refused(pets, opened, tmp_path):
     recorded = opened(dataset=str(pets), answers="labels", answer_count=5)
     by_hand.label(recorded)

@@ -136,17 +136,22 @@ def _refuse_two_runs(ledger: Path) -> None:
 
 def _export(labelling: Labelling) -> str:
     """Write everything that can be exported; returns where, and what has no link."""
-    folder, gone = bundle.write_all(labelling.study.folder, labelling.session, labelling.images)
-    return f"exported to {folder}{without_links(gone)}"
+    export = bundle.write_all(labelling.study.folder, labelling.session, labelling.images)
+    return f"exported to {export.folder}{without_links(export)}"
 
 
-def without_links(gone: list[str]) -> str:
-    """The end of a sentence on labelled images whose files are gone or others; empty without."""
-    if not gone:
+def without_links(export: bundle.Export) -> str:
+    """The end of a sentence on what has no link in an export, and why; empty without."""
+    if export.unlinked:
+        return (
+            f"; without classes, as links can't be made there ({export.unlinked}): keep the ledger "
+            "on a disk that has links to get them"
+        )
+    if not export.without:
         return ""
     return (
-        f"; {count(len(gone), 'image')} without a link, as the file is gone or another one by now: "
-        f"{gone[0]} first"
+        f"; {count(len(export.without), 'image')} without a link, as the file is gone or another "
+        f"one by now: {export.without[0]} first"
     )
 
 

@@ -22,8 +22,9 @@ def overview(labelling: Labelling) -> HTML | Markdown:
             f"To have all of it in a new folder beside the ledger, press *Export* under the images "
             f"({files})."
         )
-    folder, gone = write_all(study.folder, labelling.session, labelling.images)
+    export = write_all(study.folder, labelling.session, labelling.images)
+    folder = export.folder
     rows = [{"file": name, "what": FILES[name]} for name in FILES if (folder / name).exists()]
     text = f"{count(len(labels), 'label')}, in the folder <code>{folder.name}</code>"
-    text += f" beside the ledger{escape(without_links(gone))}:"
+    text += f" beside the ledger{escape(without_links(export))}:"
     return HTML(f"<p>{text}</p>{table(pd.DataFrame(rows)).data}")

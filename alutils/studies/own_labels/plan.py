@@ -1,5 +1,6 @@
 """What is labelled, by whom, and how the images are chosen."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -115,7 +116,7 @@ class OwnLabelsStudy(Parameters):
                 f"answers = {LABELS!r}, but the folder has no labels that could answer: set "
                 f"{PERSON!r}, or sort its images into a folder a class"
             )
-        if self.answers not in (PERSON, LABELS) and not at(self.answers).is_file():
+        if self.answers not in (PERSON, LABELS) and not os.path.isfile(at(self.answers)):
             raise ValueError(
                 f"answers = {self.answers!r} is no file: give {PERSON!r}, {LABELS!r}, or the path "
                 "of a recorded ledger"
@@ -132,7 +133,7 @@ class OwnLabelsStudy(Parameters):
         older = at(self.older_ledger)
         if self.answers != PERSON:
             problem = f"is for a person's answers, and answers = {self.answers!r}: leave it empty"
-        elif not older.is_file():
+        elif not os.path.isfile(older):
             problem = "is no file: give the path of a ledger, or leave it empty"
         elif older == self.ledger_path.resolve():
             problem = "is the ledger that is labelled into: set ledger to a new file as well"
