@@ -125,6 +125,11 @@ def _reason(error: Any) -> str:
         return reason
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] == "string_pattern_mismatch":
+        return "it should be of small letters, digits and hyphens, and begin with no hyphen"
+    if error["type"] == "string_type" and type(error["input"]) in (int, float):
+        key = error["loc"][0]
+        return f"it should be text, in quotes; papermill's -p made a number of it: use -r {key}"
     reason = error["msg"].lower()
     if error["type"] == "float_type" and isinstance(error["input"], str):
         reason += ", not text: YAML takes 5.0e-4, with a point, for a number"
