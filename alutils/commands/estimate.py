@@ -78,6 +78,8 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
 def _each(cells: list[Cell]) -> str:
     """How many steps one arm and seed takes, in words."""
     counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != BASELINE}
+    if not counts:
+        return "single baseline runs alone"
     low, high = min(counts), max(counts)
     span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return f"{span} an arm and seed"
