@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
 
+from alutils.commands import first_cells
 from alutils.commands.studies import studies_of, what_makes
 from alutils.learning import data
 from alutils.learning.devices import settle
@@ -54,6 +55,7 @@ def verify(profile: str) -> None:
     """
     store = Store(profile)
     cells = {cell.name: cell for study in studies_of(profile) for cell in study.cells()}.values()
+    first_cells.tell(profile)
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]

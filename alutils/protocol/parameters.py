@@ -75,6 +75,14 @@ class Parameters(BaseModel):
         """Files that the notebook reads beside the records of its cells."""
         return []
 
+    def related(self) -> list["Parameters"]:
+        """Other studies whose parameters the notebook reads."""
+        return []
+
+    def own_features(self) -> list[tuple[str, str]]:
+        """Dataset and encoder of features on which the notebook trains by itself, without cells."""
+        return []
+
 
 def known(
     key: str, name: str, allowed: Any, error: type[ValueError] = ValueError, or_else: str = ""

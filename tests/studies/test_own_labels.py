@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 from IPython.display import HTML, Markdown
 
-from alutils.commands.notebooks import fingerprint
+from alutils.commands.fingerprints import fingerprint
 from alutils.labelling import chain
 from alutils.labelling.entries import LABEL, Answers
 from alutils.labelling.ledger import LedgerHeld

@@ -71,6 +71,10 @@ class OwnLabelsStudy(Parameters):
         """None: labels are no results of a run."""
         return []
 
+    def own_features(self) -> list[tuple[str, str]]:
+        """Those of the folder, on which a head is trained between answers."""
+        return [(self.dataset, self.encoder)]
+
     def files(self) -> list[Path]:
         """The ledger that the notebook reads, and the list of the files that were left out."""
         read = {PERSON: [self.ledger_path], LABELS: []}.get(self.answers, [Path(self.answers)])
