@@ -28,7 +28,7 @@ def tell(profile: str, notebook: str = "") -> None:
 def edited(profile: str, notebook: str) -> list[str]:
     """Parameters that a profile takes from a first cell, where they are not as committed.
 
-    None where the last commit can't be had, or has no such notebook.
+    Empty where the last commit can't be had, or has no such notebook.
     """
     try:
         committed = values_in(git("show", f"HEAD:./notebooks/{notebook}.ipynb"))

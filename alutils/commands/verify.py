@@ -61,19 +61,17 @@ def verify(profile: str) -> None:
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
     records = [(cell, record) for cell, record, damage in read if not damage]
     if not read:
-        there = f"{count(len(others), 'record')} there of other parameters" if others else "none"
-        raise NotVerified(
-            f"no record of these parameters is in {store.folder} ({there}): run "
-            f"`{what_makes(profile)}` first"
-        )
+        found = f"all {len(others)} records in {store.folder} are of other parameters"
+        there = found if others else f"there is no record in {store.folder}"
+        raise NotVerified(f"{there}: run `{what_makes(profile)}` first")
     lacking = _lacking_data(records)
-    sound: list[tuple[Cell, Record]] = []
-    for cell, record in records:
-        if cell.dataset in lacking:
-            continue
-        failures = list(problems(cell, record)) or list(wrong_draws(cell, record))
-        wrong += [f"{cell.name}: {why}" for why in failures]
-        sound += [] if failures else [(cell, record)]
+    failures = {
+        cell: list(problems(cell, record)) or list(wrong_draws(cell, record))
+        for cell, record in records
+        if cell.dataset not in lacking
+    }
+    wrong += [f"{cell.name}: {why}" for cell, reasons in failures.items() for why in reasons]
+    sound = [(cell, record) for cell, record in records if failures.get(cell) == []]
     rounds = sum(len(record["rounds"]) for _, record in records)
     print(f"{len(read)} of {len(cells)} records, {rounds:,} rounds: {len(wrong)} problems")
     if others:

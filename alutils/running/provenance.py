@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from alutils import paths
 from alutils.learning.convolutions import BF16_PRODUCTS
 from alutils.learning.devices import processor
 from alutils.learning.network import ARITHMETIC
-from alutils.paths import ROOT, git
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def commit() -> dict[str, object]:
     Unknown where the code is no checkout of its own, but unpacked, perhaps inside of another one.
     """
     with suppress(OSError, ValueError, subprocess.CalledProcessError):
-        top, head = git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
-        if Path(top).samefile(ROOT):
-            dirty = [part for part in CODE if git("status", "--porcelain", part).strip()]
+        top, head = paths.git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if Path(top).samefile(paths.ROOT):
+            dirty = [part for part in CODE if paths.git("status", "--porcelain", part).strip()]
             return {"commit": head, "changed_since_commit": dirty}
     return {"commit": "unknown", "changed_since_commit": []}
