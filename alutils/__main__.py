@@ -3,10 +3,10 @@
 import argparse
 import logging
 import sys
-from functools import partial
 from importlib import import_module
 from typing import Any
 
+from alutils.commands.studies import RUNS, run_module
 from alutils.protocol.parameters import ParameterError, StudyError
 
 
@@ -32,11 +32,11 @@ def main() -> int:
     predict = commands.add_parser("predict", help="classes of new images, as CSV")
     predict.add_argument("head", help="the folder head of an export of 11-label-your-own")
     predict.add_argument("images", nargs="+", help="image files, or folders of them")
-    for name, (_, purpose) in RUNS.items():
-        commands.add_parser(name, help=purpose)
+    for name, run in RUNS.items():
+        commands.add_parser(name, help=run.purpose)
     options = vars(parser.parse_args())
     try:
-        COMMANDS[options.pop("command")](**options)
+        _call(options.pop("command"), options)
     except ParameterError as error:
         return _fail(error, 2)
     except StudyError as error:
@@ -44,6 +44,26 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+COMMANDS = {
+    "estimate": "estimate.estimate",
+    "verify": "verify.verify",
+    "readme": "readme.update",
+    "predict": "predict.predict",
+}
+"""By command, its module in ``alutils.commands`` and its function, imported when it is called."""
+
+
+def _call(command: str, options: dict[str, Any]) -> None:
+    """Run a command with its options."""
+    if command in RUNS:
+        run_module(command).main()
+    elif command == "study":
+        _study(**options)
+    else:
+        module, function = COMMANDS[command].split(".")
+        getattr(import_module(f"alutils.commands.{module}"), function)(**options)
 
 
 def _study(**options: str) -> None:
@@ -56,50 +76,6 @@ def _study(**options: str) -> None:
         progress = notebooks.progress(options["profile"], options["notebook"])
         print(f"stopped: {progress}; the same command goes on from there", file=sys.stderr)
         raise
-
-
-def _estimate(**options: str) -> None:
-    from alutils.commands import estimate
-
-    estimate.estimate(**options)
-
-
-def _verify(profile: str) -> None:
-    from alutils.commands import verify
-
-    verify.verify(profile)
-
-
-def _readme(profile: str) -> None:
-    from alutils.commands import readme
-
-    readme.update(profile)
-
-
-def _predict(**options: Any) -> None:
-    from alutils.commands import predict
-
-    predict.predict(**options)
-
-
-def _run(name: str) -> None:
-    import_module(f"alutils.studies.{RUNS[name][0]}").main()
-
-
-RUNS = {
-    "ablation": ("claims.ablation", "run the authors' evaluation, switch by switch"),
-    "recipe": ("choices.recipe", "choose the recipes again, on held-out data"),
-    "precision": ("choices.precision", "hold bf16 against fp32, on held-out data"),
-    "head": ("choices.head", "choose the linear head's recipe again, on held-out data"),
-    "ceiling": ("training_size.ceiling", "train on every label of the pool"),
-    "transfer": ("transfer.plan", "train on labels that another recipe's arms chose"),
-}
-"""Commands of studies without a notebook: their module in ``alutils.studies``, and their help."""
-COMMANDS = {
-    "study": _study, "estimate": _estimate, "verify": _verify, "readme": _readme,
-    "predict": _predict,
-}  # fmt: skip
-COMMANDS |= {name: partial(_run, name) for name in RUNS}
 
 
 def _fail(error: Exception, status: int) -> int:

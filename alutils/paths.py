@@ -1,6 +1,7 @@
 """Where things are: the repository, its outputs, and the user's data cache."""
 
 import os
+import subprocess
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -21,6 +22,19 @@ def data_cache() -> Path:
     if override := _named("ALUTILS_DATA"):
         return override
     return (_named("XDG_CACHE_HOME") or Path.home() / ".cache") / "alutils"
+
+
+def git(*words: str) -> str:
+    """What git says of the repository, whatever another one its variables name.
+
+    Raises ``OSError`` without git, and ``CalledProcessError`` where it refuses.
+    """
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(ROOT), *words]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, encoding="utf-8", check=True
+    )
+    return done.stdout
 
 
 def _named(variable: str) -> Path | None:

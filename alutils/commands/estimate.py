@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from alutils.commands import first_cells
 from alutils.commands.studies import named_studies
 from alutils.protocol.arms import BASELINE
 from alutils.protocol.cell import Cell
@@ -22,7 +23,9 @@ def estimate(profile: str, step_ms: str = "") -> None:
     given = _step(step_ms)
     store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
     counted: set[str] = set()
-    for name, study in named_studies(profile):
+    studies = named_studies(profile)
+    first_cells.tell(profile)
+    for name, study in studies:
         if not isinstance(study, Study):
             continue
         new = [cell for cell in study.cells() if cell.name not in counted]
@@ -78,6 +81,8 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
 def _each(cells: list[Cell]) -> str:
     """How many steps one arm and seed takes, in words."""
     counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != BASELINE}
+    if not counts:
+        return "single baseline runs alone"
     low, high = min(counts), max(counts)
     span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
     return f"{span} an arm and seed"

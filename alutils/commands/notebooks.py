@@ -5,29 +5,24 @@ still holds, the report is not made again.
 """
 
 import base64
-import hashlib
-import json
+import itertools
 import os
 import re
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
 
-from alutils.paths import NOTEBOOKS, PACKAGE, ROOT, outputs
-from alutils.protocol.cell import Cell
-from alutils.protocol.parameters import ParameterError, Parameters, StudyError
+from alutils.commands import first_cells, overview
+from alutils.commands.fingerprints import fingerprint, is_current, sources
+from alutils.paths import NOTEBOOKS, ROOT, outputs
+from alutils.protocol.parameters import ParameterError, Parameters, StudyError, known
 from alutils.protocol.study import Study
 from alutils.records.files import CanNotWrite, write_whole
 from alutils.records.store import Store
-from alutils.records.tidy import table
 from alutils.reporting import page
 from alutils.studies import profiles
-from alutils.studies.claims.ablation import AblationStudy
-from alutils.studies.claims.plan import ClaimsStudy
 
 
 class StudyFailed(StudyError):
@@ -40,45 +35,46 @@ def make_reports(
     """Make those of a profile's reports (or the one named) that are missing or out of date.
 
     With ``train = "no"`` nothing is trained: reports show the finished cells alone, and notebooks
-    for which nothing is finished are left out; ``StudyError`` where that leaves none.
+    for which nothing is finished, or that train by themselves, are left out; ``StudyError`` where
+    that leaves none.
 
-    Parameters, device and data are checked before anything runs, with ``ParameterError`` and
-    ``DataUnavailable``. Where a notebook fails, the others are run all the same, and then
-    ``StudyFailed`` names it.
+    Parameters, device, data and encoders' weights are checked before anything runs, with
+    ``ParameterError``, ``DataUnavailable`` and ``EncoderUnavailable``. Where a notebook fails, the
+    others are run all the same, and then ``StudyFailed`` names it.
     """
     overrides = _overrides(workers, scheduler, train)
     every = _studies(profile)
-    studies = _studies(profile, notebook) if notebook else every
+    studies = _one_of(every, notebook) if notebook else every
+    first_cells.tell(profile, notebook)
     stale = {name: study for name, study in studies.items() if not is_current(name, study)}
-    empty = _nothing_to_show(stale) if train == "no" else set()
-    if studies.keys() <= empty:
-        raise StudyError(
-            f"TRAIN = no, and no seed of {profile!r} has every cell of {', '.join(sorted(empty))} "
-            "finished: nothing can be shown yet"
-        )
+    left_out = _left_out(stale) if train == "no" else {}
+    if studies.keys() <= left_out.keys():
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise StudyError(f"TRAIN = no, and nothing of {profile!r} can be shown: {reasons}")
+    to_run = [study for name, study in stale.items() if name not in left_out]
     training = [
         type(study).parse(study.model_dump() | overrides, "make study")
-        for name, study in stale.items()
-        if isinstance(study, Study) and name not in empty
+        for study in to_run
+        if isinstance(study, Study)
     ]
     Store(profile).prepare()
     _check_machine(training)
+    _check_encoders([*training, *(study for study in to_run if not isinstance(study, Study))])
     failures = []
     with _workers(training):
         for name, study in studies.items():
             if name not in stale:
                 print(f"{name}: unchanged", flush=True)
                 continue
-            if name in empty:
-                print(f"{name}: nothing is finished yet", flush=True)
+            if name in left_out:
+                print(f"{name}: left out, as {left_out[name]}", flush=True)
                 continue
             try:
                 execute(name, study, overrides if isinstance(study, Study) else {})
             except Exception as error:  # whatever a notebook raised: the others still run
                 failures.append(f"{name}: {_reason(error)}")
     try:
-        _results(profile, every)
-        _index(profile, every)
+        overview.write(profile, every)
     except CanNotWrite as error:
         failures.append(str(error))
     if failures:
@@ -86,16 +82,22 @@ def make_reports(
     print(f"reports: {_shown(outputs() / profile / 'index.html')}")
 
 
-def _studies(profile: str, notebook: str = "") -> dict[str, Parameters]:
-    """The studies of a profile by their notebooks' names, or the one of ``notebook`` alone."""
-    names = [notebook] if notebook else profiles.notebooks(profile)
-    return {name: profiles.load_study(profile, name) for name in names}
+def _studies(profile: str) -> dict[str, Parameters]:
+    """The studies of a profile by their notebooks' names."""
+    return {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
+
+
+def _one_of(studies: dict[str, Parameters], notebook: str) -> dict[str, Parameters]:
+    """The study of one notebook alone; ``ParameterError`` where there is none."""
+    known("NOTEBOOK", notebook, studies, ParameterError)
+    return {notebook: studies[notebook]}
 
 
 def progress(profile: str, notebook: str = "") -> str:
     """How many cells of a profile, or of one of its notebooks, are finished, in words."""
-    store = Store(profile)
-    cells = [cell for study in _studies(profile, notebook).values() for cell in study.cells()]
+    store, names = Store(profile), [notebook] if notebook else profiles.notebooks(profile)
+    studies = [profiles.load_study(profile, name) for name in names]
+    cells = [cell for study in studies for cell in study.cells()]
     records = [store.load(cell) for cell in {cell.name: cell for cell in cells}.values()]
     finished = sum(record["status"] == "finished" for record in records)
     rounds = sum(len(record["rounds"]) for record in records)
@@ -175,83 +177,6 @@ def _sweep(folder: Path, name: str) -> None:
             left.unlink(missing_ok=True)
 
 
-def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
-    """Hash of the records and files that a report is made from, and of its ``sources``.
-
-    ``hashed`` is an earlier value of ``sources``, which otherwise are read now.
-    """
-    digest = hashlib.sha256((hashed or sources(name, study)).encode())
-    for cell, store in _read_by(study):
-        there = store.path(cell).exists()
-        checksum = store.load(cell).get("checksum", "none") if there else "none"
-        digest.update(f"{cell.name} {checksum}".encode())
-    for file in study.files():
-        digest.update(file.read_bytes() if file.exists() else b"none")
-    return digest.hexdigest()
-
-
-def sources(name: str, study: Parameters) -> str:
-    """Hash of the code, notebook and parameters that a report is made from.
-
-    The code is what the notebook reaches by import, the page that it is rendered in, and the files
-    beside the notebook, where strategies of a user may lie.
-    """
-    digest = hashlib.sha256()
-    for file in [*reached(NOTEBOOKS / f"{name}.ipynb"), *sorted(NOTEBOOKS.glob("**/*.py"))]:
-        digest.update(file.read_bytes())
-    digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
-    digest.update(
-        study.model_dump_json(exclude={"workers", "cells_per_gpu", "scheduler", "train"}).encode()
-    )
-    return digest.hexdigest()
-
-
-def reached(notebook: Path) -> list[Path]:
-    """Files of the package that a notebook reaches by import, in order of their names.
-
-    Every strategy counts where ``strategies/own.py`` is reached, as that imports them by name.
-    """
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    finder = ModuleFinder(path=[str(ROOT)])
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "notebook.py"
-        script.write_text(f"import alutils.reporting.page\n{code}", encoding="utf-8")
-        finder.run_script(str(script))
-    files = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
-    files |= set((PACKAGE / "reporting" / "templates").rglob("*.*"))
-    if PACKAGE / "strategies" / "own.py" in files:
-        files |= set((PACKAGE / "strategies").glob("*.py"))
-    return sorted(file for file in files if file.is_relative_to(PACKAGE))
-
-
-def _read_by(study: Parameters) -> list[tuple[Cell, Store]]:
-    """The cells that a notebook reads, with their stores; the audit reads the ablation's too."""
-    studies = [study, AblationStudy()] if isinstance(study, ClaimsStudy) else [study]
-    return [(cell, Store(s.profile)) for s in studies for cell in s.cells()]
-
-
-def is_current(name: str, study: Parameters) -> bool:
-    """Whether a report shows every cell, and was made from today's sources and records."""
-    file = outputs() / study.profile / f"{name}.ipynb"
-    if not file.with_suffix(".html").exists():
-        return False
-    facts = _report(file).get("metadata", {}).get("alutils", {})
-    store = Store(study.profile)
-    finished = all(store.finished(cell) for cell in study.cells())
-    return finished and facts.get("fingerprint") == fingerprint(name, study)
-
-
-def _report(file: Path) -> dict[str, Any]:
-    """A kept report's notebook; empty where there is none or it is damaged."""
-    import nbformat
-
-    try:
-        return nbformat.read(file, as_version=4)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError):
-        return {}
-
-
 def _tidy(file: Path, dropped: str = "") -> Any:
     """The executed notebook without what differs from run to run: times, paths, papermill's id.
 
@@ -293,6 +218,23 @@ def _check_machine(studies: list[Study]) -> None:
         data.load(dataset)
 
 
+def _check_encoders(studies: Iterable[Parameters]) -> None:
+    """Raise ``EncoderUnavailable`` where features are to be computed and weights can't be had.
+
+    They are looked for, or fetched, and nothing is computed. With a scheduler its workers do that.
+    """
+    from alutils.learning import encoders, features
+
+    wanted = {pair for study in studies for pair in study.own_features()}
+    for study in studies:
+        if isinstance(study, Study) and study.train and not study.scheduler:
+            encoded = [cell for cell in study.cells() if cell.encoder != "none"]
+            unfinished = itertools.filterfalse(Store(study.profile).sound, encoded)
+            wanted |= {(cell.dataset, cell.encoder) for cell in unfinished}
+    for encoder in sorted({pair[1] for pair in wanted if not features.at_hand(*pair)}):
+        encoders.weights_file(encoder)
+
+
 def _unfinished(study: Study) -> bool:
     """Whether some cell of the study has no sound record."""
     return not all(map(Store(study.profile).sound, study.cells()))
@@ -320,51 +262,25 @@ def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
         )
     if train not in ("", "yes", "no"):
         raise ParameterError(f"TRAIN = {train!r} is not allowed: give yes or no")
-    chosen = {"workers": int(workers) if workers else None, "scheduler": scheduler or None}
-    only_shown = {"train": False} if train == "no" else {}
-    return {key: value for key, value in chosen.items() if value is not None} | only_shown
+    chosen = {
+        "workers": int(workers) if workers else None,
+        "scheduler": scheduler or None,
+        "train": {"yes": True, "no": False}.get(train),
+    }
+    return {key: value for key, value in chosen.items() if value is not None}
 
 
-def _nothing_to_show(studies: dict[str, Parameters]) -> set[str]:
-    """The notebooks of cells for which no seed has every cell."""
+def _left_out(studies: dict[str, Parameters]) -> dict[str, str]:
+    """Why notebooks are left out where nothing is trained, by their names."""
     from alutils.records.tidy import read
 
-    of_cells = {name: study for name, study in studies.items() if study.cells()}
-    return {name for name, study in of_cells.items() if read(study).empty}
-
-
-def _results(profile: str, every: dict[str, Parameters]) -> None:
-    """Write ``results.csv``: one row per cell and round of all notebooks of the profile, each once.
-
-    It has the arms in the parameter files, not those that a notebook registers. The protocol's
-    fields are columns too, as one figure may hold several recipes.
-    """
-    import pandas as pd
-
-    store = Store(profile)
-    studies = [study for study in every.values() if isinstance(study, Study)]
-    tables = [table(store, study.cells(), study.reported) for study in studies]
-    if not tables:
-        return  # the audit alone has no rounds of its own
-    results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
-    fields = [key for key in Cell.model_fields if key not in results and key != "label_counts"]
-    trained = {cell.name: cell for study in studies for cell in study.cells()}
-    for key in fields:
-        results[key] = [getattr(trained[name], key) for name in results["record"]]
-    _write(outputs() / profile / "results.csv", results.to_csv(index=False))
-
-
-def _index(profile: str, studies: dict[str, Parameters]) -> None:
-    """Write ``index.html``: the reports of the profile with their answers."""
-    from alutils.reporting.record_facts import effort
-
-    folder = outputs() / profile
-    reports = {name: report for name in studies if (report := _report(folder / f"{name}.ipynb"))}
-    failed = [name for name in studies if (folder / f"{name}.failed.html").exists()]
-    cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
-    _write(
-        folder / "index.html", page.index(profile, reports, failed, effort(profile, cells.values()))
-    )
+    reasons = {}
+    for name, study in studies.items():
+        if study.own_features():
+            reasons[name] = "it trains whenever it runs"
+        elif study.cells() and read(study).empty:
+            reasons[name] = "no seed has every cell finished yet"
+    return reasons
 
 
 def _write(file: Path, content: str | bytes) -> None:

@@ -1,24 +1,53 @@
 """The studies of a profile, with a notebook or without."""
 
+from importlib import import_module
+from typing import NamedTuple
+
 from alutils.protocol.parameters import ParameterError, Parameters, known
 from alutils.studies import profiles
-from alutils.studies.choices import head, precision, recipe
-from alutils.studies.claims.ablation import AblationStudy
-from alutils.studies.training_size import ceiling
-from alutils.studies.transfer import plan as transfer
+
+
+class Run(NamedTuple):
+    """A command of studies without a notebook: their module in ``alutils.studies``, and its help.
+
+    The module has ``studies()`` and ``main()``.
+    """
+
+    module: str
+    purpose: str
+
+
+RUNS = {
+    "ablation": Run("claims.ablation", "run the authors' evaluation, switch by switch"),
+    "recipe": Run("choices.recipe", "choose the recipes again, on held-out data"),
+    "precision": Run("choices.precision", "hold bf16 against fp32, on held-out data"),
+    "head": Run("choices.head", "choose the linear head's recipe again, on held-out data"),
+    "ceiling": Run("training_size.ceiling", "train on every label of the pool"),
+    "transfer": Run("transfer.plan", "train on labels that another recipe's arms chose"),
+}
+"""By command, which is also the profile of their records."""
+
+
+def run_module(name: str) -> object:
+    """The module of a command of ``RUNS``."""
+    return import_module(f"alutils.studies.{RUNS[name].module}")
 
 
 def named_studies(profile: str) -> list[tuple[str, Parameters]]:
     """The studies of a profile's notebooks, by these; or those that have none, by the profile."""
-    listed = (recipe, precision, head, ceiling, transfer)
-    besides = [AblationStudy(), *(study for module in listed for study in module.studies())]
-    if of_profile := [study for study in besides if study.profile == profile]:
-        return [(profile, study) for study in of_profile]
-    every = [*profiles.profiles(), *dict.fromkeys(study.profile for study in besides)]
-    known("PROFILE", profile, every, ParameterError)
+    if profile in RUNS:
+        return [(profile, study) for study in run_module(profile).studies()]
+    known("PROFILE", profile, [*profiles.profiles(), *RUNS], ParameterError)
     return [(name, profiles.load_study(profile, name)) for name in profiles.notebooks(profile)]
 
 
 def studies_of(profile: str) -> list[Parameters]:
     """The studies of ``named_studies``."""
     return [study for _, study in named_studies(profile)]
+
+
+def what_makes(profile: str) -> str:
+    """The command that makes a profile's records."""
+    if profile in RUNS:
+        return f".venv/bin/python -m alutils {profile}"
+    return f"make study PROFILE={profile}"

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
 
-from alutils.commands.studies import studies_of
+from alutils.commands import first_cells
+from alutils.commands.studies import studies_of, what_makes
 from alutils.learning import data
 from alutils.learning.devices import settle
-from alutils.learning.features import features_digest
+from alutils.learning.features import at_hand, features_digest
 from alutils.learning.streams import stream
 from alutils.protocol.arms import ARMS, BUILT_IN, COPIED
 from alutils.protocol.cell import Cell
@@ -47,33 +48,58 @@ class NotVerified(StudyError):
 
 
 def verify(profile: str) -> None:
-    """Check every record of a profile and recompute a few rounds; raise ``NotVerified``."""
+    """Check every record of a profile and recompute a few rounds; raise ``NotVerified``.
+
+    Records of a dataset that can't be had are held against their checksums and digests alone, which
+    is said; ``DataUnavailable`` where all are of such datasets.
+    """
     store = Store(profile)
     cells = {cell.name: cell for study in studies_of(profile) for cell in study.cells()}.values()
+    first_cells.tell(profile)
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
     records = [(cell, record) for cell, record, damage in read if not damage]
     if not read:
-        raise NotVerified(f"there is no record in {store.folder}: run `make study` first")
-    for dataset in dict.fromkeys(cell.dataset for cell, _ in records):
-        data.load(dataset)
-    sound: list[tuple[Cell, Record]] = []
-    for cell, record in records:
-        failures = list(problems(cell, record)) or list(wrong_draws(cell, record))
-        wrong += [f"{cell.name}: {why}" for why in failures]
-        sound += [] if failures else [(cell, record)]
+        found = f"all {len(others)} records in {store.folder} are of other parameters"
+        there = found if others else f"there is no record in {store.folder}"
+        raise NotVerified(f"{there}: run `{what_makes(profile)}` first")
+    lacking = _lacking_data(records)
+    failures = {
+        cell: list(problems(cell, record)) or list(wrong_draws(cell, record))
+        for cell, record in records
+        if cell.dataset not in lacking
+    }
+    wrong += [f"{cell.name}: {why}" for cell, reasons in failures.items() for why in reasons]
+    sound = [(cell, record) for cell, record in records if failures.get(cell) == []]
     rounds = sum(len(record["rounds"]) for _, record in records)
     print(f"{len(read)} of {len(cells)} records, {rounds:,} rounds: {len(wrong)} problems")
     if others:
         strays = count(len(others), "record")
         print(f"{strays} of no cell of these parameters, not checked: {min(others)} first")
+    for dataset, why in lacking.items():
+        unread = sum(cell.dataset == dataset for cell, _ in records)
+        print(f"{count(unread, 'record')} by checksums and digests alone: {why}")
     for cell, record in sample(sound):
         comparison, holds = recompute(cell, record, sound)
         print(f"{cell.name}: {comparison}")
         wrong += [] if holds else [f"{cell.name}: {comparison}"]
     if wrong:
         raise NotVerified("; ".join(wrong))
+
+
+def _lacking_data(records: list[tuple[Cell, Record]]) -> dict[str, str]:
+    """The datasets of records that can't be had, with the reason; raises where none can."""
+    lacking: dict[str, str] = {}
+    names = dict.fromkeys(cell.dataset for cell, _ in records)
+    for name in names:
+        try:
+            data.load(name)
+        except data.DataUnavailable as error:
+            lacking[name] = str(error)
+    if lacking and lacking.keys() == names.keys():
+        raise data.DataUnavailable("; ".join(lacking.values()))
+    return lacking
 
 
 def problems(cell: Cell, record: Record) -> Iterator[str]:
@@ -135,7 +161,8 @@ def wrong_draws(cell: Cell, record: Record) -> Iterator[str]:
 def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
     """Up to three cells with an early acquisition to compute again.
 
-    Of different arms first, then of different datasets, then of different seeds.
+    First those whose features need not be computed for it, then of different arms, then of
+    different datasets, then of different seeds.
     """
     able = [
         (cell, record)
@@ -145,10 +172,12 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
     ]  # fmt: skip
     left = [(cell, record) for cell, record in able if cell.arm != "random"] or able
     taken: list[tuple[Cell, Record]] = []
+    inputs = {(cell.dataset, cell.encoder) for cell, _ in left}
+    ready = {key for key in inputs if key[1] == "none" or at_hand(*key)}
 
     def used(candidate: tuple[Cell, Record]) -> list[int]:
-        """How many cells were taken already with the same arm, dataset and seed."""
-        return [
+        """Whether its features are missing; cells taken with the same arm, dataset and seed."""
+        return [(candidate[0].dataset, candidate[0].encoder) not in ready] + [
             sum(getattr(cell, key) == getattr(candidate[0], key) for cell, _ in taken)
             for key in ("arm", "dataset", "seed")
         ]

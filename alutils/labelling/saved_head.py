@@ -19,7 +19,8 @@ WEIGHTS, FACTS, EXAMPLE = "head.safetensors", "head.json", "example.txt"
 """The files in the folder of a saved head."""
 USE = """\
 # Classes of images by their features: rows of {features} numbers by {encoder}.
-# From image files to a table of classes: python -m alutils predict HEAD IMAGES > predictions.csv
+# From image files to a table of classes, in the folder of the study that made this:
+#     .venv/bin/python -m alutils predict HEAD IMAGES > predictions.csv
 import json
 import torch
 from safetensors.torch import load_file

@@ -83,6 +83,11 @@ def load_features(name: str, encoder: str) -> Features:
     return Features(features, mean, std, hashlib.sha256(digests.encode()).hexdigest()[:16])
 
 
+def at_hand(name: str, encoder: str) -> bool:
+    """Whether all features of a dataset by an encoder are in the data cache already."""
+    return not _row_file(name, encoder).read().missing
+
+
 def inputs(name: str, encoder: str) -> Dataset:
     """What a network is given of a dataset: its images, or their features by an encoder."""
     return data.load(name) if encoder == "none" else load_features(name, encoder).dataset

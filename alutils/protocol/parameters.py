@@ -75,6 +75,14 @@ class Parameters(BaseModel):
         """Files that the notebook reads beside the records of its cells."""
         return []
 
+    def related(self) -> list["Parameters"]:
+        """Other studies whose parameters the notebook reads."""
+        return []
+
+    def own_features(self) -> list[tuple[str, str]]:
+        """Dataset and encoder of features on which the notebook trains by itself, without cells."""
+        return []
+
 
 def known(
     key: str, name: str, allowed: Any, error: type[ValueError] = ValueError, or_else: str = ""
@@ -125,6 +133,11 @@ def _reason(error: Any) -> str:
         return reason
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
+    if error["type"] == "string_pattern_mismatch":
+        return "it should be of small letters, digits and hyphens, and begin with no hyphen"
+    if error["type"] == "string_type" and type(error["input"]) in (int, float):
+        key = error["loc"][0]
+        return f"it should be text, in quotes; papermill's -p made a number of it: use -r {key}"
     reason = error["msg"].lower()
     if error["type"] == "float_type" and isinstance(error["input"], str):
         reason += ", not text: YAML takes 5.0e-4, with a point, for a number"

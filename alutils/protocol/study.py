@@ -14,6 +14,8 @@ from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import Parameters, known, no_duplicates
 from alutils.protocol.refusals import check
 
+RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
+"""Parameters that say where a study runs, not what it is."""
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 

@@ -4,7 +4,7 @@ import copy
 import datetime
 import re
 from functools import cache
-from html import escape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,14 @@ def index(profile: str, reports: dict[str, dict[str, Any]], failed: list[str], f
     for key, value in values.items():
         text = text.replace("{{ " + key + " }}", value)
     return text
+
+
+def facts_of(index: str) -> str:
+    """The ``facts`` that an index page was made with; empty where it can't be told."""
+    lead, _, end = _template("index.html").partition("{{ facts }}")
+    before, after = lead.rpartition("{{ date }}")[2], end.split("\n")[0]
+    found = re.search(rf"\d{{4}}-\d\d-\d\d{re.escape(before)}(.*?){re.escape(after)}", index)
+    return unescape(found.group(1)) if found else ""
 
 
 def _entry(name: str, notebook: dict[str, Any]) -> str:

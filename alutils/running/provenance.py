@@ -1,6 +1,5 @@
 """Where, with what and by which commit something is computed."""
 
-import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -10,10 +9,10 @@ from typing import Any
 
 import torch
 
+from alutils import paths
 from alutils.learning.convolutions import BF16_PRODUCTS
 from alutils.learning.devices import processor
 from alutils.learning.network import ARITHMETIC
-from alutils.paths import ROOT
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -44,16 +43,8 @@ def commit() -> dict[str, object]:
     Unknown where the code is no checkout of its own, but unpacked, perhaps inside of another one.
     """
     with suppress(OSError, ValueError, subprocess.CalledProcessError):
-        top, head = _git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
-        if Path(top).samefile(ROOT):
-            dirty = [part for part in CODE if _git("status", "--porcelain", part).strip()]
+        top, head = paths.git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()
+        if Path(top).samefile(paths.ROOT):
+            dirty = [part for part in CODE if paths.git("status", "--porcelain", part).strip()]
             return {"commit": head, "changed_since_commit": dirty}
     return {"commit": "unknown", "changed_since_commit": []}
-
-
-def _git(*words: str) -> str:
-    """What git says of the code's folder, whatever repository its variables name."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    command = ["git", "-C", str(ROOT), *words]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout

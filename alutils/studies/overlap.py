@@ -34,14 +34,19 @@ class Shared:
 
 def shared(study: Study, notebook: str) -> list[Shared]:
     """What the cells of a notebook's study share with each other notebook of its profile."""
-    if study.profile not in profiles.profiles():
-        return []
-    others = [n for n in profiles.notebooks(study.profile) if n in COMPARED and n != notebook]
     every = (
-        common(study.cells(), profiles.load_study(study.profile, other).cells(), other)
-        for other in others
+        common(study.cells(), other.cells(), name)
+        for name, other in others(study.profile, notebook).items()
     )
     return [each for each in every if each.records or each.cells]
+
+
+def others(profile: str, notebook: str) -> dict[str, Study]:
+    """The studies of a profile with which one of its notebooks is compared, by their notebooks."""
+    if profile not in profiles.profiles():
+        return {}
+    names = [name for name in profiles.notebooks(profile) if name in COMPARED and name != notebook]
+    return {name: profiles.load_study(profile, name) for name in names}
 
 
 def common(cells: list[Cell], others: list[Cell], notebook: str) -> Shared:
@@ -72,8 +77,8 @@ def _in_common(cell: Cell, other: Cell) -> int:
 
 def sentence(study: Study, notebook: str) -> Markdown:
     """Which of a notebook's cells are no independent evidence beside other reports."""
-    others, own = shared(study, notebook), _number(notebook)
-    if not others:
+    found, own = shared(study, notebook), _number(notebook)
+    if not found:
         return Markdown(
             f"No training of {own} is one of the profile's other reports on networks trained from "
             "scratch."
@@ -81,8 +86,8 @@ def sentence(study: Study, notebook: str) -> Markdown:
     same = " (by the same seed, arm, recipe and label counts, those on the first labels apart)"
     return Markdown(
         f"Of the {count(len(study.cells()), 'cell')} of {own}, "
-        f"{join([part for other in others for part in _parts(other)])}"
-        f"{same if any(other.cells for other in others) else ''}: these reports are not "
+        f"{join([part for other in found for part in _parts(other)])}"
+        f"{same if any(other.cells for other in found) else ''}: these reports are not "
         "independent."
     )
 

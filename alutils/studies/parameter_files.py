@@ -25,7 +25,15 @@ def defaults(notebook: str) -> dict[str, Any]:
 @cache
 def _parameters_cell(file: Path, _: int) -> dict[str, Any]:
     """The values of a notebook's parameters cell, read again when the file's time has changed."""
-    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    return values_in(file.read_text(encoding="utf-8"))
+
+
+def values_in(notebook: str) -> dict[str, Any]:
+    """The values of the parameters cell in a notebook's text.
+
+    Raises ``ValueError``, ``KeyError`` or ``SyntaxError``.
+    """
+    cells = json.loads(notebook)["cells"]
     tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{len(tagged)} cells have the tag parameters, give it to one")

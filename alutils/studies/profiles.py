@@ -68,10 +68,12 @@ def load_study(profile: str, notebook: str) -> Parameters:
     file = params_file(profile, notebook)
     source = f"params/{profile}/{file.name}"
     known(f"{source}: notebook", notebook, STUDIES, ParameterError)
-    study = study_class(notebook).parse(defaults(notebook) | read_file(file, source), source)
+    values = defaults(notebook) | read_file(file, source)
+    both = f"{source} and the first cell of notebooks/{notebook}.ipynb"
+    study = study_class(notebook).parse(values, both)
     if study.profile != profile:
         raise ParameterError(
-            f"{source}: profile = {study.profile!r} is not allowed in the folder {profile!r}, "
+            f"{both}: profile = {study.profile!r} is not allowed in the folder {profile!r}, "
             "whose reports go to another place: give both the same name"
         )
     return study

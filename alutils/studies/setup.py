@@ -6,13 +6,11 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.protocol.study import Study
+from alutils.protocol.study import RUNTIME, Study
 from alutils.reporting.prose import count, join, paired_seeds, plain, table
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
-RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
-"""Parameters that say where a study runs, not what it is."""
 OPEN = (
     "What the poster leaves open (learning rate, dropout, stochastic passes, what is held out, "
     "which accuracy is told), the profile <code>poster</code> has as this study chose it; the "

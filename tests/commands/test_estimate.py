@@ -1,11 +1,14 @@
+import shutil
+
 import pytest
 
 from alutils.commands import estimate
+from alutils.paths import PARAMS
 from alutils.protocol.parameters import ParameterError
 from alutils.records.store import Store
 from alutils.running import outlook
 from alutils.running.workload import Work, by_step_cost, work
-from alutils.studies import profiles
+from alutils.studies import parameter_files, profiles
 from tests.records.test_records import rounds
 
 
@@ -43,6 +46,31 @@ def test_what_has_no_notebook_is_estimated_too(outputs, capsys):
     told = capsys.readouterr().out
     assert "ceiling, CIFAR-10: 1 cells, 1 rounds, 14,060 steps (14,060 an arm and seed)" in told
     assert "ceiling, MNIST: 1 cells, 1 rounds, 84,300 steps (84,300 an arm and seed)" in told
+
+
+def test_a_profile_of_single_baselines_alone_is_estimated(monkeypatch, capsys):
+    """As where another notebook of the profile has the arms, and is counted first."""
+    study = profiles.load_study("replica", "03-mnist-active-learning")
+    arms = study.model_copy(update={"single_baseline": False})
+    monkeypatch.setattr(estimate, "named_studies", lambda profile: [("a", arms), ("b", study)])
+    estimate.estimate("replica", "3")
+    told = capsys.readouterr().out
+    assert "b, MNIST: 1 cells, 1 rounds, 12,300 steps (single baseline runs alone), " in told
+
+
+def test_a_profile_depends_on_no_other_one(tmp_path, monkeypatch, outputs):
+    shutil.copytree(PARAMS, tmp_path / "params")
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path / "params")
+    file = tmp_path / "params/desktop/02-cifar10-active-learning.yaml"
+    file.write_text('profile: "desktop"\nrounds: 0\n')
+    estimate.estimate("fidelity", "3")
+    estimate.estimate("ablation", "3")
+    for profile in ("ceiling", "transfer"):
+        with pytest.raises(ParameterError, match="rounds = 0"):
+            estimate.estimate(profile, "3")
+    file.write_text('profile: "desktop"\narms: ["random", "margin"]\n')
+    with pytest.raises(ParameterError, match="^transfer: source = 'desktop' has no bayesian"):
+        estimate.estimate("transfer", "3")
 
 
 def test_a_shared_first_round_counts_once(digits_cell):

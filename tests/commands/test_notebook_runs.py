@@ -15,7 +15,7 @@ import nbformat
 import pytest
 
 from alutils.__main__ import main
-from alutils.commands import notebooks
+from alutils.commands import fingerprints, notebooks
 from alutils.paths import NOTEBOOKS, PARAMS, ROOT
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.store import Store
@@ -25,6 +25,12 @@ from tests.conftest import command
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK, equal_part, gone_within, start
 
 NAMES = profiles.notebooks("smoke")
+
+
+def take_notebooks_from(folder: Path, monkeypatch) -> None:
+    """Run the notebooks of another folder."""
+    for module in (notebooks, fingerprints):
+        monkeypatch.setattr(module, "NOTEBOOKS", folder)
 
 
 @pytest.fixture
@@ -83,9 +89,10 @@ def test_without_training_what_has_nothing_finished_is_left_out(copy, capsys):
     kept = (copy / "smoke" / f"{name}.html").read_bytes()
     notebooks.make_reports("smoke", train="no")
     printed = capsys.readouterr().out
-    assert f"{name}: nothing is finished yet" in printed and "reports: " in printed
+    assert f"{name}: left out, as no seed has every cell finished yet" in printed
+    assert "reports: " in printed
     assert (copy / "smoke" / f"{name}.html").read_bytes() == kept
-    with pytest.raises(StudyError, match=f"no seed of 'smoke' has every cell of {name} finished"):
+    with pytest.raises(StudyError, match=f"nothing of 'smoke' can be shown: {name}: no seed has"):
         notebooks.make_reports("smoke", name, train="no")
 
 
@@ -111,12 +118,12 @@ def test_a_report_made_without_training_is_not_taken_for_the_whole(copy):
     """Cells of arms that a notebook registers itself are in no parameter file."""
     record = next((copy / "smoke" / "runs").glob("*second-guess*.json"))
     name = "05-your-own-strategy"
-    assert notebooks.is_current(name, profiles.load_study("smoke", name))
+    assert fingerprints.is_current(name, profiles.load_study("smoke", name))
     record.unlink()
     (copy / "smoke" / f"{name}.html").unlink()
     notebooks.make_reports("smoke", name, train="no")
     assert (copy / "smoke" / f"{name}.html").exists() and not record.exists()
-    assert not notebooks.is_current(name, profiles.load_study("smoke", name))
+    assert not fingerprints.is_current(name, profiles.load_study("smoke", name))
 
 
 def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
@@ -156,12 +163,12 @@ def test_finished_cells_need_no_scheduler(copy, monkeypatch):
 
 def test_a_changed_record_or_parameter_makes_a_report_stale(copy):
     study = profiles.load_study("smoke", NOTEBOOK)
-    assert notebooks.is_current(NOTEBOOK, study)
-    assert notebooks.is_current(NOTEBOOK, study.model_copy(update={"workers": 7}))
-    assert not notebooks.is_current(NOTEBOOK, study.model_copy(update={"candidates": 700}))
+    assert fingerprints.is_current(NOTEBOOK, study)
+    assert fingerprints.is_current(NOTEBOOK, study.model_copy(update={"workers": 7}))
+    assert not fingerprints.is_current(NOTEBOOK, study.model_copy(update={"candidates": 700}))
     cell, store = study.cells()[0], Store("smoke")
     store.save(cell, store.load(cell) | {"provenance": {"wall_seconds": 1.0}})
-    assert not notebooks.is_current(NOTEBOOK, study)
+    assert not fingerprints.is_current(NOTEBOOK, study)
 
 
 def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
@@ -171,7 +178,7 @@ def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
     source = tmp_path / "notebooks" / f"{NOTEBOOK}.ipynb"
     source.parent.mkdir()
     shutil.copyfile(NOTEBOOKS / source.name, source)
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", source.parent)
+    take_notebooks_from(source.parent, monkeypatch)
     done = (copy / "smoke" / source.name).read_bytes()
 
     def run(_, partial, *args, **options):
@@ -182,7 +189,7 @@ def test_a_source_that_changes_while_a_notebook_runs_leaves_its_report_stale(
     monkeypatch.setattr("papermill.execute_notebook", run)
     for change in (False, True):
         notebooks.execute(NOTEBOOK, study, {})
-        assert notebooks.is_current(NOTEBOOK, study) is not change
+        assert fingerprints.is_current(NOTEBOOK, study) is not change
 
 
 def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tmp_path):
@@ -191,7 +198,7 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
     notebook = nbformat.read(NOTEBOOKS / f"{NOTEBOOK}.ipynb", as_version=4)
     notebook.cells[-1].source = "raise RuntimeError('on purpose <b>')"
     nbformat.write(notebook, broken / f"{NOTEBOOK}.ipynb")
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", broken)
+    take_notebooks_from(broken, monkeypatch)
     good = (copy / "smoke" / f"{NOTEBOOK}.html").read_bytes()
     with pytest.raises(notebooks.StudyFailed, match=f"{NOTEBOOK}: RuntimeError: on purpose"):
         notebooks.make_reports("smoke", NOTEBOOK)
@@ -230,7 +237,7 @@ def test_a_file_beside_a_notebook_is_imported_there_and_makes_its_report_stale(
     tmp_path, monkeypatch
 ):
     """As in JupyterLab, whose kernels start in the notebook's folder."""
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path)
+    take_notebooks_from(tmp_path, monkeypatch)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     prose = [nbformat.v4.new_markdown_cell(text) for text in ("# A", "What.", "How.")]
@@ -243,9 +250,9 @@ def test_a_file_beside_a_notebook_is_imported_there_and_makes_its_report_stale(
     notebooks.render(tmp_path / f"{NOTEBOOK}.ipynb", tmp_path / "reports", {})
     report = nbformat.read(tmp_path / "reports" / f"{NOTEBOOK}.ipynb", as_version=4)
     assert report.cells[-1].outputs[0].data["text/plain"] == "'lowest'"
-    before = notebooks.sources(NOTEBOOK, study)
+    before = fingerprints.sources(NOTEBOOK, study)
     mine.write_text("NAME = 'highest'\n")
-    assert notebooks.sources(NOTEBOOK, study) != before
+    assert fingerprints.sources(NOTEBOOK, study) != before
 
 
 @pytest.mark.parametrize("error", [ValueError("what\nhow"), ValueError("\x1b[31mwhat\x1b[0m\n")])

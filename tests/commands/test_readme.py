@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from alutils.commands import readme
-from alutils.paths import PACKAGE, ROOT
+from alutils.labelling import saved_head
+from alutils.paths import NOTEBOOKS, PACKAGE, ROOT
 from alutils.protocol.arms import ORACLES
 from alutils.protocol.parameters import StudyError
 from alutils.reporting import statistics
@@ -118,6 +119,19 @@ def test_what_a_text_links_to_is_there(file):
         assert there.exists(), link
         names = re.findall(r"^#+ (.*)", there.read_text(), re.MULTILINE) if heading else []
         assert not heading or heading in {name.lower().replace(" ", "-") for name in names}, link
+
+
+def test_every_command_is_of_the_environment_that_make_sets_up():
+    """But for conda's, and for the plan, which is left as it was before its runs."""
+    shown = {file: text for file, text in TEXTS.items() if file.name != "plan.md"}
+    shown |= {file: file.read_text(encoding="utf-8") for file in NOTEBOOKS.glob("*.ipynb")}
+    shown |= {file: file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*page.py")}
+    shown |= {"example": saved_head.USE}
+    bare = {
+        file: re.findall(r"(?<!bin/)python -m alutils \w+", text) for file, text in shown.items()
+    }
+    assert bare.pop(ROOT / "README.md") == ["python -m alutils study"]
+    assert not any(bare.values())
 
 
 def test_the_readme_is_short_and_names_every_room():

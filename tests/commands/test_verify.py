@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -295,14 +297,61 @@ def test_random_picks_are_drawn_again(outputs, digits_cell):
 
 
 def test_without_records_there_is_nothing_to_verify(outputs):
-    with pytest.raises(NotVerified, match="run `make study` first"):
+    with pytest.raises(
+        NotVerified, match="there is no record in .*: run `make study PROFILE=smoke` first"
+    ):
         verify.verify("smoke")
+    command = re.escape("run `.venv/bin/python -m alutils ceiling` first")
+    with pytest.raises(NotVerified, match=command):
+        verify.verify("ceiling")
     with pytest.raises(parameters.ParameterError, match="did you mean 'smoke'"):
         verify.verify("smok")
     with pytest.raises(
         parameters.ParameterError, match="ablation, recipe, precision, head, ceiling, transfer$"
     ):
         verify.verify("nothing")
+
+
+def test_records_of_other_parameters_alone_are_told_as_such(made):
+    store, cells = made
+    cells[:] = [cell.model_copy(update={"seed": 7}) for cell in cells]
+    with pytest.raises(NotVerified, match="all 2 records in .*runs are of other parameters: run"):
+        verify.verify("test")
+
+
+def test_records_whose_dataset_can_not_be_had_are_told_and_the_others_checked(
+    made, digits_cell, monkeypatch, capsys
+):
+    store, cells = made
+    cells.append(digits_cell(dataset="fashion-mnist"))
+    store.save(cells[-1], store.load(cells[-1]))
+    load = data.load
+
+    def fetched(name: str) -> data.Dataset:
+        if name in lacking:
+            raise data.DataUnavailable(f"{name} can't be fetched")
+        return load(name)
+
+    monkeypatch.setattr(data, "load", fetched)
+    lacking = {"fashion-mnist"}
+    verify.verify("test")
+    told = capsys.readouterr().out
+    assert "3 of 3 records, 6 rounds: 0 problems" in told and told.count("22 of 22 picks") == 2
+    assert "1 record by checksums and digests alone: fashion-mnist can't be fetched" in told
+    lacking = {"fashion-mnist", "digits"}
+    with pytest.raises(data.DataUnavailable, match="digits can't be fetched; fashion-mnist can't"):
+        verify.verify("test")
+
+
+def test_a_round_whose_features_are_at_hand_comes_before_one_whose_are_not(
+    digits_cell, stub_encoder
+):
+    record = {"rounds": [{"picks": [1]}]}
+    made, other = "efficientnet-lite0", "resnet18"
+    kept = [(digits_cell(arm=arm, encoder=encoder), record)
+            for encoder in (other, made) for arm in ("margin", "kmeans")]  # fmt: skip
+    load_features("digits", made)
+    assert [cell.encoder for cell, _ in verify.sample(kept)] == [made, made, other]
 
 
 def test_a_round_of_the_oracle_on_features_is_computed_again(digits_cell, stub_encoder):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from alutils import paths
 from alutils.running import provenance
 
 UNKNOWN = {"commit": "unknown", "changed_since_commit": []}
@@ -26,13 +27,13 @@ def repository(folder: Path) -> str:
 @pytest.fixture
 def ours(tmp_path, monkeypatch) -> str:
     """The commit of a repository in the project's place."""
-    monkeypatch.setattr(provenance, "ROOT", tmp_path / "ours")
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "ours")
     return repository(tmp_path / "ours")
 
 
 def test_provenance_has_the_commit_and_what_was_changed_since(ours):
     assert provenance.commit() == {"commit": ours, "changed_since_commit": []}
-    (provenance.ROOT / "alutils" / "more.py").write_text("")
+    (paths.ROOT / "alutils" / "more.py").write_text("")
     assert provenance.commit() == {"commit": ours, "changed_since_commit": ["alutils"]}
 
 
@@ -46,7 +47,7 @@ def test_variables_of_git_do_not_lead_to_another_repository(ours, tmp_path, monk
 def test_what_is_unpacked_inside_another_repository_has_no_commit(tmp_path, monkeypatch):
     repository(tmp_path)
     (tmp_path / "unpacked").mkdir()
-    monkeypatch.setattr(provenance, "ROOT", tmp_path / "unpacked")
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "unpacked")
     assert provenance.commit() == UNKNOWN
 
 
@@ -56,5 +57,5 @@ def test_what_is_unpacked_inside_another_repository_has_no_commit(tmp_path, monk
 def test_without_a_commit_the_commit_is_unknown(tmp_path, monkeypatch, is_repository):
     if is_repository:
         subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    monkeypatch.setattr(provenance, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     assert provenance.commit() == UNKNOWN

@@ -120,4 +120,4 @@ def test_what_is_said_is_what_was_found():
 def test_without_runs_it_says_how_to_make_them(outputs):
     nothing = ablation.results(AblationStudy())
     for show in (ablation_page.answer, ablation_page.figure, ablation_page.table):
-        assert "python -m alutils ablation" in show(nothing).data
+        assert "`.venv/bin/python -m alutils ablation`" in show(nothing).data

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alutils.commands.notebooks import fingerprint
+from alutils.commands.fingerprints import fingerprint
 from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.studies.profiles import load_study

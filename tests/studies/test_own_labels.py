@@ -11,14 +11,15 @@ from unittest.mock import patch
 import pytest
 from IPython.display import HTML, Markdown
 
-from alutils.commands.notebooks import fingerprint
+from alutils.commands.fingerprints import fingerprint
 from alutils.labelling import chain
 from alutils.labelling.entries import LABEL, Answers
 from alutils.labelling.ledger import LedgerHeld
 from alutils.labelling.widget import LabellingWidget
+from alutils.paths import ROOT
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
-from alutils.studies.own_labels import by_hand, exports, galleries, progress
+from alutils.studies.own_labels import by_hand, exports, galleries, plan, progress
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from tests.folders.messy import plain_folder
 
@@ -116,6 +117,22 @@ def test_two_runs_in_batch_do_not_share_their_folder(pets, opened, monkeypatch):
     ):
         opened(dataset=str(pets), answers="labels")
     assert first.study.ledger_path.exists()
+
+
+def test_a_run_in_batch_that_is_just_opening_keeps_its_folder(pets, opened, monkeypatch):
+    """What another process does between the making of the folder and the ledger's lock."""
+    values, real = {"dataset": str(pets), "answers": "labels"}, by_hand.Session
+
+    def session(path: Path, *rest) -> by_hand.Session:
+        monkeypatch.setattr(by_hand, "Session", real)
+        (path.parent / "mine").touch()
+        with pytest.raises(LedgerHeld, match="another run in batch has .*/batch .*by process"):
+            by_hand.open_ledger(study_of(**values))
+        assert (path.parent / "mine").exists()
+        return real(path, *rest)
+
+    monkeypatch.setattr(by_hand, "Session", session)
+    assert opened(**values).session.answers.labels == {}
 
 
 def test_an_interrupt_while_a_ledger_opens_leaves_it_free(pets, opened):
@@ -234,7 +251,33 @@ def test_a_ledger_that_a_run_in_batch_would_remove_is_refused(pets, opened):
         with pytest.raises(ParameterError, match=re.escape(expected)):
             study_of(dataset=str(pets), **{key: str(ledger)})
     assert ledger.read_bytes() == kept
-    assert study_of(dataset=str(pets), answers=str(ledger), profile="mine").files() == [ledger]
+    assert study_of(dataset=str(pets), answers=str(ledger), profile="mine").files()[0] == ledger
+
+
+def test_a_relative_path_is_the_same_file_for_a_command_and_for_the_notebook(
+    pets, tmp_path, monkeypatch
+):
+    """Whichever folder either runs in: relative is to the notebook's."""
+    (tmp_path / "old.jsonl").touch()
+    monkeypatch.setattr(plan, "NOTEBOOKS", tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    study = study_of(dataset=str(pets), ledger="mine/a.jsonl", older_ledger="old.jsonl")
+    monkeypatch.chdir("/")
+    assert study.ledger_path == tmp_path / "mine/a.jsonl" and study.ledger == str(study.ledger_path)
+    assert study.older_ledger == str(tmp_path / "old.jsonl")
+    assert study_of(**study.model_dump()) == study
+    for name in ("old.jsonl", "~/old.jsonl", "mine/../old.jsonl"):
+        recorded = study_of(dataset=str(pets), answers=name)
+        assert recorded.answers == str(tmp_path / "old.jsonl")
+
+
+def test_a_report_is_out_of_date_once_other_files_are_left_out(pets):
+    study = study_of(dataset=str(pets), answers="labels")
+    before = fingerprint("11-label-your-own", study)
+    (pets / "cat/broken.png").write_text("no image")
+    again = study_of(dataset=str(pets), answers="labels")
+    assert again == study and fingerprint("11-label-your-own", again) != before
 
 
 def test_a_report_is_out_of_date_once_there_is_another_answer(pets, opened, tmp_path):
@@ -253,12 +296,15 @@ def test_a_report_is_out_of_date_once_there_is_another_answer(pets, opened, tmp_
         ({"dataset": "/nowhere/at/all"}, "dataset = '/nowhere/at/all' is not allowed: "),
         ({"classes": ["cat", "Cat"]}, "classes: class 'Cat' is there already, as 'cat': use that"),
         ({"answers": "labels", "dataset": "CAT"}, "but the folder has no labels that could answer"),
-        ({"answers": "no.jsonl"}, "answers = 'no.jsonl' is no file: give 'person', 'labels', or"),
+        (
+            {"answers": "no.jsonl"},
+            "answers = '.*/no.jsonl' is no file: give 'person', 'labels', or",
+        ),
         (
             {"answers": "labels", "ledger": "me.jsonl"},
-            "ledger = 'me.jsonl' is for a person's answers",
+            "ledger = '.*/me.jsonl' is for a person's answers",
         ),
-        ({"ledger": "labels.csv"}, "ledger = 'labels.csv' is not called as one: give a file"),
+        ({"ledger": "labels.csv"}, "ledger = '.*/labels.csv' is not called as one: give a file"),
         ({"arm": "oracle"}, "arm = 'oracle' is unknown: "),
         ({"share": 1.0}, "share = 1.0 is no share: give 0 to below 1"),
         ({"batch": 0}, "batch = 0 asks for nothing: give 1 or more"),

@@ -160,5 +160,5 @@ def test_the_table_has_every_gain_there_is(made):
 
 def test_without_records_the_command_that_makes_them_is_named(outputs):
     for told in (page.parts(), page.travel()):
-        assert "`python -m alutils transfer`" in told.data
+        assert "`.venv/bin/python -m alutils transfer`" in told.data
     assert page.table() is None

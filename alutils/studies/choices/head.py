@@ -94,7 +94,7 @@ def document(results: pd.DataFrame) -> str:
         "far from all others. How many these are, and what that does to CoreSet, is in "
         "[strategies.md](strategies.md#coreset-on-frozen-features).\n\n"
         f"{''.join(parts)}"
-        "Made by `python -m alutils head` from the records in `outputs/head/runs/`.\n"
+        "Made by `.venv/bin/python -m alutils head` from the records in `outputs/head/runs/`.\n"
     )
 
 

@@ -101,7 +101,7 @@ def document(accuracy: pd.DataFrame) -> str:
         + "\n".join(rows)
         + "\n\n"
         + " ".join(verdicts)
-        + "\n\nMade by `python -m alutils precision` from the records in "
+        + "\n\nMade by `.venv/bin/python -m alutils precision` from the records in "
         "`outputs/precision/runs/`.\n"
     )
 

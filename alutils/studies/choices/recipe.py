@@ -164,7 +164,7 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
         "it, the stem, goes with the optimiser that has the higher mean; that was decided when the "
         "first of these numbers were known.\n\n"
         f"**Chosen: rate {rate:g} for SGD,{edge} and {after} for the stem.**\n\n"
-        "Made by `python -m alutils recipe` from the records in `outputs/recipe/runs/`.\n"
+        "Made by `.venv/bin/python -m alutils recipe` from the records in `outputs/recipe/runs/`.\n"
     )
 
 

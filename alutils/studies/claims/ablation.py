@@ -177,9 +177,13 @@ def _differences(at: _Accuracies, first: bool) -> dict[str, pd.Series]:
     }
 
 
+def studies() -> list[AblationStudy]:
+    """The study, alone."""
+    return [AblationStudy()]
+
+
 def main() -> None:
     """Run what is missing."""
     from alutils.running import run
 
-    run.run(AblationStudy())
-    run.finish(AblationStudy())
+    run.run_all(studies())

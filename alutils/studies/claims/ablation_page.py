@@ -11,7 +11,9 @@ from alutils.reporting.statistics import Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims.ablation import Effect, contributions, effects, evaluation
 
-NOTHING = "No such runs are in the outputs folder: `python -m alutils ablation` makes them."
+NOTHING = (
+    "No such runs are in the outputs folder: `.venv/bin/python -m alutils ablation` makes them."
+)
 
 
 def answer(results: pd.DataFrame) -> Markdown:

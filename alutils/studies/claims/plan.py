@@ -12,7 +12,7 @@ class ClaimsStudy(Parameters):
     def cells(self) -> list[Cell]:
         """The cells of the poster's figures, each once; raises where two would be taken for one."""
         by_key: dict[tuple, Cell] = {}
-        for cell in (cell for study in self._studies() for cell in study.cells()):
+        for cell in (cell for study in self.related() for cell in study.cells()):
             key = (cell.figure, cell.dataset, cell.arm, cell.seed)
             if by_key.setdefault(key, cell) != cell:
                 raise ParameterError(
@@ -25,7 +25,7 @@ class ClaimsStudy(Parameters):
     @property
     def reported(self) -> str:
         """The accuracy that the profile's notebooks report; raises where they differ in that."""
-        kinds = {study.reported for study in self._studies()}
+        kinds = {study.reported for study in self.related()}
         if len(kinds) > 1:
             raise ParameterError(
                 f"reported = {' and '.join(sorted(kinds))} in the notebooks of {self.profile!r}: "
@@ -33,7 +33,7 @@ class ClaimsStudy(Parameters):
             )
         return kinds.pop() if kinds else "test"
 
-    def _studies(self) -> list[Study]:
+    def related(self) -> list[Study]:
         """The studies of the poster's figures that the profile has."""
         names = notebooks(self.profile)
         return [load_study(self.profile, name) for name in FIGURES if name in names]

@@ -1,9 +1,11 @@
 """A labelled folder of one's own: what each arm would have saved there."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from alutils.folders import index
 from alutils.protocol.cell import Cell, Count, Rounds, Share
 from alutils.protocol.parameters import increasing
 from alutils.studies.active_learning.plan import ActiveLearningStudy
@@ -33,6 +35,10 @@ class OwnImagesStudy(ActiveLearningStudy):
     encoder: Literal["none", "efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
     acquisition_size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     targets: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (80.0, 90.0, 95.0)
+
+    def files(self) -> list[Path]:
+        """As in ``ActiveLearningStudy``, and the list of the files that were left out."""
+        return [*super().files(), index.left_out_file(self.dataset)]
 
     def cells(self) -> list[Cell]:
         """One cell a seed and arm, as in ``ActiveLearningStudy``."""

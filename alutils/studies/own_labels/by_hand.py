@@ -1,10 +1,12 @@
 """A ledger at work in a notebook: opened, shown to a person, or answered in batch."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
 from IPython.display import Markdown
 
 from alutils.labelling import bundle, chain, older
@@ -18,7 +20,7 @@ from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
 from alutils.reporting.prose import count
-from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy, at
+from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         print(line)
 
     older_answers = _older_answers(study, images, classes, say)
-    _make_folder(study)
-    if older_answers:
-        with Ledger(path, classes, images.pool.facts | settings.facts, say) as ledger:
-            if done := older.take_over(ledger, older_answers):
-                say(done)
-    session = Session(path, images.pool, classes, settings, say)
+    with _folder_made(study):
+        if older_answers:
+            with Ledger(path, classes, images.pool.facts | settings.facts, say) as ledger:
+                if done := older.take_over(ledger, older_answers):
+                    say(done)
+        session = Session(path, images.pool, classes, settings, say)
     try:
         desk = Desk(session, study.target, study.page, notes)
     except BaseException:  # an interrupt too: the cell can run again
@@ -85,7 +87,7 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
 
 def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry]:
     """The lines of the recorded ledger; refuses one of other images."""
-    entries = chain.read(study.files()[0])
+    entries = chain.read(Path(study.answers))
     if entries and images.pool.position.keys().isdisjoint(Answers(entries).current):
         raise ParameterError(
             f"answers = {study.answers!r} answers none of the images of {images.folder}: name the "
@@ -102,34 +104,43 @@ def _older_answers(
 ) -> older.Older | None:
     """What the older ledger that is named says of the images; ``say`` is told of one that isn't."""
     if study.older_ledger:
-        return older.read(at(study.older_ledger), images, classes)
+        return older.read(Path(study.older_ledger), images, classes)
     if study.answers == PERSON and not study.ledger:
         if hint := older.hint(study.ledger_path, images):
             say(hint)
     return None
 
 
-def _make_folder(study: OwnLabelsStudy) -> None:
-    """The ledger's folder; in batch without what was in it, unless another run is at it."""
-    folder = study.ledger_path.parent
-    try:
-        if study.answers != PERSON and study.folder.exists():
-            _refuse_two_runs(study.ledger_path)
-            shutil.rmtree(study.folder)
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CanNotWrite(
-            f"{folder} can't be made for the answers ({error.strerror or error}): change the "
-            "rights there, or name another place, by ledger or ALUTILS_OUTPUTS"
-        ) from error
+@contextmanager
+def _folder_made(study: OwnLabelsStudy) -> Iterator[None]:
+    """The ledger's folder is there; in batch without what was in it.
+
+    In batch no other run has it meanwhile, which is until the ledger is open, and refuses them.
+    """
+    with ExitStack() as opening:
+        try:
+            study.folder.parent.mkdir(parents=True, exist_ok=True)
+            if study.answers != PERSON:
+                opening.callback(_refuse_two_runs(study.folder, study).release)
+                if study.folder.exists():
+                    _refuse_two_runs(study.ledger_path, study).release()
+                    shutil.rmtree(study.folder)
+            study.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise CanNotWrite(
+                f"{study.folder} can't be made for the answers ({error.strerror or error}): change "
+                "the rights there, or name another place, by ledger or ALUTILS_OUTPUTS"
+            ) from error
+        yield
 
 
-def _refuse_two_runs(ledger: Path) -> None:
+def _refuse_two_runs(path: Path, study: OwnLabelsStudy) -> FileLock:
+    """The lock of a path, acquired; raises where another run in batch has it."""
     try:
-        locked(ledger).release()
+        return locked(path)
     except LedgerHeld as error:
         raise LedgerHeld(
-            f"another run in batch has {ledger.parent} ({error}): wait for it, close its "
+            f"another run in batch has {study.folder} ({error}): wait for it, close its "
             "notebook's kernel, or give another profile"
         ) from error
 
@@ -167,7 +178,7 @@ def label(labelling: Labelling) -> LabellingWidget | Markdown:
             f"{count(given, 'answer')} came from the folder's own labels, as a person would have "
             'given them. In JupyterLab, with `answers = "person"`, this cell shows the images.'
         )
-    entries = chain.read(study.files()[0])
+    entries = chain.read(Path(study.answers))
     said = "asked for as they were then"
     try:
         replay(session, entries)
@@ -178,6 +189,6 @@ def label(labelling: Labelling) -> LabellingWidget | Markdown:
         said = f"{given:,} of its {len(labels):,} labels, as other images are asked for than then"
     session.wait()
     return Markdown(
-        f"The answers come from the recorded ledger `{study.files()[0].name}`, {said}: "
+        f"The answers come from the recorded ledger `{Path(study.answers).name}`, {said}: "
         f"{describe(session.answers)}."
     )

@@ -5,12 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from alutils.folders import index
 from alutils.labelling.entries import class_refusal
 from alutils.labelling.settings import LARGEST_PAGE, Settings
-from alutils.paths import outputs
+from alutils.paths import NOTEBOOKS, outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import Parameters
@@ -20,11 +20,24 @@ PERSON, LABELS = "person", "labels"
 """Who answers, where it is no recorded ledger: a person, or the folder's own labels."""
 
 
-def at(path: str) -> Path:
-    """Where a path of a user's leads, absolute; a ``~`` of nobody stays as it is."""
+def _absolute(path: str) -> str:
+    """Where a path leads that a user wrote in the notebook; a ``~`` of nobody stays as it is.
+
+    A relative one is relative to the notebook's folder, in which its kernel runs, whichever folder
+    a command is given in.
+    """
+    own = Path(path)
     with suppress(RuntimeError):
-        return Path(path).expanduser().resolve()
-    return Path(path).resolve()
+        own = own.expanduser()
+    return str((NOTEBOOKS / own).resolve())
+
+
+LedgerPath = Annotated[str, AfterValidator(lambda value: value and _absolute(value))]
+"""Path of a ledger, absolute once it is validated; empty for none."""
+Answerer = Annotated[
+    str, AfterValidator(lambda value: value if value in (PERSON, LABELS) else _absolute(value))
+]
+"""Who answers; another value is the path of a recorded ledger."""
 
 
 class OwnLabelsStudy(Parameters):
@@ -40,9 +53,9 @@ class OwnLabelsStudy(Parameters):
 
     dataset: NameOrExample = ""
     classes: tuple[str, ...] = ()
-    ledger: str = ""
-    older_ledger: str = ""
-    answers: str = PERSON
+    ledger: LedgerPath = ""
+    older_ledger: LedgerPath = ""
+    answers: Answerer = PERSON
     answer_count: Annotated[int, Field(ge=1, le=10_000_000)] = 150
     encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
     arm: str = "margin"
@@ -59,10 +72,14 @@ class OwnLabelsStudy(Parameters):
         """None: labels are no results of a run."""
         return []
 
+    def own_features(self) -> list[tuple[str, str]]:
+        """Those of the folder, on which a head is trained between answers."""
+        return [(self.dataset, self.encoder)]
+
     def files(self) -> list[Path]:
-        """The ledgers that the notebook reads."""
-        recorded = [] if self.answers == LABELS else [at(self.answers)]
-        return [self.ledger_path] if self.answers == PERSON else recorded
+        """The ledger that the notebook reads, and the list of the files that were left out."""
+        read = {PERSON: [self.ledger_path], LABELS: []}.get(self.answers, [Path(self.answers)])
+        return [*read, index.left_out_file(self.dataset)]
 
     @property
     def settings(self) -> Settings:
@@ -85,7 +102,7 @@ class OwnLabelsStudy(Parameters):
     def ledger_path(self) -> Path:
         """The file of the answers."""
         if self.ledger and self.answers == PERSON:
-            return at(self.ledger)
+            return Path(self.ledger)
         return self.folder / "ledger.jsonl"
 
     @model_validator(mode="after")
@@ -116,7 +133,11 @@ class OwnLabelsStudy(Parameters):
                 f"answers = {LABELS!r}, but the folder has no labels that could answer: set "
                 f"{PERSON!r}, or sort its images into a folder a class"
             )
+<<<<<<< HEAD
         if self.answers not in (PERSON, LABELS) and not os.path.isfile(at(self.answers)):
+=======
+        if self.answers not in (PERSON, LABELS) and not Path(self.answers).is_file():
+>>>>>>> 7324bffa090a6bf9aab73a433d6c999cfd181a28
             raise ValueError(
                 f"answers = {self.answers!r} is no file: give {PERSON!r}, {LABELS!r}, or the path "
                 "of a recorded ledger"
@@ -130,7 +151,7 @@ class OwnLabelsStudy(Parameters):
     def _check_older(self) -> None:
         if not self.older_ledger:
             return
-        older = at(self.older_ledger)
+        older = Path(self.older_ledger)
         if self.answers != PERSON:
             problem = f"is for a person's answers, and answers = {self.answers!r}: leave it empty"
         elif not os.path.isfile(older):
@@ -143,7 +164,7 @@ class OwnLabelsStudy(Parameters):
 
     def _check_lasts(self, key: str, value: str) -> None:
         """Refuse a ledger that a run in batch would remove."""
-        if at(value).is_relative_to(self.batch_folder.resolve()):
+        if Path(value).is_relative_to(self.batch_folder.resolve()):
             raise ValueError(
                 f"{key} = {value!r} lies in the folder that every run in batch makes anew: copy "
                 "the ledger to another folder, or name another"

@@ -3,15 +3,13 @@
 What is concluded from them was fixed beforehand: ``docs/plan.md``.
 """
 
-from pathlib import Path
-
 import pandas as pd
 from IPython.display import Markdown
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
+from alutils.protocol.study import Study
 from alutils.records import tidy
-from alutils.records.store import Store
 from alutils.reporting import record_facts, standing, statistics
 from alutils.reporting.prose import count, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
@@ -23,13 +21,12 @@ REDUCED = CHOSEN_UNDER["reduced"]
 STRONG, ROUNDS = "strong-recipe", "poster-rounds"
 
 
-def records_read() -> list[Path]:
-    """The files of all records that are read here."""
-    studies = [
+def studies_read() -> list[Study]:
+    """The studies whose records are read here."""
+    return [
         load_study(STRONG, CIFAR10),
         *(load_study(p, name) for p in (ROUNDS, REDUCED) for name in (CIFAR10, MNIST)),
     ]
-    return [Store(study.profile).path(cell) for study in studies for cell in study.cells()]
 
 
 def strong_recipe() -> Markdown:

@@ -13,9 +13,11 @@ from alutils.protocol.study import (
     Seeds,
     Setting,
     SettingsStudy,
+    Study,
     check_datasets,
     refuse_best,
 )
+from alutils.records.store import Store
 
 REPLICA = {
     "adam_state": "rounds",
@@ -60,10 +62,14 @@ class ReductionsStudy(SettingsStudy):
 
     def files(self) -> list[Path]:
         """Records of other profiles that the notebook tells of."""
+        return [Store(each.profile).path(cell) for each in self.related() for cell in each.cells()]
+
+    def related(self) -> list[Study]:
+        """The studies of these records."""
         from alutils.studies.reductions import other_profiles
         from alutils.studies.transfer import effects
 
-        return [*effects.records_read(), *other_profiles.records_read()]
+        return [*effects.studies_read(), *other_profiles.studies_read()]
 
     @property
     def reduced_recipe(self) -> dict[str, Any]:

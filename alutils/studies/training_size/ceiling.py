@@ -43,7 +43,8 @@ def records_of_recipe(study: Study) -> list[Path]:
 
 def studies() -> list[CeilingStudy]:
     """A study for each recipe."""
-    return [CeilingStudy(**protocol_of(name, "02-cifar10-active-learning")) for name in RECIPES]
+    recipes = (protocol_of(name, "02-cifar10-active-learning") for name in RECIPES)
+    return [CeilingStudy.parse(recipe, "ceiling") for recipe in recipes]
 
 
 def of_recipe(study: Study) -> pd.DataFrame:
@@ -60,7 +61,8 @@ def cells_of_recipe(study: Study) -> list[Cell]:
     if study.reported != "test" or study.trains_on:
         return []
     datasets = tuple(dict.fromkeys(cell.dataset for cell in study.cells()))
-    return CeilingStudy(datasets=datasets, **without_acquisitions(study)).cells()
+    values = {"datasets": datasets} | without_acquisitions(study)
+    return CeilingStudy.parse(values, "ceiling").cells()
 
 
 def main() -> None:

@@ -5,11 +5,11 @@ takes them: it tests every arm against random. What is concluded is fixed in ``d
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from alutils.protocol.cell import Cell
+from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.records.tidy import table
 from alutils.studies.profiles import load_study
@@ -63,11 +63,10 @@ def _compared(notebook: str) -> dict[tuple[str, str], tuple[str, list[tuple[str,
     }
 
 
-def records_read() -> list[Path]:
-    """The files of all records that ``gains`` reads."""
+def studies_read() -> list[Study]:
+    """The studies whose records ``gains`` reads."""
     chosen = (load_study(p, name) for p in CHOSEN_UNDER.values() for name in SETS)
-    every = [*chosen, *studies()]
-    return [Store(study.profile).path(cell) for study in every for cell in study.cells()]
+    return [*chosen, *studies()]
 
 
 @dataclass(frozen=True)

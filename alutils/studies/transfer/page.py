@@ -19,8 +19,8 @@ RECIPES = {
     "head": "the head on pretrained features",
 }
 NOTHING = (
-    "No dataset has all it takes in the outputs folder: `python -m alutils transfer` trains on the "
-    "labels that 02 and 03 held under either recipe, once these are finished."
+    "No dataset has all it takes in the outputs folder: `.venv/bin/python -m alutils transfer` "
+    "trains on the labels that 02 and 03 held under either recipe, once these are finished."
 )
 ABOUT_PICKS = (
     "the recipe changed what is picked for the better",

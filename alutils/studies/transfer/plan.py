@@ -85,14 +85,14 @@ def recipe(name: str, notebook: str) -> dict[str, Any]:
 def transfer_study(notebook: str, chosen_under: str, trained_by: str) -> TransferStudy:
     """The study of label sets that were chosen under one recipe, trained on by another."""
     sets = SETS[notebook]
-    return TransferStudy(
-        source=CHOSEN_UNDER[chosen_under],
-        notebook=notebook,
-        arms=sets.arms,
-        seeds=sets.seeds,
-        label_counts=sets.label_counts,
-        **recipe(trained_by, notebook),
-    )
+    values = {
+        "source": CHOSEN_UNDER[chosen_under],
+        "notebook": notebook,
+        "arms": sets.arms,
+        "seeds": sets.seeds,
+        "label_counts": sets.label_counts,
+    }
+    return TransferStudy.parse(values | recipe(trained_by, notebook), "transfer")
 
 
 def transfers() -> list[tuple[str, str, str]]:

@@ -1,0 +1,101 @@
+"""What a report is made from, as a hash: while it holds, the report is not made again."""
+
+import hashlib
+import json
+import tempfile
+from modulefinder import ModuleFinder
+from pathlib import Path
+from typing import Any
+
+from alutils.paths import NOTEBOOKS, PACKAGE, ROOT, outputs
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import Parameters
+from alutils.records.store import Store
+from alutils.studies.claims.ablation import AblationStudy
+from alutils.studies.claims.plan import ClaimsStudy
+
+NO_PART = {"workers", "cells_per_gpu", "scheduler", "train"}
+"""Parameters that change nothing in a report."""
+
+
+def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
+    """Hash of the records and files that a report is made from, and of its ``sources``.
+
+    ``hashed`` is an earlier value of ``sources``, which otherwise are read now.
+    """
+    digest = hashlib.sha256((hashed or sources(name, study)).encode())
+    for cell, store in _read_by(study):
+        there = store.path(cell).exists()
+        checksum = store.load(cell).get("checksum", "none") if there else "none"
+        digest.update(f"{cell.name} {checksum}".encode())
+    for file in study.files():
+        digest.update(file.read_bytes() if file.exists() else b"none")
+    return digest.hexdigest()
+
+
+def sources(name: str, study: Parameters) -> str:
+    """Hash of the code, notebook and parameters that a report is made from.
+
+    The code is what the notebook reaches by import, the page that it is rendered in, and the files
+    beside the notebook, where strategies of a user may lie. The parameters are also those of the
+    other studies that the report tells of.
+    """
+    digest = hashlib.sha256()
+    code = reached(NOTEBOOKS / f"{name}.ipynb")
+    for file in [*code, *sorted(NOTEBOOKS.glob("**/*.py"))]:
+        digest.update(file.read_bytes())
+    digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
+    told_of = [study, *study.related()]
+    if PACKAGE / "studies" / "overlap.py" in code:
+        from alutils.studies import overlap
+
+        told_of += overlap.others(study.profile, name).values()
+    for each in told_of:
+        digest.update(each.model_dump_json(exclude=NO_PART).encode())
+    return digest.hexdigest()
+
+
+def reached(notebook: Path) -> list[Path]:
+    """Files of the package that a notebook reaches by import, in order of their names.
+
+    Every strategy counts where ``strategies/own.py`` is reached, as that imports them by name.
+    """
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    finder = ModuleFinder(path=[str(ROOT)])
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "notebook.py"
+        script.write_text(f"import alutils.reporting.page\n{code}", encoding="utf-8")
+        finder.run_script(str(script))
+    files = {Path(module.__file__) for module in finder.modules.values() if module.__file__}
+    files |= set((PACKAGE / "reporting" / "templates").rglob("*.*"))
+    if PACKAGE / "strategies" / "own.py" in files:
+        files |= set((PACKAGE / "strategies").glob("*.py"))
+    return sorted(file for file in files if file.is_relative_to(PACKAGE))
+
+
+def _read_by(study: Parameters) -> list[tuple[Cell, Store]]:
+    """The cells that a notebook reads, with their stores; the audit reads the ablation's too."""
+    studies = [study, AblationStudy()] if isinstance(study, ClaimsStudy) else [study]
+    return [(cell, Store(s.profile)) for s in studies for cell in s.cells()]
+
+
+def is_current(name: str, study: Parameters) -> bool:
+    """Whether a report shows every cell, and was made from today's sources and records."""
+    file = outputs() / study.profile / f"{name}.ipynb"
+    if not file.with_suffix(".html").exists():
+        return False
+    facts = kept_report(file).get("metadata", {}).get("alutils", {})
+    store = Store(study.profile)
+    finished = all(store.finished(cell) for cell in study.cells())
+    return finished and facts.get("fingerprint") == fingerprint(name, study)
+
+
+def kept_report(file: Path) -> dict[str, Any]:
+    """A kept report's notebook; empty where there is none or it is damaged."""
+    import nbformat
+
+    try:
+        return nbformat.read(file, as_version=4)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, nbformat.ValidationError):
+        return {}

@@ -1,0 +1,79 @@
+"""What a profile's reports have in common: the table of results, and the index page."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pandas as pd
+
+from alutils.commands.fingerprints import kept_report
+from alutils.paths import outputs
+from alutils.protocol.cell import Cell
+from alutils.protocol.parameters import Parameters
+from alutils.protocol.study import Study
+from alutils.records.files import write_whole
+from alutils.records.store import Store
+from alutils.records.tidy import table
+from alutils.reporting import page
+
+
+def write(profile: str, studies: dict[str, Parameters]) -> None:
+    """Write ``results.csv`` and ``index.html`` of a profile's notebooks.
+
+    Where the table that is there has cells whose records are not here, as in a fresh clone, it is
+    left as it is, and so is what the page says of the records.
+    """
+    from alutils.reporting.record_facts import effort
+
+    folder, facts = outputs() / profile, ""
+    results = _results(profile, [each for each in studies.values() if isinstance(each, Study)])
+    if lost := _lost(folder / "results.csv", results, Store(profile)):
+        facts = _kept_facts(folder / "index.html")
+        print(
+            f"results.csv and the index's count of cells are left as they are: {len(lost):,} of "
+            f"the cells there have no finished record here, {lost[0]} first; remove results.csv to "
+            "have both made anew"
+        )
+    elif results is not None:
+        write_whole(folder / "results.csv", results.to_csv(index=False).encode())
+    reports = {name: kept for name in studies if (kept := kept_report(folder / f"{name}.ipynb"))}
+    failed = [name for name in studies if (folder / f"{name}.failed.html").exists()]
+    cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
+    facts = facts or effort(profile, cells.values())
+    write_whole(folder / "index.html", page.index(profile, reports, failed, facts).encode())
+
+
+def _results(profile: str, studies: list[Study]) -> pd.DataFrame | None:
+    """One row per cell and round of all notebooks of the profile, each once; None without studies.
+
+    It has the arms in the parameter files, not those that a notebook registers. The protocol's
+    fields are columns too, as one figure may hold several recipes.
+    """
+    if not studies:
+        return None  # the audit alone has no rounds of its own
+    tables = [table(Store(profile), study.cells(), study.reported) for study in studies]
+    results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
+    fields = [key for key in Cell.model_fields if key not in results and key != "label_counts"]
+    trained = {cell.name: cell for study in studies for cell in study.cells()}
+    for key in fields:
+        results[key] = [getattr(trained[name], key) for name in results["record"]]
+    return results
+
+
+def _lost(file: Path, results: pd.DataFrame | None, store: Store) -> list[str]:
+    """The cells of a kept table that new results lack, without a finished record of their own.
+
+    Those of other parameters have their records still, and are left out of the new table.
+    """
+    kept: list[str] = []
+    with suppress(OSError, ValueError):
+        kept = pd.read_csv(file, usecols=["record"])["record"].dropna().unique().tolist()
+    shown = set() if results is None else set(results["record"])
+    cells = {name: store.cell(name) for name in kept if name not in shown}
+    return [name for name, cell in cells.items() if cell is None or not store.finished(cell)]
+
+
+def _kept_facts(index: Path) -> str:
+    """What a kept index says of the records; empty where there is none."""
+    with suppress(OSError, ValueError):
+        return page.facts_of(index.read_text(encoding="utf-8"))
+    return ""

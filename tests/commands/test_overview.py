@@ -1,0 +1,129 @@
+"""The table of results and the index, where kept reports are shown and their records are not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from alutils.commands import fingerprints, notebooks, overview
+from alutils.learning import encoders, features
+from alutils.learning.encoders import EncoderUnavailable
+from alutils.paths import PARAMS
+from alutils.protocol.parameters import StudyError
+from alutils.records.store import Store
+from alutils.reporting import page
+from alutils.studies import parameter_files, profiles
+from tests.processes import ARMS_NOTEBOOK, NOTEBOOK
+from tests.studies.made_up import save_finished
+
+LABELLING, FEATURES = "11-label-your-own", "09-pretrained-features"
+
+
+def finish(notebook: str) -> dict:
+    """The study of one of smoke's notebooks by its name, with a finished record of every cell."""
+    study, store = profiles.load_study("smoke", notebook), Store("smoke")
+    store.prepare()
+    for cell in study.cells():
+        save_finished(store, cell, lambda _, n: {"test_accuracy": 0.5})
+    return {notebook: study}
+
+
+def kept(outputs: Path) -> list[bytes]:
+    return [(outputs / "smoke" / name).read_bytes() for name in ("results.csv", "index.html")]
+
+
+def test_a_table_whose_records_are_elsewhere_is_left_as_it_is_and_so_are_the_index_s_facts(
+    outputs, capsys
+):
+    studies = finish(NOTEBOOK)
+    overview.write("smoke", studies)
+    before, told = kept(outputs), page.facts_of((outputs / "smoke/index.html").read_text())
+    assert told.startswith("2 finished cells, 0.0 hours of one worker on")
+    assert capsys.readouterr().out == ""
+    runs = outputs / "smoke" / "runs"
+    runs.rename(outputs / "away")
+    overview.write("smoke", studies)
+    assert kept(outputs) == before
+    assert "are left as they are: 2 of the cells there have no" in capsys.readouterr().out
+    overview.write("smoke", studies | finish(ARMS_NOTEBOOK))
+    assert kept(outputs)[0] == before[0]
+    (outputs / "smoke" / "results.csv").unlink()
+    overview.write("smoke", studies)
+    assert (
+        len(kept(outputs)[0].splitlines()) == 1 and b"No cell is finished yet" in kept(outputs)[1]
+    )
+
+
+def test_cells_of_other_parameters_leave_the_table_as_their_records_stay(outputs, capsys):
+    overview.write("smoke", finish(NOTEBOOK))
+    overview.write("smoke", finish(ARMS_NOTEBOOK))
+    assert capsys.readouterr().out == "" and b"margin" in kept(outputs)[0]
+    assert b"\n2,digits" not in kept(outputs)[0]
+
+
+def test_without_training_a_notebook_that_trains_by_itself_is_left_out(
+    outputs, monkeypatch, capsys
+):
+    executed = []
+    monkeypatch.setattr(notebooks, "execute", lambda name, *_: executed.append(name))
+    finish(NOTEBOOK)
+    notebooks.make_reports("smoke", train="no")
+    assert f"{LABELLING}: left out, as it trains whenever it runs" in capsys.readouterr().out
+    assert NOTEBOOK in executed and LABELLING not in executed
+    with pytest.raises(StudyError, match=f"can be shown: {LABELLING}: it trains whenever"):
+        notebooks.make_reports("smoke", LABELLING, train="no")
+
+
+@pytest.mark.parametrize("notebook", [FEATURES, LABELLING])
+def test_weights_are_looked_for_before_anything_runs_where_features_are_missing(
+    outputs, monkeypatch, notebook
+):
+    def not_there(name: str) -> Path:
+        raise EncoderUnavailable(f"encoder = {name!r}: not there")
+
+    executed = []
+    monkeypatch.setattr(encoders, "weights_file", not_there)
+    monkeypatch.setattr(notebooks, "execute", lambda name, *_: executed.append(name))
+    monkeypatch.setattr(features, "at_hand", lambda *_: False)
+    with pytest.raises(EncoderUnavailable, match="encoder = 'efficientnet-lite0': not there"):
+        notebooks.make_reports("smoke", notebook)
+    assert executed == []
+    monkeypatch.setattr(features, "at_hand", lambda *_: True)
+    notebooks._check_encoders([profiles.load_study("smoke", notebook)])
+
+
+def test_weights_are_looked_for_for_what_is_to_be_trained_here_alone(outputs, monkeypatch):
+    monkeypatch.setattr(encoders, "weights_file", pytest.fail)
+    monkeypatch.setattr(features, "at_hand", lambda *_: False)
+    study = profiles.load_study("smoke", FEATURES)
+    for change in ({"train": False}, {"scheduler": "tcp://elsewhere:8786"}):
+        notebooks._check_encoders([study.model_copy(update=change)])
+    notebooks._check_encoders(finish(FEATURES).values())
+
+
+def test_training_can_be_asked_for_where_the_parameters_have_none():
+    assert notebooks._overrides("", "", "yes") == {"train": True}
+    assert notebooks._overrides("", "", "no") == {"train": False}
+    assert notebooks._overrides("2", "", "") == {"workers": 2}
+
+
+def test_a_report_is_out_of_date_once_parameters_change_that_it_tells_of(tmp_path, monkeypatch):
+    """Of the audit's figures, of notebooks that share trainings, and of 08's other profiles."""
+    shutil.copytree(PARAMS, tmp_path / "params")
+    monkeypatch.setattr(parameter_files.paths, "PARAMS", tmp_path / "params")
+    names = ["04-claims", ARMS_NOTEBOOK, "08-reductions", FEATURES]
+
+    def changed_by(profile: str, notebook: str, text: str) -> list[str]:
+        before = hashes()
+        with (tmp_path / "params" / profile / f"{notebook}.yaml").open("a") as file:
+            file.write(text)
+        after = hashes()
+        return [name for name in names if before[name] != after[name]]
+
+    def hashes() -> dict[str, str]:
+        return {n: fingerprints.sources(n, profiles.load_study("smoke", n)) for n in names}
+
+    by_heldout = "reported: heldout-last\nheldout_every: 1\n"
+    assert changed_by("smoke", NOTEBOOK, by_heldout) == names[:3]
+    assert changed_by("desktop", "02-cifar10-active-learning", by_heldout) == ["08-reductions"]
+    assert changed_by("smoke", FEATURES, "mc_passes: 10\n") == [FEATURES]
