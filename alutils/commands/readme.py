@@ -108,8 +108,8 @@ def blocks(profile: str) -> dict[str, str]:
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
         f"Profile `{profile}`: {figures.reported(arms)}, mean over {seeds}. Label saving: random's "
-        "last label count over the one at which an arm reaches random's last accuracy."
-        f"{_by_chance(by_dataset)} Records, 09's apart: {effort(profile, cells.values())}"
+        "last label count over the one at which an arm reaches random's last accuracy"
+        f"{_by_chance(by_dataset)}. Records, 09's apart: {effort(profile, cells.values())}"
     )
     rests_on = (
         "Intervals of differences hold together for the arms of a dataset (Bonferroni); p in "
@@ -149,7 +149,7 @@ def _by_chance(by_dataset: dict[str, pd.DataFrame]) -> str:
     missed = any(
         statistics.label_savings(ours).isna().any(axis=None) for ours in by_dataset.values()
     )
-    return f" {tables.BY_CHANCE}" if missed else ""
+    return ", as one that equals random does in about every other seed" if missed else ""
 
 
 def _held_out(studies: dict[str, Study]) -> str:

@@ -133,11 +133,7 @@ class OwnLabelsStudy(Parameters):
                 f"answers = {LABELS!r}, but the folder has no labels that could answer: set "
                 f"{PERSON!r}, or sort its images into a folder a class"
             )
-<<<<<<< HEAD
-        if self.answers not in (PERSON, LABELS) and not os.path.isfile(at(self.answers)):
-=======
-        if self.answers not in (PERSON, LABELS) and not Path(self.answers).is_file():
->>>>>>> 7324bffa090a6bf9aab73a433d6c999cfd181a28
+        if self.answers not in (PERSON, LABELS) and not os.path.isfile(self.answers):
             raise ValueError(
                 f"answers = {self.answers!r} is no file: give {PERSON!r}, {LABELS!r}, or the path "
                 "of a recorded ledger"
