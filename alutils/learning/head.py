@@ -3,10 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-aten = torch.ops.aten
-MEAN, NONE_IGNORED = 1, -100
-"""How aten's loss is reduced, and the label that it leaves out, as torch's own calls have it."""
-
 
 class FeatureNet(nn.Module):
     """Standardised features, dropout, and one linear layer: what is trained on an encoder.
@@ -30,23 +26,3 @@ class FeatureNet(nn.Module):
         """Logits (B, C); ``keep`` (B, D) is the dropout mask, None switches dropout off."""
         features = self.features(rows)
         return self.head(features if keep is None else features * keep)
-
-    @torch.no_grad()
-    def backward(
-        self, rows: Tensor, labels: Tensor, keep: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy of labels (B,), and logits (B, C); sets the layer's gradients.
-
-        These are autograd's, bit for bit, by the operations that it would call: of a step on so
-        small a model its graph takes a fifth to a third.
-        """
-        x = self.features(rows) if keep is None else self.features(rows).mul_(keep)
-        logits = self.head(x)
-        log_probs = logits.log_softmax(1)
-        loss, weight = aten.nll_loss_forward(log_probs, labels, None, MEAN, NONE_IGNORED)
-        gradient = aten.nll_loss_backward(
-            torch.ones_like(loss), log_probs, labels, None, MEAN, NONE_IGNORED, weight
-        )
-        gradient = aten._log_softmax_backward_data(gradient, log_probs, 1, log_probs.dtype)
-        self.head.weight.grad, self.head.bias.grad = gradient.t().mm(x), gradient.sum(0)
-        return loss, logits

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from alutils.learning.augmentation import crop_flip
 from alutils.learning.carried import unpack
-from alutils.learning.head import FeatureNet
 from alutils.learning.network import Classifier
 from alutils.learning.scoring import accuracy, predict
 from alutils.learning.streams import stream
@@ -132,13 +131,10 @@ def _step(
     """One step on a batch: its loss, and how many of its images were right before it."""
     for group in optimiser.param_groups:
         group["lr"] = rate
-    if isinstance(net, FeatureNet):
-        loss, logits = net.backward(images, labels, keep)
-    else:
-        logits = net(images, keep)
-        loss = F.cross_entropy(logits, labels)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+    logits = net(images, keep)
+    loss = F.cross_entropy(logits, labels)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
     optimiser.step()
     return loss.detach(), (logits.detach().argmax(1) == labels).sum()
 
