@@ -151,7 +151,7 @@ def test_a_saved_head_says_what_the_head_said_and_its_example_runs(tmp_path):
     by_hand = (by_hand @ tensors["weight"].T + tensors["bias"]).softmax(1)
     assert torch.allclose(by_hand, predict(head.net, pool.rows), atol=1e-6)
     example = (folder / "example.txt").read_text()
-    assert len(example.splitlines()) == 11
+    assert len(example.splitlines()) == 12
     done = subprocess.run(
         [sys.executable, "-c", example], cwd=folder, capture_output=True, text=True
     )

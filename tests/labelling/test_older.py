@@ -177,7 +177,7 @@ def test_a_ledger_with_answers_taken_over_can_be_given_again(photos, begun, open
 def test_what_can_not_be_taken_over_is_refused(photos, begun, opened, tmp_path):
     with pytest.raises(ParameterError, match="labelled into: set ledger to a new file as well"):
         opened(photos, older_ledger=str(begun))
-    with pytest.raises(ParameterError, match="older_ledger = 'none.jsonl' is no file"):
+    with pytest.raises(ParameterError, match="older_ledger = '.*/notebooks/none.jsonl' is no file"):
         opened(photos, older_ledger="none.jsonl")
     add(tmp_path / "others", 200, 201, 202)
     with pytest.raises(ParameterError, match="has no answer for an image of .*others, by their co"):

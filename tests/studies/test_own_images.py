@@ -12,6 +12,7 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from alutils.folders import index
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError
+from alutils.reporting import tables
 from alutils.reporting.forecast import Forecast
 from alutils.reporting.prose import interval
 from alutils.reporting.statistics import estimate
@@ -199,6 +200,7 @@ class TestSavings:
             f"- **margin** would have saved 110 labels ({low:.0f} to {high:.0f}, 3 seeds).\n"
             "- **K-means** gets there in none of 3 seeds, so that what it saves can't be told.\n"
             "- **TypiClust** is not shown to save or to cost labels: +0 labels (+0 to +0, 3 seeds)."
+            f"\n\n{tables.BY_CHANCE}"
         )
 
     def test_a_cost_and_a_saving_in_some_seeds_are_told(self):
