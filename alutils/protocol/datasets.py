@@ -1,6 +1,7 @@
 """The datasets: what must be known of each before it is loaded."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -57,9 +58,16 @@ class Datasets(dict[str, DatasetFacts]):
         facts = index.facts(name)
         self[name] = DatasetFacts(
             train=facts.train, smallest_class=facts.smallest_class, test=facts.test, channels=3,
-            size=pictures.SIZE, title=facts.title, checksum=facts.checksum, classes=facts.classes,
+            size=pictures.SIZE, title=_plain(facts.title), checksum=facts.checksum,
+            classes=facts.classes,
         )  # fmt: skip
         return self[name]
+
+
+def _plain(title: str) -> str:
+    """A folder's name without characters that Markdown, HTML or a figure may read as markup."""
+    words = re.sub(r"[\\`*<>{}\[\]$|#~&]", " ", title).split()
+    return " ".join(words).strip("_") or "images"
 
 
 DIGITS = tuple("0123456789")

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from alutils.protocol.arms import ARM_TITLE, arm_title
+from alutils.protocol.arms import ARM_TITLE, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import figures, published, standing, statistics
 from alutils.reporting.picture import Chart
@@ -66,6 +66,8 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CE
     )
     if len(figures.published_arms(results)):
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
+    if BASELINE in set(results["arm"]):
+        caption += f" Dashed: {arm_title(BASELINE)}."
     caption += _ceiling(ceiling)
     ends = f"{_ends(results, 'arm')}{_ceiling(ceiling)}"
     alt = f"Learning curves of {results['arm'].nunique()} arms. {ends}"

@@ -5,11 +5,13 @@ import io
 import re
 
 import matplotlib
+import pandas as pd
 import pytest
 import torch
 
 from alutils.paths import PACKAGE, ROOT
-from alutils.reporting import captions, figures
+from alutils.protocol.arms import BASELINE, arm_title
+from alutils.reporting import captions, figures, style
 from alutils.reporting.figures import samples
 from alutils.reporting.style import house_style
 from tests.reporting.test_statistics import results
@@ -100,3 +102,21 @@ def test_no_axis_is_made_logarithmic_in_another_way(file):
     assert file.name == "figures.py" or not re.search(
         r"scale\(\"(sym)?log\"|scale=\"(sym)?log\"", text
     )
+
+
+def test_classes_in_scripts_that_matplotlib_s_font_lacks_have_another(monkeypatch):
+    installed = ["DejaVu Sans", "Noto Sans Arabic", "Malgun Gothic", "Comic Sans MS"]
+    monkeypatch.setattr(style.font_manager, "get_font_names", lambda: installed)
+    style._fonts.cache_clear()
+    with house_style():
+        fonts = matplotlib.rcParams["font.family"]
+    style._fonts.cache_clear()
+    assert fonts == ["DejaVu Sans", "Malgun Gothic", "Noto Sans Arabic"]
+
+
+def test_a_line_of_a_single_run_is_named_under_the_figure():
+    table = results(ABOVE)
+    single = table[(table["arm"] == "random") & (table["labels"] == 400)].assign(arm=BASELINE)
+    told = "Dashed: " + arm_title(BASELINE)
+    assert told in captions.learning_curves(pd.concat([table, single])).static.caption
+    assert told not in captions.learning_curves(table).static.caption

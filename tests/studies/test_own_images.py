@@ -352,6 +352,14 @@ class TestMistakes:
         assert mistakes.table(right, ["a", "b"]).data == "No image is mistaken at the last round."
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("a*b*c", "a b c"), ("<img src=x>", "img src=x"), ("_my_pets_", "my_pets"), ("$$", "images")],
+)
+def test_no_folder_s_name_is_read_as_markup(tmp_path, name, title):
+    assert DATASETS[study_of(str(plain_folder(tmp_path / name, each=30))).dataset].title == title
+
+
 @pytest.mark.parametrize("profile", ["quick", "smoke"])
 def test_the_runs_of_a_profile_are_on_the_example(profile):
     study = profiles.load_study(profile, NOTEBOOK)

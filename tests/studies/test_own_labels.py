@@ -70,6 +70,17 @@ def test_the_folder_s_labels_answer_in_batch(pets, opened):
         assert isinstance(shown(labelling), HTML)
 
 
+def test_a_long_class_is_cut_in_the_picture_and_whole_in_its_text(tmp_path, outputs, opened):
+    long = ("a very long name of a cat", "a very long name of a dog")
+    labelling = opened(
+        dataset=str(plain_folder(tmp_path / "pets", long, each=20)), answers="labels",
+        answer_count=12,
+    )  # fmt: skip
+    by_hand.label(labelling)
+    shown = galleries.asked_for(labelling).data
+    assert all(f"{name}, " in shown for name in long)
+
+
 def test_a_batch_run_begins_anew_and_asks_for_the_same(pets, opened):
     def asked() -> list[str]:
         labelling = opened(dataset=str(pets), answers="labels", answer_count=12)

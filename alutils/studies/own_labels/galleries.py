@@ -15,6 +15,8 @@ from alutils.studies.own_labels.by_hand import NOTHING, Labelling
 from alutils.studies.own_labels.progress import reason
 
 SHOWN, COLUMNS = 24, 8
+LONGEST = 14
+"""Letters of a class that are drawn; in the alternative text it is whole."""
 STEPS = 4
 """Batches that are shown, from the first to the last."""
 
@@ -38,7 +40,7 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
 
 def _batch(labelling: Labelling, entries: Sequence[Entry]) -> Picture:
     first = labelling.session.answers.first  # a later answer may be a change
-    texts = [f"{each.said[:14]}\n{reason(first[each.image].asked)}" for each in entries]
+    texts = [(each.said, reason(first[each.image].asked)) for each in entries]
     caption = "Under an image its answer, and what asked for it."
     return _grid(labelling, [entry.image for entry in entries], texts, caption)
 
@@ -51,7 +53,7 @@ def unsure(labelling: Labelling) -> HTML | Markdown:
     names, guesses, probabilities = session.least_sure(SHOWN)
     if not names:
         return Markdown("Every image has an answer.")
-    texts = [f"{guess}\n{100 * p:.0f} %" for guess, p in zip(guesses, probabilities, strict=True)]
+    texts = [(guess, f"{100 * p:.0f} %") for guess, p in zip(guesses, probabilities, strict=True)]
     caption = (
         "The images without an answer of which the head of all labels is least sure. Under an "
         "image the likeliest class and its probability."
@@ -61,17 +63,17 @@ def unsure(labelling: Labelling) -> HTML | Markdown:
 
 @house_style()
 def _grid(
-    labelling: Labelling, images: Sequence[str], texts: Sequence[str], caption: str
+    labelling: Labelling, images: Sequence[str], texts: Sequence[tuple[str, str]], caption: str
 ) -> Picture:
-    """Images in rows, a text of two lines under each."""
+    """Images in rows, a class, cut where it is long, and a line under each."""
     rows = -(-len(images) // COLUMNS)
     figure, axes = figures.grid(rows, COLUMNS, (8.4, 1.45 * rows))
     for panel in axes.flat:
         panel.set(xticks=[], yticks=[])
         panel.grid(False)
         sns.despine(ax=panel, left=True, bottom=True)
-    for panel, image, text in zip(axes.flat, images, texts, strict=False):
+    for panel, image, (name, below) in zip(axes.flat, images, texts, strict=False):
         panel.imshow(labelling.images.picture(image), interpolation="nearest")
-        panel.set_xlabel(text, fontsize=7)
-    told = "; ".join(text.replace("\n", ", ") for text in texts)
+        panel.set_xlabel(f"{name[:LONGEST]}\n{below}", fontsize=7)
+    told = "; ".join(", ".join(text) for text in texts)
     return show(figure, caption, f"{len(images)} images. {told}.")
