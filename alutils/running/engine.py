@@ -127,6 +127,7 @@ def run(
     if not unfinished:
         return
     progress = Progress(cells, store, say)
+    _allow_files()
     try:
         with cluster(placement, say) as workers:
             study_run = Run(workers, task, store, facts, progress, unfinished)
@@ -312,6 +313,15 @@ class Run:
         job.release()
 
 
+def _allow_files() -> None:
+    """Let this process open as many files as the system allows: every cell that runs has a lock."""
+    with suppress(ImportError, ValueError, OSError):
+        import resource  # not on Windows, which has no such limit
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _jobs(cells: list[Cell], store: Store) -> list[Job]:
     """Cells without a round go together where only their arm differs; others each alone."""
     jobs: dict[str, Job] = {}
@@ -325,12 +335,10 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
     """Add a round to the record, with what is known of where and by which commit it was made."""
     before = record["provenance"]
     if record["rounds"]:
-        place = place_of(before)
-        if place != place_of(provenance):
-            before.setdefault("earlier_places", []).append(place)
-        code = _code(before)
-        if code != _code(provenance):
-            before.setdefault("earlier_commits", []).append(code)
+        for key, fact in (("earlier_places", place_of), ("earlier_commits", _code)):
+            earlier = before.get(key, [])
+            if fact(before) != fact(provenance) and fact(before) not in earlier:
+                before[key] = [*earlier, fact(before)]
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"

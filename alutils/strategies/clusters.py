@@ -3,6 +3,7 @@
 import warnings
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 FEW_CLUSTERS = 50
@@ -10,7 +11,10 @@ FEW_CLUSTERS = 50
 
 
 def clusters(features_N_D: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """K-means cluster (N,) of each row, from 0 to below ``count``; some may be empty."""
+    """K-means cluster (N,) of each row, from 0 to below ``count``; some may be empty.
+
+    On one thread: several add up centroids in another order, and so to other last bits.
+    """
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning
 
@@ -21,6 +25,6 @@ def clusters(features_N_D: Tensor, count: int, rng: torch.Generator) -> Tensor:
     }
     few = settings["n_clusters"] <= FEW_CLUSTERS
     algorithm = KMeans(**settings) if few else MiniBatchKMeans(batch_size=5000, **settings)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer different points than clusters
         return torch.from_numpy(algorithm.fit_predict(features_N_D.cpu().numpy())).long()

@@ -10,6 +10,7 @@ from pathlib import Path
 import cloudpickle
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from alutils.learning import settings
@@ -44,11 +45,12 @@ class StrategyFailed(RuntimeError):
 def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """What a packed strategy returns, asked as if it were the only one.
 
-    It is unpacked anew, gets copies of what the view holds, and finds the global generators on
-    streams derived from ``rng``'s seed; they, and all settings of the process that decide what is
-    computed, are put back after it. Raises ``StrategyFailed``.
+    It is unpacked anew, gets copies of what the view holds, and finds scikit-learn on one thread
+    and the global generators on streams derived from ``rng``'s seed; they, and all settings of the
+    process that decide what is computed, are put back after it. Raises ``StrategyFailed``.
     """
-    with settings.kept(), _seeded(rng.initial_seed(), view.images.device):
+    device = view.images.device
+    with settings.kept(), threadpool_limits(1), _seeded(rng.initial_seed(), device):
         try:
             return cloudpickle.loads(packed)(PrivateView(view), budget, rng)
         except (Exception, SystemExit) as error:

@@ -1,6 +1,7 @@
 """The poster's boundary points between clusters, and the centres beside them."""
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from alutils.strategies.ranking import smallest
@@ -34,5 +35,6 @@ def _centroid_distances(view: PoolView, rng: torch.Generator) -> Tensor:
 
     state = int(torch.randint(2**31 - 1, (), generator=rng))
     features_N_D = view.embeddings_N_D.cpu().numpy()
-    fit = KMeans(min(view.clusters, len(view)), n_init=1, random_state=state).fit(features_N_D)
-    return torch.from_numpy(fit.transform(features_N_D))
+    with threadpool_limits(1):  # as in clusters
+        fit = KMeans(min(view.clusters, len(view)), n_init=1, random_state=state).fit(features_N_D)
+        return torch.from_numpy(fit.transform(features_N_D))

@@ -2,6 +2,7 @@ import errno
 import fcntl
 import os
 import platform
+import resource
 import signal
 import sys
 import threading
@@ -271,6 +272,26 @@ def test_a_record_names_what_was_changed_on_top_of_every_commit(digits_cell):
         "abc (alutils, params changed)",
     ]
     assert (provenance["commit"], provenance["changed_since_commit"]) == ("abc", [])
+
+
+def test_places_that_take_turns_are_named_once(digits_cell):
+    cell, record = digits_cell(rounds=6), {"rounds": [], "provenance": {"wall_seconds": 0.0}}
+    for number in range(6):
+        where = {"device": ("cpu", "cuda")[number % 2], "commit": ("abc", "def")[number % 2]}
+        engine._append(cell, record, {"labels": 1, "heldout_accuracy": []}, where)
+    provenance = record["provenance"]
+    assert [place["device"] for place in provenance["earlier_places"]] == ["cpu", "cuda"]
+    assert provenance["earlier_commits"] == ["abc", "def"]
+
+
+def test_a_run_may_open_as_many_files_as_the_system_allows():
+    kept = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, kept[1]))
+    try:
+        engine._allow_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == kept[1]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, kept)
 
 
 def test_a_record_sums_its_seconds_and_the_deaths_of_its_workers(digits_cell, store):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 from skactiveml.pool import TypiClust
-from sklearn.cluster import MiniBatchKMeans
+from sklearn.cluster import KMeans, MiniBatchKMeans
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from alutils.learning.streams import stream
 from alutils.strategies import cluster_margin, clusters, typiclust
@@ -127,3 +128,24 @@ def test_cluster_margin_skips_clusters_that_are_used_up(monkeypatch):
     view = view_of(blobs(9, 3))
     picks = STRATEGIES["cluster-margin"](view, 12, rng())
     assert groups(picks, 9, 3) == [1, 0] * 3 + [0] * 6
+
+
+@pytest.mark.parametrize("arm", ["kmeans", "typiclust", "probcover"])
+def test_clusters_are_taken_on_one_thread_whatever_the_process_has(arm, monkeypatch):
+    """Two threads add up centroids in another order: the last bits would be others."""
+    threads = []
+
+    def noted(fit):
+        def wrapped(*args, **options):
+            threads.extend(pool["num_threads"] for pool in threadpool_info())
+            return fit(*args, **options)
+
+        return wrapped
+
+    for kind in (KMeans, MiniBatchKMeans):
+        monkeypatch.setattr(kind, "fit", noted(kind.fit))
+    features = blobs(20, 20)
+    view = view_of(features, features[:2], clusters=2)
+    with threadpool_limits(2):
+        STRATEGIES[arm](view, 4, rng())
+    assert set(threads) == {1}
