@@ -22,10 +22,12 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
 from alutils.records.record import Record, final, place_of
 from alutils.records.store import Store
+from alutils.running.checks import SelfCheckFailed
 from alutils.running.cluster import cluster
 from alutils.running.placement import Placement
 from alutils.running.progress import Progress, Say
 from alutils.running.workers import Workers
+from alutils.strategies.custom import StrategyFailed
 from alutils.waiting import Waiting
 
 DEATHS = 3
@@ -38,6 +40,8 @@ FETCH_S = 60.0
 """How long to wait for a finished round to arrive, before a look at whether its worker is there."""
 FETCHES = 10
 """Waits in a row for one round, of a worker that is there, before its cell has failed."""
+OF_THE_CELL = (ArithmeticError, SelfCheckFailed, StrategyFailed)
+"""Errors of a round that another worker would raise as well."""
 LOST = (CancelledError, CommClosedError, ClosedClientError)
 """What Dask raises when the scheduler is gone."""
 Task = Callable[..., tuple[list[dict[str, Any]], dict[str, Any], bytes | None]]
@@ -52,7 +56,8 @@ class Job:
     """Cells that await the same next round, with their records and locks.
 
     ``worker`` computes it; ``missed`` counts the looks at which that worker was not there, and
-    ``late`` how often its round did not arrive within ``FETCH_S``.
+    ``late`` how often its round did not arrive within ``FETCH_S``. ``without`` are the workers on
+    which a round of these cells failed.
     """
 
     cells: list[Cell]
@@ -62,6 +67,7 @@ class Job:
     worker: str = ""
     missed: int = 0
     late: int = 0
+    without: set[str] = field(default_factory=set)
 
     def lock(self, store: Store) -> list[Cell]:
         """Lock the cells and read their records; returns the cells that the job lets go of.
@@ -97,7 +103,20 @@ class Job:
     def apart(self) -> list["Job"]:
         """A job for each of the cells."""
         rows = zip(self.cells, self.records, self.locks, strict=True)
-        return [Job([cell], [record], [lock]) for cell, record, lock in rows]
+        return [self.of(*row) for row in rows]
+
+    def of(self, cell: Cell, record: Record, lock: FileLock) -> "Job":
+        """A job for one of the cells, which goes on without the same workers."""
+        return Job([cell], [record], [lock], without=set(self.without))
+
+    def pick(self, free: list[str], every: Iterable[str]) -> str:
+        """A free worker on which no round of these cells failed; any, where there is no such one.
+
+        Empty where all of those are busy.
+        """
+        if self.without.issuperset(every):
+            return free[0]
+        return next((worker for worker in free if worker not in self.without), "")
 
 
 def run(
@@ -198,8 +217,11 @@ class Run:
             try:
                 if not job.locks:
                     held += _jobs(job.lock(self.store), self.store)
-                if job.cells:
-                    self._send(job, free.pop(0))
+                if job.cells and not (worker := job.pick(free, self.slots)):
+                    held.append(job)
+                elif job.cells:
+                    free.remove(worker)
+                    self._send(job, worker)
             except BaseException:
                 job.release()
                 raise
@@ -262,7 +284,7 @@ class Run:
         except Exception as error:  # whatever the task raised belongs to its cells, not to the run
             if isinstance(error, OSError) and future.status != "error":
                 return self._late(job)
-            self._fail(job, f"{type(error).__name__}: {str(error).strip()}".splitlines()[0])
+            self._refused(job, error)
             return True
         more = []
         for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
@@ -275,7 +297,7 @@ class Run:
             if record["status"] == "finished":
                 lock.release()
             else:
-                more.append(Job([cell], [record], [lock]))
+                more.append(job.of(cell, record, lock))
         self._queue(more)
         return True
 
@@ -298,6 +320,23 @@ class Run:
         else:
             self.progress.death(job.cells[0], job.records[0], f"{job.deaths} of {DEATHS}")
             self._queue([job])
+
+    def _refused(self, job: Job, error: Exception) -> None:
+        """Try a round that failed on another worker, unless the cell itself is at fault.
+
+        A worker may lack its GPU, its disk or the data, which fails every cell that it is given.
+        """
+        reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        job.without.add(job.worker)
+        others = self.slots.keys() - job.without
+        if isinstance(error, OF_THE_CELL) or len(job.without) > 1 or not others:
+            self._fail(job, reason)
+            return
+        name, number = job.cells[0].name, len(job.records[0]["rounds"]) + 1
+        self.progress.say(
+            f"{name}, round {number} failed on {job.worker} ({reason}): trying another worker"
+        )
+        self._queue([job])
 
     def _fail(self, job: Job, reason: str) -> None:
         """Note in the record that its cell failed, and why; the rounds that it has stay.

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -44,6 +45,17 @@ def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
 def fails_for_margin(cells, history, state):
     if history and cells[0].arm == "margin":
         raise ArithmeticError("no number")
+    return stub(cells, history)
+
+
+def fails_on_one_worker(cells, history, state):
+    """The first worker that is asked has a fault from then on."""
+    first = Path(os.environ["FAULTY"])
+    with suppress(FileExistsError), first.open("x") as file:
+        file.write(str(os.getpid()))
+    time.sleep(0.1)
+    if first.read_text() == str(os.getpid()):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
     return stub(cells, history)
 
 
@@ -122,6 +134,27 @@ def test_a_finished_cell_is_not_run_again_and_an_unfinished_one_goes_on(digits_c
     assert len(lines) == 2 and store.finished(cell)
     assert store.load(cell)["rounds"][0] == failed_record["rounds"][0]
     run([cell, other_cell], never, store)
+
+
+def test_a_worker_with_a_fault_fails_no_cell_where_another_one_has_none(
+    digits_cell, store, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("FAULTY", str(tmp_path / "faulty"))
+    cells = [digits_cell(arm=arm, seed=seed) for seed in range(3) for arm in ("random", "margin")]
+    lines = run(cells, fails_on_one_worker, store, workers=2)
+    assert all(store.finished(cell) for cell in cells)
+    assert any("encountered): trying another worker" in line for line in lines)
+
+
+def test_where_every_worker_has_the_fault_the_cell_fails_with_it(digits_cell, store):
+    def fails(cells, history, state):
+        raise OSError("no data here")
+
+    cell = digits_cell()
+    with pytest.raises(engine.RunFailed, match="1 of 1 cells failed: .*OSError: no data here"):
+        run([cell], fails, store, workers=2)
+    with pytest.raises(engine.RunFailed, match="1 of 1 cells failed: .*OSError: no data here"):
+        run([cell], fails, store, workers=1)
 
 
 def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
