@@ -21,19 +21,36 @@ from tests.labelling.page import show
 
 pytestmark = needs_chromium
 READY = "document.querySelector('.al-focused.al-there, .al-next:not([hidden])')"
+TYPE = """([key, time]) => {
+  const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+  Object.defineProperty(event, "timeStamp", { value: time });
+  document.activeElement.dispatchEvent(event);
+}"""
 
 
 class Screen:
     """A widget on a page, and the ledger behind it."""
 
     def __init__(self, page: Page, desk: Desk):
-        self.page, self.desk = page, desk
+        self.page, self.desk, self.time = page, desk, 0
 
     def press(self, *keys: str) -> None:
         """Press keys, each once there is an image to see or a page to turn; wait for the reply."""
         for key in keys:
             self.page.wait_for_function(READY)
             self.page.keyboard.press(key)
+            self.settle()
+
+    def type(self, text: str, gap: int = 200) -> None:
+        """Type characters, each once there is an image to see, as far apart as is told (ms).
+
+        A second passes before the first one.
+        """
+        self.time += 2000 - gap
+        for key in text:
+            self.time += gap
+            self.page.wait_for_function(READY)
+            self.page.evaluate(TYPE, [key, self.time])
             self.settle()
 
     def settle(self) -> None:
@@ -116,6 +133,38 @@ def test_a_name_is_typed_as_far_as_it_is_no_other_s(a_screen):
     screen.press("c", "Backspace", "x")
     assert screen.status() == "no class begins with “x”" and len(screen.lines()) == 1
     assert [u.inner_text() for u in screen.page.locator(".al-class u").all()] == ["cat", "car", "d"]
+
+
+def test_a_name_that_is_typed_whole_answers_one_image(a_screen):
+    names = ("ship", "horse", "impala", "panda", "t-shirt", "sea lion")
+    screen = a_screen(classes=names, page=8)
+    screen.type("ship")  # h, i and p begin other names
+    assert screen.lines() == [(LABEL, "ship")] and screen.focused() == 1
+    screen.type("T-Shirt")
+    screen.type("sea lion", gap=900)
+    assert [label for _, label in screen.lines()] == ["ship", "t-shirt", "sea lion"]
+    screen.type("shh")  # the last letter is not of the name that was taken
+    screen.type("shi", gap=1100)
+    assert [label for _, label in screen.lines()][3:] == ["ship", "horse", "ship", "impala"]
+    assert screen.page.locator("dialog[open]").count() == 0
+
+
+def test_enter_after_a_whole_name_is_part_of_it(a_screen):
+    screen = a_screen(classes=("ship", "horse"))
+    screen.type([*"ship", "Enter"])
+    assert screen.lines() == [(LABEL, "ship")]
+    assert screen.page.locator("dialog[open]").count() == 0
+    screen.type(["s", "Enter"])
+    assert screen.page.locator("dialog[open]").count() == 1
+
+
+def test_after_a_wrong_letter_the_rest_of_the_name_answers_nothing(a_screen):
+    screen = a_screen(classes=("cat", "cow", "dog"))
+    screen.type([*"cxd- d", "Backspace"])
+    assert screen.lines() == [] and screen.status() == "no class begins with “cx”"
+    screen.type("d", gap=1100)
+    screen.type(["x", "Escape", "d"])
+    assert screen.lines() == [(LABEL, "dog")] * 2
 
 
 def test_a_name_that_begins_another_one_is_taken_by_enter(a_screen):

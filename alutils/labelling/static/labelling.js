@@ -4,6 +4,7 @@
 const LATE_MS = 4000; // after which an answer that is not saved is told of
 const LOOK_MS = 1000; // between looks at a training that runs
 const AGAIN_MS = 5000; // until a picture that did not come is asked for again, then twice as long
+const TYPING_MS = 1000; // between two keys of one name that is typed
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
@@ -102,6 +103,7 @@ class View {
     this.pending = new Map(); // id of a request: what it does, to which image, as what, since when
     this.focused = ""; // image that keys are about; none where all are answered
     this.typed = "";
+    this.over = null; // a name that was taken or refused, of which more may be typed
     this.count = 0;
     this.name = Math.random().toString(36).slice(2);
     this.build();
@@ -352,11 +354,26 @@ class View {
     if (undo) event.preventDefault(), this.undo();
     if (undo || event.ctrlKey || event.metaKey || event.altKey) return;
     const on_tile = event.target.closest(".al-tile") || event.target === this.root;
-    const act = this.acts(event.key, Boolean(on_tile));
+    const rest = this.is_rest(event.key, event.timeStamp);
+    const act = rest ? () => {} : this.acts(event.key, Boolean(on_tile));
     if (!act) return;
     event.preventDefault();
     event.stopPropagation();
-    if (!event.repeat || event.key.startsWith("Arrow")) act();
+    if (event.repeat && !event.key.startsWith("Arrow")) return;
+    if (!rest) this.over = null;
+    act();
+    if (this.over) this.over.at = event.timeStamp;
+  }
+
+  /** Whether a key goes on with a name that was taken, or with any that was refused. */
+  is_rest(key, now) {
+    if (!this.over || now - this.over.at > TYPING_MS) return false;
+    const { rest, typed_on } = this.over;
+    if (rest === undefined) return key === "Backspace" || (key.length === 1 && key !== "+");
+    const ends = typed_on && key === "Enter";
+    if (!ends && !rest.startsWith(key.toLowerCase())) return false;
+    this.over = ends ? { rest: "" } : { rest: rest.slice(1), typed_on: true };
+    return true;
   }
 
   /** What a key does; nothing for one that the button in focus takes, or that means nothing. */
@@ -392,9 +409,13 @@ class View {
     const fits = names.filter((name) => name.toLowerCase().startsWith(typed));
     this.typed = "";
     if (!typed) this.say("");
-    else if (!fits.length) this.say(`no class begins with “${typed}”`);
-    else if (fits.length === 1) return this.answer("label", fits[0]);
-    else {
+    else if (!fits.length) {
+      this.over = {};
+      this.say(`no class begins with “${typed}”`);
+    } else if (fits.length === 1) {
+      this.over = { rest: fits[0].toLowerCase().slice(typed.length) };
+      return this.answer("label", fits[0]);
+    } else {
       this.typed = typed;
       this.say(`${typed} …: ${fits.slice(0, 9).join(", ")}`);
     }
