@@ -70,6 +70,11 @@ class Screen:
     def problem(self):
         return self.page.locator(".al-problem")
 
+    def tile_style(self, name: str) -> str:
+        """A property of the style of the tile that keys are about."""
+        tile = self.page.locator(".al-focused .al-tile")
+        return tile.evaluate(f"(tile) => getComputedStyle(tile).{name}")
+
     def focused(self) -> int:
         """Number of the tile that has the keyboard's focus; -1 without one."""
         return self.page.evaluate(
@@ -239,6 +244,31 @@ def test_the_mouse_answers_and_the_keyboard_goes_on(a_screen):
     screen.page.get_by_role("button", name="Export").click()
     screen.settle()
     assert screen.status() == "exported to here"
+
+
+def test_where_keys_are_not_heard_no_image_is_framed_and_a_click_begins(a_screen):
+    screen = a_screen()
+    hint = screen.page.get_by_text("Click an image to begin")
+    framed = screen.tile_style("borderColor")
+    assert not hint.is_visible()
+    screen.page.evaluate("document.activeElement.blur()")
+    assert hint.is_visible() and screen.tile_style("borderColor") != framed
+    # Safari does not focus a button that is clicked
+    screen.page.evaluate("document.querySelectorAll('.al-tile')[1].click()")
+    assert not hint.is_visible() and screen.focused() == 1
+    screen.page.locator(".al-counts").click()
+    screen.press("1")
+    assert screen.tiles() == ["", "cat", "", ""]
+
+
+def test_keys_are_heard_where_every_image_has_an_answer(a_screen):
+    screen = a_screen(page=12)
+    screen.press(*"1" * 12, "Enter")
+    assert "Every image has an answer" in screen.status()
+    assert not screen.page.get_by_text("Click an image to begin").is_visible()
+    screen.page.keyboard.press("Backspace")
+    screen.settle()
+    assert screen.focused() == 0 and len(screen.desk.session.answers.labels) == 11
 
 
 def test_an_image_is_enlarged_and_escape_goes_back(a_screen):

@@ -134,6 +134,7 @@ class View {
         element("kbd", { "aria-hidden": "true" }, key[0])
       );
     this.counts = element("p", { class: "al-counts" });
+    this.hint = element("p", { class: "al-hint" }, "Click an image to begin: keys answer it then.");
     this.status = element("p", { class: "al-status", role: "status" });
     this.problem = element("p", { class: "al-problem", role: "alert" });
     this.images = element("ul", { class: "al-images", "aria-label": "Images" });
@@ -183,10 +184,11 @@ class View {
     this.root.setAttribute("role", "region");
     this.root.setAttribute("aria-label", "Labelling images");
     this.root.classList.add("al");
+    this.root.tabIndex = -1; // so that keys are heard where there is no image
     this.root.addEventListener("keydown", (event) => this.key(event));
     const bar = element("div", { class: "al-bar" }, this.next, this.classes, tools, this.form);
     bar.append(this.status, this.problem);
-    this.root.append(this.counts, this.images, bar, this.advice, help, this.dialog);
+    this.root.append(this.counts, this.hint, this.images, bar, this.advice, help, this.dialog);
   }
 
   /** Take the state as it is by now. */
@@ -203,7 +205,8 @@ class View {
     this.show_classes();
     this.show_facts();
     const lost = before && !this.active;
-    if (before && (sent_back || lost || before.closest(".al-tile"))) this.focus();
+    const free = before === this.root || before?.closest(".al-tile");
+    if (before && (sent_back || lost || free)) this.focus();
     for (const image of state.ahead) this.pictures.get(image, this.side, () => {});
   }
 
@@ -230,6 +233,7 @@ class View {
     if (!same) this.images.replaceChildren(...items);
     this.images.classList.toggle("al-one", page === 1);
     this.next.hidden = !complete || finished;
+    this.hint.hidden = finished;
   }
 
   item(image) {
@@ -241,7 +245,7 @@ class View {
         type: "button",
         class: "al-tile",
         title: file_name(image),
-        onclick: () => this.go(image),
+        onclick: () => this.go_and_focus(image),
         ondblclick: () => this.zoom(),
         onfocus: () => this.go(image),
       },
@@ -503,7 +507,11 @@ class View {
     const names = this.state.tiles.map((tile) => tile.image);
     const before = this.focused ? names.indexOf(this.focused) : by < 0 ? names.length : -1;
     const at = before + by;
-    this.go(names[Math.min(Math.max(at, 0), names.length - 1)] ?? "");
+    this.go_and_focus(names[Math.min(Math.max(at, 0), names.length - 1)] ?? "");
+  }
+
+  go_and_focus(image) {
+    this.go(image);
     this.focus();
   }
 
@@ -514,11 +522,10 @@ class View {
     this.show_images();
   }
 
-  /** Put the keyboard's focus on the image that keys are about, or on the button for the next. */
+  /** Put the keyboard's focus on the image that keys are about, or else where they are heard. */
   focus() {
     const target = this.item_of(this.focused)?.firstChild;
-    if (target) target.focus();
-    else if (!this.next.hidden) this.next.focus();
+    (target ?? (this.next.hidden ? this.root : this.next)).focus();
   }
 
   /** The first image without an answer after another one, or from the beginning. */
