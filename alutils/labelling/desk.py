@@ -69,7 +69,9 @@ class Desk:
         self._tiles: list[Tile] = []
         self._focus = ""
         self._guess_seen: set[str] = set()
+        self._done: set[str] = set()
         self._answered: deque[str] = deque(maxlen=REMEMBERED)
+        self._latest: dict[str, Any] = {}
         self._problem, self._told = "", ""
         self._advice: dict[str, str] = {}
         self._advised: tuple[int, int] = (-1, -1)
@@ -92,7 +94,9 @@ class Desk:
         else than a look at the state is asked for.
         """
         number, action = str(request.get("id", "")), str(request.get("do", ""))
-        if number in self._answered:
+        if number in self._done:
+            if number not in self._answered:
+                self._answered.append(number)
             return
         if action != LOOK:
             self._problem, self._told = "", ""
@@ -102,6 +106,7 @@ class Desk:
             self._problem = str(error)
         except Exception as error:
             self._problem = f"{action!r} failed ({type(error).__name__}: {error})"
+        self._done.add(number)
         self._answered.append(number)
         try:
             self._advise()
@@ -110,7 +115,23 @@ class Desk:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a user interface shows, in values that JSON has."""
+        """What a user interface shows, in values that JSON has.
+
+        Where that fails it is as it was, but for the requests that are answered, and says so.
+        """
+        try:
+            self._latest = self._facts()
+        except Exception as error:
+            if not self._latest:
+                raise
+            return self._latest | {
+                "answered": list(self._answered),
+                "problem": f"what is shown is not up to date ({type(error).__name__}: {error}): "
+                "run the notebook's cells again",
+            }
+        return self._latest
+
+    def _facts(self) -> dict[str, Any]:
         answers, session = self.session.answers, self.session
         current = list(answers.current.values())
         actions = Counter(entry.action for entry in current)

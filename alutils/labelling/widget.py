@@ -45,7 +45,10 @@ class LabellingWidget(anywidget.AnyWidget):
             self.send(told, buffers=[content])
             return
         self.desk.handle(request | {"image": image})
-        self.state = _in_utf8(self.desk.state)
+        state = _in_utf8(self.desk.state)
+        if state == self.state:
+            self.send_state("state")  # the page may lack it, as where a message was lost
+        self.state = state
 
 
 def _in_utf8(value: Any) -> Any:

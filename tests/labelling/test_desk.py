@@ -4,7 +4,7 @@ import pytest
 
 from alutils.labelling import estimate
 from alutils.labelling.answers import answer_from
-from alutils.labelling.desk import Desk
+from alutils.labelling.desk import REMEMBERED, Desk
 from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, START, UNDO
 from alutils.labelling.repair import repair
 from alutils.records.files import CanNotWrite
@@ -82,6 +82,31 @@ def test_the_same_request_is_done_once(a_desk):
     for _ in range(2):
         desk.handle({"do": LABEL, "image": image, "label": "ant", "id": "a click"})
     assert lines(desk)[1:] == [(LABEL, image, "ant")]
+
+
+def test_a_request_from_long_ago_is_named_again_and_not_done_again(a_desk):
+    desk = a_desk()
+    image = images(desk.state)[0]
+    late = {"do": LABEL, "image": image, "label": "ant", "id": "late"}
+    desk.handle(late)
+    do = Hands(desk)
+    for _ in range(REMEMBERED):
+        do("look")
+    assert "late" not in desk.state["answered"]
+    desk.handle(late)
+    assert desk.state["answered"][-1] == "late" and len(lines(desk)) == 2
+
+
+def test_a_state_that_can_not_be_told_says_so_and_names_what_was_saved(a_desk):
+    desk = a_desk()
+    do, first = Hands(desk), images(desk.state)
+    with patch.object(desk, "_shown", side_effect=KeyError("a/000.png")):
+        state = do(LABEL, first[0], label="ant")
+    assert images(state) == first and len(lines(desk)) == 2
+    assert state["problem"] == (
+        "what is shown is not up to date (KeyError: 'a/000.png'): run the notebook's cells again"
+    )
+    assert said(do("look"))[0] == (LABEL, "ant") and desk.state["problem"] == ""
 
 
 def test_one_at_a_time_goes_on_by_itself_and_knows_the_next(a_desk):

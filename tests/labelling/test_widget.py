@@ -53,6 +53,10 @@ class Screen:
             self.page.evaluate(TYPE, [key, self.time])
             self.settle()
 
+    def later(self) -> None:
+        """Have the page believe that a minute went by."""
+        self.page.evaluate("{ const now = Date.now; Date.now = () => now() + 60000; }")
+
     def settle(self) -> None:
         self.page.evaluate("window.last()")
 
@@ -316,6 +320,33 @@ def test_what_the_kernel_did_not_answer_is_told_of_and_not_shown_as_saved(a_scre
     assert screen.page.locator(".al-answered").count() == 0
 
 
+@pytest.mark.parametrize("lost", ["gone", "deaf"])
+def test_an_answer_that_got_lost_or_its_reply_is_sent_again_and_saved_once(a_screen, lost):
+    screen = a_screen()
+    screen.page.evaluate(f"window.{lost} = true")
+    screen.page.keyboard.press("1")
+    screen.settle()
+    screen.page.evaluate(f"window.{lost} = false")
+    screen.later()
+    screen.page.locator(".al-answered").wait_for()
+    assert screen.tiles() == ["cat", "", "", ""] and screen.lines() == [(LABEL, "cat")]
+    screen.page.wait_for_function("document.querySelector('.al-problem').textContent === ''")
+
+
+def test_while_an_answer_is_late_none_is_taken_back(a_screen):
+    screen = a_screen()
+    screen.press("3")
+    screen.page.evaluate("window.gone = true")
+    screen.page.keyboard.press("1")
+    screen.later()
+    screen.page.keyboard.press("Backspace")
+    assert screen.status() == "the kernel has not answered yet: undo once it has"
+    screen.page.evaluate("window.gone = false")
+    screen.later()
+    screen.page.locator(".al-answered").nth(1).wait_for()
+    assert screen.lines() == [(LABEL, "dog"), (LABEL, "cat")]
+
+
 def test_a_picture_that_got_lost_is_asked_for_again(a_screen):
     screen = a_screen()
     screen.page.evaluate("window.gone = true")
@@ -374,6 +405,21 @@ def test_a_picture_is_the_file_s_own_or_where_that_changed_the_one_that_was_kept
     assert size(320) == (112, 112)
     (folder / name).unlink()
     assert size(320) == (112, 112)
+
+
+def test_a_repeated_request_is_answered_with_the_state_though_that_is_the_same(
+    tmp_path, stub_encoder
+):
+    images = FolderImages(scan(plain_folder(tmp_path / "pictures")), "efficientnet-lite0")
+    session = Session(tmp_path / "ledger.jsonl", images.pool, ["cat"], Settings(), quiet)
+    desk = Desk(session)
+    widget = LabellingWidget(desk, images)
+    sent = []
+    widget.send_state = lambda key=None: sent.append(key)
+    for _ in range(3):
+        widget._received(widget, {"do": "page", "size": 2, "id": "1"}, [])
+        assert sent.pop() == "state" and len(widget.state["tiles"]) == 2
+    desk.close()
 
 
 def test_a_file_whose_name_is_not_utf8_is_shown_and_answered(tmp_path, stub_encoder):

@@ -3,7 +3,7 @@
 
 const LATE_MS = 4000; // after which an answer that is not saved is told of
 const LOOK_MS = 1000; // between looks at a training that runs
-const AGAIN_MS = 5000; // until a picture that did not come is asked for again, then twice as long
+const AGAIN_MS = 5000; // until what was not answered is asked for again, then twice as long
 const TYPING_MS = 1000; // between two keys of one name that is typed
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
@@ -32,6 +32,16 @@ function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** Send what is due again, as where a message was lost, or the kernel was restarted meanwhile. */
+function ask_again(model, sent) {
+  for (const one of sent) {
+    if (Date.now() < one.due) continue;
+    one.due = Date.now() + one.again;
+    one.again *= 2; // a busy kernel answers all of them in the end
+    model.send(one.request);
+  }
+}
+
 /** The pictures that came by now, as addresses; the oldest go where there are too many. */
 class Pictures {
   constructor(model) {
@@ -58,18 +68,13 @@ class Pictures {
     const key = `${side} ${image}`;
     if (this.addresses.has(key)) return done(this.addresses.get(key));
     if (this.wanted.has(key)) return void this.wanted.get(key).waiting.push(done);
-    this.wanted.set(key, { image, side, waiting: [done], due: 0, again: AGAIN_MS });
+    const request = { do: "picture", image, side };
+    this.wanted.set(key, { request, waiting: [done], due: 0, again: AGAIN_MS });
     this.ask_again();
   }
 
-  /** Ask for pictures that did not come, as where the kernel was restarted meanwhile. */
   ask_again() {
-    for (const one of this.wanted.values()) {
-      if (Date.now() < one.due) continue;
-      one.due = Date.now() + one.again;
-      one.again *= 2; // a busy kernel answers all of them in the end
-      this.model.send({ do: "picture", image: one.image, side: one.side });
-    }
+    ask_again(this.model, this.wanted.values());
   }
 
   close() {
@@ -100,7 +105,7 @@ class View {
     this.model = model;
     this.root = root;
     this.pictures = new Pictures(model);
-    this.pending = new Map(); // id of a request: what it does, to which image, as what, since when
+    this.pending = new Map(); // by id, requests that the state does not name as answered
     this.focused = ""; // image that keys are about; none where all are answered
     this.typed = "";
     this.over = null; // a name that was taken or refused, of which more may be typed
@@ -337,7 +342,7 @@ class View {
 
   /** What went wrong, and what is not saved although it was sent a while ago. */
   tell_problem() {
-    const late = [...this.pending.values()].filter((one) => Date.now() - one.sent > LATE_MS);
+    const late = this.late;
     const answers = late.filter((one) => one.said).length;
     const lost =
       `${answers ? `${answers} not saved yet: the` : "The"} kernel is busy, or gone. Where it was ` +
@@ -451,7 +456,9 @@ class View {
     this.focus();
   }
 
+  /** Take back the latest answer, unless one may still be sent again after this. */
   undo() {
+    if (this.late.length) return this.say("the kernel has not answered yet: undo once it has");
     this.asked_focus = "";
     if (this.state.can_undo || this.pending.size) this.send({ do: "undo" });
   }
@@ -537,24 +544,33 @@ class View {
     return open?.image;
   }
 
+  /** Requests that were not answered for a while. */
+  get late() {
+    return [...this.pending.values()].filter((one) => Date.now() - one.sent > LATE_MS);
+  }
+
   /** Whether an undo is on its way, after which another image may be in focus. */
   get undoing() {
-    return [...this.pending.values()].some((one) => one.what === "undo");
+    return [...this.pending.values()].some((one) => one.request.do === "undo");
   }
 
   waiting(image) {
-    return [...this.pending.values()].find((one) => one.image === image && one.said);
+    return [...this.pending.values()].find((one) => one.request.image === image && one.said);
   }
 
   send(request, said = "") {
     const id = `${this.name} ${(this.count += 1)}`;
-    this.pending.set(id, { what: request.do, image: request.image, said, sent: Date.now() });
-    this.model.send({ ...request, id });
+    const numbered = { ...request, id };
+    const sent = Date.now();
+    const due = sent + AGAIN_MS;
+    this.pending.set(id, { request: numbered, said, sent, due, again: 2 * AGAIN_MS });
+    this.model.send(numbered);
   }
 
   tick() {
     this.tell_problem();
     this.pictures.ask_again();
+    ask_again(this.model, this.pending.values()); // the desk does nothing twice
     if (this.pending.size) return;
     if (this.state.training || this.state.advising) this.send({ do: "look" });
   }
