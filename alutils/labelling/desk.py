@@ -4,6 +4,7 @@ A user interface shows ``state`` and sends requests, each with an id of its own;
 answered are named in the next state, so that nothing counts as saved before it is on the disk.
 """
 
+import threading
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -38,11 +39,14 @@ class Tile:
 
 
 class Desk:
-    """A session's page of images; used by one thread, as the session is.
+    """A session's page of images.
+
+    Threads take turns: JupyterLab's messages arrive beside cells that run.
 
     Attributes
     ----------
     session : whose images they are
+    turn : held while something is done here; whoever reads the session elsewhere holds it, too
     notes : what the session said, the latest last
     """
 
@@ -78,13 +82,15 @@ class Desk:
         self._adviser = ThreadPoolExecutor(1, thread_name_prefix="advice")
         self._advising: Future[dict[str, str]] | None = None
         self._closed = False
+        self.turn = threading.RLock()
         self._turn_page()
 
     def close(self) -> None:
         """Take no more requests, and let somebody else write the ledger."""
-        self._closed = True
-        self._adviser.shutdown(wait=True, cancel_futures=True)
-        self.session.close()
+        with self.turn:
+            self._closed = True
+            self._adviser.shutdown(wait=True, cancel_futures=True)
+            self.session.close()
 
     def handle(self, request: Mapping[str, Any]) -> None:
         """Do what a request asks for; one that was done already is not done again.
@@ -94,10 +100,15 @@ class Desk:
         else than a look at the state is asked for.
         """
         number, action = str(request.get("id", "")), str(request.get("do", ""))
-        if number in self._done:
+        with self.turn:
+            if number not in self._done:
+                self._done.add(number)
+                self._take(action, request)
             if number not in self._answered:
                 self._answered.append(number)
-            return
+
+    def _take(self, action: str, request: Mapping[str, Any]) -> None:
+        """Do what a request asks for, and keep what went wrong."""
         if action != LOOK:
             self._problem, self._told = "", ""
         try:
@@ -106,8 +117,6 @@ class Desk:
             self._problem = str(error)
         except Exception as error:
             self._problem = f"{action!r} failed ({type(error).__name__}: {error})"
-        self._done.add(number)
-        self._answered.append(number)
         try:
             self._advise()
         except Exception as error:  # the answer is saved, so the state must be told all the same
@@ -119,17 +128,18 @@ class Desk:
 
         Where that fails it is as it was, but for the requests that are answered, and says so.
         """
-        try:
-            self._latest = self._facts()
-        except Exception as error:
-            if not self._latest:
-                raise
-            return self._latest | {
-                "answered": list(self._answered),
-                "problem": f"what is shown is not up to date ({type(error).__name__}: {error}): "
-                "run the notebook's cells again",
-            }
-        return self._latest
+        with self.turn:
+            try:
+                self._latest = self._facts()
+            except Exception as error:
+                if not self._latest:
+                    raise
+                return self._latest | {
+                    "answered": list(self._answered),
+                    "problem": f"what is shown is not up to date ({type(error).__name__}: {error}):"
+                    " run the notebook's cells again",
+                }
+            return self._latest
 
     def _facts(self) -> dict[str, Any]:
         answers, session = self.session.answers, self.session
@@ -163,6 +173,9 @@ class Desk:
 
     def _do(self, action: str, request: Mapping[str, Any]) -> None:
         image = str(request.get("image", ""))
+        if self._closed and action != LOOK:
+            name = self.session.ledger.path.name
+            raise ParameterError(f"{name} is closed: open it again by running the cells again")
         if action in (LABEL, SKIP, NONE):
             self._answer(action, image, str(request.get("label", "")))
         elif action == UNDO:

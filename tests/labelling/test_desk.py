@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 import pytest
@@ -335,8 +337,37 @@ def test_after_a_repair_the_desk_goes_on_with_what_is_left(tmp_path):
     desk.close()
 
 
+def test_nobody_is_answered_while_another_one_has_the_turn(a_desk):
+    desk = a_desk()
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (desk.handle({"do": "look", "id": "1"}), done.set()))
+    with desk.turn:
+        thread.start()
+        assert not done.wait(0.1)
+        desk.handle({"do": "look", "id": "2"})  # whoever has it may go on
+    thread.join()
+    assert desk.state["answered"] == ["2", "1"]
+
+
+def test_an_answer_is_saved_though_no_training_can_begin(a_desk):
+    notes = []
+    desk = a_desk(page=1, notes=notes)
+    do = Hands(desk)
+    desk.session._trainings.say = notes.append
+    with patch.object(ThreadPoolExecutor, "submit", side_effect=RuntimeError("no new thread")):
+        for _ in range(7):
+            state = do(LABEL, images(desk.state)[0], label="ant")
+            assert state["problem"] == ""
+    assert state["labels"] == 7
+    assert notes == ["training 1 failed (RuntimeError: no new thread): the one before it goes on"]
+
+
 def test_a_closed_desk_says_that_it_is_closed(a_desk):
     desk = a_desk()
     image = images(desk.state)[0]
     desk.close()
-    assert "is closed: open it again" in Hands(desk)(LABEL, image, label="ant")["problem"]
+    do = Hands(desk)
+    for request in (LABEL, "next", "page", "guess"):
+        state = do(request, image, label="ant", size=1)
+        assert "ledger.jsonl is closed: open it again" in state["problem"]
+    assert do("look")["problem"] == state["problem"] and len(images(state)) == 4

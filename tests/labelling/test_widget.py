@@ -415,10 +415,10 @@ def test_a_repeated_request_is_answered_with_the_state_though_that_is_the_same(
     desk = Desk(session)
     widget = LabellingWidget(desk, images)
     sent = []
-    widget.send_state = lambda key=None: sent.append(key)
+    widget.send_state = lambda key: sent.append((key, desk.turn._is_owned()))
     for _ in range(3):
         widget._received(widget, {"do": "page", "size": 2, "id": "1"}, [])
-        assert sent.pop() == "state" and len(widget.state["tiles"]) == 2
+        assert sent.pop() == ("state", True) and len(widget.state["tiles"]) == 2
     desk.close()
 
 
