@@ -26,6 +26,11 @@ TYPE = """([key, time]) => {
   Object.defineProperty(event, "timeStamp", { value: time });
   document.activeElement.dispatchEvent(event);
 }"""
+COUNT_PICTURES = """() => {
+  const made = URL.createObjectURL;
+  window.pictures = 0;
+  URL.createObjectURL = (blob) => (window.pictures++, made.call(URL, blob));
+}"""
 
 
 class Screen:
@@ -285,6 +290,24 @@ def test_an_image_is_enlarged_and_escape_goes_back(a_screen):
     screen.page.keyboard.press("Escape")
     screen.page.wait_for_function("!document.querySelector('dialog[open]')")
     assert screen.focused() == 0 and screen.lines() == []
+
+
+def test_a_large_picture_that_comes_late_is_not_shown_as_another_image_s(a_screen):
+    screen = a_screen()
+    large = screen.page.locator(".al-zoom img")
+    screen.page.evaluate("window.gone = true")
+    screen.press("Enter")
+    screen.page.keyboard.press("Escape")
+    screen.page.evaluate("window.gone = false")
+    screen.press("ArrowRight", "Enter")
+    screen.page.wait_for_function("document.querySelector('.al-zoom img').naturalWidth")
+    shown = large.get_attribute("src")
+    screen.page.evaluate(COUNT_PICTURES)
+    screen.later()
+    screen.page.wait_for_function("window.pictures === 1")
+    assert large.get_attribute("src") == shown
+    screen.page.keyboard.press("Escape")
+    screen.page.wait_for_function("!document.querySelector('.al-zoom img').hasAttribute('src')")
 
 
 def test_the_guess_is_hidden_until_it_is_asked_for(a_screen):

@@ -178,7 +178,10 @@ class View {
       this.large,
       (this.caption = element("p"))
     );
-    this.dialog.addEventListener("close", () => this.focus());
+    this.dialog.addEventListener("close", () => {
+      this.enlarge("");
+      this.focus();
+    });
     this.advice = element("div", { class: "al-advice" });
     const rows = KEYS.map(([key, what]) =>
       element("li", {}, element("kbd", {}, key), element("span", {}, what))
@@ -474,12 +477,18 @@ class View {
   zoom() {
     if (!this.focused) return;
     const image = this.focused;
-    this.caption.textContent = file_name(image);
-    this.large.removeAttribute("src");
+    this.enlarge(image);
     this.pictures.get(image, SIDES.zoom, (address) => {
-      this.large.src = address;
+      if (image === this.enlarged) this.large.src = address; // another one may be by now
     });
     this.dialog.showModal();
+  }
+
+  /** Have a place for an image's large picture, or for none. */
+  enlarge(image) {
+    this.enlarged = image;
+    this.caption.textContent = file_name(image);
+    this.large.removeAttribute("src");
   }
 
   ask_name() {
