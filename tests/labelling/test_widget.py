@@ -223,6 +223,20 @@ def test_a_class_is_added_by_keyboard(a_screen):
     assert screen.lines()[-1] == (LABEL, "zebra 2")
 
 
+@pytest.mark.parametrize("sign", [{"isComposing": True}, {"keyCode": 229}])
+def test_enter_that_confirms_what_an_input_method_wrote_adds_no_class(a_screen, sign):
+    screen = a_screen()
+    screen.press("+")
+    screen.page.keyboard.type("ねこ")
+    event = {"key": "Enter", "bubbles": True, "cancelable": True} | sign
+    screen.page.locator(".al-new input").dispatch_event("keydown", event)
+    screen.settle()
+    assert screen.lines() == [] and screen.page.locator(".al-new input").input_value() == "ねこ"
+    screen.page.keyboard.press("Enter")
+    screen.settle()
+    assert screen.lines() == [(ADD_CLASS, "ねこ")]
+
+
 def test_without_classes_the_first_is_named_by_hand(a_screen):
     screen = a_screen(classes=())
     assert screen.page.locator(".al-classes").inner_text() == "No class yet: press + and name one."

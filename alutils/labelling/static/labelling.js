@@ -357,6 +357,7 @@ class View {
   // What a person does
 
   key(event) {
+    if (event.isComposing || event.keyCode === 229) return; // an input method's, which it confirms
     if (event.target.closest("input, dialog, summary")) {
       if (event.target === this.input && event.key === "Enter") this.add();
       if (event.target === this.input && event.key === "Escape") this.close_form();
