@@ -403,6 +403,24 @@ def test_while_an_undo_is_on_its_way_no_other_image_is_answered(a_screen):
     assert screen.status() == "an answer is being taken back: press again"
 
 
+def test_while_a_class_is_on_its_way_none_is_chosen_by_keyboard(a_screen):
+    screen = a_screen()
+    screen.page.evaluate("window.gone = true")
+    screen.press("+")
+    screen.page.keyboard.type("donkey")
+    screen.page.keyboard.press("Enter")
+    for key in ("d", "1"):
+        screen.page.keyboard.press(key)
+        assert screen.tiles() == [""] * 4
+        assert screen.status() == "a class is being added: press again"
+        screen.page.keyboard.press("Escape")
+    screen.page.evaluate("window.gone = false")
+    screen.later()
+    screen.page.get_by_role("button", name="donkey").wait_for()
+    screen.type("don")
+    assert screen.lines() == [(ADD_CLASS, "donkey"), (LABEL, "donkey")]
+
+
 def test_two_views_of_a_widget_show_the_same(a_screen):
     screen = a_screen()
     screen.page.evaluate("void window.again()")

@@ -8,6 +8,7 @@ const TYPING_MS = 1000; // between two keys of one name that is typed
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
+const ADDING = "a class is being added: press again";
 const KEYS = [
   ["1 to 9", "one of the first nine classes"],
   ["letters", "a class by the beginning of its name; Enter where two begin alike"],
@@ -411,6 +412,7 @@ class View {
     if (!this.typed && key in fixed) return fixed[key];
     if (!this.typed && this.numbers && /^[1-9]$/.test(key)) {
       const chosen = this.state.classes[key - 1];
+      if (this.adding) return () => this.say(ADDING);
       return () => (chosen ? this.answer("label", chosen.name) : this.say(`there is no class ${key}`));
     }
     return key.length === 1 ? () => this.type(this.typed + key.toLowerCase()) : undefined;
@@ -422,7 +424,10 @@ class View {
     const fits = names.filter((name) => name.toLowerCase().startsWith(typed));
     this.typed = "";
     if (!typed) this.say("");
-    else if (!fits.length) {
+    else if (this.adding) {
+      this.over = {};
+      this.say(ADDING);
+    } else if (!fits.length) {
       this.over = {};
       this.say(`no class begins with “${typed}”`);
     } else if (fits.length === 1) {
@@ -562,6 +567,11 @@ class View {
   /** Whether an undo is on its way, after which another image may be in focus. */
   get undoing() {
     return [...this.pending.values()].some((one) => one.request.do === "undo");
+  }
+
+  /** Whether a class is on its way, whose name may begin like others'. */
+  get adding() {
+    return [...this.pending.values()].some((one) => one.request.do === "add-class");
   }
 
   waiting(image) {
