@@ -393,14 +393,20 @@ def test_a_picture_that_got_lost_is_asked_for_again(a_screen):
     screen.page.wait_for_function("document.querySelector('.al-zoom img')?.naturalWidth == 40")
 
 
-def test_while_an_undo_is_on_its_way_no_other_image_is_answered(a_screen):
+def test_while_an_undo_is_on_its_way_nothing_is_answered_or_taken_back(a_screen):
     screen = a_screen()
-    screen.press("1")
+    screen.press("1", "1")
     screen.page.evaluate("window.gone = true")
     screen.page.keyboard.press("Backspace")
-    screen.page.keyboard.press("3")
-    assert screen.tiles() == ["cat", "", "", ""]
-    assert screen.status() == "an answer is being taken back: press again"
+    for key in ("3", "Backspace"):
+        screen.page.keyboard.press(key)
+        assert screen.tiles() == ["cat", "cat", "", ""]
+        assert screen.status() == "an answer is being taken back: press again"
+        screen.page.keyboard.press("Escape")
+    screen.page.evaluate("window.gone = false")
+    screen.later()
+    screen.page.wait_for_function("document.querySelectorAll('.al-answered').length === 1")
+    assert screen.lines() == [(LABEL, "cat"), (LABEL, "cat"), (UNDO, "")]
 
 
 def test_while_a_class_is_on_its_way_none_is_chosen_by_keyboard(a_screen):

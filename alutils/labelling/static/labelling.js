@@ -8,6 +8,7 @@ const TYPING_MS = 1000; // between two keys of one name that is typed
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
+const UNDOING = "an answer is being taken back: press again";
 const ADDING = "a class is being added: press again";
 const KEYS = [
   ["1 to 9", "one of the first nine classes"],
@@ -451,7 +452,7 @@ class View {
   /** Answer the image in focus, once it can be seen, its last answer is saved and no undo awaited. */
   answer(what, label = "") {
     this.typed = "";
-    if (this.undoing) return this.say("an answer is being taken back: press again");
+    if (this.undoing) return this.say(UNDOING);
     const item = this.item_of(this.focused);
     if (!item) return this.say(this.next.hidden ? "" : COMPLETE);
     if (this.waiting(this.focused)) return;
@@ -467,6 +468,7 @@ class View {
 
   /** Take back the latest answer, unless one may still be sent again after this. */
   undo() {
+    if (this.undoing) return this.say(UNDOING);
     if (this.late.length) return this.say("the kernel has not answered yet: undo once it has");
     this.asked_focus = "";
     if (this.state.can_undo || this.pending.size) this.send({ do: "undo" });
