@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 from PIL import Image
@@ -31,6 +32,14 @@ COUNT_PICTURES = """() => {
   window.pictures = 0;
   URL.createObjectURL = (blob) => (window.pictures++, made.call(URL, blob));
 }"""
+
+
+def contrast(*colours: str) -> float:
+    """The ratio of two colours, as CSS computes them, that WCAG sets a least one for."""
+    shares = [[int(part) / 255 for part in re.findall(r"\d+", colour)[:3]] for colour in colours]
+    linear = [[x / 12.92 if x <= 0.04 else ((x + 0.055) / 1.055) ** 2.4 for x in s] for s in shares]
+    light = sorted(0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b in linear)
+    return (light[1] + 0.05) / (light[0] + 0.05)
 
 
 class Screen:
@@ -272,16 +281,29 @@ def test_the_mouse_answers_and_the_keyboard_goes_on(a_screen):
 def test_where_keys_are_not_heard_no_image_is_framed_and_a_click_begins(a_screen):
     screen = a_screen()
     hint = screen.page.get_by_text("Click an image to begin")
-    framed = screen.tile_style("borderColor")
+    framed = screen.tile_style("outlineStyle")
     assert not hint.is_visible()
     screen.page.evaluate("document.activeElement.blur()")
-    assert hint.is_visible() and screen.tile_style("borderColor") != framed
+    assert hint.is_visible() and screen.tile_style("outlineStyle") != framed
     # Safari does not focus a button that is clicked
     screen.page.evaluate("document.querySelectorAll('.al-tile')[1].click()")
     assert not hint.is_visible() and screen.focused() == 1
     screen.page.locator(".al-counts").click()
     screen.press("1")
     assert screen.tiles() == ["", "cat", "", ""]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_image_in_focus_has_a_ring_that_can_be_seen_whatever_its_answer(a_screen, scheme):
+    screen = a_screen()
+    screen.page.emulate_media(color_scheme=scheme)
+    screen.press("1", "ArrowLeft")
+    assert screen.page.locator(".al-focused.al-answered").count() == 1
+    screen.page.locator(".al-class").first.focus()  # keys are about the image all the same
+    assert screen.tile_style("outlineStyle") == "solid"
+    assert screen.tile_style("outlineWidth") == "3px"
+    ground = screen.page.locator(".al").evaluate("(al) => getComputedStyle(al).backgroundColor")
+    assert contrast(screen.tile_style("outlineColor"), ground) >= 3
 
 
 def test_keys_are_heard_where_every_image_has_an_answer(a_screen):
