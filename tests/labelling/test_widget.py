@@ -27,6 +27,11 @@ TYPE = """([key, time]) => {
   Object.defineProperty(event, "timeStamp", { value: time });
   document.activeElement.dispatchEvent(event);
 }"""
+CLICK = """(button, [detail, time]) => {
+  const event = new MouseEvent("click", { detail, bubbles: true });
+  Object.defineProperty(event, "timeStamp", { value: time });
+  button.dispatchEvent(event);
+}"""
 COUNT_PICTURES = """() => {
   const made = URL.createObjectURL;
   window.pictures = 0;
@@ -65,6 +70,15 @@ class Screen:
             self.time += gap
             self.page.wait_for_function(READY)
             self.page.evaluate(TYPE, [key, self.time])
+            self.settle()
+
+    def click_twice(self, name: str, gap: int) -> None:
+        """Click a button, and again after so many milliseconds, as its events say."""
+        self.time += 2000
+        for count in (1, 2):
+            self.page.wait_for_function(READY)
+            button = self.page.locator(".al-bar button", has_text=name)
+            button.evaluate(CLICK, [count, self.time + gap * count])
             self.settle()
 
     def later(self) -> None:
@@ -276,6 +290,17 @@ def test_the_mouse_answers_and_the_keyboard_goes_on(a_screen):
     screen.page.get_by_role("button", name="Export").click()
     screen.settle()
     assert screen.status() == "exported to here"
+
+
+def test_a_double_click_answers_one_image_or_takes_one_answer_back(a_screen):
+    screen = a_screen()
+    for number, name in enumerate(("dog", "Skip", "None of these")):
+        screen.click_twice(name, 150)
+        assert len(screen.lines()) == number + 1
+    screen.click_twice("Undo", 150)
+    assert len(screen.lines()) == 4
+    screen.click_twice("dog", 400)
+    assert [what for what, _ in screen.lines()] == [LABEL, SKIP, NONE, UNDO, LABEL, LABEL]
 
 
 def test_where_keys_are_not_heard_no_image_is_framed_and_a_click_begins(a_screen):

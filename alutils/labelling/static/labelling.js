@@ -5,6 +5,7 @@ const LATE_MS = 4000; // after which an answer that is not saved is told of
 const LOOK_MS = 1000; // between looks at a training that runs
 const AGAIN_MS = 5000; // until what was not answered is asked for again, then twice as long
 const TYPING_MS = 1000; // between two keys of one name that is typed
+const DOUBLE_MS = 300; // between the clicks of a double click
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
@@ -152,9 +153,9 @@ class View {
     );
     this.classes = element("div", { class: "al-classes", role: "group", "aria-label": "Classes" });
     this.tools = {
-      undo: button("Undo", ["⌫", "Backspace"], () => this.undo()),
-      skip: button("Skip", ["Space"], () => this.answer("skip")),
-      none: button("None of these", ["-"], () => this.answer("none-of-these")),
+      undo: button("Undo", ["⌫", "Backspace"], (event) => this.click(event, "undo")),
+      skip: button("Skip", ["Space"], (event) => this.click(event, "skip")),
+      none: button("None of these", ["-"], (event) => this.click(event, "none-of-these")),
       guess: button("Guess", ["?"], () => this.guess()),
       zoom: button("Zoom", ["⏎", "Enter"], () => this.zoom()),
       page: button("One at a time", ["/"], () => this.turn()),
@@ -305,7 +306,7 @@ class View {
       const start = starts[i].length;
       return element(
         "button",
-        { type: "button", class: "al-class", onclick: () => this.answer("label", name) },
+        { type: "button", class: "al-class", onclick: (event) => this.click(event, "label", name) },
         ...(this.numbers && i < 9 ? [element("kbd", { "aria-hidden": "true" }, String(i + 1))] : []),
         element("span", {}, element("u", {}, name.slice(0, start)), name.slice(start)),
         " ",
@@ -464,6 +465,14 @@ class View {
     this.show_images();
     this.show_classes();
     this.focus();
+  }
+
+  /** Answer by a click, or undo; the second one of a double click is about no other image. */
+  click(event, what, label) {
+    if (event.detail > 1 && event.timeStamp - this.clicked < DOUBLE_MS) return;
+    this.clicked = event.timeStamp;
+    if (what === "undo") this.undo();
+    else this.answer(what, label);
   }
 
   /** Take back the latest answer, unless one may still be sent again after this. */
