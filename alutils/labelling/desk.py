@@ -20,6 +20,8 @@ from alutils.protocol.parameters import ParameterError, StudyError
 
 LOOK = "look"
 """Action that asks for the state alone."""
+MANY = 12
+"""Images of a page, where it was one at a time from the beginning."""
 REMEMBERED = 200
 """Answered requests that the state names."""
 
@@ -54,7 +56,7 @@ class Desk:
         self,
         session: Session,
         target: float = 95.0,
-        page: int = 12,
+        page: int = MANY,
         notes: Iterable[str] = (),
         export: Callable[[], str] | None = None,
     ):
@@ -69,7 +71,7 @@ class Desk:
         """
         self.session, self.target, self.export = session, target, export
         self.notes = notes
-        self._page = page
+        self._page, self._many = page, page if page > 1 else MANY
         self._tiles: list[Tile] = []
         self._focus = ""
         self._guess_seen: set[str] = set()
@@ -153,6 +155,7 @@ class Desk:
             "ahead": self._ahead,
             "focus": self._focus,
             "page": self._page,
+            "many": self._many,
             "complete": not self._open_tiles(),
             "finished": not self._tiles,
             "labels": actions[LABEL],

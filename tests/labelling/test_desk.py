@@ -227,6 +227,11 @@ def test_the_size_of_a_page_is_changed_and_what_is_open_stays(a_desk):
     assert images(state) == first[1:2] and state["ahead"] == first[2:3]
     state = do("page", size=1000)
     assert images(state)[:3] == first[1:] and len(images(state)) == 60
+    assert state["many"] == 4
+
+
+def test_from_one_at_a_time_a_page_is_of_twelve(a_desk):
+    assert a_desk(page=1).state["many"] == 12
 
 
 def test_advice_is_what_estimate_says_of_the_answers_so_far(a_desk):

@@ -392,6 +392,8 @@ def test_one_at_a_time_shows_the_next_image_at_once(a_screen):
     screen.press("/", "1", "3")
     assert screen.lines() == [(LABEL, "cat"), (LABEL, "dog")]
     assert screen.tiles() == [""] and screen.focused() == 0
+    screen.press("/")
+    assert screen.tiles() == [""] * 4
 
 
 def test_what_the_kernel_did_not_answer_is_told_of_and_not_shown_as_saved(a_screen):

@@ -488,7 +488,7 @@ class View {
   }
 
   turn() {
-    this.send({ do: "page", size: this.state.page === 1 ? 12 : 1 });
+    this.send({ do: "page", size: this.state.page === 1 ? this.state.many : 1 });
   }
 
   zoom() {
