@@ -107,6 +107,9 @@ class Screen:
         tile = self.page.locator(".al-focused .al-tile")
         return tile.evaluate(f"(tile) => getComputedStyle(tile).{name}")
 
+    def box(self, selector: str) -> dict[str, float]:
+        return self.page.locator(selector).first.bounding_box()
+
     def focused(self) -> int:
         """Number of the tile that has the keyboard's focus; -1 without one."""
         return self.page.evaluate(
@@ -482,6 +485,20 @@ def test_two_views_of_a_widget_show_the_same(a_screen):
     screen.page.locator("#second .al-there").first.wait_for()
     screen.press("1")
     assert screen.tiles() == ["cat", "", "", ""] * 2
+
+
+@pytest.mark.parametrize("height", [300, 700])
+def test_what_is_said_lies_above_the_images_and_hides_none_in_focus(a_screen, height):
+    screen = a_screen(page=24, each=16, width=400)
+    screen.page.set_viewport_size({"width": 400, "height": height})
+    assert screen.box(".al-problem")["y"] < screen.box(".al-tile")["y"]
+    screen.press("1")
+    for key in ("End", "Home", *["ArrowDown"] * 7, *["ArrowUp"] * 7):
+        screen.press(key)
+        tile = screen.box(".al-focused")
+        for y in (tile["y"] + 6, tile["y"] + tile["height"] - 6):
+            at = f"document.elementFromPoint({tile['x'] + 9}, {y})"
+            assert screen.page.evaluate(f"Boolean({at}?.closest('.al-focused'))"), key
 
 
 @pytest.mark.parametrize("width", [390, 1440])

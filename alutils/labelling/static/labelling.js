@@ -198,8 +198,9 @@ class View {
     this.root.tabIndex = -1; // so that keys are heard where there is no image
     this.root.addEventListener("keydown", (event) => this.key(event));
     const bar = element("div", { class: "al-bar" }, this.next, this.classes, tools, this.form);
-    bar.append(this.status, this.problem);
-    this.root.append(this.counts, this.hint, this.images, bar, this.advice, help, this.dialog);
+    const told = element("div", { class: "al-told" }, this.counts, this.hint);
+    told.append(this.status, this.problem);
+    this.root.append(told, this.images, bar, this.advice, help, this.dialog);
   }
 
   /** Take the state as it is by now. */
