@@ -137,9 +137,9 @@ class View {
     const button = (label, key, act) =>
       element(
         "button",
-        { type: "button", class: "al-tool", onclick: act, "aria-keyshortcuts": key[1] ?? key[0] },
+        { type: "button", class: "al-tool", onclick: act, "aria-keyshortcuts": key.at(-1) },
         label,
-        element("kbd", { "aria-hidden": "true" }, key[0])
+        ...key.slice(0, 1).map((sign) => element("kbd", { "aria-hidden": "true" }, sign))
       );
     this.counts = element("p", { class: "al-counts" });
     this.hint = element("p", { class: "al-hint" }, "Click an image to begin: keys answer it then.");
@@ -160,10 +160,8 @@ class View {
       zoom: button("Zoom", ["⏎", "Enter"], () => this.zoom()),
       page: button("One at a time", ["/"], () => this.turn()),
       add: button("New class", ["+"], () => this.ask_name()),
-      export: button("Export", [""], () => this.send({ do: "export" })),
+      export: button("Export", [], () => this.send({ do: "export" })),
     };
-    this.tools.export.removeAttribute("aria-keyshortcuts");
-    this.tools.export.lastChild.remove();
     const tools = element("div", { class: "al-tools", role: "group", "aria-label": "Tools" });
     tools.append(...Object.values(this.tools));
     this.input = element("input", { type: "text", "aria-label": "Name of the new class" });
