@@ -10,7 +10,8 @@ const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
 const UNDOING = "an answer is being taken back: press again";
-const ADDING = "a class is being added: press again";
+const SAVING = "an answer is being saved: press again";
+const ADDING = "a class is being added: pause, then press again";
 const KEYS = [
   ["1 to 9", "one of the first nine classes"],
   ["letters", "a class by the beginning of its name; Enter where two begin alike"],
@@ -196,9 +197,8 @@ class View {
     this.root.tabIndex = -1; // so that keys are heard where there is no image
     this.root.addEventListener("keydown", (event) => this.key(event));
     const bar = element("div", { class: "al-bar" }, this.next, this.classes, tools, this.form);
-    const told = element("div", { class: "al-told" }, this.counts, this.hint);
-    told.append(this.status, this.problem);
-    this.root.append(told, this.images, bar, this.advice, help, this.dialog);
+    const told = element("div", { class: "al-told" }, this.status, this.problem);
+    this.root.append(this.counts, this.hint, told, this.images, bar, this.advice, help, this.dialog);
   }
 
   /** Take the state as it is by now. */
@@ -347,7 +347,7 @@ class View {
 
   /** What went wrong, and what is not saved although it was sent a while ago. */
   tell_problem() {
-    const late = this.late;
+    const late = [...this.pending.values()].filter((one) => Date.now() - one.sent > LATE_MS);
     const answers = late.filter((one) => one.said).length;
     const lost =
       `${answers ? `${answers} not saved yet: the` : "The"} kernel is busy, or gone. Where it was ` +
@@ -430,7 +430,7 @@ class View {
       this.say(ADDING);
     } else if (!fits.length) {
       this.over = {};
-      this.say(`no class begins with “${typed}”`);
+      this.say(`no class begins with “${typed}”: pause, then type again`);
     } else if (fits.length === 1) {
       this.over = { rest: fits[0].toLowerCase().slice(typed.length) };
       return this.answer("label", fits[0]);
@@ -474,12 +474,12 @@ class View {
     else this.answer(what, label);
   }
 
-  /** Take back the latest answer, unless one may still be sent again after this. */
+  /** Take back the latest answer, once it is saved: one that got lost would come after this. */
   undo() {
     if (this.undoing) return this.say(UNDOING);
-    if (this.late.length) return this.say("the kernel has not answered yet: undo once it has");
+    if ([...this.pending.values()].some((one) => one.said)) return this.say(SAVING);
     this.asked_focus = "";
-    if (this.state.can_undo || this.pending.size) this.send({ do: "undo" });
+    if (this.state.can_undo) this.send({ do: "undo" });
   }
 
   guess() {
@@ -567,11 +567,6 @@ class View {
     const turned = [...tiles.slice(start), ...tiles.slice(0, start)];
     const open = turned.find((t) => !t.answer && !this.waiting(t.image) && t.image !== after);
     return open?.image;
-  }
-
-  /** Requests that were not answered for a while. */
-  get late() {
-    return [...this.pending.values()].filter((one) => Date.now() - one.sent > LATE_MS);
   }
 
   /** Whether an undo is on its way, after which another image may be in focus. */
