@@ -4,6 +4,7 @@ A user interface shows ``state`` and sends requests, each with an id of its own;
 answered are named in the next state, so that nothing counts as saved before it is on the disk.
 """
 
+import threading
 import unicodedata
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,8 @@ from alutils.protocol.parameters import ParameterError, StudyError
 
 LOOK = "look"
 """Action that asks for the state alone."""
+MANY = 12
+"""Images of a page, where it was one at a time from the beginning."""
 REMEMBERED = 200
 """Answered requests that the state names."""
 
@@ -38,11 +41,14 @@ class Tile:
 
 
 class Desk:
-    """A session's page of images; used by one thread, as the session is.
+    """A session's page of images.
+
+    Threads take turns: JupyterLab's messages arrive beside cells that run.
 
     Attributes
     ----------
     session : whose images they are
+    turn : held while something is done here; whoever reads the session elsewhere holds it, too
     notes : what the session said, the latest last
     """
 
@@ -50,7 +56,7 @@ class Desk:
         self,
         session: Session,
         target: float = 95.0,
-        page: int = 12,
+        page: int = MANY,
         notes: Iterable[str] = (),
         export: Callable[[], str] | None = None,
     ):
@@ -65,24 +71,28 @@ class Desk:
         """
         self.session, self.target, self.export = session, target, export
         self.notes = notes
-        self._page = page
+        self._page, self._many = page, page if page > 1 else MANY
         self._tiles: list[Tile] = []
         self._focus = ""
         self._guess_seen: set[str] = set()
+        self._done: set[str] = set()
         self._answered: deque[str] = deque(maxlen=REMEMBERED)
+        self._latest: dict[str, Any] = {}
         self._problem, self._told = "", ""
         self._advice: dict[str, str] = {}
         self._advised: tuple[int, int] = (-1, -1)
         self._adviser = ThreadPoolExecutor(1, thread_name_prefix="advice")
         self._advising: Future[dict[str, str]] | None = None
         self._closed = False
+        self.turn = threading.RLock()
         self._turn_page()
 
     def close(self) -> None:
         """Take no more requests, and let somebody else write the ledger."""
-        self._closed = True
-        self._adviser.shutdown(wait=True, cancel_futures=True)
-        self.session.close()
+        with self.turn:
+            self._closed = True
+            self._adviser.shutdown(wait=True, cancel_futures=True)
+            self.session.close()
 
     def handle(self, request: Mapping[str, Any]) -> None:
         """Do what a request asks for; one that was done already is not done again.
@@ -92,8 +102,15 @@ class Desk:
         else than a look at the state is asked for.
         """
         number, action = str(request.get("id", "")), str(request.get("do", ""))
-        if number in self._answered:
-            return
+        with self.turn:
+            if number not in self._done:
+                self._done.add(number)
+                self._take(action, request)
+            if number not in self._answered:
+                self._answered.append(number)
+
+    def _take(self, action: str, request: Mapping[str, Any]) -> None:
+        """Do what a request asks for, and keep what went wrong."""
         if action != LOOK:
             self._problem, self._told = "", ""
         try:
@@ -102,7 +119,6 @@ class Desk:
             self._problem = str(error)
         except Exception as error:
             self._problem = f"{action!r} failed ({type(error).__name__}: {error})"
-        self._answered.append(number)
         try:
             self._advise()
         except Exception as error:  # the answer is saved, so the state must be told all the same
@@ -110,7 +126,24 @@ class Desk:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a user interface shows, in values that JSON has."""
+        """What a user interface shows, in values that JSON has.
+
+        Where that fails it is as it was, but for the requests that are answered, and says so.
+        """
+        with self.turn:
+            try:
+                self._latest = self._facts()
+            except Exception as error:
+                if not self._latest:
+                    raise
+                return self._latest | {
+                    "answered": list(self._answered),
+                    "problem": f"what is shown is not up to date ({type(error).__name__}: {error}):"
+                    " run the notebook's cells again",
+                }
+            return self._latest
+
+    def _facts(self) -> dict[str, Any]:
         answers, session = self.session.answers, self.session
         current = list(answers.current.values())
         actions = Counter(entry.action for entry in current)
@@ -122,6 +155,7 @@ class Desk:
             "ahead": self._ahead,
             "focus": self._focus,
             "page": self._page,
+            "many": self._many,
             "complete": not self._open_tiles(),
             "finished": not self._tiles,
             "labels": actions[LABEL],
@@ -142,6 +176,9 @@ class Desk:
 
     def _do(self, action: str, request: Mapping[str, Any]) -> None:
         image = str(request.get("image", ""))
+        if self._closed and action != LOOK:
+            name = self.session.ledger.path.name
+            raise ParameterError(f"{name} is closed: open it again by running the cells again")
         if action in (LABEL, SKIP, NONE):
             self._answer(action, image, str(request.get("label", "")))
         elif action == UNDO:

@@ -58,7 +58,7 @@ class Question:
 
 
 class Session:
-    """Labelling a pool into a ledger; one a ledger, used by one thread.
+    """Labelling a pool into a ledger; one a ledger, used by one thread at a time.
 
     What is asked for depends on the pool, the settings, the answers, and on which training was done
     when an image was asked for, which the ledger keeps. ``answers.replay`` asks for the same again.
@@ -168,7 +168,7 @@ class Session:
     def undo(self) -> Entry:
         """Take back the latest answer; an image that is left without one is asked for next."""
         entry = self.ledger.undo()
-        self._trainings.start(self.due)
+        self._trainings.begin(self.due)
         return entry
 
     def add_class(self, name: str) -> Entry:
@@ -178,7 +178,7 @@ class Session:
     def take_over(self, entry: Entry) -> Entry:
         """Add an answer of another ledger, for which nobody is asked."""
         added = self.ledger.take_over(entry, entry.image)
-        self._trainings.start(self.due)
+        self._trainings.begin(self.due)
         return added
 
     def guess(self, image: str) -> str:
@@ -225,7 +225,7 @@ class Session:
         due = self.due
         if model is not None and not 0 <= model <= due:
             raise ParameterError(f"model = {model} is not among the trainings 0 to {due} so far")
-        self._trainings.start(due)
+        self._trainings.begin(due)
         if model is not None:
             self._batch = self._trainings.get(model)
         elif self._batch is None:
@@ -295,7 +295,7 @@ class Session:
             asked = {"asked": question.asked, "model": question.model, "guess": question.guess}
         entry = self.ledger.append(action, image=image, label=label, shown=shown, **asked)
         self._asked.pop(image, None)
-        self._trainings.start(self.due)
+        self._trainings.begin(self.due)
         return entry
 
 

@@ -44,6 +44,13 @@ class Trainings:
             self._batches[number] = self._worker.submit(self._compute, number, True)
         return self._batches[number]
 
+    def begin(self, number: int) -> None:
+        """Start the training of that number; where no thread can, it is said, once."""
+        try:
+            self.start(number)
+        except RuntimeError as error:
+            self._say_failed(number, error)
+
     def warm_up(self) -> None:
         """Have the worker import what makes a process's first optimiser, which takes seconds."""
         self._worker.submit(torch.optim.Adam, [torch.zeros(1)])
@@ -67,10 +74,7 @@ class Trainings:
                 continue
             if (error := future.exception()) is None:
                 return future.result()
-            if number not in self._failed:
-                self._failed.add(number)
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
-                self.say(f"training {number} failed ({reason}): the one before it goes on")
+            self._say_failed(number, error)
         return None
 
     def look_back(self) -> None:
@@ -101,6 +105,12 @@ class Trainings:
     def close(self) -> None:
         """Begin no more trainings, and wait for the one that runs."""
         self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _say_failed(self, number: int, error: BaseException) -> None:
+        if number not in self._failed:
+            self._failed.add(number)
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            self.say(f"training {number} failed ({reason}): the one before it goes on")
 
     def _look(self, number: int) -> Batch:
         try:

@@ -44,8 +44,12 @@ class LabellingWidget(anywidget.AnyWidget):
             told = {"picture": request["image"], "side": request["side"]}
             self.send(told, buffers=[content])
             return
-        self.desk.handle(request | {"image": image})
-        self.state = _in_utf8(self.desk.state)
+        with self.desk.turn:  # so that an older state does not come after this one
+            self.desk.handle(request | {"image": image})
+            state = _in_utf8(self.desk.state)
+            if state == self.state:
+                self.send_state("state")  # the page may lack it, as where a message was lost
+            self.state = state
 
 
 def _in_utf8(value: Any) -> Any:

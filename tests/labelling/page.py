@@ -20,7 +20,7 @@ START = """async (source) => {
       const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
       listeners["msg:custom"].forEach((hear) => hear(told, [new DataView(bytes.buffer)]));
     }
-    if (JSON.stringify(reply.state) === JSON.stringify(state)) return;
+    if (window.deaf || JSON.stringify(reply.state) === JSON.stringify(state)) return;
     state = reply.state;
     listeners["change:state"].forEach((hear) => hear());
   };
@@ -44,8 +44,9 @@ START = """async (source) => {
 def show(page: Page, widget: LabellingWidget) -> None:
     """Put a widget on an empty page.
 
-    There ``window.gone`` is a kernel that is gone, once it is set; ``window.last()`` waits for what
-    was sent so far; ``window.again()`` shows the widget a second time.
+    There ``window.gone`` is a kernel that is gone, once it is set, and ``window.deaf`` a page that
+    no state reaches; ``window.last()`` waits for what was sent so far; ``window.again()`` shows the
+    widget a second time.
     """
     sent: list = []
     widget.send = lambda told, buffers: sent.append((told, buffers[0]))

@@ -1,10 +1,12 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import patch
 
 import pytest
 
 from alutils.labelling import estimate
 from alutils.labelling.answers import answer_from
-from alutils.labelling.desk import Desk
+from alutils.labelling.desk import REMEMBERED, Desk
 from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, START, UNDO
 from alutils.labelling.repair import repair
 from alutils.records.files import CanNotWrite
@@ -82,6 +84,31 @@ def test_the_same_request_is_done_once(a_desk):
     for _ in range(2):
         desk.handle({"do": LABEL, "image": image, "label": "ant", "id": "a click"})
     assert lines(desk)[1:] == [(LABEL, image, "ant")]
+
+
+def test_a_request_from_long_ago_is_named_again_and_not_done_again(a_desk):
+    desk = a_desk()
+    image = images(desk.state)[0]
+    late = {"do": LABEL, "image": image, "label": "ant", "id": "late"}
+    desk.handle(late)
+    do = Hands(desk)
+    for _ in range(REMEMBERED):
+        do("look")
+    assert "late" not in desk.state["answered"]
+    desk.handle(late)
+    assert desk.state["answered"][-1] == "late" and len(lines(desk)) == 2
+
+
+def test_a_state_that_can_not_be_told_says_so_and_names_what_was_saved(a_desk):
+    desk = a_desk()
+    do, first = Hands(desk), images(desk.state)
+    with patch.object(desk, "_shown", side_effect=KeyError("a/000.png")):
+        state = do(LABEL, first[0], label="ant")
+    assert images(state) == first and len(lines(desk)) == 2
+    assert state["problem"] == (
+        "what is shown is not up to date (KeyError: 'a/000.png'): run the notebook's cells again"
+    )
+    assert said(do("look"))[0] == (LABEL, "ant") and desk.state["problem"] == ""
 
 
 def test_one_at_a_time_goes_on_by_itself_and_knows_the_next(a_desk):
@@ -200,6 +227,11 @@ def test_the_size_of_a_page_is_changed_and_what_is_open_stays(a_desk):
     assert images(state) == first[1:2] and state["ahead"] == first[2:3]
     state = do("page", size=1000)
     assert images(state)[:3] == first[1:] and len(images(state)) == 60
+    assert state["many"] == 4
+
+
+def test_from_one_at_a_time_a_page_is_of_twelve(a_desk):
+    assert a_desk(page=1).state["many"] == 12
 
 
 def test_advice_is_what_estimate_says_of_the_answers_so_far(a_desk):
@@ -310,8 +342,37 @@ def test_after_a_repair_the_desk_goes_on_with_what_is_left(tmp_path):
     desk.close()
 
 
+def test_nobody_is_answered_while_another_one_has_the_turn(a_desk):
+    desk = a_desk()
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (desk.handle({"do": "look", "id": "1"}), done.set()))
+    with desk.turn:
+        thread.start()
+        assert not done.wait(0.1)
+        desk.handle({"do": "look", "id": "2"})  # whoever has it may go on
+    thread.join()
+    assert desk.state["answered"] == ["2", "1"]
+
+
+def test_an_answer_is_saved_though_no_training_can_begin(a_desk):
+    notes = []
+    desk = a_desk(page=1, notes=notes)
+    do = Hands(desk)
+    desk.session._trainings.say = notes.append
+    with patch.object(ThreadPoolExecutor, "submit", side_effect=RuntimeError("no new thread")):
+        for _ in range(7):
+            state = do(LABEL, images(desk.state)[0], label="ant")
+            assert state["problem"] == ""
+    assert state["labels"] == 7
+    assert notes == ["training 1 failed (RuntimeError: no new thread): the one before it goes on"]
+
+
 def test_a_closed_desk_says_that_it_is_closed(a_desk):
     desk = a_desk()
     image = images(desk.state)[0]
     desk.close()
-    assert "is closed: open it again" in Hands(desk)(LABEL, image, label="ant")["problem"]
+    do = Hands(desk)
+    for request in (LABEL, "next", "page", "guess"):
+        state = do(request, image, label="ant", size=1)
+        assert "ledger.jsonl is closed: open it again" in state["problem"]
+    assert do("look")["problem"] == state["problem"] and len(images(state)) == 4

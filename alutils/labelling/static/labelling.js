@@ -3,10 +3,15 @@
 
 const LATE_MS = 4000; // after which an answer that is not saved is told of
 const LOOK_MS = 1000; // between looks at a training that runs
-const AGAIN_MS = 5000; // until a picture that did not come is asked for again, then twice as long
+const AGAIN_MS = 5000; // until what was not answered is asked for again, then twice as long
+const TYPING_MS = 1000; // between two keys of one name that is typed
+const DOUBLE_MS = 300; // between the clicks of a double click
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
+const UNDOING = "an answer is being taken back: press again";
+const SAVING = "an answer is being saved: press again";
+const ADDING = "a class is being added: pause, then press again";
 const KEYS = [
   ["1 to 9", "one of the first nine classes"],
   ["letters", "a class by the beginning of its name; Enter where two begin alike"],
@@ -29,6 +34,16 @@ function element(tag, attributes = {}, ...children) {
   }
   made.append(...children);
   return made;
+}
+
+/** Send what is due again, as where a message was lost, or the kernel was restarted meanwhile. */
+function ask_again(model, sent) {
+  for (const one of sent) {
+    if (Date.now() < one.due) continue;
+    one.due = Date.now() + one.again;
+    one.again *= 2; // a busy kernel answers all of them in the end
+    model.send(one.request);
+  }
 }
 
 /** The pictures that came by now, as addresses; the oldest go where there are too many. */
@@ -57,18 +72,13 @@ class Pictures {
     const key = `${side} ${image}`;
     if (this.addresses.has(key)) return done(this.addresses.get(key));
     if (this.wanted.has(key)) return void this.wanted.get(key).waiting.push(done);
-    this.wanted.set(key, { image, side, waiting: [done], due: 0, again: AGAIN_MS });
+    const request = { do: "picture", image, side };
+    this.wanted.set(key, { request, waiting: [done], due: 0, again: AGAIN_MS });
     this.ask_again();
   }
 
-  /** Ask for pictures that did not come, as where the kernel was restarted meanwhile. */
   ask_again() {
-    for (const one of this.wanted.values()) {
-      if (Date.now() < one.due) continue;
-      one.due = Date.now() + one.again;
-      one.again *= 2; // a busy kernel answers all of them in the end
-      this.model.send({ do: "picture", image: one.image, side: one.side });
-    }
+    ask_again(this.model, this.wanted.values());
   }
 
   close() {
@@ -99,9 +109,10 @@ class View {
     this.model = model;
     this.root = root;
     this.pictures = new Pictures(model);
-    this.pending = new Map(); // id of a request: what it does, to which image, as what, since when
+    this.pending = new Map(); // by id, requests that the state does not name as answered
     this.focused = ""; // image that keys are about; none where all are answered
     this.typed = "";
+    this.over = null; // a name that was taken or refused, of which more may be typed
     this.count = 0;
     this.name = Math.random().toString(36).slice(2);
     this.build();
@@ -127,11 +138,12 @@ class View {
     const button = (label, key, act) =>
       element(
         "button",
-        { type: "button", class: "al-tool", onclick: act, "aria-keyshortcuts": key[1] ?? key[0] },
+        { type: "button", class: "al-tool", onclick: act, "aria-keyshortcuts": key.at(-1) },
         label,
-        element("kbd", { "aria-hidden": "true" }, key[0])
+        ...key.slice(0, 1).map((sign) => element("kbd", { "aria-hidden": "true" }, sign))
       );
     this.counts = element("p", { class: "al-counts" });
+    this.hint = element("p", { class: "al-hint" }, "Click an image to begin: keys answer it then.");
     this.status = element("p", { class: "al-status", role: "status" });
     this.problem = element("p", { class: "al-problem", role: "alert" });
     this.images = element("ul", { class: "al-images", "aria-label": "Images" });
@@ -142,17 +154,15 @@ class View {
     );
     this.classes = element("div", { class: "al-classes", role: "group", "aria-label": "Classes" });
     this.tools = {
-      undo: button("Undo", ["⌫", "Backspace"], () => this.undo()),
-      skip: button("Skip", ["Space"], () => this.answer("skip")),
-      none: button("None of these", ["-"], () => this.answer("none-of-these")),
+      undo: button("Undo", ["⌫", "Backspace"], (event) => this.click(event, "undo")),
+      skip: button("Skip", ["Space"], (event) => this.click(event, "skip")),
+      none: button("None of these", ["-"], (event) => this.click(event, "none-of-these")),
       guess: button("Guess", ["?"], () => this.guess()),
       zoom: button("Zoom", ["⏎", "Enter"], () => this.zoom()),
       page: button("One at a time", ["/"], () => this.turn()),
       add: button("New class", ["+"], () => this.ask_name()),
-      export: button("Export", [""], () => this.send({ do: "export" })),
+      export: button("Export", [], () => this.send({ do: "export" })),
     };
-    this.tools.export.removeAttribute("aria-keyshortcuts");
-    this.tools.export.lastChild.remove();
     const tools = element("div", { class: "al-tools", role: "group", "aria-label": "Tools" });
     tools.append(...Object.values(this.tools));
     this.input = element("input", { type: "text", "aria-label": "Name of the new class" });
@@ -170,7 +180,10 @@ class View {
       this.large,
       (this.caption = element("p"))
     );
-    this.dialog.addEventListener("close", () => this.focus());
+    this.dialog.addEventListener("close", () => {
+      this.enlarge("");
+      this.focus();
+    });
     this.advice = element("div", { class: "al-advice" });
     const rows = KEYS.map(([key, what]) =>
       element("li", {}, element("kbd", {}, key), element("span", {}, what))
@@ -181,10 +194,11 @@ class View {
     this.root.setAttribute("role", "region");
     this.root.setAttribute("aria-label", "Labelling images");
     this.root.classList.add("al");
+    this.root.tabIndex = -1; // so that keys are heard where there is no image
     this.root.addEventListener("keydown", (event) => this.key(event));
     const bar = element("div", { class: "al-bar" }, this.next, this.classes, tools, this.form);
-    bar.append(this.status, this.problem);
-    this.root.append(this.counts, this.images, bar, this.advice, help, this.dialog);
+    const told = element("div", { class: "al-told" }, this.status, this.problem);
+    this.root.append(this.counts, this.hint, told, this.images, bar, this.advice, help, this.dialog);
   }
 
   /** Take the state as it is by now. */
@@ -201,7 +215,8 @@ class View {
     this.show_classes();
     this.show_facts();
     const lost = before && !this.active;
-    if (before && (sent_back || lost || before.closest(".al-tile"))) this.focus();
+    const free = before === this.root || before?.closest(".al-tile");
+    if (before && (sent_back || lost || free)) this.focus();
     for (const image of state.ahead) this.pictures.get(image, this.side, () => {});
   }
 
@@ -228,6 +243,7 @@ class View {
     if (!same) this.images.replaceChildren(...items);
     this.images.classList.toggle("al-one", page === 1);
     this.next.hidden = !complete || finished;
+    this.hint.hidden = finished;
   }
 
   item(image) {
@@ -239,7 +255,7 @@ class View {
         type: "button",
         class: "al-tile",
         title: file_name(image),
-        onclick: () => this.go(image),
+        onclick: () => this.go_and_focus(image),
         ondblclick: () => this.zoom(),
         onfocus: () => this.go(image),
       },
@@ -289,7 +305,7 @@ class View {
       const start = starts[i].length;
       return element(
         "button",
-        { type: "button", class: "al-class", onclick: () => this.answer("label", name) },
+        { type: "button", class: "al-class", onclick: (event) => this.click(event, "label", name) },
         ...(this.numbers && i < 9 ? [element("kbd", { "aria-hidden": "true" }, String(i + 1))] : []),
         element("span", {}, element("u", {}, name.slice(0, start)), name.slice(start)),
         " ",
@@ -343,6 +359,7 @@ class View {
   // What a person does
 
   key(event) {
+    if (event.isComposing || event.keyCode === 229) return; // an input method's, which it confirms
     if (event.target.closest("input, dialog, summary")) {
       if (event.target === this.input && event.key === "Enter") this.add();
       if (event.target === this.input && event.key === "Escape") this.close_form();
@@ -352,11 +369,26 @@ class View {
     if (undo) event.preventDefault(), this.undo();
     if (undo || event.ctrlKey || event.metaKey || event.altKey) return;
     const on_tile = event.target.closest(".al-tile") || event.target === this.root;
-    const act = this.acts(event.key, Boolean(on_tile));
+    const rest = this.is_rest(event.key, event.timeStamp);
+    const act = rest ? () => {} : this.acts(event.key, Boolean(on_tile));
     if (!act) return;
     event.preventDefault();
     event.stopPropagation();
-    if (!event.repeat || event.key.startsWith("Arrow")) act();
+    if (event.repeat && !event.key.startsWith("Arrow")) return;
+    if (!rest) this.over = null;
+    act();
+    if (this.over) this.over.at = event.timeStamp;
+  }
+
+  /** Whether a key goes on with a name that was taken, or with any that was refused. */
+  is_rest(key, now) {
+    if (!this.over || now - this.over.at > TYPING_MS) return false;
+    const { rest, typed_on } = this.over;
+    if (rest === undefined) return key === "Backspace" || (key.length === 1 && key !== "+");
+    const ends = typed_on && key === "Enter";
+    if (!ends && !rest.startsWith(key.toLowerCase())) return false;
+    this.over = ends ? { rest: "" } : { rest: rest.slice(1), typed_on: true };
+    return true;
   }
 
   /** What a key does; nothing for one that the button in focus takes, or that means nothing. */
@@ -381,6 +413,7 @@ class View {
     if (!this.typed && key in fixed) return fixed[key];
     if (!this.typed && this.numbers && /^[1-9]$/.test(key)) {
       const chosen = this.state.classes[key - 1];
+      if (this.adding) return () => this.say(ADDING);
       return () => (chosen ? this.answer("label", chosen.name) : this.say(`there is no class ${key}`));
     }
     return key.length === 1 ? () => this.type(this.typed + key.toLowerCase()) : undefined;
@@ -392,9 +425,16 @@ class View {
     const fits = names.filter((name) => name.toLowerCase().startsWith(typed));
     this.typed = "";
     if (!typed) this.say("");
-    else if (!fits.length) this.say(`no class begins with “${typed}”`);
-    else if (fits.length === 1) return this.answer("label", fits[0]);
-    else {
+    else if (this.adding) {
+      this.over = {};
+      this.say(ADDING);
+    } else if (!fits.length) {
+      this.over = {};
+      this.say(`no class begins with “${typed}”: pause, then type again`);
+    } else if (fits.length === 1) {
+      this.over = { rest: fits[0].toLowerCase().slice(typed.length) };
+      return this.answer("label", fits[0]);
+    } else {
       this.typed = typed;
       this.say(`${typed} …: ${fits.slice(0, 9).join(", ")}`);
     }
@@ -412,7 +452,7 @@ class View {
   /** Answer the image in focus, once it can be seen, its last answer is saved and no undo awaited. */
   answer(what, label = "") {
     this.typed = "";
-    if (this.undoing) return this.say("an answer is being taken back: press again");
+    if (this.undoing) return this.say(UNDOING);
     const item = this.item_of(this.focused);
     if (!item) return this.say(this.next.hidden ? "" : COMPLETE);
     if (this.waiting(this.focused)) return;
@@ -426,9 +466,20 @@ class View {
     this.focus();
   }
 
+  /** Answer by a click, or undo; the second one of a double click is about no other image. */
+  click(event, what, label) {
+    if (event.detail > 1 && event.timeStamp - this.clicked < DOUBLE_MS) return;
+    this.clicked = event.timeStamp;
+    if (what === "undo") this.undo();
+    else this.answer(what, label);
+  }
+
+  /** Take back the latest answer, once it is saved: one that got lost would come after this. */
   undo() {
+    if (this.undoing) return this.say(UNDOING);
+    if ([...this.pending.values()].some((one) => one.said)) return this.say(SAVING);
     this.asked_focus = "";
-    if (this.state.can_undo || this.pending.size) this.send({ do: "undo" });
+    if (this.state.can_undo) this.send({ do: "undo" });
   }
 
   guess() {
@@ -436,18 +487,24 @@ class View {
   }
 
   turn() {
-    this.send({ do: "page", size: this.state.page === 1 ? 12 : 1 });
+    this.send({ do: "page", size: this.state.page === 1 ? this.state.many : 1 });
   }
 
   zoom() {
     if (!this.focused) return;
     const image = this.focused;
-    this.caption.textContent = file_name(image);
-    this.large.removeAttribute("src");
+    this.enlarge(image);
     this.pictures.get(image, SIDES.zoom, (address) => {
-      this.large.src = address;
+      if (image === this.enlarged) this.large.src = address; // another one may be by now
     });
     this.dialog.showModal();
+  }
+
+  /** Have a place for an image's large picture, or for none. */
+  enlarge(image) {
+    this.enlarged = image;
+    this.caption.textContent = file_name(image);
+    this.large.removeAttribute("src");
   }
 
   ask_name() {
@@ -482,7 +539,11 @@ class View {
     const names = this.state.tiles.map((tile) => tile.image);
     const before = this.focused ? names.indexOf(this.focused) : by < 0 ? names.length : -1;
     const at = before + by;
-    this.go(names[Math.min(Math.max(at, 0), names.length - 1)] ?? "");
+    this.go_and_focus(names[Math.min(Math.max(at, 0), names.length - 1)] ?? "");
+  }
+
+  go_and_focus(image) {
+    this.go(image);
     this.focus();
   }
 
@@ -493,11 +554,10 @@ class View {
     this.show_images();
   }
 
-  /** Put the keyboard's focus on the image that keys are about, or on the button for the next. */
+  /** Put the keyboard's focus on the image that keys are about, or else where they are heard. */
   focus() {
     const target = this.item_of(this.focused)?.firstChild;
-    if (target) target.focus();
-    else if (!this.next.hidden) this.next.focus();
+    (target ?? (this.next.hidden ? this.root : this.next)).focus();
   }
 
   /** The first image without an answer after another one, or from the beginning. */
@@ -511,22 +571,31 @@ class View {
 
   /** Whether an undo is on its way, after which another image may be in focus. */
   get undoing() {
-    return [...this.pending.values()].some((one) => one.what === "undo");
+    return [...this.pending.values()].some((one) => one.request.do === "undo");
+  }
+
+  /** Whether a class is on its way, whose name may begin like others'. */
+  get adding() {
+    return [...this.pending.values()].some((one) => one.request.do === "add-class");
   }
 
   waiting(image) {
-    return [...this.pending.values()].find((one) => one.image === image && one.said);
+    return [...this.pending.values()].find((one) => one.request.image === image && one.said);
   }
 
   send(request, said = "") {
     const id = `${this.name} ${(this.count += 1)}`;
-    this.pending.set(id, { what: request.do, image: request.image, said, sent: Date.now() });
-    this.model.send({ ...request, id });
+    const numbered = { ...request, id };
+    const sent = Date.now();
+    const due = sent + AGAIN_MS;
+    this.pending.set(id, { request: numbered, said, sent, due, again: 2 * AGAIN_MS });
+    this.model.send(numbered);
   }
 
   tick() {
     this.tell_problem();
     this.pictures.ask_again();
+    ask_again(this.model, this.pending.values()); // the desk does nothing twice
     if (this.pending.size) return;
     if (this.state.training || this.state.advising) this.send({ do: "look" });
   }

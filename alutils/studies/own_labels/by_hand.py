@@ -4,7 +4,9 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock
 from IPython.display import Markdown
@@ -41,6 +43,20 @@ class Labelling:
     def session(self) -> Session:
         """The answers, and what to ask for next."""
         return self.desk.session
+
+
+Shown = TypeVar("Shown")
+
+
+def undisturbed(report: Callable[[Labelling], Shown]) -> Callable[[Labelling], Shown]:
+    """A report on one state of the answers: those that are given meanwhile wait for it."""
+
+    @wraps(report)
+    def alone(labelling: Labelling) -> Shown:
+        with labelling.desk.turn:
+            return report(labelling)
+
+    return alone
 
 
 NOTHING = "Nothing is labelled yet: once it is, run this cell again."

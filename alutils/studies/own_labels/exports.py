@@ -7,10 +7,11 @@ from IPython.display import HTML, Markdown
 
 from alutils.labelling.bundle import FILES, write_all
 from alutils.reporting.prose import count, table
-from alutils.studies.own_labels.by_hand import NOTHING, Labelling, without_links
+from alutils.studies.own_labels.by_hand import NOTHING, Labelling, undisturbed, without_links
 from alutils.studies.own_labels.plan import PERSON
 
 
+@undisturbed
 def overview(labelling: Labelling) -> HTML | Markdown:
     """What an export has; in batch it is written, a person asks for it."""
     study, labels = labelling.study, labelling.session.answers.labels

@@ -11,7 +11,7 @@ from alutils.reporting import figures
 from alutils.reporting.picture import Picture, Steps
 from alutils.reporting.prose import show
 from alutils.reporting.style import house_style
-from alutils.studies.own_labels.by_hand import NOTHING, Labelling
+from alutils.studies.own_labels.by_hand import NOTHING, Labelling, undisturbed
 from alutils.studies.own_labels.progress import reason
 
 SHOWN, COLUMNS = 24, 8
@@ -21,6 +21,7 @@ STEPS = 4
 """Batches that are shown, from the first to the last."""
 
 
+@undisturbed
 def asked_for(labelling: Labelling) -> HTML | Markdown:
     """The images of a few batches in the order of their answers; one batch is shown at a time."""
     answers = list(labelling.session.answers.current.values())
@@ -45,6 +46,7 @@ def _batch(labelling: Labelling, entries: Sequence[Entry]) -> Picture:
     return _grid(labelling, [entry.image for entry in entries], texts, caption)
 
 
+@undisturbed
 def unsure(labelling: Labelling) -> HTML | Markdown:
     """Images without an answer of which the head is least sure."""
     session = labelling.session

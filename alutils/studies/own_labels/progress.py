@@ -13,11 +13,12 @@ from alutils.labelling.session import describe
 from alutils.protocol.arms import arm_title
 from alutils.reporting import figures, prose
 from alutils.reporting.style import house_style
-from alutils.studies.own_labels.by_hand import NOTHING, Labelling
+from alutils.studies.own_labels.by_hand import NOTHING, Labelling, undisturbed
 
 COLOUR, OTHER = "#0173b2", "#8c0800"
 
 
+@undisturbed
 def sentences(labelling: Labelling) -> Markdown:
     """What there is by now, in words."""
     session, target = labelling.session, labelling.study.target
@@ -55,6 +56,7 @@ def test_curve(labelling: Labelling) -> list[tuple[int, float]]:
     return [(labels, accuracy) for labels, accuracy in measured if accuracy is not None]
 
 
+@undisturbed
 @house_style()
 def curve(labelling: Labelling) -> HTML | Markdown:
     """Accuracy against labels: on what was drawn at random, and on the folder's test part."""
@@ -97,6 +99,7 @@ def reason(asked: str) -> str:
     return known.get(asked) or arm_title(asked)
 
 
+@undisturbed
 def asked_for(labelling: Labelling) -> HTML | Markdown:
     """Labels of every class, and what had asked for their images."""
     answers = labelling.session.answers
