@@ -117,9 +117,7 @@ def blocks(profile: str) -> dict[str, str]:
         f"tests of equivalence. {_normality(by_dataset)}Label savings are read off monotone fits "
         f"per seed ({statistics.FIT}), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
-    findings = _findings(by_dataset, claims)
-    if recipes_told:
-        findings[-1] = f"{findings[-1][:-1]}; {_on_reduced(reduced)}."
+    findings = _findings(by_dataset, claims, _on_reduced(reduced) if recipes_told else "")
     texts = {
         "found": "\n".join(map(_folded, findings)),
         "answer": "\n\n".join(_folded(answer) for answer in answers if answer),
@@ -162,20 +160,26 @@ def _held_out(studies: dict[str, Study]) -> str:
     return f"Held-out images have labels too, which no label count has: {join(sizes)}. "
 
 
-def _findings(by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]) -> list[str]:
+def _findings(
+    by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim], rest_on: str
+) -> list[str]:
     """A plain sentence for each dataset, and one on the verdicts on the claims."""
     tally = Counter(claim.verdict for claim in claims)
     return [
         *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
         f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
-        f"{tally['not supported']} not, and {tally['undecided']} undecided.",
+        f"{tally['not supported']} not, and {tally['undecided']} undecided{rest_on}.",
     ]
 
 
 def _on_reduced(study: ReductionsStudy) -> str:
-    """That the claims on choosing rest on the reduced recipe."""
+    """The end of a sentence: that the claims on choosing rest on the reduced recipe."""
     few, many = study.reduced_recipe["epochs"], ActiveLearningStudy.model_fields["epochs"].default
-    return f"those on choosing (C3 to C6) rest on {few} epochs a training, not the poster's {many}"
+    first, *_, last = both_recipes.ON_ARMS
+    return (
+        f"; those on choosing ({first} to {last}) rest on {few} epochs a training, not the "
+        f"poster's {many}"
+    )
 
 
 def _in_short(ours: pd.DataFrame, dataset: str) -> str:
@@ -191,7 +195,7 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
             f"{within} all {number} ways of choosing come within {standing.margin_points(dataset)} "
             f"of the accuracy of random labels ({seeds}){_sides(standings)}."
         )
-    if all(arm.differs and arm.difference.mean > 0 for arm in by_arm):
+    if all(arm.side == "above" for arm in by_arm):
         needed = (100 / statistics.label_savings(ours).drop(columns="random")).mean(skipna=False)
         share = f"{needed.min():.0f} to {needed.max():.0f} %"
         least = f", and reach its last accuracy with {share} of its labels"

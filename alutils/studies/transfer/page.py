@@ -136,9 +136,9 @@ def _travels(own: Standing, moved: Standing) -> str:
     """Whether an arm's picks travel, as the plan has it."""
     if min(own.difference.seeds, moved.difference.seeds) < FEWEST_SEEDS:
         return "not tested"
-    if not (own.differs and own.difference.mean > 0):
+    if own.side != "above":
         return "with its own recipe no gain is shown that could travel"
-    if moved.differs and moved.difference.mean > 0:
+    if moved.side == "above":
         small = ", by too little to matter" if moved.equivalent else ""
         return f"its picks travel{small}"
     if moved.equivalent or moved.differs:
