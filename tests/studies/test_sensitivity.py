@@ -69,6 +69,21 @@ def test_what_is_said_is_what_was_found(results):
     assert "clusters: 2 of 2" in effects.answer(results).data
 
 
+@pytest.mark.parametrize(("lost", "told"), [(1, "2 seeds have"), (2, "1 seed has")])
+def test_below_three_seeds_no_level_is_compared_and_figure_and_text_have_the_same(
+    results, lost, told
+):
+    """One level lacks seeds, so that these count at no level."""
+    gone = (results["arm"] == "kmeans") & (results["level"] == 6) & (results["seed"] < lost)
+    short = results[~gone]
+    text = effects.sentences(short, "clusters").data
+    assert text == f"- **digits**: {told} every level, and a comparison needs 3."
+    page = effects.figure(short, "clusters").data
+    assert ("2 paired seeds" in page) == (lost == 1) and "3 seeds" not in page
+    assert "clusters" not in effects.answer(short).data
+    assert "dropout rate: 2 of 2" in effects.answer(short).data
+
+
 def test_the_poster_level_is_compared_with_the_best(results):
     better = results.copy()
     better.loc[(better["arm"] == "kmeans") & (better["level"] == 6), "accuracy"] += 5
@@ -105,5 +120,5 @@ def test_areas_are_on_the_same_label_counts():
 def test_without_runs_it_says_so(outputs):
     nothing = tidy.read_settings(STUDY)
     assert "No setting has 3 seeds yet" in effects.answer(nothing).data
-    assert "No run on the clusters" in effects.figure(nothing, "clusters").data
-    assert "No run on the dropout rate" in effects.sentences(nothing, "dropout").data
+    assert "By clusters no seed has every level yet." == effects.figure(nothing, "clusters").data
+    assert "By dropout rate no seed has" in effects.sentences(nothing, "dropout").data

@@ -12,7 +12,7 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures
 from alutils.reporting.figures import arm_style
-from alutils.reporting.prose import join, mean_over, points, show
+from alutils.reporting.prose import count, join, mean_over, points, show
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, area, estimate
 from alutils.reporting.style import house_style
 
@@ -59,27 +59,31 @@ def _on(curve: pd.DataFrame, grid: list[int]) -> np.ndarray:
 
 
 def gains(results: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | str, pd.Series]]:
-    """Dataset, arm, level, and the area's difference to random by seed, where both are there.
+    """Dataset, arm, level, and the area's difference to random, by seed.
 
+    Over the seeds that have every level of the dataset, so that means compare; there may be none.
     Random at the same level where it was run at every level, or else the one there is.
     """
     if not (results["factor"] == factor).any():
         return
     for dataset, levels in areas(results, factor).groupby("dataset", sort=False):
+        differences = {}
         for arm, level in sorted(levels.columns, key=lambda key: (isinstance(key[1], str), key[1])):
             random = ("random", level) if ("random", level) in levels else ("random", "")
             if arm != "random" and random in levels:
-                gain = (levels[arm, level] - levels[random]).dropna()
-                if len(gain):
-                    yield dataset, arm, level, gain.droplevel("dataset")
+                differences[arm, level] = levels[arm, level] - levels[random]
+        if differences:
+            shared = pd.concat(differences.values(), axis=1).dropna().index
+        for (arm, level), gain in differences.items():
+            yield dataset, arm, level, gain[shared].droplevel("dataset")
 
 
 @house_style()
 def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
     """Difference in area to random at every level of a factor, a panel a dataset."""
-    every = list(gains(results, factor))
+    every = [each for each in gains(results, factor) if len(each[-1])]
     if not every:
-        return Markdown(f"No run on the {FACTORS[factor]} is finished yet.")
+        return _nothing(factor)
     datasets = list(dict.fromkeys(dataset for dataset, *_ in every))
     drawing, axes = figures.grid(1, len(datasets), (5.2 * len(datasets), 3.6))
     parts = []
@@ -107,15 +111,13 @@ def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
         f"{mean_over(counts)}; {_range(results, factor)}, all on the label counts of the curve "
         "with the fewest."
     )
-    if len(counts) > 1:
-        caption += " Each level has the seeds there are; the text compares only those all have."
     return show(drawing, caption, f"Interval plots. {'; '.join(parts)}.")
 
 
 def sentences(results: pd.DataFrame, factor: str) -> Markdown:
     """By dataset, the level with the largest mean difference, and every level beside the poster's.
 
-    Over the seeds that every level has, so that means compare. Where several arms have the same
+    Nothing with fewer than three seeds, but how many there are. Where several arms have the same
     levels, arm by arm.
     """
     every = list(gains(results, factor))
@@ -126,15 +128,19 @@ def sentences(results: pd.DataFrame, factor: str) -> Markdown:
             title += f", {arm_title(arm)}"
         groups.setdefault(title, {})[arm, level] = gain
     lines = [f"- **{title}**: {_best(factor, levels)}." for title, levels in groups.items()]
-    return Markdown("\n".join(lines) or f"No run on the {FACTORS[factor]} is finished yet.")
+    return Markdown("\n".join(lines)) if lines else _nothing(factor)
+
+
+def _nothing(factor: str) -> Markdown:
+    return Markdown(f"By {FACTORS[factor]} no seed has every level yet.")
 
 
 def _best(factor: str, levels: dict[tuple[str, float | str], pd.Series]) -> str:
     """The level with the largest mean difference to random, in words."""
-    shared = set.intersection(*(set(gain.index) for gain in levels.values()))
-    if not shared:
-        return "no seed has every level yet"
-    levels = {key: gain[gain.index.isin(shared)] for key, gain in levels.items()}
+    seeds = min(map(len, levels.values()))
+    if seeds < FEWEST_SEEDS:
+        have = f"{count(seeds, 'seed')} {'has' if seeds == 1 else 'have'}"
+        return f"{have} every level, and a comparison needs {FEWEST_SEEDS}"
     names = {
         (arm, level): f"{100 * level:g} %"
         if factor == "acquisition"
@@ -161,8 +167,8 @@ def answer(results: pd.DataFrame) -> Markdown:
     """
     parts = []
     for factor, title in FACTORS.items():
-        estimates = [estimate(gain) for *_, gain in gains(results, factor)]
-        known = [mean for mean in estimates if mean.seeds >= FEWEST_SEEDS]
+        levels = [gain for *_, gain in gains(results, factor)]
+        known = [estimate(gain) for gain in levels if len(gain) >= FEWEST_SEEDS]
         if known:
             parts.append(f"{title}: {sum(mean.low > 0 for mean in known)} of {len(known)}")
     if not parts:
