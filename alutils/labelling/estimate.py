@@ -121,7 +121,7 @@ def _labels_of(model: int, counts: Sequence[int], batch: int) -> int:
     return counts[turns - 1] if turns else 0
 
 
-def running_accuracy(guessed: Sequence[Guess], level: float = LEVEL) -> RunningAccuracy | None:
+def running_accuracy(guessed: Sequence[Guess]) -> RunningAccuracy | None:
     """The share of right guesses, over all the trainings that guessed; None without a guess.
 
     For a newer but less sure value give the last of ``guesses`` alone. The interval is Wilson's
@@ -130,7 +130,7 @@ def running_accuracy(guessed: Sequence[Guess], level: float = LEVEL) -> RunningA
     if not guessed:
         return None
     right, images = sum(guess.right for guess in guessed), len(guessed)
-    low, high = wilson(right, images, level)
+    low, high = wilson(right, images)
     models = [guess.model for guess in guessed]
     labels = [guess.labels for guess in guessed]
     return RunningAccuracy(
@@ -139,11 +139,11 @@ def running_accuracy(guessed: Sequence[Guess], level: float = LEVEL) -> RunningA
     )  # fmt: skip
 
 
-def wilson(right: int, images: int, level: float = LEVEL) -> tuple[float, float]:
+def wilson(right: int, images: int) -> tuple[float, float]:
     """Wilson's interval in percent."""
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(right, images, alpha=1 - level, method="wilson")
+    low, high = proportion_confint(right, images, alpha=1 - LEVEL, method="wilson")
     return 100 * float(low), 100 * float(high)
 
 
@@ -170,11 +170,7 @@ def curve(guessed: Sequence[Guess]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def more_labels(
-    guessed: Sequence[Guess],
-    labels: int,
-    target: float,
-    rng: np.random.Generator,
-    level: float = LEVEL,
+    guessed: Sequence[Guess], labels: int, target: float, rng: np.random.Generator
 ) -> Forecast | Reached | CannotTell:
     """Labels that a target (%) needs beyond the ``labels`` there are, or why that can't be told.
 
@@ -184,7 +180,7 @@ def more_labels(
     in a while where the accuracy is just below the target. The forecast is that of
     ``reporting.forecast`` on ``curve``, less what was labelled since its last point.
     """
-    latest = running_accuracy(guessed[-enough(target, level) :], level)
+    latest = running_accuracy(guessed[-enough(target) :])
     if latest and latest.low >= target:
         return Reached(latest)
     counts, right, images = curve(guessed)
@@ -203,20 +199,20 @@ def more_labels(
         reason = f"the last {images[-1]} images at random reach it, too few to show it; the last"
         return CannotTell("rounds", f"{reason} {latest.images} do not ({interval})")
     errors = [standard_errors(a, n) for a, n in zip(accuracy, images, strict=True)]
-    told = forecast(counts, accuracy, target, rng, errors=errors, level=level)
+    told = forecast(counts, accuracy, target, rng, errors=errors)
     if isinstance(told, CannotTell):
         return told
     since = labels - int(counts[-1])
     return replace(told, **{key: max(0, more - since) for key, more in vars(told).items()})
 
 
-def enough(target: float, level: float = LEVEL) -> int:
+def enough(target: float) -> int:
     """Images whose Wilson interval can show that a target (%) is reached, though some are wrong.
 
     Twice as many as show it where every guess is right, and ``SHOWING`` at least.
     """
     share = target / 100
-    square = stats.norm.ppf((1 + level) / 2) ** 2
+    square = stats.norm.ppf((1 + LEVEL) / 2) ** 2
     return max(SHOWING, 2 * math.ceil(square * share / max(1 - share, 1e-9)))
 
 

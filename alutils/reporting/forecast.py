@@ -58,11 +58,11 @@ def forecast(
     *,
     size: int | None = None,
     errors: Sequence[float] | np.ndarray | None = None,
-    level: float = LEVEL,
 ) -> Forecast | CannotTell:
     """Labels that a target accuracy needs beyond the last round's, or why that can't be forecast.
 
-    A target that the last accuracy meets needs none.
+    A target that the last accuracy meets needs none. The interval, at 95 %, is one for the law: an
+    accuracy that is measured at that label count scatters about it.
 
     Parameters
     ----------
@@ -74,11 +74,8 @@ def forecast(
         Draws the resamples; the same state gives the same answer.
     size, errors
         Images that every accuracy was measured on, or the standard error (points) of each.
-    level
-        Confidence of the interval, which is one for the law: an accuracy that is measured at that
-        label count scatters about it.
     """
-    return forecasts(labels, accuracy, [target], rng, size=size, errors=errors, level=level)[0]
+    return forecasts(labels, accuracy, [target], rng, size=size, errors=errors)[0]
 
 
 def forecasts(
@@ -89,7 +86,6 @@ def forecasts(
     *,
     size: int | None = None,
     errors: Sequence[float] | np.ndarray | None = None,
-    level: float = LEVEL,
 ) -> list[Forecast | CannotTell]:
     """What ``forecast`` says of each of several targets, from the same resamples."""
     labels, accuracy = np.asarray(labels, dtype=float), np.asarray(accuracy, dtype=float)
@@ -102,7 +98,7 @@ def forecasts(
         if accuracy[-1] >= target:
             answers.append(Forecast(0, 0, 0))
         else:
-            answers.append(problem if laws is None else _from_laws(laws, target, level))
+            answers.append(problem if laws is None else _from_laws(laws, target))
     return answers
 
 
@@ -115,7 +111,7 @@ def standard_errors(accuracy: np.ndarray, size: int) -> np.ndarray:
     return 100 * np.sqrt(share * (1 - share) / size)
 
 
-def _from_laws(laws: Laws, target: float, level: float) -> Forecast | CannotTell:
+def _from_laws(laws: Laws, target: float) -> Forecast | CannotTell:
     """The forecast of a target that is not reached yet."""
     fitted = reach(laws.law[None], target)[0]
     resampled = reach(laws.laws_S_3, target)
@@ -126,7 +122,7 @@ def _from_laws(laws: Laws, target: float, level: float) -> Forecast | CannotTell
         return CannotTell("asymptote", f"the fitted curve {below}")
     if never > 0.5:
         return CannotTell("asymptote", f"the curve {share}")
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
+    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     if np.isinf(high):
         return CannotTell("no end", f"the interval has no upper end: the curve {share}")
     if max(fitted, high) > MOST_TIMES:

@@ -21,13 +21,12 @@ from sklearn.isotonic import isotonic_regression
 from alutils.protocol.datasets import DATASETS
 from alutils.reporting.forecast import (
     FEWEST_ROUNDS,
-    KINDS,
     CannotTell,
     Forecast,
     forecasts,
     standard_errors,
 )
-from alutils.reporting.statistics import LEVEL, labels_to_reach
+from alutils.reporting.statistics import labels_to_reach
 from alutils.reporting.stopping import (
     error_difference,
     first,
@@ -82,7 +81,6 @@ def replay_forecasts(
     rng: np.random.Generator,
     images: Callable[[str], int] = test_images,
     minimum: int = FEWEST_ROUNDS,
-    level: float = LEVEL,
 ) -> pd.DataFrame:
     """What would have been forecast after every round from the ``minimum``-th on: a row a target.
 
@@ -101,9 +99,7 @@ def replay_forecasts(
         for known in range(minimum, len(labels)):
             future = list(_future(labels, accuracy, known))
             targets = [target for target, _, _ in future]
-            answers = forecasts(
-                labels[:known], accuracy[:known], targets, rng, size=size, level=level
-            )
+            answers = forecasts(labels[:known], accuracy[:known], targets, rng, size=size)
             for (target, truth, ahead), answer in zip(future, answers, strict=True):
                 case = {"round": known, "labels": labels[known - 1], "target": target}
                 case |= {"ahead": ahead, "truth": truth}
@@ -152,14 +148,6 @@ def coverage(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.Data
     middles = groups[["error", "width"]].median()
     share_told = (groups.size() / asked).fillna(0).rename("told")
     return pd.concat([asked, share_told, shares, middles], axis=1)
-
-
-def untold(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.DataFrame:
-    """The share of each group's forecasts that gave no number, by reason."""
-    reasons = pd.get_dummies(replayed["kind"]).drop(columns="", errors="ignore")
-    reasons = reasons.rename(columns=KINDS)
-    keys = [replayed[key] for key in ([by] if isinstance(by, str) else by)]
-    return reasons.groupby(keys).mean()
 
 
 def replay_stopping(

@@ -64,9 +64,7 @@ def error_difference(limits_R: np.ndarray, tolerance: float = 0.5) -> np.ndarray
     return np.asarray(limits_R, dtype=float) < tolerance
 
 
-def gain_limits(
-    accuracy_R: np.ndarray, errors_R: np.ndarray, window: int = 3, level: float = LEVEL
-) -> np.ndarray:
+def gain_limits(accuracy_R: np.ndarray, errors_R: np.ndarray, window: int = 3) -> np.ndarray:
     """Upper limits (points) on the gain in accuracy a round, on average over ``window`` rounds.
 
     The accuracies (%) are measured on a test set, with their standard errors (points); the limit is
@@ -77,7 +75,7 @@ def gain_limits(
     limits = np.full(len(accuracy_R), math.nan)
     gain = accuracy_R[window:] - accuracy_R[:-window]
     error = np.hypot(errors_R[window:], errors_R[:-window])
-    limits[window:] = (gain + stats.norm.ppf(level) * error) / window
+    limits[window:] = (gain + stats.norm.ppf(LEVEL) * error) / window
     return limits
 
 

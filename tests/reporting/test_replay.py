@@ -8,7 +8,7 @@ from sklearn.isotonic import isotonic_regression
 
 from alutils.protocol.datasets import DATASETS
 from alutils.reporting import replay
-from alutils.reporting.forecast import KINDS, CannotTell, forecast
+from alutils.reporting.forecast import CannotTell, forecast
 from alutils.reporting.replay import Rule
 from alutils.reporting.statistics import labels_to_reach
 
@@ -111,9 +111,6 @@ def test_shares_and_medians_agree_with_a_count_by_hand():
     assert shares["error"] == pytest.approx(0.5) and shares["width"] == pytest.approx(0.3)
     cifar10 = replay.coverage(forecasts).loc["cifar10"]
     assert cifar10["told"] == 0 and math.isnan(cifar10["covered"])
-    reasons = replay.untold(forecasts)
-    assert reasons.loc["mnist", KINDS["far"]] == reasons.loc["mnist", KINDS["no end"]] == 0.2
-    assert reasons.loc["cifar10", KINDS["far"]] == 1
 
 
 def test_a_constant_curve_is_never_forecast():
@@ -125,7 +122,7 @@ def test_a_constant_curve_is_never_forecast():
 def test_a_curve_too_short_to_be_judged_is_left_out():
     forecasts = replay.replay_forecasts(results({"random": LAW[:5]}), np.random.default_rng(0))
     stops = replay.replay_stopping(results({"random": LAW[:3]}))
-    assert forecasts.empty and replay.coverage(forecasts).empty and replay.untold(forecasts).empty
+    assert forecasts.empty and replay.coverage(forecasts).empty
     assert stops.empty and replay.stopping_costs(stops).empty
 
 
