@@ -68,11 +68,11 @@ ARMS = {
     "kmeans-centre": Arm(
         "kmeans.kmeans_centre", "#591E71", "s", "K-means centres", a_million=False
     ),
-    "epig": Arm("epig.epig", "#A23582", "v", "EPIG", from_passes=True, by_score=True),
-    "dropquery": Arm("dropquery.dropquery", "#B8850A", "^", "DropQuery", from_passes=True),
-    "max-herding": Arm("herding.max_herding", "#006374", "D", "MaxHerding"),
-    "uherding": Arm("herding.uherding", "#592F0D", "s", "UHerding"),
-    "oracle": Arm("oracle.oracle", "#7A7A00", "*", "oracle (sees labels)", "oracle"),
+    "epig": Arm("epig.epig", "#A23582", "h", "EPIG", from_passes=True, by_score=True),
+    "dropquery": Arm("dropquery.dropquery", "#8FB800", "p", "DropQuery", from_passes=True),
+    "max-herding": Arm("herding.max_herding", "#006374", "<", "MaxHerding"),
+    "uherding": Arm("herding.uherding", "#592F0D", "d", "UHerding"),
+    "oracle": Arm("oracle.oracle", "#7A7A00", "X", "oracle (sees labels)", "oracle"),
 }
 BASELINE = "baseline"
 """Name of the one run at the last label count that the authors hold their arms against."""

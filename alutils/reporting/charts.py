@@ -9,6 +9,7 @@ from matplotlib.markers import MarkerStyle
 
 from alutils.protocol.arms import BASELINE, arm_title
 from alutils.reporting import figures, statistics
+from alutils.reporting.style import MOST_LINES
 
 LABELS = alt.Tooltip("labels:Q", format=",")
 ACCURACY = alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".2f")
@@ -33,7 +34,9 @@ def learning_curves(
     colour = _by_arm(alt.Color, arms, [to_hex(colour) for colour, _ in styles])
     shape = _by_arm(alt.Shape, arms, [_outline(marker) for _, marker in styles])
     means = _means(ours)
-    layers = [_band(means), _lines(ours), _curves(means), _marks(means, shape)]
+    layers = [_band(means), _curves(means), _marks(means, shape)]
+    if ours["seed"].nunique() <= MOST_LINES:
+        layers.insert(1, _lines(ours))
     if len(theirs):
         layers.append(_hollow(theirs, shape))
     if len(baseline):

@@ -12,7 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import published, statistics
-from alutils.reporting.style import house_style
+from alutils.reporting.style import MOST_LINES, house_style
 
 REPORTED = {
     "test": "test accuracy",
@@ -60,13 +60,14 @@ def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) ->
 
 
 def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str, above: bool = False) -> None:
-    """Draw mean line, interval band and every seed's line.
+    """Draw mean line, interval band and, up to ``MOST_LINES``, every seed's line.
 
     ``above`` puts the mean line above those of other curves.
     """
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
-    for _, of_seed in results.groupby("seed"):
+    seeds = results.groupby("seed")
+    for _, of_seed in seeds if len(seeds) <= MOST_LINES else ():
         axes.plot(of_seed["labels"], of_seed["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
     if len(mean) == 1:
         axes.vlines(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.5)

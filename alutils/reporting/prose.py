@@ -13,7 +13,7 @@ from PIL import Image
 
 from alutils.reporting.picture import Picture
 from alutils.reporting.statistics import Estimate, estimate
-from alutils.reporting.style import house_style
+from alutils.reporting.style import MOST_LINES, house_style
 
 DOTS_PER_INCH = 192
 """Two pixels for one of the page."""
@@ -114,10 +114,16 @@ def seeds_of(numbers: list[int]) -> str:
     return f"seed{'s' if len(numbers) > 1 else ''} {join([str(number) for number in numbers])}"
 
 
+def span(counts: Iterable[int]) -> str:
+    """Several counts as the lowest and the highest: 3 to 5, or 3 where they are the same."""
+    counts = sorted(counts)
+    return str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+
+
 def seed_range(counts: Iterable[int]) -> str:
     """The lowest and the highest number of seeds in words: 3 to 5 paired seeds."""
-    low, high = min(counts), max(counts)
-    return paired_seeds(low) if low == high else f"{low} to {high} paired seeds"
+    counts = list(counts)
+    return paired_seeds(counts[0]) if len(set(counts)) == 1 else f"{span(counts)} paired seeds"
 
 
 def lines_of(counts: Iterable[int]) -> str:
@@ -125,7 +131,12 @@ def lines_of(counts: Iterable[int]) -> str:
     counts = list(counts)
     if max(counts) < 2:
         return "the line of 1 seed, without an interval"
-    return f"mean, 95 % t interval (clipped at the axes) and every line of {seed_range(counts)}"
+    band = "95 % t interval (clipped at the axes)"
+    if min(counts) > MOST_LINES:
+        return f"mean and {band} of {seed_range(counts)}"
+    if max(counts) > MOST_LINES:
+        return f"mean, {band} and, up to {MOST_LINES} seeds, every line of {seed_range(counts)}"
+    return f"mean, {band} and every line of {seed_range(counts)}"
 
 
 def mean_over(counts: Iterable[int]) -> str:

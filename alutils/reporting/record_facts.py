@@ -111,7 +111,7 @@ def interim(study: Parameters) -> str:
     if not set(status) <= set(ENDED):
         notes.append(
             f" Interim, with {status.count('finished'):,} of {len(every):,} cells finished: what "
-            "counts is what all of them show, and interim results are not corrected for repeated "
+            "counts is what all seeds show, and interim results are not corrected for repeated "
             "looks."
         )
     left_out: dict[str, set[int]] = {}

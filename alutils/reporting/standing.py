@@ -9,7 +9,7 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import count, join, points, verb
-from alutils.reporting.statistics import BOOTSTRAP_SEEDS, FEWEST_SEEDS, LEVEL, POWER, Estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, OWN_SPREAD_SEEDS, POWER, Estimate
 
 MARGIN = {"mnist": 0.3, "cifar10": 1.0}
 """Points of area within which two arms count as equal."""
@@ -45,6 +45,12 @@ class Standing:
         """Whether it is shown to lie within the margin of random."""
         return self.p_equal < 1 - LEVEL
 
+    def word(self, dataset: str) -> str:
+        """What is shown of it beside random, in a few words."""
+        if self.side:
+            return f"{self.side} random{f' {by_less(dataset)}' if self.equivalent else ''}"
+        return "equivalent to random" if self.equivalent else "not shown to differ from random"
+
 
 def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
     """Every arm beside random, from areas by seed (rows) and arm (columns) of a dataset."""
@@ -72,7 +78,7 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
             if arms := [arm_title(a) for a, s in shown.items() if s.side == where]:
                 parts.append(f"{join(arms)} {verb(arms)} {where} random")
                 if small:
-                    parts[-1] += f", by too little to matter: less than {margin_points(dataset)}"
+                    parts[-1] += f", {by_less(dataset)}"
     if same := [arm_title(a) for a, s in by_arm.items() if s.equivalent and not s.differs]:
         parts.append(
             f"{join(same)} {'is' if len(same) == 1 else 'are'} equivalent to random within "
@@ -97,14 +103,11 @@ def normality(seeds: int, number: int, equivalence: bool) -> str:
     Whether a sign-flip test, which asks for no normal differences, could reject after Holm's
     correction: of a difference, and with ``equivalence`` by one-sided tests.
     """
-    smallest = statistics.smallest_sign_flip_p(seeds)
-    least = {"a difference": (smallest, 2), "equivalence": (smallest / 2, 1)}
-    if not equivalence:
-        del least["equivalence"]
-    never = {what: p for what, p in least.items() if number * p[0] >= 1 - LEVEL}
-    if not never:
+    one_sided = {"a difference": False} | ({"equivalence": True} if equivalence else {})
+    flips = {what: sign_flip(seeds, number, side) for what, side in one_sided.items()}
+    values = [f"{least} for {what}" for what, (least, rejects) in flips.items() if not rejects]
+    if not values:
         return ""
-    values = [f"{p:.3g} ({top}/2^{seeds}) for {what}" for what, (p, top) in never.items()]
     corrected = f", and after Holm's correction for {number} tests none below {1 - LEVEL:.2g}"
     return (
         f"With {count(seeds, 'seed')} a sign-flip test, which asks for no normal differences, "
@@ -113,15 +116,24 @@ def normality(seeds: int, number: int, equivalence: bool) -> str:
     )
 
 
+def sign_flip(seeds: int, tests: int, one_sided: bool) -> tuple[str, bool]:
+    """The smallest p-value of a sign-flip test, in words: 0.25 (2/2^3).
+
+    With it whether such a test could reject after Holm's correction for so many ``tests``.
+    """
+    p = statistics.smallest_sign_flip_p(seeds, one_sided)
+    return f"{p:.3g} ({1 if one_sided else 2}/2^{seeds})", tests * p < 1 - LEVEL
+
+
 def pooled(areas: pd.DataFrame) -> str:
     """How wide intervals of differences would be by a spread pooled over all arms, in a sentence.
 
     From areas by seed and arm; no text where there is nothing to pool, and with
-    ``BOOTSTRAP_SEEDS`` or more, which tell each arm's own spread.
+    ``OWN_SPREAD_SEEDS`` or more, which tell each arm's own spread.
     """
     _, freedom = statistics.pooled_error(areas)
     seeds, arms = areas.shape
-    if not freedom or arms < 3 or seeds >= BOOTSTRAP_SEEDS:
+    if not freedom or arms < 3 or seeds >= OWN_SPREAD_SEEDS:
         return ""
     half, wide = (statistics.pooled_half_width(areas, tests) for tests in (1, arms - 1))
     return (
@@ -176,21 +188,39 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     ]
     tested = prose.table(pd.DataFrame(rows)).data
     number = count(len(by_arm), "arm")
-    return HTML(
-        f"<p>p in brackets, after Holm's correction for {number}; intervals that hold together "
-        f"for {number} (Bonferroni). {normality(len(areas), len(by_arm), dataset in MARGIN)} Last "
-        "column, secondary and deciding nothing: all arms at once with one residual variance, in "
-        f"an additive model of seed and arm.</p>{tested}"
+    notes = [
+        f"p in brackets, after Holm's correction for {number}; intervals that hold together for "
+        f"{number} (Bonferroni).",
+        reaches_past(by_arm, dataset),
+        normality(len(areas), len(by_arm), dataset in MARGIN),
+        "Last column, secondary and deciding nothing: all arms at once with one residual variance, "
+        "in an additive model of seed and arm.",
+    ]
+    return HTML(f"<p>{' '.join(filter(None, notes))}</p>{tested}")
+
+
+def too_wide(by_arm: dict[str, Standing], dataset: str) -> str:
+    """That equivalence is shown of no arm as every interval is wider than the margin, or no text.
+
+    Wider is an interval of which the half is longer than the margin.
+    """
+    margin = MARGIN.get(dataset)
+    halves = [arm.difference.high - arm.difference.mean for arm in by_arm.values()]
+    if margin is None or any(arm.equivalent for arm in by_arm.values()) or min(halves) <= margin:
+        return ""
+    return (
+        f"Equivalence to random within {margin_points(dataset)} is shown for no arm: the narrowest "
+        f"simultaneous interval is ± {min(halves):.2f} points."
     )
 
 
-def columns(standing: Standing, dataset: str) -> dict[str, str]:
+def columns(standing: Standing, dataset: str, equal: bool = True) -> dict[str, str]:
     """An arm's test results by column title: different from random, and equivalent to it.
 
-    The second is left out for a dataset without a margin.
+    The second is left out for a dataset without a margin, and where ``equal`` is false.
     """
     results = {"different (p)": _test_result(standing.differs, standing.p)}
-    if dataset in MARGIN:
+    if equal and dataset in MARGIN:
         title = f"equivalent within {margin_points(dataset)} (p)"
         results[title] = _test_result(standing.equivalent, standing.p_equal)
     return results
@@ -204,6 +234,27 @@ def _test_result(shown: bool, p: float) -> str:
 def _dunnett_p(p: float) -> str:
     """A p-value of ``statistics.dunnett``, in the digits that its error of about 1e-4 leaves."""
     return f"{p:.3f}" if p >= 0.001 else "below 0.001"
+
+
+def reaches_past(by_arm: dict[str, Standing], dataset: str) -> str:
+    """Why an arm is equivalent though its interval reaches past the margin; no text if none is."""
+    past = [
+        arm_title(arm)
+        for arm, each in by_arm.items()
+        if each.equivalent and max(-each.difference.low, each.difference.high) >= MARGIN[dataset]
+    ]
+    if not past:
+        return ""
+    level = f"{100 * statistics.simultaneous_level(len(by_arm)):.4g} %"
+    return (
+        f"The interval of {join(past)} reaches past {margin_points(dataset)}, as it is two-sided "
+        f"at {level}; equivalence is decided by two one-sided tests at 5 %, Holm-corrected."
+    )
+
+
+def by_less(dataset: str) -> str:
+    """How far an arm that is both different and equivalent lies from random, in words."""
+    return f"by less than the margin of {margin_points(dataset)}"
 
 
 def margin_points(dataset: str) -> str:

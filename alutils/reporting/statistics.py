@@ -21,8 +21,8 @@ MOST_SEEDS = 1000
 """Number of seeds beyond which ``seeds_to_equal`` looks no further."""
 FIT = "isotonic regression, between label counts linear in labels and accuracy"
 """How ``labels_to_reach`` reads a label count off a curve, in words."""
-BOOTSTRAP_SEEDS = 10
-"""Seeds from which a bootstrap interval stands beside the t interval; with fewer it undercovers."""
+OWN_SPREAD_SEEDS = 10
+"""Seeds that tell each arm's own spread; with fewer a pooled one stands beside it."""
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,6 @@ def ratio(values: np.ndarray | list[float], of: np.ndarray | list[float]) -> Est
     return Estimate(top / bottom, low, high, pairs)
 
 
-def bootstrap(values: np.ndarray | list[float]) -> Estimate | None:
-    """Mean with its BCa bootstrap interval (Efron, 1987); None with fewer than 10 values."""
-    values = np.asarray(values, dtype=float)
-    if len(values) < BOOTSTRAP_SEEDS:
-        return None
-    if _equal(values):
-        return Estimate(*3 * (float(values.mean()),), len(values))
-    resampled = stats.bootstrap((values,), np.mean, confidence_level=LEVEL, rng=0)
-    low, high = resampled.confidence_interval
-    return Estimate(float(values.mean()), float(low), float(high), len(values))
-
-
 def _equal(values: np.ndarray) -> bool:
     """Whether the values differ by nothing but rounding."""
     return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
@@ -109,13 +97,13 @@ def p_value(values: np.ndarray | list[float]) -> float:
     return float(stats.ttest_1samp(values, 0).pvalue)
 
 
-def smallest_sign_flip_p(seeds: int) -> float:
-    """Smallest two-sided p-value of a sign-flip test over so many paired differences.
+def smallest_sign_flip_p(seeds: int, one_sided: bool = False) -> float:
+    """Smallest p-value of a sign-flip test over so many paired differences.
 
     It needs no normality (Fisher, 1935): of the 2^seeds equally likely sets of signs only one and
-    its mirror image are as extreme as equal signs. One-sided, half of it.
+    its mirror image are as extreme as equal signs, and one-sided that one alone.
     """
-    return 2 / 2**seeds
+    return (1 if one_sided else 2) / 2**seeds
 
 
 def holm(p_values: list[float]) -> list[float]:

@@ -9,8 +9,8 @@ from matplotlib import font_manager
 
 LITERAL = {"text.parse_math": False}
 """A dollar is a dollar: classes and arms of a user's may have some in their names."""
-
-
+MOST_LINES = 10
+"""Seeds up to which a curve has a line for each; those of more would hide the means."""
 SCRIPTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "Hiragino Sans",
     "PingFang SC", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Sans Arabic",

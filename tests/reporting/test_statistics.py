@@ -85,16 +85,6 @@ def test_curve_and_final():
     assert statistics.final(table)["random"].tolist() == pytest.approx([30, 50])
 
 
-def test_bootstrap_needs_ten_seeds_and_is_scipys():
-    assert statistics.bootstrap(np.arange(9.0)) is None
-    values = np.array([1.0, 2.5, 0.3, 4.1, 2.2, 1.9, 3.3, 0.8, 2.7, 1.4])
-    interval = statistics.bootstrap(values)
-    expected = stats.bootstrap((values,), np.mean, confidence_level=0.95, rng=0)
-    low, high = expected.confidence_interval
-    assert (interval.low, interval.high) == pytest.approx((low, high), rel=1e-12)
-    assert interval.low < values.mean() < interval.high
-
-
 def test_the_p_value_is_that_of_a_paired_t_test():
     """Student's sleep data (1908): t = -4.0621, p = 0.002833 in every textbook."""
     first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -307,6 +297,7 @@ def test_the_smallest_sign_flip_p_is_that_of_differences_of_one_sign(seeds):
     signs = np.array(list(product((-1, 1), repeat=seeds)))
     as_extreme = np.abs((signs * values).sum(1)) >= values.sum()
     assert statistics.smallest_sign_flip_p(seeds) == as_extreme.mean()
+    assert statistics.smallest_sign_flip_p(seeds, one_sided=True) == as_extreme.mean() / 2
 
 
 def test_the_interval_of_a_ratio_ends_where_the_test_of_a_ratio_does():

@@ -257,7 +257,9 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     text = recipes.sentences(results).data
     assert "is worth +26.00 points" in text and "accuracy: more than 2,490, on mono" in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
-    needed = text.split("the accuracy that random labels have there takes it ")[1].split()[0]
+    needed = text.split("the accuracy that random labels have there takes uncertainty this many: ")[
+        1
+    ].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
     within = results[~results["level"].isin(["3x3 stem"])]
     text = recipes.sentences(within).data
@@ -346,8 +348,7 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, results, kep
         rows = tidy.complete_seeds(some, STUDY.settings())
         for show in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
             assert "nan" not in show(rows).data
-        shown = [ranking.figure(rows, "cifar10"), ranking.wins(rows, "cifar10")]
-        shown += [ranking.table(rows, "ranking", "cifar10")]
+        shown = [ranking.figure(rows, "cifar10"), ranking.table(rows, "ranking", "cifar10")]
         assert not any("nan" in view.data for view in shown)
         ranking.curves(rows, "start", "mnist")
 
@@ -363,22 +364,30 @@ def test_figures_say_what_they_show(results):
     assert "Learning curves" in ranking.curves(results, "start", "mnist").static.data
 
 
-def test_wins_are_shares_of_the_label_counts_after_the_first(results):
-    rows = ranking.wins(results, "cifar10").data.split("<tr>")[1:]
-    shown = [re.findall("<td>(.*?)</td>", row) for row in rows]
-    assert shown == [
-        ["uncertainty", "", "100 %", "100 %"],
-        ["margin", "0 %", "", "0 %"],
-        ["random", "0 %", "0 %", ""],
+def test_equivalence_out_of_reach_of_every_arm_is_a_sentence_and_no_column(results):
+    assert "<th>equivalent within 1 point (p)</th>" in (
+        ranking.table(results, "ranking", "cifar10").data
+    )
+    wider = results.copy()
+    chosen = wider["arm"].isin(["margin", "uncertainty"])
+    wider.loc[chosen, "accuracy"] += 4 * (wider.loc[chosen, "seed"] - 1)
+    areas = statistics.areas(ranking.arms_of(wider, "ranking", "cifar10"))
+    halves = [
+        each.high - each.mean for each in statistics.paired_differences(areas, tests=2).values()
     ]
+    page = ranking.table(wider, "ranking", "cifar10").data
+    assert "equivalent within" not in page and "<th>different (p)</th>" in page
+    assert page.startswith(
+        "<p>Equivalence to random within 1 point is shown for no arm: the narrowest simultaneous "
+        f"interval is ± {min(halves):.2f} points.</p>"
+    )
 
 
 def test_without_runs_it_says_so(outputs):
     nothing = tidy.read_settings(STUDY)
     for show in (recipes.figure, recipes.sentences, recipes.table):
         assert show(nothing).data == recipes.NOTHING
-    for show in (ranking.figure, ranking.wins):
-        assert show(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
+    assert ranking.figure(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
     assert ranking.curves(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert ranking.table(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert "needs 3 seeds" in ranking.sentences(nothing).data

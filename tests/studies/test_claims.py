@@ -465,7 +465,7 @@ def test_one_plateau_with_random_is_no_opposite():
         if entry["dataset"] == "mnist" and entry["arm"] != "random":
             entry["accuracy"] = min(entry["accuracy"], 98.4) - short[entry["seed"]]
     claim = judged(rows, "C6")
-    assert claim.verdict == "undecided" and claim.seeds == 5
+    assert claim.verdict == "undecided" and claim.seeds == "5"
     assert all("not reached in 5 of 5 seeds" in finding.note for finding in claim.findings)
 
 
@@ -562,10 +562,10 @@ def test_verdicts_that_hang_on_a_seed_are_told_with_it():
         claim("C4", undecided, lacking="runs"),
     ]
     assert page.left_out(claims).data == (
-        "With one seed left out, which changes no verdict above: C1 would be undecided without "
-        "seed 1 and not supported without seed 2 (stays supported in 1 of 3 sets); C3 would be "
-        "undecided without seed 0, 1, 2 or 4 (stays not supported in 1 of 5 sets); C2 keeps its "
-        "verdict whichever is left out."
+        "The verdicts above use all seeds. Leaving one out, C1 would be undecided without seed 1 "
+        "and not supported without seed 2 (stays supported in 1 of 3 sets); C3 would be undecided "
+        "without seed 0, 1, 2 or 4 (stays not supported in 1 of 5 sets); C2 keeps its verdict "
+        "whichever is left out."
     )
     assert "left out C3 would be undecided without" in page.claim_in_full(claims, "C3").data
     assert "left out C2" not in page.claim_in_full(claims, "C2").data
@@ -618,6 +618,31 @@ def test_what_rests_on_normal_differences_is_told_by_claim():
     )
     assert (
         page.normality(judge(rows[rows["seed"] < 2])).data == "No claim has the seeds for a test."
+    )
+
+
+def test_what_rests_on_seeds_is_told_by_finding():
+    """CIFAR-10 has five seeds and MNIST three: 2/2^5 and 2/2^3, one-sided half of them."""
+    rows = pd.DataFrame(CASES["C3"]["undecided"])
+    rows = rows[(rows["dataset"] == "cifar10") | (rows["seed"] < 3)]
+    claims = {claim.key: claim for claim in judge(rows)}
+    detectable = [
+        statistics.detectable(finding.estimate.spread, seeds, level=1 - 0.05 / 8)
+        for finding, seeds in zip(claims["C3"].findings, [*4 * [5], *4 * [3]], strict=True)
+    ]
+    assert claims["C3"].change == (
+        "More seeds than 3 to 5: with 3 to 5 and corrected for 8 tests, 80 % power needs a true "
+        f"value of {min(detectable):.2f} to {max(detectable):.2f} points or more, by finding."
+    )
+    assert claims["C4"].change.startswith("More seeds than 3 to 5: if the true")
+    every = [claims[key] for key in ("C3", "C4", "C5", "C6")]
+    told = "They rest on 3 to 5 seeds (C3 and C4), 5 seeds (C5) and 3 seeds (C6)."
+    assert told in page.answer(every).data
+    assert page.normality(every).data.endswith(
+        "no p below 0.25 (2/2^3) for C3 with 3 seeds and C6, 0.0625 (2/2^5) for C3 with 5 seeds "
+        "and C5, 0.125 (1/2^3) for each one-sided test of C4 with 3 seeds and 0.0312 (1/2^5) for "
+        "each one-sided test of C4 with 5 seeds. What is shown on C3 with 3 seeds, C3 with 5 "
+        "seeds, C4 with 3 seeds, C5 and C6 rests on normal differences."
     )
 
 

@@ -86,15 +86,15 @@ class TestWorth:
         assert worth.sentences(results, interim=" Interim.").data == (
             f"- **CIFAR-10**: {SCRATCH}; a linear head on frozen features has 67.00 % (64.52 to "
             f"69.48, 3 seeds) with 100, the fewest of its series; by the recipe of the part with "
-            f"few labels, 10 or fewer random ones are enough for that. From 10 to 40 labels {best} "
-            f"last accuracy with {few}. From 100 to 400 labels {best} last accuracy with {many}."
-            "\n\nInterim."
+            f"few labels 10 or fewer random ones are enough for 61.00 %, read off its mean curve. "
+            f"From 10 to 40 labels {best} last accuracy with {few}. From 100 to 400 labels {best} "
+            f"last accuracy with {many}.\n\nInterim."
         )
 
     def test_fewer_labels_than_the_series_has_are_told_where_the_other_part_has_them(self, results):
         lower = results.copy()
         lower.loc[lower["factor"] == "few", "accuracy"] -= 5.25  # of 66.1 to 66.4 %
-        told = "the part with few labels, about 25 random ones are enough for that."
+        told = "few labels about 25 random ones are enough for 61.00 %, read off its mean curve."
         assert told in worth.sentences(lower).data
         lower.loc[lower["factor"] == "few", "accuracy"] -= 5
         assert "with 100, the fewest of its series. From" in worth.sentences(lower).data
@@ -102,10 +102,10 @@ class TestWorth:
     def test_a_saving_that_random_s_own_fit_has_is_told(self, results):
         flat = results.copy()
         random = (flat["factor"] == "few") & (flat["arm"] == "random")
-        assert "Random's own fit" not in worth.sentences(flat).data
+        assert "Random itself has it" not in worth.sentences(flat).data
         flat.loc[random & flat["labels"].isin([30, 40]), "accuracy"] = 60
         flat.loc[random & (flat["labels"] < 30), "accuracy"] = 50
-        told = "Random's own fit has that accuracy in some seed from 30 labels on; an arm that"
+        told = "Random itself has it with 75 % of its labels on average, by its own fit."
         assert told in worth.sentences(flat).data
 
     @pytest.mark.parametrize(
@@ -145,7 +145,10 @@ class TestWorth:
         margin = (worse["factor"] == "many") & (worse["arm"] == "margin")
         worse.loc[margin & (worse["seed"] == 1), "accuracy"] -= 20
         reaches = "and reaches random's last accuracy in"
-        assert f"{reaches} 2 of 3 seeds." in worth.sentences(worse).data
+        assert (  # seed 0 needs 200 labels, seed 2 fewer
+            f"{reaches} 2 of 3 seeds (the median of all seeds, of which one that misses counts as "
+            "needing more than all labels, is 50 % of them, 200)."
+        ) in worth.sentences(worse).data
         worse.loc[margin, "accuracy"] -= 20
         assert f"{reaches} none of 3 seeds." in worth.sentences(worse).data
 
@@ -155,7 +158,7 @@ class TestWorth:
             ((0,), "has 60.00 % (one seed, no interval) with 2,000 random labels"),
         ):
             text = worth.sentences(results[results["seed"].isin(seeds)]).data
-            assert told in text and text.endswith("10 or fewer random ones are enough for that.")
+            assert told in text and text.endswith("%, read off its mean curve.")
 
     def test_the_table_bounds_the_labels_that_the_network_from_scratch_needs(self, results):
         def needed(change: float) -> list[str]:
@@ -235,6 +238,21 @@ class TestGap:
         rows = gap.table(gap.gaps(unsure)).data.split("<tr>")[1:]
         told = ["is not shown to gain" in row for row in rows]
         assert told == [True, False] and "40.00 %" in rows[1]
+        beaten = worth.as_they_are(results).copy()
+        chosen = (beaten["factor"] == "few") & (beaten["arm"] == "margin")
+        beaten.loc[chosen, "accuracy"] += 10
+        rows = gap.table(gap.gaps(beaten)).data.split("<tr>")[1:]
+        assert ["<td></td>" in row for row in rows] == [True, False]
+        assert gap.sentences(gap.gaps(beaten)).data == (
+            "The arm with the largest mean area beside random has a larger one than the oracle in "
+            "1 of 2 rankings: the oracle is greedy, and no bound. The oracle is shown to gain over "
+            "random in 2 of 2. Where it is, and isn't beaten, that arm has 40 % of its gain."
+        )
+        beaten.loc[beaten["arm"] == "margin", "accuracy"] += 10
+        assert "in 2 of 2 rankings: the" in gap.sentences(gap.gaps(beaten)).data
+        few = [each for each in gap.gaps(beaten) if each.part == "few"]
+        assert "in 2 of 2 rankings, all with few labels: the" in gap.sentences(2 * few).data
+        assert "in none of 4 rankings. The" in gap.sentences(gap.gaps(results)).data
         alone = gap.table(gap.gaps(results[results["seed"] == 0])).data
         assert alone.count("needs 3 seeds") == 4 and "nan" not in alone
 
@@ -440,8 +458,10 @@ class TestForesight:
             rows[part, rule] = values
         assert rows["many", "stabilising predictions"] == ["6", "100", "0", "100", "0.00"]
         assert rows["many", "overall uncertainty"] == ["6", "100", "0", "100", "0.00"]
-        assert rows["many", "expected-error difference"] == ["6", "0", "0", "", ""]
-        assert len(rows) == 2 * 4
+        assert {rule for _, rule in rows} == set(replay.RULES) - {"expected-error difference"}
+        assert len(rows) == 2 * 3 and rows["many", "measured gain"] == ["6", "0", "0", "", ""]
+        none = foresight.stopping_table(stops[stops["rule"] == "expected-error difference"])
+        assert none.data == "No rule stops a run."
         told = foresight.stopping_sentence(stops, "Now.")
         assert told.data.startswith(
             "Of 12 runs, stabilising predictions stops 100 %; overall uncertainty stops 100 %; "

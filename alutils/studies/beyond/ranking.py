@@ -5,7 +5,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import ARMS, POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.reporting import captions, prose, standing, statistics, tables
+from alutils.reporting import captions, prose, standing, statistics
 from alutils.reporting.picture import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
@@ -41,22 +41,19 @@ def curves(results: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown
     return captions.learning_curves(rows) if len(rows) else _no_seed_yet(dataset)
 
 
-def wins(results: pd.DataFrame, dataset: str, factor: str = "ranking") -> HTML | Markdown:
-    """Share of label counts after the first at which an arm (row) beats another (column)."""
-    rows = arms_of(results, factor, dataset)
-    return tables.wins(rows) if len(rows) else _no_seed_yet(dataset)
-
-
 def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     """Arms by their mean area, with the difference to random, and pairs won and lost.
 
-    A pair is won when the paired 95 % interval of the difference in area lies above zero.
+    A pair is won when the paired 95 % interval of the difference in area lies above zero. Where
+    equivalence is out of reach for every arm, a sentence says so in place of a column.
     """
     rows = arms_of(results, factor, dataset)
     if rows.empty:
         return _no_seed_yet(dataset)
     areas = statistics.areas(rows)
     every, tested = standing.standings(areas, dataset), len(areas) >= FEWEST_SEEDS
+    wide = standing.too_wide(every, dataset) if tested else ""
+    note = wide or (standing.reaches_past(every, dataset) if tested else "")
     title = f"difference to random{', simultaneous interval' if tested else ''} (points)"
     entries = []
     for rank, arm in enumerate(areas.columns, 1):
@@ -68,13 +65,14 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
             title: points(every[arm].difference, "") if arm in every else "baseline",
         }
         if tested:
-            entry |= standing.columns(every[arm], dataset) if arm in every else {}
+            entry |= standing.columns(every[arm], dataset, not wide) if arm in every else {}
             entry |= {
                 "pairs won (uncorrected)": sum(margin.low > 0 for margin in others),
                 "pairs lost (uncorrected)": sum(margin.high < 0 for margin in others),
             }
         entries.append(entry)
-    return prose.table(pd.DataFrame(entries).fillna(""))
+    shown = prose.table(pd.DataFrame(entries).fillna(""))
+    return HTML(f"<p>{note}</p>{shown.data}") if note else shown
 
 
 def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:

@@ -197,9 +197,10 @@ def _choosing(ranked: pd.DataFrame) -> str:
     end = ranked["labels"].max()
     needed = end / statistics.label_savings(ranked)[arm]
     there = needed.dropna()
-    reached = "is never reached"
+    reached = f"is never reached by {arm_title(arm)}"
     if len(there):
-        reached = f"takes it {_by_seed(there, ranked['labels'].min())}"
+        labels = _by_seed(there, ranked["labels"].min())
+        reached = f"takes {arm_title(arm)} this many: {labels}"
     if 0 < len(there) < len(needed):
         reached += f", in {len(there)} of {count(len(needed), 'seed')}"
     return (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alutils.reporting import statistics
-from alutils.reporting.prose import count, join
+from alutils.reporting.prose import count, join, span
 from alutils.reporting.statistics import LEVEL, Estimate
 
 Verdict = Literal["supported", "not supported", "undecided"]
@@ -96,9 +96,14 @@ class Claim:
         return "supported" if verdicts == {"supported"} else "undecided"
 
     @property
-    def seeds(self) -> int:
-        """The fewest seeds behind any finding."""
-        return min((finding.seeds for finding in self.findings), default=0)
+    def seed_counts(self) -> list[int]:
+        """The numbers of seeds behind its findings, each once, the lowest first."""
+        return sorted({finding.seeds for finding in self.findings if finding.seeds})
+
+    @property
+    def seeds(self) -> str:
+        """The seeds behind its findings: 5, or 3 to 5; empty without any."""
+        return span(self.seed_counts) if self.seed_counts else ""
 
     @property
     def change(self) -> str:
@@ -134,11 +139,12 @@ class Claim:
         tests = max(1, self.tests - decided)
         level = 1 - (1 - LEVEL) / tests  # as Holm's correction has it for what is left
         detectable = [
-            statistics.detectable(finding.estimate.spread, self.seeds, level=level)
+            statistics.detectable(finding.estimate.spread, finding.seeds, level=level)
             for finding in undecided
         ]
+        seeds = span(finding.seeds for finding in undecided)
         if max(detectable) < 0.005:
-            return f"More seeds than {self.seeds}."
+            return f"More seeds than {seeds}."
         corrected = f" and corrected for {count(tests, 'test')}" if self.tests > 1 else ""
         ends = [
             finding.lines[0] + (difference if finding.above else -difference)
@@ -148,7 +154,7 @@ class Claim:
             end < 0 and not finding.above for finding, end in zip(undecided, ends, strict=True)
         )
         return (
-            f"More seeds than {self.seeds}: with {self.seeds}{corrected}, "
+            f"More seeds than {seeds}: with {seeds}{corrected}, "
             f"{100 * statistics.POWER:.0f} % power needs a true value of "
             f"{self._values(undecided, ends)}."
             f"{' That is below zero, and hardly to be had.' if below_zero else ''}"
@@ -169,11 +175,12 @@ class Claim:
         needed = []
         for finding in undecided:
             mean, spread = finding.estimate.mean, finding.estimate.spread
-            seeds = statistics.seeds_to_equal(mean, spread, finding.lines[1])
-            number = f"{seeds:,}" if seeds else f"more than {statistics.MOST_SEEDS:,}"
+            enough = statistics.seeds_to_equal(mean, spread, finding.lines[1])
+            number = f"{enough:,}" if enough else f"more than {statistics.MOST_SEEDS:,}"
             needed.append(f"{number} seeds for “{finding.what}”")
         alone = ", each by itself" if len(needed) > 1 else ""
+        seeds = span(finding.seeds for finding in undecided)
         return (
-            f"More seeds than {self.seeds}: if the true differences were those found, "
+            f"More seeds than {seeds}: if the true differences were those found, "
             f"{100 * statistics.POWER:.0f} % power needs {join(needed)}{alone}."
         )

@@ -9,11 +9,11 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from alutils.protocol.cell import Cell, Protocol
-from alutils.reporting import figures
+from alutils.reporting import figures, standing
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import count, join, plain, seed_range, show, table
 from alutils.reporting.published import ON_CLAIMS
-from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, smallest_sign_flip_p
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims.findings import Claim, Finding, Verdict
 
@@ -75,7 +75,7 @@ def left_out(claims: list[Claim]) -> Markdown:
         parts.append(f"{join(stay)} {verb} whichever is left out")
     if not parts:
         return Markdown("No claim has the runs that it takes to leave a seed out.")
-    return Markdown(f"With one seed left out, which changes no verdict above: {'; '.join(parts)}.")
+    return Markdown(f"The verdicts above use all seeds. Leaving one out, {'; '.join(parts)}.")
 
 
 def _without(claim: Claim) -> str:
@@ -95,15 +95,17 @@ def normality(claims: list[Claim]) -> Markdown:
     families: dict[str, list[str]] = {}
     normal: list[str] = []
     for claim in claims:
-        if claim.seeds < FEWEST_SEEDS:
-            continue
         one_sided = any(len(finding.lines) > 1 for finding in claim.findings)
-        p = smallest_sign_flip_p(claim.seeds) / (2 if one_sided else 1)
         side = "each one-sided test of " if one_sided else ""
-        what = f"{p:.3g} ({1 if one_sided else 2}/2^{claim.seeds}) for {side}"
-        families.setdefault(what, []).append(claim.key)
-        if claim.tests * p >= 1 - LEVEL:
-            normal.append(claim.key)
+        for seeds in claim.seed_counts:
+            if seeds < FEWEST_SEEDS:
+                continue
+            least, rejects = standing.sign_flip(seeds, claim.tests, one_sided)
+            alone = len(claim.seed_counts) == 1
+            key = claim.key if alone else f"{claim.key} with {count(seeds, 'seed')}"
+            families.setdefault(f"{least} for {side}", []).append(key)
+            if not rejects:
+                normal.append(key)
     if not families:
         return Markdown("No claim has the seeds for a test.")
     smallest = join([f"{what}{join(keys)}" for what, keys in families.items()])
@@ -116,11 +118,12 @@ def normality(claims: list[Claim]) -> Markdown:
 
 def _seeds(claims: list[Claim]) -> str:
     """How many seeds the claims rest on."""
-    by_seeds: dict[int, list[str]] = {}
+    by_seeds: dict[str, list[str]] = {}
     for claim in claims:
         if claim.seeds:
-            by_seeds.setdefault(claim.seeds, []).append(claim.key)
-    seeds_of_claims = [f"{count(seeds, 'seed')} ({join(keys)})" for seeds, keys in by_seeds.items()]
+            noun = "seed" if claim.seeds == "1" else "seeds"
+            by_seeds.setdefault(f"{claim.seeds} {noun}", []).append(claim.key)
+    seeds_of_claims = [f"{seeds} ({join(keys)})" for seeds, keys in by_seeds.items()]
     return f" They rest on {join(seeds_of_claims)}." if seeds_of_claims else ""
 
 

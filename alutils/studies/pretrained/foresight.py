@@ -115,10 +115,15 @@ def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
 def stopping_table(replayed: pd.DataFrame) -> HTML | Markdown:
     """Where each rule would have stopped, and what that costs in labels or in accuracy.
 
-    What a rule that stops no run costs is left empty: it would be where the runs end.
+    Of the rules that stop some run. What one that stops none of a dataset's runs costs is left
+    empty: it would be where these end.
     """
     if replayed.empty:
         return Markdown("There is no run to be stopped.")
+    stopping = replayed.loc[replayed["stopped"].notna(), "rule"].unique()
+    if not len(stopping):
+        return Markdown("No rule stops a run.")
+    replayed = replayed[replayed["rule"].isin(stopping)]
     costs = replay.stopping_costs(replayed, ["part", "dataset"])
     rows = [
         {

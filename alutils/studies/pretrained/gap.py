@@ -31,6 +31,11 @@ class Gap(NamedTuple):
     share: Estimate
     """The best arm's gain as a share (%) of the oracle's; without ends where that may be zero."""
 
+    @property
+    def beaten(self) -> bool:
+        """Whether the best arm's mean area is the larger one."""
+        return self.gap.mean < 0
+
 
 def gaps(results: pd.DataFrame) -> list[Gap]:
     """The gap of every part, dataset and imbalance that has an oracle's runs."""
@@ -55,22 +60,34 @@ def _gap(rows: pd.DataFrame, part: str, dataset: str, imbalance: float) -> Gap:
 
 
 def sentences(found: list[Gap], interim: str = "") -> Markdown:
-    """How much of what the oracle gains the arm with the largest mean area has, at least and most.
+    """In how many rankings an arm beats the oracle, and how much of its gain arms have elsewhere.
 
-    Over the rankings in which the oracle is shown to gain.
+    Of the arm with the largest mean area, over the rankings in which the oracle is shown to gain.
     """
     every = [gap for gap in found if gap.gap.seeds >= FEWEST_SEEDS]
-    shown = [gap.share.mean for gap in every if gap.oracle_gain.low > 0]
     if not every:
         return prose.paragraphs(f"A sentence needs {FEWEST_SEEDS} seeds with every arm.", interim)
-    text = f"The oracle is shown to gain over random in {len(shown)} of {len(every)} rankings."
-    if shown:
-        ends = dict.fromkeys(f"{end:.0f}" for end in (min(shown), max(shown)))
-        text = (
-            f"{text} There the arm with the largest mean area beside random has "
-            f"{' to '.join(ends)} % of that gain."
-        )
+    gaining = [gap for gap in every if gap.oracle_gain.low > 0]
+    text = (
+        f"{_beaten(every)} The oracle is shown to gain over random in {len(gaining)} of "
+        f"{len(every)}."
+    )
+    if shares := [gap.share.mean for gap in gaining if not gap.beaten]:
+        ends = dict.fromkeys(f"{end:.0f}" for end in (min(shares), max(shares)))
+        text += f" Where it is, and isn't beaten, that arm has {' to '.join(ends)} % of its gain."
     return prose.paragraphs(text, interim)
+
+
+def _beaten(every: list[Gap]) -> str:
+    """In how many rankings the arm with the largest mean area beats the oracle, in a sentence."""
+    beaten = [gap for gap in every if gap.beaten]
+    parts = {gap.part for gap in beaten}
+    alone = f", all with {beaten[0].part} labels" if len(parts) == 1 < len(beaten) else ""
+    bound = ": the oracle is greedy, and no bound" if beaten else ""
+    return (
+        "The arm with the largest mean area beside random has a larger one than the oracle in "
+        f"{len(beaten) or 'none'} of {prose.count(len(every), 'ranking')}{alone}{bound}."
+    )
 
 
 def table(found: list[Gap]) -> HTML | Markdown:
@@ -96,9 +113,11 @@ def _ratio(imbalance: float) -> str:
 
 
 def _share(gap: Gap) -> str:
-    """How much of the oracle's gain an arm has; only where the oracle is shown to gain."""
+    """How much of the oracle's gain an arm has; only where that is shown, and the larger one."""
     if gap.gap.seeds < FEWEST_SEEDS:
         return f"needs {FEWEST_SEEDS} seeds"
     if not gap.oracle_gain.low > 0:
         return "the oracle is not shown to gain"
+    if gap.beaten:
+        return ""
     return interval(gap.share, "%")

@@ -17,7 +17,6 @@ from alutils.studies.pretrained.worth import balanced, ranked_datasets
 STARTERS = ("typiclust", "probcover", "kmeans-centre")
 """TypiClust, ProbCover, and K-means centres: typical or covering images, whatever their labels."""
 
-NOT_SHOWN = "not shown to differ from"
 NONE = "No seed has margin and one of these arms yet."
 
 
@@ -70,27 +69,21 @@ def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
         seeds = of_dataset[0].to_margin.seeds
         if seeds < FEWEST_SEEDS:
             continue
-        to_random = [_random(start.to_random) for start in of_dataset]
+        to_random = [start.to_random.word(dataset) for start in of_dataset]
         to_margin = [_margin(start.to_margin) for start in of_dataset]
         lines.append(
             f"- **{dataset_title(dataset)}**, {paired_seeds(seeds)}: "
-            f"{_said(of_dataset, to_random)} random (corrected for all arms); "
-            f"{_said(of_dataset, to_margin)} margin (95 % intervals, not corrected)."
+            f"{_said(of_dataset, to_random)} (corrected for all arms); "
+            f"{_said(of_dataset, to_margin)} (95 % intervals, not corrected)."
         )
     few = NONE if not every else f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return prose.paragraphs("\n".join(lines) or few, interim)
 
 
-def _random(arm: Standing) -> str:
-    if arm.equivalent:
-        return f"{arm.side}, by too little to matter," if arm.side else "equivalent to"
-    return arm.side or NOT_SHOWN
-
-
 def _margin(difference: Estimate) -> str:
     if not difference.decided:
-        return NOT_SHOWN
-    return "above" if difference.mean > 0 else "below"
+        return "not shown to differ from margin"
+    return f"{'above' if difference.mean > 0 else 'below'} margin"
 
 
 def _said(every: list[Start], sides: list[str]) -> str:

@@ -10,7 +10,7 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, prose, statistics, tables
 from alutils.reporting.picture import Picture
-from alutils.reporting.prose import count, interval, lines_of, show
+from alutils.reporting.prose import interval, lines_of, show
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.reporting.style import house_style
 from alutils.studies.pretrained.plan import PARTS
@@ -173,7 +173,10 @@ def _with_fewer(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
     if np.isnan(labels):
         return ""
     about = f"{labels:.0f} or fewer" if labels == mean.index.min() else f"about {labels:.0f}"
-    return f"; by the recipe of the part with few labels, {about} random ones are enough for that"
+    return (
+        f"; by the recipe of the part with few labels {about} random ones are enough for "
+        f"{accuracy:.2f} %, read off its mean curve"
+    )
 
 
 def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
@@ -182,12 +185,10 @@ def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
     if rows["seed"].nunique() < FEWEST_SEEDS:
         return ""
     best = best_arm(rows)
-    savings = statistics.label_savings(rows)[best]
-    text = (
-        f"From {rows['labels'].min():,} to {rows['labels'].max():,} labels {arm_title(best)} has "
-        "the largest mean area of the arms beside random (found by looking), and reaches random's "
-        "last accuracy"
+    savings, last = statistics.label_savings(rows)[best], rows["labels"].max()
+    shared = tables.head_start(rows) if 2 * savings.isna().sum() < len(savings) else ""
+    return (
+        f"From {rows['labels'].min():,} to {last:,} labels {arm_title(best)} has the largest mean "
+        "area of the arms beside random (found by looking), and reaches random's last accuracy "
+        f"{tables.reached(savings, last)}.{shared}"
     )
-    if missed := int(savings.isna().sum()):
-        return f"{text} in {len(savings) - missed or 'none'} of {count(len(savings), 'seed')}."
-    return f"{text} with {prose.share_of_labels(savings)}.{tables.head_start(rows)}"
