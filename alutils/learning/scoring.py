@@ -11,6 +11,8 @@ from alutils.learning.network import Classifier
 
 SCORING_BATCH = 500
 """Images that are scored at once; their activations take about 150 MB."""
+BINS = 15
+"""Bins of equal width by confidence, for the calibration error and the diagnostics."""
 
 
 def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
@@ -72,24 +74,24 @@ class Reliability:
         return ((self.right - self.confidence).abs().sum() / self.count.sum()).item()
 
 
-def reliability(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> Reliability:
+def reliability(probs_N_C: Tensor, labels_N: Tensor) -> Reliability:
     """The predictions of ``probs_N_C``, held against int64 ``labels_N``, by confidence."""
     confidence, predicted = probs_N_C.double().max(1)
-    bin_N = (confidence * bins).long().clamp_max(bins - 1)
+    bin_N = (confidence * BINS).long().clamp_max(BINS - 1)
 
     def add(values_N: Tensor) -> Tensor:
-        return torch.zeros(bins, dtype=torch.double).index_add_(0, bin_N, values_N.double())
+        return torch.zeros(BINS, dtype=torch.double).index_add_(0, bin_N, values_N.double())
 
     return Reliability(
         add(torch.ones_like(confidence)), add(confidence), add(predicted == labels_N.cpu())
     )
 
 
-def judge(probs_N_C: Tensor, labels_N: Tensor, bins: int = 15) -> dict[str, float]:
+def judge(probs_N_C: Tensor, labels_N: Tensor) -> dict[str, float]:
     """Accuracy, mean negative log-likelihood (nats) and expected calibration error."""
     labels_N = labels_N.cpu()
     return {
         "test_accuracy": accuracy(probs_N_C, labels_N),
         "test_nll": F.nll_loss(probs_N_C.double().clamp_min(1e-12).log(), labels_N).item(),
-        "test_ece": reliability(probs_N_C, labels_N, bins).error,
+        "test_ece": reliability(probs_N_C, labels_N).error,
     }

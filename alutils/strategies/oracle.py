@@ -100,13 +100,14 @@ def _labelled_rows(view: LabelledView, *parts: Tensor) -> list[Rows]:
     """Rows of what is labelled, then of the candidates at each of ``parts``, on one scale.
 
     Features are moved by the candidates' mean, and divided by the root of the mean squared length
-    that is left. A class that none of them has needs no column.
+    that is left, unless none is. A class that none of them has needs no column.
     """
     points_N_D, points_M_D = view.embeddings_N_D, view.labelled_embeddings_M_D
     variance_D, mean_D = torch.var_mean(points_N_D, 0, correction=0)
-    scale = variance_D.sum().sqrt().clamp_min(1e-12)
+    scale = variance_D.sum().sqrt()
     if not scale.isfinite():
         raise ValueError("a feature is not finite")
+    scale = scale if scale > 0 else 1.0
     features = [points_M_D, *(points_N_D[part.to(points_N_D.device)] for part in parts)]
     labels = [view.labelled_labels_M, *(view.labels_N[part] for part in parts)]
     rows = [F.pad((x - mean_D) / scale, (0, 1), value=1.0).cpu().double() for x in features]

@@ -21,11 +21,11 @@ def test_cifar10_has_the_published_long_tails():
     assert sizes == (1_240, 11_166)
 
 
-@pytest.mark.parametrize("imbalance", range(1, 142))
-def test_the_rarest_class_is_never_one_image_short_of_its_share(imbalance):
-    counts = DATASETS["digits"].long_tail(imbalance)
-    assert (counts[0], counts[-1]) == (141, 141 // imbalance)
-    assert counts == sorted(counts, reverse=True)
+def test_the_rarest_class_is_never_one_image_short_of_its_share():
+    for imbalance in range(1, 142):
+        counts = DATASETS["digits"].long_tail(imbalance)
+        assert (counts[0], counts[-1]) == (141, 141 // imbalance)
+        assert counts == sorted(counts, reverse=True)
 
 
 @pytest.mark.parametrize("counts", [[40, 40, 40], [40, 12, 4], [40, 4, 0]])

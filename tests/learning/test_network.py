@@ -252,3 +252,17 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="device = 'cuda' is not on this machine"):
         pick_device("cuda")
     assert pick_device("auto").type in ("cpu", "mps")
+
+
+def test_bf16_is_computed_in_bf16_and_is_near_fp32():
+    kinds, features = [], {}
+    images = torch.randint(256, (4, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
+    for precision in ("fp32", "bf16"):
+        net = build(a_cell(precision=precision), CPU).eval()
+        net.trunk.layer1.register_forward_hook(lambda *given: kinds.append(given[-1].dtype))
+        with torch.inference_mode():
+            features[precision] = net.features(images)
+    assert kinds == [torch.float32, torch.bfloat16]
+    assert features["bf16"].dtype == torch.float32
+    apart = (features["bf16"] - features["fp32"]).norm() / features["fp32"].norm()
+    assert 0 < apart < 0.05

@@ -13,7 +13,7 @@ from alutils.running.placement import Placement
 from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.own import STRATEGIES
 from tests.running.test_round import plain
-from tests.strategies.test_strategies import fake_view
+from tests.strategies.views import fake_view
 
 
 def rounds(cell, count: int) -> tuple[list[dict], list[bytes | None]]:

@@ -221,13 +221,13 @@ def test_prediction_drops_nothing_and_changes_no_buffer(monkeypatch):
 
 
 def test_judging_against_a_hand_worked_example():
-    probs = torch.tensor([[0.85, 0.15], [0.65, 0.35], [0.25, 0.75], [0.85, 0.15]])
-    judged = scoring.judge(probs, torch.tensor([0, 1, 1, 0]), bins=10)
+    probs = torch.tensor([[0.85, 0.15], [0.61, 0.39], [0.34, 0.66], [0.68, 0.32]])
+    judged = scoring.judge(probs, torch.tensor([0, 1, 1, 0]))
     assert judged["test_accuracy"] == 0.75
-    nll = -torch.tensor([0.85, 0.35, 0.75, 0.85]).log().mean().item()
+    nll = -torch.tensor([0.85, 0.39, 0.66, 0.68]).log().mean().item()
     assert judged["test_nll"] == pytest.approx(nll, rel=1e-6)
-    # two right at 0.85; one wrong at 0.65; one right at 0.75: three bins
-    assert judged["test_ece"] == pytest.approx((2 * 0.15 + 0.65 + 0.25) / 4, rel=1e-6)
+    # of 15 bins: one right at 0.85; one wrong at 0.61 and one right at 0.66; one right at 0.68
+    assert judged["test_ece"] == pytest.approx((0.15 + (0.61 + 0.66 - 1) + 0.32) / 4, rel=1e-6)
 
 
 def test_judging_a_certain_wrong_answer_stays_finite():

@@ -87,6 +87,23 @@ def test_the_interval_covers_in_about_its_nominal_share():
     assert covered >= stats.binom.ppf(0.01, 100, 0.95)
 
 
+def test_golden_forecast():
+    """Weights of the rounds, noise of the resamples and shift to the last rounds, all in one."""
+    answer = forecast_of(LABELS, truth(LABELS) + np.array([0, 0, 0, 0, 0, 2, 2, 2]), 65)
+    assert vars(answer) == pytest.approx({"more": 2507, "low": 2022, "high": 4270}, rel=0.02)
+
+
+def test_a_target_that_most_resampled_fits_never_reach_is_not_forecast():
+    """The fit itself does, after more labels than there are."""
+    accuracy = truth(LABELS) + np.array([0.0, 0.5, -0.5, -1.5, -0.5, -1.5, 0.0, 2.0])
+    laws = fit(LABELS, accuracy, standard_errors(accuracy, SIZE), np.random.default_rng(0))
+    assert np.isfinite(reach(laws.law[None], 99.8)).all()
+    assert 0.6 < np.isinf(reach(laws.laws_S_3, 99.8)).mean() < 0.9
+    answer = forecast_of(LABELS, accuracy, 99.8)
+    assert isinstance(answer, CannotTell) and answer.kind == "asymptote"
+    assert answer.reason.endswith("% of the resampled fits")
+
+
 def test_scatter_beyond_the_measurement_widens_the_interval():
     target = truth(4500)
     up_and_down = np.where(np.arange(len(LABELS)) % 2, 1.0, -1.0)

@@ -146,6 +146,11 @@ def test_a_stop_costs_labels_or_accuracy(position, stopped, wasted, lost):
     assert row["lost"] == pytest.approx(lost)
 
 
+def test_enough_is_within_a_point_of_the_end():
+    row = replay.replay_stopping(results({"margin": [50, 60, 69.9, 70.1, 71]})).iloc[0]
+    assert row["enough"] == 600
+
+
 def test_a_rule_that_never_stops_costs_what_the_end_costs():
     row = replay.replay_stopping(results({"margin": BUMPY}), 2.0, at(None)).iloc[0]
     assert math.isnan(row["stopped"]) and (row["wasted"], row["lost"]) == (600, 0)

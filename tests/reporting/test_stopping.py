@@ -51,6 +51,7 @@ def test_uncertainty_is_a_share_of_that_of_a_uniform_guess():
 def test_a_change_below_the_tolerance_stops():
     assert at(error_difference, [math.nan, 3.0, 0.4, 0.6]) == 2
     assert at(error_difference, [math.nan, 3.0, 0.4, 0.6], tolerance=0.4) is None
+    assert at(error_difference, [0.51, 0.49]) == 1
     assert at(error_difference, [math.nan]) is None
 
 

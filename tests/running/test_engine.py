@@ -163,7 +163,7 @@ def test_a_cell_that_another_run_holds_is_waited_for(digits_cell, store):
     record = store.load(cell)
 
     def other_run():
-        time.sleep(8)
+        time.sleep(2.5)
         for _ in range(3):
             done, _, _ = stub([cell], record["rounds"])
             record["rounds"] += done

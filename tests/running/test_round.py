@@ -8,6 +8,7 @@ import torch
 
 from alutils.learning import devices
 from alutils.learning.devices import settle
+from alutils.learning.scoring import predict
 from alutils.learning.streams import stream
 from alutils.protocol.arms import POSTER_ARMS
 from alutils.records.record import chained
@@ -95,6 +96,14 @@ def test_figure_2_sets_are_nested_beginnings_of_one_permutation(digits_cell):
 def test_a_round_without_the_test_set_says_nothing_of_it(digits_cell):
     done = one_round(digits_cell(test=False, heldout_every=1))
     assert "test_accuracy" not in done and len(done["heldout_accuracy"]) == 1
+
+
+def test_heldout_accuracy_is_that_on_the_heldout_images(digits_cell):
+    now = current(digits_cell(epochs=2, heldout_every=1))
+    judged = now.train(None).heldout_accuracy
+    heldout = now.pool.heldout
+    right = predict(now.net, now.images, heldout).argmax(1) == now.labels[heldout]
+    assert len(judged) == 2 and judged[-1] == right.double().mean()
 
 
 def test_candidates_limit_what_is_scored(digits_cell):

@@ -12,7 +12,7 @@ from alutils.strategies.batchbald import Labellings
 from alutils.strategies.own import STRATEGIES
 from alutils.strategies.scores import mutual_information
 from tests import skactive
-from tests.strategies.test_strategies import fake_view, rng
+from tests.strategies.views import random_passes, rng, view_of_passes
 
 DISAGREE = [[1.0, 0.0], [0.0, 1.0]]
 HALF = [[0.9, 0.1], [0.3, 0.7]]
@@ -22,14 +22,6 @@ UNSURE = [[0.5, 0.5], [0.5, 0.5]]
 
 def passes(*candidates) -> torch.Tensor:
     return torch.tensor(candidates).transpose(0, 1)
-
-
-def random_passes(count: int = 30, classes: int = 3, number: int = 5) -> torch.Tensor:
-    return torch.rand(number, count, classes, generator=stream(1, "p")).mul(5).softmax(2)
-
-
-def view_of(probs_T_N_C: torch.Tensor):
-    return fake_view(mc_probs_T_N_C=probs_T_N_C, probs_N_C=probs_T_N_C[0])
 
 
 def ask_skactiveml(strategy, probs_T_N_C, budget):
@@ -57,7 +49,7 @@ def joint_information(probs_T_n_C: torch.Tensor) -> float:
 
 
 def test_bald_takes_disagreement_before_uncertainty():
-    view = view_of(passes(UNSURE, HALF, DISAGREE))
+    view = view_of_passes(passes(UNSURE, HALF, DISAGREE))
     assert STRATEGIES["bald"](view, 3, rng()).tolist() == [2, 1, 0]
 
 
@@ -65,12 +57,12 @@ def test_bald_is_that_of_scikit_activeml():
     probs = random_passes()
     picks, utilities = ask_skactiveml(GreedyBALD, probs, 10)
     assert mutual_information(probs).tolist() == pytest.approx(utilities[0].tolist(), abs=1e-5)
-    assert STRATEGIES["bald"](view_of(probs), 10, rng()).tolist() == picks.tolist()
+    assert STRATEGIES["bald"](view_of_passes(probs), 10, rng()).tolist() == picks.tolist()
 
 
 def test_power_bald_draws_in_proportion_to_the_score():
     """And not by rank: the best of three is not always first."""
-    view = view_of(passes(HALF, DISAGREE, [[0.8, 0.2], [0.5, 0.5]]))
+    view = view_of_passes(passes(HALF, DISAGREE, [[0.8, 0.2], [0.5, 0.5]]))
     share = mutual_information(view.mc_probs_T_N_C)
     draws = [STRATEGIES["power-bald"](view, 1, rng(seed)).item() for seed in range(3000)]
     drawn_share = torch.tensor(draws).bincount(minlength=3) / 3000
@@ -78,7 +70,7 @@ def test_power_bald_draws_in_proportion_to_the_score():
 
 
 def test_power_bald_takes_what_tells_nothing_last():
-    view = view_of(passes(UNSURE, HALF, UNSURE, DISAGREE))
+    view = view_of_passes(passes(UNSURE, HALF, UNSURE, DISAGREE))
     for seed in range(20):
         assert set(STRATEGIES["power-bald"](view, 4, rng(seed))[:2].tolist()) == {1, 3}
 
@@ -89,13 +81,13 @@ def test_variation_ratios_takes_the_most_votes_against_the_modal_class():
     sharp = torch.nn.functional.one_hot(torch.tensor(votes).T, 3).float()
     sharp[:, 1] = torch.tensor([0.34, 0.33, 0.33])
     assert scores.modal_share(sharp).tolist() == [0.5, 1.0, 0.75]
-    assert STRATEGIES["variation-ratios"](view_of(sharp), 3, rng()).tolist() == [0, 2, 1]
+    assert STRATEGIES["variation-ratios"](view_of_passes(sharp), 3, rng()).tolist() == [0, 2, 1]
 
 
 def test_batchbald_takes_no_twin_where_bald_does():
     twin = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
     different = [[0.2, 0.8], [1.0, 0.0], [0.0, 1.0]]
-    view = view_of(passes(twin, twin, different))
+    view = view_of_passes(passes(twin, twin, different))
     assert set(STRATEGIES["bald"](view, 2, rng()).tolist()) == {0, 1}
     assert 2 in STRATEGIES["batchbald"](view, 2, rng()).tolist()
 
@@ -106,7 +98,7 @@ def test_batchbald_is_greedy_over_the_joint_information_of_all_labels():
     for _ in range(4):
         left = [i for i in range(12) if i not in picks]
         picks.append(max(left, key=lambda i: joint_information(probs[:, [*picks, i]])))
-    assert STRATEGIES["batchbald"](view_of(probs), 4, rng()).tolist() == picks
+    assert STRATEGIES["batchbald"](view_of_passes(probs), 4, rng()).tolist() == picks
 
 
 def test_gains_add_up_to_the_joint_information():
@@ -122,7 +114,7 @@ def test_gains_add_up_to_the_joint_information():
 def test_batchbald_is_that_of_scikit_activeml():
     probs = random_passes()
     picks, utilities = ask_skactiveml(BatchBALD, probs, 5)
-    assert STRATEGIES["batchbald"](view_of(probs), 5, rng()).tolist() == picks.tolist()
+    assert STRATEGIES["batchbald"](view_of_passes(probs), 5, rng()).tolist() == picks.tolist()
     labellings = Labellings(5, rng())
     for step in range(4):
         labellings.add(probs[:, picks[step]])
@@ -146,21 +138,21 @@ def test_drawn_labellings_estimate_what_all_of_them_tell():
 def test_a_large_batch_neither_underflows_nor_looks_at_all_labels(monkeypatch):
     """Guards: products of many probabilities taken without logarithms."""
     monkeypatch.setattr(batchbald, "BLOCK", 2**16)
-    probs = random_passes(120, classes=10, number=20)
+    probs = random_passes(120, classes=10, passes=20)
     labellings = Labellings(20, rng())
     for probs_T_C in probs.transpose(0, 1)[:100]:
         labellings.add(probs_T_C)
     gains = labellings.gain(probs.transpose(0, 1)[100:])
     assert labellings.all_M_T is None and labellings.drawn_M_T.exp().max() < 1e-40
     assert torch.isfinite(gains).all() and gains.min() > -1e-4
-    assert len(STRATEGIES["batchbald"](view_of(probs), 100, rng()).unique()) == 100
+    assert len(STRATEGIES["batchbald"](view_of_passes(probs), 100, rng()).unique()) == 100
 
 
 def test_what_is_beyond_the_passes_information_is_drawn_and_not_read_off_rounding():
     """Four passes that are sure of themselves are told apart by a few labels."""
     logits = torch.rand(4, 300, 10, generator=stream(2, "p")).mul(60)
     first, second = (
-        STRATEGIES["batchbald"](view_of(logits.softmax(2)), 60, rng(seed)) for seed in (0, 1)
+        STRATEGIES["batchbald"](view_of_passes(logits.softmax(2)), 60, rng(seed)) for seed in (0, 1)
     )
     assert len(first.unique()) == len(second.unique()) == 60
     assert len(set(first[10:].tolist()) & set(second[10:].tolist())) < 20, "chance: 8 of 50"
@@ -168,20 +160,20 @@ def test_what_is_beyond_the_passes_information_is_drawn_and_not_read_off_roundin
 
 def test_looking_at_the_promising_first_finds_what_looking_at_all_does(monkeypatch):
     """Guards: a search in blocks that stops too early."""
-    probs = random_passes(200, classes=4, number=8)
-    every = STRATEGIES["batchbald"](view_of(probs), 6, rng())
+    probs = random_passes(200, classes=4, passes=8)
+    every = STRATEGIES["batchbald"](view_of_passes(probs), 6, rng())
     for block in (2**12, 2**14, 2**16):
         monkeypatch.setattr(batchbald, "BLOCK", block)
-        assert torch.equal(STRATEGIES["batchbald"](view_of(probs), 6, rng()), every)
+        assert torch.equal(STRATEGIES["batchbald"](view_of_passes(probs), 6, rng()), every)
 
 
 def test_certain_passes_give_no_impossible_labelling():
     """Guards: 0 log 0."""
-    view = view_of(passes(DISAGREE, UNSURE, [[1.0, 0.0], [1.0, 0.0]]))
+    view = view_of_passes(passes(DISAGREE, UNSURE, [[1.0, 0.0], [1.0, 0.0]]))
     assert STRATEGIES["batchbald"](view, 3, rng())[0] == 0
 
 
 def test_a_batch_beyond_what_the_passes_tell_apart_is_refused():
-    view = view_of(random_passes(200))
+    view = view_of_passes(random_passes(200))
     with pytest.raises(ParameterError, match="lower acquisition_fraction, or take power-bald"):
         STRATEGIES["batchbald"](view, LARGEST_BATCHBALD + 1, rng())

@@ -9,7 +9,7 @@ from alutils.learning.streams import stream
 from alutils.strategies import cluster_margin, clusters, typiclust
 from alutils.strategies.own import STRATEGIES
 from tests import skactive
-from tests.strategies.test_strategies import fake_view, rng
+from tests.strategies.views import rng, view_of
 
 
 def blobs(*sizes: int, seed: int = 0) -> torch.Tensor:
@@ -17,12 +17,6 @@ def blobs(*sizes: int, seed: int = 0) -> torch.Tensor:
     centres = 100 * torch.eye(len(sizes))
     spread = torch.randn(sum(sizes), len(sizes), generator=stream(seed, "blobs"))
     return torch.repeat_interleave(centres, torch.tensor(sizes), dim=0) + spread
-
-
-def view_of(features, labelled=None, **fields):
-    labelled = features[:0] if labelled is None else labelled
-    fields = {"probs_N_C": torch.full((len(features), 2), 0.5), **fields}
-    return fake_view(embeddings_N_D=features, labelled_embeddings_M_D=labelled, **fields)
 
 
 def groups(picks: torch.Tensor, *sizes: int) -> list[int]:
@@ -37,11 +31,6 @@ def test_centres_are_the_opposite_of_boundary_points():
     view = view_of(points, clusters=2)
     order = STRATEGIES["kmeans-centre"](view, 42, rng()).tolist()
     assert set(order[-2:]) == set(STRATEGIES["kmeans"](view, 2, rng()).tolist()) == {40, 41}
-
-
-def test_one_candidate_alone_is_picked():
-    for arm in ("kmeans", "kmeans-centre", "typiclust", "cluster-margin"):
-        assert STRATEGIES[arm](view_of(torch.ones(1, 3), clusters=12), 1, rng()).tolist() == [0]
 
 
 def test_typiclust_takes_the_middle_of_the_largest_cluster_without_labels():
@@ -113,7 +102,7 @@ def test_cluster_margin_takes_small_margins_from_clusters_in_turn():
     sizes = (20, 8, 2, 30)
     margin = torch.cat([torch.full((30,), 0.1), torch.full((30,), 0.9)])
     probs = torch.stack([0.5 + margin / 2, 0.5 - margin / 2], dim=1)
-    view = view_of(blobs(*sizes), probs_N_C=probs)
+    view = view_of(blobs(*sizes), probs=probs)
     for seed in range(5):
         picks = STRATEGIES["cluster-margin"](view, 3, rng(seed))
         assert groups(picks, *sizes) == [2, 1, 0]

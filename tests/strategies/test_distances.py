@@ -3,28 +3,17 @@ import pytest
 import torch
 from skactiveml.pool import Badge, CoreSet, ProbCover
 
-from alutils.learning.streams import stream
 from alutils.strategies import distances, probcover
 from alutils.strategies.clusters import clusters
 from alutils.strategies.distances import Points
 from alutils.strategies.own import STRATEGIES
 from alutils.strategies.probcover import radius
 from tests import skactive
-from tests.strategies.test_strategies import fake_view, rng
-
-
-def points(count: int = 60, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, 4, generator=stream(seed, "points"))
+from tests.strategies.views import points, rng, view_of
 
 
 def line(*places: float) -> torch.Tensor:
     return torch.tensor(places, dtype=torch.float).unsqueeze(1)
-
-
-def view_of(features, labelled=None, probs=None):
-    labelled = features[:0] if labelled is None else labelled
-    probs = torch.full((len(features), 2), 0.5) if probs is None else probs
-    return fake_view(embeddings_N_D=features, labelled_embeddings_M_D=labelled, probs_N_C=probs)
 
 
 @pytest.fixture(params=[distances.BLOCK, 7])

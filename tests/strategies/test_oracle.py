@@ -6,11 +6,11 @@ from sklearn.linear_model import Ridge, RidgeClassifier
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.strategies import oracle as module
-from alutils.strategies.oracle import RIDGE, oracle
+from alutils.strategies.oracle import oracle
 from alutils.strategies.simple import margin, random
 from alutils.strategies.view import LabelledView, PoolView, PrivateView
 from tests.cells import a_cell
-from tests.strategies.test_strategies import fake_view, rng
+from tests.strategies.views import fake_view, rng
 
 
 def labelled_view(count: int = 40, labelled: int = 5, seed: int = 0):
@@ -33,7 +33,7 @@ def error_of(view, picks: list[int], sample: list[int]) -> float:
         return F.pad((features - mean) / scale, (0, 1), value=1.0).double().numpy()
 
     labels = torch.cat([view.labelled_labels_M, view.labels_N[picks]])
-    fitted = Ridge(alpha=RIDGE, fit_intercept=False).fit(
+    fitted = Ridge(alpha=0.1, fit_intercept=False).fit(
         rows(torch.cat([view.labelled_embeddings_M_D, view.embeddings_N_D[picks]])),
         F.one_hot(labels, 3).numpy(),
     )
@@ -75,7 +75,7 @@ def test_it_reaches_no_error_with_one_label_of_each_cluster():
         seen = torch.cat([torch.tensor([60]), picks])
         if len(labels[seen].unique()) < 2:
             return int((labels[:60] != labels[seen[0]]).sum())
-        fitted = RidgeClassifier(RIDGE).fit(rows[seen].numpy(), labels[seen].numpy())
+        fitted = RidgeClassifier(0.1).fit(rows[seen].numpy(), labels[seen].numpy())
         return int((fitted.predict(rows[:60].numpy()) != labels[:60].numpy()).sum())
 
     assert wrong(oracle(view, 1, rng())) == 0
@@ -89,6 +89,14 @@ def test_the_same_generator_gives_the_same_picks_and_another_looks_elsewhere(mon
     assert torch.equal(oracle(view, 6, rng()), oracle(view, 6, rng()))
     assert set(oracle(view, 6, rng(1)).tolist()) != set(oracle(view, 6, rng()).tolist())
     assert len(oracle(view, 30, rng()).unique()) == 30
+
+
+@pytest.mark.parametrize("count", [1, 50])
+def test_candidates_that_do_not_differ_are_drawn_whatever_is_labelled(count):
+    view = labelled_view(count)
+    view.embeddings_N_D, view.labels_N = view.embeddings_N_D[:1].repeat(count, 1), view.labels_N * 0
+    picks = [oracle(view, 1, rng(seed)).item() for seed in range(3)]
+    assert len(set(picks)) == min(count, 3)
 
 
 def test_a_feature_that_is_not_finite_is_refused():

@@ -1,13 +1,11 @@
 import pickle
 from collections.abc import Iterator
 from functools import partial
-from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
 import torch
 
-from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol import arms
 from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, ORACLES, POSTER_ARMS
@@ -15,9 +13,8 @@ from alutils.protocol.parameters import ParameterError
 from alutils.strategies import kmeans, own, simple
 from alutils.strategies.own import STRATEGIES, packed, register
 from alutils.strategies.ranking import smallest
-from alutils.strategies.view import PoolView
 from alutils.studies.active_learning.plan import ActiveLearningStudy
-from tests.cells import a_cell
+from tests.strategies.views import fake_view, network_view, rng
 
 PROBS = torch.tensor(
     [
@@ -28,32 +25,6 @@ PROBS = torch.tensor(
         [0.80, 0.10, 0.10],
     ]
 )
-
-
-def fake_view(count: int = 200, seed: int = 0, **changes) -> SimpleNamespace:
-    rng = stream(seed, "fake")
-    fields = dict(
-        probs_N_C=torch.rand(count, 10, generator=rng).softmax(1),
-        mc_probs_T_N_C=torch.rand(5, count, 10, generator=rng).softmax(2),
-        embeddings_N_D=torch.randn(count, 16, generator=rng),
-        labelled_embeddings_M_D=torch.randn(6, 16, generator=rng),
-        labels_N=torch.arange(count) % 2,
-        labelled_labels_M=torch.arange(6) % 2,
-        clusters=4,
-        mc_score="entropy",
-    )
-    view = SimpleNamespace(**{**fields, **changes})
-    size = len(changes["probs_N_C"]) if "probs_N_C" in changes else count
-    view_type = type("View", (SimpleNamespace,), {"__len__": lambda self: size})
-    return view_type(
-        **vars(view),
-        mc_mean_N_C=view.mc_probs_T_N_C.mean(0),
-        over_passes=lambda score: score(view.mc_probs_T_N_C),
-    )
-
-
-def rng(seed: int = 0) -> torch.Generator:
-    return stream(seed, "acquisition")
 
 
 def test_the_arms_of_the_study_are_the_strategies_there_are():
@@ -73,6 +44,16 @@ def test_every_strategy_keeps_the_contract(name):
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
+def test_one_candidate_alone_is_picked(name):
+    unlabelled = {
+        "labelled_embeddings_M_D": torch.zeros(0, 16),
+        "labelled_labels_M": torch.arange(0),
+    }
+    for labelled in ({}, unlabelled):
+        assert STRATEGIES[name](fake_view(1, **labelled), 1, rng()).tolist() == [0]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_ties_vary_with_the_seed_and_not_by_position(name):
     tied = fake_view(
         probs_N_C=torch.full((200, 10), 0.1),
@@ -87,12 +68,7 @@ def test_ties_vary_with_the_seed_and_not_by_position(name):
 @pytest.mark.parametrize("name", [*POSTER_ARMS, *CONTROLS, *FURTHER])
 def test_every_strategy_chooses_from_what_a_network_says(name):
     """Scoring is in inference mode, choosing is not."""
-    net = build(a_cell("mnist"), torch.device("cpu"))
-    images = torch.randint(256, (40, 1, 28, 28), generator=stream(0, "x"), dtype=torch.uint8)
-    view = PoolView(
-        net, images, torch.arange(5, 40), torch.arange(5), mc_passes=6, dropout=0.5, clusters=3,
-        rng=stream(0, "mc"),
-    )  # fmt: skip
+    view = network_view()
     picks = STRATEGIES[name](view, 9, rng())
     own.check_positions(picks, 9, 35, name)
     assert len(view.candidates[picks].unique()) == 9

@@ -90,6 +90,28 @@ def test_without_diagnostics_it_says_so(ran):
     assert "did not judge" in evidence.likelihood(results.drop(columns="test_nll")).data
 
 
+def closed(seed: int, **closing) -> DiagnosedRound:
+    """A last round of margin with what it found on the judged images."""
+    return DiagnosedRound("margin", seed, 0, 128, {"closing": closing})
+
+
+def test_errors_are_in_per_cent_of_the_true_class():
+    rounds = [closed(0, confusion=[[5, 1], [0, 2]]), closed(1, confusion=[[3, 1], [0, 3]])]
+    assert evidence._errors(rounds).tolist() == [[0, 20], [0, 0]]
+    page = evidence.confusion(rounds, ["cat", "dog"]).data
+    assert "margin: cat taken for dog (20.0 %)" in page
+
+
+def test_confidence_is_held_against_accuracy_over_all_predictions():
+    """Of 40 predictions: 9 + 24 by confidence, 7 + 24 right."""
+    rounds = [
+        closed(0, bin_count=[10], bin_confidence=[0.9], bin_accuracy=[0.7]),
+        closed(1, bin_count=[30], bin_confidence=[0.8], bin_accuracy=[0.8]),
+    ]
+    assert "in points: margin +5.0. Bins" in evidence.reliability(rounds).data
+    assert evidence._pooled(rounds, "bin_accuracy").tolist() == pytest.approx([31 / 40])
+
+
 def test_an_area_near_1_keeps_its_digits():
     """0.99998 and 0.99997, which four decimals would both show as 1.0000."""
     diagnosed = [

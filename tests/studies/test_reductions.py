@@ -116,6 +116,17 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert "than 0.5 too; at 540 labels +0.30" in text
 
 
+def test_nearness_is_judged_from_the_second_size_by_the_line_of_each_dataset(results):
+    far = results.copy()
+    far.loc[far["labels"] == 1240, "heldout_best"] += 0.03
+    means = {level: mean for _, level, _, mean in published_curves.nearness(far)}
+    assert means["fresh"].mean == pytest.approx(0.3 + 3 / 2)
+    text = published_curves.sentences(pd.concat([far, far.assign(dataset="cifar10")])).data
+    assert "fixed beforehand: 0.5 on MNIST and 1 on CIFAR-10" in text
+    assert text.count("mean over 2 sizes from 1,240 to 1,990 labels") == 4
+    assert text.count("; at 540 labels") == 4
+
+
 def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(results):
     gains = comparisons.recipe_gains(results, "mnist")
     assert gains.shape == (3, 3)

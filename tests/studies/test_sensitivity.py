@@ -96,6 +96,12 @@ def test_every_level_is_compared_with_the_poster_even_where_that_is_the_best(res
     assert "that of 12, +" in text and "6 minus 12: -0.45" in text
 
 
+def test_levels_of_passes_and_of_steps_are_held_against_the_poster_s_too(results):
+    assert "; 1 minus 20: " in effects.sentences(results, "passes").data
+    steps = results[results["factor"] == "acquisition"].replace({"level": {0.1: 0.01, 0.05: 0.001}})
+    assert "; 1 % minus 0.1 %: " in effects.sentences(steps, "acquisition").data
+
+
 def test_steps_are_told_arm_by_arm(results):
     text = effects.sentences(results, "acquisition").data
     assert text.startswith(
