@@ -10,6 +10,7 @@ from alutils.reporting import figures
 from alutils.reporting.prose import count, join, mean_over, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
+from alutils.studies import recipes
 from alutils.studies.active_learning import best_evaluation
 
 QUOTED_LABELS = 1500
@@ -17,8 +18,7 @@ QUOTED_LABELS = 1500
 TITLES = {
     "fresh": "fresh Adam",
     "carried": "carried Adam",
-    "poster": "the poster's recipe",
-    "reduced": "the reduced recipe",
+    **{name: recipes.TITLES[name] for name in ("poster", "reduced")},
 }
 STYLES = dict(zip(TITLES, figures.OTHER_STYLES[:2] * 2, strict=True))
 """Colours and markers of recipes and states, none of which an arm has."""
