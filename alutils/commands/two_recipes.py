@@ -11,6 +11,7 @@ from alutils.reporting.prose import count, join, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.claims.findings import Claim
 from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES, recipe_of
 from alutils.studies.reductions import both_recipes, comparisons, published_curves
 from alutils.studies.reductions.both_recipes import ON_ARMS
@@ -91,16 +92,15 @@ def _verdicts() -> list[str]:
     note = f" {INTERIM}" if any(map(_interim, DATASET_OF)) else ""
     sentence = (
         f"{FIRST} to {LAST} under either recipe, on the seeds that are whole under both: "
-        f"{_agreement()}. C1 and C2 rest on 01, which has the poster's recipe.{note}"
+        f"{_agreement(claims)}. C1 and C2 rest on 01, which has the poster's recipe.{note}"
     )
     rows = both_recipes.verdict_rows(claims)
     lines = [rows.columns, ["---"] * rows.shape[1], *rows.to_numpy()]
     return [sentence, "\n".join(f"| {' | '.join(line)} |" for line in lines)]
 
 
-def _agreement() -> str:
+def _agreement(claims: dict[str, list[Claim]]) -> str:
     """In how many of the claims on choosing both recipes give one verdict."""
-    claims = both_recipes.judged()
     pairs = zip(claims["poster"], claims["reduced"], strict=True)
     same = sum(poster.verdict == reduced.verdict for poster, reduced in pairs)
     return f"{same} of {len(ON_ARMS)} have the same verdict"
@@ -116,7 +116,7 @@ def on_recipe(arms: list[Cell]) -> str:
     both = ""
     if both_recipes.enough_for_claims():
         interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-        both = f"; under both recipes {_agreement()}{interim}"
+        both = f"; under both recipes {_agreement(both_recipes.judged())}{interim}"
     return f"; those on choosing ({FIRST} to {LAST}) rest on {join(less)}{both}"
 
 

@@ -12,7 +12,9 @@ from tests.studies.test_both_recipes import ABOVE, CLEAR, run
 
 @pytest.fixture
 def study() -> ReductionsStudy:
-    return load_study("desktop", "08-reductions")
+    """As if 08 were of the profile that has the reduced recipe."""
+    reduced = {"profile": CHOSEN_UNDER["reduced"]}
+    return load_study("desktop", "08-reductions").model_copy(update=reduced)
 
 
 def arms(recipe: str) -> list[Cell]:
@@ -30,6 +32,8 @@ def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, s
     assert "is open until 3 seeds are whole under both on CIFAR-10 and MNIST ([plan]" in told
     assert two_recipes.on_recipe(arms("reduced")).endswith(" and bf16 (poster: fp32)")
     assert two_recipes.told(study.model_copy(update={"profile": "quick"})) == []
+    (told,) = two_recipes.told(study.model_copy(update={"profile": CHOSEN_UNDER["poster"]}))
+    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the poster's r")
 
 
 def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study):

@@ -99,5 +99,5 @@ def test_a_claim_whose_runs_are_lacking_says_so(outputs):
 def test_without_both_recipes_the_command_that_trains_is_named(outputs):
     for notebook in DATASET_OF:
         save(CHOSEN_UNDER["reduced"], notebook, ABOVE)
-    assert "`make study PROFILE=poster-recipe`" in both_recipes.sentences().data
+    assert f"`make study PROFILE={CHOSEN_UNDER['poster']}`" in both_recipes.sentences().data
     assert both_recipes.table() is both_recipes.verdicts() is None
