@@ -6,37 +6,25 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from alutils.commands import run_states, two_recipes
 from alutils.commands.estimate import markdown_hours
 from alutils.paths import ROOT
 from alutils.protocol.arms import arm_title
 from alutils.protocol.cell import Cell
-from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import StudyError
 from alutils.protocol.study import Study
 from alutils.records import tidy
 from alutils.records.files import write_whole
 from alutils.reporting import figures, standing, statistics, tables
-from alutils.reporting.prose import (
-    count,
-    interval,
-    join,
-    paired_seeds,
-    points,
-    seed_range,
-    share_of_labels,
-    verb,
-)
+from alutils.reporting.prose import interval, join, paired_seeds, points, seed_range, verb
 from alutils.reporting.record_facts import effort, interim, one_processor
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import overlap, profiles
-from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.beyond import ranking, recipes
 from alutils.studies.beyond.plan import BeyondStudy
-from alutils.studies.claims import ablation, page, rules
-from alutils.studies.reductions import both_recipes, comparisons
-from alutils.studies.reductions.plan import ReductionsStudy
-from alutils.studies.transfer.plan import CHOSEN_UNDER, DATASET_OF
+from alutils.studies.claims import page, rules
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -70,41 +58,78 @@ def update(profile: str) -> None:
 def blocks(profile: str) -> dict[str, str]:
     """The Markdown blocks by their marks' names.
 
-    These are the findings in short (``found``) and in full (``answer``), the table of results, the
-    hours of the long profiles, and the ranking of strategies.
+    These are the findings in short (``found``) and in full (``answer``), the table of results,
+    which reports and profiles lack runs, the hours of the long profiles, and the ranking of
+    strategies.
     """
     studies = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
     if "04-claims" not in studies:
         raise StudyError(f"{profile!r} has no 04-claims, which README and guides are made from")
-    told = (study for name, study in studies.items() if name != APART)
-    cells = {cell.name: cell for study in told for cell in study.cells()}
     results = tidy.read(studies["04-claims"])
     arms = results[results["figure"].astype(str).isin(["3", "4"])]
     if arms.empty:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
-    claims = rules.with_seeds_left_out(results, rules.judge(results))
-    verdicts = (
-        f"{page.answer(claims, interim(studies['04-claims'])).data} {page.left_out(claims).data}"
-    )
+    claims = rules.judge(results)
+    texts = {
+        "found": _found(studies, by_dataset, claims),
+        "answer": _answer(studies, by_dataset, claims),
+        "results": _results(profile, studies, by_dataset),
+        "interim": run_states.interim_reports(profile),
+        "states": _folded(run_states.states()),
+        "hours": markdown_hours(LONG, STEP_MS),
+    }
+    if further := studies.get("07-beyond-the-poster"):
+        texts["ranking"] = _ranking(further)
+    return texts
+
+
+def _found(
+    studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]
+) -> str:
+    """A plain sentence for each dataset, one on the verdicts, and one on the published curves."""
+    tally = Counter(claim.verdict for claim in claims)
+    reduced = studies.get("08-reductions")
+    rest_on = two_recipes.on_recipe(_arms(studies)) if reduced else ""
+    lines = [
+        *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
+        f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
+        f"{tally['not supported']} not, and {tally['undecided']} undecided{rest_on}.",
+    ]
+    if reduced and (near := two_recipes.near_published(reduced)):
+        lines.append(f"- {near}")
+    return "\n".join(map(_folded, lines))
+
+
+def _answer(
+    studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]
+) -> str:
+    """The findings in full: by dataset, of the claims, and how far they reach."""
     figures_of_arms = (studies[name] for name in profiles.FIGURES[1:] if name in studies)
     note = {study.dataset: interim(study) for study in figures_of_arms}
-    answers = [
-        f"{tables.answer(ours).data} {_saving(ours)}{note[name]}"
-        for name, ours in by_dataset.items()
+    audit = studies["04-claims"]
+    verdicts = page.answer(claims, interim(audit)).data
+    paragraphs = [
+        *(f"{tables.answer(o).data} {_saving(o)}{note[name]}" for name, o in by_dataset.items()),
+        f"{verdicts} What each would be with a seed left out: {two_recipes.link(audit)}.",
     ]
-    answers.append(verdicts)
-    recipes_told = ""
     if reduced := studies.get("08-reductions"):
-        recipes_told = _recipes(reduced, [c for c in cells.values() if c.figure in (3, 4)])
-    answers.append(recipes_told)
-    answers.append(
-        " ".join(
-            overlap.sentence(studies[name], name).data
-            for name in ("07-beyond-the-poster", "08-reductions")
-            if name in studies
-        )
+        paragraphs += two_recipes.told(reduced)
+        paragraphs.append(two_recipes.reach(reduced, _arms(studies)))
+    shared = (
+        overlap.sentence(studies[name], name).data
+        for name in ("07-beyond-the-poster", "08-reductions")
+        if name in studies
     )
+    paragraphs.append(" ".join(shared))
+    return "\n\n".join(_folded(text) for text in paragraphs if text)
+
+
+def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame]) -> str:
+    """The table of results, what it shows, and what its numbers rest on."""
+    arms = pd.concat(by_dataset.values())
+    told = (study for name, study in studies.items() if name != APART)
+    cells = {cell.name: cell for study in told for cell in study.cells()}
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
         f"Profile `{profile}`: {figures.reported(arms)}, mean over {seeds}. Label saving: random's "
@@ -114,21 +139,18 @@ def blocks(profile: str) -> dict[str, str]:
     rests_on = (
         "Intervals of differences hold together for the arms of a dataset (Bonferroni); p in "
         "brackets is after Holm's correction for them: of paired t tests, and of two one-sided "
-        f"tests of equivalence. {_normality(by_dataset)}Label savings are read off monotone fits "
-        f"per seed ({statistics.FIT}), with 95 % t intervals. {_held_out(studies).rstrip()}"
+        "tests of equivalence. Their margins were fixed for C4 before the runs; these tests "
+        f"against random were added after results were known. {_normality(by_dataset)}Label "
+        f"savings are read off monotone fits per seed ({statistics.FIT}), with 95 % t intervals. "
+        f"{_held_out(studies).rstrip()}"
     )
-    findings = _findings(by_dataset, claims, _on_reduced(reduced) if recipes_told else "")
-    texts = {
-        "found": "\n".join(map(_folded, findings)),
-        "answer": "\n\n".join(_folded(answer) for answer in answers if answer),
-        "results": "\n\n".join(
-            [_table(by_dataset.values()), _folded(of_table), *_details(_folded(rests_on))]
-        ),
-        "hours": markdown_hours(LONG, STEP_MS),
-    }
-    if further := studies.get("07-beyond-the-poster"):
-        texts["ranking"] = _ranking(further)
-    return texts
+    texts = [_table(by_dataset.values()), _folded(of_table), *_details(_folded(rests_on))]
+    return "\n\n".join(texts)
+
+
+def _arms(studies: dict[str, Study]) -> list[Cell]:
+    """The cells of Figures 3 and 4."""
+    return [c for name in profiles.FIGURES[1:] if name in studies for c in studies[name].cells()]
 
 
 def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
@@ -147,7 +169,9 @@ def _by_chance(by_dataset: dict[str, pd.DataFrame]) -> str:
     missed = any(
         statistics.label_savings(ours).isna().any(axis=None) for ours in by_dataset.values()
     )
-    return ", as one that equals random does in about every other seed" if missed else ""
+    if not missed:
+        return ""
+    return ", or in how many seeds it does; one just as good as random does in about half of them"
 
 
 def _held_out(studies: dict[str, Study]) -> str:
@@ -158,28 +182,6 @@ def _held_out(studies: dict[str, Study]) -> str:
         if (study := studies.get(name))
     ]
     return f"Held-out images have labels too, which no label count has: {join(sizes)}. "
-
-
-def _findings(
-    by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim], rest_on: str
-) -> list[str]:
-    """A plain sentence for each dataset, and one on the verdicts on the claims."""
-    tally = Counter(claim.verdict for claim in claims)
-    return [
-        *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
-        f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
-        f"{tally['not supported']} not, and {tally['undecided']} undecided{rest_on}.",
-    ]
-
-
-def _on_reduced(study: ReductionsStudy) -> str:
-    """The end of a sentence: that the claims on choosing rest on the reduced recipe."""
-    few, many = study.reduced_recipe["epochs"], ActiveLearningStudy.model_fields["epochs"].default
-    first, *_, last = both_recipes.ON_ARMS
-    return (
-        f"; those on choosing ({first} to {last}) rest on {few} epochs a training, not the "
-        f"poster's {many}"
-    )
 
 
 def _in_short(ours: pd.DataFrame, dataset: str) -> str:
@@ -217,93 +219,8 @@ def _sides(standings: dict[str, standing.Standing]) -> str:
 
 
 def _saving(ours: pd.DataFrame) -> str:
-    """The label savings of the arms that save most and least, in a sentence."""
-    saved = statistics.label_savings(ours).drop(columns="random")
-    if len(saved) < FEWEST_SEEDS:
-        return ""
-    reached = saved.dropna(axis=1)
-    if reached.empty:
-        return (
-            "No arm reaches random's last accuracy in every seed: no label saving is reported. "
-            f"{tables.BY_CHANCE}"
-        )
-    order = reached.mean().sort_values().index
-    ends = " to ".join(
-        f"{arm_title(arm)} with {share_of_labels(reached[arm])}"
-        for arm in dict.fromkeys([order[0], order[-1]])
-    )
-    number = saved.shape[1]
-    arms = f"{'All' if len(order) == number else f'{len(order)} of'} {count(number, 'arm')}"
-    return f"{arms} reach random's last accuracy in every seed: {ends}.{tables.head_start(ours)}"
-
-
-def _recipes(study: ReductionsStudy, arms: list[Cell]) -> str:
-    """How accuracy by the reduced recipe compares with the poster's recipe's, in sentences.
-
-    Empty where some of ``arms`` was trained by another recipe than the reduced one.
-    """
-    recipe = study.reduced_recipe.items()
-    if any(getattr(cell, key) != value for cell in arms for key, value in recipe):
-        return ""
-    results = tidy.read_settings(study)
-    phrases = [
-        _recipe_gain(dataset_title(name), gains)
-        for name in DATASETS
-        if (gains := comparisons.recipe_gains(results, name)).size
-    ]
-    if not phrases:
-        return ""
-    margin = comparisons.picks_sentence_by_dataset(results)
-    datasets = {cell.dataset for cell in arms}
-    return " ".join(
-        [
-            "02 and 03, on which C3 to C6 are judged, are trained by the reduced recipe, not the "
-            "poster's. On the same random labels its accuracy minus that with the poster's is "
-            f"{join(phrases)} (08).",
-            *margin.values(),
-            *(
-                _whole_curves(notebook, dataset, tried=dataset in margin)
-                for notebook, dataset in DATASET_OF.items()
-                if dataset in datasets
-            ),
-        ]
-    )
-
-
-def _whole_curves(notebook: str, dataset: str, tried: bool) -> str:
-    """What is shown under both recipes over the whole range, or that this is not known yet.
-
-    ``tried`` says that part of the range was run under both.
-    """
-    if text := both_recipes.compared(notebook):
-        note = interim(profiles.load_study(CHOSEN_UNDER["poster"], notebook))
-        return f"Over the whole range of labels on {dataset_title(dataset)}, {text} (08).{note}"
-    return "" if tried else _one_acquisition(dataset)
-
-
-def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
-    """The reduced recipe's gain, in words: its mean over the sizes, and that at the largest."""
-    mean = f"{points(estimate(gains.mean(axis=1)))} on {title}"
-    if gains.shape[1] < 2:
-        return mean
-    last = gains.columns[-1]
-    return (
-        f"{mean} (mean over {count(gains.shape[1], 'size')}; at {last:,} labels "
-        f"{points(estimate(gains[last]), '')})"
-    )
-
-
-def _one_acquisition(dataset: str) -> str:
-    """Margin minus random after one acquisition under the poster's recipe, in a sentence."""
-    title = dataset_title(dataset)
-    for effect in ablation.effects(ablation.results(ablation.AblationStudy())):
-        if (effect.dataset, effect.what) == (dataset, ablation.CHOOSING_BY_MARGIN):
-            return (
-                f"On {title} fewer than {FEWEST_SEEDS} seeds are whole under the poster's recipe "
-                f"yet; with one acquisition alone (04), at {effect.labels:,} labels, margin minus "
-                f"random is {points(effect.estimate)}."
-            )
-    return f"What choosing gains under the poster's recipe on {title} is open."
+    """The label savings of every arm, where they are told."""
+    return tables.savings(ours).data if ours["seed"].nunique() >= FEWEST_SEEDS else ""
 
 
 def _ranking(study: BeyondStudy) -> str:
@@ -326,9 +243,14 @@ def _details(text: str) -> list[str]:
 
 
 def _folded(text: str) -> str:
-    """Markdown with lines folded at ``WIDTH``; further lines of a list item are indented."""
+    """Markdown with lines folded at ``WIDTH``; further lines of a list item are indented.
+
+    Rows of a table stay as they are.
+    """
     return "\n".join(
-        textwrap.fill(
+        line
+        if line.startswith("|")
+        else textwrap.fill(
             line,
             WIDTH,
             subsequent_indent="  " if line.startswith("- ") else "",

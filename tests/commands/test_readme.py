@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alutils.commands import readme
+from alutils.commands import readme, run_states
 from alutils.labelling import saved_head
 from alutils.paths import NOTEBOOKS, PACKAGE, ROOT
 from alutils.protocol.arms import ORACLES
@@ -15,7 +15,6 @@ from alutils.reporting import statistics
 from alutils.reporting.prose import points
 from alutils.strategies.own import STRATEGIES
 from alutils.studies import profiles
-from alutils.studies.profiles import load_study
 from tests.reporting.test_statistics import results
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -29,7 +28,7 @@ def block(name: str) -> str:
     return text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0].strip()
 
 
-READ = ("desktop", "ablation", "poster-recipe")
+READ = sorted({*profiles.profiles(), "transfer"} - set(run_states.ANYONE_S))
 """Profiles whose records the texts are made from."""
 
 
@@ -53,14 +52,9 @@ def test_the_readme_shows_the_committed_results_and_the_hours_of_the_long_profil
         assert block(name) == expected
 
 
-def test_what_the_reduced_recipe_is_worth_is_told_of_arms_that_have_it_alone(committed):
-    study = load_study("desktop", "08-reductions")
-    arms = load_study("desktop", "03-mnist-active-learning").cells()
-    told = readme._recipes(study, arms)
-    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
-    assert told in block("answer").replace("\n", " ")
-    other = [arms[0].model_copy(update={"epochs": study.epochs})]
-    assert readme._recipes(study, arms + other) == ""
+def test_a_table_within_an_answer_is_not_folded():
+    row = f"| C3 | {'supported ' * 12}|"
+    assert readme._folded(f"A sentence.\n{row}") == f"A sentence.\n{row}"
 
 
 def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
@@ -164,17 +158,6 @@ def test_the_guide_shows_what_every_strategy_takes(speed):
     expected = module.seconds_to_choose(measured)
     assert {"random", *shown} == set(STRATEGIES) - set(ORACLES) >= set(expected)
     assert all(shown[name].strip() == expected.get(name, "") for name in shown)
-
-
-def test_what_was_tried_with_one_acquisition_alone_is_told_as_such(committed, tmp_path):
-    told = readme._one_acquisition("cifar10")
-    assert told.startswith("On CIFAR-10 fewer than 3 seeds are whole under the poster's recipe")
-    assert "at 1,490 labels, margin minus random is -0.39 points" in told
-    assert told in block("answer").replace("\n", " ")
-    shutil.rmtree(tmp_path / "outputs" / "ablation")
-    assert readme._one_acquisition("cifar10") == (
-        "What choosing gains under the poster's recipe on CIFAR-10 is open."
-    )
 
 
 def test_the_results_have_corrected_intervals_and_what_is_equivalent():

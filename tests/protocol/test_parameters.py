@@ -83,7 +83,7 @@ CELLS = {
     "desktop": (5503, "a51c4c6f6000"),
     "fidelity": (6, "bfe52e75c8fe"),
     "poster": (60, "69ed71bee173"),
-    "poster-recipe": (56, "0dbfdfa38ec2"),
+    "poster-recipe": (46, "a5498b1b5c40"),
     "poster-rounds": (10, "c5aed2b96843"),
     "quick": (141, "faad1e021004"),
     "replica": (8, "8c2ead433ac0"),

@@ -1,14 +1,13 @@
 import pandas as pd
 import pytest
 
-from alutils.commands import readme
 from alutils.records.store import Store
 from alutils.studies.profiles import load_study
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
 from alutils.studies.reductions import both_recipes
-from alutils.studies.transfer.plan import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
 from tests.studies.test_other_profiles import save
 
-ABOVE = {"uncertainty": 0.5, "margin": 0.5, "kmeans": 0.5, "bayesian": 0.5}
+ABOVE = {"uncertainty": 1.5, "margin": 1.5, "kmeans": 1.5, "bayesian": 1.5}
 CLEAR = dict.fromkeys(ABOVE, 2.0)
 """Points over random by arm; the second are shown with three seeds, too."""
 
@@ -20,26 +19,26 @@ def run(notebook: str, seeds: int = 99, **gains: dict[str, float]) -> None:
 
 
 def test_the_same_under_both_recipes_is_told_once(outputs):
-    run(MNIST, reduced=ABOVE, poster=ABOVE)
+    run(CIFAR10, reduced=ABOVE, poster=ABOVE)
     line, normal = both_recipes.sentences().data.split("\n\n")
     assert line == (
-        "- **MNIST**, 5 paired seeds under both recipes: the same is shown of every arm under "
+        "- **CIFAR-10**, 5 paired seeds under both recipes: the same is shown of every arm under "
         "both: uncertainty, margin, K-means and Bayesian lie above random."
     )
     assert normal.startswith("With 5 seeds a sign-flip test")
 
 
 def test_arms_of_which_each_recipe_shows_something_else_are_named(outputs):
-    run(MNIST, reduced=ABOVE, poster=ABOVE | {"margin": -0.6, "kmeans": 0.0})
-    text = both_recipes.compared(MNIST)
+    run(CIFAR10, reduced=ABOVE, poster=ABOVE | {"margin": -1.6, "kmeans": 0.0})
+    text = both_recipes.compared(CIFAR10)
     assert text.startswith(
         "what is shown depends on the recipe for margin and K-means: under the poster's recipe, "
     )
     assert "margin lies below random" in text.split("; under the reduced recipe, ")[0]
     assert "uncertainty, margin, K-means and Bayesian lie above random. The difference" in text
     assert text.endswith(
-        "the poster's recipe minus the reduced one's: margin -1.10 points (-1.10 to -1.10, 5 "
-        "seeds) and K-means -0.50 points (-0.50 to -0.50, 5 seeds)"
+        "the poster's recipe minus the reduced one's: margin -3.10 points (-3.10 to -3.10, 5 "
+        "seeds) and K-means -1.50 points (-1.50 to -1.50, 5 seeds)"
     )
 
 
@@ -57,23 +56,23 @@ def test_a_difference_that_one_recipe_alone_shows_need_be_none_between_them(outp
 
 
 def test_only_the_seeds_of_both_are_compared_and_the_rest_is_interim(outputs):
-    run(MNIST, seeds=4, reduced=ABOVE, poster=ABOVE)
+    run(CIFAR10, seeds=4, reduced=ABOVE, poster=ABOVE)
     told = both_recipes.sentences().data
-    assert "**MNIST**, 4 paired seeds under both recipes: the same" in told
+    assert "**CIFAR-10**, 4 paired seeds under both recipes: the same" in told
     assert "Interim, with 20 of 25 cells finished" in told
     assert "4 seeds)" in both_recipes.table().data and "5 seeds)" not in both_recipes.table().data
     for seed in (1, 2, 3):
-        for cell in load_study(CHOSEN_UNDER["poster"], MNIST).cells():
+        for cell in load_study(CHOSEN_UNDER["poster"], CIFAR10).cells():
             if cell.seed == seed:
                 Store(CHOSEN_UNDER["poster"]).path(cell).unlink()
     assert "1 seed under both recipes: nothing is tested with" in both_recipes.sentences().data
-    assert both_recipes.compared(MNIST) == ""
+    assert both_recipes.compared(CIFAR10) == ""
     assert "above" not in both_recipes.table().data
 
 
 def test_the_paired_difference_of_the_recipes_is_by_seed(outputs):
     """Both spread over seeds alike, so that their difference has no spread."""
-    run(MNIST, reduced={"margin": 0.5}, poster={"margin": 0.9})
+    run(CIFAR10, reduced={"margin": 0.5}, poster={"margin": 0.9})
     page = both_recipes.table().data
     assert "+0.40 (+0.40 to +0.40, 5 seeds)" in page
 
@@ -100,14 +99,5 @@ def test_a_claim_whose_runs_are_lacking_says_so(outputs):
 def test_without_both_recipes_the_command_that_trains_is_named(outputs):
     for notebook in DATASET_OF:
         save(CHOSEN_UNDER["reduced"], notebook, ABOVE)
-    assert "`make study PROFILE=poster-recipe`" in both_recipes.sentences().data
+    assert f"`make study PROFILE={CHOSEN_UNDER['poster']}`" in both_recipes.sentences().data
     assert both_recipes.table() is both_recipes.verdicts() is None
-
-
-def test_the_guides_tell_of_whole_curves_once_three_seeds_have_them(outputs):
-    assert readme._whole_curves(MNIST, "mnist", tried=True) == ""
-    assert "under the poster's recipe" in readme._whole_curves(CIFAR10, "cifar10", tried=False)
-    run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
-    assert readme._whole_curves(MNIST, "mnist", tried=True).startswith(
-        "Over the whole range of labels on MNIST, the same is shown of every arm under both: "
-    )

@@ -9,15 +9,15 @@ from alutils.records.store import Store
 from alutils.reporting import captions, charts, figures
 from alutils.running.round import new_pool, run_round
 from alutils.studies.profiles import load_study
+from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF
 from alutils.studies.training_size import ceiling
 from alutils.studies.training_size.ceiling import CeilingStudy
 from tests.studies.made_up import save_finished
 
 SMOKE = [("smoke", "01-training-size"), ("smoke", "02-cifar10-active-learning")]
 KEPT = [
-    ("desktop", "01-training-size"), ("desktop", "02-cifar10-active-learning"),
-    ("desktop", "03-mnist-active-learning"), ("poster-recipe", "02-cifar10-active-learning"),
-    ("poster-recipe", "03-mnist-active-learning"),
+    ("desktop", "01-training-size"),
+    *((profile, name) for profile in CHOSEN_UNDER.values() for name in DATASET_OF),
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def save(profile: str, notebook: str, gains: dict[str, float], seeds: int = 99) 
 
 def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
     save("strong-recipe", NOTEBOOKS[0], {"margin": 2.0, "badge": -3.0})
-    save("desktop", NOTEBOOKS[0], {"margin": 0.5})
+    save(other_profiles.REDUCED, NOTEBOOKS[0], {"margin": 0.5})
     told = other_profiles.strong_recipe().data
     assert told.startswith("On CIFAR-10, from 450 to 5,018 labels, over 3 paired seeds, by area")
     assert "margin lies above random; BADGE lies below random" in told
@@ -41,7 +41,7 @@ def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
 
 def test_150_rounds_stand_within_or_outside_what_one_more_seed_would_give(outputs):
     for notebook in NOTEBOOKS:
-        save("desktop", notebook, {"margin": 0.5, "kmeans": 0.5})
+        save(other_profiles.REDUCED, notebook, {"margin": 0.5, "kmeans": 0.5})
     save("poster-rounds", NOTEBOOKS[1], {"margin": 0.7, "kmeans": 2.0})
     (line,) = other_profiles.poster_rounds().data.splitlines()
     assert line.startswith("- **MNIST**, 150 rounds, 1 seed, beside 4 other seeds under the")

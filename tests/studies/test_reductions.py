@@ -88,6 +88,13 @@ def test_the_piece_of_the_authors_protocol_departs_as_their_code_does():
         assert cell.schedule_of_labels()[:3] == [540, 593, 646]
 
 
+def test_the_guide_has_nearness_in_half_a_sentence(results):
+    short = published_curves.short(results)
+    assert "near within 0.5 on MNIST: on MNIST +0.30 points" in short
+    assert short.endswith("with carried Adam (not near)")
+    assert published_curves.short(results[:0]) == ""
+
+
 def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_sizes(results):
     means = {level: mean for _, level, _, mean in published_curves.nearness(results)}
     assert means["fresh"].mean == pytest.approx(0.3) and means["fresh"].seeds == 3
@@ -133,6 +140,12 @@ def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(results):
     assert gains.mean().tolist() == pytest.approx([0.0, -0.5, -0.5])
     text = comparisons.recipe_sentences(results).data
     assert "-0.33 points" in text and "excludes zero at 1,240 and 1,990 labels" in text
+    assert text.startswith("The recipe matters on random labels of MNIST, by the mean over sizes.")
+
+
+def test_what_one_seed_shows_of_the_recipe_is_not_said_to_matter(results):
+    text = comparisons.recipe_sentences(results[results["seed"] == 0]).data
+    assert text.startswith("That it matters on random labels of MNIST is not shown, by the mean")
 
 
 def test_what_margin_is_worth_is_compared_between_recipes(results, monkeypatch):

@@ -18,8 +18,9 @@ from alutils.running.checks import SelfCheckFailed
 from alutils.running.round import new_pool, run_round
 from alutils.studies.beyond.plan import LADDER
 from alutils.studies.profiles import load_study
+from alutils.studies.recipes import CIFAR10, MNIST
 from alutils.studies.transfer import plan
-from alutils.studies.transfer.plan import CIFAR10, MNIST, TransferStudy
+from alutils.studies.transfer.plan import TransferStudy
 
 SOURCE = "digits-margin-seed0-0123456789ab"
 

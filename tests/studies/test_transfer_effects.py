@@ -5,8 +5,8 @@ from alutils.protocol.arms import COPIED
 from alutils.records.store import Store
 from alutils.reporting.standing import standings
 from alutils.studies.profiles import load_study
+from alutils.studies.recipes import CHOSEN_UNDER, MNIST
 from alutils.studies.transfer import effects, page, plan
-from alutils.studies.transfer.plan import MNIST
 from tests.studies.made_up import save_finished
 
 PICKS = {("reduced", "margin"): 0.5, ("poster", "margin"): 0.9, ("poster", "kmeans"): -0.4}
@@ -35,9 +35,9 @@ def made(outputs) -> None:
 
         save_finished(Store(profile), cell, measured)
 
-    for profile in (*plan.CHOSEN_UNDER.values(), "transfer"):
+    for profile in (*CHOSEN_UNDER.values(), "transfer"):
         Store(profile).prepare()
-    for recipe, profile in plan.CHOSEN_UNDER.items():
+    for recipe, profile in CHOSEN_UNDER.items():
         for cell in load_study(profile, MNIST).cells():
             save(profile, cell, recipe, recipe, cell.arm)
     for notebook, chosen_under, trained_by in plan.transfers():
@@ -48,7 +48,7 @@ def made(outputs) -> None:
 
 def test_picks_and_training_come_apart_as_they_were_put_together(made):
     gains = effects.gains(MNIST)
-    assert set(gains) == {(s, t) for s in plan.CHOSEN_UNDER for t in TRAINING}
+    assert set(gains) == {(s, t) for s in CHOSEN_UNDER for t in TRAINING}
     for (chosen_under, trained_by), by_seed in gains.items():
         assert by_seed.index.tolist() == [0, 1, 2]
         expected = {arm: gain(chosen_under, trained_by, arm) for arm in plan.SETS[MNIST].arms}
@@ -139,8 +139,8 @@ def test_what_lacks_seeds_is_interim_and_not_tested_below_three(made):
 
 
 def test_a_seed_whose_training_failed_is_not_waited_for(made):
-    store = Store("desktop")
-    cells = load_study("desktop", MNIST).cells()
+    store = Store(CHOSEN_UNDER["reduced"])
+    cells = load_study(CHOSEN_UNDER["reduced"], MNIST).cells()
     (margin,) = [cell for cell in cells if (cell.arm, cell.seed) == ("margin", 1)]
     failed = {"status": "failed", "rounds": [], "final": {"error": "the loss is nan"}}
     store.save(margin, store.load(margin) | failed)

@@ -14,9 +14,9 @@ from alutils.reporting.prose import join, paired_seeds, points
 from alutils.reporting.standing import Standing
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.claims import rules
+from alutils.studies.claims.findings import Claim
 from alutils.studies.profiles import load_study
-from alutils.studies.reductions.comparisons import TITLES
-from alutils.studies.transfer.plan import CHOSEN_UNDER, DATASET_OF
+from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES
 
 ON_ARMS = tuple(key for key, (figures, _) in rules.RULES.items() if "3" in figures)
 """The claims that are judged on these figures."""
@@ -148,22 +148,38 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
     return lines
 
 
-def verdicts() -> HTML | None:
-    """The claims that rest on these figures, judged under either recipe on the same seeds.
+def judged() -> dict[str, list[Claim]]:
+    """The claims that rest on these figures, judged under either recipe on the seeds of both.
 
-    None without any seed, as the sentences say.
+    Nothing without any seed.
     """
     both = [rows for notebook in DATASET_OF if (rows := of_both(notebook))]
     if not both:
-        return None
+        return {}
     results = {name: pd.concat([rows[name] for rows in both]) for name in CHOSEN_UNDER}
-    lines = []
-    for key in ON_ARMS:
-        line = {"claim": key}
-        for name in ("poster", "reduced"):
-            claim = rules.judge_claim(key, results[name])
+    return {
+        name: [rules.judge_claim(key, rows) for key in ON_ARMS] for name, rows in results.items()
+    }
+
+
+def enough_for_claims() -> bool:
+    """Whether every figure has the seeds for a test under both recipes."""
+    seeds = [rows["poster"]["seed"].nunique() if rows else 0 for rows in map(of_both, DATASET_OF)]
+    return min(seeds) >= FEWEST_SEEDS
+
+
+def verdict_rows(claims: dict[str, list[Claim]]) -> pd.DataFrame:
+    """A row a claim of ``judged``: its verdict under either recipe, and on how many seeds."""
+    lines = [{"claim": key} for key in ON_ARMS]
+    for name in ("poster", "reduced"):
+        for line, claim in zip(lines, claims[name], strict=True):
             lacking = f" (runs are lacking: {claim.lacking})" if claim.lacking else ""
             line[f"under {TITLES[name]}"] = f"{claim.verdict}{lacking}"
             line["seeds"] = str(claim.seeds or "none")
-        lines.append(line)
-    return prose.table(pd.DataFrame(lines))
+    return pd.DataFrame(lines)
+
+
+def verdicts() -> HTML | None:
+    """The claims that rest on these figures under either recipe; None without any seed."""
+    claims = judged()
+    return prose.table(verdict_rows(claims)) if claims else None

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures
-from alutils.reporting.prose import count, join, mean_over, points, show
+from alutils.reporting.prose import capital, count, join, mean_over, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
+from alutils.studies import recipes
 from alutils.studies.active_learning import best_evaluation
 
 QUOTED_LABELS = 1500
@@ -17,8 +18,7 @@ QUOTED_LABELS = 1500
 TITLES = {
     "fresh": "fresh Adam",
     "carried": "carried Adam",
-    "poster": "the poster's recipe",
-    "reduced": "the reduced recipe",
+    **{name: recipes.TITLES[name] for name in ("poster", "reduced")},
 }
 STYLES = dict(zip(TITLES, figures.OTHER_STYLES[:2] * 2, strict=True))
 """Colours and markers of recipes and states, none of which an arm has."""
@@ -65,10 +65,12 @@ def recipe_figure(results: pd.DataFrame) -> HTML | Markdown:
 
 def recipe_sentences(results: pd.DataFrame) -> Markdown:
     """The mean over sizes, and the sizes at which the recipes are apart, by dataset."""
-    lines = []
+    lines, matters, open_ = [], [], []
     for dataset in datasets_of(results, "recipe"):
         gains = recipe_gains(results, dataset)
         if gains.size:
+            shown = matters if estimate(gains.mean(axis=1)).decided else open_
+            shown.append(dataset_title(dataset))
             each = {size: estimate(gains[size]) for size in gains.columns}
             apart = [f"{size:,}" for size, gain in each.items() if gain.decided]
             where = "" if len(gains) < 2 else "; at no size does the interval exclude zero"
@@ -80,7 +82,12 @@ def recipe_sentences(results: pd.DataFrame) -> Markdown:
                 f"{count(len(each), 'size')} from {gains.columns[0]:,} to {gains.columns[-1]:,} "
                 f"labels{where}."
             )
-    return Markdown("\n".join(lines) or "No size is finished under both recipes yet.")
+    if not lines:
+        return Markdown("No size is finished under both recipes yet.")
+    matter = f"The recipe matters on random labels of {join(matters)}" if matters else ""
+    not_shown = f"that it matters on random labels of {join(open_)} is not shown" if open_ else ""
+    concluded = capital("; ".join(filter(None, (matter, not_shown))))
+    return Markdown(f"{concluded}, by the mean over sizes.\n\n" + "\n".join(lines))
 
 
 def pick_gains(

@@ -13,8 +13,8 @@ from alutils.records import tidy
 from alutils.reporting import record_facts, standing, statistics
 from alutils.reporting.prose import count, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
-from alutils.studies.profiles import load_study
-from alutils.studies.transfer.plan import CHOSEN_UNDER, CIFAR10, MNIST
+from alutils.studies.profiles import load_study, notebooks
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST
 
 REDUCED = CHOSEN_UNDER["reduced"]
 """The profile of the reduced recipe, with which these runs are compared."""
@@ -27,6 +27,11 @@ def studies_read() -> list[Study]:
         load_study(STRONG, CIFAR10),
         *(load_study(p, name) for p in (ROUNDS, REDUCED) for name in (CIFAR10, MNIST)),
     ]
+
+
+def has_seeds(profile: str) -> bool:
+    """Whether a seed of some figure of one of these profiles is whole."""
+    return any(not tidy.read(load_study(profile, name)).empty for name in notebooks(profile))
 
 
 def strong_recipe() -> Markdown:

@@ -67,6 +67,22 @@ def sentences(results: pd.DataFrame) -> Markdown:
     )
 
 
+def short(results: pd.DataFrame) -> str:
+    """How far Figure 2 lies from the published one, dataset by dataset, in half a sentence."""
+    by_dataset: dict[str, list[str]] = {}
+    for dataset, level, _, mean in nearness(results):
+        near = "near" if abs(mean.mean) <= NEAR[dataset] else "not near"
+        by_dataset.setdefault(dataset, []).append(f"{points(mean)} with {TITLES[level]} ({near})")
+    if not by_dataset:
+        return ""
+    apart = join([f"on {dataset_title(name)} {join(each)}" for name, each in by_dataset.items()])
+    limits = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in by_dataset])
+    return (
+        "Random labels minus the published curve, by the authors' rule and mean over the sizes "
+        f"from {SETTLED:,} labels on, where the mean counts as near within {limits}: {apart}"
+    )
+
+
 def _nearness_in_words(mean: Estimate, near: float) -> str:
     """Whether a mean lies within ``near`` of zero, and what else its interval holds."""
     verdict, other = ("near", "more") if abs(mean.mean) <= near else ("not near", "less")

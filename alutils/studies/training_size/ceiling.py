@@ -14,9 +14,7 @@ from alutils.records.store import Store
 from alutils.records.tidy import table
 from alutils.running import run
 from alutils.studies.profiles import protocol_of, without_acquisitions
-
-RECIPES = ("desktop", "poster-recipe")
-"""Profiles by whose recipe of 02, which 03 shares, all labels are trained on."""
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10
 
 
 class CeilingStudy(Study):
@@ -42,8 +40,8 @@ def records_of_recipe(study: Study) -> list[Path]:
 
 
 def studies() -> list[CeilingStudy]:
-    """A study for each recipe."""
-    recipes = (protocol_of(name, "02-cifar10-active-learning") for name in RECIPES)
+    """A study for each recipe of 02, which 03 shares."""
+    recipes = (protocol_of(name, CIFAR10) for name in CHOSEN_UNDER.values())
     return [CeilingStudy.parse(recipe, "ceiling") for recipe in recipes]
 
 

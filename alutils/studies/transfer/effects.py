@@ -13,7 +13,8 @@ from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.records.tidy import table
 from alutils.studies.profiles import load_study
-from alutils.studies.transfer.plan import CHOSEN_UNDER, SETS, studies, transfer_study, transfers
+from alutils.studies.recipes import CHOSEN_UNDER
+from alutils.studies.transfer.plan import SETS, studies, transfer_study, transfers
 
 Gains = dict[tuple[str, str], pd.DataFrame]
 """By recipe under which the arms chose, and recipe that trained on it."""

@@ -9,15 +9,10 @@ from alutils.reporting import prose
 from alutils.reporting.prose import paired_seeds, points
 from alutils.reporting.standing import Standing, normality, standings
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES
 from alutils.studies.transfer.effects import Effect, Gains, ended, gains, picks_and_training
-from alutils.studies.transfer.plan import CHOSEN_UNDER, DATASET_OF, SETS
+from alutils.studies.transfer.plan import SETS
 
-RECIPES = {
-    "poster": "the poster's recipe",
-    "reduced": "the reduced recipe",
-    "strong": "the strong recipe",
-    "head": "the head on pretrained features",
-}
 NOTHING = (
     "No dataset has all it takes in the outputs folder: `.venv/bin/python -m alutils transfer` "
     "trains on the labels that 02 and 03 held under either recipe, once these are finished."
@@ -112,8 +107,8 @@ def travel() -> Markdown:
         for (chosen_under, trained_by), moved in every.items():
             if trained_by not in CHOSEN_UNDER and len(moved):
                 lines.append(
-                    f"- **{dataset_title(dataset)}**, chosen under {RECIPES[chosen_under]}, "
-                    f"trained by {RECIPES[trained_by]}, {_seeds(notebook, len(moved))}: "
+                    f"- **{dataset_title(dataset)}**, chosen under {TITLES[chosen_under]}, "
+                    f"trained by {TITLES[trained_by]}, {_seeds(notebook, len(moved))}: "
                     f"{_travel(every[chosen_under, chosen_under], moved, dataset)}."
                 )
                 notes.append(_normality(notebook, len(moved)))
@@ -160,8 +155,8 @@ def _rows(notebook: str) -> list[dict[str, str]]:
     return [
         {
             "dataset": dataset_title(DATASET_OF[notebook]),
-            "chosen under": RECIPES[recipes[0]],
-            "trained by": RECIPES[recipes[1]],
+            "chosen under": TITLES[recipes[0]],
+            "trained by": TITLES[recipes[1]],
             "arm": arm_title(arm),
             "minus random, mean of the label counts (points, not corrected)": points(
                 estimate(table[arm]), ""

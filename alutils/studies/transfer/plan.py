@@ -15,11 +15,7 @@ from alutils.records.copied import SourceNotFinished, copied_labels
 from alutils.running import run
 from alutils.running.progress import Say
 from alutils.studies.profiles import load_study, protocol_of
-
-CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
-DATASET_OF = {CIFAR10: "cifar10", MNIST: "mnist"}
-CHOSEN_UNDER = {"reduced": "desktop", "poster": "poster-recipe"}
-"""By recipe, the profile whose arms chose under it."""
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class TransferStudy(Study):
     """The label sets of another study's arms, trained on by this study's own recipe."""
 
     profile: str = "transfer"
-    source: str = "desktop"
+    source: str = CHOSEN_UNDER["reduced"]
     """Profile of the records that hold the label sets."""
     notebook: str = CIFAR10
     """Whose records these are."""

@@ -1,0 +1,54 @@
+"""Which reports and profiles have runs that are still to come."""
+
+from alutils.protocol.parameters import Parameters
+from alutils.records.store import Store
+from alutils.reporting.prose import join
+from alutils.reporting.record_facts import ENDED
+from alutils.studies import profiles
+
+ALSO = ("sensitivity",)
+"""Profiles whose reports stand beside those of the one that README is made from."""
+ANYONE_S = ("quick", "smoke")
+"""Profiles that are run by whoever wants to, of whose runs nothing is told."""
+
+
+def to_come(*studies: Parameters) -> bool:
+    """Whether a cell of these studies is neither finished nor failed."""
+    cells = {(each.profile, cell.name): cell for each in studies for cell in each.cells()}
+    stored = [(Store(profile), cell) for (profile, _), cell in cells.items()]
+    return not all(store.path(cell).exists() for store, cell in stored) or any(
+        store.load(cell)["status"] not in ENDED for store, cell in stored
+    )
+
+
+def interim_reports(profile: str) -> str:
+    """Which reports lack runs, their own or another profile's that they tell of, in a sentence."""
+    lacking = sorted(
+        notebook[:2]
+        for name in (profile, *ALSO)
+        for notebook in profiles.notebooks(name)
+        if _lacking(name, notebook)
+    )
+    if not lacking:
+        return ""
+    are, their = ("is", "its") if len(lacking) == 1 else ("are", "their")
+    return f"{join(lacking)} {are} interim: some of {their} runs are to come."
+
+
+def _lacking(profile: str, notebook: str) -> bool:
+    study = profiles.load_study(profile, notebook)
+    return to_come(study, *study.related())
+
+
+def states() -> str:
+    """Which profiles have no run yet, and which lack some, in a sentence or two."""
+    none, some = [], []
+    for name in profiles.profiles():
+        if name not in ANYONE_S:
+            studies = [profiles.load_study(name, each) for each in profiles.notebooks(name)]
+            if not any(Store(name).path(c).exists() for each in studies for c in each.cells()):
+                none.append(f"`{name}`")
+            elif to_come(*studies):
+                some.append(f"`{name}`")
+    parts = [f"Some runs of {join(some)} are to come."] if some else []
+    return " ".join([*parts, *([f"No run of {join(none)} is kept yet."] if none else [])])

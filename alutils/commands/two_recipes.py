@@ -1,0 +1,169 @@
+"""What README and the guide on results tell of the poster's recipe beside the reduced one."""
+
+import pandas as pd
+
+from alutils.commands.run_states import to_come
+from alutils.protocol.cell import Cell
+from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.protocol.parameters import Parameters
+from alutils.records import tidy
+from alutils.reporting.prose import count, join, points
+from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.studies import profiles
+from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.claims.findings import Claim
+from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES, recipe_of
+from alutils.studies.reductions import both_recipes, comparisons, published_curves
+from alutils.studies.reductions.both_recipes import ON_ARMS
+from alutils.studies.reductions.plan import ReductionsStudy
+
+FIRST, LAST = ON_ARMS[0], ON_ARMS[-1]
+"""The first and last of the claims on choosing."""
+INTERIM = "Interim: some of these runs are to come."
+
+
+def told(study: ReductionsStudy) -> list[str]:
+    """Paragraphs on the recipe of Figures 3 and 4, and on the verdicts under both.
+
+    None where the study's profile holds neither recipe.
+    """
+    if not (recipe := recipe_of(study.profile)):
+        return []
+    phrases = [_recipe_gain(dataset_title(name), gains) for name, gains in _gains(study).items()]
+    gain = (
+        " On the same random labels the reduced recipe's accuracy minus the poster's is "
+        f"{join(phrases)} ({link(study)})."
+        if phrases
+        else ""
+    )
+    trained = f"02 and 03, on which {FIRST} to {LAST} are judged, are trained by {TITLES[recipe]}"
+    trained += ", not the poster's." if recipe == "reduced" else "."
+    return [f"{trained}{gain}{_whole_curves()}", *_verdicts()]
+
+
+def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
+    """By dataset the reduced recipe's gain on random labels, where some of it is finished."""
+    results = tidy.read_settings(study)
+    gains = {name: comparisons.recipe_gains(results, name) for name in DATASETS}
+    return {name: each for name, each in gains.items() if each.size}
+
+
+def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
+    """The reduced recipe's gain, in words: its mean over the sizes, and that at the largest."""
+    mean = f"{points(estimate(gains.mean(axis=1)))} on {title}"
+    if gains.shape[1] < 2:
+        return mean
+    last = gains.columns[-1]
+    return (
+        f"{mean} (mean over {count(gains.shape[1], 'size')}; at {last:,} labels "
+        f"{points(estimate(gains[last]), '')})"
+    )
+
+
+def _whole_curves() -> str:
+    """What is shown under both recipes over the whole range, by dataset, or that it is open."""
+    sentences, open_ = [], []
+    for notebook, dataset in DATASET_OF.items():
+        if text := both_recipes.compared(notebook):
+            note = f" {INTERIM}" if _interim(notebook) else ""
+            sentences.append(
+                f"Over the whole range of labels on {dataset_title(dataset)}, {text}.{note}"
+            )
+        else:
+            open_.append(dataset_title(dataset))
+    if open_:
+        sentences.append(
+            f"Whether a verdict depends on the recipe is open until {FEWEST_SEEDS} seeds are whole "
+            f"under both on {join(open_)} ([plan](plan.md)); pieces are in 04 and 08."
+        )
+    return "".join(f" {sentence}" for sentence in sentences)
+
+
+def _interim(notebook: str) -> bool:
+    """Whether runs of a figure are to come under either recipe."""
+    return to_come(*(profiles.load_study(p, notebook) for p in CHOSEN_UNDER.values()))
+
+
+def _verdicts() -> list[str]:
+    """The claims on choosing under either recipe, as a sentence and a table; none if too few."""
+    if not both_recipes.enough_for_claims():
+        return []
+    claims = both_recipes.judged()
+    note = f" {INTERIM}" if any(map(_interim, DATASET_OF)) else ""
+    sentence = (
+        f"{FIRST} to {LAST} under either recipe, on the seeds that are whole under both: "
+        f"{_agreement(claims)}. C1 and C2 rest on 01, which has the poster's recipe.{note}"
+    )
+    rows = both_recipes.verdict_rows(claims)
+    lines = [rows.columns, ["---"] * rows.shape[1], *rows.to_numpy()]
+    return [sentence, "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+
+
+def _agreement(claims: dict[str, list[Claim]]) -> str:
+    """In how many of the claims on choosing both recipes give one verdict."""
+    pairs = zip(claims["poster"], claims["reduced"], strict=True)
+    same = sum(poster.verdict == reduced.verdict for poster, reduced in pairs)
+    return f"{same} of {len(ON_ARMS)} have the same verdict"
+
+
+def on_recipe(arms: list[Cell]) -> str:
+    """The end of README's sentence on verdicts: by which runs those on choosing are judged.
+
+    Empty where these have the poster's protocol.
+    """
+    if not (less := _reductions(arms)):
+        return ""
+    both = ""
+    if both_recipes.enough_for_claims():
+        interim = " so far" if any(map(_interim, DATASET_OF)) else ""
+        both = f"; under both recipes {_agreement(both_recipes.judged())}{interim}"
+    return f"; those on choosing ({FIRST} to {LAST}) rest on {join(less)}{both}"
+
+
+def _reductions(arms: list[Cell]) -> list[str]:
+    """What the runs of Figures 3 and 4 have less than the poster's, with its value."""
+    cell, poster = arms[0], ActiveLearningStudy()
+    phrases = []
+    if (cell.epochs, cell.schedule) != (poster.epochs, poster.schedule):
+        phrases.append(
+            f"{cell.epochs} epochs a training under a {cell.schedule} rate (poster: "
+            f"{poster.epochs}, {poster.schedule})"
+        )
+    if cell.rounds != poster.rounds:
+        phrases.append(f"{cell.rounds} trainings an arm (poster: {poster.rounds})")
+    if cell.precision != poster.precision:
+        phrases.append(f"{cell.precision} (poster: {poster.precision})")
+    return phrases
+
+
+def reach(study: ReductionsStudy, arms: list[Cell]) -> str:
+    """Bullets of the guide: what the runs have less than the poster's, and its published curves."""
+    bullets, share = [], arms[0].acquisition_fraction
+    if less := _reductions(arms):
+        theirs = ActiveLearningStudy().acquisition_fraction
+        step = (
+            f"{100 * share:.2g} % of what remains labelled at a time (poster: {100 * theirs:.2g} %)"
+        )
+        bullets.append(f"- How far {FIRST} to {LAST} reach: 02 and 03 have {join([*less, step])}.")
+    if near := published_curves.short(tidy.read_settings(study)):
+        bullets.append(f"- {near} ({link(study)}).")
+    return "\n".join(bullets)
+
+
+def near_published(study: ReductionsStudy) -> str:
+    """How far random labels lie from the published curves, in a sentence of README."""
+    by_state: dict[str, list[str]] = {"fresh": [], "carried": []}
+    for dataset, state, _, mean in published_curves.nearness(tidy.read_settings(study)):
+        unit = "" if any(by_state.values()) else " points"
+        by_state[state].append(f"{mean.mean:+.2f}{unit} on {dataset_title(dataset)}")
+    if not (fresh := by_state["fresh"]):
+        return ""
+    carried = by_state["carried"]
+    more = f"; with Adam's state carried on, as theirs was, {join(carried)}" if carried else ""
+    return f"Random labels minus the published curve, by the authors' rule: {join(fresh)}{more}."
+
+
+def link(study: Parameters) -> str:
+    """A link from a guide to the kept report of 04 or 08, by the study."""
+    name = "08-reductions" if isinstance(study, ReductionsStudy) else "04-claims"
+    return f"[{name[:2]}](../outputs/{study.profile}/{name}.ipynb)"

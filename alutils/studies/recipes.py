@@ -1,0 +1,19 @@
+"""The two recipes under which the poster's Figures 3 and 4 are run, and where their records lie."""
+
+CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
+DATASET_OF = {CIFAR10: "cifar10", MNIST: "mnist"}
+"""By notebook of these figures, its dataset."""
+CHOSEN_UNDER = {"reduced": "desktop", "poster": "poster-recipe"}
+"""By recipe, the profile whose arms chose under it: nothing else names these profiles."""
+TITLES = {
+    "poster": "the poster's recipe",
+    "reduced": "the reduced recipe",
+    "strong": "the strong recipe",
+    "head": "the head on pretrained features",
+}
+"""By recipe, what it is called; the last two train on labels of the others alone."""
+
+
+def recipe_of(profile: str) -> str:
+    """The recipe of a profile's Figures 3 and 4; empty where it is neither of the two."""
+    return next((recipe for recipe, name in CHOSEN_UNDER.items() if name == profile), "")

@@ -1,0 +1,96 @@
+"""Sections of 08 on runs of other profiles: each is shown once there are some."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from IPython.display import HTML, Markdown
+
+from alutils.reporting.picture import Several
+from alutils.reporting.prose import join
+from alutils.studies.recipes import CHOSEN_UNDER
+from alutils.studies.reductions import both_recipes, other_profiles
+from alutils.studies.transfer import page as transfer
+
+Shown = HTML | Markdown | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question, and what is told of it.
+
+    Attributes
+    ----------
+    command : makes its runs
+    there : whether there are some
+    parts : what is shown below the text
+    """
+
+    title: str
+    text: str
+    command: str
+    there: Callable[[], bool]
+    parts: tuple[Callable[[], Shown], ...]
+
+
+SECTIONS = (
+    Section(
+        "Does a verdict depend on the recipe?",
+        "Figures 3 and 4 whole, once under the poster's recipe and once under the reduced one, "
+        "over the seeds that have every arm under both. Every arm's difference in area to random "
+        "is tested under either recipe as in 02 and 03; the paired difference of the two "
+        "describes. The claims that rest on these figures are judged by the rules of 04 on the "
+        "same seeds. No verdict is withdrawn where the other recipe disagrees: both are told.",
+        f"make study PROFILE={CHOSEN_UNDER['poster']}",
+        lambda: bool(both_recipes.judged()),
+        (both_recipes.sentences, both_recipes.table, both_recipes.verdicts),
+    ),
+    Section(
+        "Training or picking?",
+        "An arm's gain is that of its picks and of the training on them. To tell the two apart, "
+        "the labels that arms held under one recipe are trained on by the other. What the poster's "
+        "recipe adds to an arm's gain over random is then the sum of two parts: *picks* (the "
+        "poster's minus the reduced recipe's, trained alike) and *training* (of the same picks). "
+        "Gains are means over three label counts, paired by seed. Intervals of the parts are "
+        "simultaneous over a dataset's arms; the tests, within the margins of Figures 3 and 4, are "
+        "corrected for the same number (Holm).\n\nDo picks travel? The same labels, trained by two "
+        "recipes under which none of them was chosen: a stronger one (crops and mirroring, "
+        "longer), and a linear head on the features of a pretrained encoder. An arm's picks travel "
+        "where they are worth something under both recipes, their own and the other.",
+        ".venv/bin/python -m alutils transfer",
+        lambda: transfer.table() is not None,
+        (transfer.parts, transfer.travel, transfer.table),
+    ),
+    Section(
+        "Choosing under a strong recipe",
+        "Better training may leave less to choosing, or more. Random, margin and BADGE on CIFAR-10 "
+        "with crops and mirroring, trained longer; the report of 02 in the profile "
+        f"`{other_profiles.STRONG}` has the curves.",
+        f"make study PROFILE={other_profiles.STRONG}",
+        lambda: other_profiles.has_seeds(other_profiles.STRONG),
+        (other_profiles.strong_recipe,),
+    ),
+    Section(
+        "The poster's 150 rounds",
+        "All arms, 0.1 % of the pool asked for at a time, each round trained by the recipe of "
+        f"`quick`, once; the reports of 02 and 03 in the profile `{other_profiles.ROUNDS}` have "
+        "the curves. One seed is no test. Beside each arm's difference in area stands the interval "
+        "in which one more seed would lie in 95 % of cases under the reduced recipe with 1 % at a "
+        "time; a value outside it says that recipe, rounds or chance make a difference, not which.",
+        f"make study PROFILE={other_profiles.ROUNDS}",
+        lambda: other_profiles.has_seeds(other_profiles.ROUNDS),
+        (other_profiles.poster_rounds,),
+    ),
+)
+
+
+def sections() -> Several:
+    """The sections that have runs, and in one line those whose runs are still to come."""
+    there = [section for section in SECTIONS if section.there()]
+    shown: list[HTML | Markdown] = []
+    for section in there:
+        shown.append(Markdown(f"### {section.title}\n\n{section.text}"))
+        shown += [part for make in section.parts if (part := make()) is not None]
+    later = [f"“{each.title}” (`{each.command}`)" for each in SECTIONS if each not in there]
+    if later:
+        shown.append(Markdown(f"Still to come: {join(later)}."))
+    return Several(*shown)

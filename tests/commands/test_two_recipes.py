@@ -1,0 +1,84 @@
+"""What README and the guide tell of both recipes, from records that were never trained."""
+
+import pytest
+
+from alutils.commands import two_recipes
+from alutils.protocol.cell import Cell
+from alutils.studies.profiles import load_study
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
+from alutils.studies.reductions.plan import ReductionsStudy
+from tests.studies.test_both_recipes import ABOVE, CLEAR, run
+
+
+@pytest.fixture
+def study() -> ReductionsStudy:
+    """As if 08 were of the profile that has the reduced recipe."""
+    reduced = {"profile": CHOSEN_UNDER["reduced"]}
+    return load_study("desktop", "08-reductions").model_copy(update=reduced)
+
+
+def arms(recipe: str) -> list[Cell]:
+    return load_study(CHOSEN_UNDER[recipe], CIFAR10).cells()
+
+
+def run_both(seeds: int, poster: dict[str, float]) -> None:
+    for notebook in DATASET_OF:
+        run(notebook, seeds=seeds, reduced=CLEAR, poster=poster)
+
+
+def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, study):
+    (told,) = two_recipes.told(study)
+    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
+    assert "is open until 3 seeds are whole under both on CIFAR-10 and MNIST ([plan]" in told
+    assert two_recipes.on_recipe(arms("reduced")).endswith(" and bf16 (poster: fp32)")
+    assert two_recipes.told(study.model_copy(update={"profile": "quick"})) == []
+    (told,) = two_recipes.told(study.model_copy(update={"profile": CHOSEN_UNDER["poster"]}))
+    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the poster's r")
+
+
+def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study):
+    run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
+    (told,) = two_recipes.told(study)
+    assert "labels on MNIST, the same is shown of every arm under both: " in told
+    assert "whole under both on CIFAR-10 ([plan]" in told and "the same verdict" not in told
+
+
+@pytest.mark.parametrize(
+    ("poster", "same", "c3"),
+    [(CLEAR, 4, "supported"), (CLEAR | {"kmeans": -2.0}, 1, "not supported")],
+)
+def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster, same, c3):
+    run_both(3, poster)
+    _, sentence, table = two_recipes.told(study)
+    agree = f"{same} of 4 have the same verdict"
+    assert f"whole under both: {agree}. C1 and C2 rest on 01" in sentence
+    assert sentence.endswith(two_recipes.INTERIM)  # CIFAR-10 ends with five seeds
+    head, _, first, *_ = table.splitlines()
+    assert head == "| claim | under the poster's recipe | seeds | under the reduced recipe |"
+    assert first == f"| C3 | {c3} | 3 | supported |"
+    assert two_recipes.on_recipe(arms("reduced")).endswith(f"; under both recipes {agree} so far")
+
+
+def test_at_the_planned_end_nothing_is_interim(outputs, study):
+    """Which is five seeds on CIFAR-10 and three on MNIST."""
+    run_both(5, CLEAR)
+    told = two_recipes.told(study)
+    assert two_recipes.INTERIM not in " ".join(told)
+    assert two_recipes.on_recipe(arms("reduced")).endswith("have the same verdict")
+
+
+def test_two_seeds_judge_nothing(outputs, study):
+    run_both(2, CLEAR)
+    assert len(two_recipes.told(study)) == 1
+
+
+def test_what_the_runs_have_less_than_the_poster_s_is_computed(outputs, study):
+    (bullet,) = two_recipes.reach(study, arms("reduced")).splitlines()
+    assert bullet == (
+        "- How far C3 to C6 reach: 02 and 03 have 20 epochs a training under a one-cycle rate "
+        "(poster: 100, constant), 16 trainings an arm (poster: 150), bf16 (poster: fp32) and "
+        "0.98 % of what remains labelled at a time (poster: 0.1 %)."
+    )
+    assert "epochs" not in two_recipes.reach(study, arms("poster"))
+    whole = load_study("poster", CIFAR10).cells()
+    assert two_recipes.reach(study, whole) == two_recipes.on_recipe(whole) == ""
