@@ -18,7 +18,7 @@ from alutils.learning.devices import settle
 from alutils.learning.features import at_hand, features_digest
 from alutils.learning.streams import stream
 from alutils.protocol.arms import ARMS, BUILT_IN, COPIED
-from alutils.protocol.cell import Cell
+from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.copied import copied_labels
@@ -35,7 +35,7 @@ DEVIATIONS, LEAST = 3, 0.02
 """How far the accuracy of a round computed again on another machine may lie from the record's.
 
 So many standard deviations of the difference between two of the profile's trainings on as many
-labels, or ``LEAST`` (a share: two points) where that is more."""
+labels by the same protocol, or ``LEAST`` (a share: two points) where that is more."""
 CHANCE = 0.001
 """On another machine, the picks of an arm that ranks by a score must lie so far forward in the new
 ranking that as many drawn at random would with at most this probability."""
@@ -110,7 +110,8 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
         yield "its dataset is another one"
     if record["status"] == "failed":
         yield f"failed ({record['final']['error']})"
-    labels_N, pool = data.labels(cell.dataset)[0], set(new_pool(cell).unlabelled.tolist())
+    labels_N, may_label_N = data.labels(cell.dataset)[0], new_pool(cell).may_label
+    images, counts, steps = len(labels_N), cell.schedule_of_labels(), cell.steps()
     labelled: list[int] = []
     for i, done in enumerate(record["rounds"]):
         arm, number = cell.position(i)
@@ -118,17 +119,18 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
             labelled = []
         elif done["labelled"] != record["rounds"][i - 1]["picks"]:
             yield f"round {i + 1} labelled something else than {arm} asked for"
-        if not pool.issuperset(done["labelled"]):
+        there = all(0 <= index < images for index in done["labelled"])
+        if not (there and may_label_N[done["labelled"]].all()):
             yield f"round {i + 1} labelled what is held out, or not there"
             return
         labelled += done["labelled"]
-        expected = cell.schedule_of_labels()[number]
+        expected = counts[number]
         if not len(labelled) == len(set(labelled)) == done["labels"] == expected:
             yield f"the labels of round {i + 1} don't add up to {expected}"
         if done["class_counts"] != labels_N[labelled].bincount(minlength=classes).tolist():
             yield f"the classes of round {i + 1} are not those of its labels"
-        if (done["epochs"], done["steps"]) != (cell.epochs, cell.steps()[i]):
-            yield f"round {i + 1} was trained for other than {cell.steps()[i]:,} steps"
+        if (done["epochs"], done["steps"]) != (cell.epochs, steps[i]):
+            yield f"round {i + 1} was trained for other than {steps[i]:,} steps"
         if number + 1 == cell.rounds and done["picks"]:
             yield f"round {i + 1}, the last one, asked for labels"
 
@@ -260,12 +262,16 @@ def _accuracy(done: Round) -> float:
 
 
 def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> float:
-    """Standard deviation of accuracy over other cells' trainings on as many labels; 0 with few."""
+    """Standard deviation of accuracy over other cells' trainings on as many labels; 0 with few.
+
+    Of trainings by the same protocol alone: of another one they tell how far recipes lie apart.
+    """
     labels = cell.schedule_of_labels()[number]
+    same = {key: getattr(cell, key) for key in ("dataset", *Protocol.model_fields)}
     accuracies = {
         _accuracy(done)
         for other, record in records
-        if other != cell and other.dataset == cell.dataset
+        if other != cell and all(getattr(other, key) == value for key, value in same.items())
         for done in record["rounds"]
         if abs(done["labels"] - labels) <= NEAR * labels
     }  # a training that several arms share counts once

@@ -266,6 +266,33 @@ def test_the_allowance_grows_with_the_spread_over_trainings_on_as_many_labels(di
     assert verify._spread(cells[0], 2, records) == verify._spread(cells[0], 0, records[:3]) == 0
 
 
+def test_trainings_by_another_protocol_say_nothing_of_the_spread(digits_cell):
+    """A linear head on features, or a longer training, lies many points away."""
+    cells = [digits_cell(arm=arm, seed=seed) for arm in ("margin", "random") for seed in (0, 1)]
+    others = [digits_cell(encoder="resnet18"), digits_cell(epochs=2), digits_cell(imbalance=9.0)]
+    records = [
+        (cell, {"rounds": [{"labels": 128, "test_accuracy": 0.5 + 0.1 * i}]})
+        for i, cell in enumerate([*cells, *others])
+    ]
+    assert verify._spread(cells[0], 0, records) == pytest.approx(0.1)
+    assert verify._spread(others[0], 0, records) == 0
+
+
+def test_a_pool_that_many_records_have_is_drawn_once(made, digits_cell, monkeypatch):
+    """Drawing the pool of a large dataset takes longer than all else that is checked."""
+    drawn = []
+    whole = round.Pool
+    monkeypatch.setattr(round, "Pool", lambda *args: drawn.append(args) or whole(*args))
+    monkeypatch.setattr(verify, "RECOMPUTED", 0)
+    round._drawn.cache_clear()
+    verify.verify("test")
+    assert len(drawn) == 1
+    round.new_pool(digits_cell()).label(torch.tensor([round.new_pool(digits_cell()).unlabelled[0]]))
+    assert len(round.new_pool(digits_cell()).labelled) == 0 and len(drawn) == 1
+    round.new_pool(digits_cell(seed=1))
+    assert len(drawn) == 2
+
+
 @pytest.mark.parametrize("where", ["here", "elsewhere"])
 def test_draws_that_no_training_touches_are_held_everywhere(made, digits_cell, where):
     store, cells = made
