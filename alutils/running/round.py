@@ -268,6 +268,11 @@ def _images_on_device(name: str, encoder: str, device: torch.device) -> Tensor:
     return inputs(name, encoder).train_images.to(device)
 
 
+def forget_images() -> None:
+    """Free the images on devices; whatever needs them next brings them there anew."""
+    _images_on_device.cache_clear()
+
+
 def new_pool(cell: Cell) -> Pool:
     """The pool of a cell's seed, nothing labelled yet."""
     pool = copy(_drawn(_pool_alone(cell))[0])

@@ -95,7 +95,7 @@ def run_all(studies: Sequence[Study]) -> None:
 def finish(*studies: Study) -> None:
     """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed."""
     cells = [(cell, Store(study.profile)) for study in studies for cell in study.cells()]
-    failed = [cell for cell, store in cells if store.load(cell)["status"] == "failed"]
+    failed = [cell for cell, store in cells if store.facts(cell).status == "failed"]
     if failed:
         raise engine.RunFailed(
             f"{len(failed)} of {len(cells)} cells failed: {', '.join(cell.name for cell in failed)}"
