@@ -9,13 +9,14 @@ from errno import EIO, ENOSPC
 from itertools import groupby
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from filelock import FileLock
 
 from alutils.commands import verify
 from alutils.paths import ROOT
 from alutils.protocol.cell import Cell
-from alutils.protocol.parameters import ParameterError
+from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import files, tidy
 from alutils.records import store as records_store
 from alutils.records.files import CanNotWrite
@@ -24,6 +25,7 @@ from alutils.records.record import NEXT, canonical, chained, state_digest
 from alutils.records.store import CanNotRead, Store
 from alutils.records.tidy import table
 from alutils.reporting import record_facts
+from alutils.running import run
 from alutils.studies import profiles
 from tests.studies.made_up import save_finished
 
@@ -371,6 +373,20 @@ def test_what_reports_say_of_a_study_s_records_reads_them_once(outputs, read_fil
     assert f"{len(study.cells()) - 1} finished" in record_facts.effort("smoke", study.cells())
     names = [name for name in read_files if name != study.cells()[0].name]
     assert sorted(names) == sorted(cell.name for cell in study.cells()[1:])
+
+
+def test_a_run_hands_on_the_table_of_settings_that_its_notebook_takes(outputs, read_files):
+    study, store = profiles.load_study("smoke", "06-sensitivity"), Store("smoke")
+    study = study.model_copy(update={"train": False})
+    with pytest.raises(StudyError, match="nothing can be shown yet"):
+        run.run(study)
+    store.prepare()
+    for cell in study.cells():
+        save_finished(store, cell, lambda _, n: {"test_accuracy": 0.5})
+    read_files.clear()
+    results = run.run(study)
+    assert sorted(read_files) == sorted(cell.name for cell in study.cells())
+    pd.testing.assert_frame_equal(results, tidy.read_settings(study))
 
 
 @pytest.mark.parametrize("error", [ParameterError, CanNotLock])
