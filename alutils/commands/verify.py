@@ -5,7 +5,7 @@ A few rounds are also computed again.
 
 import math
 from collections.abc import Iterator
-from statistics import stdev
+from statistics import variance
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ RECOMPUTED = 3
 DEVIATIONS, LEAST = 3, 0.02
 """How far the accuracy of a round computed again on another machine may lie from the record's.
 
-So many standard deviations of the difference between two of the profile's trainings on as many
-labels by the same protocol, or ``LEAST`` (a share: two points) where that is more."""
+So many standard deviations of the difference between two of the profile's trainings by one
+protocol on as many labels, or ``LEAST`` (a share: two points) where that is more."""
 CHANCE = 0.001
 """On another machine, the picks of an arm that ranks by a score must lie so far forward in the new
 ranking that as many drawn at random would with at most this probability."""
@@ -262,17 +262,29 @@ def _accuracy(done: Round) -> float:
 
 
 def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> float:
-    """Standard deviation of accuracy over other cells' trainings on as many labels; 0 with few.
+    """Standard deviation of accuracy between trainings by one protocol on as many labels.
 
-    Of trainings by the same protocol alone: of another one they tell how far recipes lie apart.
+    Over other cells of the cell's own protocol; where these are few, within each of the profile's
+    protocols for the dataset, pooled. 0 for a linear head, whose training is convex, so that
+    rounding stays as small as it is, and where there is too little to compare.
     """
+    if cell.encoder != "none":
+        return 0.0
     labels = cell.schedule_of_labels()[number]
-    same = {key: getattr(cell, key) for key in ("dataset", *Protocol.model_fields)}
-    accuracies = {
-        _accuracy(done)
-        for other, record in records
-        if other != cell and all(getattr(other, key) == value for key, value in same.items())
-        for done in record["rounds"]
-        if abs(done["labels"] - labels) <= NEAR * labels
-    }  # a training that several arms share counts once
-    return stdev(accuracies) if len(accuracies) > 2 else 0.0
+    accuracies: dict[tuple, set[float]] = {}
+    for other, record in records:
+        if other != cell and (other.dataset, other.encoder) == (cell.dataset, "none"):
+            accuracies.setdefault(_protocol(other), set()).update(
+                _accuracy(done)
+                for done in record["rounds"]
+                if abs(done["labels"] - labels) <= NEAR * labels
+            )  # a training that several arms share counts once
+    own = accuracies.get(_protocol(cell), set())
+    groups = [own] if len(own) > 2 else [each for each in accuracies.values() if len(each) > 1]
+    freedom = sum(len(each) - 1 for each in groups)
+    squares = sum((len(each) - 1) * variance(each) for each in groups)
+    return math.sqrt(squares / freedom) if freedom > 1 else 0.0
+
+
+def _protocol(cell: Cell) -> tuple:
+    return tuple(getattr(cell, key) for key in Protocol.model_fields)
