@@ -10,8 +10,8 @@ from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import ParameterError
 from alutils.protocol.study import Study
 from alutils.records.store import Store
-from alutils.running.outlook import NOT_COUNTED, by_cost, measure
-from alutils.running.workload import by_step_cost, step_cost, work
+from alutils.running.outlook import NOT_COUNTED, measure
+from alutils.running.workload import by_cost, step_cost, work
 from alutils.studies import profiles
 
 SCORED_A_STEP = 230
@@ -73,8 +73,8 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
         cells = {c.name: c for study in studies if isinstance(study, Study) for c in study.cells()}
         whole = work(cells.values())
         at_1_s = sum(
-            cost * work(group).hours(1, 1 / SCORED_A_STEP)
-            for cost, group in by_step_cost(cells.values())
+            step_cost(group[0]) * work(group).hours(1, 1 / SCORED_A_STEP)
+            for group in by_cost(cells.values()).values()
         )
         hours = "".join(f" {at_1_s * step / 1000:,.0f} |" for step in steps_ms)
         head = work(cell for cell in cells.values() if cell.encoder != "none").steps

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running.progress import duration
-from alutils.running.workload import step_cost, work
+from alutils.running.workload import by_cost, step_cost, work
 
 STEPS = 20
 """Training steps that are timed, after a few that are not."""
@@ -81,12 +81,3 @@ def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) ->
     noun = "worker" if processes == 1 else "workers"
     left = duration(3600 * hours / processes)
     return f"{rest}; about {left} with {processes} {noun}, {NOT_COUNTED}"
-
-
-def by_cost(cells: Iterable[Cell]) -> dict[tuple[str | int, ...], list[Cell]]:
-    """Cells whose steps take the same time: by dataset, encoder, precision, stem, batch size."""
-    groups: dict[tuple[str | int, ...], list[Cell]] = {}
-    for cell in cells:
-        key = (cell.dataset, cell.encoder, cell.precision, cell.stem, cell.batch_size)
-        groups.setdefault(key, []).append(cell)
-    return groups

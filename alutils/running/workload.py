@@ -28,21 +28,18 @@ class Work:
         return (self.steps * step + self.images * image) / 3600
 
 
-def by_step_cost(cells: Iterable[Cell]) -> list[tuple[float, list[Cell]]]:
-    """Cells by the cost of a step."""
-    groups: dict[str, list[Cell]] = {kind: [] for kind in STEP_COST}
+def by_cost(cells: Iterable[Cell]) -> dict[tuple[str | int, ...], list[Cell]]:
+    """Cells whose steps take the same time: by dataset, encoder, precision, stem, batch size."""
+    groups: dict[tuple[str | int, ...], list[Cell]] = {}
     for cell in cells:
-        groups[_kind(cell)].append(cell)
-    return [(STEP_COST[kind], group) for kind, group in groups.items()]
+        key = (cell.dataset, cell.encoder, cell.precision, cell.stem, cell.batch_size)
+        groups.setdefault(key, []).append(cell)
+    return groups
 
 
 def step_cost(cell: Cell) -> float:
     """What a training step of a cell costs, relative to ResNet-18 with its 7x7 stem."""
-    return STEP_COST[_kind(cell)]
-
-
-def _kind(cell: Cell) -> str:
-    return cell.stem if cell.encoder == "none" else "encoder"
+    return STEP_COST[cell.stem if cell.encoder == "none" else "encoder"]
 
 
 def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
