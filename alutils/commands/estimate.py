@@ -10,8 +10,8 @@ from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import ParameterError
 from alutils.protocol.study import Study
 from alutils.records.store import Store
-from alutils.running.outlook import by_cost, measure
-from alutils.running.workload import by_step_cost, step_cost, work
+from alutils.running.outlook import NOT_COUNTED, measure
+from alutils.running.workload import by_cost, step_cost, work
 from alutils.studies import profiles
 
 SCORED_A_STEP = 230
@@ -37,43 +37,49 @@ def estimate(profile: str, step_ms: str = "") -> None:
                 speeds[key] = (
                     (step, step / SCORED_A_STEP) if given else measure(cells[0], study.device)
                 )
-            hours += whole.hours(*speeds[key])
-            left_hours += left.hours(*speeds[key])
+            if speeds[key]:
+                hours += whole.hours(*speeds[key])
+                left_hours += left.hours(*speeds[key])
             print(
                 f"{name}, {dataset_title(key[0])}: {whole.cells:,} cells, {whole.rounds:,} "
                 f"rounds, {whole.steps:,} steps ({_each(cells)}), {whole.images:,} images scored; "
                 f"left: {left.cells:,} cells, {left.steps:,} steps"
             )
     source = "given" if given else "measured here on one worker"
-    for (dataset, encoder, precision, stem, batch), (step, image) in speeds.items():
+    for (dataset, encoder, precision, stem, batch), seconds in speeds.items():
         network = stem if encoder == "none" else f"a linear head on {encoder}"
-        print(
-            f"{dataset}, {precision}, {network}, batch {batch}: {1000 * step:.1f} ms a step, "
-            f"{1 / image:,.0f} images scored a second ({source})"
-        )
+        pace = "can't be timed, as a few steps don't stay finite: not among the hours"
+        if seconds:
+            pace = (
+                f"{1000 * seconds[0]:.1f} ms a step, {1 / seconds[1]:,.0f} images scored a second"
+            )
+            pace += f" ({source})"
+        print(f"{dataset}, {precision}, {network}, batch {batch}: {pace}")
     print(
-        f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left; n workers on n cores "
-        "or GPUs take about an n-th of it"
+        f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left, {NOT_COUNTED}; "
+        "n workers on n cores or GPUs take about an n-th of it"
     )
 
 
 def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
-    """What the named profiles take at given milliseconds a step, as a Markdown table."""
+    """What the named profiles take at given milliseconds a network's step, as a Markdown table."""
     heads = "".join(f" hours at {step:g} ms a step |" for step in steps_ms)
     lines = [
-        f"| profile | cells | rounds | steps | images scored |{heads}",
-        "|---" * (5 + len(steps_ms)) + "|",
+        f"| profile | cells | rounds | network steps | head steps | images scored |{heads}",
+        "|---" * (6 + len(steps_ms)) + "|",
     ]
     for profile in names:
         studies = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
         cells = {c.name: c for study in studies if isinstance(study, Study) for c in study.cells()}
         whole = work(cells.values())
         at_1_s = sum(
-            cost * work(group).hours(1, 1 / SCORED_A_STEP)
-            for cost, group in by_step_cost(cells.values())
+            step_cost(group[0]) * work(group).hours(1, 1 / SCORED_A_STEP)
+            for group in by_cost(cells.values()).values()
         )
         hours = "".join(f" {at_1_s * step / 1000:,.0f} |" for step in steps_ms)
-        counts = f"{whole.cells:,} | {whole.rounds:,} | {whole.steps:,} | {whole.images:,}"
+        head = work(cell for cell in cells.values() if cell.encoder != "none").steps
+        steps = f"{whole.steps - head:,} | {head:,}"
+        counts = f"{whole.cells:,} | {whole.rounds:,} | {steps} | {whole.images:,}"
         lines.append(f"| `{profile}` | {counts} |{hours}")
     return "\n".join(lines)
 

@@ -19,15 +19,29 @@ NO_PART = {"workers", "cells_per_gpu", "scheduler", "train"}
 
 
 def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
-    """Hash of the records and files that a report is made from, and of its ``sources``.
+    """Hash of the records of a notebook's cells, and of all else that its report is made from.
 
-    ``hashed`` is an earlier value of ``sources``, which otherwise are read now.
+    ``hashed`` is an earlier value of ``all_else``, which otherwise is read now.
     """
-    digest = hashlib.sha256((hashed or sources(name, study)).encode())
+    digest = hashlib.sha256((hashed or all_else(name, study)).encode())
     for cell, store in _read_by(study):
-        there = store.path(cell).exists()
-        checksum = store.load(cell).get("checksum", "none") if there else "none"
-        digest.update(f"{cell.name} {checksum}".encode())
+        digest.update(f"{cell.name} {store.facts(cell).checksum or 'none'}".encode())
+    return digest.hexdigest()
+
+
+def all_else(name: str, study: Parameters) -> str:
+    """Hash of what a report is made from, and its notebook's run does not write.
+
+    That is its ``sources``, files, and the records of other studies that it tells of. Of these,
+    what is finished counts: a report shows nothing of the others but how many there are.
+    """
+    digest = hashlib.sha256(sources(name, study).encode())
+    for each in study.related():
+        store = Store(each.profile)
+        for cell in each.cells():
+            facts = store.facts(cell)
+            finished = facts.checksum if facts.status == "finished" else ""
+            digest.update(f"{cell.name} {facts.status} {finished}".encode())
     for file in study.files():
         digest.update(file.read_bytes() if file.exists() else b"none")
     return digest.hexdigest()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from alutils.commands import first_cells, overview
-from alutils.commands.fingerprints import fingerprint, is_current, sources
+from alutils.commands.fingerprints import all_else, fingerprint, is_current
 from alutils.paths import NOTEBOOKS, ROOT, outputs
 from alutils.protocol.parameters import ParameterError, Parameters, StudyError, known
 from alutils.protocol.study import Study
@@ -98,9 +98,9 @@ def progress(profile: str, notebook: str = "") -> str:
     store, names = Store(profile), [notebook] if notebook else profiles.notebooks(profile)
     studies = [profiles.load_study(profile, name) for name in names]
     cells = [cell for study in studies for cell in study.cells()]
-    records = [store.load(cell) for cell in {cell.name: cell for cell in cells}.values()]
-    finished = sum(record["status"] == "finished" for record in records)
-    rounds = sum(len(record["rounds"]) for record in records)
+    records = [store.facts(cell) for cell in {cell.name: cell for cell in cells}.values()]
+    finished = sum(facts.status == "finished" for facts in records)
+    rounds = sum(facts.rounds for facts in records)
     return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
 
 
@@ -109,7 +109,7 @@ def execute(name: str, study: Parameters, overrides: dict[str, Any]) -> None:
     print(f"{name}: running", flush=True)
     parameters = study.model_dump(mode="json") | overrides
     source, folder = NOTEBOOKS / f"{name}.ipynb", outputs() / study.profile
-    hashed = sources(name, study)  # now, as they may change while the notebook runs
+    hashed = all_else(name, study)  # now, as it may change while the notebook runs
     if not isinstance(study, Study):  # it only reads, and another run may finish a cell meanwhile
         before = fingerprint(name, study, hashed)
         render(source, folder, parameters, lambda: before)

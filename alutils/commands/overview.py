@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -34,7 +35,7 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
             "have both made anew"
         )
     elif results is not None:
-        write_whole(folder / "results.csv", results.to_csv(index=False).encode())
+        _write_changed(folder / "results.csv", results.to_csv(index=False).encode())
     reports = {name: kept for name in studies if (kept := kept_report(folder / f"{name}.ipynb"))}
     failed = [name for name in studies if (folder / f"{name}.failed.html").exists()]
     cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
@@ -42,21 +43,37 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
     write_whole(folder / "index.html", page.index(profile, reports, failed, facts).encode())
 
 
+def _write_changed(file: Path, content: bytes) -> None:
+    """Write a file, unless it says the same already: the table is many megabytes."""
+    with suppress(OSError):
+        if file.read_bytes() == content:
+            return
+    write_whole(file, content)
+
+
 def _results(profile: str, studies: list[Study]) -> pd.DataFrame | None:
     """One row per cell and round of all notebooks of the profile, each once; None without studies.
 
     It has the arms in the parameter files, not those that a notebook registers. The protocol's
-    fields are columns too, as one figure may hold several recipes.
+    fields are columns too, as one figure may hold several recipes. Where the label counts are given
+    they are text, and what a round would ask for is empty.
     """
     if not studies:
         return None  # the audit alone has no rounds of its own
     tables = [table(Store(profile), study.cells(), study.reported) for study in studies]
     results = pd.concat(tables).drop_duplicates(["record", "arm", "round"])
-    fields = [key for key in Cell.model_fields if key not in results and key != "label_counts"]
-    trained = {cell.name: cell for study in studies for cell in study.cells()}
-    for key in fields:
-        results[key] = [getattr(trained[name], key) for name in results["record"]]
+    trained = {c.name: _fields(c) for study in studies for c in study.cells()}
+    for key in [key for key in Cell.model_fields if key not in results]:
+        results[key] = [trained[name][key] for name in results["record"]]
     return results
+
+
+def _fields(cell: Cell) -> dict[str, Any]:
+    """A cell's fields as they stand in the table."""
+    fields = dict(cell)
+    if cell.label_counts:
+        fields |= {"acquisition_fraction": "", "acquisition_size": ""}
+    return fields | {"label_counts": " ".join(map(str, cell.label_counts))}
 
 
 def _lost(file: Path, results: pd.DataFrame | None, store: Store) -> list[str]:

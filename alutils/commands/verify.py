@@ -5,7 +5,7 @@ A few rounds are also computed again.
 
 import math
 from collections.abc import Iterator
-from statistics import stdev
+from statistics import variance
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from alutils.learning.devices import settle
 from alutils.learning.features import at_hand, features_digest
 from alutils.learning.streams import stream
 from alutils.protocol.arms import ARMS, BUILT_IN, COPIED
-from alutils.protocol.cell import Cell
+from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.copied import copied_labels
@@ -34,8 +34,8 @@ RECOMPUTED = 3
 DEVIATIONS, LEAST = 3, 0.02
 """How far the accuracy of a round computed again on another machine may lie from the record's.
 
-So many standard deviations of the difference between two of the profile's trainings on as many
-labels, or ``LEAST`` (a share: two points) where that is more."""
+So many standard deviations of the difference between two of the profile's trainings by one
+protocol on as many labels, or ``LEAST`` (a share: two points) where that is more."""
 CHANCE = 0.001
 """On another machine, the picks of an arm that ranks by a score must lie so far forward in the new
 ranking that as many drawn at random would with at most this probability."""
@@ -110,7 +110,8 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
         yield "its dataset is another one"
     if record["status"] == "failed":
         yield f"failed ({record['final']['error']})"
-    labels_N, pool = data.labels(cell.dataset)[0], set(new_pool(cell).unlabelled.tolist())
+    labels_N, may_label_N = data.labels(cell.dataset)[0], new_pool(cell).may_label
+    images, counts, steps = len(labels_N), cell.schedule_of_labels(), cell.steps()
     labelled: list[int] = []
     for i, done in enumerate(record["rounds"]):
         arm, number = cell.position(i)
@@ -118,17 +119,18 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
             labelled = []
         elif done["labelled"] != record["rounds"][i - 1]["picks"]:
             yield f"round {i + 1} labelled something else than {arm} asked for"
-        if not pool.issuperset(done["labelled"]):
+        there = all(0 <= index < images for index in done["labelled"])
+        if not (there and may_label_N[done["labelled"]].all()):
             yield f"round {i + 1} labelled what is held out, or not there"
             return
         labelled += done["labelled"]
-        expected = cell.schedule_of_labels()[number]
+        expected = counts[number]
         if not len(labelled) == len(set(labelled)) == done["labels"] == expected:
             yield f"the labels of round {i + 1} don't add up to {expected}"
         if done["class_counts"] != labels_N[labelled].bincount(minlength=classes).tolist():
             yield f"the classes of round {i + 1} are not those of its labels"
-        if (done["epochs"], done["steps"]) != (cell.epochs, cell.steps()[i]):
-            yield f"round {i + 1} was trained for other than {cell.steps()[i]:,} steps"
+        if (done["epochs"], done["steps"]) != (cell.epochs, steps[i]):
+            yield f"round {i + 1} was trained for other than {steps[i]:,} steps"
         if number + 1 == cell.rounds and done["picks"]:
             yield f"round {i + 1}, the last one, asked for labels"
 
@@ -260,13 +262,29 @@ def _accuracy(done: Round) -> float:
 
 
 def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> float:
-    """Standard deviation of accuracy over other cells' trainings on as many labels; 0 with few."""
+    """Standard deviation of accuracy between trainings by one protocol on as many labels.
+
+    Over other cells of the cell's own protocol; where these are few, within each of the profile's
+    protocols for the dataset, pooled. 0 for a linear head, whose training is convex, so that
+    rounding stays as small as it is, and where there is too little to compare.
+    """
+    if cell.encoder != "none":
+        return 0.0
     labels = cell.schedule_of_labels()[number]
-    accuracies = {
-        _accuracy(done)
-        for other, record in records
-        if other != cell and other.dataset == cell.dataset
-        for done in record["rounds"]
-        if abs(done["labels"] - labels) <= NEAR * labels
-    }  # a training that several arms share counts once
-    return stdev(accuracies) if len(accuracies) > 2 else 0.0
+    accuracies: dict[tuple, set[float]] = {}
+    for other, record in records:
+        if other != cell and (other.dataset, other.encoder) == (cell.dataset, "none"):
+            accuracies.setdefault(_protocol(other), set()).update(
+                _accuracy(done)
+                for done in record["rounds"]
+                if abs(done["labels"] - labels) <= NEAR * labels
+            )  # a training that several arms share counts once
+    own = accuracies.get(_protocol(cell), set())
+    groups = [own] if len(own) > 2 else [each for each in accuracies.values() if len(each) > 1]
+    freedom = sum(len(each) - 1 for each in groups)
+    squares = sum((len(each) - 1) * variance(each) for each in groups)
+    return math.sqrt(squares / freedom) if freedom > 1 else 0.0
+
+
+def _protocol(cell: Cell) -> tuple:
+    return tuple(getattr(cell, key) for key in Protocol.model_fields)

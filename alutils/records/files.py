@@ -42,15 +42,19 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         part.replace(path)
     except OSError as error:
         _remove(part)
-        remedy = "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else "change its rights"
         raise CanNotWrite(
             f"{path.name} can't be written ({error.strerror}): what was written before is kept; "
-            f"{remedy}, then run the same command again"
+            f"{remedy_for(error)}, then run the same command again"
         ) from error
     except BaseException:
         _remove(part)
         raise
     sync(path.parent)
+
+
+def remedy_for(error: OSError, otherwise: str = "change its rights") -> str:
+    """What helps where nothing can be written: room where there is none."""
+    return "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else otherwise
 
 
 def _remove(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from alutils.protocol.parameters import StudyError
+from alutils.records import files
 
 
 class CanNotLock(StudyError):
@@ -18,8 +19,9 @@ class CanNotLock(StudyError):
 def hold(file: Path, refusal: str, remedy: str) -> FileLock | None:
     """A lock, acquired, and noted as this process's; None where somebody else has it.
 
-    Raises ``CanNotLock`` with ``refusal``, the reason in brackets, and ``remedy``, also on a file
-    system without locks: a file in the place of one would outlast its process.
+    Raises ``CanNotLock`` with ``refusal``, the reason in brackets, and ``remedy`` (or to make room,
+    on a full disk), also on a file system without locks: a file in the place of one would outlast
+    its process.
     """
     lock = FileLock(file, thread_local=False, fallback_to_soft=False)
     try:
@@ -28,7 +30,7 @@ def hold(file: Path, refusal: str, remedy: str) -> FileLock | None:
         return None
     except OSError as error:
         reason = getattr(error, "strerror", None) or error
-        raise CanNotLock(f"{refusal} ({reason}): {remedy}") from error
+        raise CanNotLock(f"{refusal} ({reason}): {files.remedy_for(error, remedy)}") from error
     with suppress(OSError):  # it serves a message alone
         since = time.strftime("%Y-%m-%d %H:%M")
         _note(file).write_text(f"process {os.getpid()} on {platform.node()}, since {since}")

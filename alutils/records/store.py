@@ -1,10 +1,12 @@
 """A profile's records on disk: locked, read, checked, recovered, written."""
 
+import json
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from alutils.paths import outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import locks
-from alutils.records.files import unused, write_whole
+from alutils.records.files import remedy_for, unused, write_whole
 from alutils.records.record import (
     Record,
     as_text,
@@ -33,8 +35,37 @@ ABANDONED_S = 3600
 """Age from which on a temporary file is no longer being written."""
 
 
+SETTLED_S = 2
+"""Age from which on a file's time, size and inode tell it from every later one of its name."""
+
+
 class CanNotRead(StudyError):
     """A record is there but can't be read, so that nothing may be said of it, or done to it."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is remembered of a record that was read: all but its rounds.
+
+    ``rounds`` is their number, ``damage`` what is wrong with the file; ``checksum`` is empty
+    without a sound file, ``rest`` the JSON text of cell, final and provenance.
+    """
+
+    status: str
+    rounds: int
+    checksum: str
+    damage: str
+    rest: str
+
+    @property
+    def record(self) -> Record:
+        """The record without its rounds, made anew each time: nobody else has it."""
+        return {"status": self.status} | json.loads(self.rest)
+
+
+_remembered: dict[Path, tuple[tuple[int, ...], Facts]] = {}
+"""What this process has read, with time, size and inode of the file: a record takes milliseconds
+to read and check. Records are replaced by a rename, which changes these."""
 
 
 class Store:
@@ -61,7 +92,7 @@ class Store:
         except OSError as error:
             raise ParameterError(
                 f"the outputs folder can't be written ({error.strerror}: {self.folder}): "
-                "change its rights, or name another one in ALUTILS_OUTPUTS"
+                f"{remedy_for(error)}, or name another one in ALUTILS_OUTPUTS"
             ) from None
         if lock := self._hold(probe.name):
             lock.release()
@@ -158,6 +189,25 @@ class Store:
             record, damage = empty_record(cell), damage or f"{lost} lost"
         return record, damage
 
+    def facts(self, cell: Cell) -> Facts:
+        """What the cell's record comes to; it is read only where its file has changed since.
+
+        Of an unfinished cell that trains on a state it is read each time, as that may get lost.
+        """
+        path = self.path(cell)
+        version = _version(path)
+        seen, facts = _remembered.get(path, ((), None))
+        if facts is None or seen != version:
+            record, damage = self.read(cell)
+            rest = {key: record[key] for key in ("cell", "final", "provenance")}
+            facts = Facts(
+                record["status"], len(record["rounds"]), record.get("checksum", ""), damage,
+                json.dumps(rest),
+            )  # fmt: skip
+            if version and (facts.status == "finished" or not cell.trains_on):
+                _remembered[path] = version, facts
+        return facts
+
     def recover(self, cell: Cell) -> Record:
         """The cell's record to go on from; call it under the cell's lock.
 
@@ -234,12 +284,12 @@ class Store:
 
     def finished(self, cell: Cell) -> bool:
         """Whether the cell has all its rounds."""
-        return self.load(cell)["status"] == "finished"
+        return self.facts(cell).status == "finished"
 
     def sound(self, cell: Cell) -> bool:
         """Whether the cell has all its rounds, in a file that is as it was written."""
-        record, damage = self.read(cell)
-        return record["status"] == "finished" and not damage
+        facts = self.facts(cell)
+        return facts.status == "finished" and not facts.damage
 
 
 def finished(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
@@ -253,6 +303,17 @@ def rounds(cell: Cell, record: Record) -> Iterator[tuple[dict[str, Any], tuple[s
     """A record's rounds, each with its arm and its number within that arm, from 0."""
     for i, done in enumerate(record["rounds"]):
         yield done, cell.position(i)
+
+
+def _version(path: Path) -> tuple[int, ...] | None:
+    """What a file is told from later ones by; None without a file, or where it is too new."""
+    try:
+        file = path.stat()
+    except OSError:
+        return None
+    if time.time() - file.st_mtime < SETTLED_S:
+        return None
+    return file.st_mtime_ns, file.st_size, file.st_ino
 
 
 def _cannot_read(path: Path, error: OSError) -> CanNotRead:

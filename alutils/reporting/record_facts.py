@@ -13,7 +13,7 @@ from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.protocol.study import SettingsStudy
 from alutils.records.record import Record
-from alutils.records.store import Store, finished
+from alutils.records.store import Store
 from alutils.reporting.figures import REPORTED
 from alutils.reporting.prose import join, seeds_of, table
 
@@ -30,8 +30,7 @@ BF16 = {
 
 def cells(study: Parameters) -> HTML | Markdown:
     """How many cells are finished, which failed and why, and where processor types differ."""
-    every, store = study.cells(), Store(study.profile)
-    records = {cell.name: store.load(cell) for cell in every if store.path(cell).exists()}
+    every, records = study.cells(), _kept(study)
     done = {name: record for name, record in records.items() if record["status"] == "finished"}
     processors = _processors(study, done)
     if len(done) == len(every):
@@ -50,6 +49,19 @@ def cells(study: Parameters) -> HTML | Markdown:
     if not failed:
         return Markdown(f"**{text}**")
     return HTML(f"<p><strong>{text}</strong></p>{table(pd.DataFrame(failed)).data}")
+
+
+def _kept(study: Parameters) -> dict[str, Record]:
+    """The records of a study's cells that are there, by their names and without their rounds."""
+    store = Store(study.profile)
+    cells = [cell for cell in study.cells() if store.path(cell).exists()]
+    return {cell.name: store.facts(cell).record for cell in cells}
+
+
+def _finished(profile: str, cells: Iterable[Cell]) -> list[Record]:
+    """The finished records of these cells, without their rounds."""
+    every = map(Store(profile).facts, cells)
+    return [facts.record for facts in every if facts.status == "finished"]
 
 
 def _processors(study: Parameters, records: dict[str, Record]) -> str:
@@ -86,8 +98,7 @@ def one_processor(study: SettingsStudy, factor: str) -> bool:
     Only then their times can be compared.
     """
     cells = [setting.cell for setting in study.settings() if setting.factor == factor]
-    records = (record for _, record in finished(Store(study.profile), cells))
-    return len(set().union(*map(_processor_types, records))) == 1
+    return len(set().union(*map(_processor_types, _finished(study.profile, cells)))) == 1
 
 
 def _processor_types(record: Record) -> set[str]:
@@ -106,7 +117,7 @@ def interim(study: Parameters) -> str:
     finished.
     """
     every, store = study.cells(), Store(study.profile)
-    status = [store.load(cell)["status"] for cell in every]
+    status = [store.facts(cell).status for cell in every]
     notes = []
     if not set(status) <= set(ENDED):
         notes.append(
@@ -129,8 +140,7 @@ def interim(study: Parameters) -> str:
 
 def provenance(study: Parameters) -> HTML:
     """On what the records of a report were computed: device, machine, versions, checks."""
-    store = Store(study.profile)
-    records = [store.load(cell) for cell in study.cells() if store.path(cell).exists()]
+    records = list(_kept(study).values())
     facts = [record["provenance"] for record in records]
     where = [place for fact in facts for place in _places(fact)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
@@ -177,8 +187,7 @@ def _places(fact: dict) -> list[dict]:
 
 def effort(profile: str, cells: Iterable[Cell]) -> str:
     """On what the finished cells were computed, and for how long, in a sentence."""
-    store = Store(profile)
-    facts = [record["provenance"] for _, record in finished(store, cells)]
+    facts = [record["provenance"] for record in _finished(profile, cells)]
     where = [place for fact in facts for place in _places(fact)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     return (

@@ -365,7 +365,7 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
     """Cells without a round go together where only their arm differs; others each alone."""
     jobs: dict[str, Job] = {}
     for cell in cells:
-        key = cell.name if store.load(cell)["rounds"] else cell.twin.name
+        key = cell.name if store.facts(cell).rounds else cell.twin.name
         jobs.setdefault(key, Job([])).cells.append(cell)
     return list(jobs.values())
 

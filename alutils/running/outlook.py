@@ -6,16 +6,36 @@ from collections.abc import Iterable
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running.progress import duration
-from alutils.running.workload import step_cost, work
+from alutils.running.workload import by_cost, step_cost, work
 
 STEPS = 20
 """Training steps that are timed, after a few that are not."""
 LONG = 2_000
 """Steps from which on a run says how long it will take; 2 minutes at 75 ms on one worker."""
+NOT_COUNTED = "without choosing (on an encoder's features over half as long again)"
+"""What no estimate of time has: in kept records it is from none to most of an arm's time there."""
 
 
-def measure(cell: Cell, device: str) -> tuple[float, float]:
-    """Seconds of a training step and of an image scored, on one worker of this machine."""
+def measure(cell: Cell, device: str) -> tuple[float, float] | None:
+    """Seconds of a training step and of an image scored, on one worker of this machine.
+
+    None where the cell's training does not stay finite in the few steps that are timed, which are
+    of a shorter schedule than its own. This process's settings and memory are left as they were.
+    """
+    from alutils.learning import settings
+    from alutils.learning.training import NotFinite
+    from alutils.running.round import forget_images
+
+    try:
+        with settings.kept():
+            return _measure(cell, device)
+    except NotFinite:
+        return None
+    finally:
+        forget_images()
+
+
+def _measure(cell: Cell, device: str) -> tuple[float, float]:
     from alutils.learning import scoring
     from alutils.learning.devices import settle
     from alutils.running.round import CurrentRound
@@ -39,7 +59,8 @@ def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) ->
     """What is left of a run, in a line; with its hours where it is long and computed here.
 
     ``processes`` local workers share it; 0 where it is computed elsewhere. With the 3 x 3 stem,
-    whose steps take a second each, hours are reckoned from steps with the other one.
+    whose steps take a second each, hours are reckoned from steps with the other one. Without hours
+    where some of it can't be timed.
     """
     cells = list(cells)
     left = work(cells, store)
@@ -53,16 +74,10 @@ def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) ->
             (kind,) = by_cost([cheap])
             if kind not in measured:
                 measured[kind] = measure(cheap, device)
+            if measured[kind] is None:
+                return rest
             factor = step_cost(group[0]) / step_cost(cheap)
             hours += todo.hours(*(factor * seconds for seconds in measured[kind]))
     noun = "worker" if processes == 1 else "workers"
-    return f"{rest}; about {duration(3600 * hours / processes)} with {processes} {noun}"
-
-
-def by_cost(cells: Iterable[Cell]) -> dict[tuple[str | int, ...], list[Cell]]:
-    """Cells whose steps take the same time: by dataset, encoder, precision, stem, batch size."""
-    groups: dict[tuple[str | int, ...], list[Cell]] = {}
-    for cell in cells:
-        key = (cell.dataset, cell.encoder, cell.precision, cell.stem, cell.batch_size)
-        groups.setdefault(key, []).append(cell)
-    return groups
+    left = duration(3600 * hours / processes)
+    return f"{rest}; about {left} with {processes} {noun}, {NOT_COUNTED}"

@@ -11,7 +11,7 @@ from IPython.display import Pretty, ProgressBar, display
 from alutils.protocol.cell import Cell
 from alutils.records.record import Record
 from alutils.records.store import Store
-from alutils.running.workload import by_step_cost, step_cost, work
+from alutils.running.workload import by_cost, step_cost, work
 
 Say = Callable[[str], None]
 SHOWN = 8
@@ -67,7 +67,8 @@ class Progress:
         self.say = say
         self.total = len(cells)
         self.finished = sum(map(store.finished, cells))
-        self.left = sum(cost * work(group, store).steps for cost, group in by_step_cost(cells))
+        groups = by_cost(cells).values()
+        self.left = sum(step_cost(group[0]) * work(group, store).steps for group in groups)
         self.done, self.start = 0.0, time.monotonic()
 
     def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:

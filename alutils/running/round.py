@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, cached_property, partial
+from copy import copy
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from alutils.learning.streams import stream
 from alutils.learning.training import Training
 from alutils.protocol.arms import ORACLES
 from alutils.protocol.cell import Cell
+from alutils.records.copied import OF_THE_POOL
 from alutils.records.record import chained, state_digest
 from alutils.running import checks, diagnostics, stability
 from alutils.running.provenance import provenance
@@ -93,9 +95,7 @@ class CurrentRound:
         """
         if self.cell.labels_of:
             return torch.tensor(self.copied, dtype=torch.long)
-        indices = new_pool(self.cell).unlabelled
-        rng = stream(self.cell.seed, "first-labels")
-        return indices[torch.randperm(len(indices), generator=rng)]
+        return _drawn(_pool_alone(self.cell))[1]
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -268,10 +268,35 @@ def _images_on_device(name: str, encoder: str, device: torch.device) -> Tensor:
     return inputs(name, encoder).train_images.to(device)
 
 
+def forget_images() -> None:
+    """Free the images on devices; whatever needs them next brings them there anew."""
+    _images_on_device.cache_clear()
+
+
 def new_pool(cell: Cell) -> Pool:
     """The pool of a cell's seed, nothing labelled yet."""
+    pool = copy(_drawn(_pool_alone(cell))[0])
+    pool.is_labelled = torch.zeros_like(pool.may_label)
+    return pool
+
+
+def _pool_alone(cell: Cell) -> Cell:
+    """A cell that is equal for all cells of the same pool."""
+    fields = {key: getattr(cell, key) for key in OF_THE_POOL}
+    return Cell(arm="random", first_labels=1, **fields)
+
+
+@lru_cache(maxsize=16)
+def _drawn(cell: Cell) -> tuple[Pool, Tensor]:
+    """A pool as the seed draws it, and its indices in the seed's order; neither is to be changed.
+
+    Remembered, as many records have the same pool.
+    """
     labels_N, _ = data.labels(cell.dataset)
-    return Pool(kept_mask(cell, labels_N), cell.heldout_fraction, stream(cell.seed, "split"))
+    pool = Pool(kept_mask(cell, labels_N), cell.heldout_fraction, stream(cell.seed, "split"))
+    indices = pool.unlabelled
+    rng = stream(cell.seed, "first-labels")
+    return pool, indices[torch.randperm(len(indices), generator=rng)]
 
 
 def _label(cell: Cell, history: list[Round], order: Tensor) -> tuple[Pool, Tensor]:
@@ -280,8 +305,8 @@ def _label(cell: Cell, history: list[Round], order: Tensor) -> tuple[Pool, Tenso
     The first labels are the beginning of ``order``.
     """
     pool = new_pool(cell)
-    for past in history:
-        pool.label(torch.tensor(past["labelled"]))
+    if history:
+        pool.label(torch.tensor([index for past in history for index in past["labelled"]]))
     first = order[: cell.first_labels].sort().values
     new = torch.tensor(history[-1]["picks"]) if history else first
     pool.label(new)

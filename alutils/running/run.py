@@ -7,10 +7,10 @@ import pandas as pd
 from alutils.learning.devices import pick_device, visible_gpus
 from alutils.learning.features import inputs
 from alutils.protocol.parameters import StudyError
-from alutils.protocol.study import Study
+from alutils.protocol.study import SettingsStudy, Study
 from alutils.records.copied import copied_labels
 from alutils.records.store import Store
-from alutils.records.tidy import read
+from alutils.records.tidy import by_setting, complete, table
 from alutils.running import engine, outlook, round
 from alutils.running.placement import Placement
 from alutils.running.progress import Say, telling
@@ -21,6 +21,7 @@ from alutils.strategies.own import packed
 def run(study: Study, say: Say | None = None) -> pd.DataFrame:
     """Run what is not finished yet, and return the results, one row per cell and round.
 
+    Of a study that varies settings they are one row per setting and round (``by_setting``).
     ``say`` gets a line a round, and before all what is to be done and how long it will take.
     Where the study is not to be trained, the results are those that are there already.
     Data, device, outputs folder and records to copy labels from are checked before any training.
@@ -50,16 +51,26 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     try:
         engine.run(cells, task, store, commit(), placement, say)
     except engine.RunFailed as error:
-        results = read(study)
+        results = _results(study)
         if results.empty:
             raise
         say(f"error: {error}")
         return results
-    return read(study)
+    return _results(study)
+
+
+def _results(study: Study) -> pd.DataFrame:
+    """The results as the study's notebook takes them; empty where no seed has every cell."""
+    cells = study.cells()
+    rows = table(Store(study.profile), cells, study.reported)
+    whole = complete(rows, cells)
+    if isinstance(study, SettingsStudy) and not whole.empty:
+        return by_setting(rows, study.settings())
+    return whole
 
 
 def _finished(study: Study) -> pd.DataFrame:
-    results = read(study)
+    results = _results(study)
     if results.empty:
         raise StudyError(
             f"train = False, and no seed of {study.profile!r} has all its cells finished: nothing "
@@ -95,7 +106,7 @@ def run_all(studies: Sequence[Study]) -> None:
 def finish(*studies: Study) -> None:
     """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed."""
     cells = [(cell, Store(study.profile)) for study in studies for cell in study.cells()]
-    failed = [cell for cell, store in cells if store.load(cell)["status"] == "failed"]
+    failed = [cell for cell, store in cells if store.facts(cell).status == "failed"]
     if failed:
         raise engine.RunFailed(
             f"{len(failed)} of {len(cells)} cells failed: {', '.join(cell.name for cell in failed)}"

@@ -97,9 +97,10 @@ class Workers:
             ) from None
         joined = self._joined()
         self._check(joined)
-        if wrong := [reason for reason in self.checked.values() if reason]:
-            raise StudyError("; ".join(wrong))
-        if self._for_gpus(joined):
+        able = {name: facts for name, facts in joined.items() if not self.checked.get(name)}
+        if joined and not able:
+            raise StudyError("; ".join(self.checked[name] for name in joined))
+        if self._for_gpus(able):
             self.resources = {"GPU": self.placement.share}
 
     def _for_gpus(self, joined: dict[str, Any]) -> bool:
@@ -121,7 +122,10 @@ class Workers:
         return False
 
     def _check(self, joined: dict[str, Any]) -> None:
-        """Compare the versions of workers that are new; those that leave are forgotten."""
+        """Compare the versions of workers that are new; those that leave are forgotten.
+
+        One that does not fit is told of where others do; where none does, that is an error.
+        """
         self.checked = {name: reason for name, reason in self.checked.items() if name in joined}
         new = [name for name in joined if name not in self.checked]
         if not new:
@@ -131,8 +135,9 @@ class Workers:
             if isinstance(there, OSError):
                 continue  # it is leaving again
             self.checked[name] = _difference(name, there, here)
-            if self.checked[name] and len(self.checked) > len(new):
-                self.say(f"not used: {self.checked[name]}")
+        if not all(map(self.checked.get, joined)):
+            for reason in filter(None, map(self.checked.get, new)):
+                self.say(f"not used: {reason}")
 
     def _joined(self) -> dict[str, Any]:
         """What the scheduler knows of its workers, by address.

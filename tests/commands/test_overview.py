@@ -1,8 +1,10 @@
 """The table of results and the index, where kept reports are shown and their records are not."""
 
+import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from alutils.commands import fingerprints, notebooks, overview
@@ -59,6 +61,36 @@ def test_cells_of_other_parameters_leave_the_table_as_their_records_stay(outputs
     overview.write("smoke", finish(ARMS_NOTEBOOK))
     assert capsys.readouterr().out == "" and b"margin" in kept(outputs)[0]
     assert b"\n2,digits" not in kept(outputs)[0]
+
+
+def columns(results: pd.DataFrame, record: str, *keys: str) -> list[str]:
+    """The fields of a record's first row."""
+    return results[results["record"] == record].iloc[0][list(keys)].tolist()
+
+
+def test_label_counts_tell_nested_random_labels_from_the_random_arm(outputs, digits_cell):
+    """Of the same recipe; what a round would ask for says nothing where the counts are given."""
+    store, cells = Store("smoke"), [digits_cell(label_counts=(128, 300, 500)), digits_cell()]
+    store.prepare()
+    for cell in cells:
+        save_finished(store, cell, lambda _, n: {"test_accuracy": 0.5})
+    study = profiles.load_study("smoke", NOTEBOOK)
+    of_these = type("OfThese", (type(study),), {"cells": lambda self: cells})
+    overview.write("smoke", {NOTEBOOK: of_these.model_construct(**dict(study))})
+    results = pd.read_csv(outputs / "smoke" / "results.csv", dtype=str, keep_default_na=False)
+    keys = "label_counts", "acquisition_fraction", "acquisition_size"
+    assert columns(results, cells[0].name, *keys) == ["128 300 500", "", ""]
+    assert columns(results, cells[1].name, *keys) == ["", "0.02", "0"]
+
+
+def test_a_table_that_says_the_same_is_not_written_again(outputs):
+    studies = finish(NOTEBOOK)
+    overview.write("smoke", studies)
+    os.utime(outputs / "smoke" / "results.csv", (0, 0))
+    overview.write("smoke", studies)
+    assert (outputs / "smoke" / "results.csv").stat().st_mtime == 0
+    overview.write("smoke", studies | finish(ARMS_NOTEBOOK))
+    assert (outputs / "smoke" / "results.csv").stat().st_mtime > 0
 
 
 def test_without_training_a_notebook_that_trains_by_itself_is_left_out(

@@ -1,4 +1,5 @@
 import re
+from statistics import variance
 
 import pytest
 import torch
@@ -264,6 +265,48 @@ def test_the_allowance_grows_with_the_spread_over_trainings_on_as_many_labels(di
     assert verify._spread(cells[0], 0, records) == pytest.approx(0.1)
     assert verify._spread(cells[0], 0, [*records, records[-1]]) == pytest.approx(0.1)
     assert verify._spread(cells[0], 2, records) == verify._spread(cells[0], 0, records[:3]) == 0
+
+
+def test_how_far_protocols_lie_apart_is_no_part_of_the_spread(digits_cell):
+    """A linear head on features, a longer training, or fewer images of most classes."""
+    cells = [digits_cell(arm=arm, seed=seed) for arm in ("margin", "random") for seed in (0, 1)]
+    longer = [digits_cell(epochs=2, seed=seed) for seed in range(3)]
+    others = [digits_cell(encoder="resnet18"), digits_cell(imbalance=9.0)]
+    records = [
+        (cell, {"rounds": [{"labels": 128, "test_accuracy": 0.1 * i}]})
+        for i, cell in enumerate([*cells, *longer, *others], 1)
+    ]
+    assert verify._spread(cells[0], 0, records) == pytest.approx(0.1)
+    few = verify._spread(longer[0], 0, records)
+    within = [variance((0.1, 0.2, 0.3, 0.4)), variance((0.6, 0.7))]
+    assert few == pytest.approx(((3 * within[0] + within[1]) / 4) ** 0.5)
+    assert verify._spread(others[1], 0, records) == pytest.approx(
+        ((3 * within[0] + 2 * variance((0.5, 0.6, 0.7))) / 5) ** 0.5
+    )
+
+
+def test_a_linear_head_must_come_out_the_same_elsewhere(digits_cell):
+    """Its accuracy differs much between seeds with few labels, and with rounding hardly at all."""
+    cells = [digits_cell(encoder="resnet18", seed=seed) for seed in range(9)]
+    records = [
+        (cell, {"rounds": [{"labels": 128, "test_accuracy": 0.1 * cell.seed}]}) for cell in cells
+    ]
+    assert verify._spread(cells[0], 0, records) == 0
+
+
+def test_a_pool_that_many_records_have_is_drawn_once(made, digits_cell, monkeypatch):
+    """Drawing the pool of a large dataset takes longer than all else that is checked."""
+    drawn = []
+    whole = round.Pool
+    monkeypatch.setattr(round, "Pool", lambda *args: drawn.append(args) or whole(*args))
+    monkeypatch.setattr(verify, "RECOMPUTED", 0)
+    round._drawn.cache_clear()
+    verify.verify("test")
+    assert len(drawn) == 1
+    round.new_pool(digits_cell()).label(torch.tensor([round.new_pool(digits_cell()).unlabelled[0]]))
+    assert len(round.new_pool(digits_cell()).labelled) == 0 and len(drawn) == 1
+    round.new_pool(digits_cell(seed=1))
+    assert len(drawn) == 2
 
 
 @pytest.mark.parametrize("where", ["here", "elsewhere"])

@@ -4,22 +4,30 @@ import platform
 import re
 import shutil
 import subprocess
-from errno import EIO
+import time
+from errno import EIO, ENOSPC
 from itertools import groupby
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from filelock import FileLock
 
 from alutils.commands import verify
 from alutils.paths import ROOT
 from alutils.protocol.cell import Cell
-from alutils.protocol.parameters import ParameterError
+from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import files, tidy
 from alutils.records import store as records_store
 from alutils.records.files import CanNotWrite
+from alutils.records.locks import CanNotLock
 from alutils.records.record import NEXT, canonical, chained, state_digest
 from alutils.records.store import CanNotRead, Store
 from alutils.records.tidy import table
+from alutils.reporting import record_facts
+from alutils.running import run
+from alutils.studies import profiles
+from tests.studies.made_up import save_finished
 
 
 def rounds(count: int) -> list[dict]:
@@ -296,6 +304,101 @@ def test_a_record_that_can_not_be_read_is_left_as_it_is(stored, monkeypatch):
         with pytest.raises(CanNotRead, match=r"Input/output error.*left as it is"):
             store.recover(cell)
     assert store.path(cell).read_bytes() == before
+
+
+@pytest.fixture
+def read_files(monkeypatch) -> list[str]:
+    """The names of the record files that are read, one a reading."""
+    names, read_text = [], Path.read_text
+
+    def noted(self, *args, **options):
+        names.extend([self.stem] if self.suffix == ".json" else [])
+        return read_text(self, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", noted)
+    return names
+
+
+def settle(path: Path, seconds: float) -> None:
+    """Let a file be as old as a record that was written some time ago."""
+    now = time.time() - seconds
+    os.utime(path, (now, now))
+
+
+def test_a_record_is_read_once_while_its_file_stays(stored, read_files):
+    store, cell = stored
+    settle(store.path(cell), 60)
+    facts = store.facts(cell)
+    assert (facts.status, facts.rounds, facts.damage) == ("finished", 3, "")
+    assert facts.checksum == store.load(cell)["checksum"]
+    read_files.clear()
+    assert Store("test").finished(cell) and store.sound(cell) and store.facts(cell) is facts
+    facts.record["provenance"].clear()
+    assert "dataset_checksum" in facts.record["provenance"], "nobody else has what one changed"
+    assert read_files == []
+    store.save(cell, store.load(cell) | {"status": "running", "rounds": rounds(2)})
+    assert not store.finished(cell) and store.facts(cell).rounds == 2
+
+
+def test_a_record_that_was_written_just_now_is_read_each_time(stored):
+    """Files of one moment and size could not be told from each other."""
+    store, cell = stored
+    assert store.sound(cell)
+    text, written = store.path(cell).read_text(), store.path(cell).stat()
+    store.path(cell).write_text(text.replace('"labels": 129', '"labels": 130'))
+    os.utime(store.path(cell), ns=(written.st_atime_ns, written.st_mtime_ns))
+    assert not store.sound(cell) and store.facts(cell).checksum == ""
+
+
+def test_a_state_that_gets_lost_is_noticed_beside_an_unchanged_record(outputs, digits_cell):
+    store, cell = Store("test"), digits_cell(adam_state="rounds")
+    store.prepare()
+    go_on(store, cell, store.load(cell), 1)
+    settle(store.path(cell), 60)
+    assert store.facts(cell).rounds == 1
+    next(store.folder.glob("*.state")).unlink()
+    assert store.facts(cell).rounds == 0 and store.facts(cell).damage.endswith("state is lost")
+
+
+def test_what_reports_say_of_a_study_s_records_reads_them_once(outputs, read_files):
+    study, store = profiles.load_study("smoke", "03-mnist-active-learning"), Store("smoke")
+    store.prepare()
+    for cell in study.cells()[1:]:
+        save_finished(store, cell, lambda _, n: {"test_accuracy": 0.5})
+        settle(store.path(cell), 60)
+    read_files.clear()
+    assert "of these, and where arms" in record_facts.cells(study).data
+    assert "Interim" in record_facts.interim(study)
+    assert f"{len(study.cells()) - 1} finished cells" in record_facts.provenance(study).data
+    assert f"{len(study.cells()) - 1} finished" in record_facts.effort("smoke", study.cells())
+    names = [name for name in read_files if name != study.cells()[0].name]
+    assert sorted(names) == sorted(cell.name for cell in study.cells()[1:])
+
+
+def test_a_run_hands_on_the_table_of_settings_that_its_notebook_takes(outputs, read_files):
+    study, store = profiles.load_study("smoke", "06-sensitivity"), Store("smoke")
+    study = study.model_copy(update={"train": False})
+    with pytest.raises(StudyError, match="nothing can be shown yet"):
+        run.run(study)
+    store.prepare()
+    for cell in study.cells():
+        save_finished(store, cell, lambda _, n: {"test_accuracy": 0.5})
+    read_files.clear()
+    results = run.run(study)
+    assert sorted(read_files) == sorted(cell.name for cell in study.cells())
+    pd.testing.assert_frame_equal(results, tidy.read_settings(study))
+
+
+@pytest.mark.parametrize("error", [ParameterError, CanNotLock])
+def test_on_a_full_disk_room_is_what_helps(outputs, monkeypatch, error):
+    def full(*_, **__):
+        raise OSError(ENOSPC, "No space left on device")
+
+    patched = (Path, "touch") if error is ParameterError else (FileLock, "acquire")
+    monkeypatch.setattr(*patched, full)
+    with pytest.raises(error, match="No space left on device.*make room") as raised:
+        Store("test").prepare()
+    assert "rights" not in str(raised.value) and "no locks" not in str(raised.value)
 
 
 def test_what_killed_writers_left_is_removed_and_what_is_written_now_is_not(outputs):

@@ -63,9 +63,10 @@ def test_a_scheduler_without_workers_is_an_error():
     ],
 )
 def test_a_worker_with_other_versions_is_refused(reported, message):
-    client = FakeClient().join("good").join("tcp://bad", reported)
+    client = FakeClient().join("tcp://bad", reported)
     with pytest.raises(StudyError, match="worker tcp://bad .*install there what is installed here"):
         checked_workers(client)
+    assert client.lines == []
     client = FakeClient().join("good")
     checked = checked_workers(client)
     client.join("tcp://bad", reported)
@@ -75,6 +76,23 @@ def test_a_worker_with_other_versions_is_refused(reported, message):
     del client.joined["good"]
     with pytest.raises(StudyError, match=message):
         checked.slots()
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_a_worker_that_does_not_fit_at_the_start_is_told_and_the_others_are_used(device):
+    """Nor is a GPU counted on that only such a worker offers."""
+    bad = other_versions(torch="1.0")
+    client = FakeClient().join("tcp://bad", bad, GPU=1).join("good", GPU=1)
+    checked = checked_workers(client, device=device)
+    assert checked.slots() == {"good": 1} and checked.resources == {"GPU": 1}
+    (line,) = client.lines
+    assert line.startswith("not used: worker tcp://bad has torch 1.0, here")
+    client = FakeClient().join("tcp://bad", bad, GPU=1).join("good")
+    if device == "cuda":
+        with pytest.raises(StudyError, match="no worker offers the resource GPU"):
+            checked_workers(client, device=device)
+    else:
+        assert checked_workers(client, device=device).resources == {}
 
 
 def test_a_worker_that_leaves_while_it_is_checked_is_checked_again():

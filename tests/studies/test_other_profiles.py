@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alutils.commands.fingerprints import fingerprint
+from alutils.commands import fingerprints
 from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.studies.profiles import load_study
@@ -65,17 +65,38 @@ def test_without_the_reduced_recipe_nothing_stands_beside(outputs):
     assert "margin +0.60 points over random; K-means" in line
 
 
-def test_a_record_of_another_profile_makes_the_report_stale(outputs):
-    for notebook, profile in (
-        ("08-reductions", "strong-recipe"), ("08-reductions", "transfer"),
-        ("02-cifar10-active-learning", "ceiling"), ("01-training-size", "ceiling"),
-    ):  # fmt: skip
+def test_a_record_of_the_ceiling_makes_the_report_stale(outputs, monkeypatch):
+    monkeypatch.setattr(fingerprints, "sources", lambda *_: "sources")
+    for notebook in ("02-cifar10-active-learning", "01-training-size"):
         study = load_study("desktop", notebook)
-        before = fingerprint(notebook, study, "sources")
-        (file, *_) = [file for file in study.files() if file.parent.parent.name == profile]
+        before = fingerprints.fingerprint(notebook, study)
+        (file, *_) = study.files()
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("a record")
-        assert fingerprint(notebook, study, "sources") != before
+        assert fingerprints.fingerprint(notebook, study) != before
+        file.unlink()
+
+
+@pytest.mark.parametrize("profile", ["strong-recipe", "transfer"])
+def test_a_cell_of_another_profile_makes_the_report_stale_once_it_ends(
+    outputs, monkeypatch, profile
+):
+    """And not with every round of its run."""
+    monkeypatch.setattr(fingerprints, "sources", lambda *_: "sources")
+    study = load_study("desktop", "08-reductions")
+    other = next(each for each in study.related() if each.profile == profile)
+    few = other.cells()[:1]
+    monkeypatch.setattr(type(study), "related", lambda self: [other])
+    monkeypatch.setattr(type(other), "cells", lambda self: few)
+    store, hashes = Store(profile), [fingerprints.all_else("08-reductions", study)]
+    store.prepare()
+    save_finished(store, few[0], lambda _, n: {"test_accuracy": 0.5})
+    whole = store.load(few[0])
+    for status, kept in (("running", 1), ("running", 2), ("failed", 2), ("finished", None)):
+        store.save(few[0], whole | {"status": status, "rounds": whole["rounds"][:kept]})
+        hashes.append(fingerprints.all_else("08-reductions", study))
+    untouched, first, second, failed, finished = hashes
+    assert untouched == first == second and len({first, failed, finished}) == 3
 
 
 def test_runs_that_are_not_there_are_named_by_the_command_that_makes_them(outputs):

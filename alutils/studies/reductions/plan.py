@@ -1,6 +1,5 @@
 """Each reduction beside the poster's own value."""
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -17,7 +16,6 @@ from alutils.protocol.study import (
     check_datasets,
     refuse_best,
 )
-from alutils.records.store import Store
 
 REPLICA = {
     "adam_state": "rounds",
@@ -60,12 +58,8 @@ class ReductionsStudy(SettingsStudy):
         ]
         return [*sized, *(each for s in self.seeds for each in self._by_arm(s)), *self._replica()]
 
-    def files(self) -> list[Path]:
-        """Records of other profiles that the notebook tells of."""
-        return [Store(each.profile).path(cell) for each in self.related() for cell in each.cells()]
-
     def related(self) -> list[Study]:
-        """The studies of these records."""
+        """The studies of other profiles that the notebook tells of."""
         from alutils.studies.reductions import other_profiles
         from alutils.studies.transfer import effects
 

@@ -39,7 +39,7 @@ def ended(notebook: str) -> bool:
     All of a seed are finished then, or one of them failed, which leaves the seed out.
     """
     status = [
-        (cell.seed, Store(profile).load(cell)["status"])
+        (cell.seed, Store(profile).facts(cell).status)
         for profile, cells in _compared(notebook).values()
         for _, cell in cells
     ]
