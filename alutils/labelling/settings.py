@@ -26,7 +26,7 @@ class Settings:
     Raises ``ParameterError``.
     """
 
-    arm: str = "margin"
+    arm: str = "uherding"
     batch: int = 10
     share: float = 0.2
     seed: int = 0

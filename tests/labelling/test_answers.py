@@ -53,8 +53,8 @@ def test_answering_never_waits_for_a_training_and_a_replay_asks_for_the_same(tmp
         runs = [(*key, len(list(group))) for key, group in groupby(asked)]
         assert runs == [
             ("first batch", 0, 5), ("random share", 0, 5),
-            ("margin", 2, 4), ("random share", 2, 1), ("margin", 2, 1), ("random share", 2, 4),
-            ("margin", 4, 1),
+            ("uherding", 2, 4), ("random share", 2, 1), ("uherding", 2, 1), ("random share", 2, 4),
+            ("uherding", 4, 1),
         ]  # fmt: skip
         kept = said(session)
     classes, settings = recorded(read(tmp_path / "ledger.jsonl"))

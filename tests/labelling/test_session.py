@@ -38,7 +38,7 @@ def test_the_first_batch_is_the_most_typical_with_nothing_labelled(tmp_path):
 def test_a_batch_is_what_the_arm_says_of_a_head_trained_as_records_have_it(tmp_path):
     """Against the same calls made by hand, on a snapshot with a skip and an image of no class."""
     pool, labels = blobs()
-    with a_session(tmp_path, pool, seed=1, candidates=60) as session:
+    with a_session(tmp_path, pool, arm="margin", seed=1, candidates=60) as session:
         for question in session.ask(5)[:3]:
             session.label(question.image, labels[question.image])
         session.skip(session.ask()[0].image)

@@ -58,7 +58,7 @@ class OwnLabelsStudy(Parameters):
     answers: Answerer = PERSON
     answer_count: Annotated[int, Field(ge=1, le=10_000_000)] = 150
     encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
-    arm: str = "margin"
+    arm: str = "uherding"
     batch: int = 10
     share: float = 0.2
     seed: Annotated[int, Field(ge=0, le=2**31)] = 0
