@@ -96,7 +96,7 @@ def test_the_start_has_the_labels_it_asks_for():
         ({"arms": ["random", "batchbald"]}, "at most 100"),
         ({"start_step": 200, "start_last": 1000}, "start_step = 200 can't be kept up"),
         ({"recipe_epochs": 100}, "recipe_epochs = 100 is not more than epochs = 100"),
-        ({"stem": "3x3"}, "stem = '3x3' is what one of the better recipes adds"),
+        ({"stem": "3x3"}, "stem = '3x3' is what one of the other recipes adds"),
         (
             {"augmentation": "crop-flip", "datasets": ["cifar10"], "start_dataset": "cifar10"},
             "augmentation = 'crop-flip' is what one of",
