@@ -20,7 +20,7 @@ def random_passes(count: int = 30, classes: int = 3, passes: int = 5, seed: int 
 def view_of(probs_T_N_C: torch.Tensor, chunk: int = 1000):
     """A view of these passes, which hands them on in chunks as a real one does."""
     view = fake_view(mc_probs_T_N_C=probs_T_N_C, probs_N_C=probs_T_N_C[0])
-    view.over_passes = lambda score: torch.cat(
+    view.over_passes = lambda score, rows=None: torch.cat(
         [score(part) for part in probs_T_N_C.split(chunk, dim=1)]
     )
     return view
