@@ -18,13 +18,13 @@ from alutils.records import tidy
 from alutils.records.files import write_whole
 from alutils.reporting import figures, standing, statistics, tables
 from alutils.reporting.prose import interval, join, paired_seeds, points, seed_range, verb
-from alutils.reporting.record_facts import effort, interim, one_processor
+from alutils.reporting.record_facts import effort, interim
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import overlap, profiles
-from alutils.studies.beyond import ranking, recipes
-from alutils.studies.beyond.plan import BeyondStudy
+from alutils.studies.beyond import in_short
 from alutils.studies.claims import page, rules
+from alutils.studies.pretrained import ranks
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -32,7 +32,7 @@ LONG = ("desktop", "poster", "replica")
 STEP_MS = (75, 10)
 """Milliseconds a step for which it shows them."""
 APART = "09-pretrained-features"
-"""The notebook of whose runs these texts tell nothing."""
+"""The notebook of whose runs the table of results and its notes tell nothing."""
 
 
 def update(profile: str) -> None:
@@ -59,8 +59,8 @@ def blocks(profile: str) -> dict[str, str]:
     """The Markdown blocks by their marks' names.
 
     These are the findings in short (``found``) and in full (``answer``), the table of results,
-    which reports and profiles lack runs, the hours of the long profiles, and the ranking of
-    strategies.
+    which reports and profiles lack runs, the hours of the long profiles, and how strategies rank
+    (``ranking``, by 07, and ``ranks``, by 09).
     """
     studies = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
     if "04-claims" not in studies:
@@ -80,7 +80,9 @@ def blocks(profile: str) -> dict[str, str]:
         "hours": markdown_hours(LONG, STEP_MS),
     }
     if further := studies.get("07-beyond-the-poster"):
-        texts["ranking"] = _ranking(further)
+        texts["ranking"] = _folded(in_short.text(further))
+    if encoded := studies.get(APART):
+        texts["ranks"] = _folded(ranks.text(encoded))
     return texts
 
 
@@ -221,20 +223,6 @@ def _sides(standings: dict[str, standing.Standing]) -> str:
 def _saving(ours: pd.DataFrame) -> str:
     """The label savings of every arm, where they are told."""
     return tables.savings(ours).data if ours["seed"].nunique() >= FEWEST_SEEDS else ""
-
-
-def _ranking(study: BeyondStudy) -> str:
-    """How strategies and recipes beyond the poster's compare, from the finished cells."""
-    results = tidy.complete_seeds(tidy.read_settings(study), study.settings())
-    parts = [
-        f"How they rank, by 07 of the profile `{study.profile}`:",
-        ranking.sentences(results).data,
-        f"How those rank that start from {study.start_first} labels, {study.start_step} a round:",
-        ranking.sentences(results, "start").data,
-        recipes.sentences(results, one_processor(study, "recipe")).data,
-        interim(study).strip(),
-    ]
-    return "\n\n".join(_folded(part) for part in parts if part)
 
 
 def _details(text: str) -> list[str]:

@@ -23,7 +23,7 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.running.stability import mean_entropy
 from alutils.strategies.custom import ask
-from alutils.strategies.own import STRATEGIES, check_positions, packed
+from alutils.strategies.own import STRATEGIES, checked_positions, packed
 from alutils.strategies.view import PoolView
 
 HEAD = {"epochs": 20, "schedule": "one-cycle", "weight_decay": 1.0}
@@ -190,5 +190,4 @@ def _choose(arm: str, settings: Settings, number: int, view: PoolView) -> tuple[
         picks = ask(own, arm, view, budget, rng)
     else:
         picks = STRATEGIES[arm](view, budget, rng)
-    check_positions(picks, budget, len(view), arm)
-    return tuple(view.candidates[picks.cpu()].tolist())
+    return tuple(view.candidates[checked_positions(picks, budget, len(view), arm)].tolist())

@@ -289,7 +289,7 @@ def _cifar10(images: np.ndarray, labels: np.ndarray) -> Arrays:
 
 def _digits() -> Arrays:
     """scikit-learn's 8x8 digits, enlarged to 28x28 by repeating pixels; the last 360 are the test
-    set (other writers than the training set's)."""
+    set (mostly other writers than the training set's; one is in both)."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

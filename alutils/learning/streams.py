@@ -10,7 +10,8 @@ def stream(seed: int, *name: str | int) -> torch.Generator:
 
     Streams of different names are independent, so that one arm's use of randomness can't shift
     another's, and a resumed run needs no saved generator state. PyTorch's generator takes 32 bits
-    of the seed: that two of a study's names share a stream is unlikely, not impossible.
+    of the seed: that two of a study's names share a stream is unlikely, not impossible. On Intel's
+    processors ``bernoulli_``, and so dropout and MC masks, draws other numbers from it, by MKL.
     """
     return torch.Generator().manual_seed(derived(seed, *name))
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from itertools import islice
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,7 +15,8 @@ PROTOCOL_VERSION = 1
 """Raised by hand whenever the same cell would give another record than before."""
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
-Rounds = Annotated[int, Field(ge=1, le=60_000)]
+MOST_ROUNDS = 60_000
+Rounds = Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
 
 
 class Protocol(BaseModel):
@@ -143,19 +146,20 @@ class Cell(Protocol):
         return f"acquisition_fraction = {self.acquisition_fraction}"
 
     def schedule_of_labels(self) -> list[int]:
-        """Label count of every round of an arm, the first one included.
+        """Label count of every round of an arm, the first one included."""
+        return list(self.label_counts) or list(islice(self.growing(), self.rounds))
+
+    def growing(self) -> Iterator[int]:
+        """Label counts of an arm that chooses, without an end.
 
         A round asks for no more than the pool still holds.
         """
-        if self.label_counts:
-            return list(self.label_counts)
-        pool = self.pool_size(self.dataset)
-        counts = [self.first_labels]
-        for _ in range(self.rounds - 1):
-            left = max(0, pool - counts[-1])
+        pool, labels = self.pool_size(self.dataset), self.first_labels
+        while True:
+            yield labels
+            left = max(0, pool - labels)
             size = self.acquisition_size or int(self.acquisition_fraction * left)
-            counts.append(counts[-1] + min(size, left))
-        return counts
+            labels += min(size, left)
 
     def steps(self) -> list[int]:
         """Optimiser steps of every round."""

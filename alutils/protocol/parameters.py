@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import json
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -57,8 +58,8 @@ class Parameters(BaseModel):
         parameters = cls.parse(values, "notebook parameters")
         if missing := [key for key in cls.model_fields if key not in values]:
             plain = {name for name in named if isinstance(namespace.get(name), PLAIN)}
-            near = difflib.get_close_matches(missing[0], plain - values.keys(), n=1)
-            hint = f"is it {near[0]!r} = {namespace[near[0]]!r}?" if near else "give it a value"
+            near = _nearest(missing[0], plain - values.keys())
+            hint = f"is it {near!r} = {namespace[near]!r}?" if near else "give it a value"
             raise ParameterError(f"notebook parameters: {missing[0]!r} is missing: {hint}")
         if left := [key for key in cls.model_fields if key in left]:
             raise ParameterError(
@@ -89,8 +90,8 @@ def known(
 ) -> None:
     """Refuse a name that is not among the allowed ones, and say the nearest."""
     if name not in allowed:
-        near = difflib.get_close_matches(str(name), list(allowed), n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        near = _nearest(str(name), allowed, cutoff=0.4)
+        hint = f"did you mean {near!r}? " if near else ""
         names = ", ".join(allowed) + (f", or {or_else}" if or_else else "")
         raise error(f"{key} = {name!r} is unknown: {hint}allowed are {names}")
 
@@ -114,30 +115,41 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
         return str(first["ctx"]["error"]) if "ctx" in first else first["msg"]
     key = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, model.model_fields, n=1)
-        hint = (
-            f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields)}"
-        )
+        near = _nearest(key, model.model_fields)
+        hint = f"did you mean {near!r}?" if near else f"known are {', '.join(model.model_fields)}"
         return f"unknown parameter {key!r} = {first['input']!r}: {hint}"
     problems = [problem for problem in error.errors() if problem["loc"][0] == first["loc"][0]]
-    reasons = dict.fromkeys(map(_reason, problems))
+    # A list whose every element is refused is called too short as well.
+    problems = [each for each in problems if each["type"] != "too_short"] or problems
+    reasons = dict.fromkeys(_reason(model, problem) for problem in problems)
     return f"{key} = {first['input']!r} is not allowed: {', or '.join(reasons)}"
 
 
-def _reason(error: Any) -> str:
+def _nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
+    """The name among others that is most like this one, whatever its case; empty where none is."""
+    by_lower = {each.lower(): each for each in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[near[0]] if near else ""
+
+
+def _reason(model: type[BaseModel], error: Any) -> str:
     """What is wrong with a value, and how it would be right."""
+    key = error["loc"][0]
     if error["type"] == "tuple_type":
-        reason = "it should be a list, as in [0, 1]"
+        example = json.dumps(list(model.model_fields[key].default[:2]) or ["a", "b"])
+        reason = f"it should be a list, as in {example}"
         if isinstance(error["input"], str):
-            reason += f"; papermill's -p gives text, so give it -y '{error['loc'][0]}: [0, 1]'"
+            reason += f"; papermill's -p gives text, so give it -y '{key}: {example}'"
         return reason
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if error["type"] == "string_pattern_mismatch":
         return "it should be of small letters, digits and hyphens, and begin with no hyphen"
     if error["type"] == "string_type" and type(error["input"]) in (int, float):
-        key = error["loc"][0]
-        return f"it should be text, in quotes; papermill's -p made a number of it: use -r {key}"
+        reason = "it should be text, in quotes"
+        if len(error["loc"]) == 1:
+            reason += f"; papermill's -p made a number of it: use -r {key}"
+        return reason
     reason = error["msg"].lower()
     if error["type"] == "float_type" and isinstance(error["input"], str):
         reason += ", not text: YAML takes 5.0e-4, with a point, for a number"

@@ -26,10 +26,12 @@ def check(cell: Cell) -> None:
     _check_recipe(cell)
     _check_encoder(cell)
     _check_copied(cell)
+    check_first(cell)
     _check_labels(cell, counts)
     _check_steps(cell)
     _check_passes(cell)
     _check_acquisitions(cell, max((b - a for a, b in pairwise(counts)), default=0))
+    _check_clusters(cell)
 
 
 def _check_imbalance(cell: Cell) -> None:
@@ -117,6 +119,24 @@ def _check_copied(cell: Cell) -> None:
         )
 
 
+def check_first(cell: Cell) -> None:
+    """Refuse first labels beyond the pool, or that leave nothing of it to choose."""
+    pool, first = cell.pool_size(cell.dataset), cell.first_labels
+    if cell.label_counts or first < pool or (first == pool and cell.rounds == 1):
+        return
+    told = (
+        f"labels the whole pool of {cell.dataset}, so nothing is left to choose"
+        if first == pool
+        else f"is more than the pool of {cell.dataset} holds, {pool}"
+    )
+    raise ValueError(f"first_labels = {first} {told}: lower it{_or_imbalance(cell)}")
+
+
+def _or_imbalance(cell: Cell) -> str:
+    """The other remedy where a pool is too small."""
+    return f", or imbalance = {cell.imbalance}" if cell.imbalance > 1 else ""
+
+
 def _check_labels(cell: Cell, counts: list[int]) -> None:
     pool = cell.pool_size(cell.dataset)
     if cell.batch_size > counts[0]:
@@ -125,10 +145,9 @@ def _check_labels(cell: Cell, counts: list[int]) -> None:
             f"{cell.dataset}, so nothing would be trained: lower batch_size or raise the labels"
         )
     if max(counts) > pool:
-        or_imbalance = f", or imbalance = {cell.imbalance}" if cell.imbalance > 1 else ""
         raise ValueError(
-            f"{max(counts)} labels asked for, but the pool of {cell.dataset} holds {pool}: "
-            f"lower rounds, label_counts, first_labels or acquisition_fraction{or_imbalance}"
+            f"{max(counts)}, the largest of the label counts, is more than the pool of "
+            f"{cell.dataset} holds, {pool}: lower it{_or_imbalance(cell)}"
         )
     if len(set(counts)) < len(counts):
         empty = f"its pool of {pool} is empty by then: lower it"
@@ -181,4 +200,17 @@ def _check_acquisitions(cell: Cell, largest: int) -> None:
             f"{cell.acquisition} asks for up to {largest} labels "
             f"a round of {cell.dataset}, and the batchbald arm chooses at most "
             f"{LARGEST_BATCHBALD}: lower it, or take power-bald"
+        )
+
+
+def _check_clusters(cell: Cell) -> None:
+    """Refuse more clusters than the K-means arms have candidates to begin with."""
+    arms = [arm for arm in cell.arms if arm in ("kmeans", "kmeans-centre")]
+    left = cell.pool_size(cell.dataset) - cell.first_labels
+    candidates = min(cell.candidates or left, left)
+    if arms and cell.rounds > 1 and cell.clusters > candidates:
+        or_candidates = ", or raise candidates" if candidates < left else ""
+        raise ValueError(
+            f"clusters = {cell.clusters} is more than the {candidates} candidates of "
+            f"{cell.dataset} that the {arms[0]} arm clusters: lower it{or_candidates}"
         )

@@ -4,15 +4,16 @@ Nothing here imports torch, so that a wrong parameter is refused within a second
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from alutils.protocol.arms import CUSTOM_ARMS
-from alutils.protocol.cell import Cell, Protocol
+from alutils.protocol.cell import MOST_ROUNDS, Cell, Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import Parameters, known, no_duplicates
-from alutils.protocol.refusals import check
+from alutils.protocol.refusals import check, check_first
 
 RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
@@ -109,14 +110,12 @@ class SettingsStudy(Study):
     ) -> Cell:
         """An arm from ``first`` labels to about ``last``, with changes to the study's protocol."""
         fields = self._protocol() | changes
-        size = changes.get("acquisition_size", 0)
         cell = Cell(
             figure=figure,
             dataset=dataset,
             arm=arm,
             seed=seed,
             first_labels=first,
-            rounds=last // size + 2 if size else last,  # enough, to be cut below
             strategy_source=CUSTOM_ARMS.get(arm, ""),
             **fields,
         )
@@ -129,7 +128,17 @@ def _ending_near(cell: Cell, last: int) -> Cell:
         raise ValueError(
             f"last_labels = {last} is not above first_labels = {cell.first_labels}: raise it"
         )
-    counts = list(dict.fromkeys(cell.schedule_of_labels()))
+    check_first(cell)
+    counts: list[int] = []
+    for count in islice(cell.growing(), MOST_ROUNDS + 1):
+        if counts and (counts[-1] >= last or count == counts[-1]):
+            break
+        counts.append(count)
+    if len(counts) > MOST_ROUNDS:
+        raise ValueError(
+            f"{cell.acquisition} takes more than {MOST_ROUNDS} rounds from {cell.first_labels} to "
+            f"{last} labels of {cell.dataset}: raise it, or lower last_labels"
+        )
     nearest = min(counts, key=lambda count: abs(count - last))
     if nearest == cell.first_labels:
         raise ValueError(

@@ -26,7 +26,7 @@ from alutils.records.record import chained, state_digest
 from alutils.running import checks, diagnostics, stability
 from alutils.running.provenance import provenance
 from alutils.strategies.custom import ask
-from alutils.strategies.own import STRATEGIES, check_positions
+from alutils.strategies.own import STRATEGIES, checked_positions
 from alutils.strategies.pool import Pool
 from alutils.strategies.view import LabelledView, PoolView
 
@@ -213,8 +213,7 @@ class CurrentRound:
                 positions = STRATEGIES[arm](labelled, budget, rng)
             else:
                 positions = STRATEGIES[arm](self.view, budget, rng)
-        check_positions(positions, budget, len(self.view), arm)
-        return self.view.candidates[positions.cpu()]
+        return self.view.candidates[checked_positions(positions, budget, len(self.view), arm)]
 
     @cached_property
     def view(self) -> PoolView:

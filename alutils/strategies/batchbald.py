@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-from alutils.protocol.arms import LARGEST_BATCHBALD
-from alutils.protocol.parameters import ParameterError
 from alutils.strategies.ranking import highest
 from alutils.strategies.scores import entropies, mutual_information
 from alutils.strategies.view import PoolView
@@ -23,14 +21,9 @@ def batchbald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     Kirsch et al., arXiv 1906.08158. The batch's joint entropy is exact while its labellings number
     at most ``CONFIGURATIONS``; after that it is estimated from as many, drawn from the passes.
     Information about T passes is at most log T nats, which a few picks may exhaust: what a batch
-    asks for beyond that is drawn at random. Batches above ``LARGEST_BATCHBALD`` are refused with
-    ``ParameterError``.
+    asks for beyond that is drawn at random. Batches above ``arms.LARGEST_BATCHBALD`` are refused
+    before a study begins.
     """
-    if budget > LARGEST_BATCHBALD:
-        raise ParameterError(
-            f"batchbald chooses at most {LARGEST_BATCHBALD} at a time, and {budget} are asked "
-            "for: lower acquisition_fraction, or take power-bald"
-        )
     probs_N_T_C = view.mc_probs_T_N_C.transpose(0, 1)
     labellings = Labellings(probs_N_T_C.shape[1], rng)
     bound_N = mutual_information(view.mc_probs_T_N_C)

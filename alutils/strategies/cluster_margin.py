@@ -5,6 +5,7 @@ from torch import Tensor
 
 from alutils.strategies.clusters import clusters
 from alutils.strategies.ranking import smallest
+from alutils.strategies.scores import gap
 from alutils.strategies.view import PoolView
 
 MARGIN_SHARE = 10
@@ -20,8 +21,7 @@ def cluster_margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     of these margins alone are, by K-means into ``budget`` clusters. So one round takes one from
     each, and more rounds are for features so alike that K-means leaves clusters empty.
     """
-    first, second = view.probs_N_C.topk(2, dim=1).values.unbind(1)
-    unsure = smallest(first - second, MARGIN_SHARE * budget, rng)
+    unsure = smallest(gap(view.probs_N_C), MARGIN_SHARE * budget, rng)
     unsure = unsure[torch.randperm(len(unsure), generator=rng)]
     cluster_n = clusters(view.embeddings_N_D[unsure], budget, rng)
     order_K = smallest(cluster_n.bincount(minlength=budget).double(), budget, rng)

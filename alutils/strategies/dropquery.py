@@ -6,6 +6,7 @@ from torch import Tensor
 
 from alutils.strategies.clusters import clusters
 from alutils.strategies.ranking import smallest
+from alutils.strategies.scores import votes
 from alutils.strategies.view import PoolView
 
 UNSURE = 0.5
@@ -24,9 +25,8 @@ def dropquery(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     The paper has 3 passes at dropout 0.75 with a mask per candidate; here they are the view's, and
     a pass keeps its mask for all candidates. As in the authors' code, features are scaled to unit
     length and a cluster's own members alone are looked at; that code also lowers the threshold
-    while fewer than 25 times ``budget`` pass it, of which the paper says nothing. Without dropout
-    no class changes and the picks are random: a caller should refuse ``dropout`` = 0. With one
-    pass the share is 0 or 1, and the filling order has no more than these two steps.
+    while fewer than 25 times ``budget`` pass it, of which the paper says nothing. One pass alone,
+    or none with dropout, is refused before a study begins.
     """
     share_N = inconsistency(view)
     order_N = smallest(-share_N, len(view), rng)
@@ -45,11 +45,6 @@ def inconsistency(view: PoolView) -> Tensor:
     passes_N = votes_N_C.sum(1)
     kept_N = votes_N_C.gather(1, view.probs_N_C.argmax(1, keepdim=True)).squeeze(1)
     return (passes_N - kept_N) / passes_N
-
-
-def votes(probs_T_N_C: Tensor) -> Tensor:
-    """How many passes predict each class, int64 (N, C)."""
-    return F.one_hot(probs_T_N_C.argmax(2), probs_T_N_C.shape[2]).sum(0)
 
 
 def central(features_N_D: Tensor, cluster_N: Tensor, rng: torch.Generator) -> Tensor:

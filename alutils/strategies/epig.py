@@ -31,10 +31,8 @@ def epig(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     candidates drawn from ``rng``, all of them in a smaller pool. It takes one label at a time;
     here the ``budget`` highest scores are taken at once.
 
-    One pass alone, or passes that are equal for want of dropout, tell nothing about each other:
-    all scores are then 0 and the picks are random, so a caller should refuse ``mc_passes`` = 1 and
-    ``dropout`` = 0. Joint probabilities are taken in blocks of ``BLOCK``; the passes of the targets
-    alone are held.
+    One pass alone, or none with dropout, is refused before a study begins. Joint probabilities are
+    taken in blocks of ``BLOCK``; the passes of the targets alone are held.
     """
     targets_T_M_C = _targets(view, rng)
     score_N = view.over_passes(partial(predictive_information, targets_T_M_C=targets_T_M_C))
@@ -74,8 +72,9 @@ def _exact(probs: Tensor) -> Tensor:
 
 def _targets(view: PoolView, rng: torch.Generator) -> Tensor:
     """The passes (T, M, C) of ``TARGETS`` random candidates, or of all where there are fewer."""
+    targets = torch.randperm(len(view), generator=rng)[:TARGETS]
     is_target_N = torch.zeros(len(view), dtype=torch.bool)
-    is_target_N[torch.randperm(len(view), generator=rng)[:TARGETS]] = True
+    is_target_N[targets] = True
     seen = 0
 
     def of_targets(probs_T_B_C: Tensor) -> Tensor:
@@ -83,4 +82,4 @@ def _targets(view: PoolView, rng: torch.Generator) -> Tensor:
         start, seen = seen, seen + probs_T_B_C.shape[1]
         return probs_T_B_C[:, is_target_N[start:seen]].transpose(0, 1)
 
-    return view.over_passes(of_targets).transpose(0, 1)
+    return view.over_passes(of_targets, rows=len(targets)).transpose(0, 1)

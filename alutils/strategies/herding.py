@@ -11,6 +11,7 @@ from torch import Tensor
 
 from alutils.strategies.distances import Points
 from alutils.strategies.ranking import highest
+from alutils.strategies.scores import gap
 from alutils.strategies.view import PoolView
 
 SCALE = 1.0
@@ -58,8 +59,7 @@ def uherding(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     if not len(view.labelled_embeddings_M_D):
         return max_herding(view, budget, rng)
     points, labelled = _unit(view)
-    first_N, second_N = view.probs_N_C.topk(2, dim=1).values.unbind(1)
-    weights_N = (1 - (first_N - second_N)).clamp_min(0)
+    weights_N = (1 - gap(view.probs_N_C)).clamp_min(0)
     return _herd(points, labelled, weights_N, smallest_distance(labelled), budget, rng)
 
 

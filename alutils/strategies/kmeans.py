@@ -4,6 +4,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from alutils.strategies.clusters import fitted
 from alutils.strategies.ranking import smallest
 from alutils.strategies.view import PoolView
 
@@ -31,10 +32,6 @@ def _centroid_distances(view: PoolView, rng: torch.Generator) -> Tensor:
 
     Taken in blocks of rows, their last bits could depend on where a block ends.
     """
-    from sklearn.cluster import KMeans
-
-    state = int(torch.randint(2**31 - 1, (), generator=rng))
-    features_N_D = view.embeddings_N_D.cpu().numpy()
-    with threadpool_limits(1):  # as in clusters
-        fit = KMeans(min(view.clusters, len(view)), n_init=1, random_state=state).fit(features_N_D)
-        return torch.from_numpy(fit.transform(features_N_D))
+    fit = fitted(view.embeddings_N_D, view.clusters, rng)
+    with threadpool_limits(1):  # as in ``fitted``
+        return torch.from_numpy(fit.transform(view.embeddings_N_D.cpu().numpy()))

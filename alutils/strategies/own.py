@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 
 import cloudpickle
+import numpy as np
 import torch
 from torch import Tensor
 
-from alutils.protocol.arms import ARMS, BASELINE, BUILT_IN, COPIED, CUSTOM_ARMS
+from alutils.protocol.arms import ARM_TITLE, ARMS, CUSTOM_ARMS
 from alutils.protocol.parameters import ParameterError
 from alutils.strategies.source import StrategySource
 from alutils.strategies.view import PoolView
@@ -17,13 +18,25 @@ from alutils.strategies.view import PoolView
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
 
 
-def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -> None:
-    """Raise ``ParameterError`` unless a strategy kept its contract."""
+def checked_positions(
+    positions: Tensor | np.ndarray, budget: int, candidates: int, arm: str
+) -> Tensor:
+    """What a strategy returned, as int64 (budget,) on the CPU.
+
+    Raises ``ParameterError`` unless it kept its contract. A NumPy array of integers is taken too.
+    """
+    given = positions
+    if isinstance(given, np.ndarray) and given.dtype.kind in "iu" and given.ndim == 1:
+        positions = torch.from_numpy(given.astype(np.int64))
     if not isinstance(positions, Tensor) or positions.dtype != torch.int64 or positions.ndim != 1:
-        kind = getattr(positions, "dtype", type(positions).__name__)
+        kind = f"a {type(given).__name__}"
+        if isinstance(given, Tensor | np.ndarray):
+            of = "tensor" if isinstance(given, Tensor) else "NumPy array"
+            dtype = str(given.dtype).removeprefix("torch.")
+            kind = f"a {of} of {dtype}, of shape {tuple(given.shape)}"
         raise ParameterError(
-            f"strategy {arm!r} returned {kind} of shape {tuple(getattr(positions, 'shape', ()))}: "
-            f"return a tensor of {budget} positions, int64 ({budget},)"
+            f"strategy {arm!r} returned {kind}: return {budget} positions as a tensor, int64 "
+            f"({budget},), or as a NumPy array of integers"
         )
     if len(positions) != budget or len(positions.unique()) != budget:
         raise ParameterError(
@@ -32,6 +45,7 @@ def check_positions(positions: Tensor, budget: int, candidates: int, arm: str) -
         )
     if budget and not 0 <= int(positions.min()) <= int(positions.max()) < candidates:
         raise ParameterError(f"strategy {arm!r} returned a position outside [0, {candidates})")
+    return positions.cpu()
 
 
 def _imported(function: str) -> Strategy:
@@ -49,9 +63,11 @@ def register(name: str, strategy: Strategy) -> None:
 
     A hash of its source, and of all that this uses, enters its record's name (``StrategySource``).
     Modules that are not installed travel to the workers with it. ``ValueError`` for a name that is
-    taken or is no name, for what is not a function, and where a change could not be noticed.
+    taken or is no name, for what is not a function, and where a change could not be noticed. Taken
+    are the names of the study's arms and what figures call them, in whatever case.
     """
-    if name in (*BUILT_IN, BASELINE, COPIED, "sequence"):
+    taken = {each.lower() for each in (*ARM_TITLE, *ARM_TITLE.values(), "sequence")}
+    if name.lower() in taken:
         raise ValueError(f"{name!r} is a name of the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")

@@ -15,7 +15,17 @@ def mutual_information(probs_T_N_C: Tensor) -> Tensor:
     return entropies(probs_T_N_C.mean(0)) - entropies(probs_T_N_C).mean(0)
 
 
+def gap(probs_N_C: Tensor) -> Tensor:
+    """Difference (N,) between the probabilities of the two likeliest classes."""
+    first_N, second_N = probs_N_C.topk(2, dim=1).values.unbind(1)
+    return first_N - second_N
+
+
+def votes(probs_T_N_C: Tensor) -> Tensor:
+    """How many passes predict each class, int64 (N, C)."""
+    return F.one_hot(probs_T_N_C.argmax(2), probs_T_N_C.shape[2]).sum(0)
+
+
 def modal_share(probs_T_N_C: Tensor) -> Tensor:
     """Share (N,) of the passes that predict the class which most of them predict."""
-    votes_N_C = F.one_hot(probs_T_N_C.argmax(2), probs_T_N_C.shape[2]).sum(0)
-    return votes_N_C.max(1).values / len(probs_T_N_C)
+    return votes(probs_T_N_C).max(1).values / len(probs_T_N_C)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from alutils.strategies.ranking import smallest
-from alutils.strategies.scores import entropies, mutual_information
+from alutils.strategies.scores import entropies, gap, mutual_information
 from alutils.strategies.view import PoolView
 
 
@@ -20,8 +20,7 @@ def uncertainty(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 def margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The smallest gap between the two likeliest classes (Scheffer et al., 2001)."""
-    first, second = view.probs_N_C.topk(2, dim=1).values.unbind(1)
-    return smallest(first - second, budget, rng)
+    return smallest(gap(view.probs_N_C), budget, rng)
 
 
 def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:

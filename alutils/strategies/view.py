@@ -28,8 +28,7 @@ class PoolView:
 
     Each quantity is computed at its first use, once. Scoring is in eval mode, never augments and
     never drops a candidate; stochastic passes switch on dropout alone. C is the number of classes,
-    T of passes, D of
-    features (512 of ResNet-18).
+    T of passes, D of features (512 of ResNet-18).
 
     Parameters
     ----------
@@ -96,13 +95,13 @@ class PoolView:
         """Class probabilities of each stochastic pass, float32 (T, N, C), on the CPU."""
         return self._of_features(lambda x: self._passes(x).cpu()).transpose(0, 1)
 
-    def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
+    def over_passes(self, score: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
         """``score`` of the stochastic passes (N, ...), on the CPU, in memory that is bounded.
 
         ``score`` is given their probabilities chunk by chunk, (T, B, C), and returns one value or
-        row a candidate; so memory doesn't grow with T * N.
+        row a candidate, or ``rows`` at most in all; so memory doesn't grow with T * N.
         """
-        return self._of_features(lambda x: score(self._passes(x).cpu().transpose(0, 1)))
+        return self._of_features(lambda x: score(self._passes(x).cpu().transpose(0, 1)), rows)
 
     @cached_property
     def _thinned(self) -> tuple[Tensor, Tensor]:
@@ -124,9 +123,9 @@ class PoolView:
             return self.embeddings_N_D.split(SCORING_BATCH)
         return chunks(self.net, self.images, self.candidates)
 
-    def _of_features(self, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """``function`` of the candidates' features, a row or more numbers each."""
-        return self._whole(map(function, self._features()), len(self))
+    def _of_features(self, function: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
+        """``function`` of the candidates' features, a row each, or so many at most in all."""
+        return self._whole(map(function, self._features()), len(self) if rows is None else rows)
 
     def _whole(self, parts: Iterable[Tensor], rows: int) -> Tensor:
         """The parts in one tensor, of so many rows at most; computed here, each freed at once."""
@@ -183,7 +182,7 @@ class PrivateView:
         setattr(self, name, copied)
         return copied
 
-    def over_passes(self, score: Callable[[Tensor], Tensor]) -> Tensor:
+    def over_passes(self, score: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
         """The same as the shared view's, in a copy, as all that this view gives."""
         with settings.under(self._settings):
-            return self._shared.over_passes(score).clone()  # out of inference mode
+            return self._shared.over_passes(score, rows).clone()  # out of inference mode

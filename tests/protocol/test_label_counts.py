@@ -23,7 +23,9 @@ def test_a_round_asks_for_so_many_labels_or_for_what_is_left():
     share = Cell(**fields, acquisition_fraction=0.1, rounds=3)
     assert share.schedule_of_labels() == [100, 219, 326]
     too_many = Cell(**fields | {"first_labels": 1295}, acquisition_size=10, rounds=2)
-    with pytest.raises(ValueError, match="1295 labels asked for, but the pool of digits holds 129"):
+    with pytest.raises(
+        ValueError, match="first_labels = 1295 is more than the pool of digits holds, 1294: low"
+    ):
         check(too_many)
 
 

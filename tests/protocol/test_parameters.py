@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,9 @@ from alutils.protocol.refusals import check
 from alutils.protocol.study import Study
 from alutils.studies import parameter_files, profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.beyond.plan import BeyondStudy
 from alutils.studies.claims.plan import ClaimsStudy
+from alutils.studies.own_labels.plan import OwnLabelsStudy
 from alutils.studies.sensitivity.plan import SensitivityStudy
 from alutils.studies.training_size.plan import TrainingSizeStudy
 from tests.processes import ARMS_NOTEBOOK
@@ -168,7 +171,15 @@ BAD = [
         "schedule = 'one-cycle' begins at rate 0, so nothing would be trained: raise epochs, or",
     ),
     ({"rounds": 9000}, "lower rounds"),
-    ({"first_labels": 46_000}, "lower rounds"),
+    (
+        {"first_labels": 46_000},
+        "first_labels = 46000 is more than the pool of cifar10 holds, 45000: lower it",
+    ),
+    (
+        {"first_labels": 1.0},
+        "first_labels = 45000 labels the whole pool of cifar10, so nothing is left to choose: "
+        "lower it",
+    ),
     ({"first_labels": 0}, "first_labels"),
     ({"first_labels": 1.5}, "first_labels = 1.5"),
     ({"first_labels": 1e-6}, "first_labels"),
@@ -183,7 +194,21 @@ BAD = [
     ({"first_labels": 540.0}, "less than or equal to 1, or input should be a valid integer"),
     ({"arms": ["margin", "margin"]}, "duplicates"),
     ({"arms": ["margin"]}, "random"),
+    ({"dataset": "MNIST"}, "dataset = 'MNIST' is unknown: did you mean 'mnist'?"),
+    ({"arms": ["random", "BALD"]}, "arms = 'BALD' is unknown: did you mean 'bald'?"),
+    ({"EPOCHS": 3}, "unknown parameter 'EPOCHS' = 3: did you mean 'epochs'?"),
     ({"candidates": 10, "acquisition_fraction": 0.01}, "candidates = 10"),
+    (
+        {"candidates": 3000, "clusters": 9000},
+        "clusters = 9000 is more than the 3000 candidates of cifar10 that the kmeans arm clusters: "
+        "lower it, or raise candidates",
+    ),
+    (
+        {"arms": ["random", "kmeans-centre"], "dataset": "digits", "first_labels": 64}
+        | {"acquisition_fraction": 0.1, "rounds": 2, "clusters": 1300},
+        "clusters = 1300 is more than the 1230 candidates of digits that the kmeans-centre arm "
+        "clusters: lower it",
+    ),
     ({"dropout": 1.0}, "dropout = 1.0"),
     ({"learning_rate": "5e-4"}, "valid number, not text: YAML takes 5.0e-4, with a point"),
     ({"schedule": "linear"}, "schedule = 'linear'"),
@@ -238,8 +263,8 @@ BAD = [
     ),
     (
         {"imbalance": 100, "first_labels": 12_000},
-        "but the pool of cifar10 holds 11166: lower rounds, label_counts, first_labels or "
-        "acquisition_fraction, or imbalance = 100.0",
+        "first_labels = 12000 is more than the pool of cifar10 holds, 11166: lower it, or "
+        "imbalance = 100.0",
     ),
     (
         {"imbalance": 10, "diagnostics": True, "test": False, "reported": "heldout-last"}
@@ -353,9 +378,72 @@ def test_a_sensitivity_study_must_go_up():
         SensitivityStudy.parse({"last_labels": 500})
 
 
+def test_label_counts_may_lie_beyond_the_limit_of_rounds(monkeypatch):
+    """As a folder of a million images has them; the schedule ends at the last labels."""
+    monkeypatch.setitem(DATASETS, "mnist", replace(DATASETS["mnist"], train=1_000_000))
+    wide = {"datasets": ("mnist",), "seeds": (0,), "last_labels": 800_000}
+    counts = {cell.schedule_of_labels()[-1] for cell in SensitivityStudy(**wide).cells()}
+    assert min(counts) > 700_000
+    monkeypatch.setattr("alutils.protocol.study.MOST_ROUNDS", 100)
+    expected = "acquisition_fraction = 0.01 takes more than 100 rounds from 540 to 800000 labels"
+    with pytest.raises(
+        ParameterError, match=f"{expected} of mnist: raise it, or lower last_labels"
+    ):
+        SensitivityStudy.parse(wide)
+
+
 def test_label_counts_must_increase():
     with pytest.raises(ParameterError, match="must increase"):
         TrainingSizeStudy.parse({"label_counts": [900, 540]})
+
+
+@pytest.mark.parametrize(
+    ("study", "values", "expected"),
+    [
+        (
+            TrainingSizeStudy,
+            {"label_counts": [540.0]},
+            "label_counts = 540.0 is not allowed: input should be a valid integer",
+        ),
+        (
+            ActiveLearningStudy,
+            {"seeds": [-1]},
+            "seeds = -1 is not allowed: input should be greater than or equal to 0",
+        ),
+        (
+            SensitivityStudy,
+            {"dropouts": [1.5]},
+            "dropouts = 1.5 is not allowed: input should be less than 1",
+        ),
+        (
+            ActiveLearningStudy,
+            {"arms": ["random", 1]},
+            "arms = 1 is not allowed: it should be text, in quotes",
+        ),
+        (
+            TrainingSizeStudy,
+            {"label_counts": [540, 60_000]},
+            "60000, the largest of the label counts, is more than the pool of mnist holds, 54000: "
+            "lower it",
+        ),
+        (
+            BeyondStudy,
+            {"own_counts": [540, 990, 2490, 4990, 46_000]},
+            "46000, the largest of the label counts, is more than the pool of cifar10 holds, "
+            "45000: lower it",
+        ),
+        (
+            SensitivityStudy,
+            {"first_labels": 46_000, "last_labels": 50_000, "datasets": ["cifar10"]},
+            "first_labels = 46000 is more than the pool of cifar10 holds, 45000: lower it",
+        ),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_refusal_gives_one_reason_and_no_other(study, values, expected):
+    with pytest.raises(ParameterError) as refused:
+        study.parse(values)
+    assert str(refused.value) == f"parameters: {expected}"
 
 
 def test_an_injected_parameter_that_no_one_reads_is_refused():
@@ -429,6 +517,21 @@ def test_a_list_that_arrives_as_text_names_the_option_that_takes_lists():
     with pytest.raises(ParameterError, match=r"seeds = '\[0, 1\]' .*give it -y 'seeds: \[0, 1\]'"):
         ActiveLearningStudy.parse({"seeds": "[0, 1]"})
     assert papermill("smoke", ARMS_NOTEBOOK, yaml.safe_load("seeds: [0, 1]")).seeds == (0, 1)
+
+
+def test_a_list_of_names_is_shown_as_one():
+    example = '["random", "uncertainty"]'
+    with pytest.raises(ParameterError) as refused:
+        ActiveLearningStudy.parse({"arms": "margin"})
+    assert str(refused.value) == (
+        f"parameters: arms = 'margin' is not allowed: it should be a list, as in {example}; "
+        f"papermill's -p gives text, so give it -y 'arms: {example}'"
+    )
+    assert papermill("smoke", ARMS_NOTEBOOK, yaml.safe_load(f"arms: {example}")).arms == (
+        "random", "uncertainty",
+    )  # fmt: skip
+    with pytest.raises(ParameterError, match=r"classes = 'cat' .*-y 'classes: \[\"a\", \"b\"\]'"):
+        OwnLabelsStudy.parse({"classes": "cat"})
 
 
 def papermill(profile: str, name: str, values: dict) -> Parameters:

@@ -131,7 +131,9 @@ def test_what_can_not_be_studied_is_refused_in_one_line(pets):
         pets / "dog",
         "dataset = 'folder-dog-.*' has no labels, which a study needs: give them",
     )
-    with pytest.raises(ParameterError, match="500 labels asked for, but the pool of folder-our-"):
+    with pytest.raises(
+        ParameterError, match="first_labels = 500 is more than the pool of folder-our-"
+    ):
         study_of(pets, first_labels=500)
     with pytest.raises(ParameterError, match="augmentation = 'crop-flip' is not for folder-our-"):
         study_of(pets, encoder="none", augmentation="crop-flip")

@@ -5,8 +5,6 @@ import torch
 from skactiveml.pool import BatchBALD, GreedyBALD
 
 from alutils.learning.streams import stream
-from alutils.protocol.arms import LARGEST_BATCHBALD
-from alutils.protocol.parameters import ParameterError
 from alutils.strategies import batchbald, scores
 from alutils.strategies.batchbald import Labellings
 from alutils.strategies.own import STRATEGIES
@@ -171,9 +169,3 @@ def test_certain_passes_give_no_impossible_labelling():
     """Guards: 0 log 0."""
     view = view_of_passes(passes(DISAGREE, UNSURE, [[1.0, 0.0], [1.0, 0.0]]))
     assert STRATEGIES["batchbald"](view, 3, rng())[0] == 0
-
-
-def test_a_batch_beyond_what_the_passes_tell_apart_is_refused():
-    view = view_of_passes(random_passes(200))
-    with pytest.raises(ParameterError, match="lower acquisition_fraction, or take power-bald"):
-        STRATEGIES["batchbald"](view, LARGEST_BATCHBALD + 1, rng())

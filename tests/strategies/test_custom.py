@@ -55,6 +55,21 @@ def test_what_a_strategy_changes_in_place_changes_no_other_arm(digits_cell):
     assert plain(first) == plain(last) and alone[0]["picks"] != first["picks"]
 
 
+def in_numpy(view, budget, rng):
+    return np.argsort(view.probs_N_C.max(1).values.numpy(), kind="stable")[:budget]
+
+
+def in_torch(view, budget, rng):
+    return view.probs_N_C.max(1).values.argsort(stable=True)[:budget]
+
+
+def test_positions_in_a_numpy_array_are_those_of_a_tensor(digits_cell):
+    packed = {"mine": cloudpickle.dumps(in_numpy), "other": cloudpickle.dumps(in_torch)}
+    cells = [digits_cell(arm=arm) for arm in packed]
+    first, second = run_round(cells, [], None, "cpu", packed)[0]
+    assert first["picks"] == second["picks"] and len(first["picks"])
+
+
 SETTERS = {
     "precision": lambda: torch.set_float32_matmul_precision("medium"),
     "precision of oneDNN": lambda: setattr(torch.backends.mkldnn.matmul, "fp32_precision", "bf16"),

@@ -3,6 +3,7 @@ from collections.abc import Iterator
 from functools import partial
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
 
@@ -36,7 +37,7 @@ def test_the_arms_of_the_study_are_the_strategies_there_are():
 def test_every_strategy_keeps_the_contract(name):
     view = fake_view(100)
     picks = STRATEGIES[name](view, 20, rng())
-    own.check_positions(picks, 20, len(view), name)
+    own.checked_positions(picks, 20, len(view), name)
     assert picks.dtype == torch.int64
     assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
     everything = STRATEGIES[name](view, 100, rng())
@@ -70,7 +71,7 @@ def test_every_strategy_chooses_from_what_a_network_says(name):
     """Scoring is in inference mode, choosing is not."""
     view = network_view()
     picks = STRATEGIES[name](view, 9, rng())
-    own.check_positions(picks, 9, 35, name)
+    own.checked_positions(picks, 9, 35, name)
     assert len(view.candidates[picks].unique()) == 9
 
 
@@ -142,7 +143,17 @@ def test_a_registered_strategy_becomes_an_arm_and_its_source_names_the_record(re
 
     register("first", first)
     assert ActiveLearningStudy(arms=("random", "first")).cells()[1].name != before
-    for wrong in ("margin", "badge", "../x", ""):
+    for wrong in (
+        "margin",
+        "Margin",
+        "badge",
+        "BADGE",
+        "K-means",
+        "k-MEANS",
+        "CoreSet",
+        "../x",
+        "",
+    ):
         with pytest.raises(ValueError):
             register(wrong, first)
     with pytest.raises(ValueError, match="'named' is a partial: give a function"):
@@ -188,11 +199,22 @@ def _raised(view, budget, rng):
         (torch.tensor([0, 0, 1]), "2 of them different"),
         (torch.tensor([0, 1, 9]), "outside"),
         (torch.tensor([0, 1, -1]), "outside"),
-        ([0, 1, 2], "returned list of shape"),
-        (torch.tensor([0.0, 1.0, 2.0]), "returned torch.float32 of shape"),
-        (torch.tensor([[0], [1], [2]]), "returned torch.int64 of shape"),
+        (np.array([0, 1, 1]), "2 of them different"),
+        (np.array([0, 1, -1]), "outside"),
+        ([0, 1, 2], "returned a list: return 3 positions as a tensor, int64"),
+        (torch.tensor([0.0, 1.0, 2.0]), "returned a tensor of float32, of shape"),
+        (torch.tensor([[0], [1], [2]]), "returned a tensor of int64, of shape"),
+        (np.array([0.0, 1.0, 2.0]), "returned a NumPy array of float64, of shape"),
+        (np.array([True, False, True]), "returned a NumPy array of bool, of shape"),
+        (np.array([[0], [1], [2]]), "returned a NumPy array of int64, of shape"),
     ],
 )
 def test_a_strategy_that_breaks_the_contract_is_named(positions, message):
     with pytest.raises(ParameterError, match=f"strategy 'mine' .*{message}"):
-        own.check_positions(positions, 3, 5, "mine")
+        own.checked_positions(positions, 3, 5, "mine")
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+def test_positions_may_be_a_numpy_array_of_integers(dtype):
+    positions = own.checked_positions(np.array([4, 0, 2], dtype=dtype)[::-1], 3, 5, "mine")
+    assert positions.dtype == torch.int64 and positions.tolist() == [2, 0, 4]

@@ -178,3 +178,7 @@ def test_passes_may_be_taken_of_some_candidates_alone():
         return probs_T_B_C.transpose(0, 1)[kept[start:seen]]
 
     assert torch.equal(view.over_passes(some), whole[kept])
+    seen, count = 0, int(kept.sum())
+    few = view.over_passes(some, rows=count)
+    assert torch.equal(few, whole[kept])
+    assert few.untyped_storage().nbytes() == 4 * few.numel()  # and no room for the others

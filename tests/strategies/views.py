@@ -28,7 +28,7 @@ def fake_view(count: int = 200, seed: int = 0, **changes) -> SimpleNamespace:
     return view_type(
         **vars(view),
         mc_mean_N_C=view.mc_probs_T_N_C.mean(0),
-        over_passes=lambda score: score(view.mc_probs_T_N_C),
+        over_passes=lambda score, rows=None: score(view.mc_probs_T_N_C),
     )
 
 
@@ -48,7 +48,7 @@ def view_of(features: torch.Tensor, labelled=None, probs=None, **fields) -> Simp
 def view_of_passes(probs_T_N_C: torch.Tensor, chunk: int = 1000) -> SimpleNamespace:
     """A view of these passes, which hands them on in chunks as a real one does."""
     view = fake_view(mc_probs_T_N_C=probs_T_N_C, probs_N_C=probs_T_N_C[0])
-    view.over_passes = lambda score: torch.cat(
+    view.over_passes = lambda score, rows=None: torch.cat(
         [score(part) for part in probs_T_N_C.split(chunk, dim=1)]
     )
     return view

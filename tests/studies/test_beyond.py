@@ -7,9 +7,9 @@ from alutils.protocol.arms import CUSTOM_ARMS
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
-from alutils.reporting import statistics
+from alutils.reporting import standing, statistics
 from alutils.reporting.prose import points
-from alutils.studies.beyond import ranking, recipes
+from alutils.studies.beyond import in_short, ranking, recipes
 from alutils.studies.beyond.plan import LADDER, BeyondStudy
 from tests.studies.made_up import made_up
 
@@ -96,7 +96,7 @@ def test_the_start_has_the_labels_it_asks_for():
         ({"arms": ["random", "batchbald"]}, "at most 100"),
         ({"start_step": 200, "start_last": 1000}, "start_step = 200 can't be kept up"),
         ({"recipe_epochs": 100}, "recipe_epochs = 100 is not more than epochs = 100"),
-        ({"stem": "3x3"}, "stem = '3x3' is what one of the better recipes adds"),
+        ({"stem": "3x3"}, "stem = '3x3' is what one of the other recipes adds"),
         (
             {"augmentation": "crop-flip", "datasets": ["cifar10"], "start_dataset": "cifar10"},
             "augmentation = 'crop-flip' is what one of",
@@ -234,6 +234,23 @@ def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(results
     kept = tidy.complete_seeds(partly, STUDY.settings())
     assert set(kept.loc[kept["factor"] == "start", "seed"]) == {0, 2}
     assert set(kept.loc[kept["factor"] == "ranking", "seed"]) == {0, 1, 2}
+
+
+def test_the_ranking_in_short_says_where_arms_are_shown_to_lie_and_no_more(results, monkeypatch):
+    monkeypatch.setattr(tidy, "read_settings", lambda study: results)
+    monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
+    first, _, *lines = in_short.text(STUDY).split("\n")
+    assert first.endswith("(../outputs/smoke/07-beyond-the-poster.ipynb). Interim.")
+    expected = [
+        f"- **{title}, 3 paired seeds: {standing.sentence(statistics.areas(rows), name)}."
+        for title, name, rows in (
+            ("CIFAR-10**, 540 to 1,406 labels", "cifar10", results[results["factor"] == "ranking"]),
+            ("MNIST**, 20 to 60 labels", "mnist", results[results["factor"] == "start"]),
+        )
+    ]
+    assert lines == expected
+    monkeypatch.setattr(tidy, "read_settings", lambda study: results[results["seed"] == 0])
+    assert in_short.text(STUDY).endswith("\nA test needs 3 seeds with every arm.")
 
 
 def test_seeds_without_every_arm_are_left_out(results):

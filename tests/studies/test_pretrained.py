@@ -9,7 +9,7 @@ from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
 from alutils.studies.active_learning.class_balance import ClassBalance
 from alutils.studies.beyond import ranking
-from alutils.studies.pretrained import balance, foresight, gap, starters, worth
+from alutils.studies.pretrained import balance, foresight, gap, ranks, starters, worth
 from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.studies.made_up import made_up
 
@@ -74,6 +74,30 @@ def few_and_many() -> tuple[str, str]:
     few = [40 / (10 + 10 * 0.3 / (2.1 + 0.2 * seed)) for seed in (0, 1, 2)]
     many = [400 / (100 + 100 * 3 / (3 + 0.2 * seed)) for seed in (0, 1, 2)]
     return share_of_labels(pd.Series(few)), share_of_labels(pd.Series(many))
+
+
+class TestRanks:
+    def test_arms_stand_by_rank_with_where_they_are_shown_to_lie(self, results, monkeypatch):
+        monkeypatch.setattr(tidy, "read_settings", lambda study: results)
+        monkeypatch.setattr(ranks, "interim", lambda study: " Interim.")
+        text, table = ranks.text(STUDY).split("\n\n")
+        assert (
+            "EfficientNet-Lite0, classes as they are, 3 paired seeds; few labels are 10 to 40 and "
+            "many labels are 100 to 400, with 3 arms and 2 arms, random among them." in text
+        )
+        assert text.endswith("(../outputs/smoke/09-pretrained-features.ipynb). Interim.")
+        assert table.split("\n") == [
+            "| arm | CIFAR-10, few | many |", "|---|---|---|", "| margin | 1 + | 1 + |",
+            "| random | 2 | 2 |", "| TypiClust | 3 - |  |",
+        ]  # fmt: skip
+
+    def test_one_seed_has_ranks_and_no_marks(self, results):
+        table = ranks.table(results[results["seed"] == 0])
+        assert "| margin | 1 | 1 |" in table and "+" not in table
+
+    def test_without_a_whole_seed_that_is_said(self, results, monkeypatch):
+        monkeypatch.setattr(tidy, "read_settings", lambda study: results.iloc[:0])
+        assert ranks.text(STUDY) == "No seed of the profile `smoke` has every arm of 09 yet."
 
 
 class TestWorth:

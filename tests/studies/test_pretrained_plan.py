@@ -95,7 +95,7 @@ def test_the_arms_of_both_parts_hold_the_oracle_and_random():
         ({"stop_set": 2000}, "stop_set = 2000 takes so many of the 1240 held-out images"),
         ({"few_batch_size": 20}, "few_batch_size = 20 is larger than few_first = 10"),
         ({"few_last": 15}, "few_last = 15 is not few_size = 10 or more above few_first = 10"),
-        ({"few_last": 100_000}, "few_last = 100000 is not allowed"),
+        ({"few_last": 2_000_000}, "few_last = 2000000 is not allowed"),
         ({"acquisition_size": 4000}, "acquisition_size = 4000 leads nowhere between 200 and"),
         ({"last_labels": 200}, "last_labels = 200 is not above first_labels = 200"),
         ({"scratch_batch_size": 600}, "scratch_batch_size = 600 is larger than the first of"),

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, FURTHER, ORACLES, POSTER_ARMS
-from alutils.protocol.cell import Count, Rounds, Share
+from alutils.protocol.cell import Count, Share
 from alutils.protocol.datasets import DATASETS, DatasetName
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
@@ -25,7 +25,7 @@ LADDER: dict[str, dict[str, Any]] = {
     | {"optimiser": "sgd", "learning_rate": 0.01, "schedule": "cosine", "weight_decay": 5e-4},
     "3x3 stem": CROPS | {"stem": "3x3"},
 }
-"""Better recipes, rung by rung, each trained longer than the study's own.
+"""Other recipes, rung by rung, each trained longer than the study's own.
 
 Crops, mirroring and the stem are those of He et al. (arXiv 1512.03385) on CIFAR-10. SGD's rate,
 and that the stem goes with Adam, were decided on held-out data (``choices.recipe``).
@@ -35,7 +35,7 @@ and that the stem goes with Adam, were decided on held-out data (``choices.recip
 class BeyondStudy(SettingsStudy):
     """Strategies and recipes beyond the poster's.
 
-    Every arm from ``first_labels`` to about ``last_labels`` (``ranking``); better recipes on random
+    Every arm from ``first_labels`` to about ``last_labels`` (``ranking``); other recipes on random
     labels, each rung with what the rungs before it have, beside the study's own recipe on more
     labels (``recipe``); and few labels, trained in small batches (``start``).
     """
@@ -44,7 +44,7 @@ class BeyondStudy(SettingsStudy):
     arms: Levels[str] = (*POSTER_ARMS, "entropy", *(arm for arm in FURTHER if arm != "batchbald"))
     first_labels: Count = 540
     acquisition_fraction: Share = 0.0098
-    last_labels: Rounds = 2700
+    last_labels: Count = 2700
     recipes_dataset: DatasetName = "cifar10"
     recipe_counts: Levels[Count] = (990, 2490, 4990)
     recipe_seeds: Seeds = (0, 1, 2)
@@ -54,7 +54,7 @@ class BeyondStudy(SettingsStudy):
     start_arms: Levels[str] = ("random", "margin", "typiclust", "probcover", "coreset", "badge")
     start_first: Count = 20
     start_step: Count = 20
-    start_last: Rounds = 200
+    start_last: Count = 200
     start_batch_size: Annotated[int, Field(ge=2)] = 10
     start_epochs: Count = 50
 
@@ -132,12 +132,12 @@ class BeyondStudy(SettingsStudy):
         if self.recipe_epochs <= self.epochs:
             raise ValueError(
                 f"recipe_epochs = {self.recipe_epochs} is not more than epochs = {self.epochs}, "
-                "and the first of the better recipes is to train longer: raise it"
+                "and the first of the other recipes is to train longer: raise it"
             )
         for key, value in (("augmentation", "none"), ("optimiser", "adam"), ("stem", "7x7")):
             if getattr(self, key) != value:
                 raise ValueError(
-                    f"{key} = {getattr(self, key)!r} is what one of the better recipes adds, so "
+                    f"{key} = {getattr(self, key)!r} is what one of the other recipes adds, so "
                     f"that there would be nothing to compare: set {value}"
                 )
 

@@ -1,4 +1,4 @@
-"""What a better recipe is worth, rung by rung, beside what choosing labels is worth."""
+"""What another recipe is worth, rung by rung, beside what choosing labels is worth."""
 
 import pandas as pd
 from IPython.display import HTML, Markdown

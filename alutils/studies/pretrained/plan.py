@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
-from alutils.protocol.cell import Cell, Count, Protocol, Rounds
+from alutils.protocol.cell import Cell, Count, Protocol
 from alutils.protocol.datasets import DatasetName
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
@@ -41,14 +41,14 @@ class PretrainedStudy(SettingsStudy):
     few_arms: Levels[str] = FEW_ARMS
     few_first: Count = 10
     few_size: Count = 10
-    few_last: Rounds = 200
+    few_last: Count = 200
     few_batch_size: Annotated[int, Field(ge=2)] = 10
     few_epochs: Count = 20
     few_learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-2
     many_arms: Levels[str] = MANY_ARMS
     first_labels: Count = 200
     acquisition_size: Count = 200
-    last_labels: Rounds = 2000
+    last_labels: Count = 2000
     imbalances: tuple[Ratio, ...] = (10.0, 100.0)
     imbalanced_datasets: tuple[DatasetName, ...] = ("cifar10",)
     imbalanced_seeds: tuple[Annotated[int, Field(ge=0)], ...] = (0, 1, 2)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from alutils.protocol.cell import Cell, Count, Rounds, Share
+from alutils.protocol.cell import Cell, Count, Share
 from alutils.protocol.datasets import DatasetName
 from alutils.protocol.parameters import increasing, no_duplicates
 from alutils.protocol.study import (
@@ -41,7 +41,7 @@ class ReductionsStudy(SettingsStudy):
     label_counts: Levels[Count] = (540, 840, 1240, 1490, 1990, 2990, 3990, 5490)
     arms_dataset: DatasetName = "mnist"
     first_labels: Count = 540
-    last_labels: Rounds = 2000
+    last_labels: Count = 2000
     acquisition_fraction: Share = 0.0098
     fine_fraction: Share = 0.001
     heldout_every: Annotated[int, Field(ge=0)] = 10

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from alutils.protocol.cell import Cell, Count, Rounds, Share
+from alutils.protocol.cell import Cell, Count, Share
 from alutils.protocol.datasets import DatasetName
 from alutils.protocol.parameters import no_duplicates
 from alutils.protocol.study import Levels, Setting, SettingsStudy, check_datasets
@@ -20,7 +20,7 @@ class SensitivityStudy(SettingsStudy):
     acquisition_fractions: Levels[Share] = (0.02, 0.01, 0.005, 0.001)
     acquisition_fraction: Share = 0.01
     first_labels: Count = 540
-    last_labels: Rounds = 2700
+    last_labels: Count = 2700
 
     def settings(self) -> list[Setting]:
         """Every cell with what is varied in it; a cell may serve several settings.

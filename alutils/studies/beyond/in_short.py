@@ -1,0 +1,44 @@
+"""The ranking of arms on a network from scratch, in a few lines for the guides."""
+
+import pandas as pd
+
+from alutils.protocol.datasets import dataset_title
+from alutils.records import tidy
+from alutils.reporting import standing, statistics
+from alutils.reporting.prose import paired_seeds
+from alutils.reporting.record_facts import interim
+from alutils.reporting.statistics import FEWEST_SEEDS
+from alutils.studies.beyond.plan import BeyondStudy
+from alutils.studies.beyond.ranking import arms_of
+
+
+def text(study: BeyondStudy) -> str:
+    """Which arms are shown to lie where, in Markdown, from the finished cells."""
+    results = tidy.complete_seeds(tidy.read_settings(study), study.settings())
+    lines = [line for factor in ("ranking", "start") for line in _lines(results, factor)]
+    return "\n".join(
+        [
+            f"Trained from scratch, by 07 of the profile `{study.profile}`: by area, paired t "
+            "tests and two one-sided ones of equivalence, at 5 %, Holm-corrected for the arms of "
+            "a line. What differences these could have shown, that tests of few seeds rest on "
+            "differences that are about normal, and what other recipes are worth, is in [its "
+            f"report](../outputs/{study.profile}/07-beyond-the-poster.ipynb).{interim(study)}",
+            "",
+            *(lines or [f"A test needs {FEWEST_SEEDS} seeds with every arm."]),
+        ]
+    )
+
+
+def _lines(results: pd.DataFrame, factor: str) -> list[str]:
+    """A list item for each dataset with seeds enough for a test."""
+    lines = []
+    for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
+        rows = arms_of(results, factor, dataset)
+        areas = statistics.areas(rows)
+        if len(areas) >= FEWEST_SEEDS:
+            lines.append(
+                f"- **{dataset_title(dataset)}**, {rows['labels'].min():,} to "
+                f"{rows['labels'].max():,} labels, {paired_seeds(len(areas))}: "
+                f"{standing.sentence(areas, dataset)}."
+            )
+    return lines
