@@ -147,8 +147,8 @@ def reached(savings: pd.Series, last: int) -> str:
         return text
     share = (1 / savings).fillna(math.inf).median()
     return (
-        f"{text} (the median of all seeds, of which one that misses counts as needing more than "
-        f"all labels, is {100 * share:.0f} % of them, {share * last:,.0f})"
+        f"{text} (median {100 * share:.0f} % of the labels, {share * last:,.0f}; a seed that misses "
+        "counts as more)"
     )
 
 

@@ -211,8 +211,7 @@ def test_one_seed_that_misses_takes_no_saving_away():
     """Shares of 20, 25, 40 and 50 % and a seed that misses: the third of five is 40 %."""
     shares = [5.0, 4.0, 2.5, 2.0]
     assert tables.reached(pd.Series([*shares, float("nan")]), 200) == (
-        "in 4 of 5 seeds (the median of all seeds, of which one that misses counts as needing more "
-        "than all labels, is 40 % of them, 80)"
+        "in 4 of 5 seeds (median 40 % of the labels, 80; a seed that misses counts as more)"
     )
     for savings, told in (([5.0, 4.0, *2 * [float("nan")]], "in 2 of 4 seeds"),
                           (3 * [float("nan")], "in none of 3 seeds")):  # fmt: skip

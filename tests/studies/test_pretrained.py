@@ -170,8 +170,8 @@ class TestWorth:
         worse.loc[margin & (worse["seed"] == 1), "accuracy"] -= 20
         reaches = "and reaches random's last accuracy in"
         assert (  # seed 0 needs 200 labels, seed 2 fewer
-            f"{reaches} 2 of 3 seeds (the median of all seeds, of which one that misses counts as "
-            "needing more than all labels, is 50 % of them, 200)."
+            f"{reaches} 2 of 3 seeds (median 50 % of the labels, 200; a seed that misses counts "
+            "as more)."
         ) in worth.sentences(worse).data
         worse.loc[margin, "accuracy"] -= 20
         assert f"{reaches} none of 3 seeds." in worth.sentences(worse).data
