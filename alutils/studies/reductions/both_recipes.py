@@ -110,7 +110,7 @@ def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[s
 def shown(arm: Standing) -> str:
     """What the tests show of an arm, in a word or a few."""
     if arm.equivalent:
-        return f"{arm.side}, by too little to matter" if arm.side else "equivalent"
+        return f"{arm.side}, by less than the margin" if arm.side else "equivalent"
     return arm.side or "open"
 
 
