@@ -147,8 +147,8 @@ def reached(savings: pd.Series, last: int) -> str:
         return text
     share = (1 / savings).fillna(math.inf).median()
     return (
-        f"{text} (median {100 * share:.0f} % of the labels, {share * last:,.0f}; a seed that misses "
-        "counts as more)"
+        f"{text} (median {100 * share:.0f} % of the labels, {share * last:,.0f}; a seed that "
+        "misses counts as more)"
     )
 
 
