@@ -92,7 +92,7 @@ def _found(
     """A plain sentence for each dataset, one on the verdicts, and one on the published curves."""
     tally = Counter(claim.verdict for claim in claims)
     reduced = studies.get("08-reductions")
-    rest_on = two_recipes.on_recipe(_arms(studies)) if reduced else ""
+    rest_on = two_recipes.on_recipe(studies["04-claims"].cells()) if reduced else ""
     lines = [
         *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
         f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
@@ -142,9 +142,9 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
         "Intervals of differences hold together for the arms of a dataset (Bonferroni); p in "
         "brackets is after Holm's correction for them: of paired t tests, and of two one-sided "
         "tests of equivalence. Their margins were fixed for C4 before the runs; these tests "
-        f"against random were added after results were known. {_normality(by_dataset)}Label "
-        f"savings are read off monotone fits per seed ({statistics.FIT}), with 95 % t intervals. "
-        f"{_held_out(studies).rstrip()}"
+        "against random were added once results under the reduced recipe were known. "
+        f"{_normality(by_dataset)}Label savings are read off monotone fits per seed "
+        f"({statistics.FIT}), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
     texts = [_table(by_dataset.values()), _folded(of_table), *_details(_folded(rests_on))]
     return "\n\n".join(texts)

@@ -106,22 +106,32 @@ def _agreement(claims: dict[str, list[Claim]]) -> str:
     return f"{same} of {len(ON_ARMS)} have the same verdict"
 
 
-def on_recipe(arms: list[Cell]) -> str:
-    """The end of README's sentence on verdicts: by which runs those on choosing are judged.
+def on_recipe(cells: list[Cell]) -> str:
+    """The end of README's sentence on verdicts: by which runs they are judged.
 
     Empty where these have the poster's protocol.
     """
-    if not (less := _reductions(arms)):
-        return ""
-    both = ""
-    if both_recipes.enough_for_claims():
-        interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-        both = f"; under both recipes {_agreement(both_recipes.judged())}{interim}"
-    return f"; those on choosing ({FIRST} to {LAST}) rest on {join(less)}{both}"
+    precision, less = _precision(cells), _reductions([c for c in cells if c.figure != 2])
+    on_choosing = f"those on choosing ({FIRST} to {LAST})"
+    if not less:
+        return f"; all rest on {precision}" if precision else ""
+    text = f"; {on_choosing} rest on {join(less)}"
+    if precision:
+        text = f"; all rest on {precision}, {on_choosing} also on {join(less)}"
+    if not both_recipes.enough_for_claims():
+        return text
+    interim = " so far" if any(map(_interim, DATASET_OF)) else ""
+    return f"{text}; under both recipes {_agreement(both_recipes.judged())}{interim}"
+
+
+def _precision(cells: list[Cell]) -> str:
+    """The precision of these runs beside the poster's, where all have the same other one."""
+    poster, used = ActiveLearningStudy().precision, {cell.precision for cell in cells}
+    return "" if poster in used else f"{join(sorted(used))} (poster: {poster})"
 
 
 def _reductions(arms: list[Cell]) -> list[str]:
-    """What the runs of Figures 3 and 4 have less than the poster's, with its value."""
+    """What Figures 3 and 4 have less than the poster's, with its value; precision apart."""
     cell, poster = arms[0], ActiveLearningStudy()
     phrases = []
     if (cell.epochs, cell.schedule) != (poster.epochs, poster.schedule):
@@ -131,15 +141,13 @@ def _reductions(arms: list[Cell]) -> list[str]:
         )
     if cell.rounds != poster.rounds:
         phrases.append(f"{cell.rounds} trainings an arm (poster: {poster.rounds})")
-    if cell.precision != poster.precision:
-        phrases.append(f"{cell.precision} (poster: {poster.precision})")
     return phrases
 
 
 def reach(study: ReductionsStudy, arms: list[Cell]) -> str:
     """Bullets of the guide: what the runs have less than the poster's, and its published curves."""
     bullets, share = [], arms[0].acquisition_fraction
-    if less := _reductions(arms):
+    if less := list(filter(None, [*_reductions(arms), _precision(arms)])):
         theirs = ActiveLearningStudy().acquisition_fraction
         step = (
             f"{100 * share:.2g} % of what remains labelled at a time (poster: {100 * theirs:.2g} %)"
@@ -151,16 +159,18 @@ def reach(study: ReductionsStudy, arms: list[Cell]) -> str:
 
 
 def near_published(study: ReductionsStudy) -> str:
-    """How far random labels lie from the published curves, in a sentence of README."""
+    """How far Figure 2 lies from the published curves, in a sentence of README."""
     by_state: dict[str, list[str]] = {"fresh": [], "carried": []}
     for dataset, state, _, mean in published_curves.nearness(tidy.read_settings(study)):
-        unit = "" if any(by_state.values()) else " points"
-        by_state[state].append(f"{mean.mean:+.2f}{unit} on {dataset_title(dataset)}")
+        by_state[state].append(f"{points(mean, '')} on {dataset_title(dataset)}")
     if not (fresh := by_state["fresh"]):
         return ""
     carried = by_state["carried"]
     more = f"; with Adam's state carried on, as theirs was, {join(carried)}" if carried else ""
-    return f"Random labels minus the published curve, by the authors' rule: {join(fresh)}{more}."
+    return (
+        "Figure 2, random labels under the poster's recipe, minus the published curve, from "
+        f"{published_curves.SETTLED:,} labels on and by its rule (points): {join(fresh)}{more}."
+    )
 
 
 def link(study: Parameters) -> str:

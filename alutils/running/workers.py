@@ -38,6 +38,7 @@ class Workers:
     def __init__(self, client: Client, placement: Placement, say: Callable[[str], None]):
         self.client, self.placement, self.say = client, placement, say
         self.checked: dict[str, str] = {}
+        self.told: set[str] = set()
         self.resources: dict[str, float] = {}
         self.waiting = Waiting(say, quiet_s=BLINK_S)
         self._first_look()
@@ -136,8 +137,10 @@ class Workers:
                 continue  # it is leaving again
             self.checked[name] = _difference(name, there, here)
         if not all(map(self.checked.get, joined)):
-            for reason in filter(None, map(self.checked.get, new)):
-                self.say(f"not used: {reason}")
+            for name, reason in self.checked.items():
+                if reason and name not in self.told:
+                    self.told.add(name)
+                    self.say(f"not used: {reason}")
 
     def _joined(self) -> dict[str, Any]:
         """What the scheduler knows of its workers, by address.

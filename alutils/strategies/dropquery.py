@@ -25,8 +25,8 @@ def dropquery(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     The paper has 3 passes at dropout 0.75 with a mask per candidate; here they are the view's, and
     a pass keeps its mask for all candidates. As in the authors' code, features are scaled to unit
     length and a cluster's own members alone are looked at; that code also lowers the threshold
-    while fewer than 25 times ``budget`` pass it, of which the paper says nothing. One pass alone,
-    or none with dropout, is refused before a study begins.
+    while fewer than 25 times ``budget`` pass it, of which the paper says nothing. A study with
+    ``mc_passes`` or ``dropout`` too low for passes that differ is refused before it begins.
     """
     share_N = inconsistency(view)
     order_N = smallest(-share_N, len(view), rng)

@@ -31,8 +31,9 @@ def epig(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     candidates drawn from ``rng``, all of them in a smaller pool. It takes one label at a time;
     here the ``budget`` highest scores are taken at once.
 
-    One pass alone, or none with dropout, is refused before a study begins. Joint probabilities are
-    taken in blocks of ``BLOCK``; the passes of the targets alone are held.
+    A study with ``mc_passes`` or ``dropout`` too low for passes that differ is refused before it
+    begins. Joint probabilities are taken in blocks of ``BLOCK``; the passes of the targets alone
+    are held.
     """
     targets_T_M_C = _targets(view, rng)
     score_N = view.over_passes(partial(predictive_information, targets_T_M_C=targets_T_M_C))

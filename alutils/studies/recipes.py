@@ -4,7 +4,7 @@ CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
 DATASET_OF = {CIFAR10: "cifar10", MNIST: "mnist"}
 """By notebook of these figures, its dataset."""
 CHOSEN_UNDER = {"reduced": "desktop", "poster": "poster-recipe"}
-"""By recipe, the profile whose arms chose under it: nothing else names these profiles."""
+"""By recipe, the profile whose arms chose under it; what compares the two goes by this alone."""
 TITLES = {
     "poster": "the poster's recipe",
     "reduced": "the reduced recipe",

@@ -245,7 +245,11 @@ def test_the_ranking_in_short_says_where_arms_are_shown_to_lie_and_no_more(resul
         f"- **{title}, 3 paired seeds: {standing.sentence(statistics.areas(rows), name)}."
         for title, name, rows in (
             ("CIFAR-10**, 540 to 1,406 labels", "cifar10", results[results["factor"] == "ranking"]),
-            ("MNIST**, 20 to 60 labels", "mnist", results[results["factor"] == "start"]),
+            (
+                "MNIST, a start with few labels**, 20 to 60 labels",
+                "mnist",
+                results[results["factor"] == "start"],
+            ),
         )
     ]
     assert lines == expected

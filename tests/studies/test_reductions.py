@@ -140,7 +140,7 @@ def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(results):
     assert gains.mean().tolist() == pytest.approx([0.0, -0.5, -0.5])
     text = comparisons.recipe_sentences(results).data
     assert "-0.33 points" in text and "excludes zero at 1,240 and 1,990 labels" in text
-    assert text.startswith("The recipe matters on random labels of MNIST, by the mean over sizes.")
+    assert text.startswith("The recipe matters on random labels of MNIST, by the mean over sizes (")
 
 
 def test_what_one_seed_shows_of_the_recipe_is_not_said_to_matter(results):

@@ -36,8 +36,9 @@ def _lines(results: pd.DataFrame, factor: str) -> list[str]:
         rows = arms_of(results, factor, dataset)
         areas = statistics.areas(rows)
         if len(areas) >= FEWEST_SEEDS:
+            start = "" if factor == "ranking" else ", a start with few labels"
             lines.append(
-                f"- **{dataset_title(dataset)}**, {rows['labels'].min():,} to "
+                f"- **{dataset_title(dataset)}{start}**, {rows['labels'].min():,} to "
                 f"{rows['labels'].max():,} labels, {paired_seeds(len(areas))}: "
                 f"{standing.sentence(areas, dataset)}."
             )

@@ -5,7 +5,7 @@ schedules that cost a tenth or a fifth of that. The rule, fixed beforehand: the 
 whose mean held-out accuracy lies within ``TOLERANCE`` of the best candidate's, on both datasets;
 between equal costs the more accurate one over both.
 
-The ladder of better recipes has a rung with SGD. Its rate is the one of ``SGD_RATES`` with the
+The ladder of other recipes has a rung with SGD. Its rate is the one of ``SGD_RATES`` with the
 highest mean held-out accuracy on CIFAR-10; a rate at which some training ended in numbers that are
 not finite is out. The rung after it goes with the optimiser whose mean is the higher one.
 
@@ -155,7 +155,7 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
         "each dataset; between equal costs the more accurate one over both.\n\n"
         f"**Chosen: {epochs} epochs, peak rate {peak:g}.**\n\n"
         f"{_shorter(results)}"
-        "## SGD on the ladder of better recipes\n\n"
+        "## SGD on the ladder of other recipes\n\n"
         "30 epochs with crops and mirroring on CIFAR-10: with Adam as before, and with SGD at "
         "several rates, weight decay 0.0005.\n\n"
         f"{_grid(by_labels, ['optimiser', 'rate'], ['optimiser', 'rate'])}\n\n"

@@ -87,7 +87,10 @@ def recipe_sentences(results: pd.DataFrame) -> Markdown:
     matter = f"The recipe matters on random labels of {join(matters)}" if matters else ""
     not_shown = f"that it matters on random labels of {join(open_)} is not shown" if open_ else ""
     concluded = capital("; ".join(filter(None, (matter, not_shown))))
-    return Markdown(f"{concluded}, by the mean over sizes.\n\n" + "\n".join(lines))
+    return Markdown(
+        f"{concluded}, by the mean over sizes (95 % intervals, not corrected).\n\n"
+        + "\n".join(lines)
+    )
 
 
 def pick_gains(
