@@ -32,7 +32,8 @@ def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, s
     assert "is open until 3 seeds are whole under both on CIFAR-10 and MNIST ([plan]" in told
     assert two_recipes.on_recipe(arms("reduced")) == (
         "; all rest on bf16 (poster: fp32), those on choosing (C3 to C6) also on 20 epochs a "
-        "training under a one-cycle rate (poster: 100, constant) and 16 trainings an arm (poster: 150)"
+        "training under a one-cycle rate (poster: 100, constant) and 16 trainings an arm (poster: "
+        "150)"
     )
     in_fp32 = [cell.model_copy(update={"precision": "fp32"}) for cell in arms("reduced")]
     assert two_recipes.on_recipe(in_fp32).startswith("; those on choosing (C3 to C6) rest on 20 ep")
