@@ -32,7 +32,7 @@ LONG = ("desktop", "poster", "replica")
 STEP_MS = (75, 10)
 """Milliseconds a step for which it shows them."""
 APART = "09-pretrained-features"
-"""The notebook of whose runs the table of results and its notes tell nothing."""
+"""The notebook on features, of whose runs the table of results and its notes tell nothing."""
 
 
 def update(profile: str) -> None:
@@ -82,14 +82,17 @@ def blocks(profile: str) -> dict[str, str]:
     if further := studies.get("07-beyond-the-poster"):
         texts["ranking"] = _folded(in_short.text(further))
     if encoded := studies.get(APART):
-        texts["ranks"] = _folded(ranks.text(encoded))
+        whole = ranks.whole_seeds(encoded)
+        texts["ranks"] = _folded(ranks.text(encoded, whole))
+        if short := ranks.short(whole):
+            texts["found"] += f"\n{_folded(f'- {short}')}"
     return texts
 
 
 def _found(
     studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]
 ) -> str:
-    """A plain sentence for each dataset, one on the verdicts, and one on the published curves."""
+    """A plain sentence for each dataset, and one on the verdicts."""
     tally = Counter(claim.verdict for claim in claims)
     reduced = studies.get("08-reductions")
     rest_on = two_recipes.on_recipe(studies["04-claims"].cells()) if reduced else ""
@@ -98,8 +101,6 @@ def _found(
         f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
         f"{tally['not supported']} not, and {tally['undecided']} undecided{rest_on}.",
     ]
-    if reduced and (near := two_recipes.near_published(reduced)):
-        lines.append(f"- {near}")
     return "\n".join(map(_folded, lines))
 
 

@@ -158,21 +158,6 @@ def reach(study: ReductionsStudy, arms: list[Cell]) -> str:
     return "\n".join(bullets)
 
 
-def near_published(study: ReductionsStudy) -> str:
-    """How far Figure 2 lies from the published curves, in a sentence of README."""
-    by_state: dict[str, list[str]] = {"fresh": [], "carried": []}
-    for dataset, state, _, mean in published_curves.nearness(tidy.read_settings(study)):
-        by_state[state].append(f"{points(mean, '')} on {dataset_title(dataset)}")
-    if not (fresh := by_state["fresh"]):
-        return ""
-    carried = by_state["carried"]
-    more = f"; with Adam's state carried on, as theirs was, {join(carried)}" if carried else ""
-    return (
-        "Figure 2, random labels under the poster's recipe, minus the published curve, from "
-        f"{published_curves.SETTLED:,} labels on and by its rule (points): {join(fresh)}{more}."
-    )
-
-
 def link(study: Parameters) -> str:
     """A link from a guide to the kept report of 04 or 08, by the study."""
     name = "08-reductions" if isinstance(study, ReductionsStudy) else "04-claims"

@@ -78,9 +78,8 @@ def few_and_many() -> tuple[str, str]:
 
 class TestRanks:
     def test_arms_stand_by_rank_with_where_they_are_shown_to_lie(self, results, monkeypatch):
-        monkeypatch.setattr(tidy, "read_settings", lambda study: results)
         monkeypatch.setattr(ranks, "interim", lambda study: " Interim.")
-        text, table = ranks.text(STUDY).split("\n\n")
+        text, table = ranks.text(STUDY, results).split("\n\n")
         assert (
             "EfficientNet-Lite0, classes as they are, 3 paired seeds; few labels are 10 to 40 and "
             "many labels are 100 to 400, with 3 arms and 2 arms, random among them." in text
@@ -95,9 +94,27 @@ class TestRanks:
         table = ranks.table(results[results["seed"] == 0])
         assert "| margin | 1 | 1 |" in table and "+" not in table
 
-    def test_without_a_whole_seed_that_is_said(self, results, monkeypatch):
-        monkeypatch.setattr(tidy, "read_settings", lambda study: results.iloc[:0])
-        assert ranks.text(STUDY) == "No seed of the profile `smoke` has every arm of 09 yet."
+    def test_without_a_whole_seed_that_is_said(self, results):
+        none = results.iloc[:0]
+        assert ranks.text(STUDY, none) == "No seed of the profile `smoke` has every arm of 09 yet."
+        assert ranks.short(none) == ranks.short(results[results["seed"] < 2]) == ""
+
+    def test_in_short_the_head_stands_beside_the_network_and_the_first_arm_beside_random(
+        self, results
+    ):
+        """The network ends at 61 %, the head begins at 67: 40 + a hundredth + 1, and 25 more."""
+        gain = 2.2 * (10 / 2 + 10 + 10) / 30  # none at 10 labels, 2.2 on average from 20 to 40
+        assert ranks.short(results) == (
+            "A linear layer on frozen ImageNet features (09) has 67.00 % on CIFAR-10 with 100 "
+            "random labels (the network from scratch: 61.00 % with 2,000). With 10 to 40 labels "
+            "the largest mean gain over random (points of area) is that of margin on CIFAR-10 "
+            f"({gain:+.2f}): 3 paired seeds, found by looking."
+        )
+        weak = results.copy()
+        weak.loc[weak["factor"] == "head", "accuracy"] -= 20
+        assert "has 51.00 % on CIFAR-10 with 500 random labels (the network" in ranks.short(weak)
+        weak.loc[weak["arm"] == "margin", "accuracy"] -= 2.2
+        assert "largest mean gain" not in ranks.short(weak)
 
 
 class TestWorth:

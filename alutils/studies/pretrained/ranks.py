@@ -1,4 +1,4 @@
-"""Every arm's rank with few labels and with many, in one short table for the guides."""
+"""What README and the guides tell of 09: its findings in short, and every arm's rank."""
 
 import pandas as pd
 
@@ -11,15 +11,62 @@ from alutils.reporting.prose import join, seed_range
 from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS
 from alutils.studies.pretrained.plan import PARTS, PretrainedStudy
-from alutils.studies.pretrained.worth import balanced, ranked_datasets
+from alutils.studies.pretrained.worth import balanced, best_arm, ranked_datasets
 
 SIDE = {"above": " +", "below": " -", "": ""}
 """How a rank is marked whose arm is shown to lie above or below random."""
 
 
-def text(study: PretrainedStudy) -> str:
-    """What the table shows, and the table, in Markdown, from the finished cells."""
-    results = tidy.complete_seeds(tidy.read_settings(study), study.settings())
+def whole_seeds(study: PretrainedStudy) -> pd.DataFrame:
+    """The rows of the seeds that have every arm of a part, from the finished cells."""
+    return tidy.complete_seeds(tidy.read_settings(study), study.settings())
+
+
+def short(results: pd.DataFrame) -> str:
+    """What the features are worth, and which arm leads with few labels, in two sentences.
+
+    Without seeds enough for a test there is no text.
+    """
+    few = {name: balanced(results, "few", name) for name in ranked_datasets(results)}
+    few = {name: rows for name, rows in few.items() if rows["seed"].nunique() >= FEWEST_SEEDS}
+    if not few:
+        return ""
+    worth = [each for name in few if (each := _against_scratch(results, name))]
+    leads: dict[str, list[str]] = {}
+    for name, rows in few.items():
+        arm = best_arm(rows)
+        beside = standing.standings(statistics.areas(rows), name)[arm]
+        if beside.side == "above":
+            gain = f"{dataset_title(name)} ({beside.difference.mean:+.2f})"
+            leads.setdefault(arm_title(arm), []).append(gain)
+    counts = pd.concat(few.values())["labels"]
+    text = f"A linear layer on frozen ImageNet features (09) has {join(worth)}." if worth else ""
+    if leads:
+        arms = join([f"{arm} on {join(gains)}" for arm, gains in leads.items()])
+        text += (
+            f" With {counts.min():,} to {counts.max():,} labels the largest mean gain over random "
+            f"(points of area) is that of {arms}: "
+            f"{seed_range([rows['seed'].nunique() for rows in few.values()])}, found by looking."
+        )
+    return text.strip()
+
+
+def _against_scratch(results: pd.DataFrame, dataset: str) -> str:
+    """The head's accuracy where it first beats the network's last, or where it ends below that."""
+    head, scratch = balanced(results, "head", dataset), balanced(results, "scratch", dataset)
+    if head.empty or scratch.empty:
+        return ""
+    means = head.groupby("labels")["accuracy"].mean()
+    network = scratch.groupby("labels")["accuracy"].mean()
+    labels = next((n for n, mean in means.items() if mean >= network.iloc[-1]), means.index[-1])
+    return (
+        f"{means[labels]:.2f} % on {dataset_title(dataset)} with {labels:,} random labels (the "
+        f"network from scratch: {network.iloc[-1]:.2f} % with {network.index[-1]:,})"
+    )
+
+
+def text(study: PretrainedStudy, results: pd.DataFrame) -> str:
+    """What the table shows, and the table, in Markdown, from the rows of ``whole_seeds``."""
     by_part = areas_by_part(results)
     if not by_part:
         return f"No seed of the profile `{study.profile}` has every arm of 09 yet."
