@@ -92,12 +92,16 @@ def _give(session: Session, entry: Entry) -> None:
 
 
 def _ask_for(session: Session, entry: Entry) -> None:
-    """Ask until a recorded answer's image is asked for; several may be asked for at a time."""
+    """Ask until a recorded answer's image is asked for; several may be asked for at a time.
+
+    What another training asked for is forgotten: while both were open, either may have asked.
+    """
     if entry.model > session.due:
         raise _differs(entry)
     if entry.asked == CHANGE:
         session.ask(0, entry.model)
         return
+    session.forget(but=entry.model)
     for count in range(1, MOST_AT_ONCE + 1):
         asked = session.ask(count, entry.model)
         for question in asked:

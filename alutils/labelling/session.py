@@ -216,9 +216,9 @@ class Session:
         """Wait until no training runs."""
         self._trainings.wait()
 
-    def forget(self) -> None:
-        """Forget what was asked for and not answered, as closing does."""
-        self._asked = {}
+    def forget(self, but: int | None = None) -> None:
+        """Forget what was asked for and not answered, as closing does; ``but`` by that training."""
+        self._asked = {q.image: q for q in self._asked.values() if q.model == but}
 
     def _choose_model(self, model: int | None) -> None:
         """Take the training that is asked for, or the latest that is there."""

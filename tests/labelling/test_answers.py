@@ -99,6 +99,22 @@ def test_a_replay_follows_undo_change_of_mind_and_several_at_a_time(tmp_path):
         }
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_replay_goes_by_the_training_that_asked_where_two_did_before_an_answer(tmp_path, seed):
+    """Four images by one training, two more by the next, answered from the last on."""
+    pool, labels = blobs()
+    with a_session(tmp_path, pool, share=0.0, seed=seed) as session:
+        answer_from(labels, session, 15)
+        session.ask(4, 2)
+        for question in reversed(session.ask(6, 3)):
+            session.label(question.image, labels[question.image])
+        kept = said(session)
+        assert [entry.model for entry in session.ledger.entries[-6:]] == [3, 3, 2, 2, 2, 2]
+    with a_session(tmp_path, pool, "again.jsonl", share=0.0, seed=seed) as session:
+        replay(session, read(tmp_path / "ledger.jsonl"))
+        assert said(session) == kept
+
+
 def test_a_session_that_was_closed_at_any_time_goes_on_with_the_same_question(tmp_path):
     pool, labels = blobs()
     with a_session(tmp_path, pool) as session:
