@@ -71,8 +71,10 @@ def blocks(profile: str) -> dict[str, str]:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
     claims = rules.judge(results)
+    encoded = studies.get(APART)
+    whole = ranks.whole_seeds(encoded) if encoded else pd.DataFrame()
     texts = {
-        "found": _found(studies, by_dataset, claims),
+        "found": _found(studies, by_dataset, claims, ranks.short(whole) if encoded else ""),
         "answer": _answer(studies, by_dataset, claims),
         "results": _results(profile, studies, by_dataset),
         "interim": run_states.interim_reports(profile),
@@ -81,18 +83,18 @@ def blocks(profile: str) -> dict[str, str]:
     }
     if further := studies.get("07-beyond-the-poster"):
         texts["ranking"] = _folded(in_short.text(further))
-    if encoded := studies.get(APART):
-        whole = ranks.whole_seeds(encoded)
+    if encoded:
         texts["ranks"] = _folded(ranks.text(encoded, whole))
-        if short := ranks.short(whole):
-            texts["found"] += f"\n{_folded(f'- {short}')}"
     return texts
 
 
 def _found(
-    studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]
+    studies: dict[str, Study],
+    by_dataset: dict[str, pd.DataFrame],
+    claims: list[rules.Claim],
+    on_features: str,
 ) -> str:
-    """A plain sentence for each dataset, and one on the verdicts."""
+    """A plain sentence for each dataset, one on the verdicts, and what there is to say of 09."""
     tally = Counter(claim.verdict for claim in claims)
     reduced = studies.get("08-reductions")
     rest_on = two_recipes.on_recipe(studies["04-claims"].cells()) if reduced else ""
@@ -100,6 +102,7 @@ def _found(
         *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
         f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
         f"{tally['not supported']} not, and {tally['undecided']} undecided{rest_on}.",
+        *([f"- {on_features}"] if on_features else []),
     ]
     return "\n".join(map(_folded, lines))
 
