@@ -21,7 +21,7 @@ from alutils.records.record import place_of
 from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.custom import StrategyFailed
 from tests.cells import a_cell
-from tests.running.test_round import plain
+from tests.running.test_round import one_round, plain
 
 CPU = torch.device("cpu")
 
@@ -50,16 +50,25 @@ def test_the_name_of_a_record_has_the_encoder_s_weights(monkeypatch):
     assert a_cell("cifar10").name == a_cell("cifar10", encoder="none").name
 
 
-@pytest.mark.parametrize("arm", BUILT_IN)
-def test_every_arm_chooses_on_features_as_a_pure_function_of_its_cell(encoded_cell, arm):
-    cell = encoded_cell(arm=arm, mc_score="mutual-information", diagnostics=True)
-    (once,), facts, _ = run_round([cell], [], None, "cpu", {})
-    (again,), _, _ = run_round([cell], [], None, "cpu", {})
-    assert plain(once) == plain(again)
-    counts = cell.schedule_of_labels()
-    assert len(set(once["picks"])) == counts[1] - counts[0]
+def test_every_arm_chooses_on_features_as_a_pure_function_of_its_cell(encoded_cell):
+    cells = [
+        encoded_cell(arm=arm, mc_score="mutual-information", diagnostics=True) for arm in BUILT_IN
+    ]
+    once, facts, _ = run_round(cells, [], None, "cpu", {})
+    again, _, _ = run_round(cells[::-1], [], None, "cpu", {})
+    assert list(map(plain, once)) == list(map(plain, again[::-1]))
+    counts = cells[0].schedule_of_labels()
+    assert {len(set(done["picks"])) for done in once} == {counts[1] - counts[0]}
     assert facts["checks"]["mc_passes_differ"] == "yes"
-    assert place_of(facts)["features"] == load_features("digits", cell.encoder).digest
+    assert place_of(facts)["features"] == load_features("digits", cells[0].encoder).digest
+
+
+def test_golden_head(encoded_cell):
+    """A change of these figures means other records: raise PROTOCOL_VERSION."""
+    done = one_round(encoded_cell(arm="margin", dropout=0.0))
+    assert done["labelled"][:6] == [1, 9, 13, 21, 30, 34]
+    assert done["picks"][:6] == [98, 762, 392, 1423, 580, 268]
+    assert done["test_nll"] == pytest.approx(2.914388, abs=1e-5)
 
 
 def test_the_strategies_see_standardised_features(encoded_cell):
@@ -172,5 +181,4 @@ def test_the_oracle_s_picks_leave_less_error_than_random_ones(encoded_cell):
         fitted = RidgeClassifier(100).fit(rows[seen].numpy(), labels[seen].numpy())
         heldout = current.pool.heldout
         right[arm] = fitted.score(rows[heldout].numpy(), labels[heldout].numpy())
-    print(right)
     assert right["oracle"] > right["random"] + 0.02
