@@ -53,7 +53,7 @@ def processes(outputs: Path) -> list[psutil.Process]:
     return [process for process in found if process.pid != os.getpid()]
 
 
-def gone_within(outputs: Path, limit: float = 10) -> float:
+def gone_within(outputs: Path, limit: float = 120) -> float:
     """Seconds until no process works on these outputs; fails when one still does at the limit."""
     begin = time.monotonic()
     while found := processes(outputs):

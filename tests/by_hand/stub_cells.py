@@ -15,7 +15,8 @@ from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.placement import Placement
-from tests.running.test_engine import never, stub
+from tests.running.tasks import stub
+from tests.running.test_engine import never
 
 
 def main(count: int) -> None:

@@ -9,10 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from distributed import wait
+from distributed import Client, wait
 
 from alutils import waiting
 from alutils.paths import ROOT
@@ -23,7 +23,8 @@ from alutils.running import workers as workers_module
 from alutils.running.placement import Placement
 from alutils.running.workers import Workers
 from tests.running.made_up_cluster import ADDRESS, FakeClient, checked_workers
-from tests.running.test_engine import facts, never, stub
+from tests.running.tasks import counted, stub
+from tests.running.test_engine import facts, never
 
 
 def test_a_scheduler_that_is_not_there_is_named(monkeypatch):
@@ -69,7 +70,7 @@ def test_another_service_at_the_schedulers_address_is_one_error(service, monkeyp
 def clock(monkeypatch) -> Callable[[float], None]:
     """A clock for what is waited for, moved on by hand."""
     now = [0.0]
-    monkeypatch.setattr(waiting.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def go_on(seconds: float) -> None:
         now[0] += seconds
@@ -123,17 +124,9 @@ def test_workers_that_take_no_cells_are_waited_for_with_the_command_to_type(cloc
     assert len(client.lines) == 1 and "--resources GPU=1" in client.lines[0]
 
 
-def counted(cells, history, state=None):
-    """A round that takes a moment and notes that it was computed."""
-    time.sleep(0.3)
-    name = f"{cells[0].name}.{len(history)}.{time.time_ns()}"
-    (Path(os.environ["COMPUTED"]) / name).touch()
-    return stub(cells, history)
-
-
 @pytest.fixture
 def by_hand(tmp_path, monkeypatch):
-    """Starts ``dask scheduler`` and ``dask worker``; ends what is left of them."""
+    """Starts ``dask scheduler`` and ``dask worker``, and waits for them; ends what is left."""
     (tmp_path / "computed").mkdir()
     monkeypatch.setenv("COMPUTED", str(tmp_path / "computed"))
     with socket.socket() as free:
@@ -154,11 +147,25 @@ def by_hand(tmp_path, monkeypatch):
         return started[-1]
 
     address = f"tcp://127.0.0.1:{port}"
+
+    def wait_for(workers: int) -> None:
+        until = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < until, "the scheduler has not started"
+                time.sleep(0.1)
+        with Client(address) as client:
+            client.wait_for_workers(workers, timeout=60)
+
     yield {
         "address": address,
+        "wait_for": wait_for,
         "scheduler": lambda: start("scheduler", "--host", "127.0.0.1", "--port", str(port)),
         "worker": lambda *words: start(
-            "worker", address, "--nthreads", "1", "--no-nanny", "--death-timeout", "20", *words
+            "worker", address, "--nthreads", "1", "--no-nanny", "--death-timeout", "60", *words
         ),
     }
     for process in started:
@@ -177,6 +184,7 @@ def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_ha
     first = by_hand["worker"]("--resources", "GPU=1")
     by_hand["worker"]("--resources", "GPU=1")
     by_hand["worker"]()
+    by_hand["wait_for"](3)
     lines: list[str] = []
 
     def say(line: str) -> None:
@@ -194,6 +202,7 @@ def test_workers_come_and_go_and_the_scheduler_is_lost(digits_cell, store, by_ha
     assert kept_rounds >= 14 and lines[0].startswith("dashboard: http://127.0.0.1")
     by_hand["scheduler"]()
     by_hand["worker"]("--resources", "GPU=1")
+    by_hand["wait_for"](1)
     engine.run(cells, counted, store, {}, placement, lines.append)
     assert facts(store, cells) == facts(alone, cells)
     computed = [file.name.rsplit(".", 1)[0] for file in (tmp_path / "computed").iterdir()]
@@ -208,6 +217,7 @@ def test_a_worker_that_dies_before_its_round_was_fetched(
     cells = [digits_cell(seed=seed) for seed in range(2)]
     by_hand["scheduler"]()
     mortal = [by_hand["worker"](), by_hand["worker"]()]
+    by_hand["wait_for"](2)
     done = engine.Run._done
 
     def kill_when_all_is_done(run: engine.Run):

@@ -1,7 +1,6 @@
 """Worker processes on this machine: started, shared, replaced."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from alutils.running import cluster, engine, local_workers
 from alutils.running import workers as workers_module
 from alutils.running.placement import SETTINGS, Placement, dask_settings
 from alutils.running.workers import versions
-from tests.running.test_engine import stub
+from tests.running.tasks import dies_once, talk
 
 
 def test_local_workers_are_dealt_to_the_gpus_and_pinned():
@@ -49,11 +48,6 @@ def test_notebooks_of_a_run_share_local_workers_and_others_have_their_own(monkey
     assert cluster.SHARED not in os.environ
 
 
-def talk() -> int:
-    """Print more than a pipe holds that nobody reads."""
-    return os.write(1, b"." * 2**18)
-
-
 def test_what_shared_workers_print_holds_nothing_up(capfd):
     placement = Placement(workers=1)
     with cluster.shared(placement), cluster.cluster(placement, lambda text: None) as workers:
@@ -80,9 +74,16 @@ def test_local_workers_have_the_settings(shared_worker):
 
 def test_a_shared_cluster_that_died_is_replaced(monkeypatch):
     placement = Placement(workers=1)
-    gone = f"tcp://127.0.0.1:1 {placement} {versions()}"
-    monkeypatch.setenv(cluster.SHARED, gone)
-    monkeypatch.setattr(cluster, "CONNECT_S", 0.5)
+    gone, connected = "tcp://127.0.0.1:1", cluster._connected
+
+    def soon_for_what_is_gone(address: str) -> Client:
+        with monkeypatch.context() as patched:
+            if address == gone:
+                patched.setattr(cluster, "CONNECT_S", 0.5)
+            return connected(address)
+
+    monkeypatch.setattr(cluster, "_connected", soon_for_what_is_gone)
+    monkeypatch.setenv(cluster.SHARED, f"{gone} {placement} {versions()}")
     assert len(worker_pids(placement)) == 1
 
 
@@ -119,11 +120,20 @@ def test_local_workers_that_end_at_once_are_one_error(spoilt, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("say", ["pass", "import time; time.sleep(60)", "print('error no room')"])
-def test_a_process_of_local_workers_that_does_not_start_is_one_error(monkeypatch, say):
+@pytest.mark.parametrize(
+    ("say", "seconds", "error"),
+    [
+        ("pass", 60, "did not start: free memory"),
+        ("import time; time.sleep(120)", 0.5, "did not start: free memory"),
+        ("print('error no room')", 60, "^no room$"),
+    ],
+)
+def test_a_process_of_local_workers_that_does_not_start_is_one_error(
+    monkeypatch, say, seconds, error
+):
     monkeypatch.setattr(local_workers, "SERVE", say)
-    monkeypatch.setattr(local_workers, "START_S", 0.5)
-    with pytest.raises(StudyError, match="did not start: free memory|no room"):
+    monkeypatch.setattr(local_workers, "START_S", seconds)
+    with pytest.raises(StudyError, match=error):
         with cluster.shared(Placement(workers=1)):
             pass
 
@@ -176,18 +186,15 @@ def test_a_script_needs_no_guard_against_being_run_by_its_workers(tmp_path):
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize(
-    "environment",
-    [
-        {"DASK_DISTRIBUTED__DASHBOARD__LINK": "{UNSET_VARIABLE}/status"},
-        {"DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "True"},
-        {"DASK_DISTRIBUTED__COMM__DEFAULT_SCHEME": "tls"},
-        {"DASK_DISTRIBUTED__WORKER__PRELOAD": "no_such_module"},
-    ],
-)
-def test_a_local_cluster_takes_nothing_from_the_users_dask(environment, monkeypatch):
+def test_a_local_cluster_takes_nothing_from_the_users_dask(monkeypatch):
+    environment = {
+        "DASHBOARD__LINK": "{UNSET_VARIABLE}/status",
+        "COMM__REQUIRE_ENCRYPTION": "True",
+        "COMM__DEFAULT_SCHEME": "tls",
+        "WORKER__PRELOAD": "no_such_module",
+    }
     for key, value in environment.items():
-        monkeypatch.setenv(key, value)
+        monkeypatch.setenv(f"DASK_DISTRIBUTED__{key}", value)
     lines: list[str] = []
     with dask.config.set(dask.config.collect_env()):
         with cluster.cluster(Placement(workers=1), lines.append) as workers:
@@ -202,15 +209,6 @@ def test_a_dashboard_link_that_can_not_be_written_is_left_out(shared_worker, mon
         with cluster.cluster(Placement(address), lines.append):
             pass
     assert lines == []
-
-
-def dies_once(cells, history, state):
-    """Ends its worker, and the start of any other, in the second round."""
-    if len(history) == 1 and not (done := Path(os.environ["DIED"])).exists():
-        done.touch()
-        Path(os.environ["SPOILT"]).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return stub(cells, history)
 
 
 @pytest.mark.soak
