@@ -51,6 +51,15 @@ def outputs(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
+def own_git(tmp_path, monkeypatch) -> None:
+    """Git knows nothing of the settings of the user and of the machine."""
+    for name in ("HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "nobody"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.delenv("GIT_CONFIG_GLOBAL", raising=False)
+
+
+@pytest.fixture
 def store(outputs, shared_worker) -> Store:
     """An empty store in the test's outputs folder, and a worker for what is to fill it."""
     one = Store("test")

@@ -45,7 +45,7 @@ def test_the_code_is_clean():
         assert done.returncode == 0, done.stdout
 
 
-def test_line_ends_are_the_same_whatever_the_user_told_git(tmp_path):
+def test_line_ends_are_the_same_whatever_the_user_told_git(tmp_path, own_git):
     """Cluster workers are compared by the code's bytes, and scripts stop at a carriage return."""
     source = tmp_path / "source"
     source.mkdir()

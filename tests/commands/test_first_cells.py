@@ -20,7 +20,7 @@ LINE = (
 
 
 @pytest.fixture
-def edit(tmp_path, outputs, monkeypatch) -> Callable[..., None]:
+def edit(tmp_path, outputs, own_git, monkeypatch) -> Callable[..., None]:
     """Function that gives the notebook of a profile in a folder of its own other values."""
     values = defaults(ARMS_NOTEBOOK) | {"dataset": "digits", "first_labels": 128, "rounds": 2}
     values |= {"acquisition_fraction": 0.05, "candidates": 0}

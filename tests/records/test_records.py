@@ -340,8 +340,9 @@ def test_a_record_is_read_once_while_its_file_stays(stored, read_files):
     assert not store.finished(cell) and store.facts(cell).rounds == 2
 
 
-def test_a_record_that_was_written_just_now_is_read_each_time(stored):
+def test_a_record_that_was_written_just_now_is_read_each_time(stored, monkeypatch):
     """Files of one moment and size could not be told from each other."""
+    monkeypatch.setattr(records_store, "SETTLED_S", 3600)  # however slow this is
     store, cell = stored
     assert store.sound(cell)
     text, written = store.path(cell).read_text(), store.path(cell).stat()
@@ -425,6 +426,7 @@ def test_a_record_has_one_holder_who_is_named(digits_cell, outputs):
     store.hold(cell).release()
 
 
+@pytest.fixture(scope="module")
 def committed() -> dict[str, list[Path]]:
     """The committed records by profile."""
     git = ["git", "-C", ROOT, "ls-files", "outputs/*/runs/*.json"]
@@ -433,19 +435,21 @@ def committed() -> dict[str, list[Path]]:
     return {name: list(group) for name, group in groupby(paths, lambda file: file.parts[-3])}
 
 
-COMMITTED = committed()
-
-
-def test_the_kept_profiles_have_records():
+def test_the_kept_profiles_have_records(committed):
     profiles = {"ablation", "desktop", "fidelity", "precision", "recipe", "sensitivity"}
-    assert profiles <= COMMITTED.keys()
+    assert profiles <= committed.keys() <= set(WITH_RECORDS)
 
 
-@pytest.mark.parametrize("profile", COMMITTED)
-def test_every_committed_record_is_sound_and_of_a_cell_of_its_profile(profile):
+WITH_RECORDS = sorted(folder.parent.name for folder in ROOT.glob("outputs/*/runs"))
+
+
+@pytest.mark.parametrize("profile", WITH_RECORDS)
+def test_every_committed_record_is_sound_and_of_a_cell_of_its_profile(profile, committed):
     """Under today's names. A record may be unfinished (a long run goes on from it), not failed."""
+    if not (paths := committed.get(profile)):
+        pytest.skip("all its records are of this clone alone")
     cells = {cell.name: cell for study in verify.studies_of(profile) for cell in study.cells()}
-    paths, store = COMMITTED[profile], Store(profile)
+    store = Store(profile)
     assert {path.stem for path in paths} <= cells.keys()
     for file in paths:
         record, damage = store.read(cells[file.stem])

@@ -9,6 +9,7 @@ import pytest
 from alutils import paths
 from alutils.running import provenance
 
+pytestmark = pytest.mark.usefixtures("own_git")
 UNKNOWN = {"commit": "unknown", "changed_since_commit": []}
 
 
