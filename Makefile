@@ -31,9 +31,10 @@ estimate: $(READY)
 verify: $(READY)
 	@.venv/bin/python -m alutils verify "$(PROFILE)"
 
-# SOAK=1 has what takes long, too: kills, interrupts, clusters by hand, whole sweeps.
+# SOAK=1 has what takes long, too: kills, interrupts, clusters by hand, whole sweeps. What is skipped
+# is told; ALUTILS_REQUIRE_DATA=1 and ALUTILS_REQUIRE_BROWSER=1 have it fail instead.
 test: $(READY)
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 $(if $(SOAK),,-m "not soak")
+	.venv/bin/python -m pytest -rs --numprocesses auto --maxprocesses 4 $(if $(SOAK),,-m "not soak")
 
 # This environment's kernel comes before others of its name.
 lab: $(READY)

@@ -15,12 +15,11 @@ from alutils.labelling.images import FolderImages
 from alutils.labelling.session import Session
 from alutils.labelling.settings import Settings
 from alutils.labelling.widget import LabellingWidget
-from tests.browser import barriers, needs_chromium
+from tests.browser import barriers
 from tests.folders.messy import plain_folder
 from tests.labelling.blobs import quiet
 from tests.labelling.page import show
 
-pytestmark = needs_chromium
 READY = "document.querySelector('.al-focused.al-there, .al-next:not([hidden])')"
 TYPE = """([key, time]) => {
   const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
@@ -409,6 +408,7 @@ def test_what_the_kernel_did_not_answer_is_told_of_and_not_shown_as_saved(a_scre
     screen.page.evaluate("window.gone = true")
     screen.page.keyboard.press("1")
     screen.page.keyboard.press("1")
+    screen.later()
     screen.problem.get_by_text("2 not saved yet: the kernel is busy, or gone").wait_for()
     assert screen.tiles()[:2] == ["cat …"] * 2 and screen.lines() == []
     assert screen.page.locator(".al-answered").count() == 0
@@ -446,6 +446,7 @@ def test_a_picture_that_got_lost_is_asked_for_again(a_screen):
     screen.page.keyboard.press("Enter")
     screen.page.locator("dialog[open]").wait_for()
     screen.page.evaluate("window.gone = false")
+    screen.later()
     screen.page.wait_for_function("document.querySelector('.al-zoom img')?.naturalWidth == 40")
 
 

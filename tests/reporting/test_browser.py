@@ -1,18 +1,15 @@
 """The rendered reports of ``smoke`` in headless Chromium, with the network blocked."""
 
 import json
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
 from alutils.studies import profiles
-from tests.browser import barriers, needs_chromium
+from tests.browser import barriers
 
 PAGES = ["index", *profiles.notebooks("smoke")]
 CURVES = ["02-cifar10-active-learning", "03-mnist-active-learning", "05-your-own-strategy"]
-
-pytestmark = needs_chromium
 
 
 @pytest.fixture
@@ -123,9 +120,3 @@ def test_no_serious_barrier_to_access(open_page, axe, name):
     )
     bad = barriers(page, axe)
     assert not bad, json.dumps(bad, indent=1)
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_not_heavy(smoke, name):
-    limit = 5_000_000 if name in CURVES else 3_000_000
-    assert Path(smoke / "smoke" / f"{name}.html").stat().st_size <= limit
