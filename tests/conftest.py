@@ -30,7 +30,7 @@ SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One test of the smoke run first, its others last: other processes have work meanwhile."""
     of_it = [item for item in items if "smoke" in item.fixturenames]
-    of_it.sort(key=lambda item: item.get_closest_marker("skipif") is not None)
+    of_it.sort(key=lambda item: "browser" in item.fixturenames)
     others = [item for item in items if "smoke" not in item.fixturenames]
     items[:] = of_it[:1] + others + of_it[1:]
 
@@ -123,7 +123,9 @@ def real_dataset(request) -> data.Dataset:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Headless Chromium."""
+    """Headless Chromium; skipped where there is none, unless ALUTILS_REQUIRE_BROWSER=1."""
+    if not CHROMIUM and os.environ.get("ALUTILS_REQUIRE_BROWSER") != "1":
+        pytest.skip("no Chromium on this machine's PATH")
     with sync_playwright() as playwright:
         with playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS) as chromium:
             yield chromium
@@ -137,15 +139,27 @@ def axe(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> Path:
-    """Outputs of one uninterrupted run of the smoke profile, one for all processes of the suite."""
+    """Outputs of one uninterrupted run of the smoke profile, one for all processes of the suite.
+
+    It ran without a network and without what the user's cache has: smoke needs no download.
+    """
     base = tmp_path_factory.getbasetemp()
     shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "smoke"
     with FileLock(f"{shared}.lock"):
         if not (shared / "log").exists():
-            done = command("study", "smoke", ALUTILS_OUTPUTS=str(shared))
+            data = str(shared.with_name("data of smoke"))
+            done = command(
+                "study", "smoke", ALUTILS_OUTPUTS=str(shared), ALUTILS_DATA=data, **NO_NETWORK
+            )
             assert done.returncode == 0, done.stdout + done.stderr
             (shared / "log").write_text(done.stdout)
     return shared
+
+
+CLOSED = "http://127.0.0.1:9"
+NO_NETWORK = {key: CLOSED for key in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")}
+NO_NETWORK |= {"NO_PROXY": "", "no_proxy": ""}
+"""Variables of a process that can reach no other machine by name."""
 
 
 def command(*args: str, **environment: str) -> subprocess.CompletedProcess:

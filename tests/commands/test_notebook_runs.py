@@ -21,7 +21,7 @@ from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.store import Store
 from alutils.running import cluster
 from alutils.studies import profiles
-from tests.conftest import command
+from tests.conftest import NO_NETWORK, command
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK, equal_part, gone_within, start
 
 NAMES = profiles.notebooks("smoke")
@@ -63,7 +63,7 @@ def test_the_index_and_the_table_hold_all_reports(smoke):
     index = (smoke / "smoke" / "index.html").read_text()
     assert all(f'href="{name}.html"' in index for name in NAMES)
     assert "Nothing is tested on digits with fewer than 3 paired seeds" in index
-    assert index.count("<img ") == len(NAMES)
+    assert index.count("<img ") == len(NAMES) and len(index) < 3_000_000
     rows = (smoke / "smoke" / "results.csv").read_text().splitlines()
     studies = [profiles.load_study("smoke", name) for name in NAMES]
     cells = {cell.name: cell for study in studies for cell in study.cells()}.values()
@@ -196,6 +196,8 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
     broken = tmp_path / "notebooks"
     broken.mkdir()
     notebook = nbformat.read(NOTEBOOKS / f"{NOTEBOOK}.ipynb", as_version=4)
+    notebook.cells = [notebook.cells[0], notebook.cells[2], notebook.cells[-1]]
+    assert notebook.cells[1].metadata["tags"] == ["parameters"]
     notebook.cells[-1].source = "raise RuntimeError('on purpose <b>')"
     nbformat.write(notebook, broken / f"{NOTEBOOK}.ipynb")
     take_notebooks_from(broken, monkeypatch)
@@ -207,49 +209,29 @@ def test_a_notebook_that_fails_leaves_the_last_good_report(copy, monkeypatch, tm
     assert not list(copy.glob("smoke/*.partial.ipynb"))
 
 
-@pytest.fixture
-def tiny(tmp_path) -> Path:
-    """A notebook that shows its interpreter and its parameter; its metadata are empty."""
-    first = nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]})
-    last = nbformat.v4.new_code_cell("import sys\nsys.executable, x")
-    cells = [nbformat.v4.new_markdown_cell("# Title"), first, last]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "tiny.ipynb")
-    return tmp_path / "tiny.ipynb"
-
-
-def test_a_notebook_runs_in_this_interpreter_whatever_kernels_there_are(
-    tiny, tmp_path, monkeypatch
+def test_a_notebook_runs_in_this_interpreter_and_in_its_folder_whatever_kernels_there_are(
+    tmp_path, monkeypatch
 ):
+    """What lies beside it is imported, as in JupyterLab, and makes its report stale."""
     foreign = tmp_path / "share" / "kernels" / "python3"
     foreign.mkdir(parents=True)
     spec = {"argv": ["/nowhere/python", "{connection_file}"], "display_name": "", "language": "R"}
     (foreign / "kernel.json").write_text(json.dumps(spec))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+    take_notebooks_from(tmp_path, monkeypatch)
+    prose = [nbformat.v4.new_markdown_cell(text) for text in ("# Title", "What.", "How.")]
+    first = nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]})
+    last = nbformat.v4.new_code_cell("import sys\nimport mine\nsys.executable, x, mine.NAME")
+    notebook = nbformat.v4.new_notebook(cells=[*prose, first, last])  # its metadata are empty
+    nbformat.write(notebook, tmp_path / f"{NOTEBOOK}.ipynb")
+    mine, study = tmp_path / "mine.py", profiles.load_study("smoke", NOTEBOOK)
+    mine.write_text("NAME = 'lowest'\n")
     folder = tmp_path / "reports"
     folder.mkdir()
-    notebooks.render(tiny, folder, {"x": 2})
-    report = nbformat.read(folder / "tiny.ipynb", as_version=4)
-    assert report.cells[-1].outputs[0].data["text/plain"] == str((sys.executable, 2))
-    assert "Title" in (folder / "tiny.html").read_text()
-
-
-def test_a_file_beside_a_notebook_is_imported_there_and_makes_its_report_stale(
-    tmp_path, monkeypatch
-):
-    """As in JupyterLab, whose kernels start in the notebook's folder."""
-    take_notebooks_from(tmp_path, monkeypatch)
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
-    prose = [nbformat.v4.new_markdown_cell(text) for text in ("# A", "What.", "How.")]
-    code = nbformat.v4.new_code_cell("from strategies_of_mine import NAME\nNAME")
-    notebook.cells = [*prose, code]
-    nbformat.write(notebook, tmp_path / f"{NOTEBOOK}.ipynb")
-    mine, study = tmp_path / "strategies_of_mine.py", profiles.load_study("smoke", NOTEBOOK)
-    mine.write_text("NAME = 'lowest'\n")
-    (tmp_path / "reports").mkdir()
-    notebooks.render(tmp_path / f"{NOTEBOOK}.ipynb", tmp_path / "reports", {})
-    report = nbformat.read(tmp_path / "reports" / f"{NOTEBOOK}.ipynb", as_version=4)
-    assert report.cells[-1].outputs[0].data["text/plain"] == "'lowest'"
+    notebooks.render(tmp_path / f"{NOTEBOOK}.ipynb", folder, {"x": 2})
+    report = nbformat.read(folder / f"{NOTEBOOK}.ipynb", as_version=4)
+    assert report.cells[-1].outputs[0].data["text/plain"] == str((sys.executable, 2, "lowest"))
+    assert "Title" in (folder / f"{NOTEBOOK}.html").read_text()
     before = fingerprints.sources(NOTEBOOK, study)
     mine.write_text("NAME = 'highest'\n")
     assert fingerprints.sources(NOTEBOOK, study) != before
@@ -327,11 +309,9 @@ def test_an_unwritable_outputs_folder_is_one_line_and_a_status(study_command, ou
 
 
 def test_no_network_is_one_error_and_nothing_runs(tmp_path):
-    closed = {key: "http://127.0.0.1:9" for key in ("HTTP_PROXY", "HTTPS_PROXY")}
-    closed |= {key.lower(): value for key, value in closed.items()}
-    done = command("study", "quick", "--notebook", NOTEBOOK, PATH="",
+    done = command("study", "quick", "--notebook", NOTEBOOK, PATH="", **NO_NETWORK,
                    ALUTILS_OUTPUTS=str(tmp_path / "o"), ALUTILS_DATA=str(tmp_path / "d"),
-                   **closed)  # fmt: skip
+                   )  # fmt: skip
     error = done.stderr.splitlines()[-1]
     assert done.returncode == 1 and error.startswith("error: MNIST is not in")
     assert "make study PROFILE=smoke" in error and not list((tmp_path / "o").rglob("*.json"))
