@@ -13,7 +13,7 @@ from filelock import FileLock
 from matplotlib.figure import Figure
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from alutils.learning import data, features
 from alutils.paths import ROOT
@@ -25,6 +25,8 @@ from tests.browser import CHROMIUM, OPTIONS, fetched_axe
 from tests.cells import StubEncoder
 
 SMALL = dict(epochs=1, schedule="one-cycle", learning_rate=2e-3)
+POOLS = ThreadpoolController()
+"""Of the libraries that are loaded by now, which are all; to look for them takes milliseconds."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +41,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def one_thread() -> Iterator[None]:
     """Compute as the workers do: on one thread, in torch and in the BLAS of NumPy and SciPy."""
     torch.set_num_threads(1)
-    with threadpool_limits(1):
+    with POOLS.limit(limits=1):
         yield
 
 

@@ -163,8 +163,10 @@ def out_of_range(record):
     ],
     ids=lambda value: getattr(value, "__name__", "told"),
 )
-def test_a_record_that_was_tampered_with_is_named(made, edit, told):
-    """Even with digests and checksum made anew."""
+def test_a_record_that_was_tampered_with_is_named(made, edit, told, monkeypatch):
+    """Even with digests and checksum made anew; most without a round that is made again."""
+    if edit not in (swap, less_accurate):
+        monkeypatch.setattr(verify, "RECOMPUTED", 0)
     store, cells = made
     change(store, cells[0], edit)
     with pytest.raises(NotVerified, match=f"{cells[0].name}.*{told}"):
@@ -187,7 +189,8 @@ def test_the_rounds_made_again_are_of_different_arms_datasets_and_seeds(digits_c
     assert {cell.arm for cell, _ in verify.sample(random)} == {"random"}
 
 
-def test_a_damaged_file_is_named_and_left_where_it_is(made):
+def test_a_damaged_file_is_named_and_left_where_it_is(made, monkeypatch):
+    monkeypatch.setattr(verify, "RECOMPUTED", 0)
     store, cells = made
     store.path(cells[0]).write_text("{}")
     with pytest.raises(NotVerified, match=f"{cells[0].name}: its checksum does not hold"):
@@ -195,7 +198,8 @@ def test_a_damaged_file_is_named_and_left_where_it_is(made):
     assert store.path(cells[0]).exists()
 
 
-def test_records_of_no_cell_of_the_parameters_are_told(made, digits_cell, capsys):
+def test_records_of_no_cell_of_the_parameters_are_told(made, digits_cell, monkeypatch, capsys):
+    monkeypatch.setattr(verify, "RECOMPUTED", 0)
     store, _ = made
     verify.verify("test")
     assert "not checked" not in capsys.readouterr().out

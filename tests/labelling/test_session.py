@@ -161,6 +161,7 @@ def test_the_running_accuracy_is_unbiased_whatever_the_arm_takes(tmp_path, monke
         lambda pool, settings, now, choose=True: Batch(now.number, "worst", worst, head),
     )  # fmt: skip
     monkeypatch.setattr(Session, "_guess", lambda self, at: "bee" if right[at] else "ant")
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # thousands of them
     apart = []
 
     def share_right(but_for: set[str]) -> float:

@@ -1,5 +1,7 @@
 """The options that make the study do what the authors' code did, each alone."""
 
+from functools import cache
+
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from tests.running.test_round import plain
 from tests.strategies.views import fake_view
 
 
+@cache
 def rounds(cell, count: int) -> tuple[list[dict], list[bytes | None]]:
     """A cell's first rounds, with the states that they hand on."""
     history, states = [], [None]

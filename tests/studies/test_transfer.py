@@ -1,4 +1,6 @@
 import hashlib
+import shutil
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -13,7 +15,7 @@ from alutils.protocol.refusals import check
 from alutils.records.copied import SourceNotFinished, copied_labels
 from alutils.records.record import chained
 from alutils.records.store import Store
-from alutils.running import run
+from alutils.running import cluster, run
 from alutils.running.checks import SelfCheckFailed
 from alutils.running.round import new_pool, run_round
 from alutils.studies.beyond.plan import LADDER
@@ -34,14 +36,26 @@ def of_smoke(**changes) -> TransferStudy:
     return TransferStudy(**fields | changes)
 
 
-@pytest.fixture
-def sources(outputs, shared_worker) -> list:
-    """The finished cells of the smoke profile whose labels are copied."""
+@pytest.fixture(scope="module")
+def trained(one_worker, tmp_path_factory) -> tuple[Path, list]:
+    """An outputs folder with the finished cells of the smoke profile whose labels are copied."""
+    folder = tmp_path_factory.mktemp("sources")
     study = load_study("smoke", CIFAR10).model_copy(
         update={"arms": ("random", "margin"), "seeds": (0,), "workers": 1}
     )
-    run.run(study, print)
-    return study.cells()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("ALUTILS_OUTPUTS", str(folder))
+        patched.setenv(cluster.SHARED, one_worker)
+        run.run(study, print)
+    return folder, study.cells()
+
+
+@pytest.fixture
+def sources(trained, outputs, shared_worker) -> list:
+    """Those cells, in the test's own outputs folder."""
+    folder, cells = trained
+    shutil.copytree(folder, outputs)
+    return cells
 
 
 def edit(profile: str, cell, change) -> None:
