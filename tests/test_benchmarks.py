@@ -66,12 +66,12 @@ def test_the_plain_loops_time_is_its_work_over_its_rates(bench):
     assert one._plain_seconds(cell, "median") == pytest.approx(expected)
 
 
-def test_memory_beyond_images_and_results_is_measured(bench):
-    import growth
-
-    found = growth.measure("digits", 300, "bayesian")
+def test_memory_beyond_images_and_results_is_measured_in_a_process_of_its_own(bench):
+    one = bench.Bench(1, lambda line: None)
+    one._alone("{}", "growth.py", "digits", 300, "bayesian")
+    found = {key: row["median"] for key, row in one.rows.items()}
     assert 0 < found["selecting"] < found["scoring"]
-    assert 0.1 < found["memory"] < 4
+    assert 0.1 < found["memory"] < 2 and one.rows["memory"]["unit"] == "GB"
 
 
 def test_what_choosing_costs_is_measured_and_shown(bench, outputs):
