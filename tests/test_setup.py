@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import shutil
@@ -5,11 +6,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from alutils.paths import ROOT
+from alutils.running.placement import PROFILER_OFF, Placement
+from alutils.running.workers import Workers
 
 
 def pinned() -> dict[str, str]:
@@ -75,3 +79,61 @@ def test_make_lab_starts_for_root_too_and_takes_options(tmp_path, user, given, t
     last = done.stdout.splitlines()[-1]
     assert last.endswith(f"-m jupyter lab notebooks {told}")
     assert "JUPYTER_PATH=" in last and f"{ROOT}/.venv/share/jupyter:" in last
+
+
+def dry_run(*words: str) -> str:
+    """The last command that make would run."""
+    command = ["make", "--no-print-directory", "--dry-run", *words]
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "run"),
+    [
+        ("study PROFILE=desktop TRAIN=no NOTEBOOK=x WORKERS=2",
+         'study "desktop" --notebook "x" --workers "2" --scheduler "" --train "no"'),
+        ("PROFILE=desktop SCHEDULER=tcp://a:1",
+         'study "desktop" --notebook "" --workers "" --scheduler "tcp://a:1" --train ""'),
+        ("estimate STEP_MS=3", 'estimate "quick" --step-ms "3"'),
+        ("verify PROFILE=recipe", 'verify "recipe"'),
+    ],
+)  # fmt: skip
+def test_make_hands_on_what_was_typed(typed, run):
+    assert dry_run(*typed.split()) == f".venv/bin/python -m alutils {run}"
+
+
+def test_make_clean_leaves_what_was_computed():
+    removed = dry_run("clean").split()
+    assert removed[:3] == ["rm", "-rf", ".venv"] and "outputs" not in " ".join(removed)
+    assert not any(name in ("*", ".", "/") or ".cache" in name for name in removed[2:])
+
+
+def test_the_job_for_slurm_starts_workers_as_a_run_asks_for_them():
+    job = ROOT / "docs" / "cluster.sbatch"
+    subprocess.run(["bash", "-n", job], check=True)
+    text = job.read_text()
+    asked = Workers._command(SimpleNamespace(placement=Placement('"$address"')), gpu=True)
+    options = asked.strip("`").partition('"$address" ')[2]
+    assert options and f'dask worker "$address" {options} ' in text
+    assert f"\nexport {PROFILER_OFF} " in text
+
+
+def test_the_citation_is_of_this_version():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+
+
+def test_kept_reports_are_whole_and_name_no_folder_of_a_machine():
+    git = ["git", "-C", ROOT, "ls-files", "outputs/*/*.ipynb"]
+    kept = subprocess.run(git, capture_output=True, text=True, check=True).stdout.split()
+    assert kept
+    for name in kept:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        code = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        assert all(cell["execution_count"] for cell in code if cell["source"]), name
+        assert not [o for cell in code for o in cell["outputs"] if o["output_type"] == "error"], (
+            name
+        )
+        assert not re.search(r"(?<![\w./:+-])/(home|root|tmp|Users|work|private|var)/", text), name

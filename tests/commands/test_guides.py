@@ -1,0 +1,31 @@
+"""The Python that the guides show runs as it stands there."""
+
+import re
+from contextlib import chdir
+
+from alutils.labelling.chain import read
+from alutils.paths import ROOT
+from tests.folders.messy import plain_folder
+
+
+def blocks(guide: str) -> list[str]:
+    """The Python blocks of a guide."""
+    text = (ROOT / "docs" / guide).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_labelling_from_a_script(tmp_path, stub_encoder):
+    (script,) = blocks("labelling.md")
+    folder = plain_folder(tmp_path / "pictures", ("cat", "dog"), 8)
+    assert "/home/me/pictures/pets" in script
+    with chdir(tmp_path):
+        exec(script.replace("/home/me/pictures/pets", str(folder)), {})
+    assert [entry.label for entry in read(tmp_path / "pets.jsonl")[1:]] == ["cat"]
+
+
+def test_results_are_read_and_a_curve_is_extended():
+    """Of the committed records, with fewer draws."""
+    shown: dict = {}
+    for script in blocks("results.md"):
+        exec(script.replace("size=10_000", "size=100"), shown)
+    assert set(shown["results"]["arm"]) == set(shown["study"].arms)
