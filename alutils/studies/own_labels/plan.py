@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,6 +13,7 @@ from alutils.labelling.settings import LARGEST_PAGE, Settings
 from alutils.paths import NOTEBOOKS, outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
+from alutils.protocol.encoders import EncoderName
 from alutils.protocol.parameters import Parameters
 from alutils.studies.own_images.dataset import NameOrExample
 
@@ -57,7 +58,7 @@ class OwnLabelsStudy(Parameters):
     older_ledger: LedgerPath = ""
     answers: Answerer = PERSON
     answer_count: Annotated[int, Field(ge=1, le=10_000_000)] = 150
-    encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
+    encoder: EncoderName = "efficientnet-lite0"
     arm: str = "uherding"
     batch: int = 10
     share: float = 0.2

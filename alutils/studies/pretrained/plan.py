@@ -7,6 +7,7 @@ from pydantic import Field
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol
 from alutils.protocol.datasets import DatasetName
+from alutils.protocol.encoders import EncoderName
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -36,7 +37,7 @@ class PretrainedStudy(SettingsStudy):
     random labels by a recipe of its own (``scratch``), as Figure 2 has it.
     """
 
-    encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
+    encoder: EncoderName = "efficientnet-lite0"
     datasets: Levels[DatasetName] = ("cifar10", "mnist", "fashion-mnist")
     few_arms: Levels[str] = FEW_ARMS
     few_first: Count = 10
