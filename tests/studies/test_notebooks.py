@@ -28,6 +28,13 @@ def test_every_study_has_its_notebook():
     assert [file.stem for file in FILES] == sorted(profiles.STUDIES)
 
 
+@pytest.mark.parametrize("name", ["second_guess", "second-guess"])
+def test_the_name_of_an_own_strategy_stands_in_one_cell(name):
+    """Where a change of it leaves out a place, a live kernel would take the function before."""
+    cells = code_cells(NOTEBOOKS / "05-your-own-strategy.ipynb")
+    assert sum(name in source(cell) for cell in cells) == 1
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
 class TestNotebook:
     def test_its_title_is_its_first_heading(self, file):
