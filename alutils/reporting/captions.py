@@ -54,12 +54,14 @@ def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEIL
 def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEILING) -> Chart:
     """Figure 3 or 4: a static figure, and a chart for pages, whose marks show numbers on hover.
 
-    ``ceiling`` may have the row of a training on every label.
+    With an arm of a user's own it has no number. ``ceiling`` may have the row of a training on
+    every label.
     """
     from alutils.reporting import charts  # altair takes a second to import
 
     figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
-    name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
+    is_numbered = str(figure).isdigit() and set(results["arm"]) <= ARM_TITLE.keys()
+    name = f"Figure {figure}" if is_numbered else "Learning curves"
     caption = (
         f"{name}. {capital(figures.reported(results))} on {title} against labels, by how these "
         f"were chosen: {lines_of([results['seed'].nunique()])}."

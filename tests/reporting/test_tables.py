@@ -420,6 +420,11 @@ def test_tables_and_figures_hold_every_arm():
     assert "margin from +10.3 points at 100 labels to +10.3 points at 400" in html
 
 
+def test_a_figure_with_an_arm_of_a_user_is_none_of_the_poster_s():
+    html = captions.learning_curves(results(ABOVE | {"mine": ABOVE["random"]})).static.data
+    assert "<figcaption>Learning curves. Test accuracy on MNIST against labels" in html
+
+
 def test_a_chart_has_the_markers_of_the_static_figure():
     arms = [*FURTHER[:3], "random", "of a user"]
     table = results({arm: ABOVE["random"] for arm in arms})
