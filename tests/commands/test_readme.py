@@ -128,6 +128,16 @@ def test_every_command_is_of_the_environment_that_make_sets_up():
     assert not any(bare.values())
 
 
+def test_what_a_guide_shows_for_code_of_one_s_own_runs():
+    section = TEXTS[ROOT / "docs" / "strategies.md"].split("## In code of your own")[1]
+    view, statistic = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    known: dict = {}
+    exec(view, known)
+    assert len(known["picks"].unique()) == 10
+    exec(statistic, known)
+    assert known["areas"].shape == (5, 3)
+
+
 def test_the_readme_is_short_and_names_every_room():
     text = TEXTS[ROOT / "README.md"]
     assert len(text.encode()) <= 12_288
