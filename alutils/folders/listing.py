@@ -19,6 +19,8 @@ IGNORED = {
 }  # fmt: skip
 """Names, in lower case, that systems and network drives leave in folders; those that begin with a
 point are ignored too."""
+NO_IMAGES = ".no-images"
+"""A file by which a folder says that nothing in it belongs to a dataset around it, as an export."""
 TABLES = (".csv", ".parquet")
 TIMES = 2**63 - 1
 """The latest time (ns) that a database can hold; some file systems have others."""
@@ -159,7 +161,9 @@ def files_below(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[str
 def _visible(folder: Path) -> Iterator[os.DirEntry]:
     with os.scandir(folder) as inside:
         for entry in inside:
-            if not entry.name.startswith(".") and entry.name.lower() not in IGNORED:
+            if entry.name.startswith(".") or entry.name.lower() in IGNORED:
+                continue
+            if not (_is_folder(entry) and os.path.lexists(os.path.join(entry.path, NO_IMAGES))):
                 yield entry
 
 

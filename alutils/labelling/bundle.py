@@ -4,6 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from alutils.folders.listing import NO_IMAGES
 from alutils.labelling import class_folders, export
 from alutils.labelling.class_folders import CHANGED
 from alutils.labelling.entries import Answers
@@ -48,8 +49,8 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Export:
 
     It is there whole or not at all, but for ``classes`` on a file system that has no links. Images
     whose files are others by now are in no file but ``labels.csv``, as under their names there is
-    another picture. Raises ``ParameterError`` where nothing is labelled, and as
-    ``export.whole_folder``.
+    another picture. A file ``NO_IMAGES`` has datasets pass over it, as where it lies beside the
+    images. Raises ``ParameterError`` where nothing is labelled, and as ``export.whole_folder``.
     """
     answers = session.answers
     if not answers.labels:
@@ -60,6 +61,7 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Export:
     changed = {image for image, problem in without.items() if problem == CHANGED}
     sizes = images.sizes(answers.labels.keys() - without.keys())
     with export.whole_folder(target) as folder:
+        export.write_file(folder / NO_IMAGES, b"")
         export.write_csv(folder / "labels.csv", answers)
         unlinked = _link(folder / "classes", answers, images.folder, without)
         export.write_coco(folder / "coco.json", answers, sizes, changed)

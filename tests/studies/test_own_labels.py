@@ -211,7 +211,7 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
     labels = labelling.session.answers.labels
     assert "10 labels, in the folder <code>export</code>" in exports.overview(labelling).data
     folder = labelling.study.folder / "export"
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in folder.glob("[!.]*"))
     assert names == sorted([
         "labels.csv", "classes", "coco.json", "label-studio.json", "label-studio.xml",
         "predictions.csv", "head",
