@@ -3,9 +3,11 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from alutils.folders.listing import NO_IMAGES
@@ -13,8 +15,10 @@ from alutils.folders.scan import scan
 from alutils.labelling.answers import answer_from
 from alutils.labelling.bundle import FILES, write_all
 from alutils.labelling.images import FolderImages
+from alutils.labelling.saved_head import load_head
 from alutils.labelling.session import Session
 from alutils.labelling.settings import Settings
+from alutils.learning.scoring import predict
 from alutils.studies.own_labels.by_hand import without_links
 from tests.folders.messy import noise, plain_folder
 from tests.labelling.blobs import quiet
@@ -72,7 +76,7 @@ def test_all_but_the_links_is_exported_where_the_folder_was_moved(labelled, tmp_
     folder, answers = export.folder, list(session.answers.labels)
     assert export.without == answers and not export.unlinked
     assert {path.name for path in folder.iterdir()} == {*FILES, NO_IMAGES}
-    assert sorted(path.name for path in folder.glob("classes/**/*")) == ["cat", "dog"]
+    assert not list((folder / "classes").iterdir())
     for name in ("labels.csv", "coco.json", "label-studio.json"):
         assert read(folder, name) == answers
 
@@ -91,6 +95,20 @@ def test_all_but_the_links_is_exported_to_a_disk_that_has_none(labelled, tmp_pat
         "; without classes, as links can't be made there (Operation not permitted): keep the "
         "ledger on a disk that has links to get them"
     )
+
+
+def test_a_class_without_a_label_is_in_nothing_that_is_exported(labelled, tmp_path):
+    session, images = labelled
+    session.add_class("ct")
+    whole = predict(session.head().net, images.pool.rows[:5])
+    folder = write_all(tmp_path, session, images).folder
+    assert sorted(path.name for path in (folder / "classes").iterdir()) == ["cat", "dog"]
+    for name in ("coco.json", "label-studio.xml", "predictions.csv", "head/head.json"):
+        assert "ct" not in re.findall(r"\w+", (folder / name).read_text())
+    head = load_head(folder / "head").head
+    assert head.classes == ("cat", "dog")
+    ours = predict(head.net, images.pool.rows[:5])
+    assert torch.allclose(ours, whole[:, :2] / whole[:, :2].sum(1, keepdim=True), atol=1e-5)
 
 
 @pytest.mark.parametrize("classes", ["in folders", "none"])
