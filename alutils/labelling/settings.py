@@ -1,6 +1,6 @@
 """How images are chosen for labelling; nothing here imports torch."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
@@ -61,3 +61,7 @@ class Settings:
     def facts(self) -> dict[str, Any]:
         """What a ledger keeps of them: the source of a user's own arm too."""
         return asdict(self) | {"arm_source": CUSTOM_ARMS.get(self.arm, "")}
+
+
+NEUTRAL = {field.name: field.default for field in fields(Settings)}
+"""What a ledger was begun with where it lacks a setting that came later."""
