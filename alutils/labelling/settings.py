@@ -56,6 +56,11 @@ class Settings:
                 f"candidates = {self.candidates} is fewer than batch = {self.batch}: raise it, or "
                 "set 0 for all"
             )
+        if self.arm in ("kmeans", "kmeans-centre") and 0 < self.candidates < self.clusters:
+            raise ParameterError(
+                f"clusters = {self.clusters} is more than the {self.candidates} candidates that "
+                f"the {self.arm} arm clusters: lower it, or raise candidates"
+            )
 
     @property
     def facts(self) -> dict[str, Any]:
