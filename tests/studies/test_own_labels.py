@@ -23,6 +23,8 @@ from alutils.studies.own_labels import by_hand, exports, galleries, plan, progre
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from tests.folders.messy import plain_folder
 
+GUIDE = ROOT / "docs" / "labelling.md"
+
 pytestmark = pytest.mark.usefixtures("stub_encoder", "unpainted")
 
 
@@ -111,6 +113,23 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
     widget._received(widget, {"do": LABEL, "image": image, "label": "dog", "id": "2"}, [])
     assert "is closed: open it again" in widget.state["problem"]
     assert second.desk.state["notes"] == ["ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class"]
+
+
+def test_folders_that_are_no_classes_are_told_of_and_a_table_asks_for_all(
+    tmp_path, outputs, opened, monkeypatch, capsys
+):
+    photos = plain_folder(tmp_path / "photos", ("2019", "2020", "2021", "2022"))
+    opened(dataset=str(photos), classes=["cat", "dog"])
+    told = "own classes (2019, 2020, 2021, ...) are none of yours, and 8 images of them are kept"
+    assert told in capsys.readouterr().out
+    opened(dataset=str(photos), classes=["2019", "dog"], ledger=str(tmp_path / "a.jsonl"))
+    assert "none of yours" not in capsys.readouterr().out
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (code,) = re.findall(r"```python\n(import csv.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    exec(code, {})
+    labelling = opened(dataset=str(tmp_path / "photos.csv"), classes=["cat", "dog"])
+    assert len(labelling.session.pool) == 40 and not labelling.images.classes
 
 
 def test_the_test_part_is_left_out_where_its_classes_are_others(pets, opened):
