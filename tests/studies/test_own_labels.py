@@ -12,8 +12,8 @@ import pytest
 from IPython.display import HTML, Markdown
 
 from alutils.commands.fingerprints import fingerprint
-from alutils.labelling import chain
-from alutils.labelling.entries import LABEL, Answers
+from alutils.labelling import chain, estimate
+from alutils.labelling.entries import LABEL, NONE, Answers
 from alutils.labelling.ledger import LedgerHeld
 from alutils.labelling.widget import LabellingWidget
 from alutils.paths import ROOT
@@ -72,6 +72,16 @@ def test_the_folder_s_labels_answer_in_batch(pets, opened):
         assert isinstance(shown(labelling), HTML)
 
 
+def test_a_class_that_is_never_guessed_shows_beside_the_classes(pets, opened, monkeypatch):
+    guesses = [estimate.Guess(True, 1, 5, False, "cat")] * 9
+    guesses += [estimate.Guess(False, 1, 5, False, "dog")]
+    monkeypatch.setattr(estimate, "guesses", lambda *_: guesses)
+    labelling = opened(dataset=str(pets), answers="labels", answer_count=5)
+    by_hand.label(labelling)
+    cat, dog = re.findall(r">(\d+ of \d+)<", progress.asked_for(labelling).data)
+    assert (cat, dog) == ("9 of 9", "0 of 1")
+
+
 def test_a_long_class_is_cut_in_the_picture_and_whole_in_its_text(tmp_path, outputs, opened):
     long = ("a very long name of a cat", "a very long name of a dog")
     labelling = opened(
@@ -107,6 +117,12 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
     widget._received(widget, {"do": LABEL, "image": image, "label": "cat", "id": "1"}, [])
     assert widget.state["labels"] == 1
     assert "press *Export* under the images" in exports.overview(first).data
+    (code,) = re.findall(r"```python\n(answers = .*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    none = widget.state["tiles"][1]["image"]
+    widget._received(widget, {"do": NONE, "image": none, "id": "n"}, [])
+    exec(code, {"labelling": first, "by_hand": by_hand})
+    assert [tile["image"] for tile in first.desk.state["tiles"]] == [none]
+    first.session.undo()
     second = opened(dataset=str(pets))  # the cell runs again, in the same kernel
     assert "ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class" in capsys.readouterr().out
     assert second.session.answers.labels == {image: "cat"}
