@@ -85,6 +85,21 @@ def has_labels(path: Path) -> bool:
     return _column(path, "label") is not None
 
 
+def labels(path: Path) -> Iterator[tuple[str, str]]:
+    """File and label of every row of a table that has a label.
+
+    Its columns are ``file``, or ``image``, and ``label``. Raises ``ValueError`` where it lacks one,
+    and ``OSError``.
+    """
+    file, label = _column(path, "file") or _column(path, "image"), _column(path, "label")
+    if file is None or label is None:
+        raise ValueError(
+            "it lacks one of the columns image (or file) and label: it has "
+            f"{', '.join(_columns(path)) or 'none'}"
+        )
+    return ((name, label) for name, label in _rows(path, file, label) if label)
+
+
 def base(path: Path) -> Path:
     """The folder that the entries' files are relative to."""
     return path if path.is_dir() else path.parent
