@@ -1,6 +1,6 @@
 """How images are chosen for labelling; nothing here imports torch."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
@@ -56,8 +56,17 @@ class Settings:
                 f"candidates = {self.candidates} is fewer than batch = {self.batch}: raise it, or "
                 "set 0 for all"
             )
+        if self.arm in ("kmeans", "kmeans-centre") and 0 < self.candidates < self.clusters:
+            raise ParameterError(
+                f"clusters = {self.clusters} is more than the {self.candidates} candidates that "
+                f"the {self.arm} arm clusters: lower it, or raise candidates"
+            )
 
     @property
     def facts(self) -> dict[str, Any]:
         """What a ledger keeps of them: the source of a user's own arm too."""
         return asdict(self) | {"arm_source": CUSTOM_ARMS.get(self.arm, "")}
+
+
+NEUTRAL = {field.name: field.default for field in fields(Settings)}
+"""What a ledger was begun with where it lacks a setting that came later."""

@@ -82,3 +82,5 @@ def test_a_picture_in_the_gallery_is_made_of_means():
     halved = picks.smaller(image, 2)
     assert halved.shape == (2, 2, 3)
     assert halved[1, 0].tolist() == [(30 + 33 + 45 + 48) / 4 + c for c in range(3)]
+    grey = picks.smaller(image[..., :1], 2)
+    assert grey.shape == (2, 2, 1) and grey[..., 0].tolist() == halved[..., 0].tolist()

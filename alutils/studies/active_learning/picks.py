@@ -143,12 +143,12 @@ def _strip(panel: Any, picks: dict[str, list], dataset: Any) -> None:
     panel.imshow(row, interpolation="nearest")
 
 
-def smaller(image_S_S_3: np.ndarray, step: int) -> np.ndarray:
+def smaller(image_S_S_C: np.ndarray, step: int) -> np.ndarray:
     """An image (uint8) with the mean of every ``step`` x ``step`` pixels as one."""
     if step == 1:
-        return image_S_S_3
-    side = len(image_S_S_3) // step
-    squares = image_S_S_3[: side * step, : side * step].reshape(side, step, side, step, 3)
+        return image_S_S_C
+    side, channels = len(image_S_S_C) // step, image_S_S_C.shape[-1]
+    squares = image_S_S_C[: side * step, : side * step].reshape(side, step, side, step, channels)
     return squares.mean(axis=(1, 3)).round().astype(np.uint8)
 
 

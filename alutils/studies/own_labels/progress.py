@@ -101,7 +101,7 @@ def reason(asked: str) -> str:
 
 @undisturbed
 def asked_for(labelling: Labelling) -> HTML | Markdown:
-    """Labels of every class, and what had asked for their images."""
+    """Labels of every class, what had asked for their images, and guesses at random that held."""
     answers = labelling.session.answers
     if not answers.labels:
         return Markdown(NOTHING)
@@ -109,9 +109,13 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
         (label, answers.first[image].asked) for image, label in answers.labels.items()
     )
     asked = list(dict.fromkeys(why for _, why in reasons))
+    guessed = estimate.guesses(answers, labelling.session.settings.batch)
+    made = Counter(guess.label for guess in guessed)
+    right = Counter(guess.label for guess in guessed if guess.right)
     rows = [
         {"class": name, "labels": f"{sum(reasons[name, why] for why in asked):,}"}
         | {reason(why): f"{reasons[name, why]:,}" for why in asked}
+        | {"right of guessed at random": f"{right[name]:,} of {made[name]:,}"}
         for name in answers.classes
     ]
     entries = labelling.session.ledger.entries
