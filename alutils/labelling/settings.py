@@ -21,7 +21,8 @@ class Settings:
     share : of what is asked for once there is a model, drawn at random for the running accuracy
     seed : of all that is random
     candidates : images drawn at random among which an arm chooses; 0 for all
-    mc_passes, clusters : settings of the arms that have passes or clusters
+    mc_passes, clusters : settings of the arms that have passes or clusters; of clusters there are
+        at most as many as candidates
 
     Raises ``ParameterError``.
     """
@@ -55,11 +56,6 @@ class Settings:
             raise ParameterError(
                 f"candidates = {self.candidates} is fewer than batch = {self.batch}: raise it, or "
                 "set 0 for all"
-            )
-        if self.arm in ("kmeans", "kmeans-centre") and 0 < self.candidates < self.clusters:
-            raise ParameterError(
-                f"clusters = {self.clusters} is more than the {self.candidates} candidates that "
-                f"the {self.arm} arm clusters: lower it, or raise candidates"
             )
 
     @property

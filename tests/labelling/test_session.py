@@ -276,14 +276,9 @@ def test_settings_and_pools_that_can_not_be_are_refused_by_name(tmp_path):
         ({"arm": "batchbald", "batch": 101}, "batch = 101 is more than the 100"),
         ({"arm": "bald", "mc_passes": 1}, "mc_passes = 1 gives the bald arm nothing to compare"),
         ({"candidates": 3}, "candidates = 3 is fewer than batch = 10"),
-        (
-            {"arm": "kmeans", "candidates": 11},
-            "clusters = 12 is more than the 11 candidates that the kmeans arm clusters: lower it",
-        ),
     ):
         with pytest.raises(ParameterError, match=reason):
             Settings(**settings)
-    Settings(candidates=11)  # of an arm that makes no clusters
     rows = torch.ones(2, 3)
     for names, given, reason in (
         (["a"], rows, "shape .2, 3. for 1 images"),
