@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distributed import Future, KilledWorker, wait
@@ -56,8 +56,8 @@ class Job:
     """Cells that await the same next round, with their records and locks.
 
     ``worker`` computes it; ``missed`` counts the looks at which that worker was not there, and
-    ``late`` how often its round did not arrive within ``FETCH_S``. ``without`` are the workers on
-    which a round of these cells failed.
+    ``late`` how often its round did not arrive within ``FETCH_S``. ``tried`` are the workers on
+    which this round failed, ``without`` those on which any round of these cells did.
     """
 
     cells: list[Cell]
@@ -67,6 +67,7 @@ class Job:
     worker: str = ""
     missed: int = 0
     late: int = 0
+    tried: set[str] = field(default_factory=set)
     without: set[str] = field(default_factory=set)
 
     def lock(self, store: Store) -> list[Cell]:
@@ -101,22 +102,22 @@ class Job:
             lock.release()
 
     def apart(self) -> list["Job"]:
-        """A job for each of the cells."""
+        """A job for each of the cells, to try the same round again."""
         rows = zip(self.cells, self.records, self.locks, strict=True)
-        return [self.of(*row) for row in rows]
+        return [replace(self.of(*row), tried=set(self.tried)) for row in rows]
 
     def of(self, cell: Cell, record: Record, lock: FileLock) -> "Job":
-        """A job for one of the cells, which goes on without the same workers."""
+        """A job for the next round of one of the cells, which goes on without the same workers."""
         return Job([cell], [record], [lock], without=set(self.without))
 
-    def pick(self, free: list[str], every: Iterable[str]) -> str:
-        """A free worker on which no round of these cells failed; any, where there is no such one.
+    def pick(self, free: list[str], able: set[str]) -> str:
+        """A free worker, of those that are ``able`` to take cells.
 
-        Empty where all of those are busy.
+        One on which no round of these cells failed; where there is none, one on which this round
+        did not; else any. Empty where all of those are busy.
         """
-        if self.without.issuperset(every):
-            return free[0]
-        return next((worker for worker in free if worker not in self.without), "")
+        avoided = next((bad for bad in (self.without, self.tried) if able - bad), set())
+        return next((worker for worker in free if worker not in avoided), "")
 
 
 def run(
@@ -217,7 +218,7 @@ class Run:
             try:
                 if not job.locks:
                     held += _jobs(job.lock(self.store), self.store)
-                if job.cells and not (worker := job.pick(free, self.slots)):
+                if job.cells and not (worker := job.pick(free, self._able())):
                     held.append(job)
                 elif job.cells:
                     free.remove(worker)
@@ -226,6 +227,10 @@ class Run:
                 job.release()
                 raise
         self._queue(held)
+
+    def _able(self) -> set[str]:
+        """The workers that take cells: beside those with a GPU there may be some without."""
+        return {worker for worker, count in self.slots.items() if count}
 
     def _queue(self, jobs: Iterable[Job]) -> None:
         """Let jobs wait, in the order of the study's cells."""
@@ -327,9 +332,10 @@ class Run:
         A worker may lack its GPU, its disk or the data, which fails every cell that it is given.
         """
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        job.tried.add(job.worker)
         job.without.add(job.worker)
-        others = self.slots.keys() - job.without
-        if isinstance(error, OF_THE_CELL) or len(job.without) > 1 or not others:
+        others = self._able() - job.tried
+        if isinstance(error, OF_THE_CELL) or len(job.tried) > 1 or not others:
             self._fail(job, reason)
             return
         name, number = job.cells[0].name, len(job.records[0]["rounds"]) + 1
