@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
-from alutils.records.record import Record, final, place_of
+from alutils.records.record import PLACE, Record, final, place_of
 from alutils.records.store import Store
 from alutils.running.checks import SelfCheckFailed
 from alutils.running.cluster import cluster
@@ -384,6 +384,8 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
             earlier = before.get(key, [])
             if fact(before) != fact(provenance) and fact(before) not in earlier:
                 before[key] = [*earlier, fact(before)]
+    for key in set(PLACE) - provenance.keys():  # what held of earlier rounds alone
+        before.pop(key, None)
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"

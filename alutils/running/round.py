@@ -378,6 +378,8 @@ def run_round(
             whole = done | {"picks": picks.tolist()} | looks | clock.seconds
             rounds.append(whole | {"digest": chained(whole, before)})
     facts = provenance(current.device) | features_digest(cells[0]) | {"checks": checked}
+    if halved_to := getattr(current.net, "halved_to", 0):
+        facts["scoring_batch"] = halved_to
     return rounds, facts, state
 
 

@@ -317,6 +317,16 @@ def test_places_that_take_turns_are_named_once(digits_cell):
     assert provenance["earlier_commits"] == ["abc", "def"]
 
 
+def test_what_held_of_an_earlier_round_alone_is_not_said_of_the_last_one(digits_cell):
+    """As that its scoring was halved."""
+    cell, record = digits_cell(), {"rounds": [], "provenance": {"wall_seconds": 0.0}}
+    for where in ({"device": "cpu", "scoring_batch": 250}, {"device": "cpu"}):
+        engine._append(cell, record, {"labels": 1, "heldout_accuracy": []}, where)
+    provenance = record["provenance"]
+    assert [place["scoring_batch"] for place in provenance["earlier_places"]] == [250]
+    assert "scoring_batch" not in provenance and provenance["device"] == "cpu"
+
+
 def test_a_run_may_open_as_many_files_as_the_system_allows():
     kept = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, kept[1]))
