@@ -21,7 +21,8 @@ from alutils.strategies.own import packed
 def run(study: Study, say: Say | None = None) -> pd.DataFrame:
     """Run what is not finished yet, and return the results, one row per cell and round.
 
-    Of a study that varies settings they are one row per setting and round (``by_setting``).
+    Of a study that varies settings they are one row per setting and round (``by_setting``), of all
+    finished cells once one seed has every cell.
     ``say`` gets a line a round, and before all what is to be done and how long it will take.
     Where the study is not to be trained, the results are those that are there already.
     Data, device, outputs folder and records to copy labels from are checked before any training.
@@ -64,9 +65,9 @@ def _results(study: Study) -> pd.DataFrame:
     cells = study.cells()
     rows = table(Store(study.profile), cells, study.reported)
     whole = complete(rows, cells)
-    if isinstance(study, SettingsStudy) and not whole.empty:
-        return by_setting(rows, study.settings())
-    return whole
+    if whole.empty or not isinstance(study, SettingsStudy):
+        return whole
+    return by_setting(rows, study.settings())
 
 
 def _finished(study: Study) -> pd.DataFrame:
