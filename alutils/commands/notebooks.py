@@ -17,7 +17,7 @@ from typing import Any
 from alutils.commands import first_cells, overview
 from alutils.commands.fingerprints import all_else, fingerprint, is_current
 from alutils.paths import NOTEBOOKS, ROOT, outputs
-from alutils.protocol.parameters import ParameterError, Parameters, StudyError, known
+from alutils.protocol.parameters import ParameterError, Parameters, StudyError, cells_of, known
 from alutils.protocol.study import Study
 from alutils.records.files import CanNotWrite, write_whole
 from alutils.records.store import Store
@@ -43,7 +43,7 @@ def make_reports(
     others are run all the same, and then ``StudyFailed`` names it.
     """
     overrides = _overrides(workers, scheduler, train)
-    every = _studies(profile)
+    every = profiles.studies(profile)
     studies = _one_of(every, notebook) if notebook else every
     first_cells.tell(profile, notebook)
     stale = {name: study for name, study in studies.items() if not is_current(name, study)}
@@ -82,11 +82,6 @@ def make_reports(
     print(f"reports: {_shown(outputs() / profile / 'index.html')}")
 
 
-def _studies(profile: str) -> dict[str, Parameters]:
-    """The studies of a profile by their notebooks' names."""
-    return {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
-
-
 def _one_of(studies: dict[str, Parameters], notebook: str) -> dict[str, Parameters]:
     """The study of one notebook alone; ``ParameterError`` where there is none."""
     known("NOTEBOOK", notebook, studies, ParameterError)
@@ -95,10 +90,10 @@ def _one_of(studies: dict[str, Parameters], notebook: str) -> dict[str, Paramete
 
 def progress(profile: str, notebook: str = "") -> str:
     """How many cells of a profile, or of one of its notebooks, are finished, in words."""
-    store, names = Store(profile), [notebook] if notebook else profiles.notebooks(profile)
-    studies = [profiles.load_study(profile, name) for name in names]
-    cells = [cell for study in studies for cell in study.cells()]
-    records = [store.facts(cell) for cell in {cell.name: cell for cell in cells}.values()]
+    store, studies = Store(profile), profiles.studies(profile)
+    if notebook:
+        studies = _one_of(studies, notebook)
+    records = [store.facts(cell) for cell in cells_of(studies.values())]
     finished = sum(facts.status == "finished" for facts in records)
     rounds = sum(facts.rounds for facts in records)
     return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
