@@ -143,7 +143,7 @@ def run(
     placement : where to compute: a running Dask scheduler's workers, or a local cluster
     say : gets one line a finished round
     """
-    unfinished = [cell for cell in cells if not store.sound(cell)]
+    unfinished = store.unfinished(cells)
     if not unfinished:
         return
     progress = Progress(cells, store, say)

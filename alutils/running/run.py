@@ -39,7 +39,7 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
     placement = placement_of(study)
-    unfinished = [cell for cell in cells if not store.sound(cell)]
+    unfinished = store.unfinished(cells)
     copied = {cell.labels_of: copied_labels(cell) for cell in unfinished if cell.labels_of}
     needed = [(cell.dataset, "none") for cell in cells]
     needed += [(cell.dataset, cell.encoder) for cell in unfinished]
