@@ -296,7 +296,7 @@ class Store:
         return [cell for cell in cells if not self.sound(cell)]
 
 
-def finished(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
+def finished_records(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
     """The finished cells with their records."""
     for cell in cells:
         if store.path(cell).exists() and (record := store.load(cell))["status"] == "finished":

@@ -124,7 +124,7 @@ def run(
     cells: list[Cell],
     task: Task,
     store: Store,
-    facts: dict[str, Any],
+    code: dict[str, Any],
     placement: Placement,
     say: Say = print,
 ) -> None:
@@ -139,7 +139,7 @@ def run(
     store : where the records lie, are locked and written
     task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
         workers; ``state`` is what a round hands on to the next beside its record, or None
-    facts : what the client knows of the run, added to each record's provenance
+    code : the commit (``provenance.commit``), added to each record's provenance
     placement : where to compute: a running Dask scheduler's workers, or a local cluster
     say : gets one line a finished round
     """
@@ -150,7 +150,7 @@ def run(
     _allow_files()
     try:
         with cluster(placement, say) as workers:
-            study_run = Run(workers, task, store, facts, progress, unfinished)
+            study_run = Run(workers, task, store, code, progress, unfinished)
             study_run.to_the_end()
     except LOST as error:
         raise StudyError(
@@ -168,19 +168,19 @@ class Run:
         workers: Workers,
         task: Task,
         store: Store,
-        facts: dict[str, Any],
+        code: dict[str, Any],
         progress: Progress,
         cells: list[Cell],
     ):
         self.workers, self.task, self.store = workers, task, store
-        self.facts, self.progress = facts, progress
+        self.code, self.progress = code, progress
         self.order = {cell.name: position for position, cell in enumerate(cells)}
         self.waiting = _jobs(cells, store)
         self.running: dict[Future, Job] = {}
         self.failures: list[str] = []
         self.slots: dict[str, int] = {}
         self.looked = -POLL_S
-        self.held = Waiting(progress.say)
+        self.wait_for_others = Waiting(progress.say)
 
     def to_the_end(self) -> None:
         """Submit, collect and write until no job is left."""
@@ -240,11 +240,11 @@ class Run:
     def _tell_held(self) -> None:
         """Say who holds the cells that are left, where free workers wait for nothing else."""
         if self.running or not self.waiting or not any(self.slots.values()):
-            self.held.end()
+            self.wait_for_others.end()
             return
         cells = [cell for job in self.waiting for cell in job.cells]
         more = f", and {len(cells) - 1} more" if cells[1:] else ""
-        self.held.go_on(
+        self.wait_for_others.go_on(
             f"waiting for what another run holds: {cells[0].name} ({self.store.holder(cells[0])})"
             f"{more}; it goes on where that run ends, as a notebook's does when its kernel is shut "
             "down"
@@ -294,7 +294,7 @@ class Run:
         more = []
         for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
             deaths = record["provenance"].get("worker_deaths", 0) + job.deaths
-            _append(cell, record, done, provenance | self.facts | {"worker_deaths": deaths})
+            _append(cell, record, done, provenance | self.code | {"worker_deaths": deaths})
             self.store.save_state(cell, record, state)
             self.store.save(cell, record)
             self.store.drop_states(cell, record)

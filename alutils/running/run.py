@@ -11,10 +11,11 @@ from alutils.protocol.study import SettingsStudy, Study
 from alutils.records.copied import copied_labels
 from alutils.records.store import Store
 from alutils.records.tidy import by_setting, complete, table
-from alutils.running import engine, outlook, round
+from alutils.running import engine, outlook
 from alutils.running.placement import Placement
 from alutils.running.progress import Say, telling
 from alutils.running.provenance import commit
+from alutils.running.round import round_task
 from alutils.strategies.own import packed
 
 
@@ -45,7 +46,7 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     needed += [(cell.dataset, cell.encoder) for cell in unfinished]
     for dataset, encoder in dict.fromkeys(needed):
         inputs(dataset, encoder)
-    task = round.round_task(study.device, packed({cell.arm for cell in cells}), copied)
+    task = round_task(study.device, packed({cell.arm for cell in cells}), copied)
     if unfinished:
         processes = 0 if study.scheduler else placement.processes
         say(outlook.outlook(cells, store, study.device, processes))

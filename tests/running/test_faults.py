@@ -122,7 +122,7 @@ def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, mo
         profile="faulty", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
         first_labels=128, acquisition_fraction=0.03, rounds=2, epochs=1, workers=1,
     )  # fmt: skip
-    monkeypatch.setattr(round, "round_task", lambda device, custom, copied: fails_for_one)
+    monkeypatch.setattr(run, "round_task", lambda device, custom, copied: fails_for_one)
     lines: list[str] = []
     results = run.run(study, lines.append)
     assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
