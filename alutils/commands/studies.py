@@ -38,7 +38,7 @@ def named_studies(profile: str) -> list[tuple[str, Parameters]]:
     if profile in RUNS:
         return [(profile, study) for study in run_module(profile).studies()]
     known("PROFILE", profile, [*profiles.profiles(), *RUNS], ParameterError)
-    return [(name, profiles.load_study(profile, name)) for name in profiles.notebooks(profile)]
+    return list(profiles.studies(profile).items())
 
 
 def studies_of(profile: str) -> list[Parameters]:

@@ -20,7 +20,7 @@ from alutils.learning.streams import stream
 from alutils.protocol.arms import ARMS, BUILT_IN, COPIED
 from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
-from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.protocol.parameters import ParameterError, StudyError, cells_of
 from alutils.records.copied import copied_labels
 from alutils.records.record import Record, lasting, place_of
 from alutils.records.store import Store
@@ -54,7 +54,7 @@ def verify(profile: str) -> None:
     is said; ``DataUnavailable`` where all are of such datasets.
     """
     store = Store(profile)
-    cells = {cell.name: cell for study in studies_of(profile) for cell in study.cells()}.values()
+    cells = cells_of(studies_of(profile))
     first_cells.tell(profile)
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}

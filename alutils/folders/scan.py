@@ -34,7 +34,7 @@ BATCH = 64
 """Files that a thread looks at in one go."""
 Looked = tuple[bytes, int, int, str, str]
 """File, size, time, SHA-256, and what is wrong with it (nothing: an empty string)."""
-TABLES = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS looked (
     file BLOB PRIMARY KEY, size INT, mtime INT, sha256 TEXT, problem TEXT) WITHOUT ROWID;
 CREATE TEMP TABLE listed (
@@ -138,7 +138,7 @@ def _scanned(path: Path, database: Path) -> str:
 def _scan(path: Path, database: Path) -> str:
     with closing(sqlite3.connect(database)) as known:
         known.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
-        known.executescript(TABLES)
+        known.executescript(SCHEMA)
         entries = (
             (os.fsencode(e.file), e.part, e.label, e.size, e.mtime, e.problem)
             for e in listing.entries(path)

@@ -12,6 +12,7 @@ from alutils.protocol.datasets import DATASETS
 Record = dict[str, Any]
 PLACE = (
     "processor", "device", "machine", "cpu_capability", "bf16_products", "versions", "features",
+    "scoring_batch",
 )  # fmt: skip
 """What of a provenance must be equal for a round to come out bit for bit (see ``place_of``)."""
 NEXT = "labelled in the next round"
@@ -24,8 +25,9 @@ def place_of(provenance: dict[str, Any]) -> dict[str, Any]:
     """The part of a provenance that must be equal in two places where a round is to be the same.
 
     The same bit for bit, that is. It has processor, device, libraries, and the number of the
-    arithmetic (``network.ARITHMETIC``; 1 for records that are older than it). It has not this
-    package's version: code that computes the same may change.
+    arithmetic (``network.ARITHMETIC``; 1 for records that are older than it), and the images that
+    were scored at once where memory ran out for more. It has not this package's version: code that
+    computes the same may change.
     """
     place = {key: provenance[key] for key in PLACE if key in provenance}
     if "versions" in place:

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from alutils.commands import fingerprints, notebooks, overview
-from alutils.learning import encoders, features
+from alutils.learning import data, devices, encoders, features
 from alutils.learning.encoders import EncoderUnavailable
 from alutils.paths import PARAMS
 from alutils.protocol.parameters import StudyError
+from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.reporting import page
+from alutils.running import cluster
 from alutils.studies import parameter_files, profiles
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK
 from tests.studies.made_up import save_finished
@@ -121,16 +123,30 @@ def test_weights_are_looked_for_before_anything_runs_where_features_are_missing(
         notebooks.make_reports("smoke", notebook)
     assert executed == []
     monkeypatch.setattr(features, "at_hand", lambda *_: True)
-    notebooks._check_encoders([profiles.load_study("smoke", notebook)])
+    study = profiles.load_study("smoke", notebook)
+    notebooks._check_encoders([study] if isinstance(study, Study) else [], [study])
 
 
 def test_weights_are_looked_for_for_what_is_to_be_trained_here_alone(outputs, monkeypatch):
     monkeypatch.setattr(encoders, "weights_file", pytest.fail)
     monkeypatch.setattr(features, "at_hand", lambda *_: False)
     study = profiles.load_study("smoke", FEATURES)
-    for change in ({"train": False}, {"scheduler": "tcp://elsewhere:8786"}):
-        notebooks._check_encoders([study.model_copy(update=change)])
-    notebooks._check_encoders(finish(FEATURES).values())
+    for studies in ([study.model_copy(update={"scheduler": "tcp://elsewhere:8786"})],
+                    finish(FEATURES).values()):  # fmt: skip
+        notebooks._check_encoders(studies, studies)
+
+
+def test_what_is_only_shown_needs_no_device_data_workers_or_weights(outputs, monkeypatch):
+    executed = []
+    for module, name in ((devices, "pick_device"), (data, "load"), (cluster, "shared"),
+                         (encoders, "weights_file")):  # fmt: skip
+        monkeypatch.setattr(module, name, pytest.fail)
+    monkeypatch.setattr(features, "at_hand", lambda *_: False)
+    monkeypatch.setattr(notebooks, "execute", lambda name, *_: executed.append(name))
+    cells = finish(FEATURES)[FEATURES].cells()
+    Store("smoke").path([cell for cell in cells if cell.seed == 1][-1]).unlink()
+    notebooks.make_reports("smoke", FEATURES, train="no")
+    assert executed == [FEATURES]
 
 
 def test_training_can_be_asked_for_where_the_parameters_have_none():

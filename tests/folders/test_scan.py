@@ -51,6 +51,18 @@ def looks(monkeypatch) -> list:
     return seen
 
 
+def test_a_disk_that_is_full_leaves_no_part_of_an_index(tmp_path, cache, monkeypatch):
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError("the disk is full")
+
+    cache.mkdir()
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="full"):
+        index.write(tmp_path / "pets", ("cat",), [index.Row("a.png", "train", 0, "0" * 64)])
+    assert not list(cache.glob(".index-*"))
+
+
 def test_class_folders_are_split_into_a_fifth_and_the_rest(tmp_path):
     name = scanned(plain_folder(tmp_path / "My Pets!", ("cat", "dog", "eel"), 12))
     facts = index.facts(name)

@@ -1,6 +1,5 @@
 """Rounds of a cell with an encoder: a linear head on its features stands where the network does."""
 
-import sys
 from dataclasses import replace
 from typing import get_args
 
@@ -21,6 +20,7 @@ from alutils.protocol.refusals import check
 from alutils.records.record import place_of
 from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.custom import StrategyFailed
+from alutils.strategies.own import STRATEGIES
 from alutils.studies.own_images.plan import OwnImagesStudy
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from alutils.studies.pretrained.plan import PretrainedStudy
@@ -153,10 +153,9 @@ def asking(view, budget, rng):
 
 def test_only_the_oracle_is_given_the_labels(encoded_cell, monkeypatch):
     seen = {}
-    strategies = sys.modules["alutils.running.round"].STRATEGIES
     for arm in ("margin", "oracle"):
         monkeypatch.setitem(
-            strategies, arm,
+            STRATEGIES, arm,
             lambda view, budget, rng, arm=arm: seen.update({arm: view}) or torch.arange(budget),
         )  # fmt: skip
         current = CurrentRound(encoded_cell(arm=arm), [], settle("cpu"))

@@ -13,7 +13,9 @@ import torch
 
 from alutils.commands import notebooks
 from alutils.learning import devices, scoring, training
+from alutils.learning.network import Net
 from alutils.paths import ROOT
+from alutils.records.record import place_of
 from alutils.reporting import record_facts
 from alutils.running import engine, round, run
 from alutils.running.engine import RunFailed
@@ -86,6 +88,22 @@ def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypat
     monkeypatch.setattr(now.net, "features", limited)
     assert torch.allclose(scoring.predict(now.net, now.images[:300]), whole, atol=1e-6)
     assert sizes[:3] == [300, 250, 125] and sizes[3:] == [62] * 4 + [52]
+    assert now.net.halved_to == 62
+
+
+def test_a_round_whose_scoring_was_halved_says_so(digits_cell, monkeypatch):
+    """Its last bits may be others than those of a round that was scored as ever."""
+    cell, features = digits_cell(epochs=1), Net.features
+
+    def limited(net, images):
+        if len(images) > 90:
+            raise MemoryError
+        return features(net, images)
+
+    _, whole, _ = round.run_round([cell], [], None, "cpu", {})
+    monkeypatch.setattr(Net, "features", limited)
+    _, halved, _ = round.run_round([cell], [], None, "cpu", {})
+    assert place_of(halved) == place_of(whole) | {"scoring_batch": 62}
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(digits_cell, monkeypatch):
@@ -104,7 +122,7 @@ def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, mo
         profile="faulty", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
         first_labels=128, acquisition_fraction=0.03, rounds=2, epochs=1, workers=1,
     )  # fmt: skip
-    monkeypatch.setattr(round, "round_task", lambda device, custom, copied: fails_for_one)
+    monkeypatch.setattr(run, "round_task", lambda device, custom, copied: fails_for_one)
     lines: list[str] = []
     results = run.run(study, lines.append)
     assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
