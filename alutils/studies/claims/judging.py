@@ -154,7 +154,22 @@ def difference(dataset: str, values: pd.Series, what: str, line: float, side: Si
     )
 
 
-def corrected(finding: Finding, p: float, tests: int) -> Finding:
+def corrected(claim: Claim) -> Claim:
+    """The claim with its findings as Holm's correction for all its tests has them.
+
+    Those count too whose runs are lacking.
+    """
+    p_values = [finding.p for finding in claim.findings]
+    lacking = [math.nan] * (claim.tests - len(p_values))
+    adjusted = statistics.holm(p_values + lacking)[: len(p_values)]
+    findings = (
+        _corrected(finding, p, claim.tests)
+        for finding, p in zip(claim.findings, adjusted, strict=True)
+    )
+    return replace(claim, findings=tuple(findings))
+
+
+def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     """The finding as Holm's test has it, which may reject where Bonferroni's interval holds 0."""
     if finding.estimate is None or math.isnan(finding.p):
         return replace(finding, verdict="undecided")

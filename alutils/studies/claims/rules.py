@@ -145,13 +145,7 @@ def c3(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
             for arm in APPROACHES
         ]
 
-    claim = on_arms(claim, arms, test, fewest)
-    adjusted = statistics.holm([finding.p for finding in claim.findings])
-    findings = (
-        judging.corrected(finding, p, len(adjusted))
-        for finding, p in zip(claim.findings, adjusted, strict=True)
-    )
-    return replace(claim, findings=tuple(findings))
+    return judging.corrected(on_arms(claim, arms, test, fewest))
 
 
 def c4(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
