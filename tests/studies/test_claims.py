@@ -241,6 +241,17 @@ def test_an_arm_that_never_gets_there_is_the_evidence():
     assert "one: MNIST, label saving of K-means: " in page._evidence(claim)
 
 
+def test_no_finding_is_the_nearest_where_none_has_an_interval():
+    never = [
+        entry | {"accuracy": 90.0}
+        if (entry["dataset"], entry["seed"]) == ("mnist", 0) and entry["arm"] != "random"
+        else entry
+        for entry in CASES["C6"]["supported"]
+    ]
+    claim = judged(never, "C6")
+    assert page._evidence(claim) == "All 4 findings undecided, none with an interval"
+
+
 def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
     rows = CASES["C5"]["undecided"]
     last = statistics.final(
@@ -322,6 +333,13 @@ def test_what_more_seeds_would_show_is_after_the_correction():
     )
 
 
+def test_that_an_equivalent_difference_is_not_zero_is_called_uncorrected():
+    claim = judged(arms({"cifar10": {}, "mnist": {"margin": 0.1}}), "C4")
+    notes = {finding.what: finding.note for finding in claim.findings}
+    note = notes["MNIST, uncertainty minus margin"]
+    assert note.endswith("or more; its own interval, not corrected, excludes zero")
+
+
 @pytest.mark.parametrize("expected", ["supported", "undecided"])
 def test_c4_shows_the_interval_that_it_goes_by(expected):
     """Within the lines where the two tests reject, and across one of them where they don't."""
@@ -401,6 +419,19 @@ def test_c5_judges_the_best_arm():
     gains = {"cifar10": {"uncertainty": 1.0, "margin": 6.0, "kmeans": 1.0}, "mnist": {}}
     claim = judged(arms(gains), "C5")
     assert claim.verdict == "not supported" and "margin, the best arm" in claim.findings[0].what
+
+
+def test_c5_tells_the_largest_bound_over_all_label_counts():
+    """Without noise it is the largest gain: margin's at 2,000 labels."""
+    rows = arms(all_arms(2.0, 0.8), noise=0)
+    for entry in rows:
+        if (entry["dataset"], entry["arm"], entry["labels"]) == ("cifar10", "margin", 2000):
+            entry["accuracy"] += 3.0
+    claim = judged(rows, "C5")
+    told = "largest upper bound, not corrected, is 5.00 points (margin at 2,000 labels)."
+    assert claim.verdict == "supported" and claim.aside.endswith(told)
+    assert told in page.claim_in_full([claim], "C5").data
+    assert judged([entry for entry in rows if entry["seed"] < 2], "C5").aside == ""
 
 
 def test_what_would_change_a_claim_is_its_nearest_finding():
@@ -649,6 +680,13 @@ def test_what_rests_on_normal_differences_is_told_by_claim():
     assert (
         page.normality(judge(rows[rows["seed"] < 2])).data == "No claim has the seeds for a test."
     )
+
+
+def test_a_claim_whose_runs_are_lacking_rests_on_no_normality():
+    rows = [each for each in CASES["C3"]["supported"] if each["dataset"] == "cifar10"]
+    told = page.normality([judged(rows, key) for key in ("C3", "C4", "C5", "C6")]).data
+    assert told.endswith("for C5. What is shown on C5 rests on normal differences.")
+    assert "C3" not in told and "C4" not in told
 
 
 def test_what_rests_on_seeds_is_told_by_finding():

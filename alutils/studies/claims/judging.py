@@ -198,7 +198,7 @@ def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Fi
         verdict = "not supported"
     note = "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
     if verdict == "supported" and interval.decided:
-        note += "; not zero, but within that margin"
+        note += "; its own interval, not corrected, excludes zero"
     judged = None if verdict == "not supported" else narrow
     what = f"{dataset_title(dataset)}, {what}"
     return Finding(what, interval, (-margin, margin), verdict, p, note, judged)

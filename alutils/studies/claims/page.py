@@ -1,5 +1,6 @@
 """How the audit of the poster's claims is shown: verdicts, one figure a claim, sentences."""
 
+import math
 from collections import Counter
 from html import escape
 
@@ -91,15 +92,16 @@ def _without(claim: Claim) -> str:
 
 
 def normality(claims: list[Claim]) -> Markdown:
-    """The smallest p-values of sign-flip tests, by claim, and which claims rest on normality."""
+    """The smallest p-values of sign-flip tests, by claim, and which claims rest on normality.
+
+    A claim whose runs are lacking shows nothing, and is left out.
+    """
     families: dict[str, list[str]] = {}
     normal: list[str] = []
-    for claim in claims:
+    for claim in (claim for claim in claims if not claim.lacking):
         one_sided = any(len(finding.lines) > 1 for finding in claim.findings)
         side = "each one-sided test of " if one_sided else ""
         for seeds in claim.seed_counts:
-            if seeds < FEWEST_SEEDS:
-                continue
             least, rejects = standing.sign_flip(seeds, claim.tests, one_sided)
             alone = len(claim.seed_counts) == 1
             key = claim.key if alone else f"{claim.key} with {count(seeds, 'seed')}"
@@ -292,11 +294,16 @@ def _mean_and_interval(estimate: Estimate | None, unit: str) -> str:
 
 
 def _evidence(claim: Claim) -> str:
-    """How many findings have which verdict; in full the deciding one nearest to its line."""
+    """How many findings have which verdict; in full the deciding one nearest to its line.
+
+    None is nearest where several decide and none of them has an interval.
+    """
     if not claim.findings:
         return "nothing to judge by"
     deciding = [finding for finding in claim.findings if finding.verdict == claim.verdict]
     nearest = min(deciding or claim.findings, key=Finding.gap)
+    if len(deciding) > 1 and math.isinf(nearest.gap()):
+        return f"{_counted(claim)}, none with an interval"
     quoted = nearest.simultaneous or nearest.estimate
     text = _mean_and_interval(quoted, claim.unit) if quoted else nearest.note
     if nearest.simultaneous:
@@ -310,8 +317,15 @@ def _evidence(claim: Claim) -> str:
     text = f"{nearest.what}: {text}"
     if len(claim.findings) == 1:
         return text
+    if len({finding.verdict for finding in claim.findings}) == 1:
+        return f"{_counted(claim)}; the nearest: {text}"
+    return f"{_counted(claim)}; nearest {nearest.verdict} one: {text}"
+
+
+def _counted(claim: Claim) -> str:
+    """How many of a claim's findings have which verdict."""
     counts = Counter(finding.verdict for finding in claim.findings)
     if len(counts) == 1:
-        return f"All {len(claim.findings)} findings {nearest.verdict}; the nearest: {text}"
+        return f"All {len(claim.findings)} findings {claim.findings[0].verdict}"
     tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOUR if counts[verdict])
-    return f"Of {len(claim.findings)} findings {tally}; nearest {nearest.verdict} one: {text}"
+    return f"Of {len(claim.findings)} findings {tally}"
