@@ -8,14 +8,16 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
+from scipy import stats
 
 from alutils.protocol.cell import Cell, Protocol
 from alutils.reporting import figures, standing
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import count, join, plain, seed_range, show, table
 from alutils.reporting.published import ON_CLAIMS
-from alutils.reporting.statistics import FEWEST_SEEDS, Estimate
+from alutils.reporting.statistics import LEVEL, Estimate
 from alutils.reporting.style import house_style
+from alutils.studies.claims import judging
 from alutils.studies.claims.findings import Claim, Finding, Verdict
 
 COLOUR: dict[Verdict, str] = {
@@ -76,7 +78,29 @@ def left_out(claims: list[Claim]) -> Markdown:
         parts.append(f"{join(stay)} {verb} whichever is left out")
     if not parts:
         return Markdown("No claim has the runs that it takes to leave a seed out.")
-    return Markdown(f"The verdicts above use all seeds. Leaving one out, {'; '.join(parts)}.")
+    return Markdown(
+        f"The verdicts above use all seeds. Leaving one out, {'; '.join(parts)}. "
+        f"{_one_seed_fewer(judged)}"
+    )
+
+
+def _one_seed_fewer(claims: list[Claim]) -> str:
+    """What of that is due to the number of seeds alone, whichever is left out."""
+    counts = sorted({n - fewer for c in claims for n in c.seed_counts for fewer in (0, 1)})
+    quantiles = [f"{stats.t.ppf((1 + LEVEL) / 2, n - 1):.1f} with {n}" for n in counts]
+    lost = [
+        claim.key
+        for claim in claims
+        if claim.verdict != "undecided"
+        and judging.with_one_seed_fewer(claim).verdict == "undecided"
+    ]
+    told = (
+        f"{join(lost)} would be undecided on any one seed fewer" if lost else "no verdict changes"
+    )
+    return (
+        f"One seed fewer also widens every interval (t is {join(quantiles)} seeds): with mean and "
+        f"spread as found, {told}."
+    )
 
 
 def _without(claim: Claim) -> str:
