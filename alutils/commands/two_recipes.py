@@ -63,8 +63,9 @@ def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
 def _whole_curves() -> str:
     """What is shown under both recipes over the whole range, by dataset, or that it is open."""
     sentences, open_ = [], []
+    both = both_recipes.read()
     for notebook, dataset in DATASET_OF.items():
-        if text := both_recipes.compared(notebook):
+        if text := both_recipes.compared(both, notebook):
             note = f" {INTERIM}" if _interim(notebook) else ""
             sentences.append(
                 f"Over the whole range of labels on {dataset_title(dataset)}, {text}.{note}"
@@ -72,9 +73,11 @@ def _whole_curves() -> str:
         else:
             open_.append(dataset_title(dataset))
     if open_:
+        keys = sorted(sum(both_recipes.lacking(both).values(), []))
         sentences.append(
-            f"Whether a verdict depends on the recipe is open until {FEWEST_SEEDS} seeds are whole "
-            f"under both on {join(open_)} ([plan](plan.md)); pieces are in 04 and 08."
+            f"Whether the verdicts on {join(keys)} depend on the recipe is open until "
+            f"{FEWEST_SEEDS} seeds are whole under both on {join(open_)} ([plan](plan.md)); pieces "
+            "are in 04 and 08."
         )
     return "".join(f" {sentence}" for sentence in sentences)
 
@@ -86,15 +89,16 @@ def _interim(notebook: str) -> bool:
 
 def _verdicts() -> list[str]:
     """The claims on choosing under either recipe, as a sentence and a table; none if too few."""
-    if not both_recipes.enough_for_claims():
+    both = both_recipes.read()
+    if not both_recipes.enough_for_claims(both):
         return []
-    claims = both_recipes.judged()
+    claims = both_recipes.judged(both.shared)
     note = f" {INTERIM}" if any(map(_interim, DATASET_OF)) else ""
     sentence = (
         f"{FIRST} to {LAST} under either recipe, on the seeds that are whole under both: "
         f"{_agreement(claims)}. C1 and C2 rest on 01, which has the poster's recipe.{note}"
     )
-    rows = both_recipes.verdict_rows(claims)
+    rows = both_recipes.verdict_rows(both)
     lines = [rows.columns, ["---"] * rows.shape[1], *rows.to_numpy()]
     return [sentence, "\n".join(f"| {' | '.join(line)} |" for line in lines)]
 
@@ -118,10 +122,11 @@ def on_recipe(cells: list[Cell]) -> str:
     text = f"; {on_choosing} rest on {join(less)}"
     if precision:
         text = f"; all rest on {precision}, {on_choosing} also on {join(less)}"
-    if not both_recipes.enough_for_claims():
+    both = both_recipes.read()
+    if not both_recipes.enough_for_claims(both):
         return text
     interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-    return f"{text}; under both recipes {_agreement(both_recipes.judged())}{interim}"
+    return f"{text}; under both recipes {_agreement(both_recipes.judged(both.shared))}{interim}"
 
 
 def _precision(cells: list[Cell]) -> str:

@@ -62,6 +62,15 @@ def state_digest(state: bytes) -> str:
     return hashlib.sha256(state).hexdigest()[:16]
 
 
+def diverged(record: Record) -> bool:
+    """Whether the cell failed because a training left the finite numbers (``NotFinite``).
+
+    The same training does so again: its seed is left out, and nothing is to be mended.
+    """
+    error = record["final"].get("error", "")
+    return record["status"] == "failed" and error.startswith("NotFinite:")
+
+
 def empty_record(cell: Cell) -> Record:
     """The record of a cell that has no round yet."""
     return {

@@ -6,9 +6,11 @@ import pandas as pd
 
 from alutils.learning.devices import pick_device, visible_gpus
 from alutils.learning.features import inputs
+from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
 from alutils.protocol.study import SettingsStudy, Study
 from alutils.records.copied import copied_labels
+from alutils.records.record import diverged
 from alutils.records.store import Store
 from alutils.records.tidy import by_setting, complete, table
 from alutils.running import engine, outlook
@@ -106,10 +108,22 @@ def run_all(studies: Sequence[Study]) -> None:
 
 
 def finish(*studies: Study) -> None:
-    """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed."""
-    cells = [(cell, Store(study.profile)) for study in studies for cell in study.cells()]
-    failed = [cell for cell, store in cells if store.facts(cell).status == "failed"]
+    """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed.
+
+    A training that left the finite numbers leaves its seed out and raises nothing, as long as
+    another seed has every cell.
+    """
+    failed = [cell for study in studies for cell in _failed(study)]
     if failed:
+        total = sum(len(study.cells()) for study in studies)
         raise engine.RunFailed(
-            f"{len(failed)} of {len(cells)} cells failed: {', '.join(cell.name for cell in failed)}"
+            f"{len(failed)} of {total} cells failed: {', '.join(cell.name for cell in failed)}"
         )
+
+
+def _failed(study: Study) -> list[Cell]:
+    """The cells that failed; where results are left, without those that diverged."""
+    store, cells = Store(study.profile), study.cells()
+    failed = [cell for cell in cells if store.facts(cell).status == "failed"]
+    others = [cell for cell in failed if not diverged(store.facts(cell).record)]
+    return failed if failed and _results(study).empty else others

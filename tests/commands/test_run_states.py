@@ -4,7 +4,9 @@ from alutils.commands import run_states
 from alutils.records.store import Store
 from alutils.studies import profiles
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CIFAR10
+from alutils.studies.recipes import CIFAR10, MNIST
+from alutils.studies.transfer import plan
+from tests.studies.made_up import save_finished
 from tests.studies.test_other_profiles import save
 
 PROFILE = "strong-recipe"
@@ -40,3 +42,20 @@ def test_a_report_that_tells_of_other_profiles_waits_for_theirs(alone, monkeypat
     other = load_study("poster-rounds", CIFAR10)
     monkeypatch.setattr(type(other), "related", lambda self: [other])
     assert run_states.interim_reports(PROFILE).startswith("02 is interim")
+
+
+def test_a_seed_whose_source_failed_is_not_waited_for(outputs):
+    """Of its copies, which are of all arms, none is ever run."""
+    copying = plan.transfer_study(MNIST, "reduced", "poster")
+    source_store, store = Store(copying.source), Store(copying.profile)
+    for each in (source_store, store):
+        each.prepare()
+    for source, cell in copying.copies():
+        if (source.arm, source.seed) == ("margin", 1):
+            failed = {"status": "failed", "final": {"error": "NotFinite: the loss is nan"}}
+            source_store.save(source, source_store.load(source) | failed)
+        elif source.seed != 1:
+            save_finished(store, cell, lambda *_: {"test_accuracy": 0.9})
+    assert not run_states.to_come(copying)
+    store.path(copying.cells()[0]).unlink()
+    assert run_states.to_come(copying)
