@@ -71,17 +71,19 @@ def blocks(profile: str) -> dict[str, str]:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
     claims = rules.judge(results)
-    encoded = studies.get(APART)
+    further, encoded = studies.get("07-beyond-the-poster"), studies.get(APART)
+    others = tidy.read_settings(further) if further else pd.DataFrame()
     whole = ranks.whole_seeds(encoded) if encoded else pd.DataFrame()
+    on_features = ranks.short(encoded, whole, others) if encoded else ""
     texts = {
-        "found": _found(studies, by_dataset, claims, ranks.short(whole) if encoded else ""),
+        "found": _found(studies, by_dataset, claims, on_features),
         "answer": _answer(studies, by_dataset, claims),
         "results": _results(profile, studies, by_dataset),
         "interim": run_states.interim_reports(profile),
         "states": _folded(run_states.states()),
         "hours": markdown_hours(LONG, STEP_MS),
     }
-    if further := studies.get("07-beyond-the-poster"):
+    if further:
         texts["ranking"] = _folded(in_short.text(further))
     if encoded:
         texts["ranks"] = _folded(ranks.text(encoded, whole))
