@@ -123,9 +123,26 @@ class TestRanks:
             "nearly all CIFAR-10 classes, has 67.00 % on CIFAR-10 with 100 random labels (from "
             "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels the largest "
             f"mean gain over random (points of area) is that of margin on CIFAR-10 ({gain:+.2f}): "
-            "3 paired seeds, found by looking."
+            "3 paired seeds, found by looking. Of the poster's ways margin lies above random."
         )
         assert "largest mean gain" not in short(changed(results, -2.2, arm="margin"))
+
+    def test_an_arm_that_is_not_told_from_the_first_stands_beside_it(self, results):
+        """Here TypiClust is margin less 0.3 points in one seed, and plus 0.1 in two."""
+        margin = results[results["arm"] == "margin"]
+        twin = changed(changed(margin, -0.4, seed=0), 0.1).assign(arm="typiclust")
+        told = short(pd.concat([results[results["arm"] != "typiclust"], twin]))
+        assert "that of margin on CIFAR-10 (+1.83; TypiClust +1.80): 3 paired seeds" in told
+        worse = pd.concat([results[results["arm"] != "typiclust"], changed(twin, -0.8)])
+        assert "that of margin on CIFAR-10 (+1.83): 3 paired seeds" in short(worse)
+
+    def test_the_poster_s_arms_that_lie_on_one_side_everywhere_are_named(self, results):
+        two = pd.concat([results, results.assign(dataset="mnist")])
+        assert short(two).endswith("margin lies above random on all.")
+        worse = changed(two, -9, arm="margin", dataset="mnist")
+        assert "Of the poster's ways" not in short(worse)
+        four = pd.concat([two, changed(two[two["arm"] == "margin"], -9).assign(arm="kmeans")])
+        assert short(four).endswith("margin lies above random on all, K-means below.")
 
     def test_a_head_that_ends_below_the_network_stands_beside_the_labels_it_needs(self, results):
         weak = changed(results, -20, factor="head")

@@ -2,20 +2,19 @@
 
 import pandas as pd
 
-from alutils.protocol.arms import arm_title
+from alutils.protocol.arms import POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.encoders import encoder_title
 from alutils.records import tidy
 from alutils.reporting import standing, statistics
-from alutils.reporting.prose import join, seed_range
+from alutils.reporting.prose import join, seed_range, verb
 from alutils.reporting.record_facts import interim
-from alutils.reporting.statistics import FEWEST_SEEDS
+from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.beyond.in_short import best_recipe
 from alutils.studies.pretrained.plan import PARTS, PretrainedStudy
 from alutils.studies.pretrained.worth import (
     balanced,
     beside_scratch,
-    best_arm,
     needed,
     ranked_datasets,
 )
@@ -68,23 +67,42 @@ def _worth(
 
 
 def _leads(few: dict[str, pd.DataFrame]) -> str:
-    """Which arm has the largest mean gain with few labels, where that is shown to be one."""
+    """Which arm has the largest mean gain with few labels, where that is shown to be one.
+
+    With it the arm that comes next, where the two are not shown to differ (paired, not corrected),
+    and the poster's arms that lie on one side of random on every dataset.
+    """
+    areas = {name: statistics.areas(rows) for name, rows in few.items()}
+    beside = {name: standing.standings(each, name) for name, each in areas.items()}
     leads: dict[str, list[str]] = {}
-    for name, rows in few.items():
-        arm = best_arm(rows)
-        beside = standing.standings(statistics.areas(rows), name)[arm]
-        if beside.side == "above":
-            gain = f"{dataset_title(name)} ({beside.difference.mean:+.2f})"
-            leads.setdefault(arm_title(arm), []).append(gain)
+    for name, each in areas.items():
+        arm, *others = each.mean().drop("random").sort_values(ascending=False).index
+        if beside[name][arm].side != "above":
+            continue
+        gain = f"{beside[name][arm].difference.mean:+.2f}"
+        if others and not estimate(each[arm] - each[others[0]]).decided:
+            gain += f"; {arm_title(others[0])} {beside[name][others[0]].difference.mean:+.2f}"
+        leads.setdefault(arm_title(arm), []).append(f"{dataset_title(name)} ({gain})")
     if not leads:
         return ""
     counts = pd.concat(few.values())["labels"]
     arms = join([f"{arm} on {join(gains)}" for arm, gains in leads.items()])
     return (
         f"With {counts.min():,} to {counts.max():,} labels the largest mean gain over random "
-        f"(points of area) is that of {arms}: "
-        f"{seed_range([rows['seed'].nunique() for rows in few.values()])}, found by looking."
+        f"(points of area) is that of {arms}: {seed_range(map(len, areas.values()))}, found by "
+        f"looking.{_of_poster(list(beside.values()))}"
     )
+
+
+def _of_poster(by_dataset: list[dict[str, standing.Standing]]) -> str:
+    """Which of the poster's arms are shown to lie on one side of random on every dataset."""
+    every, phrases = " on all" if len(by_dataset) > 1 else "", []
+    for side in ("above", "below"):
+        of_side = [{arm for arm, each in arms.items() if each.side == side} for arms in by_dataset]
+        if shown := [arm_title(a) for a in POSTER_ARMS if a in set.intersection(*of_side)]:
+            lies = side if phrases else f"{verb(shown)} {side} random{every}"
+            phrases.append(f"{join(shown)} {lies}")
+    return f" Of the poster's ways {', '.join(phrases)}." if phrases else ""
 
 
 def text(study: PretrainedStudy, results: pd.DataFrame) -> str:
