@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from alutils.commands import run_states, two_recipes
+from alutils.commands import run_states
 from alutils.commands.estimate import markdown_hours
 from alutils.paths import ROOT
 from alutils.protocol.arms import arm_title
@@ -21,10 +21,11 @@ from alutils.reporting.record_facts import effort, interim
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import overlap, profiles
-from alutils.studies.beyond import in_short
+from alutils.studies.beyond import in_short as beyond
 from alutils.studies.claims import page, rules
-from alutils.studies.pretrained import ranks
+from alutils.studies.pretrained import in_short as pretrained
 from alutils.studies.recipes import TITLES, recipe_of
+from alutils.studies.reductions import in_short as reductions
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -73,8 +74,8 @@ def blocks(profile: str) -> dict[str, str]:
     claims = rules.with_seeds_left_out(results, rules.judge(results))
     further, encoded = studies.get("07-beyond-the-poster"), studies.get(APART)
     others = tidy.read_settings(further) if further else pd.DataFrame()
-    whole = ranks.whole_seeds(encoded) if encoded else pd.DataFrame()
-    on_features = ranks.short(encoded, whole, others) if encoded else ""
+    whole = pretrained.whole_seeds(encoded) if encoded else pd.DataFrame()
+    on_features = pretrained.short(encoded, whole, others) if encoded else ""
     texts = {
         "found": _found(studies, by_dataset, claims, on_features),
         "answer": _answer(studies, by_dataset, claims),
@@ -84,9 +85,9 @@ def blocks(profile: str) -> dict[str, str]:
         "hours": markdown_hours(LONG, STEP_MS),
     }
     if further:
-        texts["ranking"] = _folded(in_short.text(further))
+        texts["ranking"] = _folded(beyond.text(further))
     if encoded:
-        texts["ranks"] = _folded(ranks.text(encoded, whole))
+        texts["ranks"] = _folded(pretrained.text(encoded, whole))
     return texts
 
 
@@ -98,7 +99,7 @@ def _found(
 ) -> str:
     """A sentence for each dataset, the verdicts and what they rest on, and what 09 has to say."""
     reduced = studies.get("08-reductions")
-    rest_on = two_recipes.on_recipe(studies["04-claims"].cells()) if reduced else ""
+    rest_on = reductions.on_recipe(studies["04-claims"].cells()) if reduced else ""
     lines = [
         *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
         f"- The poster's claims. {_verdicts(claims)}{rest_on}",
@@ -132,11 +133,11 @@ def _answer(
     verdicts = page.answer(claims, interim(audit)).data
     paragraphs = [
         *(f"{tables.answer(o).data} {_saving(o)}{note[name]}" for name, o in by_dataset.items()),
-        f"{verdicts} What each would be with a seed left out: {two_recipes.link(audit)}.",
+        f"{verdicts} What each would be with a seed left out: {reductions.link(audit)}.",
     ]
     if reduced := studies.get("08-reductions"):
-        paragraphs += two_recipes.told(reduced)
-        paragraphs.append(two_recipes.reach(reduced, _arms(studies)))
+        paragraphs += reductions.told(reduced)
+        paragraphs.append(reductions.reach(reduced, _arms(studies)))
     shared = (
         overlap.sentence(studies[name], name).data
         for name in ("07-beyond-the-poster", "08-reductions")

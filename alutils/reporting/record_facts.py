@@ -138,6 +138,15 @@ def interim(study: Parameters) -> str:
     return "".join(notes)
 
 
+def to_come(*studies: Parameters) -> bool:
+    """Whether a cell of these studies is neither finished nor failed."""
+    return any(
+        Store(study.profile).facts(cell).status not in ENDED
+        for study in studies
+        for cell in study.cells()
+    )
+
+
 def provenance(study: Parameters) -> HTML:
     """On what the records of a report were computed: device, machine, versions, checks."""
     records = list(_kept(study).values())

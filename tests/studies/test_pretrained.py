@@ -9,7 +9,7 @@ from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
 from alutils.studies.active_learning.class_balance import ClassBalance
 from alutils.studies.beyond import ranking
-from alutils.studies.pretrained import balance, foresight, gap, ranks, starters, worth
+from alutils.studies.pretrained import balance, foresight, gap, in_short, starters, worth
 from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.studies.made_up import made_up
 
@@ -74,7 +74,7 @@ def changed(results: pd.DataFrame, by: float, **keys: object) -> pd.DataFrame:
 
 
 def short(results: pd.DataFrame, others: pd.DataFrame | None = None) -> str:
-    return ranks.short(STUDY, results, pd.DataFrame() if others is None else others)
+    return in_short.short(STUDY, results, pd.DataFrame() if others is None else others)
 
 
 SCRATCH = (
@@ -90,10 +90,10 @@ def few_and_many() -> tuple[str, str]:
     return share_of_labels(pd.Series(few)), share_of_labels(pd.Series(many))
 
 
-class TestRanks:
+class TestInShort:
     def test_arms_stand_by_rank_with_where_they_are_shown_to_lie(self, results, monkeypatch):
-        monkeypatch.setattr(ranks, "interim", lambda study: " Interim.")
-        text, table = ranks.text(STUDY, results).split("\n\n")
+        monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
+        text, table = in_short.text(STUDY, results).split("\n\n")
         assert (
             "EfficientNet-Lite0, classes as they are, 3 paired seeds; few labels are 10 to 40 and "
             "many labels are 100 to 400, with 3 arms and 2 arms, random among them." in text
@@ -105,12 +105,14 @@ class TestRanks:
         ]  # fmt: skip
 
     def test_one_seed_has_ranks_and_no_marks(self, results):
-        table = ranks.table(results[results["seed"] == 0])
+        table = in_short.table(results[results["seed"] == 0])
         assert "| margin | 1 | 1 |" in table and "+" not in table
 
     def test_without_a_whole_seed_that_is_said(self, results):
         none = results.iloc[:0]
-        assert ranks.text(STUDY, none) == "No seed of the profile `smoke` has every arm of 09 yet."
+        assert (
+            in_short.text(STUDY, none) == "No seed of the profile `smoke` has every arm of 09 yet."
+        )
         assert short(none) == short(results[results["seed"] < 2]) == ""
 
     def test_in_short_the_head_stands_beside_the_network_and_the_first_arm_beside_random(
