@@ -1,37 +1,14 @@
 """Which reports and profiles have runs that are still to come."""
 
-from alutils.protocol.cell import Cell
-from alutils.protocol.parameters import Parameters
 from alutils.records.store import Store
 from alutils.reporting.prose import join
-from alutils.reporting.record_facts import ENDED
+from alutils.reporting.record_facts import to_come
 from alutils.studies import profiles
 
 ALSO = ("sensitivity",)
 """Profiles whose reports stand beside those of the one that README is made from."""
 ANYONE_S = ("quick", "smoke")
 """Profiles that are run by whoever wants to, of whose runs nothing is told."""
-
-
-def to_come(*studies: Parameters) -> bool:
-    """Whether a cell of these studies is neither finished nor failed, and can still be run.
-
-    A seed can't whose labels are copied from a record that failed.
-    """
-    return any(map(_to_come, studies))
-
-
-def _to_come(study: Parameters) -> bool:
-    store, cells = Store(study.profile), study.cells()
-    lost = {cell.seed for cell in cells if _source_failed(cell)}
-    return any(store.facts(cell).status not in ENDED for cell in cells if cell.seed not in lost)
-
-
-def _source_failed(cell: Cell) -> bool:
-    """Whether the record that the cell is to copy its labels from failed."""
-    profile, _, name = cell.labels_of.partition("/")
-    source = Store(profile).cell(name) if name else None
-    return source is not None and Store(profile).facts(source).status == "failed"
 
 
 def interim_reports(profile: str) -> str:

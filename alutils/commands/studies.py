@@ -22,7 +22,7 @@ RUNS = {
     "recipe": Run("choices.recipe", "choose the recipes again, on held-out data"),
     "precision": Run("choices.precision", "hold bf16 against fp32, on held-out data"),
     "head": Run("choices.head", "choose the linear head's recipe again, on held-out data"),
-    "ceiling": Run("training_size.ceiling", "train on every label of the pool"),
+    "ceiling": Run("training_size.ceiling_runs", "train on every label of the pool"),
     "transfer": Run("transfer.plan", "train on labels that another recipe's arms chose"),
 }
 """By command, which is also the profile of their records."""

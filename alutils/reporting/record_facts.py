@@ -138,6 +138,27 @@ def interim(study: Parameters) -> str:
     return "".join(notes)
 
 
+def to_come(*studies: Parameters) -> bool:
+    """Whether a cell of these studies is neither finished nor failed, and can still be run.
+
+    A seed can't whose labels are copied from a record that failed.
+    """
+    return any(map(_to_come, studies))
+
+
+def _to_come(study: Parameters) -> bool:
+    store, cells = Store(study.profile), study.cells()
+    lost = {cell.seed for cell in cells if _source_failed(cell)}
+    return any(store.facts(cell).status not in ENDED for cell in cells if cell.seed not in lost)
+
+
+def _source_failed(cell: Cell) -> bool:
+    """Whether the record that the cell is to copy its labels from failed."""
+    profile, _, name = cell.labels_of.partition("/")
+    source = Store(profile).cell(name) if name else None
+    return source is not None and Store(profile).facts(source).status == "failed"
+
+
 def provenance(study: Parameters) -> HTML:
     """On what the records of a report were computed: device, machine, versions, checks."""
     records = list(_kept(study).values())

@@ -17,6 +17,7 @@ from alutils.records.store import Store
 from alutils.reporting import page
 from alutils.running import cluster
 from alutils.studies import parameter_files, profiles
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK
 from tests.studies.made_up import save_finished
 
@@ -56,6 +57,21 @@ def test_a_table_whose_records_are_elsewhere_is_left_as_it_is_and_so_are_the_ind
     assert (
         len(kept(outputs)[0].splitlines()) == 1 and b"No cell is finished yet" in kept(outputs)[1]
     )
+
+
+def test_records_that_went_to_another_profile_are_not_lost(outputs, capsys):
+    """As where two profiles exchange their recipes: the table is made of what is here now."""
+    overview.write("smoke", finish(NOTEBOOK))
+    (outputs / "other").mkdir()
+    runs = (outputs / "smoke" / "runs").rename(outputs / "other" / "runs")
+    (record,) = runs.glob("*seed1*.json")
+    whole, studies = record.read_text(), finish(ARMS_NOTEBOOK)
+    record.write_text("{")
+    overview.write("smoke", studies)
+    assert "are left as they are: 1 of the cells there have no" in capsys.readouterr().out
+    record.write_text(whole)
+    overview.write("smoke", studies)
+    assert capsys.readouterr().out == "" and b"margin" in kept(outputs)[0]
 
 
 def test_cells_of_other_parameters_leave_the_table_as_their_records_stay(outputs, capsys):
@@ -173,5 +189,5 @@ def test_a_report_is_out_of_date_once_parameters_change_that_it_tells_of(tmp_pat
 
     by_heldout = "reported: heldout-last\nheldout_every: 1\n"
     assert changed_by("smoke", NOTEBOOK, by_heldout) == names[:3]
-    assert changed_by("desktop", "02-cifar10-active-learning", by_heldout) == ["08-reductions"]
+    assert changed_by(CHOSEN_UNDER["reduced"], CIFAR10, by_heldout) == ["08-reductions"]
     assert changed_by("smoke", FEATURES, "mc_passes: 10\n") == [FEATURES]

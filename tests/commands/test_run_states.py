@@ -2,6 +2,7 @@ import pytest
 
 from alutils.commands import run_states
 from alutils.records.store import Store
+from alutils.reporting import record_facts
 from alutils.studies import profiles
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CIFAR10, MNIST
@@ -21,12 +22,12 @@ def alone(outputs, monkeypatch) -> None:
 
 def test_a_report_is_interim_until_nothing_of_it_is_to_come(alone):
     study, store = load_study(PROFILE, CIFAR10), Store(PROFILE)
-    assert run_states.to_come(study)
+    assert record_facts.to_come(study)
     told = "02 is interim: some of its runs are to come."
     assert run_states.interim_reports(PROFILE) == told
     assert run_states.states() == f"No run of `poster-rounds` and `{PROFILE}` is kept yet."
     save(PROFILE, CIFAR10, {})
-    assert not run_states.to_come(study) and run_states.interim_reports(PROFILE) == ""
+    assert not record_facts.to_come(study) and run_states.interim_reports(PROFILE) == ""
     assert run_states.states() == "No run of `poster-rounds` is kept yet."
     cell = study.cells()[0]
     record = store.load(cell)
@@ -34,7 +35,7 @@ def test_a_report_is_interim_until_nothing_of_it_is_to_come(alone):
     assert run_states.interim_reports(PROFILE) == told
     assert run_states.states().startswith(f"Some runs of `{PROFILE}` are to come. No run of")
     store.save(cell, record | {"status": "failed", "rounds": [], "final": {"error": "nan"}})
-    assert not run_states.to_come(study)
+    assert not record_facts.to_come(study)
 
 
 def test_a_report_that_tells_of_other_profiles_waits_for_theirs(alone, monkeypatch):

@@ -11,6 +11,7 @@ from alutils.studies.claims import judging, page, rules
 from alutils.studies.claims.findings import Claim, Finding
 from alutils.studies.claims.rules import APPROACHES, judge
 from alutils.studies.profiles import FIGURES, load_study
+from alutils.studies.recipes import CHOSEN_UNDER
 
 SIZES = [540, 1490, 2990, 5490]
 LABELS = {"cifar10": [450, 2000, 4000, 6549], "mnist": [540, 2500, 5000, 7875]}
@@ -376,7 +377,8 @@ def test_every_claim_stands_beside_the_published_numbers():
 
 
 def test_the_recipes_that_the_claims_rest_on_are_told():
-    studies = [load_study("desktop", name) for name in FIGURES]
+    profiles = ("desktop", CHOSEN_UNDER["reduced"], CHOSEN_UNDER["reduced"])
+    studies = map(load_study, profiles, FIGURES)
     text = page.protocols([cell for study in studies for cell in study.cells()]).data
     assert text.startswith(
         "C1 and C2 are judged on 01 (100 epochs, constant rate 0.0005), "

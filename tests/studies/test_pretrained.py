@@ -9,7 +9,7 @@ from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
 from alutils.studies.active_learning.class_balance import ClassBalance
 from alutils.studies.beyond import ranking
-from alutils.studies.pretrained import balance, foresight, gap, ranks, starters, worth
+from alutils.studies.pretrained import balance, foresight, gap, in_short, starters, worth
 from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.studies.made_up import made_up
 
@@ -66,7 +66,21 @@ class TestCompleteSeeds:
         assert tidy.complete_seeds(results.iloc[:0], STUDY.settings()).empty
 
 
-SCRATCH = "the network from scratch has 61.00 % (58.52 to 63.48, 3 seeds) with 2,000 random labels"
+def changed(results: pd.DataFrame, by: float, **keys: object) -> pd.DataFrame:
+    """The rows with so many points more where they have all these values."""
+    rows = results.copy()
+    rows.loc[(rows[list(keys)] == pd.Series(keys)).all(axis=1), "accuracy"] += by
+    return rows
+
+
+def short(results: pd.DataFrame, others: pd.DataFrame | None = None) -> str:
+    return in_short.short(STUDY, results, pd.DataFrame() if others is None else others)
+
+
+SCRATCH = (
+    "the network from scratch by the poster's recipe has 61.00 % (58.52 to 63.48, 3 seeds) with "
+    "2,000 random labels"
+)
 
 
 def few_and_many() -> tuple[str, str]:
@@ -76,10 +90,10 @@ def few_and_many() -> tuple[str, str]:
     return share_of_labels(pd.Series(few)), share_of_labels(pd.Series(many))
 
 
-class TestRanks:
+class TestInShort:
     def test_arms_stand_by_rank_with_where_they_are_shown_to_lie(self, results, monkeypatch):
-        monkeypatch.setattr(ranks, "interim", lambda study: " Interim.")
-        text, table = ranks.text(STUDY, results).split("\n\n")
+        monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
+        text, table = in_short.text(STUDY, results).split("\n\n")
         assert (
             "EfficientNet-Lite0, classes as they are, 3 paired seeds; few labels are 10 to 40 and "
             "many labels are 100 to 400, with 3 arms and 2 arms, random among them." in text
@@ -91,30 +105,68 @@ class TestRanks:
         ]  # fmt: skip
 
     def test_one_seed_has_ranks_and_no_marks(self, results):
-        table = ranks.table(results[results["seed"] == 0])
+        table = in_short.table(results[results["seed"] == 0])
         assert "| margin | 1 | 1 |" in table and "+" not in table
 
     def test_without_a_whole_seed_that_is_said(self, results):
         none = results.iloc[:0]
-        assert ranks.text(STUDY, none) == "No seed of the profile `smoke` has every arm of 09 yet."
-        assert ranks.short(none) == ranks.short(results[results["seed"] < 2]) == ""
+        assert (
+            in_short.text(STUDY, none) == "No seed of the profile `smoke` has every arm of 09 yet."
+        )
+        assert short(none) == short(results[results["seed"] < 2]) == ""
 
     def test_in_short_the_head_stands_beside_the_network_and_the_first_arm_beside_random(
         self, results
     ):
         """The network ends at 61 %, the head begins at 67: 40 + a hundredth + 1, and 25 more."""
         gain = 2.2 * (10 / 2 + 10 + 10) / 30  # none at 10 labels, 2.2 on average from 20 to 40
-        assert ranks.short(results) == (
-            "A linear layer on frozen ImageNet features (09) has 67.00 % on CIFAR-10 with 100 "
-            "random labels (the network from scratch: 61.00 % with 2,000). With 10 to 40 labels "
-            "the largest mean gain over random (points of area) is that of margin on CIFAR-10 "
-            f"({gain:+.2f}): 3 paired seeds, found by looking."
+        assert short(results) == (
+            "A linear layer on frozen features of an encoder trained on ImageNet, which holds "
+            "nearly all CIFAR-10 classes, has 67.00 % on CIFAR-10 with 100 random labels (from "
+            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels the largest "
+            f"mean gain over random (points of area) is that of margin on CIFAR-10 ({gain:+.2f}): "
+            "3 paired seeds, found by looking. Of the poster's ways margin lies above random."
         )
-        weak = results.copy()
-        weak.loc[weak["factor"] == "head", "accuracy"] -= 20
-        assert "has 51.00 % on CIFAR-10 with 500 random labels (the network" in ranks.short(weak)
-        weak.loc[weak["arm"] == "margin", "accuracy"] -= 2.2
-        assert "largest mean gain" not in ranks.short(weak)
+        assert "largest mean gain" not in short(changed(results, -2.2, arm="margin"))
+
+    def test_an_arm_that_is_not_told_from_the_first_stands_beside_it(self, results):
+        """Here TypiClust is margin less 0.3 points in one seed, and plus 0.1 in two."""
+        margin = results[results["arm"] == "margin"]
+        twin = changed(changed(margin, -0.4, seed=0), 0.1).assign(arm="typiclust")
+        told = short(pd.concat([results[results["arm"] != "typiclust"], twin]))
+        assert "that of margin on CIFAR-10 (+1.83; TypiClust +1.80): 3 paired seeds" in told
+        worse = pd.concat([results[results["arm"] != "typiclust"], changed(twin, -0.8)])
+        assert "that of margin on CIFAR-10 (+1.83): 3 paired seeds" in short(worse)
+
+    def test_the_poster_s_arms_that_lie_on_one_side_everywhere_are_named(self, results):
+        two = pd.concat([results, results.assign(dataset="mnist")])
+        assert short(two).endswith("margin lies above random on all.")
+        worse = changed(two, -9, arm="margin", dataset="mnist")
+        assert "Of the poster's ways" not in short(worse)
+        four = pd.concat([two, changed(two[two["arm"] == "margin"], -9).assign(arm="kmeans")])
+        assert short(four).endswith("margin lies above random on all, K-means below.")
+
+    def test_a_head_that_ends_below_the_network_stands_beside_the_labels_it_needs(self, results):
+        weak = changed(results, -20, factor="head")
+        told = "has 51.00 % on CIFAR-10 with 500 random labels (from scratch by the poster's recipe"
+        assert f"{told}: with 1,000)." in short(weak)
+        assert "has 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
+        weak = changed(weak, 5 * 3 / 1000, factor="head", seed=0)  # a mean of 51.005
+        rounded = f"{worth.beside_scratch(weak, 'cifar10').head.mean:.2f} %"
+        assert f"has {rounded} on CIFAR-10" in short(weak)
+        assert f"has {rounded} (" in worth.sentences(weak).data
+
+    def test_the_network_from_scratch_stands_beside_its_best_recipe(self, results):
+        rungs = {"own": {990: 41, 20_000: 72}, "3x3 stem": {990: 52, 4990: 77}}
+        others = pd.DataFrame(
+            {"factor": "recipe", "level": name, "dataset": "cifar10", "seed": seed,
+             "labels": labels, "accuracy": accuracy + seed}
+            for name, curve in rungs.items()
+            for labels, accuracy in curve.items() for seed in (0, 1, 2)
+        )  # fmt: skip
+        best = "61.00 % with 2,000; by the best recipe of 07: 78.00 % with 4,990)"
+        assert best in short(results, others)
+        assert "best recipe" not in short(results, others.assign(dataset="mnist"))
 
 
 class TestWorth:
@@ -124,13 +176,19 @@ class TestWorth:
             "margin has the largest mean area of the arms beside random (found by looking), and "
             "reaches random's"
         )
-        assert worth.sentences(results, interim=" Interim.").data == (
+        assert worth.sentences(results, " Interim.", STUDY.scratch_recipe).data == (
             f"- **CIFAR-10**: {SCRATCH}; a linear head on frozen features has 67.00 % (64.52 to "
             f"69.48, 3 seeds) with 100, the fewest of its series; by the recipe of the part with "
             f"few labels 10 or fewer random ones are enough for 61.00 %, read off its mean curve. "
             f"From 10 to 40 labels {best} last accuracy with {few}. From 100 to 400 labels {best} "
             f"last accuracy with {many}.\n\nInterim."
         )
+
+    def test_another_recipe_than_the_poster_s_is_not_called_by_its_name(self):
+        other = STUDY.model_copy(update={"scratch_schedule": "cosine"})
+        assert (STUDY.scratch_recipe, other.scratch_recipe) == (
+            "the poster's recipe", "a recipe of its own",
+        )  # fmt: skip
 
     def test_fewer_labels_than_the_series_has_are_told_where_the_other_part_has_them(self, results):
         lower = results.copy()
@@ -161,7 +219,7 @@ class TestWorth:
     ):
         worse = results.copy()
         worse.loc[worse["factor"] == "head", "accuracy"] += change
-        text = worth.sentences(worse).data
+        text = worth.sentences(worse, recipe=STUDY.scratch_recipe).data
         assert f"{SCRATCH}; a linear head on frozen features {expected} From 10 to 40" in text
 
     @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from alutils.protocol.study import (
 )
 
 Ratio = Annotated[float, Field(gt=1)]
+SCRATCH_RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
+"""What must be the poster's for the network from scratch to be trained by its recipe."""
 PARTS = ("few", "many")
 """Parts of the ranking: a start with few labels, and from where it ends to many."""
 FEW_ARMS = (
@@ -80,6 +82,13 @@ class PretrainedStudy(SettingsStudy):
                 for ratio in self.imbalances:
                     every += self._ranking(self.imbalanced_datasets, seed, ratio)
         return every
+
+    @property
+    def scratch_recipe(self) -> str:
+        """What the network from scratch is trained by, in words."""
+        own = {key: getattr(self, f"scratch_{key}") for key in SCRATCH_RECIPE}
+        poster = {key: Protocol.model_fields[key].default for key in SCRATCH_RECIPE}
+        return "the poster's recipe" if own == poster else "a recipe of its own"
 
     def arms_of(self, part: str) -> tuple[str, ...]:
         """The arms of a part of the ranking."""

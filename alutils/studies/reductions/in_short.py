@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from alutils.commands.run_states import to_come
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.records import tidy
 from alutils.reporting.prose import count, join, points
+from alutils.reporting.record_facts import to_come
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
@@ -67,8 +67,10 @@ def _whole_curves() -> str:
     for notebook, dataset in DATASET_OF.items():
         if text := both_recipes.compared(both, notebook):
             note = f" {INTERIM}" if _interim(notebook) else ""
+            seeds = both.seeds(notebook)
             sentences.append(
-                f"Over the whole range of labels on {dataset_title(dataset)}, {text}.{note}"
+                f"Over the whole range of labels on {dataset_title(dataset)}, on the {seeds} seeds "
+                f"that are whole under both, {text}.{note}"
             )
         else:
             open_.append(dataset_title(dataset))
@@ -104,29 +106,30 @@ def _verdicts() -> list[str]:
 
 
 def _agreement(claims: dict[str, list[Claim]]) -> str:
-    """In how many of the claims on choosing both recipes give one verdict."""
+    """Of how many of the claims on choosing both recipes give one verdict."""
     pairs = zip(claims["poster"], claims["reduced"], strict=True)
     same = sum(poster.verdict == reduced.verdict for poster, reduced in pairs)
-    return f"{same} of {len(ON_ARMS)} have the same verdict"
+    return f"{same} of {len(ON_ARMS)} verdicts agree"
 
 
 def on_recipe(cells: list[Cell]) -> str:
-    """The end of README's sentence on verdicts: by which runs they are judged.
+    """The end of README's verdicts, with a blank before it: by which runs they are judged.
 
     Empty where these have the poster's protocol.
     """
     precision, less = _precision(cells), _reductions([c for c in cells if c.figure != 2])
-    on_choosing = f"those on choosing ({FIRST} to {LAST})"
+    on_choosing = f"{FIRST} to {LAST}"
     if not less:
-        return f"; all rest on {precision}" if precision else ""
-    text = f"; {on_choosing} rest on {join(less)}"
+        return f" All rest on {precision}." if precision else ""
+    text = f" {on_choosing} rest on {join(less)}"
     if precision:
-        text = f"; all rest on {precision}, {on_choosing} also on {join(less)}"
+        text = f" All rest on {precision}, {on_choosing} also on {join(less)}"
     both = both_recipes.read()
     if not both_recipes.enough_for_claims(both):
-        return text
+        return f"{text}."
     interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-    return f"{text}; under both recipes {_agreement(both_recipes.judged(both.shared))}{interim}"
+    agree = _agreement(both_recipes.judged(both.shared))
+    return f"{text}; on the seeds of both recipes {agree}{interim}."
 
 
 def _precision(cells: list[Cell]) -> str:
