@@ -7,7 +7,7 @@ from IPython.display import HTML
 
 from alutils.protocol.arms import ARM_TITLE, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.reporting import figures, published, standing, statistics
+from alutils.reporting import figures, published, statistics
 from alutils.reporting.picture import Chart
 from alutils.reporting.prose import capital, count, join, lines_of, mean_over, points, show
 from alutils.reporting.statistics import Estimate
@@ -101,7 +101,6 @@ def area_differences(results: pd.DataFrame) -> HTML:
     if len(areas) > 1:
         together = f"; thin: the simultaneous one of {count(len(wide), 'arm')} (Bonferroni)"
         caption += f", not corrected{together if len(wide) > 1 else ''}; under it a dot a seed"
-    caption = f"{caption}. {standing.pooled(areas)}".rstrip()
     by_arm = "; ".join(
         f"{arm_title(arm)} {points(each)}{_simultaneous(wide[arm])}"
         for arm, each in differences.items()

@@ -76,6 +76,11 @@ def share_of_labels(savings: pd.Series) -> str:
     return f"{share.mean:.0f} % of the labels ({ends}, {share.seeds} seeds)"
 
 
+def p_value(p: float) -> str:
+    """A p-value in the digits that one can be held to: a smaller one rests on normality alone."""
+    return "below 0.001" if p < 0.001 else f"{p:.2g}"
+
+
 def percent(row: Any) -> str:
     """Mean and half an interval of a row of ``statistics.curve``, as ``itertuples`` gives it."""
     half = f" ± {row.high - row.mean:.2f}" if row.seeds > 1 else ""

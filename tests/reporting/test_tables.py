@@ -96,11 +96,8 @@ def test_the_table_of_tests_has_what_was_tested():
     for arm, verdict in verdicts.items():
         (row,) = (row for row in html.split("<tr>") if f"<td>{arm_title(arm)}</td>" in row)
         assert prose.points(verdict.difference, "") in row
-        assert f"<td>{'yes' if verdict.differs else 'not shown'} ({verdict.p:.2g})</td>" in row
-        assert (
-            f"<td>{'yes' if verdict.equivalent else 'not shown'} ({verdict.p_equal:.2g})</td>"
-            in row
-        )
+        for shown, p in ((verdict.differs, verdict.p), (verdict.equivalent, verdict.p_equal)):
+            assert f"<td>{'yes' if shown else 'not shown'} ({prose.p_value(p)})</td>" in row
         assert f"<td>{statistics.dunnett(statistics.areas(table))[arm]:.3f}</td>" in row
     assert "equivalent within 0.3 points (p)" in html and "after Holm's correction for 3" in html
     assert "equivalent" not in standing.table(table.assign(dataset="digits")).data
@@ -132,15 +129,45 @@ def five_seeds() -> pd.DataFrame:
     return results({arm: (0.5 + rng.normal(0, 0.02, (5, 3))).tolist() for arm in arms})
 
 
+def test_a_p_value_that_normality_alone_gives_is_not_written_out():
+    assert [prose.p_value(p) for p in (4.6e-38, 0.00099, 0.001, 0.0123, 1.0)] == [
+        "below 0.001", "below 0.001", "0.001", "0.012", "1",
+    ]  # fmt: skip
+
+
+def test_the_margin_is_told_in_labels_of_random_at_its_end():
+    """Two fits gain 10 points by the last 200 labels; one is flat there, and gains 5 by 100."""
+    table = results({"random": [[0.5, 0.6, 0.7], [0.6, 0.7, 0.6], [0.4, 0.4, 0.5]]})
+    assert statistics.labels_before(table, 0.3).tolist() == pytest.approx([6, 206, 6])
+    text = standing.margin_in_labels(table)
+    assert text == (
+        "At random's end 0.3 points of accuracy are worth about 70 labels (on monotone fits; 10 to "
+        "210 by seed)."
+    )
+    margin = table.assign(arm="margin", accuracy=table["accuracy"] + table["seed"])
+    assert text in standing.table(pd.concat([table, margin])).data
+    level = results({"random": [[0.5, 0.5, 0.5]] * 3})
+    assert standing.margin_in_labels(level) == ""
+    assert standing.margin_in_labels(table.assign(dataset="digits")) == ""
+
+
 def test_a_spread_pooled_over_arms_stands_beside_intervals():
     """Against the additive model's own residuals: two arms off by +1, -1 and 0 beside random."""
     by_seed = areas(margin=[1.0, -1.0, 0.0], kmeans=[-1.0, 1.0, 0.0])
     error = np.sqrt(2 * (4 / 4) / 3)  # residuals of margin and K-means alone: 4, with 2 * 2 freedom
     half, wide = (error * stats.t.ppf(1 - alpha / 2, 4) for alpha in (0.05, 0.025))
-    expected = f"would be ± {half:.2f} points, and ± {wide:.2f} simultaneous"
     text = standing.pooled(by_seed)
-    assert text.startswith("By a spread pooled over the 3 arms (4 degrees of freedom)")
-    assert expected in text
+    assert text == (
+        f"With one spread for all 3 arms (4 degrees of freedom) every interval would be ± "
+        f"{half:.2f} points, ± {wide:.2f} simultaneous (a much narrower one, of few seeds, may be "
+        "so by chance). The latter would put all 2 on neither side; this decides nothing."
+    )
+    narrow = areas(margin=3 + NOISE[:3], kmeans=-3 + NOISE[:3], bayesian=NOISE[:3])
+    told = "put margin above random, K-means below random and Bayesian on neither side;"
+    assert told in standing.pooled(narrow)
+    more = narrow.assign(**{f"arm {i}": narrow["margin"] for i in range(2)})
+    told = "put K-means below random, Bayesian on neither side and all others above random;"
+    assert told in standing.pooled(more)
     assert standing.pooled(by_seed[["random", "margin"]]) == "" == standing.pooled(by_seed[:1])
     enough = pd.concat([by_seed, by_seed, by_seed, by_seed], ignore_index=True)
     assert standing.pooled(enough[:10]) == "" != standing.pooled(enough[:9])
@@ -153,11 +180,12 @@ def test_the_figure_of_differences_has_both_intervals():
     drawn = [line.get_xdata() for line in panel.lines if line.get_linewidth() == 0.8]
     for each in wide.values():
         assert any(np.allclose(line, [each.low, each.high]) for line in drawn if len(line) == 2)
-    html = captions.area_differences(results(ABOVE)).data
+    table = results(ABOVE)
+    html = captions.area_differences(table).data
     assert "not corrected; thin: the simultaneous one of 3 arms (Bonferroni); under it" in html
     margin = wide["margin"]
     assert f"simultaneous {margin.low:+.2f} to {margin.high:+.2f}; K-means" in html
-    assert standing.pooled(areas_of_arms) in html
+    assert "spread" not in html and standing.pooled(areas_of_arms) in standing.table(table).data
 
 
 def test_labels_of_held_out_images_are_told_to_be_in_no_label_count():
@@ -240,6 +268,9 @@ def test_what_is_shown_of_an_arm_is_told_in_a_few_words():
     assert [each.word("cifar10") for each in by_arm.values()] == [
         "equivalent to random", "below random by less than the margin of 1 point", "above random",
         "not shown to differ from random",
+    ]  # fmt: skip
+    assert [each.short for each in by_arm.values()] == [
+        "equivalent", "below, by less than the margin", "above", "open",
     ]  # fmt: skip
 
 
