@@ -225,21 +225,22 @@ def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
     text = tables.savings(results(curves)).data
     assert "by margin with 50 % of the labels (50 to 50 %, 3 seeds)." in text
-    assert "Random itself" not in text and tables.BY_CHANCE not in text
+    assert "own fit" not in text and tables.BY_CHANCE not in text
     curves["margin"] = [[0.5, 0.8, 0.9]] * 2 + [[0.5, 0.6, 0.7]]
     text = tables.savings(results(curves)).data
     assert "margin in 2 of 3 seeds (median" in text and text.endswith(tables.BY_CHANCE)
     curves["margin"] = [[0.5, 0.8, 0.9]] * 3
     flat = curves | {"random": [[0.5, 0.8, 0.8], *2 * [[0.5, 0.6, 0.8]]]}
-    told = "Random itself has it with 83 % of its labels on average, by its own fit."
-    assert told in tables.savings(results(flat)).data
+    assert tables.savings(results(flat)).data.endswith(" Random's own fit is there at 83 %.")
+    never = flat | {"margin": [[0.5, 0.6, 0.7]] * 3}
+    assert "own fit" not in tables.savings(results(never)).data
 
 
 def test_one_seed_that_misses_takes_no_saving_away():
     """Shares of 20, 25, 40 and 50 % and a seed that misses: the third of five is 40 %."""
     shares = [5.0, 4.0, 2.5, 2.0]
     assert tables.reached(pd.Series([*shares, float("nan")]), 200) == (
-        "in 4 of 5 seeds (median 40 % of the labels, 80; a seed that misses counts as more)"
+        "in 4 of 5 seeds (median 40 %, 80 labels, seeds that miss ranked last)"
     )
     for savings, told in (([5.0, 4.0, *2 * [float("nan")]], "in 2 of 4 seeds"),
                           (3 * [float("nan")], "in none of 3 seeds")):  # fmt: skip
