@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from alutils.commands.run_states import to_come
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.records import tidy
 from alutils.reporting.prose import count, join, points
+from alutils.reporting.record_facts import to_come
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy

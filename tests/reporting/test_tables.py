@@ -392,7 +392,7 @@ def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
     store = Store(study.profile)
     store.prepare()
     random, margin = study.cells()
-    for cell, expected in ((random, "with 1 of 2 cells"), (margin, "")):
+    for cell, expected in ((random, "with 1 of 2 runs"), (margin, "")):
         whole = {"status": "finished", "rounds": rounds(cell.length)}
         store.save(cell, store.load(cell) | whole)
         note = record_facts.interim(study)
@@ -410,7 +410,9 @@ def test_a_failed_training_leaves_its_seed_out_and_nothing_to_wait_for(outputs):
         store.save(cell, store.load(cell) | (failed if wrong else whole))
         note = record_facts.interim(study)
         assert ("Interim" in note) == (not wrong)
-        assert record_facts.cells(study).data.startswith("**Interim: ") == (not wrong)
+        text = record_facts.cells(study).data
+        assert text.startswith("**Interim: ") == (not wrong)
+        assert "of 4 runs (one arm, dataset and seed each) are finished" in text
     assert note.endswith("if a training of one failed, and not replaced: CIFAR-10 seed 3.")
 
 
