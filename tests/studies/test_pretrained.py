@@ -442,6 +442,13 @@ class TestForesight:
         text = foresight.coverage_sentence(pd.DataFrame(held + refused + short)).data
         assert "91 % of those asked for were given) and 0 % on MNIST with many labels (" in text
         assert "They fall short on MNIST with many labels. Forecasts" in text
+        wide = [row for row in held if row["covered"]]
+        told = foresight.coverage_sentence(pd.DataFrame(wide)).data
+        assert " They are wider than 95 % asks for on MNIST with few labels. F" in told
+        wide += [row | {"dataset": "cifar10"} for row in wide]
+        told = foresight.coverage_sentence(pd.DataFrame(wide + short)).data
+        assert "They fall short on MNIST with many labels. They are wider" in told
+        assert " They are wider than 95 % asks for with few labels. F" in told
         one_seed = pd.DataFrame(held + refused + short).assign(seed=0)
         assert "A verdict needs 3 seeds." in foresight.coverage_sentence(one_seed).data
 
@@ -504,9 +511,15 @@ class TestForesight:
         told = foresight.stopping_sentence(stops, "Now.")
         assert told.data.startswith(
             "Of 12 runs, stabilising predictions stops 100 %; overall uncertainty stops 100 %; "
-            "measured gain stops 25 %; expected-error difference stops none. What"
+            "measured gain stops 25 %; expected-error difference (least bound 9.0 points, needs "
+            "below 0.5) stops none. What"
         )
         assert told.data.endswith("counts with its end.\n\nNow.")
+        unsure = results.assign(kappa=0.98, pool_entropy=0.5)
+        unsure.loc[first, "kappa"] = float("nan")
+        none = foresight.stopping_sentence(foresight.stops(unsure)).data
+        assert "stabilising predictions (largest mean kappa of 3 rounds 0.980, needs 0.99)" in none
+        assert "overall uncertainty (least 0.217 of a uniform guess's, needs below 0.05)" in none
 
 
 class TestStarters:
