@@ -12,6 +12,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import published, statistics
+from alutils.reporting.statistics import FEWEST_SEEDS
 from alutils.reporting.style import MOST_LINES, house_style
 
 REPORTED = {
@@ -220,11 +221,9 @@ def area_differences(areas: pd.DataFrame, title: str) -> Figure:
     styles = {arm: arm_style(arm, arms) for arm in arms}
     intervals(panel, [(arm_title(arm), differences[arm], styles[arm]) for arm in arms])
     for row, arm in enumerate(arms):
-        if len(arms) > 1:
+        if len(arms) > 1 and len(areas) >= FEWEST_SEEDS:
             thin(panel, row, wide[arm], styles[arm][0])
-        seeds = areas[arm] - areas["random"]
-        if len(seeds) > 1:
-            panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
+        dots(panel, row, areas[arm] - areas["random"], styles[arm][0])
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set(title=title, xlabel="difference in area to random (points of accuracy)")
     return figure
@@ -257,14 +256,23 @@ def interval(
 ) -> None:
     """Draw a mean with its interval, lying at height ``at``, or upright at ``at`` on the x axis.
 
-    The marker is hollow where one seed leaves no interval.
+    With fewer than ``FEWEST_SEEDS`` the marker is hollow, and no interval is drawn.
     """
     colour, marker = style
     line, ends = [at, at], [estimate.low, estimate.high]
-    axes.plot(*((line, ends) if upright else (ends, line)), color=colour, linewidth=2)
+    if enough := estimate.seeds >= FEWEST_SEEDS:
+        axes.plot(*((line, ends) if upright else (ends, line)), color=colour, linewidth=2)
     mean = (at, estimate.mean) if upright else (estimate.mean, at)
-    fill = colour if estimate.seeds > 1 else "white"
+    fill = colour if enough else "white"
     axes.plot(*mean, color=colour, marker=marker, markersize=7, markerfacecolor=fill)
+
+
+def dots(axes: Axes, at: float, by_seed: pd.Series, colour: object, upright: bool = False) -> None:
+    """Draw a dot a seed under a mean that ``interval`` draws, or beside it; none of one seed."""
+    if len(by_seed) > 1:
+        line = [at + 0.22] * len(by_seed)
+        xy = (line, by_seed) if upright else (by_seed, line)
+        axes.plot(*xy, ".", color=colour, alpha=0.7)
 
 
 def thin(axes: Axes, at: float, estimate: statistics.Estimate, colour: str) -> None:

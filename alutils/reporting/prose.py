@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alutils.reporting.picture import Picture
-from alutils.reporting.statistics import Estimate, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.reporting.style import MOST_LINES, house_style
 
 DOTS_PER_INCH = 192
@@ -48,6 +48,13 @@ def paragraphs(*texts: str) -> Markdown:
 def points(difference: Estimate, unit: str = " points") -> str:
     """A difference with its sign, interval and number of seeds."""
     return _with_interval(difference, unit, "+")
+
+
+def drawn(difference: Estimate) -> str:
+    """A difference as ``figures.interval`` draws it, for an alternative text."""
+    if 1 < difference.seeds < FEWEST_SEEDS:
+        return f"{difference.mean:+.2f} points ({difference.seeds} seeds, no interval)"
+    return points(difference)
 
 
 def interval(mean: Estimate, unit: str) -> str:
@@ -149,7 +156,10 @@ def mean_over(counts: Iterable[int]) -> str:
     counts = list(counts)
     if max(counts) < 2:
         return "1 seed, without an interval"
-    lacks = " (one seed alone: hollow)" if min(counts) < 2 else ""
+    fewer = f"hollow: no interval below {FEWEST_SEEDS} seeds"
+    if max(counts) < FEWEST_SEEDS:
+        return f"mean of {seed_range(counts)}, {fewer}"
+    lacks = f" ({fewer})" if min(counts) < FEWEST_SEEDS else ""
     return f"mean with its 95 % t interval{lacks} over {seed_range(counts)}"
 
 

@@ -188,6 +188,29 @@ def test_the_figure_of_differences_has_both_intervals():
     assert "spread" not in html and standing.pooled(areas_of_arms) in standing.table(table).data
 
 
+@pytest.mark.parametrize(("seeds", "lines"), [(1, 0), (2, 0), (3, 2)])
+def test_an_interval_is_drawn_of_three_seeds_or_more(seeds, lines):
+    """Both its own and the simultaneous one; a mean of fewer is hollow."""
+    table = results({arm: curves[:seeds] for arm, curves in ABOVE.items()})
+    panel = figures.area_differences(statistics.areas(table), "MNIST").axes[0]
+    drawn = [line for line in panel.lines if line.get_linewidth() in (2, 0.8)]
+    widths = [line for line in drawn if len(set(line.get_xdata())) == 2]
+    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
+    assert (len(widths), len(hollow)) == (3 * lines, 0 if lines else 3)
+    page = captions.area_differences(table).data
+    assert ("t interval" in page, "simultaneous" in page) == (bool(lines), bool(lines))
+    assert ("a dot a seed" in page) == (seeds > 1)
+
+
+def test_a_caption_says_which_means_have_no_interval():
+    fewer = "hollow: no interval below 3 seeds"
+    assert prose.mean_over([1]) == "1 seed, without an interval"
+    assert prose.mean_over([2, 2]) == f"mean of 2 paired seeds, {fewer}"
+    assert prose.mean_over([2, 5]) == (
+        f"mean with its 95 % t interval ({fewer}) over 2 to 5 paired seeds"
+    )
+
+
 def test_labels_of_held_out_images_are_told_to_be_in_no_label_count():
     study = profiles.load_study("desktop", "02-cifar10-active-learning")
     told = "The held-out images, 5,000 of CIFAR-10 and 6,000 of MNIST, have labels as well"
