@@ -215,7 +215,8 @@ def test_labels_of_held_out_images_are_told_to_be_in_no_label_count():
     study = profiles.load_study("desktop", "02-cifar10-active-learning")
     told = "The held-out images, 5,000 of CIFAR-10 and 6,000 of MNIST, have labels as well"
     page = setup.data_summary(["cifar10", "mnist"], study).data
-    assert told in page and "chosen by such images of CIFAR-10 and MNIST.</p>" in page
+    assert told in page and "chosen by such images of CIFAR-10 and MNIST, among" in page
+    assert "candidates that had been decided on after a look at test accuracy too.</p>" in page
 
 
 def test_no_recipe_was_chosen_by_images_of_another_dataset():
