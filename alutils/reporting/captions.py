@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from alutils.protocol.arms import ARM_TITLE, BASELINE, arm_title
+from alutils.protocol.arms import ARM_TITLE, ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import figures, published, statistics
 from alutils.reporting.picture import Chart
@@ -59,10 +59,15 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CE
     from alutils.reporting import charts  # altair takes a second to import
 
     figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
-    name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
+    arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != BASELINE]
+    posters = str(figure).isdigit() and set(arms) <= set(ARMS)  # an arm of a user's is none of its
+    name = f"Figure {figure}" if posters else "Learning curves"
+    alone = (
+        "" if len(figures.with_spread(arms)) == len(arms) else "; of arms but random the mean alone"
+    )
     caption = (
         f"{name}. {capital(figures.reported(results))} on {title} against labels, by how these "
-        f"were chosen: {lines_of([results['seed'].nunique()])}."
+        f"were chosen: {lines_of([results['seed'].nunique()])}{alone}."
     )
     if len(figures.published_arms(results)):
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."

@@ -13,7 +13,7 @@ from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import published, statistics
 from alutils.reporting.statistics import FEWEST_SEEDS
-from alutils.reporting.style import MOST_LINES, house_style
+from alutils.reporting.style import MOST_BANDS, MOST_LINES, house_style
 
 REPORTED = {
     "test": "test accuracy",
@@ -60,23 +60,41 @@ def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) ->
     return figure, axes
 
 
-def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str, above: bool = False) -> None:
-    """Draw mean line, interval band and, up to ``MOST_LINES``, every seed's line.
+def with_spread(arms: Sequence[str]) -> Sequence[str]:
+    """The arms of a figure of curves whose intervals and seeds are drawn: all, or random alone."""
+    return arms if len(arms) <= MOST_BANDS else ["random"]
+
+
+def curve(
+    axes: Axes,
+    results: pd.DataFrame,
+    style: tuple,
+    label: str,
+    above: bool = False,
+    spread: bool = True,
+) -> None:
+    """Draw mean line and, with ``spread``, interval band and, up to ``MOST_LINES``, seeds' lines.
 
     ``above`` puts the mean line above those of other curves.
     """
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
+    if spread:
+        _spread(axes, results, mean, colour)
+    axes.plot(
+        mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label,
+        zorder=3 if above else 2,
+    )  # fmt: skip
+
+
+def _spread(axes: Axes, results: pd.DataFrame, mean: pd.DataFrame, colour: object) -> None:
+    """Draw the interval band of a curve and, up to ``MOST_LINES``, every seed's line."""
     seeds = results.groupby("seed")
     for _, of_seed in seeds if len(seeds) <= MOST_LINES else ():
         axes.plot(of_seed["labels"], of_seed["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
     if len(mean) == 1:
         axes.vlines(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.5)
     axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
-    axes.plot(
-        mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label,
-        zorder=3 if above else 2,
-    )  # fmt: skip
 
 
 def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -198,8 +216,9 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -
         level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
         axes[0, 0].axhline(level, color="#555555", linestyle="--", label=arm_title(BASELINE))
     for arm in arms:
-        of_arm = results[results["arm"] == arm]
-        curve(axes[0, 0], of_arm, arm_style(arm, arms), arm_title(arm), above=arm == "random")
+        of_arm, style = results[results["arm"] == arm], arm_style(arm, arms)
+        last, spread = arm == "random", arm in with_spread(arms)
+        curve(axes[0, 0], of_arm, style, arm_title(arm), above=last, spread=spread)
     for arm in arms:
         hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
     ceiling_line(axes[0, 0], ceiling)

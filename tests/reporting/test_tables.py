@@ -313,6 +313,27 @@ def test_seeds_have_lines_of_their_own_up_to_ten():
     )
 
 
+@pytest.mark.parametrize(("arms", "with_lines"), [(6, 6), (7, 1)])
+def test_of_many_arms_random_alone_has_its_interval(arms, with_lines):
+    """Three seeds, so that an arm with its spread has three thin lines."""
+    names = list(POSTER_ARMS) + ["entropy", "badge"]
+    table = results({arm: ABOVE["random"] for arm in names[:arms]})
+    panel = figures.learning_curves(table).axes[0]
+    assert len(panel.collections) == with_lines
+    assert len([line for line in panel.lines if line.get_linewidth() == 0.7]) == 3 * with_lines
+    chart = charts.learning_curves(table)
+    band, lines, means, _ = (chart["datasets"][one["data"]["name"]] for one in chart["layer"])
+    drawn = [len({row["arm"] for row in rows}) for rows in (band, lines, means)]
+    assert drawn == [with_lines, with_lines, arms]
+    caption = captions.learning_curves(table).static.caption
+    assert ("; of arms but random the mean alone." in caption) == (arms != with_lines)
+
+
+def test_curves_with_an_arm_of_a_user_are_no_figure_of_the_poster():
+    own = results(ABOVE).replace({"arm": {"kmeans": "second-guess"}})
+    assert captions.learning_curves(own).static.caption.startswith("Learning curves. Test accuracy")
+
+
 def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
     """A record's cell, and the hashes of what arms of a seed have in common."""
     cell = {"figure": "f", "dataset": "mnist", "arm": "margin", "seed": 0, "first_labels": 540}
