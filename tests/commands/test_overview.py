@@ -43,7 +43,7 @@ def test_a_table_whose_records_are_elsewhere_is_left_as_it_is_and_so_are_the_ind
     studies = finish(NOTEBOOK)
     overview.write("smoke", studies)
     before, told = kept(outputs), page.facts_of((outputs / "smoke/index.html").read_text())
-    assert told.startswith("2 finished cells, 0.0 hours of one worker on")
+    assert told.startswith("2 finished runs, 0.0 hours of one worker on")
     assert capsys.readouterr().out == ""
     runs = outputs / "smoke" / "runs"
     runs.rename(outputs / "away")
@@ -54,9 +54,7 @@ def test_a_table_whose_records_are_elsewhere_is_left_as_it_is_and_so_are_the_ind
     assert kept(outputs)[0] == before[0]
     (outputs / "smoke" / "results.csv").unlink()
     overview.write("smoke", studies)
-    assert (
-        len(kept(outputs)[0].splitlines()) == 1 and b"No cell is finished yet" in kept(outputs)[1]
-    )
+    assert len(kept(outputs)[0].splitlines()) == 1 and b"No run is finished yet" in kept(outputs)[1]
 
 
 def test_records_that_went_to_another_profile_are_not_lost(outputs, capsys):

@@ -369,7 +369,7 @@ def test_what_reports_say_of_a_study_s_records_reads_them_once(outputs, read_fil
     read_files.clear()
     assert "of these, and where arms" in record_facts.cells(study).data
     assert "Interim" in record_facts.interim(study)
-    assert f"{len(study.cells()) - 1} finished cells" in record_facts.provenance(study).data
+    assert f"{len(study.cells()) - 1} finished runs" in record_facts.provenance(study).data
     assert f"{len(study.cells()) - 1} finished" in record_facts.effort("smoke", study.cells())
     names = [name for name in read_files if name != study.cells()[0].name]
     assert sorted(names) == sorted(cell.name for cell in study.cells()[1:])

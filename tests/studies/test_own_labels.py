@@ -14,6 +14,7 @@ from IPython.display import HTML, Markdown
 from alutils.commands.fingerprints import fingerprint
 from alutils.labelling import chain, estimate
 from alutils.labelling.entries import LABEL, NONE, Answers
+from alutils.labelling.estimate import wilson
 from alutils.labelling.ledger import LedgerHeld
 from alutils.labelling.widget import LabellingWidget
 from alutils.paths import ROOT
@@ -68,6 +69,9 @@ def test_the_folder_s_labels_answer_in_batch(pets, opened):
     assert lines[0] == "- Of 32 images: 25 labels, 0 skipped, 0 of no class."
     (test,) = [line for line in lines if "keeps for a test" in line]
     assert "on the 8 images" in test and "the head of 25 labels" in test
+    accuracy = labelling.images.test_accuracy(labelling.session.trainings()[-1].head)
+    low, high = wilson(round(8 * accuracy / 100), 8)
+    assert test.endswith(f"is right on {accuracy:.1f} % ({low:.1f} to {high:.1f}).")
     for shown in (progress.curve, progress.asked_for, galleries.asked_for, galleries.unsure):
         assert isinstance(shown(labelling), HTML)
 

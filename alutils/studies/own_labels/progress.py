@@ -43,9 +43,11 @@ def _test_sentence(labelling: Labelling) -> str | None:
     if accuracy is None:
         return None
     labels, images = heads[-1].labels, len(labelling.images.test_labels)
+    low, high = estimate.wilson(round(accuracy / 100 * images), images)
     return (
         f"To compare, on the {images:,} images that the folder keeps for a test, which nobody was "
-        f"asked about, the head of {labels:,} labels is right on {accuracy:.1f} %."
+        f"asked about, the head of {labels:,} labels is right on {accuracy:.1f} % "
+        f"({low:.1f} to {high:.1f})."
     )
 
 
