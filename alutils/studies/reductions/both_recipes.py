@@ -100,7 +100,7 @@ def compared(both: Both, notebook: str) -> str:
     other = [
         arm
         for arm, own in by_recipe["poster"].items()
-        if shown(own) != shown(by_recipe["reduced"][arm])
+        if own.short != by_recipe["reduced"][arm].short
     ]
     if not other:
         return f"the same is shown of every arm under both: {told['poster']}"
@@ -133,13 +133,6 @@ def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[s
     return {name: standing.standings(each, dataset) for name, each in areas.items()}
 
 
-def shown(arm: Standing) -> str:
-    """What the tests show of an arm, in a word or a few."""
-    if arm.equivalent:
-        return f"{arm.side}, by less than the margin" if arm.side else "equivalent"
-    return arm.side or "open"
-
-
 def table(both: Both) -> HTML:
     """Every arm's difference in area to random under either recipe, and the paired difference."""
     rows = [
@@ -160,7 +153,7 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
         line = {"dataset": dataset_title(dataset), "arm": arm_title(arm)}
         for name in ("poster", "reduced"):
             each = by_recipe[name][arm]
-            verdict = f": {shown(each)}" if tested else ""
+            verdict = f": {each.short}" if tested else ""
             line[f"minus random under {TITLES[name]} (points, simultaneous)"] = (
                 f"{points(each.difference, '')}{verdict}"
             )
