@@ -413,7 +413,7 @@ class TestBalance:
         there = [c for c in cells if (c.rounds, c.arm, c.seed) != (4, "typiclust", 2)]
         monkeypatch.setattr(
             balance,
-            "finished",
+            "finished_records",
             lambda store, some: [(c, {"rounds": [c]}) for c in there if c in some],
         )
 
