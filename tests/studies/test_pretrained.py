@@ -433,7 +433,7 @@ class TestBalance:
         assert (few.pool, many.pool) == (10.5, 11.0)
 
     def test_an_arm_that_is_nowhere_finished_leaves_nothing(self, monkeypatch):
-        monkeypatch.setattr(balance, "finished", lambda store, cells: [])
+        monkeypatch.setattr(balance, "finished_records", lambda store, cells: [])
         assert balance.balances(STUDY, {}) == []
 
 
