@@ -16,12 +16,17 @@ AGAIN_S = 60
 
 
 def bar(total: int, unit: str, initial: int = 0, **options: Any) -> tqdm:
-    """A progress bar on a terminal and in JupyterLab; elsewhere, as in a log, it is not shown.
-
-    JupyterLab's server names the notebook in the environment of its kernel, papermill does not.
-    """
-    disable = False if "JPY_SESSION_NAME" in os.environ else None
+    """A progress bar on a terminal and in JupyterLab; elsewhere, as in a log, it is not shown."""
+    disable = False if in_jupyterlab() else None
     return tqdm(total=total, initial=initial, unit=unit, disable=disable, leave=False, **options)
+
+
+def in_jupyterlab() -> bool:
+    """Whether this is a notebook's kernel in JupyterLab.
+
+    Its server names the notebook in the environment of the kernel, papermill does not.
+    """
+    return "JPY_SESSION_NAME" in os.environ
 
 
 class Waiting:

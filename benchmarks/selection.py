@@ -13,13 +13,15 @@ import time
 import torch
 from torch import Tensor
 
-from alutils.learning.network import FEATURES, build
+from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.protocol.cell import Cell
 from alutils.strategies.own import STRATEGIES
 from alutils.strategies.view import PoolView
 
 CPU = torch.device("cpu")
+FEATURES = 512
+"""Of ResNet-18, before its last layer."""
 NOISE = 3.0
 """Spread within a class; the means of two classes are about 16 apart."""
 

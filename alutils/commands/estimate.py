@@ -7,7 +7,7 @@ from alutils.commands.studies import named_studies
 from alutils.protocol.arms import BASELINE
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import dataset_title
-from alutils.protocol.parameters import ParameterError
+from alutils.protocol.parameters import ParameterError, cells_of
 from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.running.outlook import NOT_COUNTED, measure
@@ -69,15 +69,15 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
         "|---" * (6 + len(steps_ms)) + "|",
     ]
     for profile in names:
-        studies = [profiles.load_study(profile, name) for name in profiles.notebooks(profile)]
-        cells = {c.name: c for study in studies if isinstance(study, Study) for c in study.cells()}
-        whole = work(cells.values())
+        studies = profiles.studies(profile).values()
+        cells = cells_of(study for study in studies if isinstance(study, Study))
+        whole = work(cells)
         at_1_s = sum(
             step_cost(group[0]) * work(group).hours(1, 1 / SCORED_A_STEP)
-            for group in by_cost(cells.values()).values()
+            for group in by_cost(cells).values()
         )
         hours = "".join(f" {at_1_s * step / 1000:,.0f} |" for step in steps_ms)
-        head = work(cell for cell in cells.values() if cell.encoder != "none").steps
+        head = work(cell for cell in cells if cell.encoder != "none").steps
         steps = f"{whole.steps - head:,} | {head:,}"
         counts = f"{whole.cells:,} | {whole.rounds:,} | {steps} | {whole.images:,}"
         lines.append(f"| `{profile}` | {counts} |{hours}")

@@ -10,6 +10,7 @@ from typing import Any
 from alutils.paths import NOTEBOOKS, PACKAGE, ROOT, outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import Parameters
+from alutils.records.record import diverged
 from alutils.records.store import Store
 from alutils.studies.claims.ablation import AblationStudy
 from alutils.studies.claims.plan import ClaimsStudy
@@ -95,14 +96,20 @@ def _read_by(study: Parameters) -> list[tuple[Cell, Store]]:
 
 
 def is_current(name: str, study: Parameters) -> bool:
-    """Whether a report shows every cell, and was made from today's sources and records."""
+    """Whether a report shows every cell, and was made from today's sources and records.
+
+    A cell that diverged is shown as that.
+    """
     file = outputs() / study.profile / f"{name}.ipynb"
     if not file.with_suffix(".html").exists():
         return False
     facts = kept_report(file).get("metadata", {}).get("alutils", {})
-    store = Store(study.profile)
-    finished = all(store.finished(cell) for cell in study.cells())
-    return finished and facts.get("fingerprint") == fingerprint(name, study)
+    facts_of = Store(study.profile).facts
+    ended = all(
+        facts_of(cell).status == "finished" or diverged(facts_of(cell).record)
+        for cell in study.cells()
+    )
+    return ended and facts.get("fingerprint") == fingerprint(name, study)
 
 
 def kept_report(file: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ still holds, the report is not made again.
 """
 
 import base64
-import itertools
 import os
 import re
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 from alutils.commands import first_cells, overview
 from alutils.commands.fingerprints import all_else, fingerprint, is_current
 from alutils.paths import NOTEBOOKS, ROOT, outputs
-from alutils.protocol.parameters import ParameterError, Parameters, StudyError, known
+from alutils.protocol.parameters import ParameterError, Parameters, StudyError, cells_of, known
 from alutils.protocol.study import Study
 from alutils.records.files import CanNotWrite, write_whole
 from alutils.records.store import Store
@@ -43,7 +42,7 @@ def make_reports(
     others are run all the same, and then ``StudyFailed`` names it.
     """
     overrides = _overrides(workers, scheduler, train)
-    every = _studies(profile)
+    every = profiles.studies(profile)
     studies = _one_of(every, notebook) if notebook else every
     first_cells.tell(profile, notebook)
     stale = {name: study for name, study in studies.items() if not is_current(name, study)}
@@ -52,14 +51,15 @@ def make_reports(
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise StudyError(f"TRAIN = no, and nothing of {profile!r} can be shown: {reasons}")
     to_run = [study for name, study in stale.items() if name not in left_out]
-    training = [
+    parsed = [
         type(study).parse(study.model_dump() | overrides, "make study")
         for study in to_run
         if isinstance(study, Study)
     ]
+    training = [study for study in parsed if study.train]
     Store(profile).prepare()
     _check_machine(training)
-    _check_encoders([*training, *(study for study in to_run if not isinstance(study, Study))])
+    _check_encoders(training, to_run)
     failures = []
     with _workers(training):
         for name, study in studies.items():
@@ -82,11 +82,6 @@ def make_reports(
     print(f"reports: {_shown(outputs() / profile / 'index.html')}")
 
 
-def _studies(profile: str) -> dict[str, Parameters]:
-    """The studies of a profile by their notebooks' names."""
-    return {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
-
-
 def _one_of(studies: dict[str, Parameters], notebook: str) -> dict[str, Parameters]:
     """The study of one notebook alone; ``ParameterError`` where there is none."""
     known("NOTEBOOK", notebook, studies, ParameterError)
@@ -95,10 +90,10 @@ def _one_of(studies: dict[str, Parameters], notebook: str) -> dict[str, Paramete
 
 def progress(profile: str, notebook: str = "") -> str:
     """How many cells of a profile, or of one of its notebooks, are finished, in words."""
-    store, names = Store(profile), [notebook] if notebook else profiles.notebooks(profile)
-    studies = [profiles.load_study(profile, name) for name in names]
-    cells = [cell for study in studies for cell in study.cells()]
-    records = [store.facts(cell) for cell in {cell.name: cell for cell in cells}.values()]
+    store, studies = Store(profile), profiles.studies(profile)
+    if notebook:
+        studies = _one_of(studies, notebook)
+    records = [store.facts(cell) for cell in cells_of(studies.values())]
     finished = sum(facts.status == "finished" for facts in records)
     rounds = sum(facts.rounds for facts in records)
     return f"{finished} of {len(records)} cells finished, {rounds:,} rounds kept"
@@ -197,14 +192,11 @@ def _tidy(file: Path, dropped: str = "") -> Any:
     return notebook
 
 
-def _check_machine(studies: list[Study]) -> None:
+def _check_machine(training: list[Study]) -> None:
     """Raise where a study that is to train lacks its scheduler, its device or its data.
 
-    The devices of a scheduler's workers are checked later, when a notebook connects to it. Studies
-    that don't train need none of this.
+    The devices of a scheduler's workers are checked later, when a notebook connects to it.
     """
-    if not (training := [study for study in studies if study.train]):
-        return
     from alutils.learning import data
     from alutils.learning.devices import pick_device
     from alutils.running import cluster
@@ -218,18 +210,18 @@ def _check_machine(studies: list[Study]) -> None:
         data.load(dataset)
 
 
-def _check_encoders(studies: Iterable[Parameters]) -> None:
+def _check_encoders(training: list[Study], to_run: Iterable[Parameters]) -> None:
     """Raise ``EncoderUnavailable`` where features are to be computed and weights can't be had.
 
     They are looked for, or fetched, and nothing is computed. With a scheduler its workers do that.
     """
     from alutils.learning import encoders, features
 
-    wanted = {pair for study in studies for pair in study.own_features()}
-    for study in studies:
-        if isinstance(study, Study) and study.train and not study.scheduler:
+    wanted = {pair for study in to_run for pair in study.own_features()}
+    for study in training:
+        if not study.scheduler:
             encoded = [cell for cell in study.cells() if cell.encoder != "none"]
-            unfinished = itertools.filterfalse(Store(study.profile).sound, encoded)
+            unfinished = Store(study.profile).unfinished(encoded)
             wanted |= {(cell.dataset, cell.encoder) for cell in unfinished}
     for encoder in sorted({pair[1] for pair in wanted if not features.at_hand(*pair)}):
         encoders.weights_file(encoder)
@@ -237,13 +229,13 @@ def _check_encoders(studies: Iterable[Parameters]) -> None:
 
 def _unfinished(study: Study) -> bool:
     """Whether some cell of the study has no sound record."""
-    return not all(map(Store(study.profile).sound, study.cells()))
+    return bool(Store(study.profile).unfinished(study.cells()))
 
 
 @contextmanager
-def _workers(studies: list[Study]) -> Iterator[None]:
+def _workers(training: list[Study]) -> Iterator[None]:
     """Start local workers once, for all notebooks that train here and ask for the same ones."""
-    local = [study for study in studies if study.train and not study.scheduler]
+    local = [study for study in training if not study.scheduler]
     if not (unfinished := [study for study in local if _unfinished(study)]):
         yield
         return

@@ -27,7 +27,7 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
 
     folder, facts = outputs() / profile, ""
     results = _results(profile, [each for each in studies.values() if isinstance(each, Study)])
-    if lost := _lost(folder / "results.csv", results, Store(profile)):
+    if lost := _lost(folder / "results.csv", results, profile):
         facts = _kept_facts(folder / "index.html")
         print(
             f"results.csv and the index's count of cells are left as they are: {len(lost):,} of "
@@ -76,17 +76,25 @@ def _fields(cell: Cell) -> dict[str, Any]:
     return fields | {"label_counts": " ".join(map(str, cell.label_counts))}
 
 
-def _lost(file: Path, results: pd.DataFrame | None, store: Store) -> list[str]:
-    """The cells of a kept table that new results lack, without a finished record of their own.
+def _lost(file: Path, results: pd.DataFrame | None, profile: str) -> list[str]:
+    """The cells of a kept table that new results lack, without a finished record anywhere.
 
-    Those of other parameters have their records still, and are left out of the new table.
+    Those of other parameters have their records still, here or where another profile's runs are
+    now, and are left out of the new table.
     """
     kept: list[str] = []
     with suppress(OSError, ValueError):
         kept = pd.read_csv(file, usecols=["record"])["record"].dropna().unique().tolist()
     shown = set() if results is None else set(results["record"])
-    cells = {name: store.cell(name) for name in kept if name not in shown}
-    return [name for name, cell in cells.items() if cell is None or not store.finished(cell)]
+    folders = sorted(outputs().glob("*/runs"), key=lambda folder: folder.parent.name != profile)
+    stores = [Store(folder.parent.name) for folder in folders]
+    return [n for n in kept if n not in shown and not any(_finished(s, n) for s in stores)]
+
+
+def _finished(store: Store, name: str) -> bool:
+    """Whether a store has a finished record of this name."""
+    cell = store.cell(name)
+    return cell is not None and store.finished(cell)
 
 
 def _kept_facts(index: Path) -> str:

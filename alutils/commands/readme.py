@@ -1,12 +1,11 @@
 """The parts of README and guides that are made from a profile's records, between marks."""
 
 import textwrap
-from collections import Counter
 from collections.abc import Iterable
 
 import pandas as pd
 
-from alutils.commands import run_states, two_recipes
+from alutils.commands import run_states
 from alutils.commands.estimate import markdown_hours
 from alutils.paths import ROOT
 from alutils.protocol.arms import arm_title
@@ -17,14 +16,16 @@ from alutils.protocol.study import Study
 from alutils.records import tidy
 from alutils.records.files import write_whole
 from alutils.reporting import figures, standing, statistics, tables
-from alutils.reporting.prose import interval, join, paired_seeds, points, seed_range, verb
+from alutils.reporting.prose import count, interval, join, paired_seeds, points, seed_range, verb
 from alutils.reporting.record_facts import effort, interim
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import overlap, profiles
-from alutils.studies.beyond import in_short
+from alutils.studies.beyond import in_short as beyond
 from alutils.studies.claims import page, rules
-from alutils.studies.pretrained import ranks
+from alutils.studies.pretrained import in_short as pretrained
+from alutils.studies.recipes import TITLES, recipe_of
+from alutils.studies.reductions import in_short as reductions
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -70,21 +71,23 @@ def blocks(profile: str) -> dict[str, str]:
     if arms.empty:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
-    claims = rules.judge(results)
-    encoded = studies.get(APART)
-    whole = ranks.whole_seeds(encoded) if encoded else pd.DataFrame()
+    claims = rules.with_seeds_left_out(results, rules.judge(results))
+    further, encoded = studies.get("07-beyond-the-poster"), studies.get(APART)
+    others = tidy.read_settings(further) if further else pd.DataFrame()
+    whole = pretrained.whole_seeds(encoded) if encoded else pd.DataFrame()
+    on_features = pretrained.short(encoded, whole, others) if encoded else ""
     texts = {
-        "found": _found(studies, by_dataset, claims, ranks.short(whole) if encoded else ""),
+        "found": _found(studies, by_dataset, claims, on_features),
         "answer": _answer(studies, by_dataset, claims),
         "results": _results(profile, studies, by_dataset),
         "interim": run_states.interim_reports(profile),
         "states": _folded(run_states.states()),
         "hours": markdown_hours(LONG, STEP_MS),
     }
-    if further := studies.get("07-beyond-the-poster"):
-        texts["ranking"] = _folded(in_short.text(further))
+    if further:
+        texts["ranking"] = _folded(beyond.text(further))
     if encoded:
-        texts["ranks"] = _folded(ranks.text(encoded, whole))
+        texts["ranks"] = _folded(pretrained.text(encoded, whole))
     return texts
 
 
@@ -94,17 +97,30 @@ def _found(
     claims: list[rules.Claim],
     on_features: str,
 ) -> str:
-    """A plain sentence for each dataset, one on the verdicts, and what there is to say of 09."""
-    tally = Counter(claim.verdict for claim in claims)
+    """A sentence for each dataset, the verdicts and what they rest on, and what 09 has to say."""
     reduced = studies.get("08-reductions")
-    rest_on = two_recipes.on_recipe(studies["04-claims"].cells()) if reduced else ""
+    rest_on = reductions.on_recipe(studies["04-claims"].cells()) if reduced else ""
     lines = [
         *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
-        f"- Of the poster's {len(claims)} claims {tally['supported']} are supported, "
-        f"{tally['not supported']} not, and {tally['undecided']} undecided{rest_on}.",
+        f"- The poster's claims. {_verdicts(claims)}{rest_on}",
         *([f"- {on_features}"] if on_features else []),
     ]
     return "\n".join(map(_folded, lines))
+
+
+def _verdicts(claims: list[rules.Claim]) -> str:
+    """The claims by verdict, those that are decided in words, and which hang on single seeds."""
+    words = {"supported": "Supported", "not supported": "Not", "undecided": "Undecided"}
+    sentences = []
+    for verdict, word in words.items():
+        keys = [claim.key for claim in claims if claim.verdict == verdict]
+        names = keys if verdict == "undecided" else [f"{page.SHORT[key]} ({key})" for key in keys]
+        if names:
+            sentences.append(f"{word}: {join(names)}.")
+    decided = (claim for claim in claims if claim.verdict != "undecided")
+    if hang := [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]:
+        sentences.append(f"{join(hang)} {'hangs' if len(hang) == 1 else 'hang'} on single seeds.")
+    return " ".join(sentences)
 
 
 def _answer(
@@ -117,11 +133,11 @@ def _answer(
     verdicts = page.answer(claims, interim(audit)).data
     paragraphs = [
         *(f"{tables.answer(o).data} {_saving(o)}{note[name]}" for name, o in by_dataset.items()),
-        f"{verdicts} What each would be with a seed left out: {two_recipes.link(audit)}.",
+        f"{verdicts} What each would be with a seed left out: {reductions.link(audit)}.",
     ]
     if reduced := studies.get("08-reductions"):
-        paragraphs += two_recipes.told(reduced)
-        paragraphs.append(two_recipes.reach(reduced, _arms(studies)))
+        paragraphs += reductions.told(reduced)
+        paragraphs.append(reductions.reach(reduced, _arms(studies)))
     shared = (
         overlap.sentence(studies[name], name).data
         for name in ("07-beyond-the-poster", "08-reductions")
@@ -138,20 +154,27 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     cells = {cell.name: cell for study in told for cell in study.cells()}
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
-        f"Profile `{profile}`: {figures.reported(arms)}, mean over {seeds}. Label saving: random's "
-        "last label count over the one at which an arm reaches random's last accuracy"
-        f"{_by_chance(by_dataset)}. Records, 09's apart: {effort(profile, cells.values())}"
+        f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. "
+        "Label saving: random's last label count over the one at which an arm reaches random's "
+        f"last accuracy{_by_chance(by_dataset)}. "
+        f"Records, 09's apart: {effort(profile, cells.values())}"
     )
     rests_on = (
-        "Intervals of differences hold together for the arms of a dataset (Bonferroni); p in "
-        "brackets is after Holm's correction for them: of paired t tests, and of two one-sided "
-        "tests of equivalence. Their margins were fixed for C4 before the runs; these tests "
-        "against random were added once results under the reduced recipe were known. "
-        f"{_normality(by_dataset)}Label savings are read off monotone fits per seed "
-        f"({statistics.FIT}), with 95 % t intervals. {_held_out(studies).rstrip()}"
+        "Intervals of differences hold together for a dataset's arms (Bonferroni); p, after Holm's "
+        "correction for them, is of paired t tests and of two one-sided tests of equivalence. "
+        "Their margins were fixed for C4 before the runs; these tests against random were added "
+        "once results under the reduced recipe were known. "
+        f"{_normality(profile, by_dataset)}Label savings are read off monotone fits per seed "
+        f"(isotonic regression), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
     texts = [_table(by_dataset.values()), _folded(of_table), *_details(_folded(rests_on))]
     return "\n\n".join(texts)
+
+
+def _profile(profile: str) -> str:
+    """A profile and, where it has one of the two, its recipe."""
+    recipe = recipe_of(profile)
+    return f"Profile `{profile}`{f', {TITLES[recipe]}' if recipe else ''}"
 
 
 def _arms(studies: dict[str, Study]) -> list[Cell]:
@@ -159,15 +182,30 @@ def _arms(studies: dict[str, Study]) -> list[Cell]:
     return [c for name in profiles.FIGURES[1:] if name in studies for c in studies[name].cells()]
 
 
-def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
-    """What the tests of the table rest on, with a blank after it; no text with seeds enough."""
-    areas = {dataset: statistics.areas(ours) for dataset, ours in by_dataset.items()}
-    notes = [
-        standing.normality(len(each), len(each.columns) - 1, dataset in MARGIN)
-        for dataset, each in areas.items()
-        if len(each) >= FEWEST_SEEDS
-    ]
-    return "".join(f"{note} " for note in dict.fromkeys(notes) if note)
+def _normality(profile: str, by_dataset: dict[str, pd.DataFrame]) -> str:
+    """What rests on normal differences alone, with a blank after it; no text with seeds enough.
+
+    Where the datasets have other seeds, what holds of the most holds of fewer.
+    """
+    lacking: dict[str, set[int]] = {}
+    for dataset, ours in by_dataset.items():
+        seeds, columns = statistics.areas(ours).shape
+        for what, one_sided in {"difference": False, "equivalence": True}.items():
+            _, rejects = standing.sign_flip(seeds, columns - 1, one_sided)
+            if seeds >= FEWEST_SEEDS and not rejects and (dataset in MARGIN or not one_sided):
+                lacking.setdefault(what, set()).add(seeds)
+    shown: dict[str, list[str]] = {}
+    for what, counts in lacking.items():
+        fewer = " or fewer" if len(counts) > 1 else ""
+        shown.setdefault(f"{count(max(counts), 'seed')}{fewer}", []).append(what)
+    if not shown:
+        return ""
+    parts = join([f"with {seeds} no {join(what, 'or')}" for seeds, what in shown.items()])
+    return (
+        f"A sign-flip test, which asks for no normal differences, could show {parts} after Holm's "
+        "correction: what is shown here rests on normal differences ([smallest "
+        f"p](outputs/{profile}/04-claims.ipynb)). "
+    )
 
 
 def _by_chance(by_dataset: dict[str, pd.DataFrame]) -> str:
@@ -187,7 +225,7 @@ def _held_out(studies: dict[str, Study]) -> str:
         for name in profiles.FIGURES[1:]
         if (study := studies.get(name))
     ]
-    return f"Held-out images have labels too, which no label count has: {join(sizes)}. "
+    return f"Held-out images are labelled too and counted nowhere: {join(sizes)}. "
 
 
 def _in_short(ours: pd.DataFrame, dataset: str) -> str:
@@ -197,11 +235,12 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     by_arm, number = list(standings.values()), len(standings)
     within = f"On {dataset_title(dataset)}, on average over {low:,} to {high:,} labels,"
     gains = [arm.difference.mean for arm in by_arm]
-    seeds = paired_seeds(len(areas))
+    seeds, fewer = paired_seeds(len(areas)), _fewer(areas, dataset)
     if all(arm.equivalent for arm in by_arm):
         return (
             f"{within} all {number} ways of choosing come within {standing.margin_points(dataset)} "
-            f"of the accuracy of random labels ({seeds}){_sides(standings)}."
+            f"of the accuracy of random labels ({seeds}; a test added after the first "
+            f"results){_sides(standings)}.{fewer}"
         )
     if all(arm.side == "above" for arm in by_arm):
         needed = (100 / statistics.label_savings(ours).drop(columns="random")).mean(skipna=False)
@@ -210,9 +249,9 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
         least = "" if needed.isna().any() else least
         return (
             f"{within} all {number} ways of choosing beat random labels, by {min(gains):.2f} "
-            f"to {max(gains):.2f} points{least} ({seeds})."
+            f"to {max(gains):.2f} points{least} ({seeds}).{fewer}"
         )
-    return f"{within} {standing.sentence(areas, dataset)} ({seeds})."
+    return f"{within} {standing.sentence(areas, dataset)} ({seeds}).{fewer}"
 
 
 def _sides(standings: dict[str, standing.Standing]) -> str:
@@ -222,6 +261,29 @@ def _sides(standings: dict[str, standing.Standing]) -> str:
         if shown := [arm_title(arm) for arm, each in standings.items() if each.side == where]:
             phrases.append(f"; {join(shown)} {verb(shown)} {where} it, by less than that")
     return "".join(phrases)
+
+
+def _fewer(areas: pd.DataFrame, dataset: str) -> str:
+    """What of all that is shown not every set of all seeds but one shows, or no text."""
+    if len(areas) < FEWEST_SEEDS:
+        return ""
+    again = [standing.standings(areas.drop(index=seed), dataset) for seed in areas.index]
+    sets: dict[tuple[int, str], list[str]] = {}
+    for arm, each in standing.standings(areas, dataset).items():
+        if each.side:
+            kept = sum(others[arm].side == each.side for others in again)
+            sets.setdefault((kept, f"{each.side} random"), []).append(arm_title(arm))
+        if each.equivalent:
+            kept = sum(others[arm].equivalent for others in again)
+            within = f"within {standing.margin_points(dataset)}"
+            sets.setdefault((kept, within), []).append(arm_title(arm))
+    parts = [
+        f"{kept or 'none'} of {len(again)} sets {'show' if kept > 1 else 'shows'} {join(arms)} "
+        f"{where}"
+        for (kept, where), arms in sets.items()
+        if kept < len(again)
+    ]
+    return f" With one seed left out, {join(parts)}." if parts else ""
 
 
 def _saving(ours: pd.DataFrame) -> str:

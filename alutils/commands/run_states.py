@@ -1,24 +1,14 @@
 """Which reports and profiles have runs that are still to come."""
 
-from alutils.protocol.parameters import Parameters
 from alutils.records.store import Store
 from alutils.reporting.prose import join
-from alutils.reporting.record_facts import ENDED
+from alutils.reporting.record_facts import to_come
 from alutils.studies import profiles
 
 ALSO = ("sensitivity",)
 """Profiles whose reports stand beside those of the one that README is made from."""
 ANYONE_S = ("quick", "smoke")
 """Profiles that are run by whoever wants to, of whose runs nothing is told."""
-
-
-def to_come(*studies: Parameters) -> bool:
-    """Whether a cell of these studies is neither finished nor failed."""
-    return any(
-        Store(study.profile).facts(cell).status not in ENDED
-        for study in studies
-        for cell in study.cells()
-    )
 
 
 def interim_reports(profile: str) -> str:

@@ -22,7 +22,7 @@ RUNS = {
     "recipe": Run("choices.recipe", "choose the recipes again, on held-out data"),
     "precision": Run("choices.precision", "hold bf16 against fp32, on held-out data"),
     "head": Run("choices.head", "choose the linear head's recipe again, on held-out data"),
-    "ceiling": Run("training_size.ceiling", "train on every label of the pool"),
+    "ceiling": Run("training_size.ceiling_runs", "train on every label of the pool"),
     "transfer": Run("transfer.plan", "train on labels that another recipe's arms chose"),
 }
 """By command, which is also the profile of their records."""
@@ -38,7 +38,7 @@ def named_studies(profile: str) -> list[tuple[str, Parameters]]:
     if profile in RUNS:
         return [(profile, study) for study in run_module(profile).studies()]
     known("PROFILE", profile, [*profiles.profiles(), *RUNS], ParameterError)
-    return [(name, profiles.load_study(profile, name)) for name in profiles.notebooks(profile)]
+    return list(profiles.studies(profile).items())
 
 
 def studies_of(profile: str) -> list[Parameters]:

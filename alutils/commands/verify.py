@@ -20,9 +20,9 @@ from alutils.learning.streams import stream
 from alutils.protocol.arms import ARMS, BUILT_IN, COPIED
 from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
-from alutils.protocol.parameters import ParameterError, StudyError
+from alutils.protocol.parameters import ParameterError, StudyError, cells_of
 from alutils.records.copied import copied_labels
-from alutils.records.record import Record, lasting, place_of
+from alutils.records.record import Record, diverged, lasting, place_of
 from alutils.records.store import Store
 from alutils.reporting.prose import count
 from alutils.running.provenance import provenance
@@ -54,7 +54,7 @@ def verify(profile: str) -> None:
     is said; ``DataUnavailable`` where all are of such datasets.
     """
     store = Store(profile)
-    cells = {cell.name: cell for study in studies_of(profile) for cell in study.cells()}.values()
+    cells = cells_of(studies_of(profile))
     first_cells.tell(profile)
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
@@ -108,7 +108,7 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
     classes = len(facts.classes)
     if record["provenance"]["dataset_checksum"] != facts.checksum:
         yield "its dataset is another one"
-    if record["status"] == "failed":
+    if record["status"] == "failed" and not diverged(record):
         yield f"failed ({record['final']['error']})"
     labels_N, may_label_N = data.labels(cell.dataset)[0], new_pool(cell).may_label
     images, counts, steps = len(labels_N), cell.schedule_of_labels(), cell.steps()

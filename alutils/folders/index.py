@@ -138,15 +138,15 @@ def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
         name = f"{PREFIX}{_slug(path.stem)}-{digest.checksum}"
         _keep_other_names(file := _file(name, LIST), part)
         part.replace(file)
+        smallest = min(train.values(), default=0)
+        known = Facts(
+            path.stem, str(listing.base(path)), **counts, smallest_class=smallest, classes=classes,
+            checksum=digest.checksum,
+        )  # fmt: skip
+        part.write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
+        part.replace(_file(name, ".facts.json"))
     finally:
         part.unlink(missing_ok=True)
-    smallest = min(train.values(), default=0)
-    known = Facts(
-        path.stem, str(listing.base(path)), **counts, smallest_class=smallest, classes=classes,
-        checksum=digest.checksum,
-    )  # fmt: skip
-    part.write_text(json.dumps(asdict(known), indent=1), encoding="utf-8")
-    part.replace(_file(name, ".facts.json"))
     return name
 
 

@@ -19,6 +19,8 @@ IGNORED = {
 }  # fmt: skip
 """Names, in lower case, that systems and network drives leave in folders; those that begin with a
 point are ignored too."""
+NO_IMAGES = ".no-images"
+"""A file by which a folder says that nothing in it belongs to a dataset around it, as an export."""
 TABLES = (".csv", ".parquet")
 TIMES = 2**63 - 1
 """The latest time (ns) that a database can hold; some file systems have others."""
@@ -81,6 +83,21 @@ def has_labels(path: Path) -> bool:
     if path.is_dir():
         return any(map(_is_folder, _visible(path)))
     return _column(path, "label") is not None
+
+
+def labels(path: Path) -> Iterator[tuple[str, str]]:
+    """File and label of every row of a table that has a label.
+
+    Its columns are ``file``, or ``image``, and ``label``. Raises ``ValueError`` where it lacks one,
+    and ``OSError``.
+    """
+    file, label = _column(path, "file") or _column(path, "image"), _column(path, "label")
+    if file is None or label is None:
+        raise ValueError(
+            "it lacks one of the columns image (or file) and label: it has "
+            f"{', '.join(_columns(path)) or 'none'}"
+        )
+    return ((name, label) for name, label in _rows(path, file, label) if label)
 
 
 def base(path: Path) -> Path:
@@ -159,7 +176,9 @@ def files_below(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[str
 def _visible(folder: Path) -> Iterator[os.DirEntry]:
     with os.scandir(folder) as inside:
         for entry in inside:
-            if not entry.name.startswith(".") and entry.name.lower() not in IGNORED:
+            if entry.name.startswith(".") or entry.name.lower() in IGNORED:
+                continue
+            if not (_is_folder(entry) and os.path.lexists(os.path.join(entry.path, NO_IMAGES))):
                 yield entry
 
 

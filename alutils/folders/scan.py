@@ -18,7 +18,7 @@ import sys
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from alutils.folders import index, listing, pictures
@@ -34,7 +34,7 @@ BATCH = 64
 """Files that a thread looks at in one go."""
 Looked = tuple[bytes, int, int, str, str]
 """File, size, time, SHA-256, and what is wrong with it (nothing: an empty string)."""
-TABLES = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS looked (
     file BLOB PRIMARY KEY, size INT, mtime INT, sha256 TEXT, problem TEXT) WITHOUT ROWID;
 CREATE TEMP TABLE listed (
@@ -101,11 +101,19 @@ def forget(file: str) -> None:
     """Have the next scan open a file again, in whichever folders it is.
 
     ``file`` is relative to the folder. For one that is not as it was looked at, though its size and
-    time are.
+    time are. Where that can't be written, as while another process writes there, it is said.
     """
+    row = (os.fsencode(file),)
     for database in data_cache().glob("scan-*.sqlite"):
-        with suppress(sqlite3.Error), closing(sqlite3.connect(database)) as known, known:
-            known.execute("DELETE FROM looked WHERE file = ?", (os.fsencode(file),))
+        try:
+            with closing(sqlite3.connect(database)) as known, known:
+                if known.execute("SELECT 1 FROM looked WHERE file = ?", row).fetchone():
+                    known.execute("DELETE FROM looked WHERE file = ?", row)
+        except sqlite3.OperationalError as error:
+            told = f"{file!r} counts as before, as {database} can't be changed ({error})"
+            print(f"{told}: remove that file first", file=sys.stderr)
+        except sqlite3.DatabaseError:  # spoiled: the next scan begins it anew
+            continue
 
 
 def _key(path: Path) -> str:
@@ -130,7 +138,7 @@ def _scanned(path: Path, database: Path) -> str:
 def _scan(path: Path, database: Path) -> str:
     with closing(sqlite3.connect(database)) as known:
         known.text_factory = lambda text: text.decode("utf-8", "backslashreplace")
-        known.executescript(TABLES)
+        known.executescript(SCHEMA)
         entries = (
             (os.fsencode(e.file), e.part, e.label, e.size, e.mtime, e.problem)
             for e in listing.entries(path)

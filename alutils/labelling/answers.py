@@ -40,7 +40,7 @@ def recorded(entries: Sequence[Entry]) -> tuple[list[str], Settings]:
     if not entries:
         raise ParameterError("the recorded ledger is empty: give one that has answers")
     facts = entries[0].facts
-    settings = {key: facts[key] for key in Settings.__dataclass_fields__}
+    settings = {key: facts[key] for key in Settings.__dataclass_fields__ if key in facts}
     return list(facts["classes"]), Settings(**settings)
 
 

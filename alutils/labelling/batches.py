@@ -22,8 +22,8 @@ from alutils.learning.training import train
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.running.stability import mean_entropy
-from alutils.strategies.custom import ask
-from alutils.strategies.own import STRATEGIES, checked_positions, packed
+from alutils.strategies import own
+from alutils.strategies.pool import some_of
 from alutils.strategies.view import PoolView
 
 HEAD = {"epochs": 20, "schedule": "one-cycle", "weight_decay": 1.0}
@@ -163,20 +163,16 @@ def compute(pool: FeaturePool, settings: Settings, now: Snapshot, choose: bool =
 
 def stop_set(pool: FeaturePool, settings: Settings) -> Tensor:
     """Positions of the images on which predictions are compared, int64, ascending."""
-    order = torch.randperm(len(pool), generator=stream(settings.seed, "stop set"))
-    return order[:STOP_SET].sort().values
+    return some_of(torch.arange(len(pool)), STOP_SET, stream(settings.seed, "stop set"))
 
 
 def _view(pool: FeaturePool, settings: Settings, now: Snapshot, net: FeatureNet) -> PoolView:
     """What the head says of the images without an answer, or of ``candidates`` of them."""
-    seed, left = settings.seed, now.unanswered
-    if 0 < settings.candidates < len(left):
-        rng = stream(seed, "candidates", now.number)
-        left = left[torch.randperm(len(left), generator=rng)[: settings.candidates]].sort().values
+    rng = stream(settings.seed, "candidates", now.number)
     return PoolView(
-        net, pool.rows, left, now.labelled,
+        net, pool.rows, some_of(now.unanswered, settings.candidates, rng), now.labelled,
         mc_passes=settings.mc_passes, dropout=0.5, clusters=settings.clusters,
-        rng=stream(seed, "mc-masks", now.number),
+        rng=stream(settings.seed, "mc-masks", now.number),
     )  # fmt: skip
 
 
@@ -186,8 +182,4 @@ def _choose(arm: str, settings: Settings, number: int, view: PoolView) -> tuple[
     if not budget:
         return ()
     rng = stream(settings.seed, "acquisition", arm, number)
-    if own := packed([arm]).get(arm):
-        picks = ask(own, arm, view, budget, rng)
-    else:
-        picks = STRATEGIES[arm](view, budget, rng)
-    return tuple(view.candidates[checked_positions(picks, budget, len(view), arm)].tolist())
+    return tuple(own.choose(arm, own.packed([arm]), view, budget, rng).tolist())

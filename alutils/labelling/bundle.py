@@ -1,15 +1,20 @@
 """Everything that labelling gave, in one folder: labels in four forms, predictions, the head."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from alutils.folders.listing import NO_IMAGES
 from alutils.labelling import class_folders, export
+from alutils.labelling.batches import Head
 from alutils.labelling.class_folders import CHANGED
 from alutils.labelling.entries import Answers
 from alutils.labelling.images import FolderImages
 from alutils.labelling.saved_head import save_head
 from alutils.labelling.session import Session
+from alutils.learning.head import FeatureNet
 from alutils.learning.scoring import predict
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite, unused
@@ -48,23 +53,25 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Export:
 
     It is there whole or not at all, but for ``classes`` on a file system that has no links. Images
     whose files are others by now are in no file but ``labels.csv``, as under their names there is
-    another picture. Raises ``ParameterError`` where nothing is labelled, and as
-    ``export.whole_folder``.
+    another picture. Classes without a label, as a mistyped one, are in none at all. By a file
+    ``NO_IMAGES`` datasets pass over it, as where it lies beside the images. Raises
+    ``ParameterError`` where nothing is labelled, and as ``export.whole_folder``.
     """
-    answers = session.answers
+    answers, classes = session.answers, session.answers.labelled_classes
     if not answers.labels:
         raise ParameterError("nothing is labelled yet: label some images, then export")
-    head = session.head() if len(set(answers.labels.values())) > 1 else None
+    head = _of_classes(session.head(), classes) if len(classes) > 1 else None
     target = unused(place / "export")
     without = class_folders.without_file(answers.labels, images.folder, images.digests)
     changed = {image for image, problem in without.items() if problem == CHANGED}
     sizes = images.sizes(answers.labels.keys() - without.keys())
     with export.whole_folder(target) as folder:
+        export.write_file(folder / NO_IMAGES, b"")
         export.write_csv(folder / "labels.csv", answers)
         unlinked = _link(folder / "classes", answers, images.folder, without)
         export.write_coco(folder / "coco.json", answers, sizes, changed)
         export.write_label_studio(folder / "label-studio.json", answers, images.folder, changed)
-        interface = export.label_studio_interface(answers.classes)
+        interface = export.label_studio_interface(classes)
         export.write_file(folder / "label-studio.xml", interface.encode())
         if head:
             pool = session.pool
@@ -73,6 +80,16 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Export:
             export.write_predictions(path, answers, pool.names, head.classes, probs_N_C)
             save_head(folder / "head", head, pool.encoder)
     return Export(target, list(without), unlinked)
+
+
+def _of_classes(head: Head, classes: Sequence[str]) -> Head:
+    """A head with the outputs of some of its classes alone."""
+    net = FeatureNet(head.net.mean, head.net.std, len(classes))
+    outputs = [head.classes.index(name) for name in classes]
+    with torch.no_grad():
+        net.head.weight.copy_(head.net.head.weight[outputs])
+        net.head.bias.copy_(head.net.head.bias[outputs])
+    return Head(net.eval(), tuple(classes), head.labels)
 
 
 def _link(folder: Path, answers: Answers, root: Path, without: Collection[str]) -> str:

@@ -31,7 +31,7 @@ def without_file(images: Iterable[str], root: Path, digests: Mapping[str, str]) 
 
 
 def write_folders(folder: Path, answers: Answers, root: Path, without: Collection[str]) -> None:
-    """A folder a class, with links to the images that have its label.
+    """A folder a class, with links to the images that have its label; none where there are none.
 
     Parameters
     ----------
@@ -45,8 +45,6 @@ def write_folders(folder: Path, answers: Answers, root: Path, without: Collectio
     """
     root = Path(root).resolve()
     with whole_folder(folder) as part:
-        for name in answers.classes:
-            (part / folder_name(name)).mkdir()
         for image, label in answers.labels.items():
             if image not in without:
                 inside = ("%2E%2E" if name == ".." else name for name in Path(image).parts)

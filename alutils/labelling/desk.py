@@ -73,6 +73,7 @@ class Desk:
         self.notes = notes
         self._page, self._many = page, page if page > 1 else MANY
         self._tiles: list[Tile] = []
+        self._again: list[str] = []
         self._focus = ""
         self._guess_seen: set[str] = set()
         self._done: set[str] = set()
@@ -93,6 +94,21 @@ class Desk:
             self._closed = True
             self._adviser.shutdown(wait=True, cancel_futures=True)
             self.session.close()
+
+    def again(self, images: Iterable[str]) -> None:
+        """Show answered images with their answers to change, page by page, in this order.
+
+        What was asked for and has no answer comes after them. A user interface that is shown
+        already knows of them at its next request. Raises ``ParameterError`` where an image has no
+        answer, and where none is given.
+        """
+        with self.turn:
+            images, given = list(images), self.session.answers.given
+            if without := [image for image in images if image not in given] or not images:
+                told = f"image = {without[0]!r} has no answer" if images else "there is no image"
+                raise ParameterError(f"{told} to change: give images that were answered")
+            self._again = images
+            self._turn_page()
 
     def handle(self, request: Mapping[str, Any]) -> None:
         """Do what a request asks for; one that was done already is not done again.
@@ -239,6 +255,11 @@ class Desk:
 
     def _turn_page(self) -> None:
         """A new page, with what was asked for and not answered first."""
+        if self._again:
+            shown, self._again = self._again[: self._page], self._again[self._page :]
+            self._tiles = [Tile(self.session.to_change(image)) for image in shown]
+            self._focus, self._ahead = shown[0], self._again[: self._page == 1]
+            return
         asked = self.session.ask(self._page + (self._page == 1))
         self._tiles = [Tile(question) for question in asked[: self._page]]
         self._focus = ""

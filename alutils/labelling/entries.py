@@ -92,6 +92,12 @@ class Answers:
         return {image: e.label for image, e in self.current.items() if e.action == LABEL}
 
     @property
+    def labelled_classes(self) -> list[str]:
+        """The classes of these labels, in their order."""
+        labels = set(self.labels.values())
+        return [name for name in self.classes if name in labels]
+
+    @property
     def skipped(self) -> list[str]:
         """Images that are skipped, those first whose skip is longest ago."""
         skips = [e for e in self.current.values() if e.action == SKIP]

@@ -53,12 +53,14 @@ class Guess:
     right : whether the guess is the answer that holds
     model, labels : number of the training that guessed, and labels it had
     shown : whether the guess was seen before the first answer
+    label : the class that the answer names
     """
 
     right: bool
     model: int
     labels: int
     shown: bool
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ def guesses(answers: Answers, batch: int) -> list[Guess]:
         now = current.get(image)
         if now and now.action == LABEL and first.asked == RANDOM_SHARE and first.guess:
             if labels := _labels_of(first.model, answers.counts, batch):
-                found.append(Guess(first.guess == now.label, first.model, labels, first.shown))
+                right = first.guess == now.label
+                found.append(Guess(right, first.model, labels, first.shown, now.label))
     return found
 
 

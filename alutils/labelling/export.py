@@ -45,9 +45,9 @@ def write_coco(
 
     ``sizes`` has width and height (pixels) by image; without it an image has none. Ids count from
     1, those of categories in the order of the classes. Images without a label are left out, and
-    those in ``without``.
+    those in ``without``; so are classes without a label.
     """
-    code = {name: i for i, name in enumerate(answers.classes, 1)}
+    code = {name: i for i, name in enumerate(answers.labelled_classes, 1)}
     images, annotations = [], []
     for i, (image, label) in enumerate(_labels(answers, without), 1):
         width_height = dict(zip(("width", "height"), (sizes or {}).get(image, ()), strict=False))

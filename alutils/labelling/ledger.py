@@ -28,6 +28,7 @@ from alutils.labelling.entries import (
     alike,
     class_refusal,
 )
+from alutils.labelling.settings import NEUTRAL
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import locks
 from alutils.records.files import CanNotWrite, sync, to_disk, unused, write_whole
@@ -246,8 +247,10 @@ def _read(path: Path) -> Contents:
 def _compare(name: str, facts: dict[str, Any], begun: dict[str, Any]) -> None:
     """Refuse other images, classes or facts than a ledger was begun with.
 
-    Contents are compared where both know them.
+    Contents are compared where both know them, and a setting that came after the ledger was begun
+    counts as neutral then.
     """
+    begun = {key: value for key, value in NEUTRAL.items() if key in facts} | begun
     if CONTENTS not in begun.keys() & facts.keys():
         begun, facts = (
             {key: value for key, value in each.items() if key != CONTENTS}

@@ -1,15 +1,20 @@
-"""Answers of an older ledger, taken over where images came, went or moved since it was begun."""
+"""Answers of an older ledger, taken over where images came, went or moved since it was begun.
 
+A table of labels that were given elsewhere stands in its place, too.
+"""
+
+import csv
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
 
-from alutils.folders import index
+from alutils.folders import index, listing
 from alutils.labelling import chain
 from alutils.labelling.chain import LedgerDamaged
-from alutils.labelling.entries import Answers, Entry, alike
+from alutils.labelling.entries import LABEL, START, Answers, Entry, alike
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import CONTENTS, OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_contents, digest_of_names
@@ -18,7 +23,7 @@ from alutils.protocol.parameters import ParameterError
 
 @dataclass(frozen=True)
 class Older:
-    """What an older ledger says of the images of a folder today.
+    """What an older ledger, or a table of labels, says of the images of a folder today.
 
     Attributes
     ----------
@@ -37,17 +42,19 @@ class Older:
 
 
 def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older:
-    """Read an older ledger, for one that begins with ``classes``.
+    """Read an older ledger, for one that begins with ``classes``; or a table (``listing.labels``).
 
-    Images are told by their content where the data cache still has the list of files that the
-    ledger was begun with, so that a file may have another name; else by their names. Raises
-    ``ParameterError`` where it can't be read, answers no image of today, or has a class that one of
-    ``classes`` differs from in case alone.
+    A ledger's images are told by their content where the data cache still has the list of files
+    that it was begun with, so that a file may have another name; else by their names. A table's
+    are told by their names, relative to the folder or to the table. Raises ``ParameterError`` where
+    it can't be read, answers no image of today, or has a class that one of ``classes`` differs from
+    in case alone.
     """
     key = f"older_ledger = {str(path)!r}"
+    is_table = path.suffix.lower() in listing.TABLES
     try:
-        entries = chain.read(path)
-    except (LedgerDamaged, OSError) as error:
+        entries = _rows_of_table(path) if is_table else chain.read(path)
+    except (LedgerDamaged, OSError, ValueError, csv.Error) as error:
         raise ParameterError(f"{key} can't be read: {error}") from error
     if not entries:
         raise ParameterError(f"{key} is empty: leave it out")
@@ -59,7 +66,7 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
             raise ParameterError(
                 f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
             )
-    names, by_content = _names_today(path, entries, images)
+    names, by_content = (_names_in_table if is_table else _names_today)(path, entries, images)
     answers = {names[old]: entry for old, entry in given.current.items() if old in names}
     if not answers:
         told = "contents" if by_content else "names"
@@ -69,6 +76,32 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
         )
     gone = len(given.current) - len(answers)
     return Older(path, given.classes, answers, gone, by_content)
+
+
+def _rows_of_table(path: Path) -> list[Entry]:
+    """The labels of a table as answers, with their classes in the order of their names.
+
+    Raises ``ValueError`` where an image has two labels, and as ``listing.labels``.
+    """
+    labels: dict[str, str] = {}
+    for file, label in listing.labels(path):
+        if labels.setdefault(file, label) != label:
+            raise ValueError(f"{file!r} is {labels[file]!r} and {label!r}: leave one of them")
+    start = Entry(1, "", START, facts={"classes": sorted(set(labels.values()))})
+    rows = [Entry(i, "", LABEL, *row) for i, row in enumerate(labels.items(), 2)]
+    return [start, *rows] if rows else []
+
+
+def _names_in_table(
+    path: Path, entries: Sequence[Entry], images: FolderImages
+) -> tuple[dict[str, str], bool]:
+    """As ``_names_today`` of a table's rows: names are relative to the folder, or to the table."""
+    names = {}
+    for old in (entry.image for entry in entries[1:]):
+        for name in (os.path.normpath(old), os.path.relpath(path.parent / old, images.folder)):
+            if name in images.pool.position:
+                names.setdefault(old, name)
+    return names, False
 
 
 def _names_today(

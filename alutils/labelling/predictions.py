@@ -11,8 +11,7 @@ from torch import Tensor
 from alutils.folders import pictures
 from alutils.labelling.saved_head import SavedHead
 from alutils.learning.encoders import Encoder, load_encoder
-from alutils.learning.features import in_one_thread, threads_restored
-from alutils.threads import ordered
+from alutils.learning.features import on_all_cores
 
 FILES_AT_ONCE = 64
 
@@ -44,9 +43,9 @@ def predictions(saved: SavedHead, files: Sequence[Path]) -> Iterator[Predicted]:
     def predict(start: int) -> list[Predicted]:
         return _batch(saved, encoder, files[start : start + FILES_AT_ONCE])
 
-    with threads_restored(), warnings.catch_warnings():
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of odd files
-        for some in ordered(predict, range(0, len(files), FILES_AT_ONCE), in_one_thread):
+        for some in on_all_cores(predict, range(0, len(files), FILES_AT_ONCE)):
             yield from some
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load, save
 
+from alutils.folders.pictures import PREPARATION
 from alutils.labelling.batches import Head
 from alutils.labelling.export import whole_folder, write_file
 from alutils.learning.head import FeatureNet
@@ -17,6 +18,15 @@ from alutils.protocol.parameters import StudyError
 
 WEIGHTS, FACTS, EXAMPLE = "head.safetensors", "head.json", "example.txt"
 """The files in the folder of a saved head."""
+FIRST_PREPARED = {
+    "efficientnet-lite0": [
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db", 112, 1, "rgb-112-1"
+    ],
+    "resnet18": [
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec", 112, 1, "rgb-112-1"
+    ],
+}  # fmt: skip
+"""By encoder, what ``prepared`` was while heads were saved without it; never changed."""
 USE = """\
 # Classes of images by their features: rows of {features} numbers by {encoder}.
 # From image files to a table of classes, in the folder of the study that made this:
@@ -34,7 +44,15 @@ print([facts["classes"][i] for i in probabilities.argmax(1)])
 
 
 class HeadDamaged(StudyError):
-    """The files of a saved head do not belong together."""
+    """The files of a saved head do not belong together, or to other features than today's."""
+
+
+def prepared(encoder: str) -> list[str | int]:
+    """What an image file's features depend on: the encoder, and how its picture is made.
+
+    Empty for an encoder that is not known here.
+    """
+    return [*ENCODERS[encoder].identity, PREPARATION] if encoder in ENCODERS else []
 
 
 @dataclass(frozen=True)
@@ -49,8 +67,9 @@ def save_head(folder: Path, head: Head, encoder: str) -> None:
     """Write a head into a folder of its own, which is there whole or not at all.
 
     ``head.safetensors`` has ``weight`` (C, D), ``bias`` (C,), and ``mean`` and ``std`` (D,) of the
-    features, all float32; ``head.json`` the classes in the order of the outputs, the encoder, the
-    number of labels, and the SHA-256 of the weights' file. Raises as ``whole_folder``.
+    features, all float32; ``head.json`` the classes in the order of the outputs, the encoder, what
+    its features depend on (``prepared``), the number of labels, and the SHA-256 of the weights'
+    file. Raises as ``whole_folder``.
     """
     net = head.net
     tensors = {"weight": net.head.weight, "bias": net.head.bias, "mean": net.mean, "std": net.std}
@@ -58,6 +77,7 @@ def save_head(folder: Path, head: Head, encoder: str) -> None:
     facts = {
         "classes": list(head.classes),
         "encoder": encoder,
+        "prepared": prepared(encoder),
         "features": net.head.in_features,
         "labels": head.labels,
         "sha256": hashlib.sha256(weights).hexdigest(),
@@ -72,7 +92,8 @@ def save_head(folder: Path, head: Head, encoder: str) -> None:
 def load_head(folder: Path) -> SavedHead:
     """A head as ``save_head`` wrote it.
 
-    Raises ``HeadDamaged`` where its files are not there, or others.
+    Raises ``HeadDamaged`` where its files are not there, or others, and where the encoder's
+    features are no longer those that it was trained on.
     """
     try:
         weights = (Path(folder) / WEIGHTS).read_bytes()
@@ -94,6 +115,12 @@ def load_head(folder: Path) -> SavedHead:
         raise HeadDamaged(
             f"{FACTS} in {folder} does not fit {WEIGHTS}, which is for {outputs} classes and "
             f"{features} features: export the head again"
+        )
+    now = prepared(str(encoder))
+    if now and (then := facts.get("prepared", FIRST_PREPARED.get(encoder))) != now:
+        raise HeadDamaged(
+            f"the head in {folder} is of other features by {encoder} than are computed now "
+            f"({then} then, {now} now): export it again, from its ledger"
         )
     net = FeatureNet(tensors["mean"], tensors["std"], len(classes))
     with torch.no_grad():

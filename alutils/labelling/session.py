@@ -7,7 +7,7 @@ comes back when nothing else is left.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -215,6 +215,10 @@ class Session:
     def wait(self) -> None:
         """Wait until no training runs."""
         self._trainings.wait()
+
+    def to_change(self, image: str) -> Question:
+        """The question of an image that has an answer, which may be changed: that answers it."""
+        return replace(self._question(image, CHANGE), line=0)
 
     def forget(self, but: int | None = None) -> None:
         """Forget what was asked for and not answered, as closing does; ``but`` by that training."""

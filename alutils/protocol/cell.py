@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from alutils.protocol.datasets import DATASETS
-from alutils.protocol.encoders import ENCODERS
+from alutils.protocol.encoders import ENCODERS, EncoderName
 
 PROTOCOL_VERSION = 1
 """Raised by hand whenever the same cell would give another record than before."""
@@ -39,7 +39,7 @@ class Protocol(BaseModel):
     clusters: Annotated[int, Field(ge=2, le=10_000)] = 12
     candidates: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     stem: Literal["7x7", "3x3"] = "7x7"
-    encoder: Literal["none", "efficientnet-lite0", "resnet18"] = "none"
+    encoder: Literal["none", EncoderName] = "none"
     precision: Literal["fp32", "bf16"] = "fp32"
     live_taps: bool = True
     compiled: bool = False

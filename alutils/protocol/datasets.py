@@ -126,7 +126,7 @@ def _is_path(value: str) -> bool:
         or "/" in value
         or os.sep in value
         or value.lower().endswith(listing.TABLES)
-        or (value != "" and os.path.isdir(value))
+        or os.path.isdir(value)
     )
 
 

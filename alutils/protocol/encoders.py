@@ -1,6 +1,7 @@
 """The encoders: networks that somebody else trained, whose features may be classified here."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 FEATURES_VERSION = 1
 """Raised by hand when the same images and weights would give other features than before."""
@@ -46,6 +47,8 @@ ENCODERS = {
     ),
 }  # fmt: skip
 """Both were trained on ImageNet (Deng et al., CVPR 2009), 1.28 million labelled photographs."""
+EncoderName = Literal[*ENCODERS]
+"""An encoder's name, as a parameter has it."""
 
 
 def encoder_title(name: str) -> str:

@@ -85,6 +85,11 @@ class Parameters(BaseModel):
         return []
 
 
+def cells_of(studies: Iterable[Parameters]) -> list[Cell]:
+    """The cells of some studies, each once."""
+    return list({cell.name: cell for study in studies for cell in study.cells()}.values())
+
+
 def known(
     key: str, name: str, allowed: Any, error: type[ValueError] = ValueError, or_else: str = ""
 ) -> None:

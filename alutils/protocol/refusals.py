@@ -204,8 +204,8 @@ def _check_acquisitions(cell: Cell, largest: int) -> None:
 
 
 def _check_clusters(cell: Cell) -> None:
-    """Refuse more clusters than the K-means arms have candidates to begin with."""
-    arms = [arm for arm in cell.arms if arm in ("kmeans", "kmeans-centre")]
+    """Refuse more clusters than an arm that clusters has candidates to begin with."""
+    arms = [arm for arm in cell.arms if arm in ARMS and ARMS[arm].clusters]
     left = cell.pool_size(cell.dataset) - cell.first_labels
     candidates = min(cell.candidates or left, left)
     if arms and cell.rounds > 1 and cell.clusters > candidates:

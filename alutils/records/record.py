@@ -12,6 +12,7 @@ from alutils.protocol.datasets import DATASETS
 Record = dict[str, Any]
 PLACE = (
     "processor", "device", "machine", "cpu_capability", "bf16_products", "versions", "features",
+    "scoring_batch",
 )  # fmt: skip
 """What of a provenance must be equal for a round to come out bit for bit (see ``place_of``)."""
 NEXT = "labelled in the next round"
@@ -24,8 +25,9 @@ def place_of(provenance: dict[str, Any]) -> dict[str, Any]:
     """The part of a provenance that must be equal in two places where a round is to be the same.
 
     The same bit for bit, that is. It has processor, device, libraries, and the number of the
-    arithmetic (``network.ARITHMETIC``; 1 for records that are older than it). It has not this
-    package's version: code that computes the same may change.
+    arithmetic (``network.ARITHMETIC``; 1 for records that are older than it), and the images that
+    were scored at once where memory ran out for more. It has not this package's version: code that
+    computes the same may change.
     """
     place = {key: provenance[key] for key in PLACE if key in provenance}
     if "versions" in place:
@@ -58,6 +60,15 @@ def final(record: Record) -> dict[str, Any]:
 def state_digest(state: bytes) -> str:
     """Short hash of what a round hands on, kept in that round."""
     return hashlib.sha256(state).hexdigest()[:16]
+
+
+def diverged(record: Record) -> bool:
+    """Whether the cell failed because a training left the finite numbers (``NotFinite``).
+
+    The same training does so again: its seed is left out, and nothing is to be mended.
+    """
+    error = record["final"].get("error", "")
+    return record["status"] == "failed" and error.startswith("NotFinite:")
 
 
 def empty_record(cell: Cell) -> Record:

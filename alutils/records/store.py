@@ -291,8 +291,12 @@ class Store:
         facts = self.facts(cell)
         return facts.status == "finished" and not facts.damage
 
+    def unfinished(self, cells: Iterable[Cell]) -> list[Cell]:
+        """Those of the cells that are to be computed, as they are not ``sound``."""
+        return [cell for cell in cells if not self.sound(cell)]
 
-def finished(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
+
+def finished_records(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:
     """The finished cells with their records."""
     for cell in cells:
         if store.path(cell).exists() and (record := store.load(cell))["status"] == "finished":

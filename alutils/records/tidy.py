@@ -1,14 +1,13 @@
 """The tidy table of results, one row per cell and round."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import pandas as pd
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import Parameters
-from alutils.protocol.study import SettingsStudy
-from alutils.records.store import Store, finished, rounds
+from alutils.protocol.study import Setting, SettingsStudy
+from alutils.records.store import Store, finished_records, rounds
 
 COLUMNS = ["figure", "dataset", "arm", "seed", "round", "labels", "accuracy", "reported", "record"]
 """What every results table has, an empty one too."""
@@ -22,7 +21,7 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
     a record has no such number.
     """
     rows = []
-    for cell, record in finished(store, cells):
+    for cell, record in finished_records(store, cells):
         for done, (arm, number) in rounds(cell, record):
             plain = {k: v for k, v in done.items() if not isinstance(v, (list, dict))}
             held = done["heldout_accuracy"]
@@ -38,11 +37,8 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
     return results
 
 
-def by_setting(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
-    """The rows once for every setting that their record serves, with its ``factor`` and ``level``.
-
-    A setting has ``cell``, ``factor`` and ``level``.
-    """
+def by_setting(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
+    """The rows once for every setting that their record serves, with ``factor`` and ``level``."""
     served = [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in settings]
     return results.merge(pd.DataFrame(served), on="record")
 
@@ -52,7 +48,7 @@ def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
     return _without_gaps(results, results["figure"], ((str(cell.figure), cell) for cell in cells))
 
 
-def complete_seeds(results: pd.DataFrame, settings: Iterable[Any]) -> pd.DataFrame:
+def complete_seeds(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
     """The rows of those seeds of a factor, level and dataset that have finished every cell.
 
     ``results`` and ``settings`` are as in ``by_setting``. Where a factor compares arms, a seed

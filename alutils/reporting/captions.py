@@ -5,12 +5,12 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from alutils.protocol.arms import ARM_TITLE, BASELINE, arm_title
+from alutils.protocol.arms import ARM_TITLE, ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.reporting import figures, published, standing, statistics
+from alutils.reporting import figures, published, statistics
 from alutils.reporting.picture import Chart
-from alutils.reporting.prose import capital, count, join, lines_of, mean_over, points, show
-from alutils.reporting.statistics import Estimate
+from alutils.reporting.prose import capital, count, drawn, join, lines_of, mean_over, show
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate
 
 
 def architecture(stages: list[dict], dataset: str) -> HTML:
@@ -54,15 +54,21 @@ def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEIL
 def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEILING) -> Chart:
     """Figure 3 or 4: a static figure, and a chart for pages, whose marks show numbers on hover.
 
-    ``ceiling`` may have the row of a training on every label.
+    With an arm of a user's own it has no number. ``ceiling`` may have the row of a training on
+    every label.
     """
     from alutils.reporting import charts  # altair takes a second to import
 
     figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
-    name = f"Figure {figure}" if str(figure).isdigit() else "Learning curves"
+    arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != BASELINE]
+    posters = str(figure).isdigit() and set(arms) <= set(ARMS)  # an arm of a user's is none of its
+    name = f"Figure {figure}" if posters else "Learning curves"
+    alone = (
+        "" if len(figures.with_spread(arms)) == len(arms) else "; of arms but random the mean alone"
+    )
     caption = (
         f"{name}. {capital(figures.reported(results))} on {title} against labels, by how these "
-        f"were chosen: {lines_of([results['seed'].nunique()])}."
+        f"were chosen: {lines_of([results['seed'].nunique()])}{alone}."
     )
     if len(figures.published_arms(results)):
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
@@ -98,12 +104,13 @@ def area_differences(results: pd.DataFrame) -> HTML:
         f"{title}: difference of each arm to random in area under the budget curve, "
         f"{mean_over([len(areas)])}"
     )
-    if len(areas) > 1:
+    if len(areas) >= FEWEST_SEEDS:
         together = f"; thin: the simultaneous one of {count(len(wide), 'arm')} (Bonferroni)"
-        caption += f", not corrected{together if len(wide) > 1 else ''}; under it a dot a seed"
-    caption = f"{caption}. {standing.pooled(areas)}".rstrip()
+        caption += f", not corrected{together if len(wide) > 1 else ''}"
+    if len(areas) > 1:
+        caption += "; under it a dot a seed"
     by_arm = "; ".join(
-        f"{arm_title(arm)} {points(each)}{_simultaneous(wide[arm])}"
+        f"{arm_title(arm)} {drawn(each)}{_simultaneous(wide[arm])}"
         for arm, each in differences.items()
     )
     alt = f"Interval plot of area differences to random: {by_arm}."
@@ -111,8 +118,9 @@ def area_differences(results: pd.DataFrame) -> HTML:
 
 
 def _simultaneous(wide: Estimate) -> str:
-    """The ends of a simultaneous interval, for an alternative text; nothing with one seed."""
-    return f", simultaneous {wide.low:+.2f} to {wide.high:+.2f}" if wide.seeds > 1 else ""
+    """The ends of a simultaneous interval, for an alternative text; nothing with few seeds."""
+    few = wide.seeds < FEWEST_SEEDS
+    return "" if few else f", simultaneous {wide.low:+.2f} to {wide.high:+.2f}"
 
 
 def gains(results: pd.DataFrame) -> HTML:

@@ -34,9 +34,10 @@ def learning_curves(
     colour = _by_arm(alt.Color, arms, [to_hex(colour) for colour, _ in styles])
     shape = _by_arm(alt.Shape, arms, [_outline(marker) for _, marker in styles])
     means = _means(ours)
-    layers = [_band(means), _curves(means), _marks(means, shape)]
+    spread = ours[ours["arm"].isin(figures.with_spread(arms))]
+    layers = [_band(_means(spread)), _curves(means), _marks(means, shape)]
     if ours["seed"].nunique() <= MOST_LINES:
-        layers.insert(1, _lines(ours))
+        layers.insert(1, _lines(spread))
     if len(theirs):
         layers.append(_hollow(theirs, shape))
     if len(baseline):

@@ -12,7 +12,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import published, statistics
-from alutils.reporting.style import MOST_LINES, house_style
+from alutils.reporting.statistics import FEWEST_SEEDS
+from alutils.reporting.style import MOST_BANDS, MOST_LINES, house_style
 
 REPORTED = {
     "test": "test accuracy",
@@ -59,23 +60,41 @@ def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) ->
     return figure, axes
 
 
-def curve(axes: Axes, results: pd.DataFrame, style: tuple, label: str, above: bool = False) -> None:
-    """Draw mean line, interval band and, up to ``MOST_LINES``, every seed's line.
+def with_spread(arms: Sequence[str]) -> Sequence[str]:
+    """The arms of a figure of curves whose intervals and seeds are drawn: all, or random alone."""
+    return arms if len(arms) <= MOST_BANDS else ["random"]
+
+
+def curve(
+    axes: Axes,
+    results: pd.DataFrame,
+    style: tuple,
+    label: str,
+    above: bool = False,
+    spread: bool = True,
+) -> None:
+    """Draw mean line and, with ``spread``, interval band and, up to ``MOST_LINES``, seeds' lines.
 
     ``above`` puts the mean line above those of other curves.
     """
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
+    if spread:
+        _spread(axes, results, mean, colour)
+    axes.plot(
+        mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label,
+        zorder=3 if above else 2,
+    )  # fmt: skip
+
+
+def _spread(axes: Axes, results: pd.DataFrame, mean: pd.DataFrame, colour: object) -> None:
+    """Draw the interval band of a curve and, up to ``MOST_LINES``, every seed's line."""
     seeds = results.groupby("seed")
     for _, of_seed in seeds if len(seeds) <= MOST_LINES else ():
         axes.plot(of_seed["labels"], of_seed["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
     if len(mean) == 1:
         axes.vlines(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.5)
     axes.fill_between(mean["labels"], mean["low"], mean["high"], color=colour, alpha=0.13)
-    axes.plot(
-        mean["labels"], mean["mean"], color=colour, marker=marker, markersize=5, label=label,
-        zorder=3 if above else 2,
-    )  # fmt: skip
 
 
 def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -197,8 +216,9 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -
         level = results.loc[results["arm"] == BASELINE, "accuracy"].mean()
         axes[0, 0].axhline(level, color="#555555", linestyle="--", label=arm_title(BASELINE))
     for arm in arms:
-        of_arm = results[results["arm"] == arm]
-        curve(axes[0, 0], of_arm, arm_style(arm, arms), arm_title(arm), above=arm == "random")
+        of_arm, style = results[results["arm"] == arm], arm_style(arm, arms)
+        last, spread = arm == "random", arm in with_spread(arms)
+        curve(axes[0, 0], of_arm, style, arm_title(arm), above=last, spread=spread)
     for arm in arms:
         hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
     ceiling_line(axes[0, 0], ceiling)
@@ -220,11 +240,9 @@ def area_differences(areas: pd.DataFrame, title: str) -> Figure:
     styles = {arm: arm_style(arm, arms) for arm in arms}
     intervals(panel, [(arm_title(arm), differences[arm], styles[arm]) for arm in arms])
     for row, arm in enumerate(arms):
-        if len(arms) > 1:
+        if len(arms) > 1 and len(areas) >= FEWEST_SEEDS:
             thin(panel, row, wide[arm], styles[arm][0])
-        seeds = areas[arm] - areas["random"]
-        if len(seeds) > 1:
-            panel.plot(seeds, [row + 0.22] * len(seeds), ".", color=styles[arm][0], alpha=0.7)
+        dots(panel, row, areas[arm] - areas["random"], styles[arm][0])
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set(title=title, xlabel="difference in area to random (points of accuracy)")
     return figure
@@ -257,14 +275,23 @@ def interval(
 ) -> None:
     """Draw a mean with its interval, lying at height ``at``, or upright at ``at`` on the x axis.
 
-    The marker is hollow where one seed leaves no interval.
+    With fewer than ``FEWEST_SEEDS`` the marker is hollow, and no interval is drawn.
     """
     colour, marker = style
     line, ends = [at, at], [estimate.low, estimate.high]
-    axes.plot(*((line, ends) if upright else (ends, line)), color=colour, linewidth=2)
+    if enough := estimate.seeds >= FEWEST_SEEDS:
+        axes.plot(*((line, ends) if upright else (ends, line)), color=colour, linewidth=2)
     mean = (at, estimate.mean) if upright else (estimate.mean, at)
-    fill = colour if estimate.seeds > 1 else "white"
+    fill = colour if enough else "white"
     axes.plot(*mean, color=colour, marker=marker, markersize=7, markerfacecolor=fill)
+
+
+def dots(axes: Axes, at: float, by_seed: pd.Series, colour: object, upright: bool = False) -> None:
+    """Draw a dot a seed under a mean that ``interval`` draws, or beside it; none of one seed."""
+    if len(by_seed) > 1:
+        line = [at + 0.22] * len(by_seed)
+        xy = (line, by_seed) if upright else (by_seed, line)
+        axes.plot(*xy, ".", color=colour, alpha=0.7)
 
 
 def thin(axes: Axes, at: float, estimate: statistics.Estimate, colour: str) -> None:

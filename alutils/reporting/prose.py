@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from alutils.reporting.picture import Picture
-from alutils.reporting.statistics import Estimate, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.reporting.style import MOST_LINES, house_style
 
 DOTS_PER_INCH = 192
@@ -50,6 +50,13 @@ def points(difference: Estimate, unit: str = " points") -> str:
     return _with_interval(difference, unit, "+")
 
 
+def drawn(difference: Estimate) -> str:
+    """A difference as ``figures.interval`` draws it, for an alternative text."""
+    if 1 < difference.seeds < FEWEST_SEEDS:
+        return f"{difference.mean:+.2f} points ({difference.seeds} seeds, no interval)"
+    return points(difference)
+
+
 def interval(mean: Estimate, unit: str) -> str:
     """A mean with its interval and number of seeds."""
     return _with_interval(mean, f" {unit}" if unit else "", "")
@@ -74,6 +81,11 @@ def share_of_labels(savings: pd.Series) -> str:
         return f"{share.mean:.0f} % of the labels (one seed, no interval)"
     ends = f"{share.low:.0f} to {share.high:.0f} %"
     return f"{share.mean:.0f} % of the labels ({ends}, {share.seeds} seeds)"
+
+
+def p_value(p: float) -> str:
+    """A p-value in the digits that one can be held to: a smaller one rests on normality alone."""
+    return "below 0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def percent(row: Any) -> str:
@@ -144,7 +156,10 @@ def mean_over(counts: Iterable[int]) -> str:
     counts = list(counts)
     if max(counts) < 2:
         return "1 seed, without an interval"
-    lacks = " (one seed alone: hollow)" if min(counts) < 2 else ""
+    fewer = f"hollow: no interval below {FEWEST_SEEDS} seeds"
+    if max(counts) < FEWEST_SEEDS:
+        return f"mean of {seed_range(counts)}, {fewer}"
+    lacks = f" ({fewer})" if min(counts) < FEWEST_SEEDS else ""
     return f"mean with its 95 % t interval{lacks} over {seed_range(counts)}"
 
 

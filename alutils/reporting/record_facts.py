@@ -28,21 +28,45 @@ BF16 = {
 """How a processor multiplies bfloat16 numbers (``convolutions.BF16_PRODUCTS``)."""
 
 
+def to_come(*studies: Parameters) -> bool:
+    """Whether a cell of these studies is neither finished nor failed, and can still be run.
+
+    A seed can't whose labels are copied from a record that failed.
+    """
+    return any(map(_to_come, studies))
+
+
+def _to_come(study: Parameters) -> bool:
+    store, cells = Store(study.profile), study.cells()
+    lost = {cell.seed for cell in cells if _source_failed(cell)}
+    return any(store.facts(cell).status not in ENDED for cell in cells if cell.seed not in lost)
+
+
+def _source_failed(cell: Cell) -> bool:
+    """Whether the record that the cell is to copy its labels from failed."""
+    profile, _, name = cell.labels_of.partition("/")
+    source = Store(profile).cell(name) if name else None
+    return source is not None and Store(profile).facts(source).status == "failed"
+
+
 def cells(study: Parameters) -> HTML | Markdown:
-    """How many cells are finished, which failed and why, and where processor types differ."""
+    """How many cells are finished, which failed and why, and where processor types differ.
+
+    To a reader a cell is a run.
+    """
     every, records = study.cells(), _kept(study)
     done = {name: record for name, record in records.items() if record["status"] == "finished"}
     processors = _processors(study, done)
+    setting = ", seed and setting" if isinstance(study, SettingsStudy) else " and seed"
+    are = f"{len(every):,} runs (one arm, dataset{setting} each) are finished"
     if len(done) == len(every):
-        return Markdown(f"All {len(done):,} cells are finished.{processors}")
-    ended = all(records.get(cell.name, {"status": ""})["status"] in ENDED for cell in every)
+        return Markdown(f"All {are}.{processors}")
     text = (
-        f"{'' if ended else 'Interim: '}{len(done):,} of {len(every):,} cells are finished; what "
-        "is shown below is made of these, and where arms are compared of the seeds that have every "
-        f"arm.{processors}"
+        f"{'Interim: ' if to_come(study) else ''}{len(done):,} of {are}; what is shown below is "
+        f"made of these, and where arms are compared of the seeds that have every arm.{processors}"
     )
     failed = [
-        {"failed cell": name, "why": record["final"]["error"]}
+        {"failed run": name, "why": record["final"]["error"]}
         for name, record in records.items()
         if record["status"] == "failed"
     ]
@@ -119,9 +143,9 @@ def interim(study: Parameters) -> str:
     every, store = study.cells(), Store(study.profile)
     status = [store.facts(cell).status for cell in every]
     notes = []
-    if not set(status) <= set(ENDED):
+    if to_come(study):
         notes.append(
-            f" Interim, with {status.count('finished'):,} of {len(every):,} cells finished: what "
+            f" Interim, with {status.count('finished'):,} of {len(every):,} runs finished: what "
             "counts is what all seeds show, and interim results are not corrected for repeated "
             "looks."
         )
@@ -146,7 +170,7 @@ def provenance(study: Parameters) -> HTML:
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     rows = {
         "profile": study.profile,
-        "records": f"{sum(r['status'] == 'finished' for r in records):,} finished cells",
+        "records": f"{sum(r['status'] == 'finished' for r in records):,} finished runs",
         "training and scoring": f"{hours:.2f} hours of one worker",
         "device": _unique(where, "device"),
         "machine": "; ".join(filter(None, (_unique(where, key) for key in MACHINE)))
@@ -191,10 +215,10 @@ def effort(profile: str, cells: Iterable[Cell]) -> str:
     where = [place for fact in facts for place in _places(fact)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     return (
-        f"{len(facts)} finished cells, {hours:.1f} hours of one worker on "
+        f"{len(facts)} finished runs, {hours:.1f} hours of one worker on "
         f"{_unique(where, 'device')} ({_unique(where, 'cpu_capability')})."
         if facts
-        else "No cell is finished yet."
+        else "No run is finished yet."
     )
 
 
@@ -213,7 +237,7 @@ def _checks(records: list[dict]) -> str:
         return "none recorded"
     passes = _unique([r["provenance"]["checks"] for r in checked], "mc_passes_differ")
     text = (
-        f"{len(checked)} cells ended, as a cell does only when all its checks hold in every round: "
+        f"{len(checked)} runs ended, as a run does only when all its checks hold in every round: "
         "scoring twice gives one order and changes no buffer, no index is labelled twice, labels "
         f"add up. MC passes differ: {passes}."
     )

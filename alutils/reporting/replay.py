@@ -28,10 +28,15 @@ from alutils.reporting.forecast import (
 )
 from alutils.reporting.statistics import labels_to_reach
 from alutils.reporting.stopping import (
+    AGREEMENT,
+    TOLERANCE,
+    UNCERTAINTY,
     error_difference,
     first,
     gain_limits,
+    mean_agreement,
     overall_uncertainty,
+    share_of_uniform,
     stabilising_predictions,
 )
 
@@ -41,7 +46,7 @@ FORECASTS = [
     *CURVE_KEYS, "round", "labels", "target", "ahead", "truth",
     "more", "low", "high", "kind", "covered",
 ]  # fmt: skip
-STOPS = [*CURVE_KEYS, "rule", "stopped", "enough", "wasted", "lost"]
+STOPS = [*CURVE_KEYS, "rule", "stopped", "nearest", "enough", "wasted", "lost"]
 """Columns of the tables that ``replay_forecasts`` and ``replay_stopping`` return, even empty."""
 
 
@@ -52,15 +57,33 @@ class Rule:
     column: str
     says: Callable[..., np.ndarray]
     by_classes: bool = False
-    """Whether ``says`` takes the number of classes beside the column's values."""
+    """Whether ``says`` and ``judged`` take the number of classes beside the column's values."""
+    judged: Callable[..., np.ndarray] = np.asarray
+    """What is held against the threshold, a value a round."""
+    nearest: Callable[..., float] = min
+    """Which of these values lies nearest to a stop, or beyond."""
+    in_words: str = ""
+    """That value and the threshold, with a place for the value."""
 
 
 RULES = {
-    "stabilising predictions": Rule("kappa", stabilising_predictions),
-    "overall uncertainty": Rule("pool_entropy", overall_uncertainty, by_classes=True),
-    "expected-error difference": Rule("error_bound", error_difference),
-    "measured gain": Rule("gain_limit", error_difference),
-}
+    "stabilising predictions": Rule(
+        "kappa", stabilising_predictions, judged=mean_agreement, nearest=max,
+        in_words=f"largest mean kappa of 3 rounds {{:.3f}}, needs {AGREEMENT:g}",
+    ),
+    "overall uncertainty": Rule(
+        "pool_entropy", overall_uncertainty, by_classes=True, judged=share_of_uniform,
+        in_words=f"least {{:.3f}} of a uniform guess's, needs below {UNCERTAINTY:g}",
+    ),
+    "expected-error difference": Rule(
+        "error_bound", error_difference,
+        in_words=f"least bound {{:.1f}} points, needs below {TOLERANCE:g}",
+    ),
+    "measured gain": Rule(
+        "gain_limit", error_difference,
+        in_words=f"least limit {{:.1f}} points, needs below {TOLERANCE:g}",
+    ),
+}  # fmt: skip
 """Rules by name; ``gain_limit`` is made from the accuracies themselves."""
 
 
@@ -160,8 +183,9 @@ def replay_stopping(
 
     A curve is judged on its monotone fit. ``enough`` is the first label count at which the fit lies
     within ``tolerance`` points of its last value. ``stopped`` is the label count at which the rule
-    says stop; where it never does it is NaN, and the curve goes to its end. ``wasted`` are the
-    labels beyond ``enough``, ``lost`` the points that the fit still gains after the stop.
+    says stop; where it never does it is NaN, and the curve goes to its end. ``nearest`` is the
+    value that came nearest to the rule's threshold, or NaN. ``wasted`` are the labels beyond
+    ``enough``, ``lost`` the points that the fit still gains after the stop.
     """
     rows = []
     for curve in curves(results):
@@ -176,11 +200,15 @@ def replay_stopping(
             if rule.column not in curve or curve[rule.column].isna().all():
                 continue
             classes = {"classes": len(facts.classes)} if rule.by_classes else {}
-            at = first(rule.says(curve[rule.column].to_numpy(dtype=float), **classes))
+            values = curve[rule.column].to_numpy(dtype=float)
+            at = first(rule.says(values, **classes))
+            judged = rule.judged(values, **classes)
+            nearest = rule.nearest(judged[~np.isnan(judged)], default=math.nan)
             end = len(labels) - 1 if at is None else at
             costs = {"wasted": max(0, labels[end] - enough), "lost": fit[-1] - fit[end]}
             stopped = math.nan if at is None else float(labels[at])
-            rows.append(keys | {"rule": name, "stopped": stopped, "enough": enough} | costs)
+            told = {"rule": name, "stopped": stopped, "nearest": nearest, "enough": enough}
+            rows.append(keys | told | costs)
     return pd.DataFrame(rows, columns=STOPS)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
@@ -50,6 +51,13 @@ class Standing:
         if self.side:
             return f"{self.side} random{f' {by_less(dataset)}' if self.equivalent else ''}"
         return "equivalent to random" if self.equivalent else "not shown to differ from random"
+
+    @property
+    def short(self) -> str:
+        """What ``word`` says, without random and the size of the margin."""
+        if self.side:
+            return f"{self.side}{', by less than the margin' if self.equivalent else ''}"
+        return "equivalent" if self.equivalent else "open"
 
 
 def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
@@ -126,7 +134,7 @@ def sign_flip(seeds: int, tests: int, one_sided: bool) -> tuple[str, bool]:
 
 
 def pooled(areas: pd.DataFrame) -> str:
-    """How wide intervals of differences would be by a spread pooled over all arms, in a sentence.
+    """What intervals by a spread pooled over all arms would show of each arm, in a sentence.
 
     From areas by seed and arm; no text where there is nothing to pool, and with
     ``OWN_SPREAD_SEEDS`` or more, which tell each arm's own spread.
@@ -137,10 +145,24 @@ def pooled(areas: pd.DataFrame) -> str:
         return ""
     half, wide = (statistics.pooled_half_width(areas, tests) for tests in (1, arms - 1))
     return (
-        f"By a spread pooled over the {arms} arms ({freedom} degrees of freedom), taken to be "
-        f"equal in all, every interval would be ± {half:.2f} points, and ± {wide:.2f} "
-        "simultaneous: a much narrower one, of few seeds, may be so by chance."
+        f"With one spread for all {arms} arms ({freedom} degrees of freedom) every interval would "
+        f"be ± {half:.2f} points, ± {wide:.2f} simultaneous (a much narrower one, of few seeds, "
+        f"may be so by chance). The latter would put {_sides(areas, wide)}; this decides nothing."
     )
+
+
+def _sides(areas: pd.DataFrame, half: float) -> str:
+    """On which side of random arms would lie if every interval were ± ``half`` points."""
+    gains = areas.drop(columns="random").sub(areas["random"], axis=0).mean()
+    sides = {
+        "above random": gains > half,
+        "below random": gains < -half,
+        "on neither side": gains.abs() <= half,
+    }
+    groups = [(where, [arm_title(arm) for arm in gains.index[of]]) for where, of in sides.items()]
+    *few, (most, arms) = sorted(filter(lambda group: group[1], groups), key=lambda g: len(g[1]))
+    rest = f"all {len(arms)}" if not few else "all others" if len(arms) > 2 else join(arms)
+    return join([*(f"{join(names)} {where}" for where, names in few), f"{rest} {most}"])
 
 
 def undecided(by_arm: dict[str, Standing]) -> list[str]:
@@ -176,27 +198,48 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
     if len(areas) < FEWEST_SEEDS:
         return Markdown(f"With fewer than {FEWEST_SEEDS} paired seeds nothing is tested.")
-    by_arm, pooled = standings(areas, dataset), statistics.dunnett(areas)
+    by_arm, dunnett = standings(areas, dataset), statistics.dunnett(areas)
     rows = [
         {
             dataset_title(dataset): arm_title(arm),
             "difference to random, simultaneous interval (points)": points(standing.difference, ""),
             **columns(standing, dataset),
-            "p by pooled variance (Dunnett)": _dunnett_p(pooled[arm]),
+            "p by pooled variance (Dunnett)": _dunnett_p(dunnett[arm]),
         }
         for arm, standing in by_arm.items()
     ]
     tested = prose.table(pd.DataFrame(rows)).data
     number = count(len(by_arm), "arm")
     notes = [
+        margin_in_labels(results),
         f"p in brackets, after Holm's correction for {number}; intervals that hold together for "
         f"{number} (Bonferroni).",
         reaches_past(by_arm, dataset),
         normality(len(areas), len(by_arm), dataset in MARGIN),
+        pooled(areas),
         "Last column, secondary and deciding nothing: all arms at once with one residual variance, "
         "in an additive model of seed and arm.",
     ]
     return HTML(f"<p>{' '.join(filter(None, notes))}</p>{tested}")
+
+
+def margin_in_labels(results: pd.DataFrame) -> str:
+    """About how many labels the margin is worth at random's end, in a sentence.
+
+    No text for a dataset without a margin, and where some seed's whole curve lies within it.
+    """
+    margin = MARGIN.get(dataset := results["dataset"].iloc[0])
+    labels = statistics.labels_before(results, margin) if margin else []
+    if not len(labels) or np.isnan(labels).any():
+        return ""
+    mean, low, high = (
+        f"{round(end, -1):,.0f}" for end in (labels.mean(), min(labels), max(labels))
+    )
+    by_seed = f"; {low} to {high} by seed" if len(labels) > 1 else ""
+    return (
+        f"At random's end {margin_points(dataset)} of accuracy "
+        f"{'is' if margin == 1 else 'are'} worth about {mean} labels (on monotone fits{by_seed})."
+    )
 
 
 def too_wide(by_arm: dict[str, Standing], dataset: str) -> str:
@@ -228,7 +271,7 @@ def columns(standing: Standing, dataset: str, equal: bool = True) -> dict[str, s
 
 def _test_result(shown: bool, p: float) -> str:
     """Whether a test shows what it tests for, with its p-value."""
-    return f"{'yes' if shown else 'not shown'} ({p:.2g})"
+    return f"{'yes' if shown else 'not shown'} ({prose.p_value(p)})"
 
 
 def _dunnett_p(p: float) -> str:

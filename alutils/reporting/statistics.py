@@ -362,6 +362,22 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(savings)
 
 
+def labels_before(results: pd.DataFrame, points: float) -> np.ndarray:
+    """Labels before random's end at which its accuracy is so many points lower, by seed.
+
+    Of one dataset, on monotone fits; NaN where it is nowhere that low.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    before = []
+    for _, curve in results[results["arm"] == "random"].groupby("seed"):
+        labels, accuracy = curve.sort_values("labels")[["labels", "accuracy"]].to_numpy(float).T
+        fit = isotonic_regression(accuracy)
+        needed = labels_to_reach(labels, accuracy, fit[-1] - points)
+        before.append(labels[-1] - needed if fit[0] <= fit[-1] - points else math.nan)
+    return np.array(before)
+
+
 def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
 

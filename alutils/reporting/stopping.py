@@ -12,12 +12,14 @@ from scipy import stats
 
 from alutils.reporting.statistics import LEVEL
 
+AGREEMENT, UNCERTAINTY, TOLERANCE = 0.99, 0.05, 0.5
+"""Thresholds: a mean kappa, a share of a uniform guess's entropy, and points of accuracy."""
 ROUNDING = 1e-12
 """By how much a mean may miss its threshold: three kappas of 0.99 have a mean just below 0.99."""
 
 
 def stabilising_predictions(
-    kappas_R: np.ndarray, threshold: float = 0.99, window: int = 3
+    kappas_R: np.ndarray, threshold: float = AGREEMENT, window: int = 3
 ) -> np.ndarray:
     """Stop once predictions no longer change (Bloodgood and Vijay-Shanker, 2009).
 
@@ -25,16 +27,21 @@ def stabilising_predictions(
     are the paper's. ``kappas_R`` has a round's agreement with the round before (Cohen's kappa of
     the classes of images that are never labelled), NaN for the first.
     """
+    return mean_agreement(kappas_R, window) >= threshold - ROUNDING
+
+
+def mean_agreement(kappas_R: np.ndarray, window: int = 3) -> np.ndarray:
+    """Mean of the last ``window`` kappas after every round; NaN where one of them is not known."""
     kappas_R = np.asarray(kappas_R, dtype=float)
-    says_R = np.zeros(len(kappas_R), dtype=bool)
+    means_R = np.full(len(kappas_R), math.nan)
     if len(kappas_R) >= window:
-        means = np.lib.stride_tricks.sliding_window_view(kappas_R, window).mean(axis=1)
-        says_R[window - 1 :] = means >= threshold - ROUNDING
-    return says_R
+        windows = np.lib.stride_tricks.sliding_window_view(kappas_R, window)
+        means_R[window - 1 :] = windows.mean(axis=1)
+    return means_R
 
 
 def overall_uncertainty(
-    entropies_R: np.ndarray, classes: int | np.ndarray = 10, threshold: float = 0.05
+    entropies_R: np.ndarray, classes: int | np.ndarray = 10, threshold: float = UNCERTAINTY
 ) -> np.ndarray:
     """Stop once the pool holds little that is uncertain (Zhu et al., 2008; 2010).
 
@@ -42,10 +49,15 @@ def overall_uncertainty(
     They are divided by log ``classes``, of all rounds or of each, so that a ``threshold`` means the
     same for any number of classes. The papers leave its value to the user.
     """
-    return np.asarray(entropies_R, dtype=float) / np.log(classes) < threshold
+    return share_of_uniform(entropies_R, classes) < threshold
 
 
-def error_difference(limits_R: np.ndarray, tolerance: float = 0.5) -> np.ndarray:
+def share_of_uniform(entropies_R: np.ndarray, classes: int | np.ndarray = 10) -> np.ndarray:
+    """Entropies (nats) as shares of that of a uniform guess over the classes."""
+    return np.asarray(entropies_R, dtype=float) / np.log(classes)
+
+
+def error_difference(limits_R: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
     """Stop once a round is shown to change the expected error by less than ``tolerance`` points.
 
     The idea is that of Ishibashi and Hino (2020): bound the difference between the expected errors

@@ -11,6 +11,8 @@ LITERAL = {"text.parse_math": False}
 """A dollar is a dollar: classes and arms of a user's may have some in their names."""
 MOST_LINES = 10
 """Seeds up to which a curve has a line for each; those of more would hide the means."""
+MOST_BANDS = 6
+"""Arms up to which each has its interval in a figure; those of more would hide one another."""
 SCRIPTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "Hiragino Sans",
     "PingFang SC", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Sans Arabic",

@@ -120,14 +120,13 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
 def savings(results: pd.DataFrame) -> Markdown:
     """How many labels every arm saves, on monotone fits per seed, in a sentence."""
     title, last = dataset_title(results["dataset"].iloc[0]), results["labels"].max()
-    by_arm = statistics.label_savings(results).drop(columns="random")
+    every = statistics.label_savings(results)
+    by_arm = every.drop(columns="random")
     phrases = [f"{arm_title(arm)} {reached(by_arm[arm], last)}" for arm in by_arm]
     text = (
         f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
-        f"monotone fits per seed ({statistics.FIT}), by {join(phrases)}."
-    )
-    if (by_arm.isna().mean() < 0.5).any():
-        text += head_start(results)
+        f"monotone fits per seed ({statistics.FIT}), by {join(phrases)}. {head_start(every)}"
+    ).rstrip()
     if by_arm.isna().any(axis=None):
         text += f" {BY_CHANCE}"
     return Markdown(text)
@@ -137,31 +136,43 @@ def reached(savings: pd.Series, last: int) -> str:
     """With which share of the ``last`` labels an arm reaches random's accuracy there, in words.
 
     From its label savings by seed. Where some seed misses it, in how many seeds, and the median
-    share over all of them; no number where half of them or more miss.
+    share over all of them where one is told.
     """
     missed, seeds = int(savings.isna().sum()), count(len(savings), "seed")
     if not missed:
         return f"with {share_of_labels(savings)}"
     text = f"in {len(savings) - missed or 'none'} of {seeds}"
-    if missed / len(savings) >= 0.5:
+    if not _told(savings):
         return text
     share = (1 / savings).fillna(math.inf).median()
     return (
-        f"{text} (median {100 * share:.0f} % of the labels, {share * last:,.0f}; a seed that "
-        "misses counts as more)"
+        f"{text} (median {100 * share:.0f} %, {share * last:,.0f} labels, seeds that miss ranked "
+        "last)"
     )
 
 
-def head_start(results: pd.DataFrame) -> str:
+def _told(savings: pd.Series) -> bool:
+    """Whether a share of the labels is told of an arm: fewer than half of its seeds miss."""
+    return savings.isna().mean() < 0.5
+
+
+def head_start(*savings: pd.DataFrame) -> str:
     """With which share of its labels random has its last accuracy, in a sentence, or nothing.
 
-    It is less than all where its own monotone fit is flat up to its end. Such a saving is random's,
-    and is none of an arm's.
+    From the label savings of one ranking or of several, of which those count where a share is told
+    of some arm. It is less than all where random's own monotone fit is flat up to its end. Such a
+    saving is random's, and is none of an arm's.
     """
-    share = (100 / statistics.label_savings(results)["random"]).mean()
-    if share >= 99.5:
+    shares = [
+        (100 / by_arm["random"]).mean()
+        for by_arm in savings
+        if any(_told(by_arm[arm]) for arm in by_arm.columns.drop("random"))
+    ]
+    if not shares or min(shares) >= 99.5:
         return ""
-    return f" Random itself has it with {share:.0f} % of its labels on average, by its own fit."
+    ends = dict.fromkeys(f"{end:.0f}" for end in (min(shares), max(shares)))
+    fits = "fit is" if len(savings) == 1 else "fits are"
+    return f"Random's own {fits} there at {' to '.join(ends)} %."
 
 
 def differences_table(results: pd.DataFrame) -> HTML:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distributed import Future, KilledWorker, wait
@@ -20,7 +20,7 @@ from filelock import FileLock
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
-from alutils.records.record import Record, final, place_of
+from alutils.records.record import PLACE, Record, final, place_of
 from alutils.records.store import Store
 from alutils.running.checks import SelfCheckFailed
 from alutils.running.cluster import cluster
@@ -56,8 +56,8 @@ class Job:
     """Cells that await the same next round, with their records and locks.
 
     ``worker`` computes it; ``missed`` counts the looks at which that worker was not there, and
-    ``late`` how often its round did not arrive within ``FETCH_S``. ``without`` are the workers on
-    which a round of these cells failed.
+    ``late`` how often its round did not arrive within ``FETCH_S``. ``tried`` are the workers on
+    which this round failed, ``without`` those on which any round of these cells did.
     """
 
     cells: list[Cell]
@@ -67,6 +67,7 @@ class Job:
     worker: str = ""
     missed: int = 0
     late: int = 0
+    tried: set[str] = field(default_factory=set)
     without: set[str] = field(default_factory=set)
 
     def lock(self, store: Store) -> list[Cell]:
@@ -101,29 +102,29 @@ class Job:
             lock.release()
 
     def apart(self) -> list["Job"]:
-        """A job for each of the cells."""
+        """A job for each of the cells, to try the same round again."""
         rows = zip(self.cells, self.records, self.locks, strict=True)
-        return [self.of(*row) for row in rows]
+        return [replace(self.of(*row), tried=set(self.tried)) for row in rows]
 
     def of(self, cell: Cell, record: Record, lock: FileLock) -> "Job":
-        """A job for one of the cells, which goes on without the same workers."""
+        """A job for the next round of one of the cells, which goes on without the same workers."""
         return Job([cell], [record], [lock], without=set(self.without))
 
-    def pick(self, free: list[str], every: Iterable[str]) -> str:
-        """A free worker on which no round of these cells failed; any, where there is no such one.
+    def pick(self, free: list[str], able: set[str]) -> str:
+        """A free worker, of those that are ``able`` to take cells.
 
-        Empty where all of those are busy.
+        One on which no round of these cells failed; where there is none, one on which this round
+        did not; else any. Empty where all of those are busy.
         """
-        if self.without.issuperset(every):
-            return free[0]
-        return next((worker for worker in free if worker not in self.without), "")
+        avoided = next((bad for bad in (self.without, self.tried) if able - bad), set())
+        return next((worker for worker in free if worker not in avoided), "")
 
 
 def run(
     cells: list[Cell],
     task: Task,
     store: Store,
-    facts: dict[str, Any],
+    code: dict[str, Any],
     placement: Placement,
     say: Say = print,
 ) -> None:
@@ -138,18 +139,18 @@ def run(
     store : where the records lie, are locked and written
     task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
         workers; ``state`` is what a round hands on to the next beside its record, or None
-    facts : what the client knows of the run, added to each record's provenance
+    code : the commit (``provenance.commit``), added to each record's provenance
     placement : where to compute: a running Dask scheduler's workers, or a local cluster
     say : gets one line a finished round
     """
-    unfinished = [cell for cell in cells if not store.sound(cell)]
+    unfinished = store.unfinished(cells)
     if not unfinished:
         return
     progress = Progress(cells, store, say)
     _allow_files()
     try:
         with cluster(placement, say) as workers:
-            study_run = Run(workers, task, store, facts, progress, unfinished)
+            study_run = Run(workers, task, store, code, progress, unfinished)
             study_run.to_the_end()
     except LOST as error:
         raise StudyError(
@@ -167,19 +168,19 @@ class Run:
         workers: Workers,
         task: Task,
         store: Store,
-        facts: dict[str, Any],
+        code: dict[str, Any],
         progress: Progress,
         cells: list[Cell],
     ):
         self.workers, self.task, self.store = workers, task, store
-        self.facts, self.progress = facts, progress
+        self.code, self.progress = code, progress
         self.order = {cell.name: position for position, cell in enumerate(cells)}
         self.waiting = _jobs(cells, store)
         self.running: dict[Future, Job] = {}
         self.failures: list[str] = []
         self.slots: dict[str, int] = {}
         self.looked = -POLL_S
-        self.held = Waiting(progress.say)
+        self.wait_for_others = Waiting(progress.say)
 
     def to_the_end(self) -> None:
         """Submit, collect and write until no job is left."""
@@ -217,7 +218,7 @@ class Run:
             try:
                 if not job.locks:
                     held += _jobs(job.lock(self.store), self.store)
-                if job.cells and not (worker := job.pick(free, self.slots)):
+                if job.cells and not (worker := job.pick(free, self._able())):
                     held.append(job)
                 elif job.cells:
                     free.remove(worker)
@@ -227,6 +228,10 @@ class Run:
                 raise
         self._queue(held)
 
+    def _able(self) -> set[str]:
+        """The workers that take cells: beside those with a GPU there may be some without."""
+        return {worker for worker, count in self.slots.items() if count}
+
     def _queue(self, jobs: Iterable[Job]) -> None:
         """Let jobs wait, in the order of the study's cells."""
         for job in jobs:
@@ -235,11 +240,11 @@ class Run:
     def _tell_held(self) -> None:
         """Say who holds the cells that are left, where free workers wait for nothing else."""
         if self.running or not self.waiting or not any(self.slots.values()):
-            self.held.end()
+            self.wait_for_others.end()
             return
         cells = [cell for job in self.waiting for cell in job.cells]
         more = f", and {len(cells) - 1} more" if cells[1:] else ""
-        self.held.go_on(
+        self.wait_for_others.go_on(
             f"waiting for what another run holds: {cells[0].name} ({self.store.holder(cells[0])})"
             f"{more}; it goes on where that run ends, as a notebook's does when its kernel is shut "
             "down"
@@ -289,7 +294,7 @@ class Run:
         more = []
         for cell, record, lock, done in zip(job.cells, job.records, job.locks, rounds, strict=True):
             deaths = record["provenance"].get("worker_deaths", 0) + job.deaths
-            _append(cell, record, done, provenance | self.facts | {"worker_deaths": deaths})
+            _append(cell, record, done, provenance | self.code | {"worker_deaths": deaths})
             self.store.save_state(cell, record, state)
             self.store.save(cell, record)
             self.store.drop_states(cell, record)
@@ -327,9 +332,10 @@ class Run:
         A worker may lack its GPU, its disk or the data, which fails every cell that it is given.
         """
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+        job.tried.add(job.worker)
         job.without.add(job.worker)
-        others = self.slots.keys() - job.without
-        if isinstance(error, OF_THE_CELL) or len(job.without) > 1 or not others:
+        others = self._able() - job.tried
+        if isinstance(error, OF_THE_CELL) or len(job.tried) > 1 or not others:
             self._fail(job, reason)
             return
         name, number = job.cells[0].name, len(job.records[0]["rounds"]) + 1
@@ -378,6 +384,8 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
             earlier = before.get(key, [])
             if fact(before) != fact(provenance) and fact(before) not in earlier:
                 before[key] = [*earlier, fact(before)]
+    for key in set(PLACE) - provenance.keys():  # what held of earlier rounds alone
+        before.pop(key, None)
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
     record["status"] = "finished" if whole else "running"

@@ -8,8 +8,8 @@ from alutils.records.store import Store
 from alutils.running.progress import duration
 from alutils.running.workload import by_cost, step_cost, work
 
-STEPS = 20
-"""Training steps that are timed, after a few that are not."""
+STEPS, IMAGES = 20, 2_000
+"""Training steps and images scored that are timed; fewer, as they cost more, with the 3x3 stem."""
 LONG = 2_000
 """Steps from which on a run says how long it will take; 2 minutes at 75 ms on one worker."""
 NOT_COUNTED = "without choosing (on an encoder's features over half as long again)"
@@ -40,17 +40,19 @@ def _measure(cell: Cell, device: str) -> tuple[float, float]:
     from alutils.learning.devices import settle
     from alutils.running.round import CurrentRound
 
-    first = min(cell.schedule_of_labels()[0], 10 * cell.batch_size)
+    cost = max(1, step_cost(cell))
+    steps = max(2, int(STEPS / cost))
+    first = min(cell.schedule_of_labels()[0], steps // 2 * cell.batch_size)
     fields = {"arm": "random", "labels_of": "", "label_counts": (), "sequence": ()}
     fields |= {"first_labels": first, "rounds": 1}
     per_epoch = first // cell.batch_size
-    timed = cell.model_copy(update=fields | {"epochs": -(-STEPS // per_epoch), "heldout_every": 0})
+    timed = cell.model_copy(update=fields | {"epochs": -(-steps // per_epoch), "heldout_every": 0})
     current = CurrentRound(timed, [], settle(device))
     current.train(None)
     begin = time.perf_counter()
     steps = current.train(None).steps
     middle = time.perf_counter()
-    images = min(2_000, len(current.images))
+    images = min(int(IMAGES / cost), len(current.images))
     scoring.predict(current.net, current.images[:images])
     return (middle - begin) / steps, (time.perf_counter() - middle) / images
 
@@ -58,26 +60,20 @@ def _measure(cell: Cell, device: str) -> tuple[float, float]:
 def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) -> str:
     """What is left of a run, in a line; with its hours where it is long and computed here.
 
-    ``processes`` local workers share it; 0 where it is computed elsewhere. With the 3 x 3 stem,
-    whose steps take a second each, hours are reckoned from steps with the other one. Without hours
-    where some of it can't be timed.
+    ``processes`` local workers share it; 0 where it is computed elsewhere. Without hours where
+    some of it can't be timed.
     """
     cells = list(cells)
     left = work(cells, store)
     rest = f"to do: {left.cells:,} cells, {left.rounds:,} rounds, {left.steps:,} steps"
     if left.steps < LONG or not processes:
         return rest
-    hours, measured = 0.0, {}
+    hours = 0.0
     for group in by_cost(cells).values():
         if (todo := work(group, store)).steps:
-            cheap = group[0].model_copy(update={"stem": "7x7"})
-            (kind,) = by_cost([cheap])
-            if kind not in measured:
-                measured[kind] = measure(cheap, device)
-            if measured[kind] is None:
+            if (seconds := measure(group[0], device)) is None:
                 return rest
-            factor = step_cost(group[0]) / step_cost(cheap)
-            hours += todo.hours(*(factor * seconds for seconds in measured[kind]))
+            hours += todo.hours(*seconds)
     noun = "worker" if processes == 1 else "workers"
-    left = duration(3600 * hours / processes)
-    return f"{rest}; about {left} with {processes} {noun}, {NOT_COUNTED}"
+    time_left = duration(3600 * hours / processes)
+    return f"{rest}; about {time_left} with {processes} {noun}, {NOT_COUNTED}"

@@ -1,6 +1,5 @@
 """What a run says while it runs: a line a round, and in JupyterLab one display that is renewed."""
 
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from alutils.protocol.cell import Cell
 from alutils.records.record import Record
 from alutils.records.store import Store
 from alutils.running.workload import by_cost, step_cost, work
+from alutils.waiting import in_jupyterlab
 
 Say = Callable[[str], None]
 SHOWN = 8
@@ -23,10 +23,9 @@ def telling(say: Say | None) -> Iterator[Say]:
     """What a run is to say its lines with.
 
     That is ``say`` where it is given; in JupyterLab a display that is renewed in place; ``print``
-    otherwise. JupyterLab's server names the notebook in the environment of its kernel, papermill
-    does not.
+    otherwise.
     """
-    if say or "JPY_SESSION_NAME" not in os.environ:
+    if say or not in_jupyterlab():
         yield say or print
         return
     live = Live()

@@ -25,9 +25,8 @@ from alutils.records.copied import OF_THE_POOL
 from alutils.records.record import chained, state_digest
 from alutils.running import checks, diagnostics, stability
 from alutils.running.provenance import provenance
-from alutils.strategies.custom import ask
-from alutils.strategies.own import STRATEGIES, checked_positions
-from alutils.strategies.pool import Pool
+from alutils.strategies.own import choose
+from alutils.strategies.pool import Pool, some_of
 from alutils.strategies.view import LabelledView, PoolView
 
 Round = dict[str, Any]
@@ -206,14 +205,8 @@ class CurrentRound:
         budget = counts[self.number + 1] - counts[self.number]
         rng = stream(cell.seed, "acquisition", arm, self.number)
         with self.clock("seconds_select"):
-            if arm in custom:
-                positions = ask(custom[arm], arm, self.view, budget, rng)
-            elif arm in ORACLES:
-                labelled = LabelledView(self.view, self.labels)
-                positions = STRATEGIES[arm](labelled, budget, rng)
-            else:
-                positions = STRATEGIES[arm](self.view, budget, rng)
-        return self.view.candidates[checked_positions(positions, budget, len(self.view), arm)]
+            view = LabelledView(self.view, self.labels) if arm in ORACLES else self.view
+            return choose(arm, custom, view, budget, rng)
 
     @cached_property
     def view(self) -> PoolView:
@@ -246,9 +239,8 @@ class CurrentRound:
     @cached_property
     def map(self) -> diagnostics.PoolMap:
         """The seed's fixed pool images on two axes."""
-        indices = new_pool(self.cell).unlabelled
-        order = torch.randperm(len(indices), generator=stream(self.cell.seed, "map"))
-        fixed = indices[order[: diagnostics.MAPPED]].sort().values
+        rng = stream(self.cell.seed, "map")
+        fixed = some_of(new_pool(self.cell).unlabelled, diagnostics.MAPPED, rng)
         return diagnostics.PoolMap(self.net, self.images, fixed)
 
     def closing(self) -> dict[str, Any]:
@@ -378,6 +370,8 @@ def run_round(
             whole = done | {"picks": picks.tolist()} | looks | clock.seconds
             rounds.append(whole | {"digest": chained(whole, before)})
     facts = provenance(current.device) | features_digest(cells[0]) | {"checks": checked}
+    if halved_to := getattr(current.net, "halved_to", 0):
+        facts["scoring_batch"] = halved_to
     return rounds, facts, state
 
 

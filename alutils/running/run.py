@@ -6,22 +6,26 @@ import pandas as pd
 
 from alutils.learning.devices import pick_device, visible_gpus
 from alutils.learning.features import inputs
+from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
 from alutils.protocol.study import SettingsStudy, Study
 from alutils.records.copied import copied_labels
+from alutils.records.record import diverged
 from alutils.records.store import Store
 from alutils.records.tidy import by_setting, complete, table
-from alutils.running import engine, outlook, round
+from alutils.running import engine, outlook
 from alutils.running.placement import Placement
 from alutils.running.progress import Say, telling
 from alutils.running.provenance import commit
+from alutils.running.round import round_task
 from alutils.strategies.own import packed
 
 
 def run(study: Study, say: Say | None = None) -> pd.DataFrame:
     """Run what is not finished yet, and return the results, one row per cell and round.
 
-    Of a study that varies settings they are one row per setting and round (``by_setting``).
+    Of a study that varies settings they are one row per setting and round (``by_setting``), of all
+    finished cells once one seed has every cell.
     ``say`` gets a line a round, and before all what is to be done and how long it will take.
     Where the study is not to be trained, the results are those that are there already.
     Data, device, outputs folder and records to copy labels from are checked before any training.
@@ -38,13 +42,13 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     cells, store = study.cells(), Store(study.profile)
     store.prepare()
     placement = placement_of(study)
-    unfinished = [cell for cell in cells if not store.sound(cell)]
+    unfinished = store.unfinished(cells)
     copied = {cell.labels_of: copied_labels(cell) for cell in unfinished if cell.labels_of}
     needed = [(cell.dataset, "none") for cell in cells]
     needed += [(cell.dataset, cell.encoder) for cell in unfinished]
     for dataset, encoder in dict.fromkeys(needed):
         inputs(dataset, encoder)
-    task = round.round_task(study.device, packed({cell.arm for cell in cells}), copied)
+    task = round_task(study.device, packed({cell.arm for cell in cells}), copied)
     if unfinished:
         processes = 0 if study.scheduler else placement.processes
         say(outlook.outlook(cells, store, study.device, processes))
@@ -64,9 +68,9 @@ def _results(study: Study) -> pd.DataFrame:
     cells = study.cells()
     rows = table(Store(study.profile), cells, study.reported)
     whole = complete(rows, cells)
-    if isinstance(study, SettingsStudy) and not whole.empty:
-        return by_setting(rows, study.settings())
-    return whole
+    if whole.empty or not isinstance(study, SettingsStudy):
+        return whole
+    return by_setting(rows, study.settings())
 
 
 def _finished(study: Study) -> pd.DataFrame:
@@ -104,10 +108,22 @@ def run_all(studies: Sequence[Study]) -> None:
 
 
 def finish(*studies: Study) -> None:
-    """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed."""
-    cells = [(cell, Store(study.profile)) for study in studies for cell in study.cells()]
-    failed = [cell for cell, store in cells if store.facts(cell).status == "failed"]
+    """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed.
+
+    A training that left the finite numbers leaves its seed out and raises nothing, as long as
+    another seed has every cell.
+    """
+    failed = [cell for study in studies for cell in _failed(study)]
     if failed:
+        total = sum(len(study.cells()) for study in studies)
         raise engine.RunFailed(
-            f"{len(failed)} of {len(cells)} cells failed: {', '.join(cell.name for cell in failed)}"
+            f"{len(failed)} of {total} cells failed: {', '.join(cell.name for cell in failed)}"
         )
+
+
+def _failed(study: Study) -> list[Cell]:
+    """The cells that failed; where results are left, without those that diverged."""
+    store, cells = Store(study.profile), study.cells()
+    failed = [cell for cell in cells if store.facts(cell).status == "failed"]
+    others = [cell for cell in failed if not diverged(store.facts(cell).record)]
+    return failed if failed and _results(study).empty else others

@@ -35,7 +35,7 @@ def kappa(before_N: np.ndarray, now_N: np.ndarray) -> float:
     return float(cohen_kappa_score(before_N, now_N))
 
 
-def error_bound(before_N_C: np.ndarray, now_N_C: np.ndarray, level: float = LEVEL) -> float:
+def error_bound(before_N_C: np.ndarray, now_N_C: np.ndarray) -> float:
     """Upper limit (points) on how far the expected error changed between two rounds.
 
     Of an image, whatever its true class, the chance that a class drawn from the predictive
@@ -48,5 +48,5 @@ def error_bound(before_N_C: np.ndarray, now_N_C: np.ndarray, level: float = LEVE
     """
     apart = 100 * np.abs(now_N_C.astype(float) - before_N_C.astype(float)).sum(axis=1) / 2
     count = len(apart)
-    half = stats.t.ppf(level, count - 1) * apart.std(ddof=1) / math.sqrt(count)
+    half = stats.t.ppf(LEVEL, count - 1) * apart.std(ddof=1) / math.sqrt(count)
     return float(apart.mean() + half)

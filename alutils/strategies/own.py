@@ -12,6 +12,7 @@ from torch import Tensor
 
 from alutils.protocol.arms import ARM_TITLE, ARMS, CUSTOM_ARMS
 from alutils.protocol.parameters import ParameterError
+from alutils.strategies.custom import ask
 from alutils.strategies.source import StrategySource
 from alutils.strategies.view import PoolView
 
@@ -56,6 +57,21 @@ def _imported(function: str) -> Strategy:
 
 STRATEGIES: dict[str, Strategy] = {name: _imported(arm.function) for name, arm in ARMS.items()}
 """The function of every arm: the study's own from ``protocol.arms``, then what users register."""
+
+
+def choose(
+    arm: str, custom: dict[str, bytes], view: PoolView, budget: int, rng: torch.Generator
+) -> Tensor:
+    """Indices of the candidates that an arm asks for, int64 (budget,), the ones it prefers first.
+
+    ``custom`` are strategies of a user by arm, packed (``packed``). Raises ``ParameterError`` where
+    a strategy breaks its contract, ``StrategyFailed`` where one of a user raises an error.
+    """
+    if arm in custom:
+        positions = ask(custom[arm], arm, view, budget, rng)
+    else:
+        positions = STRATEGIES[arm](view, budget, rng)
+    return view.candidates[checked_positions(positions, budget, len(view), arm)]
 
 
 def register(name: str, strategy: Strategy) -> None:

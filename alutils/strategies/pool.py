@@ -40,8 +40,11 @@ class Pool:
 
     def candidates(self, count: int, rng: torch.Generator) -> Tensor:
         """The unlabelled indices, or ``count`` of them at random, ascending; 0 means all."""
-        unlabelled = self.unlabelled
-        if not count or count >= len(unlabelled):
-            return unlabelled
-        chosen = torch.randperm(len(unlabelled), generator=rng)[:count]
-        return unlabelled[chosen].sort().values
+        return some_of(self.unlabelled, count, rng)
+
+
+def some_of(indices: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """``count`` of ascending indices at random, ascending; all where that is 0 or too many."""
+    if not 0 < count < len(indices):
+        return indices
+    return indices[torch.randperm(len(indices), generator=rng)[:count]].sort().values

@@ -39,16 +39,12 @@ def typiclust(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
         small, labelled, size, tie, k = heapq.heappop(queue)
         if k not in typical:
             members = (of_candidate_N == k).nonzero().squeeze(1)
-            typical[k] = members[_typical(view.embeddings_N_D[members], rng)].tolist()
+            apart = mean_distance(view.embeddings_N_D[members])
+            typical[k] = members[smallest(apart, len(members), rng)].tolist()
         picks.append(typical[k].pop(0))
         if typical[k]:
             heapq.heappush(queue, (small, labelled + 1, size, tie, k))
     return torch.tensor(picks)
-
-
-def _typical(features_N_D: Tensor, rng: torch.Generator) -> Tensor:
-    """All positions in a cluster, the most typical first."""
-    return smallest(mean_distance(features_N_D), len(features_N_D), rng)
 
 
 def mean_distance(features_N_D: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from alutils.learning import settings
@@ -137,6 +138,84 @@ class PoolView:
                 whole[filled : filled + len(part)] = part
                 filled += len(part)
         return whole[:filled]
+
+
+class GivenView:
+    """A view of arrays that come from elsewhere, for a strategy in code of one's own.
+
+    Where a strategy asks for an array that was not given, ``AttributeError`` names it.
+
+    Parameters
+    ----------
+    probs_N_C : class probabilities (N, C) of one pass without dropout
+    embeddings_N_D : features (N, D)
+    labelled_embeddings_M_D : features (M, D) of what is labelled, ``embeddings_N_D[:0]`` for none
+    mc_probs_T_N_C : class probabilities (T, N, C) of stochastic passes
+    clusters, mc_score : settings of the K-means and of the Bayesian arm
+    labels_N, labelled_labels_M : classes, from 0, for the oracle, which is no strategy
+
+    Tensors, or what can become one: taken as float32, classes as int64, on the CPU. Raises
+    ``ValueError`` where their shapes don't fit together.
+    """
+
+    def __init__(
+        self,
+        probs_N_C: ArrayLike,
+        embeddings_N_D: ArrayLike | None = None,
+        labelled_embeddings_M_D: ArrayLike | None = None,
+        mc_probs_T_N_C: ArrayLike | None = None,
+        clusters: int = 12,
+        mc_score: str = "entropy",
+        labels_N: ArrayLike | None = None,
+        labelled_labels_M: ArrayLike | None = None,
+    ):
+        self.clusters, self.mc_score, self._sizes = clusters, mc_score, {}
+        self._take("probs_N_C", probs_N_C)
+        self._take("embeddings_N_D", embeddings_N_D)
+        self._take("labelled_embeddings_M_D", labelled_embeddings_M_D)
+        self._take("mc_probs_T_N_C", mc_probs_T_N_C)
+        self._take("labels_N", labels_N, torch.int64)
+        self._take("labelled_labels_M", labelled_labels_M, torch.int64)
+        if mc_probs_T_N_C is not None:
+            self.mc_mean_N_C = self.mc_probs_T_N_C.mean(0)
+
+    def __len__(self) -> int:
+        return self._sizes["N"]
+
+    def __getattr__(self, name: str) -> Any:
+        wanted = {"mc_mean_N_C": "mc_probs_T_N_C"}.get(name, name)
+        if wanted not in GivenView.__init__.__annotations__:
+            raise AttributeError(f"a GivenView has no {name!r}")
+        raise AttributeError(
+            f"{wanted} is asked for and was not given: give it to GivenView, an array of shape "
+            f"({', '.join(_letters(wanted))})"
+        )
+
+    def over_passes(self, score: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
+        """``score`` of the stochastic passes, chunk by chunk, as in ``PoolView``."""
+        return torch.cat([score(part) for part in self.mc_probs_T_N_C.split(SCORING_BATCH, 1)])
+
+    def _take(self, name: str, given: ArrayLike | None, dtype: torch.dtype = torch.float32) -> None:
+        """Keep an array, whose name says its shape, if its sizes are those of the others."""
+        if given is None:
+            return
+        array = torch.as_tensor(given, dtype=dtype, device="cpu").detach()
+        letters = _letters(name)
+        sizes = dict(zip(letters, array.shape, strict=False))
+        alike = all(self._sizes.get(letter, size) == size for letter, size in sizes.items())
+        if array.ndim != len(letters) or not alike:
+            known = ", ".join(f"{letter} = {size}" for letter, size in self._sizes.items())
+            raise ValueError(
+                f"{name} has shape {tuple(array.shape)}: give it as ({', '.join(letters)})"
+                f"{known and f', where {known} in what was given before'}"
+            )
+        self._sizes |= sizes
+        setattr(self, name, array)
+
+
+def _letters(name: str) -> list[str]:
+    """The capitals in an array's name, one a dimension."""
+    return [part for part in name.split("_") if part.isupper()]
 
 
 class LabelledView:

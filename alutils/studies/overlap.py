@@ -1,4 +1,4 @@
-"""Which trainings the reports of a profile share, told from the cells of their studies."""
+"""Which trainings reports share, told from the cells of their studies."""
 
 import json
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from IPython.display import Markdown
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.study import Study
-from alutils.reporting.prose import count, join
+from alutils.reporting.prose import count
 from alutils.studies import profiles
+from alutils.studies.recipes import CHOSEN_UNDER
 from alutils.studies.setup import OBSERVED
 
 COMPARED = (*profiles.FIGURES, "06-sensitivity", "07-beyond-the-poster", "08-reductions")
@@ -20,7 +21,7 @@ NO_PART = {"figure", "rounds", "label_counts", *OBSERVED}
 
 @dataclass(frozen=True)
 class Shared:
-    """What a study's cells have in common with those of another notebook.
+    """What a study's cells have in common with those of another notebook, as it is named in texts.
 
     Cells with the same record; other cells with some of the same trainings, those on the first
     labels apart, and how many trainings these are.
@@ -33,7 +34,7 @@ class Shared:
 
 
 def shared(study: Study, notebook: str) -> list[Shared]:
-    """What the cells of a notebook's study share with each other notebook of its profile."""
+    """What the cells of a notebook's study share with each other notebook."""
     every = (
         common(study.cells(), other.cells(), name)
         for name, other in others(study.profile, notebook).items()
@@ -42,11 +43,23 @@ def shared(study: Study, notebook: str) -> list[Shared]:
 
 
 def others(profile: str, notebook: str) -> dict[str, Study]:
-    """The studies of a profile with which one of its notebooks is compared, by their notebooks."""
+    """The studies with which one of a profile's notebooks is compared, by their names in texts.
+
+    Those of the profile itself. Where it runs Figures 3 and 4 under one of two recipes, or compares
+    the recipes, also those of the profiles with these, but for Figure 2, which both have.
+    """
     if profile not in profiles.profiles():
         return {}
-    names = [name for name in profiles.notebooks(profile) if name in COMPARED and name != notebook]
-    return {name: profiles.load_study(profile, name) for name in names}
+    own = [name for name in profiles.notebooks(profile) if name in COMPARED]
+    studies = {(profile, name): _number(name) for name in own if name != notebook}
+    if profile in CHOSEN_UNDER.values() or COMPARED[-1] in own:
+        studies |= {
+            (other, name): f"{_number(name)} of `{other}`"
+            for other in CHOSEN_UNDER.values()
+            for name in profiles.notebooks(other)
+            if other != profile and name in COMPARED[1:]
+        }
+    return {told: profiles.load_study(*key) for key, told in studies.items()}
 
 
 def common(cells: list[Cell], others: list[Cell], notebook: str) -> Shared:
@@ -77,29 +90,25 @@ def _in_common(cell: Cell, other: Cell) -> int:
 
 def sentence(study: Study, notebook: str) -> Markdown:
     """Which of a notebook's cells are no independent evidence beside other reports."""
-    found, own = shared(study, notebook), _number(notebook)
-    if not found:
+    own = _number(notebook)
+    parts = [part for other in shared(study, notebook) for part in _parts(other)]
+    if not parts:
         return Markdown(
-            f"No training of {own} is one of the profile's other reports on networks trained from "
-            "scratch."
+            f"{own} shares no training with another report on networks trained from scratch."
         )
-    same = " (by the same seed, arm, recipe and label counts, those on the first labels apart)"
-    return Markdown(
-        f"Of the {count(len(study.cells()), 'cell')} of {own}, "
-        f"{join([part for other in found for part in _parts(other)])}"
-        f"{same if any(other.cells for other in found) else ''}: these reports are not "
-        "independent."
-    )
+    (cells, what), *rest = parts
+    first = f"{cells} of {own}'s {count(len(study.cells()), 'run')} {what}"
+    more = [f"{number} {each}" for number, each in rest]
+    return Markdown(f"{', '.join([first, *more])}: not independent.")
 
 
-def _parts(other: Shared) -> list[str]:
-    """What is shared with a notebook, in words."""
-    parts, name = [], _number(other.notebook)
-    if other.records:
-        parts.append(f"{other.records} are records of {name} too")
-    if other.cells:
-        parts.append(f"{other.cells} repeat {count(other.trainings, 'training')} of {name}")
-    return parts
+def _parts(other: Shared) -> list[tuple[int, str]]:
+    """How many cells share what with a notebook, those on the first labels apart."""
+    records = f"{'is a record' if other.records == 1 else 'are records'} of {other.notebook} too"
+    verb = "shares" if other.cells == 1 else "share"
+    trainings = f"{verb} {count(other.trainings, 'training')} with {other.notebook}"
+    every = ((other.records, records), (other.cells, trainings))
+    return [(cells, what) for cells, what in every if cells]
 
 
 def _number(notebook: str) -> str:

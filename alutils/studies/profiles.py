@@ -79,6 +79,11 @@ def load_study(profile: str, notebook: str) -> Parameters:
     return study
 
 
+def studies(profile: str) -> dict[str, Parameters]:
+    """The studies of a profile by their notebooks' names, in the notebooks' order."""
+    return {name: load_study(profile, name) for name in notebooks(profile)}
+
+
 def protocol_of(profile: str, notebook: str) -> dict[str, Any]:
     """How a notebook's study in a profile trains and judges, for a study without acquisitions.
 

@@ -101,7 +101,10 @@ def held_out(names: Iterable[str], study: Study) -> str:
         "network is trained on them"
     )
     if chosen := [dataset_title(name) for name in names if name in CHOSEN_ON]:
-        text += f", but the reduced recipes were chosen by such images of {join(chosen)}"
+        text += (
+            f", but the reduced recipes were chosen by such images of {join(chosen)}, among "
+            "candidates that had been decided on after a look at test accuracy too"
+        )
     return f"{text}."
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from alutils.commands import estimate
+from alutils.learning import scoring, training
 from alutils.learning.training import NotFinite
 from alutils.paths import PARAMS
 from alutils.protocol.parameters import ParameterError
@@ -156,20 +157,35 @@ def diverging(cell, device):
     raise NotFinite("the weights are not finite after 20 steps")
 
 
-def test_the_3x3_stem_is_reckoned_from_the_other_one_and_never_timed(
-    digits_cell, outputs, monkeypatch
-):
-    timed = []
+def test_each_kind_of_cell_is_timed_by_itself(digits_cell, outputs, monkeypatch):
+    hours = {"7x7": 1, "3x3": 9}
     monkeypatch.setattr(outlook, "LONG", 1)
-    monkeypatch.setattr(
-        outlook, "measure", lambda cell, device: timed.append(cell.stem) or (3600.0, 0.0)
-    )
+    monkeypatch.setattr(outlook, "measure", lambda cell, device: (3600.0 * hours[cell.stem], 0.0))
     cells = [digits_cell(), digits_cell(seed=1, stem="3x3")]
-    hours = (1 + 15) * sum(cells[0].steps())
     assert outlook.outlook(cells, Store("test"), "cpu", 1).endswith(
-        f"; about {hours} h 00 min with 1 worker, {outlook.NOT_COUNTED}"
+        f"; about {10 * sum(cells[0].steps())} h 00 min with 1 worker, {outlook.NOT_COUNTED}"
     )
-    assert timed == ["7x7"]
+
+
+@pytest.mark.parametrize(("stem", "steps", "images"), [("7x7", 20, 1437), ("3x3", 2, 133)])
+def test_the_3x3_stem_is_timed_by_few_steps_and_images(
+    digits_cell, monkeypatch, stem, steps, images
+):
+    """They cost fifteen times as much."""
+    seen, train, predict = [], training.train, scoring.predict
+
+    def trained(*arguments):
+        seen.append(train(*arguments))
+        return seen[-1]
+
+    def predicted(net, images):
+        seen.append(images)
+        return predict(net, images)
+
+    monkeypatch.setattr(training, "train", trained)
+    monkeypatch.setattr(scoring, "predict", predicted)
+    outlook.measure(digits_cell(stem=stem), "cpu")
+    assert [done.steps for done in seen[:2]] == [steps, steps] and len(seen[2]) == images
 
 
 @pytest.mark.parametrize("wrong", ["fast", "-1", "1e9", "nan"])

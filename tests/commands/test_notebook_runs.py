@@ -101,7 +101,7 @@ def test_local_workers_are_started_for_what_is_to_be_trained_alone(copy, monkeyp
     monkeypatch.setattr(cluster, "shared", lambda place: started.append(place) or nullcontext())
     finished = profiles.load_study("smoke", NOTEBOOK)
     more = finished.model_copy(update={"seeds": (7,)})
-    for changed in ({"train": False}, {"scheduler": "tcp://elsewhere:8786"}, {"workers": 3}):
+    for changed in ({"scheduler": "tcp://elsewhere:8786"}, {"workers": 3}):
         with notebooks._workers([finished, more.model_copy(update=changed)]):
             pass
     assert [place.workers for place in started] == [3]
@@ -132,13 +132,6 @@ def test_a_report_that_is_made_again_is_the_same_to_the_byte(copy):
     files[0].unlink()
     notebooks.make_reports("smoke", ARMS_NOTEBOOK)
     assert [file.read_bytes() for file in files] == before
-
-
-def test_what_is_only_shown_needs_neither_device_nor_data(monkeypatch):
-    monkeypatch.setattr("alutils.learning.devices.pick_device", lambda device: pytest.fail(device))
-    monkeypatch.setattr("alutils.learning.data.load", lambda dataset: pytest.fail(dataset))
-    study = profiles.load_study("smoke", NOTEBOOK)
-    notebooks._check_machine([study.model_copy(update={"train": False})])
 
 
 def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch):

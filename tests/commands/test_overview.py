@@ -8,13 +8,16 @@ import pandas as pd
 import pytest
 
 from alutils.commands import fingerprints, notebooks, overview
-from alutils.learning import encoders, features
+from alutils.learning import data, devices, encoders, features
 from alutils.learning.encoders import EncoderUnavailable
 from alutils.paths import PARAMS
 from alutils.protocol.parameters import StudyError
+from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.reporting import page
+from alutils.running import cluster
 from alutils.studies import parameter_files, profiles
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK
 from tests.studies.made_up import save_finished
 
@@ -40,7 +43,7 @@ def test_a_table_whose_records_are_elsewhere_is_left_as_it_is_and_so_are_the_ind
     studies = finish(NOTEBOOK)
     overview.write("smoke", studies)
     before, told = kept(outputs), page.facts_of((outputs / "smoke/index.html").read_text())
-    assert told.startswith("2 finished cells, 0.0 hours of one worker on")
+    assert told.startswith("2 finished runs, 0.0 hours of one worker on")
     assert capsys.readouterr().out == ""
     runs = outputs / "smoke" / "runs"
     runs.rename(outputs / "away")
@@ -51,9 +54,22 @@ def test_a_table_whose_records_are_elsewhere_is_left_as_it_is_and_so_are_the_ind
     assert kept(outputs)[0] == before[0]
     (outputs / "smoke" / "results.csv").unlink()
     overview.write("smoke", studies)
-    assert (
-        len(kept(outputs)[0].splitlines()) == 1 and b"No cell is finished yet" in kept(outputs)[1]
-    )
+    assert len(kept(outputs)[0].splitlines()) == 1 and b"No run is finished yet" in kept(outputs)[1]
+
+
+def test_records_that_went_to_another_profile_are_not_lost(outputs, capsys):
+    """As where two profiles exchange their recipes: the table is made of what is here now."""
+    overview.write("smoke", finish(NOTEBOOK))
+    (outputs / "other").mkdir()
+    runs = (outputs / "smoke" / "runs").rename(outputs / "other" / "runs")
+    (record,) = runs.glob("*seed1*.json")
+    whole, studies = record.read_text(), finish(ARMS_NOTEBOOK)
+    record.write_text("{")
+    overview.write("smoke", studies)
+    assert "are left as they are: 1 of the cells there have no" in capsys.readouterr().out
+    record.write_text(whole)
+    overview.write("smoke", studies)
+    assert capsys.readouterr().out == "" and b"margin" in kept(outputs)[0]
 
 
 def test_cells_of_other_parameters_leave_the_table_as_their_records_stay(outputs, capsys):
@@ -121,16 +137,30 @@ def test_weights_are_looked_for_before_anything_runs_where_features_are_missing(
         notebooks.make_reports("smoke", notebook)
     assert executed == []
     monkeypatch.setattr(features, "at_hand", lambda *_: True)
-    notebooks._check_encoders([profiles.load_study("smoke", notebook)])
+    study = profiles.load_study("smoke", notebook)
+    notebooks._check_encoders([study] if isinstance(study, Study) else [], [study])
 
 
 def test_weights_are_looked_for_for_what_is_to_be_trained_here_alone(outputs, monkeypatch):
     monkeypatch.setattr(encoders, "weights_file", pytest.fail)
     monkeypatch.setattr(features, "at_hand", lambda *_: False)
     study = profiles.load_study("smoke", FEATURES)
-    for change in ({"train": False}, {"scheduler": "tcp://elsewhere:8786"}):
-        notebooks._check_encoders([study.model_copy(update=change)])
-    notebooks._check_encoders(finish(FEATURES).values())
+    for studies in ([study.model_copy(update={"scheduler": "tcp://elsewhere:8786"})],
+                    finish(FEATURES).values()):  # fmt: skip
+        notebooks._check_encoders(studies, studies)
+
+
+def test_what_is_only_shown_needs_no_device_data_workers_or_weights(outputs, monkeypatch):
+    executed = []
+    for module, name in ((devices, "pick_device"), (data, "load"), (cluster, "shared"),
+                         (encoders, "weights_file")):  # fmt: skip
+        monkeypatch.setattr(module, name, pytest.fail)
+    monkeypatch.setattr(features, "at_hand", lambda *_: False)
+    monkeypatch.setattr(notebooks, "execute", lambda name, *_: executed.append(name))
+    cells = finish(FEATURES)[FEATURES].cells()
+    Store("smoke").path([cell for cell in cells if cell.seed == 1][-1]).unlink()
+    notebooks.make_reports("smoke", FEATURES, train="no")
+    assert executed == [FEATURES]
 
 
 def test_training_can_be_asked_for_where_the_parameters_have_none():
@@ -157,5 +187,5 @@ def test_a_report_is_out_of_date_once_parameters_change_that_it_tells_of(tmp_pat
 
     by_heldout = "reported: heldout-last\nheldout_every: 1\n"
     assert changed_by("smoke", NOTEBOOK, by_heldout) == names[:3]
-    assert changed_by("desktop", "02-cifar10-active-learning", by_heldout) == ["08-reductions"]
+    assert changed_by(CHOSEN_UNDER["reduced"], CIFAR10, by_heldout) == ["08-reductions"]
     assert changed_by("smoke", FEATURES, "mc_passes: 10\n") == [FEATURES]

@@ -15,6 +15,8 @@ from alutils.reporting import statistics
 from alutils.reporting.prose import points
 from alutils.strategies.own import STRATEGIES
 from alutils.studies import profiles
+from alutils.studies.claims.findings import Claim, Finding
+from alutils.studies.recipes import CHOSEN_UNDER, TITLES
 from tests.reporting.test_statistics import results
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,21 +59,82 @@ def test_a_table_within_an_answer_is_not_folded():
     assert readme._folded(f"A sentence.\n{row}") == f"A sentence.\n{row}"
 
 
+def in_short(**points: np.ndarray) -> str:
+    """What is told of arms that lie so many points above random, by seed, which has 50 %."""
+    random = np.full((len(next(iter(points.values()))), 3), 0.5)
+    arms = {
+        a: np.tile(0.5 + np.array(more)[:, None] / 100, 3).tolist() for a, more in points.items()
+    }
+    return readme._in_short(results({"random": random.tolist()} | arms), "mnist")
+
+
 def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
     noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
-
-    def told(**gains: float) -> str:
-        arms = {a: np.tile((50 + gain + noise)[:, None] / 100, 3) for a, gain in gains.items()}
-        random = np.full((5, 3), 0.5)
-        return readme._in_short(results({"random": random.tolist()} | arms), "mnist")
-
     within = "all 2 ways of choosing come within 0.3 points of the accuracy of random labels"
-    start = f"On MNIST, on average over 100 to 400 labels, {within}"
-    assert told(margin=0, kmeans=0) == f"{start} (5 paired seeds)."
-    assert told(margin=0.1, kmeans=-0.1) == (
-        f"{start} (5 paired seeds); margin lies above it, by less than that; K-means lies below "
-        "it, by less than that."
+    start = (
+        f"On MNIST, on average over 100 to 400 labels, {within} (5 paired seeds; a test added "
+        "after the first results)"
     )
+    assert in_short(margin=noise, kmeans=noise) == f"{start}."
+    assert in_short(margin=noise + 0.1, kmeans=noise - 0.1) == (
+        f"{start}; margin lies above it, by less than that; K-means lies below it, by less than "
+        "that."
+    )
+
+
+def test_what_hangs_on_single_seeds_is_said_to():
+    """Without a seed that is not the first, the others' spread is too large for 5 %."""
+    unsure = np.array([0.01, 0.1, 0.11, 0.12, 0.13])
+    told = in_short(margin=unsure, kmeans=np.zeros(5))
+    assert "margin lies above it, by less than that. With one seed left out, 1 of 5 sets" in told
+    assert told.endswith("1 of 5 sets shows margin above random.")
+    assert in_short(margin=unsure + 5, kmeans=unsure + 5).endswith("(5 paired seeds).")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        ((5, 3), "with 5 seeds or fewer no difference or equivalence after"),
+        ((5, 5), "with 5 seeds no difference or equivalence after"),
+        ((7, 3), "with 7 seeds or fewer no difference and with 3 seeds no equivalence after"),
+    ],
+)
+def test_what_rests_on_normal_differences_is_one_sentence(seeds, told):
+    curves = {arm: [[0.5] * 3] for arm in ("random", "a", "b", "c", "d")}
+    by_dataset = {
+        dataset: results({arm: number * rows for arm, rows in curves.items()})
+        for dataset, number in zip(("cifar10", "mnist"), seeds, strict=True)
+    }
+    text = readme._normality("desktop", by_dataset)
+    assert told in text and text.count(". ") == text.count("outputs/desktop/04-claims.ipynb") == 1
+    assert (
+        readme._normality("desktop", {"mnist": results({a: 9 * r for a, r in curves.items()})})
+        == ""
+    )
+
+
+def test_claims_are_named_by_what_is_shown_of_them():
+    claims = [
+        Claim("C1", "", "", findings=(found("supported"),), without=((0, "undecided"),)),
+        Claim("C3", "", "", findings=(found("not supported"),), without=((0, "not supported"),)),
+        Claim("C5", "", "", findings=(found("supported"),)),
+        Claim("C4", "", "", without=((0, "supported"),)),
+    ]
+    assert readme._verdicts(claims) == (
+        "Supported: more labels, better accuracy (C1) and at most 4 points better on CIFAR-10 "
+        "(C5). Not: every approach beats random labels (C3). Undecided: C4. C1 hangs on single "
+        "seeds."
+    )
+
+
+def found(verdict: str) -> Finding:
+    return Finding("", None, (0.0,), verdict)
+
+
+def test_the_table_names_its_profile_and_recipe():
+    for recipe, profile in CHOSEN_UNDER.items():
+        assert readme._profile(profile) == f"Profile `{profile}`, {TITLES[recipe]}"
+    assert readme._profile("quick") == "Profile `quick`"
 
 
 def test_the_guide_lists_the_notebooks_of_every_profile():
@@ -126,6 +189,16 @@ def test_every_command_is_of_the_environment_that_make_sets_up():
     }
     assert bare.pop(ROOT / "README.md") == ["python -m alutils study"]
     assert not any(bare.values())
+
+
+def test_what_a_guide_shows_for_code_of_one_s_own_runs():
+    section = TEXTS[ROOT / "docs" / "strategies.md"].split("## In code of your own")[1]
+    view, statistic = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    known: dict = {}
+    exec(view, known)
+    assert len(known["picks"].unique()) == 10
+    exec(statistic, known)
+    assert known["areas"].shape == (5, 3)
 
 
 def test_the_readme_is_short_and_names_every_room():

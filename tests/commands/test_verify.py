@@ -89,6 +89,18 @@ def test_records_that_hold_are_made_again_to_the_same_picks(made, capsys):
     assert told.count("22 of 22 picks equal on the same processor type and versions") == 2
 
 
+def test_a_training_that_diverged_is_no_problem_of_its_record(made, capsys):
+    store, (cell, _) = made
+    record = store.load(cell)
+    failed = {"status": "failed", "rounds": record["rounds"][:2]}
+    store.save(cell, record | failed | {"final": {"error": "NotFinite: the loss is nan"}})
+    verify.verify("test")
+    assert "2 of 2 records, 5 rounds: 0 problems" in capsys.readouterr().out
+    store.save(cell, record | failed | {"final": {"error": "4 workers died on it"}})
+    with pytest.raises(NotVerified, match="failed .4 workers died on it"):
+        verify.verify("test")
+
+
 def test_a_record_of_a_thinned_training_set_is_made_again_and_holds_no_other_image(
     outputs, digits_cell, monkeypatch, capsys
 ):

@@ -4,7 +4,10 @@ import csv
 import os
 import re
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -46,6 +49,18 @@ def looks(monkeypatch) -> list:
     original = pictures.picture
     monkeypatch.setattr(pictures, "picture", picture)
     return seen
+
+
+def test_a_disk_that_is_full_leaves_no_part_of_an_index(tmp_path, cache, monkeypatch):
+    def full(path, *_, **__):
+        path.touch()
+        raise OSError("the disk is full")
+
+    cache.mkdir()
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="full"):
+        index.write(tmp_path / "pets", ("cat",), [index.Row("a.png", "train", 0, "0" * 64)])
+    assert not list(cache.glob(".index-*"))
 
 
 def test_class_folders_are_split_into_a_fifth_and_the_rest(tmp_path):
@@ -188,6 +203,24 @@ def test_only_new_and_changed_files_are_looked_at(tmp_path, looks):
     assert scanned(root) == name and looks == []
     Image.fromarray(noise(7000, 41, 41)).save(root / "dog/5.png")
     assert scanned(root) != name and looks == ["5.png"]
+
+
+def test_a_file_that_can_not_be_forgotten_is_told_of(tmp_path, cache, looks, capsys, monkeypatch):
+    root = plain_folder(tmp_path / "pets")
+    scanned(root)
+    (database,) = cache.glob("scan-*.sqlite")
+    monkeypatch.setattr(scan.sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+    with closing(sqlite3.connect(database)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        capsys.readouterr()
+        scan.forget("cat/0.png")
+        told = f"'cat/0.png' counts as before, as {database} can't be changed (database is locked)"
+        assert capsys.readouterr().err == f"{told}: remove that file first\n"
+    looks.clear()
+    scan.forget("cat/1.png")
+    scan.forget("cat/none.png")
+    scanned(root)
+    assert looks == ["1.png"] and not capsys.readouterr().out
 
 
 def test_a_killed_scan_goes_on(tmp_path, looks, monkeypatch):

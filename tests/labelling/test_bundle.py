@@ -3,18 +3,24 @@
 import csv
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
+from alutils.folders.listing import NO_IMAGES
 from alutils.folders.scan import scan
 from alutils.labelling.answers import answer_from
 from alutils.labelling.bundle import FILES, write_all
 from alutils.labelling.images import FolderImages
+from alutils.labelling.saved_head import load_head
 from alutils.labelling.session import Session
 from alutils.labelling.settings import Settings
+from alutils.learning.scoring import predict
 from alutils.studies.own_labels.by_hand import without_links
-from tests.folders.messy import plain_folder
+from tests.folders.messy import noise, plain_folder
 from tests.labelling.blobs import quiet
 
 
@@ -69,8 +75,8 @@ def test_all_but_the_links_is_exported_where_the_folder_was_moved(labelled, tmp_
     export = write_all(tmp_path, session, images)
     folder, answers = export.folder, list(session.answers.labels)
     assert export.without == answers and not export.unlinked
-    assert {path.name for path in folder.iterdir()} == FILES.keys()
-    assert sorted(path.name for path in folder.glob("classes/**/*")) == ["cat", "dog"]
+    assert {path.name for path in folder.iterdir()} == {*FILES, NO_IMAGES}
+    assert not list((folder / "classes").iterdir())
     for name in ("labels.csv", "coco.json", "label-studio.json"):
         assert read(folder, name) == answers
 
@@ -82,10 +88,42 @@ def test_all_but_the_links_is_exported_to_a_disk_that_has_none(labelled, tmp_pat
     session, images = labelled
     monkeypatch.setattr(os, "symlink", refused)
     export = write_all(tmp_path, session, images)
-    assert {path.name for path in export.folder.iterdir()} == FILES.keys() - {"classes"}
+    assert {path.name for path in export.folder.iterdir()} == {*FILES, NO_IMAGES} - {"classes"}
     assert read(export.folder, "labels.csv") == list(session.answers.labels)
     assert (export.without, export.unlinked) == ([], "Operation not permitted")
     assert without_links(export) == (
         "; without classes, as links can't be made there (Operation not permitted): keep the "
         "ledger on a disk that has links to get them"
     )
+
+
+def test_a_class_without_a_label_is_in_nothing_that_is_exported(labelled, tmp_path):
+    session, images = labelled
+    session.add_class("ct")
+    whole = predict(session.head().net, images.pool.rows[:5])
+    folder = write_all(tmp_path, session, images).folder
+    assert sorted(path.name for path in (folder / "classes").iterdir()) == ["cat", "dog"]
+    for name in ("coco.json", "label-studio.xml", "predictions.csv", "head/head.json"):
+        assert "ct" not in re.findall(r"\w+", (folder / name).read_text())
+    head = load_head(folder / "head").head
+    assert head.classes == ("cat", "dog")
+    ours = predict(head.net, images.pool.rows[:5])
+    assert torch.allclose(ours, whole[:, :2] / whole[:, :2].sum(1, keepdim=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("classes", ["in folders", "none"])
+def test_an_export_beside_the_images_is_no_part_of_them(tmp_path, stub_encoder, classes):
+    root = tmp_path / "pictures"
+    if classes == "none":
+        root.mkdir()
+        for i in range(12):
+            Image.fromarray(noise(i)).save(root / f"{i}.png")
+    else:
+        plain_folder(root)
+    images = FolderImages(scan(root), "efficientnet-lite0")
+    with Session(root / "a.jsonl", images.pool, ["cat", "dog"], Settings(), quiet) as session:
+        for i, question in enumerate(session.ask(4)):
+            session.label(question.image, session.classes[i % 2])
+        export = write_all(root, session, images)
+    assert export.folder.parent == root and scan(root) == images.dataset
+    assert scan(export.folder / "classes")  # which can be studied all the same

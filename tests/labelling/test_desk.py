@@ -9,6 +9,7 @@ from alutils.labelling.answers import answer_from
 from alutils.labelling.desk import REMEMBERED, Desk
 from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, START, UNDO
 from alutils.labelling.repair import repair
+from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
 from tests.labelling.blobs import a_session, blobs
 
@@ -155,6 +156,44 @@ def test_an_answer_can_be_changed_and_the_change_be_taken_back(a_desk):
     state = do(UNDO)
     assert said(state)[0] == (LABEL, "ant") and state["told"] == "taken back: it is again ant"
     assert [entry.asked for entry in desk.session.ledger.entries[1:3]] == ["first batch", "change"]
+
+
+@pytest.mark.parametrize("page", [1, 2])
+def test_answers_of_earlier_pages_are_shown_again_and_changed(a_desk, page):
+    desk = a_desk(page)
+    do, first = Hands(desk), []
+    while len(first) < 6:
+        for image in images(do("next")):
+            first.append(image)
+            do(NONE if len(first) == 2 else LABEL, image, label="ant")
+    open_ones = images(do("next"))
+    desk.again(image for image, label in desk.session.answers.labels.items() if label == "ant")
+    ants = [first[0], *first[2:]]
+    for start in range(0, 5, page):
+        state = desk.state
+        shown = ants[start : start + page]
+        assert images(state) == shown and state["complete"] and state["focus"] == shown[0]
+        assert said(state) == [(LABEL, "ant")] * len(shown)
+        do(LABEL, shown[0], label="bee")
+        if page > 1:
+            assert said(desk.state)[0] == (LABEL, "bee")
+            do("next")
+    assert images(desk.state)[: len(open_ones)] == open_ones and not desk.state["complete"]
+    labels = desk.session.answers.labels
+    assert {labels[image] for image in ants[::page]} == {"bee"} and labels.keys() == set(ants)
+    assert [e.asked for e in desk.session.ledger.entries if e.label == "bee"] == ["change"] * (
+        5 if page == 1 else 3
+    )
+
+
+def test_only_what_was_answered_is_shown_again(a_desk):
+    desk = a_desk()
+    shown = images(desk.state)
+    with pytest.raises(ParameterError, match=f"image = '{shown[0]}' has no answer to change: give"):
+        desk.again(shown)
+    with pytest.raises(ParameterError, match="there is no image to change: give images that were"):
+        desk.again([])
+    assert images(desk.state) == shown
 
 
 def test_the_guess_is_sent_when_it_is_asked_for_and_the_ledger_knows_who_saw_it(a_desk):

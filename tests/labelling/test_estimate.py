@@ -39,8 +39,8 @@ def test_a_guess_is_held_against_the_answer_that_holds_and_was_made_before_any()
     )
     assert kept.counts == [1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 6, 7]
     assert estimate.guesses(kept, batch=2) == [
-        Guess(True, 1, 2, False), Guess(False, 1, 2, True), Guess(True, 1, 2, False),
-        Guess(False, 4, 6, False),
+        Guess(True, 1, 2, False, "ant"), Guess(False, 1, 2, True, "bee"),
+        Guess(True, 1, 2, False, "ant"), Guess(False, 4, 6, False, "ant"),
     ]  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 import tracemalloc
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -12,11 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from alutils.folders import pictures
 from alutils.labelling import export, saved_head
 from alutils.labelling.answers import answer_from
+from alutils.labelling.batches import Head
 from alutils.labelling.entries import Answers, Entry
 from alutils.labelling.saved_head import HeadDamaged, load_head, save_head
+from alutils.learning.head import FeatureNet
 from alutils.learning.scoring import predict
+from alutils.protocol import encoders
+from alutils.protocol.encoders import ENCODERS
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
 from alutils.records.store import ABANDONED_S
@@ -65,7 +71,8 @@ def test_coco_read_back_gives_the_labels(answers, tmp_path):
     coco = json.loads(path.read_text(encoding="utf-8"))
     names = {category["id"]: category["name"] for category in coco["categories"]}
     files = {image["id"]: image["file_name"] for image in coco["images"]}
-    assert list(names) == [1, 2, 3, 4] and list(names.values()) == CLASSES
+    assert list(names) == [1, 2, 3]
+    assert list(names.values()) == [name for name in CLASSES if name in LABELS.values()]
     assert len({a["id"] for a in coco["annotations"]}) == len(coco["annotations"]) == 4
     assert {files[a["image_id"]]: names[a["category_id"]] for a in coco["annotations"]} == LABELS
     sizes = [(image.get("width"), image.get("height")) for image in coco["images"]]
@@ -170,6 +177,27 @@ def test_a_saved_head_says_what_the_head_said_and_its_example_runs(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(HeadDamaged, match="is not the file that head.json describes"):
         load_head(folder)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_head_of_features_that_are_made_otherwise_by_now_is_refused(tmp_path, monkeypatch, name):
+    count = ENCODERS[name].features
+    net = FeatureNet(torch.zeros(count), torch.ones(count), 2)
+    folder = tmp_path / "head"
+    save_head(folder, Head(net, ("ant", "bee"), 9), name)
+    facts = json.loads((folder / "head.json").read_text())
+    assert facts["prepared"] == [*ENCODERS[name].identity, pictures.PREPARATION]
+    for known in ({"prepared": facts.pop("prepared")}, {}):  # without: saved before it was kept
+        (folder / "head.json").write_text(json.dumps(facts | known))
+        load_head(folder)
+        with monkeypatch.context() as later:
+            later.setitem(ENCODERS, name, replace(ENCODERS[name], sha256="of other weights"))
+            with pytest.raises(HeadDamaged, match=f"of other features by {name} .*: export it ag"):
+                load_head(folder)
+        with monkeypatch.context() as later:
+            later.setattr(encoders, "FEATURES_VERSION", 2)
+            with pytest.raises(HeadDamaged, match="112, 1, 'rgb.* then, .*112, 2, 'rgb.* now"):
+                load_head(folder)
 
 
 def test_an_export_that_fails_leaves_what_was_there(answers, tmp_path, monkeypatch):

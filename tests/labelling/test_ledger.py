@@ -8,10 +8,12 @@ import pytest
 from filelock import FileLock
 
 from alutils.labelling import ledger as ledger_module
+from alutils.labelling.answers import recorded
 from alutils.labelling.chain import LedgerDamaged, read
 from alutils.labelling.entries import Answers
 from alutils.labelling.ledger import Ledger, LedgerHeld
 from alutils.labelling.repair import repair
+from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
 from alutils.records.locks import CanNotLock
@@ -115,6 +117,17 @@ def test_a_ledger_of_other_classes_or_facts_is_refused(path):
     with pytest.raises(ParameterError, match="classes = .* was begun with"):
         Ledger(path, ["bee", "ant"], {"seed": 1})
     Ledger(path, CLASSES, {"seed": 1}).close()
+
+
+def test_a_setting_that_came_after_a_ledger_was_begun_is_neutral_there(path):
+    later = Settings(seed=3).facts
+    begun = {key: value for key, value in later.items() if key != "clusters"}
+    Ledger(path, CLASSES, begun).close()
+    Ledger(path, CLASSES, later).close()
+    classes, settings = recorded(read(path))
+    assert (classes, settings) == (CLASSES, Settings(seed=3))
+    with pytest.raises(ParameterError, match="clusters = 5, but .* was begun with 12: set that"):
+        Ledger(path, CLASSES, later | {"clusters": 5})
 
 
 def test_a_second_writer_is_refused_with_who_holds_it_and_reading_goes_on(written):

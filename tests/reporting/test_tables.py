@@ -96,11 +96,8 @@ def test_the_table_of_tests_has_what_was_tested():
     for arm, verdict in verdicts.items():
         (row,) = (row for row in html.split("<tr>") if f"<td>{arm_title(arm)}</td>" in row)
         assert prose.points(verdict.difference, "") in row
-        assert f"<td>{'yes' if verdict.differs else 'not shown'} ({verdict.p:.2g})</td>" in row
-        assert (
-            f"<td>{'yes' if verdict.equivalent else 'not shown'} ({verdict.p_equal:.2g})</td>"
-            in row
-        )
+        for shown, p in ((verdict.differs, verdict.p), (verdict.equivalent, verdict.p_equal)):
+            assert f"<td>{'yes' if shown else 'not shown'} ({prose.p_value(p)})</td>" in row
         assert f"<td>{statistics.dunnett(statistics.areas(table))[arm]:.3f}</td>" in row
     assert "equivalent within 0.3 points (p)" in html and "after Holm's correction for 3" in html
     assert "equivalent" not in standing.table(table.assign(dataset="digits")).data
@@ -132,15 +129,45 @@ def five_seeds() -> pd.DataFrame:
     return results({arm: (0.5 + rng.normal(0, 0.02, (5, 3))).tolist() for arm in arms})
 
 
+def test_a_p_value_that_normality_alone_gives_is_not_written_out():
+    assert [prose.p_value(p) for p in (4.6e-38, 0.00099, 0.001, 0.0123, 1.0)] == [
+        "below 0.001", "below 0.001", "0.001", "0.012", "1",
+    ]  # fmt: skip
+
+
+def test_the_margin_is_told_in_labels_of_random_at_its_end():
+    """Two fits gain 10 points by the last 200 labels; one is flat there, and gains 5 by 100."""
+    table = results({"random": [[0.5, 0.6, 0.7], [0.6, 0.7, 0.6], [0.4, 0.4, 0.5]]})
+    assert statistics.labels_before(table, 0.3).tolist() == pytest.approx([6, 206, 6])
+    text = standing.margin_in_labels(table)
+    assert text == (
+        "At random's end 0.3 points of accuracy are worth about 70 labels (on monotone fits; 10 to "
+        "210 by seed)."
+    )
+    margin = table.assign(arm="margin", accuracy=table["accuracy"] + table["seed"])
+    assert text in standing.table(pd.concat([table, margin])).data
+    level = results({"random": [[0.5, 0.5, 0.5]] * 3})
+    assert standing.margin_in_labels(level) == ""
+    assert standing.margin_in_labels(table.assign(dataset="digits")) == ""
+
+
 def test_a_spread_pooled_over_arms_stands_beside_intervals():
     """Against the additive model's own residuals: two arms off by +1, -1 and 0 beside random."""
     by_seed = areas(margin=[1.0, -1.0, 0.0], kmeans=[-1.0, 1.0, 0.0])
     error = np.sqrt(2 * (4 / 4) / 3)  # residuals of margin and K-means alone: 4, with 2 * 2 freedom
     half, wide = (error * stats.t.ppf(1 - alpha / 2, 4) for alpha in (0.05, 0.025))
-    expected = f"would be ± {half:.2f} points, and ± {wide:.2f} simultaneous"
     text = standing.pooled(by_seed)
-    assert text.startswith("By a spread pooled over the 3 arms (4 degrees of freedom)")
-    assert expected in text
+    assert text == (
+        f"With one spread for all 3 arms (4 degrees of freedom) every interval would be ± "
+        f"{half:.2f} points, ± {wide:.2f} simultaneous (a much narrower one, of few seeds, may be "
+        "so by chance). The latter would put all 2 on neither side; this decides nothing."
+    )
+    narrow = areas(margin=3 + NOISE[:3], kmeans=-3 + NOISE[:3], bayesian=NOISE[:3])
+    told = "put margin above random, K-means below random and Bayesian on neither side;"
+    assert told in standing.pooled(narrow)
+    more = narrow.assign(**{f"arm {i}": narrow["margin"] for i in range(2)})
+    told = "put K-means below random, Bayesian on neither side and all others above random;"
+    assert told in standing.pooled(more)
     assert standing.pooled(by_seed[["random", "margin"]]) == "" == standing.pooled(by_seed[:1])
     enough = pd.concat([by_seed, by_seed, by_seed, by_seed], ignore_index=True)
     assert standing.pooled(enough[:10]) == "" != standing.pooled(enough[:9])
@@ -153,18 +180,43 @@ def test_the_figure_of_differences_has_both_intervals():
     drawn = [line.get_xdata() for line in panel.lines if line.get_linewidth() == 0.8]
     for each in wide.values():
         assert any(np.allclose(line, [each.low, each.high]) for line in drawn if len(line) == 2)
-    html = captions.area_differences(results(ABOVE)).data
+    table = results(ABOVE)
+    html = captions.area_differences(table).data
     assert "not corrected; thin: the simultaneous one of 3 arms (Bonferroni); under it" in html
     margin = wide["margin"]
     assert f"simultaneous {margin.low:+.2f} to {margin.high:+.2f}; K-means" in html
-    assert standing.pooled(areas_of_arms) in html
+    assert "spread" not in html and standing.pooled(areas_of_arms) in standing.table(table).data
+
+
+@pytest.mark.parametrize(("seeds", "lines"), [(1, 0), (2, 0), (3, 2)])
+def test_an_interval_is_drawn_of_three_seeds_or_more(seeds, lines):
+    """Both its own and the simultaneous one; a mean of fewer is hollow."""
+    table = results({arm: curves[:seeds] for arm, curves in ABOVE.items()})
+    panel = figures.area_differences(statistics.areas(table), "MNIST").axes[0]
+    drawn = [line for line in panel.lines if line.get_linewidth() in (2, 0.8)]
+    widths = [line for line in drawn if len(set(line.get_xdata())) == 2]
+    hollow = [line for line in panel.lines if line.get_markerfacecolor() == "white"]
+    assert (len(widths), len(hollow)) == (3 * lines, 0 if lines else 3)
+    page = captions.area_differences(table).data
+    assert ("t interval" in page, "simultaneous" in page) == (bool(lines), bool(lines))
+    assert ("a dot a seed" in page) == (seeds > 1)
+
+
+def test_a_caption_says_which_means_have_no_interval():
+    fewer = "hollow: no interval below 3 seeds"
+    assert prose.mean_over([1]) == "1 seed, without an interval"
+    assert prose.mean_over([2, 2]) == f"mean of 2 paired seeds, {fewer}"
+    assert prose.mean_over([2, 5]) == (
+        f"mean with its 95 % t interval ({fewer}) over 2 to 5 paired seeds"
+    )
 
 
 def test_labels_of_held_out_images_are_told_to_be_in_no_label_count():
     study = profiles.load_study("desktop", "02-cifar10-active-learning")
     told = "The held-out images, 5,000 of CIFAR-10 and 6,000 of MNIST, have labels as well"
     page = setup.data_summary(["cifar10", "mnist"], study).data
-    assert told in page and "chosen by such images of CIFAR-10 and MNIST.</p>" in page
+    assert told in page and "chosen by such images of CIFAR-10 and MNIST, among" in page
+    assert "candidates that had been decided on after a look at test accuracy too.</p>" in page
 
 
 def test_no_recipe_was_chosen_by_images_of_another_dataset():
@@ -197,21 +249,22 @@ def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
     text = tables.savings(results(curves)).data
     assert "by margin with 50 % of the labels (50 to 50 %, 3 seeds)." in text
-    assert "Random itself" not in text and tables.BY_CHANCE not in text
+    assert "own fit" not in text and tables.BY_CHANCE not in text
     curves["margin"] = [[0.5, 0.8, 0.9]] * 2 + [[0.5, 0.6, 0.7]]
     text = tables.savings(results(curves)).data
     assert "margin in 2 of 3 seeds (median" in text and text.endswith(tables.BY_CHANCE)
     curves["margin"] = [[0.5, 0.8, 0.9]] * 3
     flat = curves | {"random": [[0.5, 0.8, 0.8], *2 * [[0.5, 0.6, 0.8]]]}
-    told = "Random itself has it with 83 % of its labels on average, by its own fit."
-    assert told in tables.savings(results(flat)).data
+    assert tables.savings(results(flat)).data.endswith(" Random's own fit is there at 83 %.")
+    never = flat | {"margin": [[0.5, 0.6, 0.7]] * 3}
+    assert "own fit" not in tables.savings(results(never)).data
 
 
 def test_one_seed_that_misses_takes_no_saving_away():
     """Shares of 20, 25, 40 and 50 % and a seed that misses: the third of five is 40 %."""
     shares = [5.0, 4.0, 2.5, 2.0]
     assert tables.reached(pd.Series([*shares, float("nan")]), 200) == (
-        "in 4 of 5 seeds (median 40 % of the labels, 80; a seed that misses counts as more)"
+        "in 4 of 5 seeds (median 40 %, 80 labels, seeds that miss ranked last)"
     )
     for savings, told in (([5.0, 4.0, *2 * [float("nan")]], "in 2 of 4 seeds"),
                           (3 * [float("nan")], "in none of 3 seeds")):  # fmt: skip
@@ -241,6 +294,9 @@ def test_what_is_shown_of_an_arm_is_told_in_a_few_words():
         "equivalent to random", "below random by less than the margin of 1 point", "above random",
         "not shown to differ from random",
     ]  # fmt: skip
+    assert [each.short for each in by_arm.values()] == [
+        "equivalent", "below, by less than the margin", "above", "open",
+    ]  # fmt: skip
 
 
 def test_seeds_have_lines_of_their_own_up_to_ten():
@@ -255,6 +311,27 @@ def test_seeds_have_lines_of_their_own_up_to_ten():
     assert prose.lines_of([38, 3]) == (
         f"mean, {band} and, up to 10 seeds, every line of 3 to 38 paired seeds"
     )
+
+
+@pytest.mark.parametrize(("arms", "with_lines"), [(6, 6), (7, 1)])
+def test_of_many_arms_random_alone_has_its_interval(arms, with_lines):
+    """Three seeds, so that an arm with its spread has three thin lines."""
+    names = list(POSTER_ARMS) + ["entropy", "badge"]
+    table = results({arm: ABOVE["random"] for arm in names[:arms]})
+    panel = figures.learning_curves(table).axes[0]
+    assert len(panel.collections) == with_lines
+    assert len([line for line in panel.lines if line.get_linewidth() == 0.7]) == 3 * with_lines
+    chart = charts.learning_curves(table)
+    band, lines, means, _ = (chart["datasets"][one["data"]["name"]] for one in chart["layer"])
+    drawn = [len({row["arm"] for row in rows}) for rows in (band, lines, means)]
+    assert drawn == [with_lines, with_lines, arms]
+    caption = captions.learning_curves(table).static.caption
+    assert ("; of arms but random the mean alone." in caption) == (arms != with_lines)
+
+
+def test_curves_with_an_arm_of_a_user_are_no_figure_of_the_poster():
+    own = results(ABOVE).replace({"arm": {"kmeans": "second-guess"}})
+    assert captions.learning_curves(own).static.caption.startswith("Learning curves. Test accuracy")
 
 
 def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
@@ -360,7 +437,7 @@ def test_verdicts_are_interim_until_every_cell_is_finished(outputs):
     store = Store(study.profile)
     store.prepare()
     random, margin = study.cells()
-    for cell, expected in ((random, "with 1 of 2 cells"), (margin, "")):
+    for cell, expected in ((random, "with 1 of 2 runs"), (margin, "")):
         whole = {"status": "finished", "rounds": rounds(cell.length)}
         store.save(cell, store.load(cell) | whole)
         note = record_facts.interim(study)
@@ -378,7 +455,9 @@ def test_a_failed_training_leaves_its_seed_out_and_nothing_to_wait_for(outputs):
         store.save(cell, store.load(cell) | (failed if wrong else whole))
         note = record_facts.interim(study)
         assert ("Interim" in note) == (not wrong)
-        assert record_facts.cells(study).data.startswith("**Interim: ") == (not wrong)
+        text = record_facts.cells(study).data
+        assert text.startswith("**Interim: ") == (not wrong)
+        assert "of 4 runs (one arm, dataset and seed each) are finished" in text
     assert note.endswith("if a training of one failed, and not replaced: CIFAR-10 seed 3.")
 
 
@@ -418,6 +497,11 @@ def test_tables_and_figures_hold_every_arm():
     html = captions.gains(table).data
     assert "every line of 3 paired seeds, not corrected." in html
     assert "margin from +10.3 points at 100 labels to +10.3 points at 400" in html
+
+
+def test_a_figure_with_an_arm_of_a_user_is_none_of_the_poster_s():
+    html = captions.learning_curves(results(ABOVE | {"mine": ABOVE["random"]})).static.data
+    assert "<figcaption>Learning curves. Test accuracy on MNIST against labels" in html
 
 
 def test_a_chart_has_the_markers_of_the_static_figure():

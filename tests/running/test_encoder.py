@@ -1,6 +1,5 @@
 """Rounds of a cell with an encoder: a linear head on its features stands where the network does."""
 
-import sys
 from dataclasses import replace
 from typing import get_args
 
@@ -13,6 +12,7 @@ from alutils.learning import data, scoring, training
 from alutils.learning.devices import settle
 from alutils.learning.features import load_features
 from alutils.learning.network import build
+from alutils.paths import PACKAGE
 from alutils.protocol.arms import BUILT_IN
 from alutils.protocol.cell import Protocol
 from alutils.protocol.encoders import ENCODERS
@@ -20,6 +20,10 @@ from alutils.protocol.refusals import check
 from alutils.records.record import place_of
 from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.custom import StrategyFailed
+from alutils.strategies.own import STRATEGIES
+from alutils.studies.own_images.plan import OwnImagesStudy
+from alutils.studies.own_labels.plan import OwnLabelsStudy
+from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.cells import a_cell
 from tests.running.test_round import one_round, plain
 
@@ -36,9 +40,16 @@ def encoded_cell(digits_cell, stub_encoder):
     return make
 
 
-def test_every_encoder_has_a_row_and_a_name_in_the_protocol():
-    names = get_args(Protocol.model_fields["encoder"].annotation)
-    assert names == ("none", *ENCODERS)
+@pytest.mark.parametrize("model", [Protocol, PretrainedStudy, OwnImagesStudy, OwnLabelsStudy])
+def test_every_encoder_may_stand_wherever_a_parameter_names_one(model):
+    names = get_args(model.model_fields["encoder"].annotation)
+    assert tuple(name for name in names if name != "none") == tuple(ENCODERS)
+
+
+def test_the_names_of_encoders_stand_in_their_two_tables_alone():
+    files = (file for file in PACKAGE.rglob("*.py") if '"resnet18"' in file.read_text("utf-8"))
+    tables = {"protocol/encoders.py", "learning/encoders.py"}
+    assert {file.relative_to(PACKAGE).as_posix() for file in files} == tables
 
 
 def test_the_name_of_a_record_has_the_encoder_s_weights(monkeypatch):
@@ -151,10 +162,9 @@ def asking(view, budget, rng):
 
 def test_only_the_oracle_is_given_the_labels(encoded_cell, monkeypatch):
     seen = {}
-    strategies = sys.modules["alutils.running.round"].STRATEGIES
     for arm in ("margin", "oracle"):
         monkeypatch.setitem(
-            strategies, arm,
+            STRATEGIES, arm,
             lambda view, budget, rng, arm=arm: seen.update({arm: view}) or torch.arange(budget),
         )  # fmt: skip
         current = CurrentRound(encoded_cell(arm=arm), [], settle("cpu"))

@@ -259,6 +259,16 @@ def test_places_that_take_turns_are_named_once(digits_cell):
     assert provenance["earlier_commits"] == ["abc", "def"]
 
 
+def test_what_held_of_an_earlier_round_alone_is_not_said_of_the_last_one(digits_cell):
+    """As that its scoring was halved."""
+    cell, record = digits_cell(), {"rounds": [], "provenance": {"wall_seconds": 0.0}}
+    for where in ({"device": "cpu", "scoring_batch": 250}, {"device": "cpu"}):
+        engine._append(cell, record, {"labels": 1, "heldout_accuracy": []}, where)
+    provenance = record["provenance"]
+    assert [place["scoring_batch"] for place in provenance["earlier_places"]] == [250]
+    assert "scoring_batch" not in provenance and provenance["device"] == "cpu"
+
+
 def test_a_run_may_open_as_many_files_as_the_system_allows():
     kept = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, kept[1]))
@@ -310,6 +320,39 @@ class Broken:
 
     def result(self, timeout: float) -> None:
         raise self.error
+
+
+def test_a_worker_that_takes_no_cells_is_not_left_to_try_a_round_again(digits_cell, store):
+    """As one without a GPU, beside the only one with one."""
+    cell = digits_cell()
+    engine_run = engine.Run(None, stub, store, {}, Progress([cell], store, print), [cell])
+    engine_run.slots = {"gpu": 1, "cpu": 0}
+    failed = Broken(RuntimeError("CUDA error: out of memory"))
+    engine_run.workers = Mock(**{"submit.return_value": failed})
+    engine_run._submit()
+    assert engine_run._collect(failed, engine_run.running.pop(failed))
+    assert engine_run.failures == [f"{cell.name}, round 1: RuntimeError: CUDA error: out of memory"]
+    assert not engine_run.waiting
+
+
+def test_a_round_that_fails_once_is_tried_on_another_worker_whatever_failed_before(
+    digits_cell, store
+):
+    """Round 1 fails on one worker, round 3 on the other one, once each."""
+    cell, asked = digits_cell(), []
+
+    def submit(worker, task, cells, history, state):
+        asked.append((worker, len(history) + 1))
+        if asked[-1] in {("a", 1), ("b", 3)}:
+            return Broken(RuntimeError("a fault"))
+        return Mock(**{"result.return_value": stub(cells, history)})
+
+    engine_run = engine.Run(None, stub, store, {}, Progress([cell], store, print), [cell])
+    engine_run.workers = Mock(**{"slots.return_value": {"a": 1, "b": 1}, "submit": submit})
+    engine_run._done = lambda: [*engine_run.running]
+    engine_run.to_the_end()
+    assert asked == [("a", 1), ("b", 1), ("b", 2), ("b", 3), ("a", 3)]
+    assert store.finished(cell) and not engine_run.failures
 
 
 @pytest.mark.parametrize(

@@ -6,20 +6,28 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 import torch
 
-from alutils.commands import notebooks
+from alutils.commands import fingerprints, notebooks
 from alutils.learning import devices, scoring, training
+from alutils.learning.network import Net
 from alutils.paths import ROOT
+from alutils.protocol.study import Study
+from alutils.records.record import diverged, place_of
+from alutils.records.store import Store
 from alutils.reporting import record_facts
 from alutils.running import engine, round, run
 from alutils.running.engine import RunFailed
 from alutils.running.placement import Placement
 from alutils.studies.active_learning.plan import ActiveLearningStudy
+from alutils.studies.profiles import load_study
+from alutils.studies.recipes import CIFAR10
 from tests.processes import NOTEBOOK, equal_part, gone_within, start
 from tests.running.tasks import stub
+from tests.studies.made_up import save_finished
 
 
 def not_a_number(cells, history, state):
@@ -39,6 +47,7 @@ def test_a_loss_that_is_not_finite_names_its_step(digits_cell, store):
     )
     assert "at step 3 of 4 (epoch 2): lower learning_rate" in message
     assert store.finished(cells[1]) and len(store.load(cells[0])["rounds"]) == 1
+    assert [diverged(store.load(cell)) for cell in cells] == [True, False]
 
 
 def breaks_for_margin(cells, history, state):
@@ -85,6 +94,22 @@ def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypat
     monkeypatch.setattr(now.net, "features", limited)
     assert torch.allclose(scoring.predict(now.net, now.images[:300]), whole, atol=1e-6)
     assert sizes[:3] == [300, 250, 125] and sizes[3:] == [62] * 4 + [52]
+    assert now.net.halved_to == 62
+
+
+def test_a_round_whose_scoring_was_halved_says_so(digits_cell, monkeypatch):
+    """Its last bits may be others than those of a round that was scored as ever."""
+    cell, features = digits_cell(epochs=1), Net.features
+
+    def limited(net, images):
+        if len(images) > 90:
+            raise MemoryError
+        return features(net, images)
+
+    _, whole, _ = round.run_round([cell], [], None, "cpu", {})
+    monkeypatch.setattr(Net, "features", limited)
+    _, halved, _ = round.run_round([cell], [], None, "cpu", {})
+    assert place_of(halved) == place_of(whole) | {"scoring_batch": 62}
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(digits_cell, monkeypatch):
@@ -103,7 +128,7 @@ def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, mo
         profile="faulty", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
         first_labels=128, acquisition_fraction=0.03, rounds=2, epochs=1, workers=1,
     )  # fmt: skip
-    monkeypatch.setattr(round, "round_task", lambda device, custom, copied: fails_for_one)
+    monkeypatch.setattr(run, "round_task", lambda device, custom, copied: fails_for_one)
     lines: list[str] = []
     results = run.run(study, lines.append)
     assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
@@ -112,6 +137,60 @@ def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, mo
     assert "digits-margin-seed1" in html and "ArithmeticError: no number" in html
     with pytest.raises(RunFailed, match="1 of 4 cells failed"):
         run.finish(study)
+
+
+NOT_FINITE = "NotFinite: the loss is nan at step 3 of 4 (epoch 2): lower learning_rate"
+
+
+def made_up(study: Study, errors: dict[tuple[str, int], str]) -> None:
+    """Records of a study: finished, but for those of an arm and seed with an error."""
+    store = Store(study.profile)
+    store.prepare()
+    for cell in study.cells():
+        if error := errors.get((cell.arm, cell.seed)):
+            failed = {"status": "failed", "final": {"error": error}}
+            store.save(cell, store.load(cell) | failed)
+        else:
+            save_finished(store, cell, lambda *_: {"test_accuracy": 0.9})
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ({("margin", 1): NOT_FINITE}, ""),
+        ({("margin", 1): "ValueError: no"}, "1 of 4 cells failed"),
+        ({("margin", 1): NOT_FINITE, ("random", 0): NOT_FINITE}, "2 of 4 cells failed"),
+    ],
+)
+def test_a_training_that_diverged_ends_no_study_of_which_a_seed_is_whole(outputs, errors, told):
+    study = ActiveLearningStudy(
+        profile="test", dataset="digits", arms=("random", "margin"), seeds=(0, 1),
+        first_labels=128, acquisition_fraction=0.03, rounds=2,
+    )  # fmt: skip
+    made_up(study, errors)
+    with pytest.raises(RunFailed, match=told) if told else nullcontext():
+        run.finish(study)
+
+
+def test_a_report_without_the_seed_that_diverged_is_kept_and_says_so(outputs):
+    study = load_study("smoke", CIFAR10)
+    made_up(study, {("margin", 1): NOT_FINITE})
+    notebooks.execute(CIFAR10, study, {"train": False})
+    page = (outputs / "smoke" / f"{CIFAR10}.html").read_text()
+    assert "failed, and not replaced: digits seed 1." in page and "NotFinite: the loss is" in page
+    assert not list(outputs.rglob("*.failed.*"))
+
+
+def test_a_report_that_shows_what_diverged_is_not_made_again(outputs, monkeypatch):
+    study = load_study("smoke", CIFAR10)
+    made_up(study, {("margin", 1): NOT_FINITE})
+    monkeypatch.setattr(fingerprints, "fingerprint", lambda *_: "as it was")
+    kept = {"metadata": {"alutils": {"fingerprint": "as it was"}}}
+    monkeypatch.setattr(fingerprints, "kept_report", lambda file: kept)
+    (outputs / "smoke" / f"{CIFAR10}.html").touch()
+    assert fingerprints.is_current(CIFAR10, study)
+    made_up(study, {("margin", 1): "ValueError: no"})
+    assert not fingerprints.is_current(CIFAR10, study)
 
 
 def fails_for_one(cells, history, state):

@@ -22,6 +22,7 @@ from alutils.running import engine
 from alutils.running.placement import Placement
 from alutils.running.round import CurrentRound, round_task, run_round
 from alutils.strategies.custom import StrategyFailed, ask
+from alutils.strategies.own import STRATEGIES
 from alutils.strategies.view import PoolView, PrivateView
 from tests.cells import a_cell
 from tests.running.test_round import plain
@@ -158,7 +159,7 @@ def test_an_arm_of_the_study_gets_the_shared_view_itself(digits_cell, monkeypatc
     views = []
     current = CurrentRound(digits_cell(arm="seeing"), [], settle("cpu"))
     monkeypatch.setitem(
-        sys.modules["alutils.running.round"].STRATEGIES, "seeing",
+        STRATEGIES, "seeing",
         lambda view, budget, rng: views.append(view) or torch.arange(budget),
     )  # fmt: skip
     current.acquire(current.cell, {})

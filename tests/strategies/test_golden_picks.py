@@ -1,7 +1,6 @@
 """What every arm picks from one made-up pool, written down."""
 
 from functools import cache
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ import torch
 from alutils.learning.streams import stream
 from alutils.strategies import typiclust
 from alutils.strategies.own import STRATEGIES
+from alutils.strategies.view import GivenView
 from tests.strategies.views import fake_view, rng
 
 PICKS = """
@@ -41,7 +41,7 @@ PICKED = {
 
 
 @cache
-def pool() -> SimpleNamespace:
+def pool() -> GivenView:
     """3,000 candidates in 40 groups, more than any strategy looks at where it draws some.
 
     Noise of 1e-6 of every value changes no pick, so that no processor's last bits do.

@@ -1,5 +1,6 @@
 import pickle
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from unittest.mock import patch
 
@@ -42,6 +43,14 @@ def test_every_strategy_keeps_the_contract(name):
     assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
     everything = STRATEGIES[name](view, 100, rng())
     assert sorted(everything.tolist()) == list(range(100))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_arms_that_make_clusters_clusters_are_marked(name):
+    view = fake_view(100)
+    del view.clusters
+    with pytest.raises(AttributeError) if ARMS[name].clusters else nullcontext():
+        STRATEGIES[name](view, 5, rng())
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -3,8 +3,10 @@ import torch
 
 from alutils.learning.network import build
 from alutils.learning.streams import stream
+from alutils.protocol.arms import ORACLES
+from alutils.strategies.own import STRATEGIES
 from alutils.strategies.pool import Pool
-from alutils.strategies.view import PoolView
+from alutils.strategies.view import GivenView, PoolView
 from tests.cells import a_cell
 
 
@@ -182,3 +184,44 @@ def test_passes_may_be_taken_of_some_candidates_alone():
     few = view.over_passes(some, rows=count)
     assert torch.equal(few, whole[kept])
     assert few.untyped_storage().nbytes() == 4 * few.numel()  # and no room for the others
+
+
+@pytest.mark.parametrize("name", [name for name in STRATEGIES if name not in ORACLES])
+def test_given_arrays_are_chosen_from_as_a_network_s(view, name):
+    """NumPy's are of float64, and taken as what the network gives."""
+    fields = ("probs_N_C", "embeddings_N_D", "labelled_embeddings_M_D", "mc_probs_T_N_C")
+    arrays = {field: getattr(view, field).double().numpy() for field in fields}
+    given = GivenView(**arrays, clusters=view.clusters)
+    expected = STRATEGIES[name](view, 4, stream(0, "picks"))
+    assert torch.equal(STRATEGIES[name](given, 4, stream(0, "picks")), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "lacks"),
+    [
+        ("coreset", r"embeddings_N_D .*GivenView, an array of shape \(N, D\)"),
+        ("bald", r"mc_probs_T_N_C is asked for and was not given: .* \(T, N, C\)"),
+        ("bayesian", r"mc_probs_T_N_C is asked for"),
+        ("oracle", r"labels_N is asked for|embeddings_N_D is asked for"),
+    ],
+)
+def test_a_strategy_that_asks_for_what_was_not_given_says_so(name, lacks):
+    given = GivenView([[0.5, 0.5], [0.9, 0.1]])
+    with pytest.raises(AttributeError, match=lacks):
+        STRATEGIES[name](given, 1, stream(0, "picks"))
+    with pytest.raises(AttributeError, match="a GivenView has no 'images'"):
+        given.images  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("field", "shape"),
+    [
+        ("embeddings_N_D", (3, 8)),
+        ("embeddings_N_D", (2,)),
+        ("mc_probs_T_N_C", (2, 5, 3)),
+        ("labels_N", (4,)),
+    ],
+)
+def test_given_arrays_that_do_not_fit_together_are_refused(field, shape):
+    with pytest.raises(ValueError, match=rf"{field} has shape .* where N = 2, C = 3 in what was"):
+        GivenView(torch.rand(2, 3), **{field: torch.ones(shape)})

@@ -1,42 +1,36 @@
 """Made-up views of a pool, and what they are made of."""
 
-from types import SimpleNamespace
-
 import torch
 
 from alutils.learning.network import build
 from alutils.learning.streams import stream
-from alutils.strategies.view import PoolView
+from alutils.strategies.view import GivenView, PoolView
 from tests.cells import a_cell
 
 
-def fake_view(count: int = 200, seed: int = 0, **changes) -> SimpleNamespace:
-    rng = stream(seed, "fake")
-    fields = dict(
-        probs_N_C=torch.rand(count, 10, generator=rng).softmax(1),
-        mc_probs_T_N_C=torch.rand(5, count, 10, generator=rng).softmax(2),
-        embeddings_N_D=torch.randn(count, 16, generator=rng),
-        labelled_embeddings_M_D=torch.randn(6, 16, generator=rng),
-        labels_N=torch.arange(count) % 2,
-        labelled_labels_M=torch.arange(6) % 2,
+def fake_view(count: int = 200, seed: int = 0, **given) -> GivenView:
+    """A view of what is given, and of made-up numbers of the same sizes for all else."""
+    size = {"T": 5, "N": count, "C": 10, "D": 16, "M": 6}
+    for name, array in given.items():
+        size |= zip(filter(str.isupper, name.split("_")), getattr(array, "shape", ()), strict=False)
+    rng, (T, N, C, D, M) = stream(seed, "fake"), size.values()
+    made_up = dict(
+        probs_N_C=torch.rand(N, C, generator=rng).softmax(1),
+        mc_probs_T_N_C=torch.rand(T, N, C, generator=rng).softmax(2),
+        embeddings_N_D=torch.randn(N, D, generator=rng),
+        labelled_embeddings_M_D=torch.randn(M, D, generator=rng),
+        labels_N=torch.arange(N) % 2,
+        labelled_labels_M=torch.arange(M) % 2,
         clusters=4,
-        mc_score="entropy",
     )
-    view = SimpleNamespace(**{**fields, **changes})
-    size = len(changes["probs_N_C"]) if "probs_N_C" in changes else count
-    view_type = type("View", (SimpleNamespace,), {"__len__": lambda self: size})
-    return view_type(
-        **vars(view),
-        mc_mean_N_C=view.mc_probs_T_N_C.mean(0),
-        over_passes=lambda score, rows=None: score(view.mc_probs_T_N_C),
-    )
+    return GivenView(**made_up | given)
 
 
 def rng(seed: int = 0) -> torch.Generator:
     return stream(seed, "acquisition")
 
 
-def view_of(features: torch.Tensor, labelled=None, probs=None, **fields) -> SimpleNamespace:
+def view_of(features: torch.Tensor, labelled=None, probs=None, **fields) -> GivenView:
     """A view of these features; nothing is labelled unless it is given."""
     labelled = features[:0] if labelled is None else labelled
     probs = probs_of(len(features)) if probs is None else probs
@@ -45,7 +39,7 @@ def view_of(features: torch.Tensor, labelled=None, probs=None, **fields) -> Simp
     )
 
 
-def view_of_passes(probs_T_N_C: torch.Tensor, chunk: int = 1000) -> SimpleNamespace:
+def view_of_passes(probs_T_N_C: torch.Tensor, chunk: int = 1000) -> GivenView:
     """A view of these passes, which hands them on in chunks as a real one does."""
     view = fake_view(mc_probs_T_N_C=probs_T_N_C, probs_N_C=probs_T_N_C[0])
     view.over_passes = lambda score, rows=None: torch.cat(

@@ -159,6 +159,13 @@ def test_each_dataset_has_a_ranking_of_its_own(results):
     assert "no p below 0.25 (2/2^3) for a difference and 0.125 (1/2^3) for equi" in lines[3]
 
 
+def test_what_tests_of_few_seeds_rest_on_is_told_beside_the_largest_family(results):
+    assert "sign-flip" in ranking.sentences(results).data
+    assert "sign-flip" not in ranking.sentences(results, "start").data
+    start = results[(results["factor"] == "start") | (results["arm"] == "random")]
+    assert "sign-flip" in ranking.sentences(start, "start").data
+
+
 def test_what_could_have_been_shown_of_undecided_arms_is_told(results):
     """Of those neither different nor equivalent; corrected for all that are not different."""
     assert "80 % power" not in ranking.sentences(results).data  # margin is shown to be equivalent

@@ -5,6 +5,7 @@ from alutils.records.store import Store
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
 from alutils.studies.reductions import both_recipes
+from tests.studies.made_up import save_finished
 from tests.studies.test_other_profiles import save
 
 ABOVE = {"uncertainty": 1.5, "margin": 1.5, "kmeans": 1.5, "bayesian": 1.5}
@@ -20,7 +21,7 @@ def run(notebook: str, seeds: int = 99, **gains: dict[str, float]) -> None:
 
 def test_the_same_under_both_recipes_is_told_once(outputs):
     run(CIFAR10, reduced=ABOVE, poster=ABOVE)
-    line, normal = both_recipes.sentences().data.split("\n\n")
+    line, normal = both_recipes.sentences(both_recipes.read()).data.split("\n\n")
     assert line == (
         "- **CIFAR-10**, 5 paired seeds under both recipes: the same is shown of every arm under "
         "both: uncertainty, margin, K-means and Bayesian lie above random."
@@ -30,7 +31,7 @@ def test_the_same_under_both_recipes_is_told_once(outputs):
 
 def test_arms_of_which_each_recipe_shows_something_else_are_named(outputs):
     run(CIFAR10, reduced=ABOVE, poster=ABOVE | {"margin": -1.6, "kmeans": 0.0})
-    text = both_recipes.compared(CIFAR10)
+    text = both_recipes.compared(both_recipes.read(), CIFAR10)
     assert text.startswith(
         "what is shown depends on the recipe for margin and K-means: under the poster's recipe, "
     )
@@ -44,36 +45,43 @@ def test_arms_of_which_each_recipe_shows_something_else_are_named(outputs):
 
 def test_a_difference_that_one_recipe_alone_shows_need_be_none_between_them(outputs):
     """Of K-means 0.9 points show a difference, and 0.2 neither that nor equivalence."""
-    areas = {
-        name: pd.DataFrame({"random": [0.0] * 4, "kmeans": values})
-        for name, values in (
-            ("reduced", [0.8, 0.9, 0.9, 1.0]), ("poster", [-1.2, 1.4, 1.4, 0.4]),
+    kmeans = {"reduced": [0.8, 0.9, 0.9, 1.0], "poster": [-1.2, 1.4, 1.4, 0.4]}
+    rows = {
+        name: pd.DataFrame(
+            {"seed": seed, "arm": arm, "labels": 540, "accuracy": accuracy}
+            for arm, values in (("random", [0.0] * 4), ("kmeans", gains))
+            for seed, accuracy in enumerate(values)
         )
-    }  # fmt: skip
-    told = both_recipes._compared(areas, "mnist")
+        for name, gains in kmeans.items()
+    }
+    told = both_recipes.compared(both_recipes.Both({MNIST: rows}, {}), MNIST)
     assert "depends on the recipe for K-means" in told
     assert told.endswith("not corrected, shows no difference for K-means")
 
 
 def test_only_the_seeds_of_both_are_compared_and_the_rest_is_interim(outputs):
     run(CIFAR10, seeds=4, reduced=ABOVE, poster=ABOVE)
-    told = both_recipes.sentences().data
+    told = both_recipes.sentences(both_recipes.read()).data
     assert "**CIFAR-10**, 4 paired seeds under both recipes: the same" in told
-    assert "Interim, with 20 of 25 cells finished" in told
-    assert "4 seeds)" in both_recipes.table().data and "5 seeds)" not in both_recipes.table().data
+    assert "Interim, with 20 of 25 runs finished" in told
+    table = both_recipes.table(both_recipes.read()).data
+    assert "4 seeds)" in table and "5 seeds)" not in table
     for seed in (1, 2, 3):
         for cell in load_study(CHOSEN_UNDER["poster"], CIFAR10).cells():
             if cell.seed == seed:
                 Store(CHOSEN_UNDER["poster"]).path(cell).unlink()
-    assert "1 seed under both recipes: nothing is tested with" in both_recipes.sentences().data
-    assert both_recipes.compared(CIFAR10) == ""
-    assert "above" not in both_recipes.table().data
+    assert (
+        "1 seed under both recipes: nothing is tested with"
+        in both_recipes.sentences(both_recipes.read()).data
+    )
+    assert both_recipes.compared(both_recipes.read(), CIFAR10) == ""
+    assert "above" not in both_recipes.table(both_recipes.read()).data
 
 
 def test_the_paired_difference_of_the_recipes_is_by_seed(outputs):
     """Both spread over seeds alike, so that their difference has no spread."""
     run(CIFAR10, reduced={"margin": 0.5}, poster={"margin": 0.9})
-    page = both_recipes.table().data
+    page = both_recipes.table(both_recipes.read()).data
     assert "+0.40 (+0.40 to +0.40, 5 seeds)" in page
 
 
@@ -83,21 +91,44 @@ def test_the_paired_difference_of_the_recipes_is_by_seed(outputs):
 def test_claims_are_judged_under_either_recipe_on_the_same_seeds(outputs, poster, c3):
     for notebook in DATASET_OF:
         run(notebook, seeds=3, reduced=CLEAR, poster=poster)
-    rows = both_recipes.verdicts().data.split("<tr>")[1:]
-    cells = [[cell.split("</td>")[0] for cell in row.split("<td>")[1:]] for row in rows]
-    verdicts = {key: (under_poster, under_reduced) for key, under_poster, _, under_reduced in cells}
-    assert list(verdicts) == ["C3", "C4", "C5", "C6"]
-    assert verdicts["C3"] == (c3, "supported")
-    assert {seeds for _, _, seeds, _ in cells} == {"3"}
+    both = both_recipes.read()
+    rows = both_recipes.verdict_rows(both)
+    assert rows["claim"].tolist() == ["C3", "C4", "C5", "C6"] and set(rows["seeds"]) == {"3"}
+    assert rows.filter(like="under").iloc[0].tolist() == [c3, "supported"]
+    assert len(both_recipes.verdicts(both)) == 1
 
 
-def test_a_claim_whose_runs_are_lacking_says_so(outputs):
-    run(MNIST, reduced=ABOVE, poster=ABOVE)
-    assert "undecided (runs are lacking: " in both_recipes.verdicts().data
+def test_a_claim_whose_runs_are_lacking_is_not_judged(outputs):
+    """MNIST alone has three seeds under both recipes, and CIFAR-10 two."""
+    run(MNIST, seeds=3, reduced=CLEAR, poster=CLEAR)
+    run(CIFAR10, seeds=2, reduced=CLEAR, poster=CLEAR)
+    both = both_recipes.read()
+    under = both_recipes.verdict_rows(both).filter(like="under")
+    assert under.to_numpy().tolist() == [*3 * [2 * ["not judged"]], 2 * ["undecided"]]
+    _, line = both_recipes.verdicts(both)
+    assert line.data == "Lacking under both: CIFAR-10 with 3 seeds or more (C3, C4 and C5)."
 
 
-def test_without_both_recipes_the_command_that_trains_is_named(outputs):
+def test_no_verdict_is_shown_while_no_dataset_has_the_seeds(outputs):
+    for notebook in DATASET_OF:
+        run(notebook, seeds=2, reduced=CLEAR, poster=CLEAR)
+    assert both_recipes.verdicts(both_recipes.read()) == []
+    assert len(both_recipes.parts()) == 2
+
+
+def test_a_verdict_that_all_seeds_of_a_recipe_change_is_told_beside_it(outputs):
+    """Seed 3 of the reduced recipe has K-means far below random."""
+    for notebook in DATASET_OF:
+        run(notebook, seeds=3, reduced=CLEAR, poster=CLEAR)
+    profile = CHOSEN_UNDER["reduced"]
+    for cell in load_study(profile, MNIST).cells():
+        if (cell.arm, cell.seed) == ("kmeans", 3):
+            save_finished(Store(profile), cell, lambda *_: {"test_accuracy": 0.3})
+    rows = both_recipes.verdict_rows(both_recipes.read()).filter(like="under")
+    assert rows.iloc[0].tolist() == ["supported", "supported (undecided on all its 5 seeds)"]
+
+
+def test_without_a_seed_of_both_there_is_nothing(outputs):
     for notebook in DATASET_OF:
         save(CHOSEN_UNDER["reduced"], notebook, ABOVE)
-    assert f"`make study PROFILE={CHOSEN_UNDER['poster']}`" in both_recipes.sentences().data
-    assert both_recipes.table() is both_recipes.verdicts() is None
+    assert both_recipes.parts() == []

@@ -5,12 +5,14 @@ import json
 import pandas as pd
 import pytest
 
+from alutils.commands import fingerprints
+from alutils.paths import NOTEBOOKS
 from alutils.records.store import Store
 from alutils.reporting import captions, charts, figures
 from alutils.running.round import new_pool, run_round
-from alutils.studies.profiles import load_study
+from alutils.studies.profiles import FIGURES, load_study
 from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF
-from alutils.studies.training_size import ceiling
+from alutils.studies.training_size import ceiling, ceiling_runs
 from alutils.studies.training_size.ceiling import CeilingStudy
 from tests.studies.made_up import save_finished
 
@@ -31,10 +33,16 @@ def test_the_ceiling_is_trained_on_every_label_of_the_pool():
 @pytest.mark.parametrize(("profile", "notebook"), KEPT)
 def test_every_kept_figure_has_a_ceiling_of_its_recipe(profile, notebook):
     cells = ceiling.cells_of_recipe(study := load_study(profile, notebook))
-    planned = {cell.name for each in ceiling.studies() for cell in each.cells()}
+    planned = {cell.name for each in ceiling_runs.studies() for cell in each.cells()}
     assert {cell.dataset for cell in cells} == {cell.dataset for cell in study.cells()}
     assert {cell.name for cell in cells} <= planned
     assert {cell.epochs for cell in cells} == {study.epochs}
+
+
+def test_the_reports_of_the_figures_are_not_made_from_which_recipes_there_are():
+    for notebook in FIGURES:
+        names = {file.name for file in fingerprints.reached(NOTEBOOKS / f"{notebook}.ipynb")}
+        assert "ceiling.py" in names and not {"ceiling_runs.py", "recipes.py"} & names
 
 
 @pytest.mark.parametrize(

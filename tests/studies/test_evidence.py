@@ -76,8 +76,6 @@ def test_tables_and_times_have_every_arm(ran):
         last = [each for each in diagnosed if each.arm == arm and each.number == 2]
         area = np.mean([each.entries["closing"]["auroc"] for each in last])
         assert f"<td>{1e4 * (1 - area):.2f} ± " in means
-        assert f"{arm} {1e4 * (1 - area):.2f}" in evidence.roc(diagnosed).data
-    assert "ROC at the last round" in evidence.roc(diagnosed).data
     later = results[results["round"] > 1]
     mean = later[[*evidence.PHASES]].sum(axis=1).groupby(later["arm"]).mean()
     assert f"margin {mean['margin']:.1f} s" in evidence.phases(results).data
@@ -85,9 +83,38 @@ def test_tables_and_times_have_every_arm(ran):
 
 def test_without_diagnostics_it_says_so(ran):
     results, _ = ran
-    for shown in (evidence.reliability([]), evidence.roc([]), picks.gallery([], None)):
+    for shown in (evidence.reliability([]), evidence.auroc([], []), picks.gallery([], None)):
         assert "`diagnostics` switches them on" in shown.data
     assert "did not judge" in evidence.likelihood(results.drop(columns="test_nll")).data
+
+
+def likely(*by_seed: list[float]) -> str:
+    """The caption of random's likelihood (nats) at 100, 200 and 300 labels of digits."""
+    rows = [
+        {"dataset": "digits", "arm": "random", "seed": seed, "labels": 100 * i, "test_nll": nll,
+         "test_ece": 0.1}
+        for seed, nlls in enumerate(by_seed)
+        for i, nll in enumerate(nlls, 1)
+    ]  # fmt: skip
+    return evidence.likelihood(pd.DataFrame(rows)).caption
+
+
+def test_where_a_uniform_guess_has_the_better_likelihood_is_told():
+    """Its is log 10 = 2.303; a later count that is worse again does not count."""
+    worse = "Up to {} random labels the networks' likelihood is worse than that of a uniform guess"
+    assert worse.format(200) in likely([3.0, 2.5, 2.2], [2.4, 2.2, 2.2])
+    assert worse.format(100) in likely([3.0, 2.2, 2.5])
+    assert worse.format(300) in likely([3.0, 3.0, 3.0])
+    assert "uniform" not in likely([2.2, 2.5, 2.0])
+    assert "set: mean over 2 seeds." in likely([1.0], [2.0]) and "set: one seed." in likely([1.0])
+
+
+def test_a_bin_of_few_predictions_is_not_drawn(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(evidence, "show", lambda figure, *_: drawn.append(figure.axes[0].lines[1]))
+    evidence.reliability([closed(0, bin_count=[99, 100], bin_confidence=[0.5, 0.9],
+                                 bin_accuracy=[0.5, 0.8])])  # fmt: skip
+    assert drawn[0].get_xdata().tolist() == [0.9]
 
 
 def closed(seed: int, **closing) -> DiagnosedRound:

@@ -5,7 +5,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from alutils.paths import NOTEBOOKS
+from alutils.paths import NOTEBOOKS, PARAMS
 from alutils.studies import parameter_files, profiles
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -26,6 +26,26 @@ DEFAULTS = {file.stem: parameter_files.defaults(file.stem) for file in FILES}
 
 def test_every_study_has_its_notebook():
     assert [file.stem for file in FILES] == sorted(profiles.STUDIES)
+
+
+@pytest.mark.parametrize("name", ["second_guess", "second-guess"])
+def test_the_name_of_an_own_strategy_stands_in_one_cell(name):
+    """Where a change of it leaves out a place, a live kernel would take the function before."""
+    cells = code_cells(NOTEBOOKS / "05-your-own-strategy.ipynb")
+    assert sum(name in source(cell) for cell in cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("notebook", "dataset"),
+    [("02-cifar10-active-learning", "cifar10"), ("03-mnist-active-learning", "mnist")],
+)
+def test_an_own_strategy_finds_the_records_of_another_notebook_s_arms(notebook, dataset):
+    file = PARAMS / "desktop" / f"{notebook}.yaml"
+    given = parameter_files.read_file(file, notebook) | {"dataset": dataset}
+    study = profiles.study_class("05-your-own-strategy").parse(
+        DEFAULTS["05-your-own-strategy"] | given
+    )
+    assert study.cells() == profiles.load_study("desktop", notebook).cells()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

@@ -4,6 +4,7 @@ import pytest
 
 from alutils.protocol.cell import Cell
 from alutils.studies import overlap, profiles
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST
 
 
 def cell(**changes) -> Cell:
@@ -47,20 +48,33 @@ def test_a_record_of_both_is_no_repeated_training():
     assert overlap.common(cells, others, "x") == overlap.Shared("x", 1, 1, 3)
 
 
-def test_the_reports_of_desktop_tell_what_they_share():
-    """5 arms and 3 seeds of 07 up to 2,094 labels: the second to the fourth count of 03."""
-    told = {
-        name: overlap.sentence(profiles.load_study("desktop", name), name).data
-        for name in ("02-cifar10-active-learning", "03-mnist-active-learning", "08-reductions")
+def told(profile: str, notebook: str) -> str:
+    return overlap.sentence(profiles.load_study(profile, notebook), notebook).data
+
+
+def test_figure_4_tells_what_it_shares_under_either_recipe():
+    """5 arms and 3 seeds of 07 up to 2,094 labels: the second to the fourth count of 03.
+
+    Whichever profiles these lie in.
+    """
+    reduced, poster = (told(CHOSEN_UNDER[recipe], MNIST) for recipe in ("reduced", "poster"))
+    assert reduced.startswith("15 of 03's 25 runs share 45 trainings with 07")
+    assert ", 9 share 27 trainings with 08" in reduced and reduced.endswith(": not independent.")
+    assert poster.startswith("6 of 03's ") and " share 18 trainings with 08" in poster
+    assert told(CHOSEN_UNDER["reduced"], CIFAR10) == (
+        "02 shares no training with another report on networks trained from scratch."
+    )
+
+
+def test_what_compares_the_recipes_names_the_profile_of_a_figure_that_is_not_its_own():
+    (profile,) = (p for p in CHOSEN_UNDER.values() if "08-reductions" in profiles.notebooks(p))
+    (other,) = set(CHOSEN_UNDER.values()) - {profile}
+    text = told(profile, "08-reductions")
+    assert text.startswith("6 of 08's 44 runs are records of 01 too, ")
+    assert {f" with 03 of `{other}`", " with 03", " with 07"} <= {
+        part.partition("trainings")[2] for part in text.partition(": not")[0].split(", ")
     }
-    same = "(by the same seed, arm, recipe and label counts, those on the first labels apart)"
-    assert list(told.values()) == [
-        "No training of 02 is one of the profile's other reports on networks trained from scratch.",
-        "Of the 25 cells of 03, 15 repeat 45 trainings of 07 and 9 repeat 27 trainings of 08 "
-        f"{same}: these reports are not independent.",
-        "Of the 44 cells of 08, 6 are records of 01 too, 9 repeat 27 trainings of 03 and 9 repeat "
-        f"27 trainings of 07 {same}: these reports are not independent.",
-    ]
+    assert "01 of" not in text
 
 
 def test_a_profile_of_a_users_own_shares_with_no_report():

@@ -12,8 +12,9 @@ import pytest
 from IPython.display import HTML, Markdown
 
 from alutils.commands.fingerprints import fingerprint
-from alutils.labelling import chain
-from alutils.labelling.entries import LABEL, Answers
+from alutils.labelling import chain, estimate
+from alutils.labelling.entries import LABEL, NONE, Answers
+from alutils.labelling.estimate import wilson
 from alutils.labelling.ledger import LedgerHeld
 from alutils.labelling.widget import LabellingWidget
 from alutils.paths import ROOT
@@ -22,6 +23,8 @@ from alutils.records.files import CanNotWrite
 from alutils.studies.own_labels import by_hand, exports, galleries, plan, progress
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from tests.folders.messy import plain_folder
+
+GUIDE = ROOT / "docs" / "labelling.md"
 
 pytestmark = pytest.mark.usefixtures("stub_encoder", "unpainted")
 
@@ -66,8 +69,21 @@ def test_the_folder_s_labels_answer_in_batch(pets, opened):
     assert lines[0] == "- Of 32 images: 25 labels, 0 skipped, 0 of no class."
     (test,) = [line for line in lines if "keeps for a test" in line]
     assert "on the 8 images" in test and "the head of 25 labels" in test
+    accuracy = labelling.images.test_accuracy(labelling.session.trainings()[-1].head)
+    low, high = wilson(round(8 * accuracy / 100), 8)
+    assert test.endswith(f"is right on {accuracy:.1f} % ({low:.1f} to {high:.1f}).")
     for shown in (progress.curve, progress.asked_for, galleries.asked_for, galleries.unsure):
         assert isinstance(shown(labelling), HTML)
+
+
+def test_a_class_that_is_never_guessed_shows_beside_the_classes(pets, opened, monkeypatch):
+    guesses = [estimate.Guess(True, 1, 5, False, "cat")] * 9
+    guesses += [estimate.Guess(False, 1, 5, False, "dog")]
+    monkeypatch.setattr(estimate, "guesses", lambda *_: guesses)
+    labelling = opened(dataset=str(pets), answers="labels", answer_count=5)
+    by_hand.label(labelling)
+    cat, dog = re.findall(r">(\d+ of \d+)<", progress.asked_for(labelling).data)
+    assert (cat, dog) == ("9 of 9", "0 of 1")
 
 
 def test_a_long_class_is_cut_in_the_picture_and_whole_in_its_text(tmp_path, outputs, opened):
@@ -105,12 +121,35 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
     widget._received(widget, {"do": LABEL, "image": image, "label": "cat", "id": "1"}, [])
     assert widget.state["labels"] == 1
     assert "press *Export* under the images" in exports.overview(first).data
+    (code,) = re.findall(r"```python\n(answers = .*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    none = widget.state["tiles"][1]["image"]
+    widget._received(widget, {"do": NONE, "image": none, "id": "n"}, [])
+    exec(code, {"labelling": first, "by_hand": by_hand})
+    assert [tile["image"] for tile in first.desk.state["tiles"]] == [none]
+    first.session.undo()
     second = opened(dataset=str(pets))  # the cell runs again, in the same kernel
     assert "ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class" in capsys.readouterr().out
     assert second.session.answers.labels == {image: "cat"}
     widget._received(widget, {"do": LABEL, "image": image, "label": "dog", "id": "2"}, [])
     assert "is closed: open it again" in widget.state["problem"]
     assert second.desk.state["notes"] == ["ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class"]
+
+
+def test_folders_that_are_no_classes_are_told_of_and_a_table_asks_for_all(
+    tmp_path, outputs, opened, monkeypatch, capsys
+):
+    photos = plain_folder(tmp_path / "photos", ("2019", "2020", "2021", "2022"))
+    opened(dataset=str(photos), classes=["cat", "dog"])
+    told = "own classes (2019, 2020, 2021, ...) are none of yours, and 8 images of them are kept"
+    assert told in capsys.readouterr().out
+    opened(dataset=str(photos), classes=["2019", "dog"], ledger=str(tmp_path / "a.jsonl"))
+    assert "none of yours" not in capsys.readouterr().out
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (code,) = re.findall(r"```python\n(import csv.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    exec(code, {})
+    labelling = opened(dataset=str(tmp_path / "photos.csv"), classes=["cat", "dog"])
+    assert len(labelling.session.pool) == 40 and not labelling.images.classes
 
 
 def test_the_test_part_is_left_out_where_its_classes_are_others(pets, opened):
@@ -211,7 +250,7 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
     labels = labelling.session.answers.labels
     assert "10 labels, in the folder <code>export</code>" in exports.overview(labelling).data
     folder = labelling.study.folder / "export"
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in folder.glob("[!.]*"))
     assert names == sorted([
         "labels.csv", "classes", "coco.json", "label-studio.json", "label-studio.xml",
         "predictions.csv", "head",

@@ -91,7 +91,8 @@ def test_the_piece_of_the_authors_protocol_departs_as_their_code_does():
 def test_the_guide_has_nearness_in_half_a_sentence(results):
     short = published_curves.short(results)
     assert "near within 0.5 on MNIST: on MNIST +0.30 points" in short
-    assert short.endswith("with carried Adam (not near)")
+    assert "with fresh Adam (near by the mean) and" in short
+    assert short.endswith("with carried Adam (not near by the mean)")
     assert published_curves.short(results[:0]) == ""
 
 
@@ -103,10 +104,10 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert "fixed beforehand: 0.5 on MNIST" in text
     fresh, carried = (line for line in text.splitlines() if line.startswith("- "))
     assert fresh.startswith("- **MNIST, fresh Adam**: +0.30 points")
-    more = "near by the mean, but the interval has distances of more than 0.5 too"
+    more = "mean within 0.5, interval not"
     assert f"labels: {more}" in fresh
     assert carried.startswith("- **MNIST, carried Adam**: +0.70 points")
-    less = "not near by the mean, but the interval has distances of less than 0.5 too"
+    less = "mean not within 0.5, interval in part"
     assert f"labels: {less}" in carried
     assert published_curves._nearness_in_words(
         Estimate(-2.23, -3.47, -0.99, 3), 1.0
@@ -120,7 +121,7 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
         "not near, by the whole"
     )
     assert "carried minus fresh is +0.40 points" in published_curves.state_sentences(results).data
-    assert "than 0.5 too; at 540 labels +0.30" in text
+    assert "interval not; at 540 labels +0.30" in text
 
 
 def test_nearness_is_judged_from_the_second_size_by_the_line_of_each_dataset(results):

@@ -79,7 +79,9 @@ def test_below_three_seeds_no_level_is_compared_and_figure_and_text_have_the_sam
     text = effects.sentences(short, "clusters").data
     assert text == f"- **digits**: {told} every level, and a comparison needs 3."
     page = effects.figure(short, "clusters").data
-    assert ("2 paired seeds" in page) == (lost == 1) and "3 seeds" not in page
+    few = "mean of 2 paired seeds, hollow: no interval below 3 seeds; beside it a dot a seed"
+    assert (few in page) == (lost == 1) == ("(2 seeds, no interval)" in page)
+    assert "t interval" not in page
     assert "clusters" not in effects.answer(short).data
     assert "dropout rate: 2 of 2" in effects.answer(short).data
 

@@ -26,20 +26,48 @@ def dips(trainings: pd.DataFrame) -> int:
     return int((lost > DIP).sum())
 
 
+def _judged(results: pd.DataFrame) -> bool:
+    """Whether trainings were judged on held-out images on their way."""
+    return "heldout_best" in results and results["heldout_best"].notna().any()
+
+
+def _dips_in_words(trainings: pd.DataFrame) -> str:
+    """How many of the trainings, a row each, end in a dip."""
+    low, number = dips(trainings), count(len(trainings), "training")
+    return (
+        f"{low:,} of {number} ({100 * low / len(trainings):.0f} %) end more than "
+        f"{count(DIP, 'point')} below their best evaluation on held-out images"
+    )
+
+
+def on_sizes(results: pd.DataFrame) -> Markdown:
+    """What ``sentences`` tells, of Figure 2 and dataset by dataset; nothing where none is judged.
+
+    Beside the published curve over the sizes that both have.
+    """
+    lines = []
+    for dataset, ours in results.groupby("dataset", sort=False) if _judged(results) else ():
+        theirs = figures.published_sizes(ours).set_index("labels")["accuracy"]
+        apart = 100 * ours["heldout_best"] - ours["labels"].map(theirs)
+        line = f"- **{dataset_title(dataset)}**: {_dips_in_words(ours)}"
+        if apart.notna().any():
+            mean = estimate(apart.groupby(ours["seed"]).mean())
+            sizes = count(ours.loc[apart.notna(), "labels"].nunique(), "size")
+            line += f"; that best minus the published one, mean over {sizes}: {points(mean)}"
+        lines.append(f"{line}.")
+    return Markdown("\n".join(lines))
+
+
 def sentences(results: pd.DataFrame) -> Markdown:
     """How many trainings end in a dip, and how far every arm lies from its published curve."""
-    if "heldout_best" not in results or results["heldout_best"].isna().all():
+    if not _judged(results):
         return Markdown(
             "No training was judged on held-out images on its way, as the authors' were: set "
             "`heldout_every`."
         )
     first = results["labels"].eq(results["labels"].min())
     trainings = results[~(first & results.duplicated(["seed", "labels"]))]  # arms share the first
-    low, number = dips(trainings), count(len(trainings), "training")
-    text = (
-        f"{low:,} of {number} ({100 * low / len(trainings):.0f} %) end more than "
-        f"{count(DIP, 'point')} below their best evaluation on held-out images."
-    )
+    text = f"{_dips_in_words(trainings)}."
     if by_arm := beside_published(results):
         phrases = [f"{arm_title(arm)} {points(estimate(apart))}" for arm, apart in by_arm.items()]
         text += (

@@ -12,7 +12,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import BASELINE
 from alutils.protocol.study import Study
-from alutils.records.store import Store, finished, rounds
+from alutils.records.store import Store, finished_records, rounds
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def read(study: Study, results: pd.DataFrame) -> list[DiagnosedRound]:
     shown = set(results["record"])
     return [
         DiagnosedRound(arm, cell.seed, number, entries["labels"], entries)
-        for cell, record in finished(Store(study.profile), study.cells())
+        for cell, record in finished_records(Store(study.profile), study.cells())
         for entries, (arm, number) in rounds(cell, record)
         if cell.diagnostics and cell.name in shown and arm != BASELINE
     ]

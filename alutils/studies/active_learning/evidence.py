@@ -4,6 +4,7 @@ Nothing here trains; what is shown was written into the rounds (``diagnostics`` 
 What the arms asked for is shown by ``picks``.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +13,7 @@ import seaborn as sns
 from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import BASELINE, arm_title
+from alutils.protocol.datasets import DATASETS
 from alutils.reporting import figures, statistics
 from alutils.reporting.figures import arm_style
 from alutils.reporting.prose import show, table
@@ -31,7 +33,7 @@ PHASES = {
     "seconds_select": "choosing",
     "seconds_diagnose": "diagnostics and checks",
 }
-MIN_PREDICTIONS = 20
+MIN_PREDICTIONS = 100
 """Predictions below which a confidence bin is not drawn."""
 
 
@@ -60,11 +62,26 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
         for arm in arms
         if arm in ends.index
     )
+    seeds = results["seed"].nunique()
     caption = (
         "Negative log-likelihood and expected calibration error (15 equal-width bins) on the test "
-        f"set: mean over seeds. At the last label count: {at_the_end}."
+        f"set: {f'mean over {seeds} seeds' if seeds > 1 else 'one seed'}. At the last label "
+        f"count: {at_the_end}.{_worse_than_uniform(results)}"
     )
     return show(figure, caption, "Two panels of lines, one line an arm, against labels.")
+
+
+def _worse_than_uniform(results: pd.DataFrame) -> str:
+    """Up to how many random labels a uniform guess has the better likelihood, or no text."""
+    uniform = math.log(len(DATASETS[results["dataset"].iloc[0]].classes))
+    random = results[results["arm"] == "random"].groupby("labels")["test_nll"].mean()
+    worse = random.index[(random > uniform).cummin()]
+    if worse.empty:
+        return ""
+    return (
+        f" Up to {worse.max():,} random labels the networks' likelihood is worse than that of a "
+        f"uniform guess ({uniform:.2f} nats): where they are wrong, they are too sure."
+    )
 
 
 LIKELIHOOD = {
@@ -160,32 +177,8 @@ def _errors(rounds: list[DiagnosedRound]) -> np.ndarray:
 
 
 @needs("closing")
-@house_style()
-def roc(diagnosed: list[DiagnosedRound]) -> HTML:
-    """Mean one-against-rest ROC curve of every arm at the last round."""
-    figure, ((axes,),) = figures.grid(size=(7, 4.2))
-    arms, areas = arms_of(diagnosed), {}
-    for arm, rounds in by_arm(diagnosed):
-        curve = np.mean([each.entries["closing"]["roc"] for each in rounds], axis=(0, 1))
-        rates = np.linspace(0, 1, len(curve))
-        axes.plot(rates, curve, color=arm_style(arm, arms)[0], label=arm_title(arm))
-        areas[arm] = np.mean([each.entries["closing"]["auroc"] for each in rounds])
-    reach = 0.1 if min(areas.values()) > 0.98 else 1
-    axes.set(xlabel="false-positive rate", ylabel="true-positive rate", xlim=(0, reach))
-    figures.legend(axes)
-    sns.despine(ax=axes)
-    caption = "ROC at the last round, each class against the rest: mean over classes and seeds."
-    lacking = ", ".join(f"{arm_title(arm)} {1e4 * (1 - area):.2f}" for arm, area in areas.items())
-    alt = (
-        "True-positive against false-positive rate, one line an arm. 1 - area under them, in "
-        f"1/10,000: {lacking}."
-    )
-    return show(figure, caption, alt)
-
-
-@needs("closing")
 def auroc(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
-    """1 minus the area under the ROC curve, by class and arm, and its mean over classes.
+    """1 minus the area under the ROC curve at the last round, by class and arm, and its mean.
 
     In 1/10,000: where hardly any image is mistaken, the area itself would round to 1.
     """
@@ -197,7 +190,10 @@ def auroc(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
             half = f" ± {lacking.high - lacking.mean:.2f}" if lacking.seeds > 1 else ""
             row[arm_title(arm)] = f"{lacking.mean:.2f}{half if row is rows[-1] else ''}"
     lacking_table = table(pd.DataFrame(rows)).data
-    return HTML(f"<p>1 - area under the ROC curve, in 1/10,000 (0 is perfect):</p>{lacking_table}")
+    return HTML(
+        "<p>1 - area under the ROC curve of each class against the rest, at the last round, in "
+        f"1/10,000 (0 is perfect):</p>{lacking_table}"
+    )
 
 
 @house_style()

@@ -47,7 +47,8 @@ def asked_for(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
     width, most_asked = 0.8 / len(arms), []
     for arm, (mean, spread) in by_class.items():
         place = (arms.index(arm) - (len(arms) - 1) / 2) * width
-        axes.bar(np.arange(len(shown)) + place, mean[shown], width, yerr=spread[shown],
+        lines = None if spread is None else spread[shown]
+        axes.bar(np.arange(len(shown)) + place, mean[shown], width, yerr=lines,
                  color=arm_style(arm, arms)[0], label=arm_title(arm),
                  error_kw={"linewidth": 0.8})  # fmt: skip
         most = int(mean.argmax())
@@ -59,21 +60,29 @@ def asked_for(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
     sns.despine(ax=axes)
     few = f", of {len(classes)} those {len(shown)} in which arms differ most"
     sentence = f" Most often: {'; '.join(most_asked)}." if most_asked else ""
+    over = "mean over seeds, lines one standard deviation either way"
+    if all(spread is None for _, spread in by_class.values()):
+        over = "1 seed"
     caption = (
         f"Classes of the labels that each arm asked for{few if len(shown) < len(classes) else ''}: "
-        f"mean over seeds, lines one standard deviation either way.{sentence}"
+        f"{over}.{sentence}"
     )
     return show(figure, caption, "Bars by class, one colour an arm.")
 
 
-def _shares_by_arm(diagnosed: list[DiagnosedRound]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Mean and standard deviation over seeds of every class's share (%), by arm that asked."""
+def _shares_by_arm(
+    diagnosed: list[DiagnosedRound],
+) -> dict[str, tuple[np.ndarray, np.ndarray | None]]:
+    """Mean and standard deviation over seeds of every class's share (%), by arm that asked.
+
+    None for the deviation of one seed.
+    """
     found = {}
     for arm, rounds in by_arm(diagnosed):
         cells = [_class_shares(list(cell)) for _, cell in groupby(rounds, lambda each: each.seed)]
         if shares := [share for share in cells if share is not None]:
-            freedom = min(1, len(shares) - 1)
-            found[arm] = np.mean(shares, axis=0), np.std(shares, axis=0, ddof=freedom)
+            spread = np.std(shares, axis=0, ddof=1) if len(shares) > 1 else None
+            found[arm] = np.mean(shares, axis=0), spread
     return found
 
 
@@ -143,12 +152,12 @@ def _strip(panel: Any, picks: dict[str, list], dataset: Any) -> None:
     panel.imshow(row, interpolation="nearest")
 
 
-def smaller(image_S_S_3: np.ndarray, step: int) -> np.ndarray:
+def smaller(image_S_S_C: np.ndarray, step: int) -> np.ndarray:
     """An image (uint8) with the mean of every ``step`` x ``step`` pixels as one."""
     if step == 1:
-        return image_S_S_3
-    side = len(image_S_S_3) // step
-    squares = image_S_S_3[: side * step, : side * step].reshape(side, step, side, step, 3)
+        return image_S_S_C
+    side, channels = len(image_S_S_C) // step, image_S_S_C.shape[-1]
+    squares = image_S_S_C[: side * step, : side * step].reshape(side, step, side, step, channels)
     return squares.mean(axis=(1, 3)).round().astype(np.uint8)
 
 

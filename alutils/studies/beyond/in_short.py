@@ -1,4 +1,4 @@
-"""The ranking of arms on a network from scratch, in a few lines for the guides."""
+"""What README and guides tell of 07: how arms rank from scratch, and its best recipe."""
 
 import pandas as pd
 
@@ -10,6 +10,7 @@ from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS
 from alutils.studies.beyond.plan import BeyondStudy
 from alutils.studies.beyond.ranking import arms_of
+from alutils.studies.beyond.recipes import curves_of
 
 
 def text(study: BeyondStudy) -> str:
@@ -43,3 +44,15 @@ def _lines(results: pd.DataFrame, factor: str) -> list[str]:
                 f"{standing.sentence(areas, dataset)}."
             )
     return lines
+
+
+def best_recipe(results: pd.DataFrame, dataset: str) -> str:
+    """The largest mean accuracy at the last label count of a recipe on random labels, with that.
+
+    Empty where no recipe was tried on the dataset.
+    """
+    if results.empty:
+        return ""
+    curves = curves_of(results[results["dataset"] == dataset]).values()
+    ends = [(curve.iloc[:, -1].mean(), curve.columns[-1]) for curve in curves]
+    return "{:.2f} % with {:,}".format(*max(ends)) if ends else ""

@@ -78,7 +78,8 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
 def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:
     """What the ranking supports, by dataset: which arms are shown above random, and the first.
 
-    ``interim`` says that runs are still to come.
+    What tests of few seeds rest on is told once, of the factor with the most arms. ``interim`` says
+    that runs are still to come.
     """
     lines, notes = [], []
     for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
@@ -93,8 +94,9 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
             f"{standing.power(areas, dataset)} {_first(areas)}"
             f"{_controls(areas)} {standing.pooled(areas)}".rstrip()
         )
-        equal = dataset in standing.MARGIN
-        notes.append(standing.normality(len(areas), len(areas.columns) - 1, equal))
+        if factor == results.groupby("factor", sort=False)["arm"].nunique().idxmax():
+            equal = dataset in standing.MARGIN
+            notes.append(standing.normality(len(areas), len(areas.columns) - 1, equal))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return prose.paragraphs(text, *notes, interim)
 

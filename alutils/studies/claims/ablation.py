@@ -12,8 +12,7 @@ import pandas as pd
 
 from alutils.protocol.cell import Cell, Count
 from alutils.protocol.study import Seeds, Study
-from alutils.records.store import Store
-from alutils.records.tidy import complete, table
+from alutils.records.tidy import read
 from alutils.reporting.statistics import Estimate, estimate
 
 CHOOSING_BY_MARGIN = "choosing by margin"
@@ -72,8 +71,7 @@ class AblationStudy(Study):
 def results(study: AblationStudy) -> pd.DataFrame:
     """A row per round, with its ``variant``, of the seeds that have finished every variant."""
     names = {cell.name: key.split("/")[0] for key, cell in study.variants().items()}
-    cells = study.cells()
-    rows = complete(table(Store(study.profile), cells, study.reported), cells)
+    rows = read(study)
     return rows if rows.empty else rows.assign(variant=rows["record"].map(names))
 
 

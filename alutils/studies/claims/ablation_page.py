@@ -7,13 +7,15 @@ from IPython.display import HTML, Markdown
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, prose, published
 from alutils.reporting.prose import count, join, points, show
-from alutils.reporting.statistics import Estimate
+from alutils.reporting.statistics import LEVEL, Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims.ablation import Effect, contributions, effects, evaluation
 
 NOTHING = (
     "No such runs are in the outputs folder: `.venv/bin/python -m alutils ablation` makes them."
 )
+GLOSS = {"evaluation": "evaluation (what judging both by their best adds to the difference)"}
+"""Contributions with a word on what they are."""
 
 
 def answer(results: pd.DataFrame) -> Markdown:
@@ -23,7 +25,7 @@ def answer(results: pd.DataFrame) -> Markdown:
     lines = []
     for dataset, rows in results.groupby("dataset", sort=False):
         (_, difference), *shares = contributions(results, dataset).items()
-        each = ", ".join(f"{what} {points(share, '')}" for what, share in shares)
+        each = ", ".join(f"{GLOSS.get(what, what)} {points(share, '')}" for what, share in shares)
         labels, title = rows["labels"].max(), dataset_title(dataset)
         at_once = labels - rows["labels"].min()
         lines.append(
@@ -57,7 +59,8 @@ def _changes_alone(results: pd.DataFrame, dataset: str) -> str:
     return (
         f" Of the {count(len(every), 'effect')} of one change alone, by label count, "
         f"{len(decided) or 'none'} {'has' if len(decided) == 1 else 'have'} an interval that "
-        f"excludes zero{listed}. These are not corrected: one in 20 does so by chance alone."
+        f"excludes zero{listed}. These are not corrected: of {len(every)} without any effect, one "
+        f"or more would by chance in about {100 * (1 - LEVEL ** len(every)):.0f} % of studies."
     )
 
 

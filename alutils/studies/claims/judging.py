@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -154,7 +155,22 @@ def difference(dataset: str, values: pd.Series, what: str, line: float, side: Si
     )
 
 
-def corrected(finding: Finding, p: float, tests: int) -> Finding:
+def corrected(claim: Claim) -> Claim:
+    """The claim with its findings as Holm's correction for all its tests has them.
+
+    Those count too whose runs are lacking.
+    """
+    p_values = [finding.p for finding in claim.findings]
+    lacking = [math.nan] * (claim.tests - len(p_values))
+    adjusted = statistics.holm(p_values + lacking)[: len(p_values)]
+    findings = (
+        _corrected(finding, p, claim.tests)
+        for finding, p in zip(claim.findings, adjusted, strict=True)
+    )
+    return replace(claim, findings=tuple(findings))
+
+
+def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     """The finding as Holm's test has it, which may reject where Bonferroni's interval holds 0."""
     if finding.estimate is None or math.isnan(finding.p):
         return replace(finding, verdict="undecided")
@@ -169,6 +185,26 @@ def corrected(finding: Finding, p: float, tests: int) -> Finding:
     return replace(finding, verdict=verdict, note=note, simultaneous=wide)
 
 
+def with_one_seed_fewer(claim: Claim) -> Claim:
+    """The claim on one seed fewer, if means and spreads were those found: what the number does."""
+    fewer = replace(claim, findings=tuple(map(_with_one_seed_fewer, claim.findings)))
+    return corrected(fewer) if claim.tests > 1 else fewer
+
+
+def _with_one_seed_fewer(finding: Finding) -> Finding:
+    """The finding on values with its mean and spread; unchanged where no interval decides it."""
+    if finding.estimate is None or finding.bounded or finding.seeds < 3:
+        return finding
+    even = np.linspace(-1, 1, finding.seeds - 1)
+    values = finding.estimate.mean + finding.estimate.spread * even / even.std(ddof=1)
+    interval, line = estimate(values), finding.lines[-1]
+    if len(finding.lines) > 1:
+        verdict = _within(interval, statistics.two_one_sided(values, line), line)
+    else:
+        verdict = (above if finding.above else below)(interval, line)
+    return replace(finding, estimate=interval, p=statistics.p_value(values), verdict=verdict)
+
+
 def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Finding:
     """Two one-sided tests of whether a difference by seed lies within the margin of zero.
 
@@ -176,17 +212,21 @@ def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Fi
     """
     interval, p = estimate(values), statistics.two_one_sided(values, margin)
     narrow = estimate(values, 2 * LEVEL - 1)  # the two tests are this interval
-    verdict: Verdict = "undecided"
-    if p < 1 - LEVEL:
-        verdict = "supported"
-    elif interval.low > margin or interval.high < -margin:
-        verdict = "not supported"
+    verdict = _within(interval, p, margin)
     note = "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
     if verdict == "supported" and interval.decided:
-        note += "; not zero, but within that margin"
+        note += "; its own interval, not corrected, excludes zero"
     judged = None if verdict == "not supported" else narrow
     what = f"{dataset_title(dataset)}, {what}"
     return Finding(what, interval, (-margin, margin), verdict, p, note, judged)
+
+
+def _within(interval: Estimate, p: float, margin: float) -> Verdict:
+    """Supported where the two tests reject, not supported where the interval lies beyond."""
+    if p < 1 - LEVEL:
+        return "supported"
+    beyond = interval.low > margin or interval.high < -margin
+    return "not supported" if beyond else "undecided"
 
 
 def saving(dataset: str, savings: pd.Series, gains: pd.Series, most: float, title: str) -> Finding:

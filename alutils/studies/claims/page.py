@@ -1,5 +1,6 @@
 """How the audit of the poster's claims is shown: verdicts, one figure a claim, sentences."""
 
+import math
 from collections import Counter
 from html import escape
 
@@ -7,14 +8,16 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
+from scipy import stats
 
 from alutils.protocol.cell import Cell, Protocol
 from alutils.reporting import figures, standing
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import count, join, plain, seed_range, show, table
 from alutils.reporting.published import ON_CLAIMS
-from alutils.reporting.statistics import FEWEST_SEEDS, Estimate
+from alutils.reporting.statistics import LEVEL, Estimate
 from alutils.reporting.style import house_style
+from alutils.studies.claims import judging
 from alutils.studies.claims.findings import Claim, Finding, Verdict
 
 COLOUR: dict[Verdict, str] = {
@@ -75,7 +78,29 @@ def left_out(claims: list[Claim]) -> Markdown:
         parts.append(f"{join(stay)} {verb} whichever is left out")
     if not parts:
         return Markdown("No claim has the runs that it takes to leave a seed out.")
-    return Markdown(f"The verdicts above use all seeds. Leaving one out, {'; '.join(parts)}.")
+    return Markdown(
+        f"The verdicts above use all seeds. Leaving one out, {'; '.join(parts)}. "
+        f"{_one_seed_fewer(judged)}"
+    )
+
+
+def _one_seed_fewer(claims: list[Claim]) -> str:
+    """What of that is due to the number of seeds alone, whichever is left out."""
+    counts = sorted({n - fewer for c in claims for n in c.seed_counts for fewer in (0, 1)})
+    quantiles = [f"{stats.t.ppf((1 + LEVEL) / 2, n - 1):.1f} with {n}" for n in counts]
+    lost = [
+        claim.key
+        for claim in claims
+        if claim.verdict != "undecided"
+        and judging.with_one_seed_fewer(claim).verdict == "undecided"
+    ]
+    told = (
+        f"{join(lost)} would be undecided on any one seed fewer" if lost else "no verdict changes"
+    )
+    return (
+        f"One seed fewer also widens every interval (t is {join(quantiles)} seeds): with mean and "
+        f"spread as found, {told}."
+    )
 
 
 def _without(claim: Claim) -> str:
@@ -91,15 +116,16 @@ def _without(claim: Claim) -> str:
 
 
 def normality(claims: list[Claim]) -> Markdown:
-    """The smallest p-values of sign-flip tests, by claim, and which claims rest on normality."""
+    """The smallest p-values of sign-flip tests, by claim, and which claims rest on normality.
+
+    A claim whose runs are lacking shows nothing, and is left out.
+    """
     families: dict[str, list[str]] = {}
     normal: list[str] = []
-    for claim in claims:
+    for claim in (claim for claim in claims if not claim.lacking):
         one_sided = any(len(finding.lines) > 1 for finding in claim.findings)
         side = "each one-sided test of " if one_sided else ""
         for seeds in claim.seed_counts:
-            if seeds < FEWEST_SEEDS:
-                continue
             least, rejects = standing.sign_flip(seeds, claim.tests, one_sided)
             alone = len(claim.seed_counts) == 1
             key = claim.key if alone else f"{claim.key} with {count(seeds, 'seed')}"
@@ -292,11 +318,16 @@ def _mean_and_interval(estimate: Estimate | None, unit: str) -> str:
 
 
 def _evidence(claim: Claim) -> str:
-    """How many findings have which verdict; in full the deciding one nearest to its line."""
+    """How many findings have which verdict; in full the deciding one nearest to its line.
+
+    None is nearest where several decide and none of them has an interval.
+    """
     if not claim.findings:
         return "nothing to judge by"
     deciding = [finding for finding in claim.findings if finding.verdict == claim.verdict]
     nearest = min(deciding or claim.findings, key=Finding.gap)
+    if len(deciding) > 1 and math.isinf(nearest.gap()):
+        return f"{_counted(claim)}, none with an interval"
     quoted = nearest.simultaneous or nearest.estimate
     text = _mean_and_interval(quoted, claim.unit) if quoted else nearest.note
     if nearest.simultaneous:
@@ -310,8 +341,15 @@ def _evidence(claim: Claim) -> str:
     text = f"{nearest.what}: {text}"
     if len(claim.findings) == 1:
         return text
+    if len({finding.verdict for finding in claim.findings}) == 1:
+        return f"{_counted(claim)}; the nearest: {text}"
+    return f"{_counted(claim)}; nearest {nearest.verdict} one: {text}"
+
+
+def _counted(claim: Claim) -> str:
+    """How many of a claim's findings have which verdict."""
     counts = Counter(finding.verdict for finding in claim.findings)
     if len(counts) == 1:
-        return f"All {len(claim.findings)} findings {nearest.verdict}; the nearest: {text}"
+        return f"All {len(claim.findings)} findings {claim.findings[0].verdict}"
     tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOUR if counts[verdict])
-    return f"Of {len(claim.findings)} findings {tally}; nearest {nearest.verdict} one: {text}"
+    return f"Of {len(claim.findings)} findings {tally}"

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from alutils.folders import index
 from alutils.protocol.cell import Cell, Count, Rounds, Share
+from alutils.protocol.encoders import EncoderName
 from alutils.protocol.parameters import increasing
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.own_images.dataset import NameOrExample
@@ -32,7 +33,7 @@ class OwnImagesStudy(ActiveLearningStudy):
     acquisition_fraction: Share = 0.06
     rounds: Rounds = 8
     batch_size: Annotated[int, Field(ge=2, le=1_000_000)] = 10
-    encoder: Literal["none", "efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
+    encoder: Literal["none", EncoderName] = "efficientnet-lite0"
     acquisition_size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     targets: tuple[Annotated[float, Field(gt=0, le=100)], ...] = (80.0, 90.0, 95.0)
 

@@ -8,7 +8,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import BASELINE, arm_title
 from alutils.protocol.study import Study
-from alutils.records.store import Store, finished
+from alutils.records.store import Store, finished_records
 from alutils.reporting import prose
 from alutils.reporting.prose import percent
 from alutils.reporting.statistics import estimate
@@ -29,7 +29,7 @@ class Shares(NamedTuple):
 def shares(study: Study, results: pd.DataFrame, dataset: Any) -> dict[str, Shares]:
     """Of every arm, over the seeds in a results table; without arms that asked for nothing."""
     shown, by_arm = set(results["record"]), {}
-    for cell, record in finished(Store(study.profile), study.cells()):
+    for cell, record in finished_records(Store(study.profile), study.cells()):
         if cell.name not in shown or cell.sequence or cell.arm == BASELINE:
             continue
         balance = class_balance(cell, record["rounds"], dataset.train_labels)

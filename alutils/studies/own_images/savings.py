@@ -12,14 +12,13 @@ from alutils.reporting.prose import capital, count, interval, join, paired_seeds
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 
 
-def saved_labels(results: pd.DataFrame) -> pd.DataFrame:
-    """Labels that an arm needs fewer than random for random's last accuracy.
+def saved_labels(savings: pd.DataFrame, last: int) -> pd.DataFrame:
+    """Labels that an arm needs fewer than random for random's last accuracy, at ``last`` labels.
 
-    By seed (rows) and arm (columns), on monotone fits per seed; below zero where it needs more,
-    and NaN where it never gets there.
+    From label savings (times) by seed (rows) and arm (columns), and like these; below zero where
+    it needs more, and NaN where it never gets there.
     """
-    last = results.loc[results["arm"] == "random", "labels"].max()
-    needed = last / statistics.label_savings(results)
+    needed = last / savings
     return needed.rsub(needed["random"], axis=0).drop(columns="random")
 
 
@@ -28,12 +27,13 @@ def sentences(results: pd.DataFrame) -> Markdown:
     random = results[results["arm"] == "random"]
     last = random["labels"].max()
     ends = estimate(random.loc[random["labels"] == last, "accuracy"])
-    saved = saved_labels(results)
+    savings = statistics.label_savings(results)
+    saved = saved_labels(savings, last)
     if len(saved) < FEWEST_SEEDS:
         return Markdown(
             f"With {count(len(saved), 'seed')} no label saving is told: {FEWEST_SEEDS} are needed."
         )
-    lines = [f"- **{arm_title(arm)}** {_saving(saved[arm])}" for arm in saved]
+    lines = [f"- **{arm_title(arm)}** {_saving(saved[arm], savings[arm], last)}" for arm in saved]
     if saved.isna().any(axis=None):
         lines.append(f"\n{tables.BY_CHANCE}")
     return Markdown(
@@ -43,13 +43,13 @@ def sentences(results: pd.DataFrame) -> Markdown:
     )
 
 
-def _saving(by_seed: pd.Series) -> str:
-    """What one arm saves, or that the runs leave it open."""
-    reached = by_seed.dropna()
-    if len(reached) < len(by_seed):
-        seeds = f"{len(reached)} of {len(by_seed)}" if len(reached) else f"none of {len(by_seed)}"
-        return f"gets there in {seeds} seeds, so that what it saves can't be told."
-    saved = estimate(reached)
+def _saving(labels: pd.Series, savings: pd.Series, last: int) -> str:
+    """What one arm saves by seed, or that the runs leave it open."""
+    if labels.isna().all():
+        return "never gets there."
+    if labels.isna().any():
+        return f"gets there {tables.reached(savings, last)}."
+    saved = estimate(labels)
     if not saved.decided:
         return f"is not shown to save or to cost labels: {_labels(saved, '+')}."
     if saved.mean > 0:

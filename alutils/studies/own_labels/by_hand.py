@@ -83,6 +83,8 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         notes.append(line)
         print(line)
 
+    if images.classes and set(images.classes).isdisjoint(classes):
+        say(_no_classes(images))
     older_answers = _older_answers(study, images, classes, say)
     with _folder_made(study):
         if older_answers:
@@ -99,6 +101,17 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
     desk.export = lambda: _export(labelling)
     _open[path] = labelling
     return labelling
+
+
+def _no_classes(images: FolderImages) -> str:
+    """That the folder has classes of its own, and what follows, where none is to be labelled."""
+    names = ", ".join(images.classes[:3]) + (", ..." if len(images.classes) > 3 else "")
+    kept = count(len(images.test_labels), "image")
+    return (
+        f"the folder's own classes ({names}) are none of yours, and {kept} of them "
+        f"{'is' if len(images.test_labels) == 1 else 'are'} kept for a test and never asked for: "
+        "where its folders are no classes give a table (docs/labelling.md)"
+    )
 
 
 def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry]:

@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -13,6 +13,7 @@ from alutils.labelling.settings import LARGEST_PAGE, Settings
 from alutils.paths import NOTEBOOKS, outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
+from alutils.protocol.encoders import EncoderName
 from alutils.protocol.parameters import Parameters
 from alutils.studies.own_images.dataset import NameOrExample
 
@@ -45,10 +46,10 @@ class OwnLabelsStudy(Parameters):
 
     An empty ``dataset`` is a small folder of digits that is made for it (``folders.example``), and
     an empty ``ledger`` lies under the outputs; a new one begins with the answers of
-    ``older_ledger``, which is of an earlier state of the folder. ``classes`` are those to begin
-    with; where none are given they are the folder's own. Answers come from a person; in batch from
-    the folder's labels, ``answer_count`` of them; or from the recorded ledger whose path
-    ``answers`` is.
+    ``older_ledger``, which is of an earlier state of the folder, or a table of labels. ``classes``
+    are those to begin with; where none are given they are the folder's own. Answers come from a
+    person; in batch from the folder's labels, ``answer_count`` of them; or from the recorded ledger
+    whose path ``answers`` is.
     """
 
     dataset: NameOrExample = ""
@@ -57,7 +58,7 @@ class OwnLabelsStudy(Parameters):
     older_ledger: LedgerPath = ""
     answers: Answerer = PERSON
     answer_count: Annotated[int, Field(ge=1, le=10_000_000)] = 150
-    encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
+    encoder: EncoderName = "efficientnet-lite0"
     arm: str = "uherding"
     batch: int = 10
     share: float = 0.2
@@ -151,7 +152,7 @@ class OwnLabelsStudy(Parameters):
         if self.answers != PERSON:
             problem = f"is for a person's answers, and answers = {self.answers!r}: leave it empty"
         elif not os.path.isfile(older):
-            problem = "is no file: give the path of a ledger, or leave it empty"
+            problem = "is no file: give the path of a ledger or table, or leave it empty"
         elif older == self.ledger_path.resolve():
             problem = "is the ledger that is labelled into: set ledger to a new file as well"
         else:

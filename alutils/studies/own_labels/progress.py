@@ -43,9 +43,11 @@ def _test_sentence(labelling: Labelling) -> str | None:
     if accuracy is None:
         return None
     labels, images = heads[-1].labels, len(labelling.images.test_labels)
+    low, high = estimate.wilson(round(accuracy / 100 * images), images)
     return (
         f"To compare, on the {images:,} images that the folder keeps for a test, which nobody was "
-        f"asked about, the head of {labels:,} labels is right on {accuracy:.1f} %."
+        f"asked about, the head of {labels:,} labels is right on {accuracy:.1f} % "
+        f"({low:.1f} to {high:.1f})."
     )
 
 
@@ -101,7 +103,7 @@ def reason(asked: str) -> str:
 
 @undisturbed
 def asked_for(labelling: Labelling) -> HTML | Markdown:
-    """Labels of every class, and what had asked for their images."""
+    """Labels of every class, what had asked for their images, and guesses at random that held."""
     answers = labelling.session.answers
     if not answers.labels:
         return Markdown(NOTHING)
@@ -109,9 +111,13 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
         (label, answers.first[image].asked) for image, label in answers.labels.items()
     )
     asked = list(dict.fromkeys(why for _, why in reasons))
+    guessed = estimate.guesses(answers, labelling.session.settings.batch)
+    made = Counter(guess.label for guess in guessed)
+    right = Counter(guess.label for guess in guessed if guess.right)
     rows = [
         {"class": name, "labels": f"{sum(reasons[name, why] for why in asked):,}"}
         | {reason(why): f"{reasons[name, why]:,}" for why in asked}
+        | {"right of guessed at random": f"{right[name]:,} of {made[name]:,}"}
         for name in answers.classes
     ]
     entries = labelling.session.ledger.entries

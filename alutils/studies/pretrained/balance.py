@@ -10,7 +10,7 @@ from torch import Tensor
 from alutils.protocol.arms import ORACLES, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.study import Setting
-from alutils.records.store import Store, finished
+from alutils.records.store import Store, finished_records
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import join, paired_seeds, percent
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
@@ -58,7 +58,7 @@ def balances(study: PretrainedStudy, labels: dict[str, Tensor]) -> list[Balance]
     cells = [each.cell for each in settings.values()]
     rows = [
         _row(settings[cell.name], class_balance(cell, record["rounds"], labels[cell.dataset]))
-        for cell, record in finished(Store(study.profile), cells)
+        for cell, record in finished_records(Store(study.profile), cells)
     ]
     if not rows:
         return []

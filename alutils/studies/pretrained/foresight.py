@@ -16,6 +16,8 @@ AHEAD = {"in the next round": 1, "2 or 3 rounds ahead": 3, "4 or more rounds ahe
 """Groups of forecasts, up to how many rounds after the last known one the target is reached."""
 CLOSE = 0.05
 """By how much coverage may fall short of the interval's level before it is said."""
+WIDE = (1 + LEVEL) / 2
+"""Coverage from which intervals are called too wide: half as many miss as may."""
 SEED = 0
 """Of the resamples; the same table gives the same answers."""
 
@@ -87,22 +89,18 @@ def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
     given, asked = replayed[replayed["kind"] == ""], count(len(replayed), "forecast")
     if given.empty:
         return prose.paragraphs(f"Of {asked} asked for, none could be given as a number.", interim)
-    held, phrases = {}, []
+    held: dict[tuple[str, str], float] = {}
+    phrases = []
     for (part, dataset), row in replay.coverage(replayed, ["part", "dataset"]).iterrows():
         if row.told:
-            where = f"{dataset_title(dataset)}{part and f' with {part} labels'}"
-            held[where] = row.covered
+            held[part, dataset] = row.covered
             phrases.append(
-                f"{100 * row.covered:.0f} % on {where} (median width {row.width:.1f} times the "
-                f"truth; {100 * row.told:.0f} % of those asked for were given)"
+                f"{100 * row.covered:.0f} % {_where(part, dataset)} (median width "
+                f"{row.width:.1f} times the truth; {100 * row.told:.0f} % of those asked for were "
+                "given)"
             )
     seeds, runs = replayed["seed"].nunique(), replayed["record"].nunique()
-    short = [where for where, share in held.items() if share < LEVEL - CLOSE]
-    verdict = f"Nowhere do they fall more than {100 * CLOSE:.0f} points short."
-    if seeds < FEWEST_SEEDS:
-        verdict = f"A verdict needs {FEWEST_SEEDS} seeds."
-    elif short:
-        verdict = f"They fall short on {join(short)}."
+    verdict = _verdict(held) if seeds >= FEWEST_SEEDS else f"A verdict needs {FEWEST_SEEDS} seeds."
     return prose.paragraphs(
         f"Of {asked} asked for, {len(given):,} {'was' if len(given) == 1 else 'were'} given as a "
         f"number, on {count(runs, 'run')} of {count(seeds, 'seed')}. Of these, the "
@@ -110,6 +108,33 @@ def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
         "one run are not independent of each other, nor are runs of one seed.",
         interim,
     )
+
+
+def _verdict(held: dict[tuple[str, str], float]) -> str:
+    """Where intervals fall short, and where they are too wide, from coverage by part, dataset."""
+    short = [where for where, share in held.items() if share < LEVEL - CLOSE]
+    wide = [where for where, share in held.items() if share >= WIDE]
+    verdict = f"Nowhere do they fall more than {100 * CLOSE:.0f} points short."
+    if short:
+        verdict = f"They fall short {_places(short, list(held))}."
+    if wide:
+        verdict += f" They are wider than {100 * LEVEL:.0f} % asks for {_places(wide, list(held))}."
+    return verdict
+
+
+def _places(some: list[tuple[str, str]], every: list[tuple[str, str]]) -> str:
+    """Some parts and datasets in words, a part alone where it has several datasets, all of them."""
+    words = []
+    for part in dict.fromkeys(part for part, _ in some):
+        here, whole = ([name for p, name in places if p == part] for places in (some, every))
+        alone = bool(part) and here == whole and len(here) > 1
+        words += [f"with {part} labels"] if alone else [_where(part, name) for name in here]
+    return join(words)
+
+
+def _where(part: str, dataset: str) -> str:
+    """A part of the ranking on a dataset, in words."""
+    return f"on {dataset_title(dataset)}{part and f' with {part} labels'}"
 
 
 def stopping_table(replayed: pd.DataFrame) -> HTML | Markdown:
@@ -142,19 +167,26 @@ def stopping_table(replayed: pd.DataFrame) -> HTML | Markdown:
 
 
 def stopping_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
-    """Which rules stop which share of the runs, and which stop none."""
+    """Which rules stop which share of the runs, and which stop none, and how near these came."""
     if replayed.empty:
         return prose.paragraphs("There is no run to be stopped.", interim)
     shares = replayed["stopped"].notna().groupby(replayed["rule"], sort=False).mean()
     runs = count(replayed["record"].nunique(), "run")
     parts = [f"{rule} stops {100 * share:.0f} %" for rule, share in shares.items() if share]
     if never := [rule for rule, share in shares.items() if not share]:
-        parts.append(f"{join(never)} {'stops' if len(never) == 1 else 'stop'} none")
+        stop = "stops" if len(never) == 1 else "stop"
+        parts.append(f"{join([_nearest(replayed, rule) for rule in never])} {stop} none")
     return prose.paragraphs(
         f"Of {runs}, {'; '.join(parts)}. What a rule costs says little where it seldom stops: a "
         "run that it doesn't stop counts with its end.",
         interim,
     )
+
+
+def _nearest(replayed: pd.DataFrame, name: str) -> str:
+    """A rule with the value that came nearest to its threshold, where there is one."""
+    rule, values = replay.RULES[name], replayed.loc[replayed["rule"] == name, "nearest"].dropna()
+    return f"{name} ({rule.in_words.format(rule.nearest(values))})" if len(values) else name
 
 
 def _labels(part: str) -> dict[str, str]:

@@ -31,11 +31,6 @@ class Gap(NamedTuple):
     share: Estimate
     """The best arm's gain as a share (%) of the oracle's; without ends where that may be zero."""
 
-    @property
-    def beaten(self) -> bool:
-        """Whether the best arm's mean area is the larger one."""
-        return self.gap.mean < 0
-
 
 def gaps(results: pd.DataFrame) -> list[Gap]:
     """The gap of every part, dataset and imbalance that has an oracle's runs."""
@@ -60,33 +55,37 @@ def _gap(rows: pd.DataFrame, part: str, dataset: str, imbalance: float) -> Gap:
 
 
 def sentences(found: list[Gap], interim: str = "") -> Markdown:
-    """In how many rankings an arm beats the oracle, and how much of its gain arms have elsewhere.
+    """In how many rankings the oracle is shown to gain, and how much of that an arm has in these.
 
-    Of the arm with the largest mean area, over the rankings in which the oracle is shown to gain.
+    Of the arm with the largest mean area.
     """
     every = [gap for gap in found if gap.gap.seeds >= FEWEST_SEEDS]
     if not every:
         return prose.paragraphs(f"A sentence needs {FEWEST_SEEDS} seeds with every arm.", interim)
     gaining = [gap for gap in every if gap.oracle_gain.low > 0]
     text = (
-        f"{_beaten(every)} The oracle is shown to gain over random in {len(gaining)} of "
-        f"{len(every)}."
+        f"The oracle is shown to gain over random in {len(gaining) or 'none'} of "
+        f"{prose.count(len(every), 'ranking')}."
     )
-    if shares := [gap.share.mean for gap in gaining if not gap.beaten]:
+    if gaining:
+        shares = [gap.share.mean for gap in gaining]
         ends = dict.fromkeys(f"{end:.0f}" for end in (min(shares), max(shares)))
-        text += f" Where it is, and isn't beaten, that arm has {' to '.join(ends)} % of its gain."
+        text += (
+            " The arm with the largest mean area beside random has "
+            f"{' to '.join(ends)} % of the oracle's gain there{_above(gaining)}."
+        )
     return prose.paragraphs(text, interim)
 
 
-def _beaten(every: list[Gap]) -> str:
-    """In how many rankings the arm with the largest mean area beats the oracle, in a sentence."""
-    beaten = [gap for gap in every if gap.beaten]
-    parts = {gap.part for gap in beaten}
-    alone = f", all with {beaten[0].part} labels" if len(parts) == 1 < len(beaten) else ""
-    bound = ": the oracle is greedy, and no bound" if beaten else ""
+def _above(gaining: list[Gap]) -> str:
+    """In how many rankings an arm gains more than the oracle, for the end of a sentence."""
+    above = [gap for gap in gaining if gap.share.mean > 100]
+    if not above:
+        return ""
+    parts = {gap.part for gap in above}
+    alone = f", all with {above[0].part} labels" if len(parts) == 1 < len(above) else ""
     return (
-        "The arm with the largest mean area beside random has a larger one than the oracle in "
-        f"{len(beaten) or 'none'} of {prose.count(len(every), 'ranking')}{alone}{bound}."
+        f"; above 100 % in {len(above)} of {len(gaining)}{alone}: a greedy oracle is no upper bound"
     )
 
 
@@ -113,11 +112,9 @@ def _ratio(imbalance: float) -> str:
 
 
 def _share(gap: Gap) -> str:
-    """How much of the oracle's gain an arm has; only where that is shown, and the larger one."""
+    """How much of the oracle's gain an arm has; only where that gain is shown."""
     if gap.gap.seeds < FEWEST_SEEDS:
         return f"needs {FEWEST_SEEDS} seeds"
     if not gap.oracle_gain.low > 0:
         return "the oracle is not shown to gain"
-    if gap.beaten:
-        return ""
     return interval(gap.share, "%")

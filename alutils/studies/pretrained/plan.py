@@ -7,6 +7,7 @@ from pydantic import Field
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol
 from alutils.protocol.datasets import DatasetName
+from alutils.protocol.encoders import EncoderName
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
     Levels,
@@ -17,6 +18,8 @@ from alutils.protocol.study import (
 )
 
 Ratio = Annotated[float, Field(gt=1)]
+SCRATCH_RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
+"""What must be the poster's for the network from scratch to be trained by its recipe."""
 PARTS = ("few", "many")
 """Parts of the ranking: a start with few labels, and from where it ends to many."""
 FEW_ARMS = (
@@ -36,7 +39,7 @@ class PretrainedStudy(SettingsStudy):
     random labels by a recipe of its own (``scratch``), as Figure 2 has it.
     """
 
-    encoder: Literal["efficientnet-lite0", "resnet18"] = "efficientnet-lite0"
+    encoder: EncoderName = "efficientnet-lite0"
     datasets: Levels[DatasetName] = ("cifar10", "mnist", "fashion-mnist")
     few_arms: Levels[str] = FEW_ARMS
     few_first: Count = 10
@@ -79,6 +82,13 @@ class PretrainedStudy(SettingsStudy):
                 for ratio in self.imbalances:
                     every += self._ranking(self.imbalanced_datasets, seed, ratio)
         return every
+
+    @property
+    def scratch_recipe(self) -> str:
+        """What the network from scratch is trained by, in words."""
+        own = {key: getattr(self, f"scratch_{key}") for key in SCRATCH_RECIPE}
+        poster = {key: Protocol.model_fields[key].default for key in SCRATCH_RECIPE}
+        return "the poster's recipe" if own == poster else "a recipe of its own"
 
     def arms_of(self, part: str) -> tuple[str, ...]:
         """The arms of a part of the ranking."""

@@ -1,5 +1,7 @@
 """What an encoder is worth in labels, beside what choosing is worth on its features."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -11,7 +13,7 @@ from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, prose, statistics, tables
 from alutils.reporting.picture import Picture
 from alutils.reporting.prose import interval, lines_of, show
-from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.reporting.style import house_style
 from alutils.studies.pretrained.plan import PARTS
 
@@ -40,6 +42,38 @@ def ranked_datasets(results: pd.DataFrame) -> list[str]:
 def best_arm(rows: pd.DataFrame) -> str:
     """The arm with the largest mean area, random aside, of one part of the ranking."""
     return str(statistics.areas(rows).drop(columns="random").mean().idxmax())
+
+
+class Beside(NamedTuple):
+    """The head beside the network from scratch, on random labels: accuracies in percent.
+
+    The network at its last label count; the head at the first of its own where it is as good, or
+    at its last where it is so at none. ``first`` says that these are the fewest of its series.
+    """
+
+    scratch_labels: int
+    scratch: Estimate
+    labels: int
+    head: Estimate
+    first: bool
+
+    @property
+    def reached(self) -> bool:
+        """Whether the head is as good."""
+        return self.head.mean >= self.scratch.mean
+
+
+def beside_scratch(results: pd.DataFrame, dataset: str) -> Beside | None:
+    """The head beside the network from scratch on a dataset; None where either has no run."""
+    head, scratch = balanced(results, "head", dataset), balanced(results, "scratch", dataset)
+    if head.empty or scratch.empty:
+        return None
+    last = int(scratch["labels"].max())
+    at_last = estimate(scratch.loc[scratch["labels"] == last, "accuracy"])
+    by_labels = {int(n): estimate(group) for n, group in head.groupby("labels")["accuracy"]}
+    enough = [labels for labels, each in by_labels.items() if each.mean >= at_last.mean]
+    labels = min(enough, default=max(by_labels))
+    return Beside(last, at_last, labels, by_labels[labels], labels == min(by_labels))
 
 
 def figure(results: pd.DataFrame) -> Picture | Markdown:
@@ -106,24 +140,27 @@ def head_table(results: pd.DataFrame) -> HTML | Markdown:
         return Markdown("The head has no finished run yet.")
     lines = []
     for (dataset, labels), group in rows.groupby(["dataset", "labels"], sort=False):
-        scratch = balanced(results, "scratch", dataset)
+        accuracy = estimate(group["accuracy"])
         lines.append(
             {
                 "dataset": dataset_title(dataset),
                 "random labels": f"{labels:,}",
-                "frozen features (%)": interval(estimate(group["accuracy"]), ""),
-                "labels that the network from scratch needs": _needed(scratch, group["accuracy"]),
+                "frozen features (%)": interval(accuracy, ""),
+                "labels that the network from scratch needs": needed(
+                    results, dataset, accuracy.mean
+                ),
             }
         )
     return prose.table(pd.DataFrame(lines))
 
 
-def _needed(scratch: pd.DataFrame, accuracy: pd.Series) -> str:
-    """Labels at which the mean curve from scratch, made monotone, has the mean accuracy."""
+def needed(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
+    """Labels at which the mean curve from scratch, made monotone, has an accuracy (%)."""
+    scratch = balanced(results, "scratch", dataset)
     if scratch.empty:
         return "not trained"
     mean = scratch.groupby("labels")["accuracy"].mean()
-    labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy.mean())
+    labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy)
     if np.isnan(labels):
         return f"more than {mean.index.max():,} (there {mean.iloc[-1]:.2f} %)"
     if labels == mean.index.min():
@@ -131,35 +168,39 @@ def _needed(scratch: pd.DataFrame, accuracy: pd.Series) -> str:
     return f"{labels:,.0f}"
 
 
-def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
-    """What the encoder is worth, and what choosing is worth on top, dataset by dataset."""
-    lines = []
+def sentences(
+    results: pd.DataFrame, interim: str = "", recipe: str = "a recipe of its own"
+) -> Markdown:
+    """What the encoder is worth, and what choosing is worth on top, dataset by dataset.
+
+    ``recipe`` is what the network from scratch is trained by, in words.
+    """
+    lines, savings = [], []
     for dataset in ranked_datasets(results):
-        parts = [_encoder(results, dataset), *(_choosing(results, p, dataset) for p in PARTS)]
-        lines.append(f"- **{dataset_title(dataset)}**: {' '.join(part for part in parts if part)}")
-    return prose.paragraphs("\n".join(lines) or NO_SEED, interim)
+        parts = [_encoder(results, dataset, recipe)]
+        for rows in (balanced(results, part, dataset) for part in PARTS):
+            if rows["seed"].nunique() >= FEWEST_SEEDS:
+                savings.append(statistics.label_savings(rows)[["random", best_arm(rows)]])
+                parts.append(_choosing(rows, savings[-1]))
+        lines.append(f"- **{dataset_title(dataset)}**: {' '.join(parts)}")
+    return prose.paragraphs("\n".join(lines) or NO_SEED, tables.head_start(*savings), interim)
 
 
-def _encoder(results: pd.DataFrame, dataset: str) -> str:
+def _encoder(results: pd.DataFrame, dataset: str, recipe: str) -> str:
     """The network from scratch at its last label count, and the head where it is as good."""
-    head, scratch = balanced(results, "head", dataset), balanced(results, "scratch", dataset)
-    if scratch.empty or head.empty:
-        lacks = (
-            "network was trained from scratch" if scratch.empty else "run of the head is finished"
-        )
+    if not (beside := beside_scratch(results, dataset)):
+        lacks = "run of the head is finished"
+        if balanced(results, "scratch", dataset).empty:
+            lacks = "network was trained from scratch"
         return f"no {lacks} on it, so that the encoder's worth is not told."
-    last = scratch["labels"].max()
-    at_last = estimate(scratch.loc[scratch["labels"] == last, "accuracy"])
-    by_labels = {labels: estimate(group) for labels, group in head.groupby("labels")["accuracy"]}
-    enough = [labels for labels, accuracy in by_labels.items() if accuracy.mean >= at_last.mean]
-    labels = min(enough, default=max(by_labels))
     fewer = ""
-    if enough and labels == min(by_labels):
-        fewer = f", the fewest of its series{_with_fewer(results, dataset, at_last.mean)}"
+    if beside.reached and beside.first:
+        fewer = f", the fewest of its series{_with_fewer(results, dataset, beside.scratch.mean)}"
     return (
-        f"the network from scratch has {interval(at_last, '%')} with {last:,} random labels; a "
-        f"linear head on frozen features {'has' if enough else 'does not get there, and has'} "
-        f"{interval(by_labels[labels], '%')} with {labels:,}{fewer}."
+        f"the network from scratch by {recipe} has {interval(beside.scratch, '%')} with "
+        f"{beside.scratch_labels:,} random labels; a linear head on frozen features "
+        f"{'has' if beside.reached else 'does not get there, and has'} "
+        f"{interval(beside.head, '%')} with {beside.labels:,}{fewer}."
     )
 
 
@@ -179,16 +220,11 @@ def _with_fewer(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
     )
 
 
-def _choosing(results: pd.DataFrame, part: str, dataset: str) -> str:
-    """How many labels the arm with the largest mean area saves against random labels."""
-    rows = balanced(results, part, dataset)
-    if rows["seed"].nunique() < FEWEST_SEEDS:
-        return ""
-    best = best_arm(rows)
-    savings, last = statistics.label_savings(rows)[best], rows["labels"].max()
-    shared = tables.head_start(rows) if 2 * savings.isna().sum() < len(savings) else ""
+def _choosing(rows: pd.DataFrame, savings: pd.DataFrame) -> str:
+    """What the arm with the largest mean area saves, from the label savings of random and it."""
+    best, last = savings.columns[1], rows["labels"].max()
     return (
         f"From {rows['labels'].min():,} to {last:,} labels {arm_title(best)} has the largest mean "
-        "area of the arms beside random (found by looking), and reaches random's last accuracy "
-        f"{tables.reached(savings, last)}.{shared}"
+        "area of the arms beside random, and reaches random's last accuracy "
+        f"{tables.reached(savings[best], last)}."
     )

@@ -3,6 +3,8 @@
 Both have the same arms, label counts and seeds. What is concluded is fixed in ``docs/plan.md``.
 """
 
+from dataclasses import dataclass
+
 import pandas as pd
 from IPython.display import HTML, Markdown
 
@@ -20,56 +22,85 @@ from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES
 
 ON_ARMS = tuple(key for key, (figures, _) in rules.RULES.items() if "3" in figures)
 """The claims that are judged on these figures."""
-NOTHING = (
-    "No seed has every arm under both recipes yet: `make study PROFILE="
-    f"{CHOSEN_UNDER['poster']}` trains them by the poster's."
-)
+Rows = dict[str, dict[str, pd.DataFrame]]
+"""By notebook and recipe, a row a cell and round."""
 
 
-def of_both(notebook: str) -> dict[str, pd.DataFrame]:
-    """The rows of a figure by recipe, of the seeds that have every arm under both; or nothing."""
-    rows = {name: tidy.read(load_study(p, notebook)) for name, p in CHOSEN_UNDER.items()}
-    seeds = set.intersection(*(set(each["seed"]) for each in rows.values()))
-    if not seeds:
-        return {}
-    return {name: each[each["seed"].isin(seeds)] for name, each in rows.items()}
+@dataclass(frozen=True)
+class Both:
+    """Figures 3 and 4 under both recipes.
+
+    Attributes
+    ----------
+    shared : rows of the seeds that have every arm under both
+    whole : rows of all seeds that have every arm under that recipe
+    """
+
+    shared: Rows
+    whole: Rows
+
+    def seeds(self, notebook: str) -> int:
+        """How many seeds have every arm under both."""
+        return self.shared[notebook]["poster"]["seed"].nunique()
+
+    def areas(self, notebook: str) -> dict[str, pd.DataFrame]:
+        """Areas by recipe of these seeds, of which there must be one."""
+        return {name: statistics.areas(rows) for name, rows in self.shared[notebook].items()}
 
 
-def sentences() -> Markdown:
+def read() -> Both:
+    """What is finished of both."""
+    whole = {
+        notebook: {name: tidy.read(load_study(p, notebook)) for name, p in CHOSEN_UNDER.items()}
+        for notebook in DATASET_OF
+    }
+    shared = {}
+    for notebook, by_recipe in whole.items():
+        seeds = set.intersection(*(set(rows["seed"]) for rows in by_recipe.values()))
+        shared[notebook] = {
+            name: rows[rows["seed"].isin(seeds)] for name, rows in by_recipe.items()
+        }
+    return Both(shared, whole)
+
+
+def parts() -> list[HTML | Markdown]:
+    """What is shown of both: sentences, table and verdicts; nothing without a seed of both."""
+    both = read()
+    if not any(map(both.seeds, DATASET_OF)):
+        return []
+    return [sentences(both), table(both), *verdicts(both)]
+
+
+def sentences(both: Both) -> Markdown:
     """What the tests show of every arm under either recipe, and where that is not the same."""
     lines, notes = [], []
     for notebook, dataset in DATASET_OF.items():
-        if rows := of_both(notebook):
-            areas = _areas(rows)
-            seeds, arms = areas["poster"].shape
+        if seeds := both.seeds(notebook):
             title = f"**{dataset_title(dataset)}**, {paired_seeds(seeds)} under both recipes"
-            if text := _compared(areas, dataset):
+            if text := compared(both, notebook):
+                arms = both.shared[notebook]["poster"]["arm"].nunique()
                 lines.append(f"- {title}: {text}.")
                 notes.append(standing.normality(seeds, arms - 1, equivalence=True))
             else:
                 lines.append(f"- {title}: nothing is tested with fewer than {FEWEST_SEEDS}.")
             notes.append(record_facts.interim(load_study(CHOSEN_UNDER["poster"], notebook)))
-    return prose.paragraphs("\n".join(lines), *notes) if lines else Markdown(NOTHING)
+    return prose.paragraphs("\n".join(lines), *notes)
 
 
-def compared(notebook: str) -> str:
+def compared(both: Both, notebook: str) -> str:
     """What is shown under both recipes, or under each, and of which arms that is not the same.
 
     Empty where they share too few seeds for a test.
     """
-    return _compared(_areas(of_both(notebook)), DATASET_OF[notebook])
-
-
-def _compared(areas: dict[str, pd.DataFrame], dataset: str) -> str:
-    """What ``compared`` tells, from areas by recipe."""
-    if not areas or len(areas["poster"]) < FEWEST_SEEDS:
+    if both.seeds(notebook) < FEWEST_SEEDS:
         return ""
+    areas, dataset = both.areas(notebook), DATASET_OF[notebook]
     by_recipe = _standings(areas, dataset)
     told = {name: standing.sentence(each, dataset) for name, each in areas.items()}
     other = [
         arm
         for arm, own in by_recipe["poster"].items()
-        if shown(own) != shown(by_recipe["reduced"][arm])
+        if own.short != by_recipe["reduced"][arm].short
     ]
     if not other:
         return f"the same is shown of every arm under both: {told['poster']}"
@@ -91,11 +122,6 @@ def _apart(areas: dict[str, pd.DataFrame], arms: list[str]) -> str:
     return text
 
 
-def _areas(rows: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """Areas by recipe of the rows of ``of_both``."""
-    return {name: statistics.areas(each) for name, each in rows.items()}
-
-
 def _more(areas: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Every arm's difference to random under the poster's recipe minus that under the reduced."""
     gains = {name: each.sub(each["random"], axis=0) for name, each in areas.items()}
@@ -107,25 +133,15 @@ def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[s
     return {name: standing.standings(each, dataset) for name, each in areas.items()}
 
 
-def shown(arm: Standing) -> str:
-    """What the tests show of an arm, in a word or a few."""
-    if arm.equivalent:
-        return f"{arm.side}, by less than the margin" if arm.side else "equivalent"
-    return arm.side or "open"
-
-
-def table() -> HTML | None:
-    """Every arm's difference in area to random under either recipe, and the paired difference.
-
-    None without any seed, as the sentences say.
-    """
+def table(both: Both) -> HTML:
+    """Every arm's difference in area to random under either recipe, and the paired difference."""
     rows = [
         row
         for notebook, dataset in DATASET_OF.items()
-        if (both := of_both(notebook))
-        for row in _rows(_areas(both), dataset)
+        if both.seeds(notebook)
+        for row in _rows(both.areas(notebook), dataset)
     ]
-    return prose.table(pd.DataFrame(rows)) if rows else None
+    return prose.table(pd.DataFrame(rows))
 
 
 def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
@@ -137,7 +153,7 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
         line = {"dataset": dataset_title(dataset), "arm": arm_title(arm)}
         for name in ("poster", "reduced"):
             each = by_recipe[name][arm]
-            verdict = f": {shown(each)}" if tested else ""
+            verdict = f": {each.short}" if tested else ""
             line[f"minus random under {TITLES[name]} (points, simultaneous)"] = (
                 f"{points(each.difference, '')}{verdict}"
             )
@@ -148,38 +164,59 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
     return lines
 
 
-def judged() -> dict[str, list[Claim]]:
-    """The claims that rest on these figures, judged under either recipe on the seeds of both.
-
-    Nothing without any seed.
-    """
-    both = [rows for notebook in DATASET_OF if (rows := of_both(notebook))]
-    if not both:
-        return {}
-    results = {name: pd.concat([rows[name] for rows in both]) for name in CHOSEN_UNDER}
+def judged(rows: Rows) -> dict[str, list[Claim]]:
+    """The claims that rest on these figures, judged under either recipe on one part of ``Both``."""
+    by_recipe = {name: [each[name] for each in rows.values()] for name in CHOSEN_UNDER}
+    results = {
+        name: pd.concat([each for each in tables if len(each)] or tables[:1])
+        for name, tables in by_recipe.items()
+    }
     return {
-        name: [rules.judge_claim(key, rows) for key in ON_ARMS] for name, rows in results.items()
+        name: [rules.judge_claim(key, each) for key in ON_ARMS] for name, each in results.items()
     }
 
 
-def enough_for_claims() -> bool:
+def enough_for_claims(both: Both) -> bool:
     """Whether every figure has the seeds for a test under both recipes."""
-    seeds = [rows["poster"]["seed"].nunique() if rows else 0 for rows in map(of_both, DATASET_OF)]
-    return min(seeds) >= FEWEST_SEEDS
+    return min(map(both.seeds, DATASET_OF)) >= FEWEST_SEEDS
 
 
-def verdict_rows(claims: dict[str, list[Claim]]) -> pd.DataFrame:
-    """A row a claim of ``judged``: its verdict under either recipe, and on how many seeds."""
+def lacking(both: Both) -> dict[str, list[str]]:
+    """The claims for which runs under both recipes are lacking, by what is lacking."""
+    by_runs: dict[str, list[str]] = {}
+    for claim in judged(both.shared)["poster"]:
+        if claim.lacking:
+            by_runs.setdefault(claim.lacking, []).append(claim.key)
+    return by_runs
+
+
+def verdict_rows(both: Both) -> pd.DataFrame:
+    """A row a claim: its verdict under either recipe on the seeds of both, and how many these are.
+
+    With the verdict on all seeds of a recipe where it is another one.
+    """
     lines = [{"claim": key} for key in ON_ARMS]
+    of_both, of_all = judged(both.shared), judged(both.whole)
     for name in ("poster", "reduced"):
-        for line, claim in zip(lines, claims[name], strict=True):
-            lacking = f" (runs are lacking: {claim.lacking})" if claim.lacking else ""
-            line[f"under {TITLES[name]}"] = f"{claim.verdict}{lacking}"
-            line["seeds"] = str(claim.seeds or "none")
+        for line, claim, on_all in zip(lines, of_both[name], of_all[name], strict=True):
+            other = "" if on_all.verdict == claim.verdict else f" ({_on_all(on_all)})"
+            verdict = "not judged" if claim.lacking else f"{claim.verdict}{other}"
+            line[f"under {TITLES[name]}"] = verdict
+            line["seeds"] = claim.seeds or "none"
     return pd.DataFrame(lines)
 
 
-def verdicts() -> HTML | None:
-    """The claims that rest on these figures under either recipe; None without any seed."""
-    claims = judged()
-    return prose.table(verdict_rows(claims)) if claims else None
+def _on_all(claim: Claim) -> str:
+    return f"{claim.verdict} on all its {claim.seeds} seeds"
+
+
+def verdicts(both: Both) -> list[HTML | Markdown]:
+    """The claims that rest on these figures under either recipe, and for which runs are lacking.
+
+    Nothing where no figure has the seeds for a test under both.
+    """
+    if max(map(both.seeds, DATASET_OF)) < FEWEST_SEEDS:
+        return []
+    missing = [f"{runs} ({join(keys)})" for runs, keys in lacking(both).items()]
+    line = [Markdown(f"Lacking under both: {'; '.join(missing)}.")] if missing else []
+    return [prose.table(verdict_rows(both)), *line]

@@ -124,29 +124,22 @@ def picks_figure(results: pd.DataFrame) -> HTML | Markdown:
 
 
 def picks_sentences(results: pd.DataFrame) -> Markdown:
-    """``picks_sentence_by_dataset`` as a list, with the value at one label count, and the dips."""
-    lines = [
-        f"- {line}{_near(results, dataset)}{_dips(results, dataset)}"
-        for dataset, line in picks_sentence_by_dataset(results).items()
-    ]
-    return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
-
-
-def picks_sentence_by_dataset(results: pd.DataFrame) -> dict[str, str]:
-    """Whether margin is worth the same under both recipes, over all label counts, by dataset."""
-    sentences = {}
+    """Whether margin is worth the same under both recipes, by dataset, and how trainings end."""
+    lines = []
     for dataset in datasets_of(results, "picks"):
-        if not (gains := _comparable(results, dataset)):
-            continue
-        sizes = next(iter(gains.values())).columns
-        span = f"{count(len(sizes), 'label count')} from {sizes[0]:,} to {sizes[-1]:,}"
-        if len(sizes) == 1:
-            span = f"{sizes[0]:,} labels"
-        sentences[dataset] = (
-            f"On {dataset_title(dataset)} margin minus random, mean over {span}, is "
-            f"{_under({name: gain.mean(axis=1) for name, gain in gains.items()})}."
-        )
-    return sentences
+        if gains := _comparable(results, dataset):
+            sizes = next(iter(gains.values())).columns
+            span = f"{count(len(sizes), 'label count')} from {sizes[0]:,} to {sizes[-1]:,}"
+            if len(sizes) == 1:
+                span = f"{sizes[0]:,} labels"
+            near = min(sizes, key=lambda size: abs(size - QUOTED_LABELS))
+            lines.append(
+                f"- On {dataset_title(dataset)} margin minus random, mean over {span}, is "
+                f"{_under({name: gain.mean(axis=1) for name, gain in gains.items()})}. At {near:,} "
+                f"labels it is {_under({name: gain[near] for name, gain in gains.items()})}."
+                f"{_dips(results, dataset)}"
+            )
+    return Markdown("\n".join(lines) or "Margin is not finished under both recipes yet.")
 
 
 def _comparable(
@@ -158,16 +151,6 @@ def _comparable(
         return {}
     sizes = gains["poster"].columns.intersection(gains["reduced"].columns)
     return {name: gain[sizes] for name, gain in gains.items()} if len(sizes) else {}
-
-
-def _near(results: pd.DataFrame, dataset: str) -> str:
-    """Margin minus random under either recipe at the label count nearest to ``QUOTED_LABELS``."""
-    gains = _comparable(results, dataset)
-    sizes = next(iter(gains.values())).columns
-    near = min(sizes, key=lambda size: abs(size - QUOTED_LABELS))
-    return (
-        f" At {near:,} labels it is {_under({name: gain[near] for name, gain in gains.items()})}."
-    )
 
 
 def _dips(results: pd.DataFrame, dataset: str) -> str:

@@ -11,7 +11,7 @@ from alutils.studies.recipes import CHOSEN_UNDER
 from alutils.studies.reductions import both_recipes, other_profiles
 from alutils.studies.transfer import page as transfer
 
-Shown = HTML | Markdown | None
+Shown = HTML | Markdown
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,13 @@ class Section:
     Attributes
     ----------
     command : makes its runs
-    there : whether there are some
-    parts : what is shown below the text
+    parts : what is shown below the text; nothing without runs
     """
 
     title: str
     text: str
     command: str
-    there: Callable[[], bool]
-    parts: tuple[Callable[[], Shown], ...]
+    parts: Callable[[], list[Shown]]
 
 
 SECTIONS = (
@@ -41,8 +39,7 @@ SECTIONS = (
         "describes. The claims that rest on these figures are judged by the rules of 04 on the "
         "same seeds. No verdict is withdrawn where the other recipe disagrees: both are told.",
         f"make study PROFILE={CHOSEN_UNDER['poster']}",
-        lambda: bool(both_recipes.judged()),
-        (both_recipes.sentences, both_recipes.table, both_recipes.verdicts),
+        both_recipes.parts,
     ),
     Section(
         "Training or picking?",
@@ -57,8 +54,7 @@ SECTIONS = (
         "longer), and a linear head on the features of a pretrained encoder. An arm's picks travel "
         "where they are worth something under both recipes, their own and the other.",
         ".venv/bin/python -m alutils transfer",
-        lambda: transfer.table() is not None,
-        (transfer.parts, transfer.travel, transfer.table),
+        transfer.shown,
     ),
     Section(
         "Choosing under a strong recipe",
@@ -66,8 +62,7 @@ SECTIONS = (
         "with crops and mirroring, trained longer; the report of 02 in the profile "
         f"`{other_profiles.STRONG}` has the curves.",
         f"make study PROFILE={other_profiles.STRONG}",
-        lambda: other_profiles.has_seeds(other_profiles.STRONG),
-        (other_profiles.strong_recipe,),
+        other_profiles.strong_recipe,
     ),
     Section(
         "The poster's 150 rounds",
@@ -77,20 +72,20 @@ SECTIONS = (
         "in which one more seed would lie in 95 % of cases under the reduced recipe with 1 % at a "
         "time; a value outside it says that recipe, rounds or chance make a difference, not which.",
         f"make study PROFILE={other_profiles.ROUNDS}",
-        lambda: other_profiles.has_seeds(other_profiles.ROUNDS),
-        (other_profiles.poster_rounds,),
+        other_profiles.poster_rounds,
     ),
 )
 
 
 def sections() -> Several:
     """The sections that have runs, and in one line those whose runs are still to come."""
-    there = [section for section in SECTIONS if section.there()]
-    shown: list[HTML | Markdown] = []
-    for section in there:
-        shown.append(Markdown(f"### {section.title}\n\n{section.text}"))
-        shown += [part for make in section.parts if (part := make()) is not None]
-    later = [f"“{each.title}” (`{each.command}`)" for each in SECTIONS if each not in there]
+    shown: list[Shown] = []
+    later = []
+    for section in SECTIONS:
+        if parts := section.parts():
+            shown += [Markdown(f"### {section.title}\n\n{section.text}"), *parts]
+        else:
+            later.append(f"“{section.title}” (`{section.command}`)")
     if later:
         shown.append(Markdown(f"Still to come: {join(later)}."))
     return Several(*shown)

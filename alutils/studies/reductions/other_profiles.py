@@ -13,7 +13,7 @@ from alutils.records import tidy
 from alutils.reporting import record_facts, standing, statistics
 from alutils.reporting.prose import count, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
-from alutils.studies.profiles import load_study, notebooks
+from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST
 
 REDUCED = CHOSEN_UNDER["reduced"]
@@ -29,35 +29,35 @@ def studies_read() -> list[Study]:
     ]
 
 
-def has_seeds(profile: str) -> bool:
-    """Whether a seed of some figure of one of these profiles is whole."""
-    return any(not tidy.read(load_study(profile, name)).empty for name in notebooks(profile))
+def strong_recipe() -> list[Markdown]:
+    """Whether choosing is worth something where training is better, and whether more or less.
 
-
-def strong_recipe() -> Markdown:
-    """Whether choosing is worth something where training is better, and whether more or less."""
+    Nothing where no seed is whole.
+    """
     study = load_study(STRONG, CIFAR10)
     results = tidy.read(study)
     if results.empty:
-        return Markdown(_nothing(STRONG))
+        return []
     areas, interim = statistics.areas(results), record_facts.interim(study)
     title, seeds = dataset_title(study.dataset), paired_seeds(len(areas))
     if len(areas) < FEWEST_SEEDS:
-        return Markdown(
+        few = (
             f"Nothing is tested on {title} with fewer than {FEWEST_SEEDS} paired seeds; these runs "
             f"have {len(areas)}.{interim}"
         )
+        return [Markdown(few)]
     by_arm = "; ".join(
         f"{arm_title(arm)} {points(each.difference, '')}"
         for arm, each in standing.standings(areas, study.dataset).items()
     )
     rests_on = standing.normality(len(areas), len(areas.columns) - 1, equivalence=True)
-    return Markdown(
+    text = (
         f"On {title}, from {results['labels'].min():,} to {results['labels'].max():,} labels, over "
         f"{seeds}, by area under the budget curve ({standing.tests(areas, study.dataset)}): "
         f"{standing.sentence(areas, study.dataset)}. In points, with simultaneous intervals: "
         f"{by_arm}.{_more_than_reduced(results)} {rests_on}{interim}"
     )
+    return [Markdown(text)]
 
 
 def _more_than_reduced(results: pd.DataFrame) -> str:
@@ -75,10 +75,11 @@ def _more_than_reduced(results: pd.DataFrame) -> str:
     )
 
 
-def poster_rounds() -> Markdown:
+def poster_rounds() -> list[Markdown]:
     """Every arm's difference with 0.1 % asked for at a time, beside other seeds with 1 %.
 
-    The same seed has the same split, first labels and weights, so that it is none to come.
+    The same seed has the same split, first labels and weights, so that it is none to come. Nothing
+    where no seed is whole.
     """
     lines = []
     for notebook in (CIFAR10, MNIST):
@@ -95,7 +96,7 @@ def poster_rounds() -> Markdown:
                 f"{paired_seeds(len(fine))}, {beside}: {_beside(fine, coarse)}."
                 f"{record_facts.interim(study)}"
             )
-    return Markdown("\n".join(lines) or _nothing(ROUNDS))
+    return [Markdown("\n".join(lines))] if lines else []
 
 
 def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
@@ -114,7 +115,3 @@ def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
             f"{seeds.mean:+.2f}"
         )
     return "; ".join(parts)
-
-
-def _nothing(profile: str) -> str:
-    return f"No such runs are in the outputs folder: `make study PROFILE={profile}` makes them."

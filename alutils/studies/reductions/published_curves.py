@@ -71,7 +71,7 @@ def short(results: pd.DataFrame) -> str:
     """How far Figure 2 lies from the published one, dataset by dataset, in half a sentence."""
     by_dataset: dict[str, list[str]] = {}
     for dataset, level, _, mean in nearness(results):
-        near = "near" if abs(mean.mean) <= NEAR[dataset] else "not near"
+        near = f"{'near' if abs(mean.mean) <= NEAR[dataset] else 'not near'} by the mean"
         by_dataset.setdefault(dataset, []).append(f"{points(mean)} with {TITLES[level]} ({near})")
     if not by_dataset:
         return ""
@@ -85,12 +85,14 @@ def short(results: pd.DataFrame) -> str:
 
 def _nearness_in_words(mean: Estimate, near: float) -> str:
     """Whether a mean lies within ``near`` of zero, and what else its interval holds."""
-    verdict, other = ("near", "more") if abs(mean.mean) <= near else ("not near", "less")
+    inside = abs(mean.mean) <= near
+    verdict = "near" if inside else "not near"
     if mean.seeds < 2:
         return verdict
     if (-near <= mean.low and mean.high <= near) or mean.low > near or mean.high < -near:
         return f"{verdict}, by the whole interval"
-    return f"{verdict} by the mean, but the interval has distances of {other} than {near:g} too"
+    mean_within, interval_within = ("", "not") if inside else ("not ", "in part")
+    return f"mean {mean_within}within {near:g}, interval {interval_within}"
 
 
 def state_sentences(results: pd.DataFrame) -> Markdown:

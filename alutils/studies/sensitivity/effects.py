@@ -12,8 +12,8 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures
 from alutils.reporting.figures import arm_style
-from alutils.reporting.prose import count, join, mean_over, points, show
-from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, area, estimate
+from alutils.reporting.prose import count, drawn, join, mean_over, points, show
+from alutils.reporting.statistics import FEWEST_SEEDS, area, estimate
 from alutils.reporting.style import house_style
 
 FACTORS = {
@@ -88,13 +88,12 @@ def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
     drawing, axes = figures.grid(1, len(datasets), (5.2 * len(datasets), 3.6))
     parts = []
     for panel, dataset in zip(axes[0], datasets, strict=True):
-        levels = [
-            (arm, level, estimate(gain)) for name, arm, level, gain in every if name == dataset
-        ]
+        levels = [(arm, level, gain) for name, arm, level, gain in every if name == dataset]
         order = list(dict.fromkeys(arm for arm, *_ in levels))
         levels.sort(key=lambda level: order.index(level[0]))
         for position, (arm, _, gain) in enumerate(levels):
-            figures.interval(panel, position, gain, arm_style(arm), upright=True)
+            figures.interval(panel, position, estimate(gain), arm_style(arm), upright=True)
+            figures.dots(panel, position, gain, arm_style(arm)[0], upright=True)
         panel.axhline(0, color="black", linewidth=0.8)
         panel.set_xticks(
             range(len(levels)), [_level(factor, arm, level) for arm, level, _ in levels]
@@ -106,10 +105,11 @@ def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
         parts.append(f"{dataset_title(dataset)}, {_listed(factor, levels)}")
     axes[0, 0].set_ylabel("area minus random's (points)")
     counts = {len(gain) for *_, gain in every}
+    dots = "" if max(counts) < 2 else "; beside it a dot a seed"
     caption = (
         f"By {FACTORS[factor]}: area under the curve minus that of random labels, "
-        f"{mean_over(counts)}; {_range(results, factor)}, all on the label counts of the curve "
-        "with the fewest."
+        f"{mean_over(counts)}{dots}; {_range(results, factor)}, all on the label counts of the "
+        "curve with the fewest."
     )
     return show(drawing, caption, f"Interval plots. {'; '.join(parts)}.")
 
@@ -187,8 +187,8 @@ def _level(factor: str, arm: str, level: float | str) -> str:
     return fill(f"{arm_title(arm)}, {level}", 14) if isinstance(level, str) else f"{level:g}"
 
 
-def _listed(factor: str, levels: list[tuple[str, float | str, Estimate]]) -> str:
-    texts = (f"{_level(factor, arm, level)} {points(gain)}" for arm, level, gain in levels)
+def _listed(factor: str, levels: list[tuple[str, float | str, pd.Series]]) -> str:
+    texts = (f"{_level(factor, arm, level)} {drawn(estimate(gain))}" for arm, level, gain in levels)
     return ", ".join(texts).replace("\n", " ")
 
 

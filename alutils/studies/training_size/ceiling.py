@@ -1,4 +1,4 @@
-"""Accuracy with every label of the pool: ``python -m alutils ceiling``.
+"""Accuracy with every label of the pool, as the learning curves' reports show it.
 
 One training a dataset by each recipe of the active-learning curves, which it bounds from above.
 """
@@ -12,9 +12,7 @@ from alutils.protocol.datasets import DatasetName
 from alutils.protocol.study import Levels, Seeds, Study, check_datasets
 from alutils.records.store import Store
 from alutils.records.tidy import table
-from alutils.running import run
-from alutils.studies.profiles import protocol_of, without_acquisitions
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10
+from alutils.studies.profiles import without_acquisitions
 
 
 class CeilingStudy(Study):
@@ -39,12 +37,6 @@ def records_of_recipe(study: Study) -> list[Path]:
     return [Store("ceiling").path(cell) for cell in cells_of_recipe(study)]
 
 
-def studies() -> list[CeilingStudy]:
-    """A study for each recipe of 02, which 03 shares."""
-    recipes = (protocol_of(name, CIFAR10) for name in CHOSEN_UNDER.values())
-    return [CeilingStudy.parse(recipe, "ceiling") for recipe in recipes]
-
-
 def of_recipe(study: Study) -> pd.DataFrame:
     """What is finished of the trainings on every label by a study's own recipe, a row a dataset."""
     return table(Store("ceiling"), cells_of_recipe(study))
@@ -61,8 +53,3 @@ def cells_of_recipe(study: Study) -> list[Cell]:
     datasets = tuple(dict.fromkeys(cell.dataset for cell in study.cells()))
     values = {"datasets": datasets} | without_acquisitions(study)
     return CeilingStudy.parse(values, "ceiling").cells()
-
-
-def main() -> None:
-    """Run what is missing."""
-    run.run_all(studies())

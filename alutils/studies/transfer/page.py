@@ -30,6 +30,12 @@ ABOUT_TRAINING = (
 """What is said of a part of a gain that is shown above zero, below it, or equivalent to it."""
 
 
+def shown() -> list[HTML | Markdown]:
+    """What 08 shows of label sets that were copied; nothing while none is trained on."""
+    every = table()
+    return [] if every is None else [parts(), travel(), every]
+
+
 def parts() -> Markdown:
     """What of the recipes' difference is in the picks and what in the training, arm by arm."""
     lines, notes = [], []

@@ -2,16 +2,22 @@
 
 import pandas as pd
 
-from alutils.protocol.arms import arm_title
+from alutils.protocol.arms import POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.encoders import encoder_title
 from alutils.records import tidy
 from alutils.reporting import standing, statistics
-from alutils.reporting.prose import join, seed_range
+from alutils.reporting.prose import join, seed_range, verb
 from alutils.reporting.record_facts import interim
-from alutils.reporting.statistics import FEWEST_SEEDS
+from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.studies.beyond.in_short import best_recipe
 from alutils.studies.pretrained.plan import PARTS, PretrainedStudy
-from alutils.studies.pretrained.worth import balanced, best_arm, ranked_datasets
+from alutils.studies.pretrained.worth import (
+    balanced,
+    beside_scratch,
+    needed,
+    ranked_datasets,
+)
 
 SIDE = {"above": " +", "below": " -", "": ""}
 """How a rank is marked whose arm is shown to lie above or below random."""
@@ -22,47 +28,81 @@ def whole_seeds(study: PretrainedStudy) -> pd.DataFrame:
     return tidy.complete_seeds(tidy.read_settings(study), study.settings())
 
 
-def short(results: pd.DataFrame) -> str:
-    """What the features are worth, and which arm leads with few labels, in two sentences.
+def short(study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame) -> str:
+    """What the features are worth, and which arms lead with few labels, in a few sentences.
 
-    Without seeds enough for a test there is no text.
+    From the rows of ``whole_seeds``, and those of 07 (``others``), which has other recipes. Without
+    seeds enough for a test there is no text.
     """
     few = {name: balanced(results, "few", name) for name in ranked_datasets(results)}
     few = {name: rows for name, rows in few.items() if rows["seed"].nunique() >= FEWEST_SEEDS}
-    if not few:
-        return ""
-    worth = [each for name in few if (each := _against_scratch(results, name))]
-    leads: dict[str, list[str]] = {}
-    for name, rows in few.items():
-        arm = best_arm(rows)
-        beside = standing.standings(statistics.areas(rows), name)[arm]
-        if beside.side == "above":
-            gain = f"{dataset_title(name)} ({beside.difference.mean:+.2f})"
-            leads.setdefault(arm_title(arm), []).append(gain)
-    counts = pd.concat(few.values())["labels"]
-    text = f"A linear layer on frozen ImageNet features (09) has {join(worth)}." if worth else ""
-    if leads:
-        arms = join([f"{arm} on {join(gains)}" for arm, gains in leads.items()])
-        text += (
-            f" With {counts.min():,} to {counts.max():,} labels the largest mean gain over random "
-            f"(points of area) is that of {arms}: "
-            f"{seed_range([rows['seed'].nunique() for rows in few.values()])}, found by looking."
+    return f"{_worth(study, results, others, list(few))} {_leads(few)}".strip() if few else ""
+
+
+def _worth(
+    study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame, datasets: list[str]
+) -> str:
+    """The head beside the network from scratch, dataset by dataset, in a sentence."""
+    phrases = []
+    for name in datasets:
+        if not (beside := beside_scratch(results, name)):
+            continue
+        by = "" if phrases else f" by {study.scratch_recipe}"
+        scratch = f"with {needed(results, name, beside.head.mean)}"
+        if beside.reached:
+            scratch = f"{beside.scratch.mean:.2f} % with {beside.scratch_labels:,}"
+        if best := best_recipe(others, name):
+            scratch += f"; by the best recipe of 07: {best}"
+        phrases.append(
+            f"{beside.head.mean:.2f} % on {dataset_title(name)} with {beside.labels:,}"
+            f"{'' if phrases else ' random labels'} (from scratch{by}: {scratch})"
         )
-    return text.strip()
-
-
-def _against_scratch(results: pd.DataFrame, dataset: str) -> str:
-    """The head's accuracy where it first beats the network's last, or where it ends below that."""
-    head, scratch = balanced(results, "head", dataset), balanced(results, "scratch", dataset)
-    if head.empty or scratch.empty:
+    if not phrases:
         return ""
-    means = head.groupby("labels")["accuracy"].mean()
-    network = scratch.groupby("labels")["accuracy"].mean()
-    labels = next((n for n, mean in means.items() if mean >= network.iloc[-1]), means.index[-1])
+    known = ", which holds nearly all CIFAR-10 classes," if "cifar10" in datasets else ""
     return (
-        f"{means[labels]:.2f} % on {dataset_title(dataset)} with {labels:,} random labels (the "
-        f"network from scratch: {network.iloc[-1]:.2f} % with {network.index[-1]:,})"
+        f"A linear layer on frozen features of an encoder trained on ImageNet{known} has "
+        f"{join(phrases)}."
     )
+
+
+def _leads(few: dict[str, pd.DataFrame]) -> str:
+    """Which arm has the largest mean gain with few labels, where that is shown to be one.
+
+    With it the arm that comes next, where the two are not shown to differ (paired, not corrected),
+    and the poster's arms that lie on one side of random on every dataset.
+    """
+    areas = {name: statistics.areas(rows) for name, rows in few.items()}
+    beside = {name: standing.standings(each, name) for name, each in areas.items()}
+    leads: dict[str, list[str]] = {}
+    for name, each in areas.items():
+        arm, *others = each.mean().drop("random").sort_values(ascending=False).index
+        if beside[name][arm].side != "above":
+            continue
+        gain = f"{beside[name][arm].difference.mean:+.2f}"
+        if others and not estimate(each[arm] - each[others[0]]).decided:
+            gain += f"; {arm_title(others[0])} {beside[name][others[0]].difference.mean:+.2f}"
+        leads.setdefault(arm_title(arm), []).append(f"{dataset_title(name)} ({gain})")
+    if not leads:
+        return ""
+    counts = pd.concat(few.values())["labels"]
+    arms = join([f"{arm} on {join(gains)}" for arm, gains in leads.items()])
+    return (
+        f"With {counts.min():,} to {counts.max():,} labels the largest mean gain over random "
+        f"(points of area) is that of {arms}: {seed_range(map(len, areas.values()))}, found by "
+        f"looking.{_of_poster(list(beside.values()))}"
+    )
+
+
+def _of_poster(by_dataset: list[dict[str, standing.Standing]]) -> str:
+    """Which of the poster's arms are shown to lie on one side of random on every dataset."""
+    every, phrases = " on all" if len(by_dataset) > 1 else "", []
+    for side in ("above", "below"):
+        of_side = [{arm for arm, each in arms.items() if each.side == side} for arms in by_dataset]
+        if shown := [arm_title(a) for a in POSTER_ARMS if a in set.intersection(*of_side)]:
+            lies = side if phrases else f"{verb(shown)} {side} random{every}"
+            phrases.append(f"{join(shown)} {lies}")
+    return f" Of the poster's ways {', '.join(phrases)}." if phrases else ""
 
 
 def text(study: PretrainedStudy, results: pd.DataFrame) -> str:

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from alutils.commands.run_states import to_come
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.records import tidy
 from alutils.reporting.prose import count, join, points
+from alutils.reporting.record_facts import to_come
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
@@ -63,18 +63,23 @@ def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
 def _whole_curves() -> str:
     """What is shown under both recipes over the whole range, by dataset, or that it is open."""
     sentences, open_ = [], []
+    both = both_recipes.read()
     for notebook, dataset in DATASET_OF.items():
-        if text := both_recipes.compared(notebook):
+        if text := both_recipes.compared(both, notebook):
             note = f" {INTERIM}" if _interim(notebook) else ""
+            seeds = both.seeds(notebook)
             sentences.append(
-                f"Over the whole range of labels on {dataset_title(dataset)}, {text}.{note}"
+                f"Over the whole range of labels on {dataset_title(dataset)}, on the {seeds} seeds "
+                f"that are whole under both, {text}.{note}"
             )
         else:
             open_.append(dataset_title(dataset))
     if open_:
+        keys = sorted(sum(both_recipes.lacking(both).values(), []))
         sentences.append(
-            f"Whether a verdict depends on the recipe is open until {FEWEST_SEEDS} seeds are whole "
-            f"under both on {join(open_)} ([plan](plan.md)); pieces are in 04 and 08."
+            f"Whether the verdicts on {join(keys)} depend on the recipe is open until "
+            f"{FEWEST_SEEDS} seeds are whole under both on {join(open_)} ([plan](plan.md)); pieces "
+            "are in 04 and 08."
         )
     return "".join(f" {sentence}" for sentence in sentences)
 
@@ -86,42 +91,45 @@ def _interim(notebook: str) -> bool:
 
 def _verdicts() -> list[str]:
     """The claims on choosing under either recipe, as a sentence and a table; none if too few."""
-    if not both_recipes.enough_for_claims():
+    both = both_recipes.read()
+    if not both_recipes.enough_for_claims(both):
         return []
-    claims = both_recipes.judged()
+    claims = both_recipes.judged(both.shared)
     note = f" {INTERIM}" if any(map(_interim, DATASET_OF)) else ""
     sentence = (
         f"{FIRST} to {LAST} under either recipe, on the seeds that are whole under both: "
         f"{_agreement(claims)}. C1 and C2 rest on 01, which has the poster's recipe.{note}"
     )
-    rows = both_recipes.verdict_rows(claims)
+    rows = both_recipes.verdict_rows(both)
     lines = [rows.columns, ["---"] * rows.shape[1], *rows.to_numpy()]
     return [sentence, "\n".join(f"| {' | '.join(line)} |" for line in lines)]
 
 
 def _agreement(claims: dict[str, list[Claim]]) -> str:
-    """In how many of the claims on choosing both recipes give one verdict."""
+    """Of how many of the claims on choosing both recipes give one verdict."""
     pairs = zip(claims["poster"], claims["reduced"], strict=True)
     same = sum(poster.verdict == reduced.verdict for poster, reduced in pairs)
-    return f"{same} of {len(ON_ARMS)} have the same verdict"
+    return f"{same} of {len(ON_ARMS)} verdicts agree"
 
 
 def on_recipe(cells: list[Cell]) -> str:
-    """The end of README's sentence on verdicts: by which runs they are judged.
+    """The end of README's verdicts, with a blank before it: by which runs they are judged.
 
     Empty where these have the poster's protocol.
     """
     precision, less = _precision(cells), _reductions([c for c in cells if c.figure != 2])
-    on_choosing = f"those on choosing ({FIRST} to {LAST})"
+    on_choosing = f"{FIRST} to {LAST}"
     if not less:
-        return f"; all rest on {precision}" if precision else ""
-    text = f"; {on_choosing} rest on {join(less)}"
+        return f" All rest on {precision}." if precision else ""
+    text = f" {on_choosing} rest on {join(less)}"
     if precision:
-        text = f"; all rest on {precision}, {on_choosing} also on {join(less)}"
-    if not both_recipes.enough_for_claims():
-        return text
+        text = f" All rest on {precision}, {on_choosing} also on {join(less)}"
+    both = both_recipes.read()
+    if not both_recipes.enough_for_claims(both):
+        return f"{text}."
     interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-    return f"{text}; under both recipes {_agreement(both_recipes.judged())}{interim}"
+    agree = _agreement(both_recipes.judged(both.shared))
+    return f"{text}; on the seeds of both recipes {agree}{interim}."
 
 
 def _precision(cells: list[Cell]) -> str:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from alutils.commands import two_recipes
 from alutils.protocol.cell import Cell
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
+from alutils.studies.reductions import in_short
 from alutils.studies.reductions.plan import ReductionsStudy
 from tests.studies.test_both_recipes import ABOVE, CLEAR, run
 
@@ -27,26 +27,27 @@ def run_both(seeds: int, poster: dict[str, float]) -> None:
 
 
 def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, study):
-    (told,) = two_recipes.told(study)
+    (told,) = in_short.told(study)
     assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
-    assert "is open until 3 seeds are whole under both on CIFAR-10 and MNIST ([plan]" in told
-    assert two_recipes.on_recipe(arms("reduced")) == (
-        "; all rest on bf16 (poster: fp32), those on choosing (C3 to C6) also on 20 epochs a "
-        "training under a one-cycle rate (poster: 100, constant) and 16 trainings an arm (poster: "
-        "150)"
+    open_ = "verdicts on C3, C4, C5 and C6 depend on the recipe is open until 3 seeds are whole"
+    assert f"{open_} under both on CIFAR-10 and MNIST ([plan]" in told
+    assert in_short.on_recipe(arms("reduced")) == (
+        " All rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs a training under a one-cycle "
+        "rate (poster: 100, constant) and 16 trainings an arm (poster: 150)."
     )
     in_fp32 = [cell.model_copy(update={"precision": "fp32"}) for cell in arms("reduced")]
-    assert two_recipes.on_recipe(in_fp32).startswith("; those on choosing (C3 to C6) rest on 20 ep")
-    assert two_recipes.told(study.model_copy(update={"profile": "quick"})) == []
-    (told,) = two_recipes.told(study.model_copy(update={"profile": CHOSEN_UNDER["poster"]}))
+    assert in_short.on_recipe(in_fp32).startswith(" C3 to C6 rest on 20 epochs")
+    assert in_short.told(study.model_copy(update={"profile": "quick"})) == []
+    (told,) = in_short.told(study.model_copy(update={"profile": CHOSEN_UNDER["poster"]}))
     assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the poster's r")
 
 
 def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study):
     run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
-    (told,) = two_recipes.told(study)
-    assert "labels on MNIST, the same is shown of every arm under both: " in told
-    assert "whole under both on CIFAR-10 ([plan]" in told and "the same verdict" not in told
+    (told,) = in_short.told(study)
+    assert "on MNIST, on the 3 seeds that are whole under both, the same is shown of every" in told
+    assert "whole under both on CIFAR-10 ([plan]" in told and "verdicts agree" not in told
+    assert "Whether the verdicts on C3, C4 and C5 depend on the recipe is open" in told
 
 
 @pytest.mark.parametrize(
@@ -55,36 +56,49 @@ def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study)
 )
 def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster, same, c3):
     run_both(3, poster)
-    _, sentence, table = two_recipes.told(study)
-    agree = f"{same} of 4 have the same verdict"
+    _, sentence, table = in_short.told(study)
+    agree = f"{same} of 4 verdicts agree"
     assert f"whole under both: {agree}. C1 and C2 rest on 01" in sentence
-    assert sentence.endswith(two_recipes.INTERIM)  # CIFAR-10 ends with five seeds
+    assert sentence.endswith(in_short.INTERIM)  # CIFAR-10 ends with five seeds
     head, _, first, *_ = table.splitlines()
     assert head == "| claim | under the poster's recipe | seeds | under the reduced recipe |"
     assert first == f"| C3 | {c3} | 3 | supported |"
-    assert two_recipes.on_recipe(arms("reduced")).endswith(f"; under both recipes {agree} so far")
+    assert in_short.on_recipe(arms("reduced")).endswith(
+        f"; on the seeds of both recipes {agree} so far."
+    )
 
 
 def test_at_the_planned_end_nothing_is_interim(outputs, study):
     """Which is five seeds on CIFAR-10 and three on MNIST."""
     run_both(5, CLEAR)
-    told = two_recipes.told(study)
-    assert two_recipes.INTERIM not in " ".join(told)
-    assert two_recipes.on_recipe(arms("reduced")).endswith("have the same verdict")
+    told = in_short.told(study)
+    assert in_short.INTERIM not in " ".join(told)
+    assert in_short.on_recipe(arms("reduced")).endswith("of 4 verdicts agree.")
+
+
+def test_the_seeds_on_which_the_recipes_are_compared_are_told(outputs, study):
+    """Three of the five that the reduced recipe has: a guide quotes all of these elsewhere."""
+    run_both(3, CLEAR)
+    for told in ("CIFAR-10", "MNIST"):
+        start = (
+            f"Over the whole range of labels on {told}, on the 3 seeds that are whole under both"
+        )
+        assert f"{start}, the same is shown" in in_short.told(study)[0]
+    assert "; on the seeds of both recipes" in in_short.on_recipe(arms("reduced"))
 
 
 def test_two_seeds_judge_nothing(outputs, study):
     run_both(2, CLEAR)
-    assert len(two_recipes.told(study)) == 1
+    assert len(in_short.told(study)) == 1
 
 
 def test_what_the_runs_have_less_than_the_poster_s_is_computed(outputs, study):
-    (bullet,) = two_recipes.reach(study, arms("reduced")).splitlines()
+    (bullet,) = in_short.reach(study, arms("reduced")).splitlines()
     assert bullet == (
         "- How far C3 to C6 reach: 02 and 03 have 20 epochs a training under a one-cycle rate "
         "(poster: 100, constant), 16 trainings an arm (poster: 150), bf16 (poster: fp32) and "
         "0.98 % of what remains labelled at a time (poster: 0.1 %)."
     )
-    assert "epochs" not in two_recipes.reach(study, arms("poster"))
+    assert "epochs" not in in_short.reach(study, arms("poster"))
     whole = load_study("poster", CIFAR10).cells()
-    assert two_recipes.reach(study, whole) == two_recipes.on_recipe(whole) == ""
+    assert in_short.reach(study, whole) == in_short.on_recipe(whole) == ""

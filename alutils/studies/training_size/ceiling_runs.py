@@ -1,0 +1,20 @@
+"""The trainings of ``python -m alutils ceiling``: on every label of the pool, by either recipe.
+
+Apart from what reports read of them, so that no report is made from which recipes there are.
+"""
+
+from alutils.running import run
+from alutils.studies.profiles import protocol_of
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10
+from alutils.studies.training_size.ceiling import CeilingStudy
+
+
+def studies() -> list[CeilingStudy]:
+    """A study for each recipe of 02, which 03 shares."""
+    recipes = (protocol_of(name, CIFAR10) for name in CHOSEN_UNDER.values())
+    return [CeilingStudy.parse(recipe, "ceiling") for recipe in recipes]
+
+
+def main() -> None:
+    """Run what is missing."""
+    run.run_all(studies())
