@@ -95,8 +95,7 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
             f"{_controls(areas)} {standing.pooled(areas)}".rstrip()
         )
         if factor == results.groupby("factor", sort=False)["arm"].nunique().idxmax():
-            equal = dataset in standing.MARGIN
-            notes.append(standing.normality(len(areas), len(areas.columns) - 1, equal))
+            notes.append(standing.normality(areas, dataset))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return prose.paragraphs(text, *notes, interim)
 
