@@ -113,7 +113,7 @@ def test_what_can_not_be_compared_is_refused(values, message):
 
 
 def test_the_ranking_goes_by_area_and_is_corrected(results):
-    rows = ranking.arms_of(results, "ranking", "cifar10")
+    rows = ranking.ranked_rows(results, "ranking", "cifar10")
     assert list(dict.fromkeys(rows["arm"])) == ["uncertainty", "margin", "random"]
     page = ranking.table(results, "ranking", "cifar10").data
     rows = page.split("<tr>")[1:]
@@ -132,7 +132,7 @@ def test_an_oracle_is_drawn_last_and_takes_no_part_in_the_ranking(results):
     seeing = results[results["arm"] == "uncertainty"].assign(arm="oracle")
     seeing["accuracy"] += 20
     both = pd.concat([seeing, results])
-    rows = ranking.arms_of(both, "ranking", "cifar10")
+    rows = ranking.ranked_rows(both, "ranking", "cifar10")
     assert list(dict.fromkeys(rows["arm"])) == ["uncertainty", "margin", "random", "oracle"]
     assert ranking.table(both, "ranking", "cifar10").data == (
         ranking.table(results, "ranking", "cifar10").data
@@ -149,7 +149,7 @@ def test_each_dataset_has_a_ranking_of_its_own(results):
         ("cifar10", ["uncertainty", "margin", "random"]),
         ("mnist", ["random", "margin", "uncertainty"]),
     ):
-        rows = ranking.arms_of(both, "ranking", dataset)
+        rows = ranking.ranked_rows(both, "ranking", dataset)
         assert list(dict.fromkeys(rows["arm"])) == order and set(rows["dataset"]) == {dataset}
     lines = ranking.sentences(both, interim=" Interim.").data.splitlines()
     assert "**CIFAR-10**" in lines[0] and "uncertainty lies above random" in lines[0]
@@ -172,7 +172,7 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(results):
     wider = results.copy()
     margin = wider["arm"] == "margin"
     wider.loc[margin, "accuracy"] += 2 * (wider.loc[margin, "seed"] - 1)
-    areas = statistics.areas(ranking.arms_of(wider, "ranking", "cifar10"))
+    areas = statistics.areas(ranking.ranked_rows(wider, "ranking", "cifar10"))
     expected = statistics.detectable((areas["margin"] - areas["random"]).std(), 3)
     text = ranking.sentences(wider).data
     assert "uncertainty lies above random" in text  # so that one test is left
@@ -267,8 +267,8 @@ def test_the_ranking_in_short_says_where_arms_are_shown_to_lie_and_no_more(resul
 def test_seeds_without_every_arm_are_left_out(results):
     short = results[~((results["arm"] == "uncertainty") & (results["seed"] == 2))]
     kept = tidy.complete_seeds(short, STUDY.settings())
-    assert set(ranking.arms_of(kept, "ranking", "cifar10")["seed"]) == {0, 1}
-    assert set(ranking.arms_of(kept, "start")["seed"]) == {0, 1, 2}
+    assert set(ranking.ranked_rows(kept, "ranking", "cifar10")["seed"]) == {0, 1}
+    assert set(ranking.ranked_rows(kept, "start", "mnist")["seed"]) == {0, 1, 2}
 
 
 def test_a_rung_is_worth_points_and_labels(results):
@@ -376,7 +376,7 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, results, kep
         rows = tidy.complete_seeds(some, STUDY.settings())
         for show in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
             assert "nan" not in show(rows).data
-        shown = [ranking.figure(rows, "cifar10"), ranking.table(rows, "ranking", "cifar10")]
+        shown = [show(rows, "ranking", "cifar10") for show in (ranking.figure, ranking.table)]
         assert not any("nan" in view.data for view in shown)
         ranking.curves(rows, "start", "mnist")
 
@@ -387,7 +387,7 @@ def test_one_seed_has_neither_p_values_nor_wins(results):
 
 
 def test_figures_say_what_they_show(results):
-    pages = [recipes.figure(results).data, ranking.figure(results, "cifar10").data]
+    pages = [recipes.figure(results).data, ranking.figure(results, "ranking", "cifar10").data]
     assert all("<figcaption>" in page and 'alt="' in page for page in pages)
     assert "Learning curves" in ranking.curves(results, "start", "mnist").static.data
 
@@ -399,7 +399,7 @@ def test_equivalence_out_of_reach_of_every_arm_is_a_sentence_and_no_column(resul
     wider = results.copy()
     chosen = wider["arm"].isin(["margin", "uncertainty"])
     wider.loc[chosen, "accuracy"] += 4 * (wider.loc[chosen, "seed"] - 1)
-    areas = statistics.areas(ranking.arms_of(wider, "ranking", "cifar10"))
+    areas = statistics.areas(ranking.ranked_rows(wider, "ranking", "cifar10"))
     halves = [
         each.high - each.mean for each in statistics.paired_differences(areas, tests=2).values()
     ]
@@ -415,7 +415,6 @@ def test_without_runs_it_says_so(outputs):
     nothing = tidy.read_settings(STUDY)
     for show in (recipes.figure, recipes.sentences, recipes.table):
         assert show(nothing).data == recipes.NOTHING
-    assert ranking.figure(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
-    assert ranking.curves(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
-    assert ranking.table(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
+    for show in (ranking.figure, ranking.curves, ranking.table):
+        assert show(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert "needs 3 seeds" in ranking.sentences(nothing).data

@@ -9,7 +9,7 @@ from alutils.reporting.prose import paired_seeds
 from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS
 from alutils.studies.beyond.plan import BeyondStudy
-from alutils.studies.beyond.ranking import arms_of
+from alutils.studies.beyond.ranking import ranked_rows
 from alutils.studies.beyond.recipes import curves_of
 
 
@@ -34,7 +34,7 @@ def _lines(results: pd.DataFrame, factor: str) -> list[str]:
     """A list item for each dataset with seeds enough for a test."""
     lines = []
     for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
-        rows = arms_of(results, factor, dataset)
+        rows = ranked_rows(results, factor, dataset)
         areas = statistics.areas(rows)
         if len(areas) >= FEWEST_SEEDS:
             start = "" if factor == "ranking" else ", a start with few labels"

@@ -10,7 +10,7 @@ from alutils.reporting.prose import count, interval, join, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
 from alutils.studies.beyond.plan import LADDER
-from alutils.studies.beyond.ranking import arms_of
+from alutils.studies.beyond.ranking import ranked_rows
 
 RUNGS = ("own", *LADDER)
 """The recipes; each adds to the ones before it, but for SGD, which the next leaves out again."""
@@ -165,7 +165,7 @@ def sentences(results: pd.DataFrame, timed: bool = False) -> Markdown:
     if not gains:
         return Markdown(NOTHING)
     dataset = results.loc[results["factor"] == "recipe", "dataset"].iloc[0]
-    ranked = arms_of(results, "ranking", dataset)
+    ranked = ranked_rows(results, "ranking", dataset)
     sizes = next(iter(gains.values())).columns
     end = sizes[-1] if ranked.empty else ranked["labels"].max()
     labels = min(sizes, key=lambda size: abs(size - end))
