@@ -33,7 +33,7 @@ def text(study: BeyondStudy) -> str:
 def _lines(results: pd.DataFrame, factor: str) -> list[str]:
     """A list item for each dataset with seeds enough for a test."""
     lines = []
-    for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
+    for dataset in tidy.datasets_of(results, factor):
         rows = ranked_rows(results, factor, dataset)
         areas = statistics.areas(rows)
         if len(areas) >= FEWEST_SEEDS:

@@ -5,6 +5,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import ARMS, POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
+from alutils.records import tidy
 from alutils.reporting import captions, prose, standing, statistics
 from alutils.reporting.picture import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points
@@ -81,7 +82,7 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
     that runs are still to come.
     """
     lines, notes = [], []
-    for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
+    for dataset in tidy.datasets_of(results, factor):
         rows = ranked_rows(results, factor, dataset)
         if rows["seed"].nunique() < FEWEST_SEEDS:
             continue

@@ -60,9 +60,8 @@ def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
     curves = curves_of(results)
     own, accuracy = curves["own"], curves[rung][labels]
     seeds = own.index.intersection(accuracy.index)
-    sizes = own.columns.to_numpy()
     return pd.Series(
-        {s: statistics.labels_to_reach(sizes, own.loc[s].to_numpy(), accuracy[s]) for s in seeds}
+        {s: statistics.labels_to_reach(own.columns, own.loc[s], accuracy[s]) for s in seeds}
     )
 
 

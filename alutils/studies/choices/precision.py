@@ -7,11 +7,11 @@ Nothing is judged on the test set, and the seeds are not those of kept runs.
 
 import pandas as pd
 
-from alutils.paths import ROOT
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import Estimate, estimate
 from alutils.running import run
+from alutils.studies.choices.documents import write
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
 LEVEL = 0.90
@@ -108,6 +108,4 @@ def document(accuracy: pd.DataFrame) -> str:
 
 def main() -> None:
     """Run what is missing, and write the document."""
-    text = document(compare())
-    (ROOT / "docs" / "precision.md").write_text(text, encoding="utf-8")
-    print(text)
+    write("precision", document(compare()))

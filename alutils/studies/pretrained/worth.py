@@ -15,7 +15,7 @@ from alutils.reporting.picture import Picture
 from alutils.reporting.prose import interval, lines_of, show
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.reporting.style import house_style
-from alutils.studies.pretrained.plan import PARTS
+from alutils.studies.pretrained.plan import PARTS, part_title
 
 SCRATCH_STYLE = figures.OTHER_STYLES[0]
 """Colour and marker of the network from scratch, which no arm of the study has."""
@@ -128,7 +128,7 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
 def _end(rows: pd.DataFrame, dataset: str, part: str) -> str:
     last = rows[(rows["arm"] == "random") & (rows["labels"] == rows["labels"].max())]
     return (
-        f"{dataset_title(dataset)}, {part} labels: the head on random labels ends at "
+        f"{part_title(part, dataset)}: the head on random labels ends at "
         f"{last['accuracy'].mean():.1f} % with {rows['labels'].max():,}"
     )
 
@@ -160,7 +160,7 @@ def needed(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
     if scratch.empty:
         return "not trained"
     mean = scratch.groupby("labels")["accuracy"].mean()
-    labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy)
+    labels = statistics.labels_to_reach(mean.index, mean, accuracy)
     if np.isnan(labels):
         return f"more than {mean.index.max():,} (there {mean.iloc[-1]:.2f} %)"
     if labels == mean.index.min():
@@ -210,7 +210,7 @@ def _with_fewer(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
     mean = few[few["arm"] == "random"].groupby("labels")["accuracy"].mean()
     if mean.empty:
         return ""
-    labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy)
+    labels = statistics.labels_to_reach(mean.index, mean, accuracy)
     if np.isnan(labels):
         return ""
     about = f"{labels:.0f} or fewer" if labels == mean.index.min() else f"about {labels:.0f}"
