@@ -9,7 +9,7 @@ from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
 from alutils.reporting import standing, statistics
 from alutils.reporting.prose import points
-from alutils.studies.beyond import in_short, ranking, recipes
+from alutils.studies.beyond import in_short, ladder, ranking
 from alutils.studies.beyond.plan import LADDER, BeyondStudy
 from tests.studies.made_up import made_up
 
@@ -272,17 +272,17 @@ def test_seeds_without_every_arm_are_left_out(results):
 
 
 def test_a_rung_is_worth_points_and_labels(results):
-    gains = recipes.gains_of(results)
+    gains = ladder.gains_of(results)
     assert [gain[990].mean() for gain in gains.values()] == pytest.approx([2, 4, 6, 26])
-    needed = recipes.labels_of(results, "SGD", 990)
+    needed = ladder.labels_of(results, "SGD", 990)
     assert needed.tolist() == pytest.approx([1590.0] * 3)
-    assert recipes.labels_of(results, "3x3 stem", 990).isna().all()
-    page = recipes.table(results).data
+    assert ladder.labels_of(results, "3x3 stem", 990).isna().all()
+    page = ladder.table(results).data
     assert "1,590" in page and "more than 2,490" in page
 
 
 def test_the_ladder_stands_beside_what_choosing_is_worth(results):
-    text = recipes.sentences(results).data
+    text = ladder.sentences(results).data
     assert "is worth +26.00 points" in text and "accuracy: more than 2,490, on mono" in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     needed = text.split("the accuracy that random labels have there takes uncertainty this many: ")[
@@ -290,7 +290,7 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     ].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
     within = results[~results["level"].isin(["3x3 stem"])]
-    text = recipes.sentences(within).data
+    text = ladder.sentences(within).data
     best = "(“more epochs, crops and mirroring, SGD”; chosen by looking)"
     assert (
         best in text
@@ -300,35 +300,35 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
     chosen = "(“more epochs, crops and mirroring”; chosen by looking)"
-    assert chosen in recipes.sentences(worse).data
-    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in recipes.sentences(worse).data
+    assert chosen in ladder.sentences(worse).data
+    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
     worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
-    assert "none have a larger mean than this study's at" in recipes.sentences(worse).data
+    assert "none have a larger mean than this study's at" in ladder.sentences(worse).data
 
 
 def test_a_recipe_that_lacks_a_seed_is_not_chosen(results):
     short = results[~((results["level"] == "3x3 stem") & (results["seed"] == 2))]
-    assert "+26.00" in recipes.sentences(results).data
-    assert "+6.00" in recipes.sentences(short).data
+    assert "+26.00" in ladder.sentences(results).data
+    assert "+6.00" in ladder.sentences(short).data
 
 
 def test_a_recipe_names_crops_only_where_there_are_any(results):
     for dataset, title in (("cifar10", "more epochs, crops and mirroring, SGD"),
                            ("mnist", "more epochs, SGD")):  # fmt: skip
-        assert recipes.titles(results.assign(dataset=dataset))["SGD"] == title
+        assert ladder.titles(results.assign(dataset=dataset))["SGD"] == title
 
 
 def test_recipes_are_compared_with_choosing_where_the_ranking_ends(results):
     further = results[(results["factor"] == "recipe") & (results["labels"] == 990)]
     for labels, nearest in ((5000, "990"), (1500, "1,500")):
-        text = recipes.sentences(pd.concat([results, further.assign(labels=labels)])).data
+        text = ladder.sentences(pd.concat([results, further.assign(labels=labels)])).data
         assert f"at {nearest} random labels" in text
 
 
 def test_a_rung_below_the_smallest_size_is_bounded_from_above(results):
     worse = results.copy()
     worse.loc[worse["level"] == "longer", "accuracy"] -= 30
-    assert "at most 540" in recipes.table(worse).data
+    assert "at most 540" in ladder.table(worse).data
 
 
 def costly(results: pd.DataFrame) -> pd.DataFrame:
@@ -340,21 +340,21 @@ def costly(results: pd.DataFrame) -> pd.DataFrame:
 
 def test_a_recipe_stands_beside_what_it_costs(results):
     """15 steps an epoch at 990 labels: 30 by the study's own recipe of 2 epochs, 45 by one of 3."""
-    table = recipes.table(costly(results), timed=True).data
+    table = ladder.table(costly(results), timed=True).data
     (stem,) = (row for row in table.split("<tr>") if "3x3 stem" in row)
     (longer,) = (row for row in table.split("<tr>") if "<td>more epochs</td>" in row)
     assert "<td>45 (1.5)</td>" in stem and "<td>180 (6.0)</td>" in stem
     assert longer.count("<td>45 (1.5)</td>") == 2
     assert "for 1.5 times the steps and 6.0 times the seconds of one worker." in (
-        recipes.sentences(costly(results), timed=True).data
+        ladder.sentences(costly(results), timed=True).data
     )
 
 
 def test_times_of_unlike_processors_are_not_compared(results):
-    assert "seconds" not in recipes.table(costly(results)).data
-    assert "for 1.5 times the steps." in recipes.sentences(costly(results)).data
+    assert "seconds" not in ladder.table(costly(results)).data
+    assert "for 1.5 times the steps." in ladder.sentences(costly(results)).data
     untimed = costly(results).assign(seconds_train=float("nan"))
-    assert "seconds" not in recipes.table(untimed, timed=True).data
+    assert "seconds" not in ladder.table(untimed, timed=True).data
 
 
 def test_random_may_be_the_best(results):
@@ -374,7 +374,7 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, results, kep
     here = (results["arm"] == kept) | (results["level"] == kept)
     for some in (results[here], results[~here], results[~(here & (results["seed"] == 2))]):
         rows = tidy.complete_seeds(some, STUDY.settings())
-        for show in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
+        for show in (ladder.figure, ladder.table, ladder.sentences, ranking.sentences):
             assert "nan" not in show(rows).data
         shown = [show(rows, "ranking", "cifar10") for show in (ranking.figure, ranking.table)]
         assert not any("nan" in view.data for view in shown)
@@ -387,7 +387,7 @@ def test_one_seed_has_neither_p_values_nor_wins(results):
 
 
 def test_figures_say_what_they_show(results):
-    pages = [recipes.figure(results).data, ranking.figure(results, "ranking", "cifar10").data]
+    pages = [ladder.figure(results).data, ranking.figure(results, "ranking", "cifar10").data]
     assert all("<figcaption>" in page and 'alt="' in page for page in pages)
     assert "Learning curves" in ranking.curves(results, "start", "mnist").static.data
 
@@ -413,8 +413,8 @@ def test_equivalence_out_of_reach_of_every_arm_is_a_sentence_and_no_column(resul
 
 def test_without_runs_it_says_so(outputs):
     nothing = tidy.read_settings(STUDY)
-    for show in (recipes.figure, recipes.sentences, recipes.table):
-        assert show(nothing).data == recipes.NOTHING
+    for show in (ladder.figure, ladder.sentences, ladder.table):
+        assert show(nothing).data == ladder.NOTHING
     for show in (ranking.figure, ranking.curves, ranking.table):
         assert show(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert "needs 3 seeds" in ranking.sentences(nothing).data

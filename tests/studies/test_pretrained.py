@@ -7,8 +7,8 @@ from alutils.records import tidy
 from alutils.reporting import figures, replay
 from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
-from alutils.studies.active_learning.class_balance import ClassBalance
 from alutils.studies.beyond import ranking
+from alutils.studies.class_balance import ClassBalance
 from alutils.studies.pretrained import balance, foresight, gap, in_short, starters, worth
 from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.studies.made_up import made_up
@@ -356,7 +356,7 @@ class TestGap:
     def test_the_oracle_is_in_no_test(self, results):
         without = less(results, arm="oracle")
         for part in ("few", "many"):
-            assert worth.best_arm(worth.balanced(results, part, "cifar10")) == "margin"
+            assert worth.best_arm(worth.rows_of(results, part, "cifar10")) == "margin"
             assert ranking.sentences(results[results["level"] == 1.0], part).data == (
                 ranking.sentences(without[without["level"] == 1.0], part).data
             )
@@ -433,7 +433,7 @@ class TestBalance:
         assert (few.pool, many.pool) == (10.5, 11.0)
 
     def test_an_arm_that_is_nowhere_finished_leaves_nothing(self, monkeypatch):
-        monkeypatch.setattr(balance, "finished", lambda store, cells: [])
+        monkeypatch.setattr(balance, "finished_records", lambda store, cells: [])
         assert balance.balances(STUDY, {}) == []
 
 

@@ -8,9 +8,9 @@ from alutils.reporting import standing, statistics
 from alutils.reporting.prose import paired_seeds
 from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS
+from alutils.studies.beyond.ladder import curves_of
 from alutils.studies.beyond.plan import BeyondStudy
 from alutils.studies.beyond.ranking import ranked_rows
-from alutils.studies.beyond.recipes import curves_of
 
 
 def text(study: BeyondStudy) -> str:

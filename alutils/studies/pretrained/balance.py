@@ -13,7 +13,7 @@ from alutils.records.store import Store, finished_records
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import join, paired_seeds, percent
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
-from alutils.studies.active_learning.class_balance import RAREST, ClassBalance, class_balance
+from alutils.studies.class_balance import RAREST, ClassBalance, class_balance
 from alutils.studies.pretrained.plan import PARTS, PretrainedStudy, part_title
 
 
