@@ -189,11 +189,9 @@ def _normality(profile: str, by_dataset: dict[str, pd.DataFrame]) -> str:
     """
     lacking: dict[str, set[int]] = {}
     for dataset, ours in by_dataset.items():
-        seeds, columns = statistics.areas(ours).shape
-        for what, one_sided in {"difference": False, "equivalence": True}.items():
-            _, rejects = standing.sign_flip(seeds, columns - 1, one_sided)
-            if seeds >= FEWEST_SEEDS and not rejects and (dataset in MARGIN or not one_sided):
-                lacking.setdefault(what, set()).add(seeds)
+        areas = statistics.areas(ours)
+        for what in standing.beyond_sign_flips(areas, dataset):
+            lacking.setdefault(what, set()).add(len(areas))
     shown: dict[str, list[str]] = {}
     for what, counts in lacking.items():
         fewer = " or fewer" if len(counts) > 1 else ""

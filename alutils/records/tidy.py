@@ -84,3 +84,8 @@ def read_settings(study: SettingsStudy) -> pd.DataFrame:
     """A row per setting and round of the cells that are finished (see ``by_setting``)."""
     rows = table(Store(study.profile), study.cells(), study.reported)
     return by_setting(rows, study.settings())
+
+
+def datasets_of(results: pd.DataFrame, factor: str) -> list[str]:
+    """The datasets that have rows of a factor."""
+    return list(dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]))

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 from IPython.display import HTML
 
-from alutils.protocol.arms import ARM_TITLE, ARMS, BASELINE, arm_title
+from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import figures, published, statistics
 from alutils.reporting.picture import Chart
@@ -137,9 +137,9 @@ def gains(results: pd.DataFrame) -> HTML:
 def _ends(results: pd.DataFrame, key: str, form: str = "{:.1f} %") -> str:
     """First and last mean accuracy of every curve, in words."""
     curves = statistics.curve(results).sort_values("labels")
-    titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
+    title = arm_title if key == "arm" else dataset_title
     parts = [
-        f"{titles.get(name, name)} from {form.format(curve['mean'].iloc[0])} at "
+        f"{title(name)} from {form.format(curve['mean'].iloc[0])} at "
         f"{curve['labels'].iloc[0]:,} labels to {form.format(curve['mean'].iloc[-1])} at "
         f"{curve['labels'].iloc[-1]:,}"
         for name, curve in curves.groupby(key, sort=False)

@@ -32,11 +32,7 @@ class Laws:
 
 
 def fit(
-    labels: np.ndarray,
-    accuracy: np.ndarray,
-    errors: np.ndarray,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
+    labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray, rng: np.random.Generator
 ) -> Laws:
     """The law of the error, and the laws of resamples of the rounds.
 
@@ -64,7 +60,7 @@ def fit(
         shares.sum() ** 2 / (shares**2).sum()
     )  # equally weighted rounds that would hold as much
     apart = np.abs(error - expected) * math.sqrt(rounds / (rounds - 3))
-    noise = rng.normal(size=(resamples, len(labels))) * np.maximum(apart, scale)
+    noise = rng.normal(size=(RESAMPLES, len(labels))) * np.maximum(apart, scale)
     drawn = expected + noise
     laws = laws_on_grid(ratio, drawn, scales**-2)
     off = _off(law[None], ratio, error[None])

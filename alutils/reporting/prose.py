@@ -111,9 +111,9 @@ def literal(name: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>#+\-!|$~&])", r"\\\1", name)
 
 
-def count(number: int, thing: str, things: str = "") -> str:
-    """A number and its noun: 1 arm, 2 arms. ``things`` is a plural that isn't made with an s."""
-    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
+def count(number: int, thing: str) -> str:
+    """A number and its noun: 1 arm, 2 arms."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def paired_seeds(count: int) -> str:

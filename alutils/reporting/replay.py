@@ -94,18 +94,10 @@ def curves(results: pd.DataFrame, fewest: int = 1) -> Iterator[pd.DataFrame]:
             yield curve.sort_values("labels", kind="stable")
 
 
-def test_images(dataset: str) -> int:
-    """How many images a dataset's test set has."""
-    return DATASETS[dataset].test
-
-
 def replay_forecasts(
-    results: pd.DataFrame,
-    rng: np.random.Generator,
-    images: Callable[[str], int] = test_images,
-    minimum: int = FEWEST_ROUNDS,
+    results: pd.DataFrame, rng: np.random.Generator, images: Callable[[str], int]
 ) -> pd.DataFrame:
-    """What would have been forecast after every round from the ``minimum``-th on: a row a target.
+    """What would have been forecast from round ``FEWEST_ROUNDS`` on: a row a target.
 
     Accuracies are measured on so many ``images`` of a dataset. Targets are the accuracies that a
     monotone fit of the whole curve has in later rounds, where they are above all accuracies
@@ -114,12 +106,12 @@ def replay_forecasts(
     are NaN, ``kind`` says why, and ``covered`` is false.
     """
     rows = []
-    for curve in curves(results, minimum + 1):
+    for curve in curves(results, FEWEST_ROUNDS + 1):
         keys = curve[CURVE_KEYS].iloc[0].to_dict()
         size = images(keys["dataset"])
         labels = curve["labels"].to_numpy(dtype=float)
         accuracy = curve["accuracy"].to_numpy(dtype=float)
-        for known in range(minimum, len(labels)):
+        for known in range(FEWEST_ROUNDS, len(labels)):
             future = list(_future(labels, accuracy, known))
             targets = [target for target, _, _ in future]
             answers = forecasts(labels[:known], accuracy[:known], targets, rng, size=size)
@@ -149,7 +141,7 @@ def _judged(answer: Forecast | CannotTell, truth: float) -> dict[str, object]:
     return unknown | {"kind": answer.kind, "covered": False}
 
 
-def coverage(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.DataFrame:
+def coverage(replayed: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """How good the forecasts of each group are.
 
     ``asked`` is how many were asked for, ``told`` the share that gave a number. Of these,
@@ -175,17 +167,18 @@ def coverage(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.Data
 
 def replay_stopping(
     results: pd.DataFrame,
+    images: Callable[[str], int],
     tolerance: float = 1.0,
     rules: dict[str, Rule] = RULES,
-    images: Callable[[str], int] = test_images,
 ) -> pd.DataFrame:
     """Where each rule would have stopped each curve, and what that costs: a row a curve and rule.
 
-    A curve is judged on its monotone fit. ``enough`` is the first label count at which the fit lies
-    within ``tolerance`` points of its last value. ``stopped`` is the label count at which the rule
-    says stop; where it never does it is NaN, and the curve goes to its end. ``nearest`` is the
-    value that came nearest to the rule's threshold, or NaN. ``wasted`` are the labels beyond
-    ``enough``, ``lost`` the points that the fit still gains after the stop.
+    Accuracies are measured on so many ``images`` of a dataset. A curve is judged on its monotone
+    fit. ``enough`` is the first label count at which the fit lies within ``tolerance`` points of
+    its last value. ``stopped`` is the label count at which the rule says stop; where it never does
+    it is NaN, and the curve goes to its end. ``nearest`` is the value that came nearest to the
+    rule's threshold, or NaN. ``wasted`` are the labels beyond ``enough``, ``lost`` the points that
+    the fit still gains after the stop.
     """
     rows = []
     for curve in curves(results):
@@ -212,15 +205,14 @@ def replay_stopping(
     return pd.DataFrame(rows, columns=STOPS)
 
 
-def stopping_costs(replayed: pd.DataFrame, by: str | list[str] = "dataset") -> pd.DataFrame:
+def stopping_costs(replayed: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """What each rule costs by group: means over its ``curves``.
 
     ``stops`` is the share of the curves that it stops, ``early`` that it stops before ``enough``.
     """
-    keys = [*([by] if isinstance(by, str) else by), "rule"]
     judged = replayed.assign(
         stops=replayed["stopped"].notna(), early=replayed["stopped"] < replayed["enough"]
     )
-    groups = judged.groupby(keys)
+    groups = judged.groupby([*by, "rule"])
     means = groups[["stops", "early", "wasted", "lost"]].mean()
     return pd.concat([groups.size().rename("curves"), means], axis=1)

@@ -105,23 +105,38 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
     return "; ".join(parts)
 
 
-def normality(seeds: int, number: int, equivalence: bool) -> str:
-    """What the p-values of a family of so many tests rest on; no text with seeds enough.
-
-    Whether a sign-flip test, which asks for no normal differences, could reject after Holm's
-    correction: of a difference, and with ``equivalence`` by one-sided tests.
-    """
-    one_sided = {"a difference": False} | ({"equivalence": True} if equivalence else {})
-    flips = {what: sign_flip(seeds, number, side) for what, side in one_sided.items()}
-    values = [f"{least} for {what}" for what, (least, rejects) in flips.items() if not rejects]
-    if not values:
+def normality(areas: pd.DataFrame, dataset: str) -> str:
+    """What the p-values of the arms' tests rest on; no text with seeds enough, or too few."""
+    unreached = beyond_sign_flips(areas, dataset)
+    if not unreached:
         return ""
+    values = [
+        f"{least} for {'a ' if what == 'difference' else ''}{what}"
+        for what, least in unreached.items()
+    ]
+    number = len(areas.columns) - 1
     corrected = f", and after Holm's correction for {number} tests none below {1 - LEVEL:.2g}"
     return (
-        f"With {count(seeds, 'seed')} a sign-flip test, which asks for no normal differences, "
+        f"With {count(len(areas), 'seed')} a sign-flip test, which asks for no normal differences, "
         f"gives no p below {join(values)}{corrected if number > 1 else ''}: what is shown here "
         "rests on differences that are about normal."
     )
+
+
+def beyond_sign_flips(areas: pd.DataFrame, dataset: str) -> dict[str, str]:
+    """What no sign-flip test of so many arms and seeds can show, with its smallest p-value.
+
+    Of a ``difference`` and, where the dataset has a margin, of one-sided ``equivalence``, after
+    Holm's correction; nothing with too few seeds for a test.
+    """
+    if len(areas) < FEWEST_SEEDS:
+        return {}
+    one_sided = {"difference": False} | ({"equivalence": True} if dataset in MARGIN else {})
+    flips = {
+        what: sign_flip(len(areas), len(areas.columns) - 1, side)
+        for what, side in one_sided.items()
+    }
+    return {what: least for what, (least, rejects) in flips.items() if not rejects}
 
 
 def sign_flip(seeds: int, tests: int, one_sided: bool) -> tuple[str, bool]:
@@ -215,7 +230,7 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
         f"p in brackets, after Holm's correction for {number}; intervals that hold together for "
         f"{number} (Bonferroni).",
         reaches_past(by_arm, dataset),
-        normality(len(areas), len(by_arm), dataset in MARGIN),
+        normality(areas, dataset),
         pooled(areas),
         "Last column, secondary and deciding nothing: all arms at once with one residual variance, "
         "in an additive model of seed and arm.",

@@ -52,10 +52,10 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
     return Estimate(mean, mean - half, mean + half, count, float(values.std(ddof=1)))
 
 
-def one_more(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate:
+def one_more(values: np.ndarray | list[float]) -> Estimate:
     """Mean of independent replications, and the interval that one more of them would lie in."""
     mean = estimate(values)
-    half = stats.t.ppf((1 + level) / 2, mean.seeds - 1) * mean.spread * (1 + 1 / mean.seeds) ** 0.5
+    half = stats.t.ppf((1 + LEVEL) / 2, mean.seeds - 1) * mean.spread * (1 + 1 / mean.seeds) ** 0.5
     return replace(mean, low=mean.mean - half, high=mean.mean + half)
 
 
@@ -264,14 +264,12 @@ def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, floa
     return _holm_of_arms(by_seed, reference, p_value)
 
 
-def equivalence(
-    by_seed: pd.DataFrame, margin: float, reference: str = "random"
-) -> dict[str, float]:
-    """Holm-corrected p-values that an arm lies ``margin`` or more away from ``reference``.
+def equivalence(by_seed: pd.DataFrame, margin: float) -> dict[str, float]:
+    """Holm-corrected p-values that an arm lies ``margin`` or more away from random.
 
     By two one-sided tests of the paired differences; below 0.05 the arm is equivalent to it.
     """
-    return _holm_of_arms(by_seed, reference, lambda values: two_one_sided(values, margin))
+    return _holm_of_arms(by_seed, "random", lambda values: two_one_sided(values, margin))
 
 
 def _holm_of_arms(
@@ -282,8 +280,8 @@ def _holm_of_arms(
     return dict(zip(arms, p_values, strict=True))
 
 
-def dunnett(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
-    """p-values of all arms against ``reference`` at once, by a pooled variance (Dunnett, 1955).
+def dunnett(by_seed: pd.DataFrame) -> dict[str, float]:
+    """p-values of all arms against random at once, by a pooled variance (Dunnett, 1955).
 
     From an additive model of seed and arm with one residual variance, which has (arms - 1)(seeds
     - 1) degrees of freedom; two-sided, corrected for the number of arms. Integrated at random from
@@ -291,8 +289,8 @@ def dunnett(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float
     """
     error, freedom = pooled_error(by_seed)
     if not freedom:
-        return dict.fromkeys(by_seed.columns.drop(reference), math.nan)
-    differences = by_seed.mean().drop(reference) - by_seed[reference].mean()
+        return dict.fromkeys(by_seed.columns.drop("random"), math.nan)
+    differences = by_seed.mean().drop("random") - by_seed["random"].mean()
     rounding = 1e-12 * float(by_seed.abs().max(axis=None))
     return {
         arm: float(abs(difference) <= rounding)

@@ -9,8 +9,8 @@ import math
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from alutils.protocol.arms import ARM_TITLE, BASELINE, arm_title
-from alutils.protocol.datasets import DATASETS, dataset_title
+from alutils.protocol.arms import BASELINE, arm_title
+from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, published, standing, statistics
 from alutils.reporting.prose import (
     count,
@@ -39,8 +39,7 @@ def curve_table(results: pd.DataFrame) -> HTML:
     wide = curve.pivot(index="labels", columns=key, values="text")
     wide = wide[list(dict.fromkeys(curve[key]))].fillna("")
     wide.index = [f"{labels:,}" for labels in wide.index]
-    titles = {name: facts.title for name, facts in DATASETS.items()} | ARM_TITLE
-    wide = wide.rename(columns=titles)
+    wide = wide.rename(columns=arm_title if key == "arm" else dataset_title)
     shown = table(wide.rename_axis(columns=None).rename_axis("labels").reset_index())
     if results["seed"].nunique() < 2:
         return shown

@@ -35,7 +35,7 @@ FLAT = [50.0] * 6 + [60.0]
 def test_forecasts_are_those_of_every_round_by_brute_force():
     curves = {"random": LAW, "margin": BUMPY, "kmeans": PEAKED}
     table = results(curves)
-    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), images=a_thousand)
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), a_thousand)
     rng, labels, expected = np.random.default_rng(0), np.array(LABELS), []
     for arm in dict.fromkeys(table["arm"]):
         accuracy = np.array(curves[arm])
@@ -72,7 +72,7 @@ def test_forecasts_are_those_of_every_round_by_brute_force():
 def test_a_target_below_what_was_measured_asks_for_no_forecast():
     """The fit of 79.5 and 79.0 is 79.25, which the fifth round already had."""
     table = results({"margin": BUMPY})
-    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), images=a_thousand)
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), a_thousand)
     assert forecasts[["round", "target", "truth"]].to_numpy().tolist() == [
         [5, 81.0, 600.0],
         [6, 81.0, 300.0],
@@ -82,9 +82,7 @@ def test_a_target_below_what_was_measured_asks_for_no_forecast():
 def test_what_follows_a_round_changes_nothing_of_its_forecast():
     curves = [LAW, [*LAW[:6], LAW[6] + 1]]
     original, changed = (
-        replay.replay_forecasts(
-            results({"random": curve}), np.random.default_rng(0), images=a_thousand
-        )
+        replay.replay_forecasts(results({"random": curve}), np.random.default_rng(0), a_thousand)
         for curve in curves
     )
     shared = original["target"].isin(changed["target"]) & (original["round"] == 5)
@@ -105,25 +103,27 @@ def test_shares_and_medians_agree_with_a_count_by_hand():
             "covered": [False, True, False, False, False, False],
         }
     )
-    shares = replay.coverage(forecasts).loc["mnist"]
+    shares = replay.coverage(forecasts, ["dataset"]).loc["mnist"]
     assert shares["asked"] == 5 and shares["told"] == 0.6
     assert shares[["covered", "above", "below"]].tolist() == pytest.approx([1 / 3] * 3)
     assert shares["error"] == pytest.approx(0.5) and shares["width"] == pytest.approx(0.3)
-    cifar10 = replay.coverage(forecasts).loc["cifar10"]
+    cifar10 = replay.coverage(forecasts, ["dataset"]).loc["cifar10"]
     assert cifar10["told"] == 0 and math.isnan(cifar10["covered"])
 
 
 def test_a_constant_curve_is_never_forecast():
     table = results({"random": FLAT})
-    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), images=a_thousand)
+    forecasts = replay.replay_forecasts(table, np.random.default_rng(0), a_thousand)
     assert forecasts["kind"].tolist() == ["constant"] * 2 and not forecasts["covered"].any()
 
 
 def test_a_curve_too_short_to_be_judged_is_left_out():
-    forecasts = replay.replay_forecasts(results({"random": LAW[:5]}), np.random.default_rng(0))
-    stops = replay.replay_stopping(results({"random": LAW[:3]}))
-    assert forecasts.empty and replay.coverage(forecasts).empty
-    assert stops.empty and replay.stopping_costs(stops).empty
+    forecasts = replay.replay_forecasts(
+        results({"random": LAW[:5]}), np.random.default_rng(0), a_thousand
+    )
+    stops = replay.replay_stopping(results({"random": LAW[:3]}), a_thousand)
+    assert forecasts.empty and replay.coverage(forecasts, ["dataset"]).empty
+    assert stops.empty and replay.stopping_costs(stops, ["dataset"]).empty
 
 
 def a_thousand(dataset: str) -> int:
@@ -141,27 +141,27 @@ def at(position: int | None) -> dict[str, Rule]:
 )
 def test_a_stop_costs_labels_or_accuracy(position, stopped, wasted, lost):
     """The fit is 55, 65, 72, 76, 79.25, 79.25, 81: within two points of its end from 900 on."""
-    row = replay.replay_stopping(results({"margin": BUMPY}), 2.0, at(position)).iloc[0]
+    row = replay.replay_stopping(results({"margin": BUMPY}), a_thousand, 2.0, at(position)).iloc[0]
     assert (row["stopped"], row["enough"], row["wasted"]) == (stopped, 900, wasted)
     assert row["lost"] == pytest.approx(lost)
 
 
 def test_enough_is_within_a_point_of_the_end():
-    row = replay.replay_stopping(results({"margin": [50, 60, 69.9, 70.1, 71]})).iloc[0]
+    row = replay.replay_stopping(results({"margin": [50, 60, 69.9, 70.1, 71]}), a_thousand).iloc[0]
     assert row["enough"] == 600
 
 
 def test_a_rule_that_never_stops_costs_what_the_end_costs():
-    row = replay.replay_stopping(results({"margin": BUMPY}), 2.0, at(None)).iloc[0]
+    row = replay.replay_stopping(results({"margin": BUMPY}), a_thousand, 2.0, at(None)).iloc[0]
     assert math.isnan(row["stopped"]) and (row["wasted"], row["lost"]) == (600, 0)
 
 
 def test_rules_without_their_column_are_left_out():
-    stops = replay.replay_stopping(results({"random": LAW, "margin": BUMPY}))
+    stops = replay.replay_stopping(results({"random": LAW, "margin": BUMPY}), a_thousand)
     assert set(stops["rule"]) == {"measured gain"} and len(stops) == 2
     empty = [math.nan] * 7
     table = results({"random": LAW}, kappa=empty)
-    assert set(replay.replay_stopping(table)["rule"]) == {"measured gain"}
+    assert set(replay.replay_stopping(table, a_thousand)["rule"]) == {"measured gain"}
 
 
 def test_rules_read_their_columns():
@@ -169,7 +169,7 @@ def test_rules_read_their_columns():
     entropy = [2.0, 1.0, 0.5, 0.2, 0.15, 0.1, 0.05]
     bound = [math.nan, 9.0, 5.0, 3.0, 2.0, 0.4, 0.3]
     table = results({"random": LAW}, kappa=kappa, pool_entropy=entropy, error_bound=bound)
-    stopped = replay.replay_stopping(table).set_index("rule")["stopped"]
+    stopped = replay.replay_stopping(table, a_thousand).set_index("rule")["stopped"]
     assert stopped["stabilising predictions"] == LABELS[4]
     assert stopped["overall uncertainty"] == LABELS[5]
     assert stopped["expected-error difference"] == LABELS[5]
@@ -183,33 +183,22 @@ def test_the_threshold_of_uncertainty_is_one_for_any_number_of_classes(monkeypat
     for classes, position in ((10, 2), (2, 5)):
         facts = replace(DATASETS["mnist"], classes=DATASETS["mnist"].classes[:classes])
         monkeypatch.setitem(DATASETS, "mnist", facts)
-        stopped = replay.replay_stopping(table).set_index("rule")["stopped"]
+        stopped = replay.replay_stopping(table, a_thousand).set_index("rule")["stopped"]
         assert stopped["overall uncertainty"] == LABELS[position]
 
 
 def test_costs_are_means_over_curves():
     table = results({"random": LAW, "margin": BUMPY})
-    early = replay.stopping_costs(replay.replay_stopping(table, 2.0, at(0)))
+    early = replay.stopping_costs(
+        replay.replay_stopping(table, a_thousand, 2.0, at(0)), ["dataset"]
+    )
     assert early.loc[("mnist", "at")].tolist() == pytest.approx(
         [2, 1, 1, 0, (26 + LAW[-1] - LAW[0]) / 2]
     )
-    never = replay.stopping_costs(replay.replay_stopping(table, 2.0, at(None)))
+    never = replay.stopping_costs(
+        replay.replay_stopping(table, a_thousand, 2.0, at(None)), ["dataset"]
+    )
     assert never.loc[("mnist", "at"), ["stops", "early", "lost"]].tolist() == [0, 0, 0]
-
-
-def test_accuracies_were_measured_on_the_dataset_s_test_set():
-    """360 images of digits, 10,000 of MNIST."""
-    images = {"digits": 360, "mnist": 10_000}.get
-    for dataset in ("digits", "mnist"):
-        table = results({"random": LAW}).assign(dataset=dataset)
-        given, default = (
-            replay.replay_forecasts(table, np.random.default_rng(0), *sizes)
-            for sizes in ((images,), ())
-        )
-        pd.testing.assert_frame_equal(given, default)
-        pd.testing.assert_frame_equal(
-            replay.replay_stopping(table, images=images), replay.replay_stopping(table)
-        )
 
 
 def test_few_images_let_no_gain_be_called_small():
@@ -217,7 +206,7 @@ def test_few_images_let_no_gain_be_called_small():
     table = results({"random": [90.0] * 8})
     rules = {"measured gain": replay.RULES["measured gain"]}
     stopped = [
-        replay.replay_stopping(table, rules=rules, images=lambda _, n=n: n)["stopped"].notna().all()
+        replay.replay_stopping(table, lambda _, n=n: n, rules=rules)["stopped"].notna().all()
         for n in (5000, 48)
     ]
     assert stopped == [True, False]

@@ -106,7 +106,7 @@ def test_the_table_of_tests_has_what_was_tested():
 
 def test_what_a_test_without_normality_could_show_is_told():
     """2/2^5 = 0.0625, which four tests make 0.25; one-sided half of it."""
-    text = standing.normality(5, 4, equivalence=True)
+    text = told_of_normality(5, 4)
     assert text == (
         "With 5 seeds a sign-flip test, which asks for no normal differences, gives no p below "
         "0.0625 (2/2^5) for a difference and 0.0312 (1/2^5) for equivalence, and after Holm's "
@@ -114,12 +114,17 @@ def test_what_a_test_without_normality_could_show_is_told():
         "about normal."
     )
     assert text in standing.table(five_seeds()).data
-    single = standing.normality(5, 1, equivalence=True)
+    single = told_of_normality(5, 1)
     assert "below 0.0625 (2/2^5) for a difference: what" in single and "Holm" not in single
-    assert standing.normality(6, 1, equivalence=True) == ""
-    assert "0.0156 (2/2^7) for a difference: what" not in standing.normality(7, 4, False)
-    assert "0.0156 (2/2^7) for a difference, and after" in standing.normality(7, 4, True)
-    assert standing.normality(50, 16, equivalence=True) == ""
+    assert told_of_normality(2, 4) == told_of_normality(6, 1) == told_of_normality(50, 16) == ""
+    assert "0.0156 (2/2^7) for a difference, and after" in told_of_normality(7, 4)
+    assert "for equivalence" not in told_of_normality(5, 4, "digits")
+
+
+def told_of_normality(seeds: int, arms: int, dataset: str = "mnist") -> str:
+    """What is told of so many arms beside random."""
+    areas = pd.DataFrame(0.0, index=range(seeds), columns=["random", *range(arms)])
+    return standing.normality(areas, dataset)
 
 
 def five_seeds() -> pd.DataFrame:

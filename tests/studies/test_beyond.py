@@ -9,7 +9,7 @@ from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
 from alutils.reporting import standing, statistics
 from alutils.reporting.prose import points
-from alutils.studies.beyond import in_short, ranking, recipes
+from alutils.studies.beyond import in_short, ladder, ranking
 from alutils.studies.beyond.plan import LADDER, BeyondStudy
 from tests.studies.made_up import made_up
 
@@ -113,7 +113,7 @@ def test_what_can_not_be_compared_is_refused(values, message):
 
 
 def test_the_ranking_goes_by_area_and_is_corrected(results):
-    rows = ranking.arms_of(results, "ranking", "cifar10")
+    rows = ranking.ranked_rows(results, "ranking", "cifar10")
     assert list(dict.fromkeys(rows["arm"])) == ["uncertainty", "margin", "random"]
     page = ranking.table(results, "ranking", "cifar10").data
     rows = page.split("<tr>")[1:]
@@ -132,7 +132,7 @@ def test_an_oracle_is_drawn_last_and_takes_no_part_in_the_ranking(results):
     seeing = results[results["arm"] == "uncertainty"].assign(arm="oracle")
     seeing["accuracy"] += 20
     both = pd.concat([seeing, results])
-    rows = ranking.arms_of(both, "ranking", "cifar10")
+    rows = ranking.ranked_rows(both, "ranking", "cifar10")
     assert list(dict.fromkeys(rows["arm"])) == ["uncertainty", "margin", "random", "oracle"]
     assert ranking.table(both, "ranking", "cifar10").data == (
         ranking.table(results, "ranking", "cifar10").data
@@ -149,7 +149,7 @@ def test_each_dataset_has_a_ranking_of_its_own(results):
         ("cifar10", ["uncertainty", "margin", "random"]),
         ("mnist", ["random", "margin", "uncertainty"]),
     ):
-        rows = ranking.arms_of(both, "ranking", dataset)
+        rows = ranking.ranked_rows(both, "ranking", dataset)
         assert list(dict.fromkeys(rows["arm"])) == order and set(rows["dataset"]) == {dataset}
     lines = ranking.sentences(both, interim=" Interim.").data.splitlines()
     assert "**CIFAR-10**" in lines[0] and "uncertainty lies above random" in lines[0]
@@ -172,7 +172,7 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(results):
     wider = results.copy()
     margin = wider["arm"] == "margin"
     wider.loc[margin, "accuracy"] += 2 * (wider.loc[margin, "seed"] - 1)
-    areas = statistics.areas(ranking.arms_of(wider, "ranking", "cifar10"))
+    areas = statistics.areas(ranking.ranked_rows(wider, "ranking", "cifar10"))
     expected = statistics.detectable((areas["margin"] - areas["random"]).std(), 3)
     text = ranking.sentences(wider).data
     assert "uncertainty lies above random" in text  # so that one test is left
@@ -267,22 +267,22 @@ def test_the_ranking_in_short_says_where_arms_are_shown_to_lie_and_no_more(resul
 def test_seeds_without_every_arm_are_left_out(results):
     short = results[~((results["arm"] == "uncertainty") & (results["seed"] == 2))]
     kept = tidy.complete_seeds(short, STUDY.settings())
-    assert set(ranking.arms_of(kept, "ranking", "cifar10")["seed"]) == {0, 1}
-    assert set(ranking.arms_of(kept, "start")["seed"]) == {0, 1, 2}
+    assert set(ranking.ranked_rows(kept, "ranking", "cifar10")["seed"]) == {0, 1}
+    assert set(ranking.ranked_rows(kept, "start", "mnist")["seed"]) == {0, 1, 2}
 
 
 def test_a_rung_is_worth_points_and_labels(results):
-    gains = recipes.gains_of(results)
+    gains = ladder.gains_of(results)
     assert [gain[990].mean() for gain in gains.values()] == pytest.approx([2, 4, 6, 26])
-    needed = recipes.labels_of(results, "SGD", 990)
+    needed = ladder.labels_of(results, "SGD", 990)
     assert needed.tolist() == pytest.approx([1590.0] * 3)
-    assert recipes.labels_of(results, "3x3 stem", 990).isna().all()
-    page = recipes.table(results).data
+    assert ladder.labels_of(results, "3x3 stem", 990).isna().all()
+    page = ladder.table(results).data
     assert "1,590" in page and "more than 2,490" in page
 
 
 def test_the_ladder_stands_beside_what_choosing_is_worth(results):
-    text = recipes.sentences(results).data
+    text = ladder.sentences(results).data
     assert "is worth +26.00 points" in text and "accuracy: more than 2,490, on mono" in text
     assert "with uncertainty, of 2 arms the one with the largest mean there" in text
     needed = text.split("the accuracy that random labels have there takes uncertainty this many: ")[
@@ -290,7 +290,7 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     ].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
     within = results[~results["level"].isin(["3x3 stem"])]
-    text = recipes.sentences(within).data
+    text = ladder.sentences(within).data
     best = "(“more epochs, crops and mirroring, SGD”; chosen by looking)"
     assert (
         best in text
@@ -300,35 +300,35 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
     chosen = "(“more epochs, crops and mirroring”; chosen by looking)"
-    assert chosen in recipes.sentences(worse).data
-    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in recipes.sentences(worse).data
+    assert chosen in ladder.sentences(worse).data
+    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
     worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
-    assert "none have a larger mean than this study's at" in recipes.sentences(worse).data
+    assert "none have a larger mean than this study's at" in ladder.sentences(worse).data
 
 
 def test_a_recipe_that_lacks_a_seed_is_not_chosen(results):
     short = results[~((results["level"] == "3x3 stem") & (results["seed"] == 2))]
-    assert "+26.00" in recipes.sentences(results).data
-    assert "+6.00" in recipes.sentences(short).data
+    assert "+26.00" in ladder.sentences(results).data
+    assert "+6.00" in ladder.sentences(short).data
 
 
 def test_a_recipe_names_crops_only_where_there_are_any(results):
     for dataset, title in (("cifar10", "more epochs, crops and mirroring, SGD"),
                            ("mnist", "more epochs, SGD")):  # fmt: skip
-        assert recipes.titles(results.assign(dataset=dataset))["SGD"] == title
+        assert ladder.titles(results.assign(dataset=dataset))["SGD"] == title
 
 
 def test_recipes_are_compared_with_choosing_where_the_ranking_ends(results):
     further = results[(results["factor"] == "recipe") & (results["labels"] == 990)]
     for labels, nearest in ((5000, "990"), (1500, "1,500")):
-        text = recipes.sentences(pd.concat([results, further.assign(labels=labels)])).data
+        text = ladder.sentences(pd.concat([results, further.assign(labels=labels)])).data
         assert f"at {nearest} random labels" in text
 
 
 def test_a_rung_below_the_smallest_size_is_bounded_from_above(results):
     worse = results.copy()
     worse.loc[worse["level"] == "longer", "accuracy"] -= 30
-    assert "at most 540" in recipes.table(worse).data
+    assert "at most 540" in ladder.table(worse).data
 
 
 def costly(results: pd.DataFrame) -> pd.DataFrame:
@@ -340,21 +340,21 @@ def costly(results: pd.DataFrame) -> pd.DataFrame:
 
 def test_a_recipe_stands_beside_what_it_costs(results):
     """15 steps an epoch at 990 labels: 30 by the study's own recipe of 2 epochs, 45 by one of 3."""
-    table = recipes.table(costly(results), timed=True).data
+    table = ladder.table(costly(results), timed=True).data
     (stem,) = (row for row in table.split("<tr>") if "3x3 stem" in row)
     (longer,) = (row for row in table.split("<tr>") if "<td>more epochs</td>" in row)
     assert "<td>45 (1.5)</td>" in stem and "<td>180 (6.0)</td>" in stem
     assert longer.count("<td>45 (1.5)</td>") == 2
     assert "for 1.5 times the steps and 6.0 times the seconds of one worker." in (
-        recipes.sentences(costly(results), timed=True).data
+        ladder.sentences(costly(results), timed=True).data
     )
 
 
 def test_times_of_unlike_processors_are_not_compared(results):
-    assert "seconds" not in recipes.table(costly(results)).data
-    assert "for 1.5 times the steps." in recipes.sentences(costly(results)).data
+    assert "seconds" not in ladder.table(costly(results)).data
+    assert "for 1.5 times the steps." in ladder.sentences(costly(results)).data
     untimed = costly(results).assign(seconds_train=float("nan"))
-    assert "seconds" not in recipes.table(untimed, timed=True).data
+    assert "seconds" not in ladder.table(untimed, timed=True).data
 
 
 def test_random_may_be_the_best(results):
@@ -374,9 +374,9 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, results, kep
     here = (results["arm"] == kept) | (results["level"] == kept)
     for some in (results[here], results[~here], results[~(here & (results["seed"] == 2))]):
         rows = tidy.complete_seeds(some, STUDY.settings())
-        for show in (recipes.figure, recipes.table, recipes.sentences, ranking.sentences):
+        for show in (ladder.figure, ladder.table, ladder.sentences, ranking.sentences):
             assert "nan" not in show(rows).data
-        shown = [ranking.figure(rows, "cifar10"), ranking.table(rows, "ranking", "cifar10")]
+        shown = [show(rows, "ranking", "cifar10") for show in (ranking.figure, ranking.table)]
         assert not any("nan" in view.data for view in shown)
         ranking.curves(rows, "start", "mnist")
 
@@ -387,7 +387,7 @@ def test_one_seed_has_neither_p_values_nor_wins(results):
 
 
 def test_figures_say_what_they_show(results):
-    pages = [recipes.figure(results).data, ranking.figure(results, "cifar10").data]
+    pages = [ladder.figure(results).data, ranking.figure(results, "ranking", "cifar10").data]
     assert all("<figcaption>" in page and 'alt="' in page for page in pages)
     assert "Learning curves" in ranking.curves(results, "start", "mnist").static.data
 
@@ -399,7 +399,7 @@ def test_equivalence_out_of_reach_of_every_arm_is_a_sentence_and_no_column(resul
     wider = results.copy()
     chosen = wider["arm"].isin(["margin", "uncertainty"])
     wider.loc[chosen, "accuracy"] += 4 * (wider.loc[chosen, "seed"] - 1)
-    areas = statistics.areas(ranking.arms_of(wider, "ranking", "cifar10"))
+    areas = statistics.areas(ranking.ranked_rows(wider, "ranking", "cifar10"))
     halves = [
         each.high - each.mean for each in statistics.paired_differences(areas, tests=2).values()
     ]
@@ -413,9 +413,8 @@ def test_equivalence_out_of_reach_of_every_arm_is_a_sentence_and_no_column(resul
 
 def test_without_runs_it_says_so(outputs):
     nothing = tidy.read_settings(STUDY)
-    for show in (recipes.figure, recipes.sentences, recipes.table):
-        assert show(nothing).data == recipes.NOTHING
-    assert ranking.figure(nothing, "cifar10").data == "On CIFAR-10 no seed has every arm yet."
-    assert ranking.curves(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
-    assert ranking.table(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
+    for show in (ladder.figure, ladder.sentences, ladder.table):
+        assert show(nothing).data == ladder.NOTHING
+    for show in (ranking.figure, ranking.curves, ranking.table):
+        assert show(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert "needs 3 seeds" in ranking.sentences(nothing).data

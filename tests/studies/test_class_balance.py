@@ -4,7 +4,7 @@ import pytest
 
 from alutils.learning import data
 from alutils.running.round import new_pool
-from alutils.studies.active_learning.class_balance import class_balance
+from alutils.studies.class_balance import class_balance
 
 LABELS = data.load("digits").train_labels
 

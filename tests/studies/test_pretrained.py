@@ -7,8 +7,8 @@ from alutils.records import tidy
 from alutils.reporting import figures, replay
 from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
-from alutils.studies.active_learning.class_balance import ClassBalance
 from alutils.studies.beyond import ranking
+from alutils.studies.class_balance import ClassBalance
 from alutils.studies.pretrained import balance, foresight, gap, in_short, starters, worth
 from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.studies.made_up import made_up
@@ -356,7 +356,7 @@ class TestGap:
     def test_the_oracle_is_in_no_test(self, results):
         without = less(results, arm="oracle")
         for part in ("few", "many"):
-            assert worth.best_arm(worth.balanced(results, part, "cifar10")) == "margin"
+            assert worth.best_arm(worth.rows_of(results, part, "cifar10")) == "margin"
             assert ranking.sentences(results[results["level"] == 1.0], part).data == (
                 ranking.sentences(without[without["level"] == 1.0], part).data
             )
@@ -450,7 +450,7 @@ class TestForesight:
     def test_forecasts_are_grouped_by_how_far_ahead_they_look(self, monkeypatch):
         ahead = pd.DataFrame({"ahead": [1, 2, 3, 4, 30], "factor": 3 * ["few"] + 2 * ["many"]})
         monkeypatch.setattr(replay, "replay_forecasts", lambda rows, *_: rows)
-        replayed = foresight.forecasts(ahead)
+        replayed = foresight.forecasts(ahead, STUDY.measured_on)
         assert replayed["part"].tolist() == 3 * ["few"] + 2 * ["many"]
         assert replayed["reach"].tolist() == [
             "in the next round", *2 * ["2 or 3 rounds ahead"], *2 * ["4 or more rounds ahead"],
@@ -463,7 +463,8 @@ class TestForesight:
         further = longer[longer["factor"] == "many"]
         further = further.assign(labels=further["labels"] + 400, accuracy=further["accuracy"] + 4)
         replayed = foresight.forecasts(
-            foresight.judged(pd.concat([longer, further]), ("random", "margin"))
+            foresight.judged(pd.concat([longer, further]), ("random", "margin")),
+            STUDY.measured_on,
         )
         assert set(replayed["part"]) == {"many"} and len(replayed) == 3 * (3 + 2 + 1)
         assert set(replayed["reach"].value_counts().items()) == {
@@ -476,7 +477,7 @@ class TestForesight:
         assert "hold the truth in 100 % on MNIST (median width 1.0 times" in text
         assert "<th>labels</th>" not in foresight.coverage_table(pd.DataFrame(held)).data
         one = results[results["factor"] == "few"].assign(factor="")
-        page = foresight.stopping_table(foresight.stops(one)).data
+        page = foresight.stopping_table(foresight.stops(one, STUDY.measured_on)).data
         assert "<th>labels</th>" not in page and "<td>measured gain</td>" in page
 
     def test_replayed_are_some_arms_with_the_classes_as_they_are(self, results):
@@ -534,10 +535,10 @@ class TestForesight:
 
     def test_without_results_nothing_is_replayed(self, results):
         none = foresight.judged(results.iloc[:0], ("random",))
-        replayed = foresight.forecasts(none)
+        replayed = foresight.forecasts(none, STUDY.measured_on)
         assert list(replayed.columns) == [*replay.FORECASTS, "part", "reach"] and replayed.empty
         assert foresight.coverage_table(replayed).data == "No run is long enough for a forecast."
-        stops = foresight.stops(none)
+        stops = foresight.stops(none, STUDY.measured_on)
         assert foresight.stopping_table(stops).data == "There is no run to be stopped."
         told = (
             foresight.coverage_sentence(replayed, "Now."),
@@ -554,7 +555,7 @@ class TestForesight:
         facts = results.assign(kappa=1.0, pool_entropy=1.0, error_bound=9.0)
         facts.loc[first, ["kappa", "error_bound"]] = float("nan")
         facts.loc[last, "pool_entropy"] = 0.0
-        stops = foresight.stops(foresight.judged(facts, ("random", "margin")))
+        stops = foresight.stops(foresight.judged(facts, ("random", "margin")), STUDY.measured_on)
         page = foresight.stopping_table(stops).data
         rows = {}
         for row in page.split("<tr>")[1:]:
@@ -575,7 +576,7 @@ class TestForesight:
         assert told.data.endswith("counts with its end.\n\nNow.")
         unsure = results.assign(kappa=0.98, pool_entropy=0.5)
         unsure.loc[first, "kappa"] = float("nan")
-        none = foresight.stopping_sentence(foresight.stops(unsure)).data
+        none = foresight.stopping_sentence(foresight.stops(unsure, STUDY.measured_on)).data
         assert "stabilising predictions (largest mean kappa of 3 rounds 0.980, needs 0.99)" in none
         assert "overall uncertainty (least 0.217 of a uniform guess's, needs below 0.05)" in none
 

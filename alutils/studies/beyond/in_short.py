@@ -8,9 +8,9 @@ from alutils.reporting import standing, statistics
 from alutils.reporting.prose import paired_seeds
 from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS
+from alutils.studies.beyond.ladder import curves_of
 from alutils.studies.beyond.plan import BeyondStudy
-from alutils.studies.beyond.ranking import arms_of
-from alutils.studies.beyond.recipes import curves_of
+from alutils.studies.beyond.ranking import ranked_rows
 
 
 def text(study: BeyondStudy) -> str:
@@ -33,8 +33,8 @@ def text(study: BeyondStudy) -> str:
 def _lines(results: pd.DataFrame, factor: str) -> list[str]:
     """A list item for each dataset with seeds enough for a test."""
     lines = []
-    for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
-        rows = arms_of(results, factor, dataset)
+    for dataset in tidy.datasets_of(results, factor):
+        rows = ranked_rows(results, factor, dataset)
         areas = statistics.areas(rows)
         if len(areas) >= FEWEST_SEEDS:
             start = "" if factor == "ranking" else ", a start with few labels"

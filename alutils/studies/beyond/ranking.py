@@ -5,19 +5,19 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import ARMS, POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
+from alutils.records import tidy
 from alutils.reporting import captions, prose, standing, statistics
 from alutils.reporting.picture import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
 
 
-def arms_of(results: pd.DataFrame, factor: str, dataset: str | None = None) -> pd.DataFrame:
+def ranked_rows(results: pd.DataFrame, factor: str, dataset: str) -> pd.DataFrame:
     """The rows of a factor and dataset, the arm with the best area first, oracles last.
 
     ``results`` has only seeds with every arm, as ``tidy.complete_seeds`` leaves it.
     """
-    rows = results[results["factor"] == factor]
-    rows = rows[rows["dataset"] == dataset] if dataset else rows
+    rows = results[(results["factor"] == factor) & (results["dataset"] == dataset)]
     if rows.empty:
         return rows
     ranked = statistics.areas(rows).mean().sort_values(ascending=False).index
@@ -29,15 +29,15 @@ def _no_seed_yet(dataset: str) -> Markdown:
     return Markdown(f"On {dataset_title(dataset)} no seed has every arm yet.")
 
 
-def figure(results: pd.DataFrame, dataset: str, factor: str = "ranking") -> HTML | Markdown:
+def figure(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     """Every arm's difference in area to random, the best first."""
-    rows = arms_of(results, factor, dataset)
+    rows = ranked_rows(results, factor, dataset)
     return captions.area_differences(rows) if len(rows) else _no_seed_yet(dataset)
 
 
 def curves(results: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown:
     """Accuracy against labels for every arm."""
-    rows = arms_of(results, factor, dataset)
+    rows = ranked_rows(results, factor, dataset)
     return captions.learning_curves(rows) if len(rows) else _no_seed_yet(dataset)
 
 
@@ -47,7 +47,7 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     A pair is won when the paired 95 % interval of the difference in area lies above zero. Where
     equivalence is out of reach for every arm, a sentence says so in place of a column.
     """
-    rows = arms_of(results, factor, dataset)
+    rows = ranked_rows(results, factor, dataset)
     if rows.empty:
         return _no_seed_yet(dataset)
     areas = statistics.areas(rows)
@@ -82,8 +82,8 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
     that runs are still to come.
     """
     lines, notes = [], []
-    for dataset in dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]):
-        rows = arms_of(results, factor, dataset)
+    for dataset in tidy.datasets_of(results, factor):
+        rows = ranked_rows(results, factor, dataset)
         if rows["seed"].nunique() < FEWEST_SEEDS:
             continue
         areas = statistics.areas(rows)
@@ -95,8 +95,7 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
             f"{_controls(areas)} {standing.pooled(areas)}".rstrip()
         )
         if factor == results.groupby("factor", sort=False)["arm"].nunique().idxmax():
-            equal = dataset in standing.MARGIN
-            notes.append(standing.normality(len(areas), len(areas.columns) - 1, equal))
+            notes.append(standing.normality(areas, dataset))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return prose.paragraphs(text, *notes, interim)
 

@@ -15,9 +15,9 @@ from itertools import product
 
 import pandas as pd
 
-from alutils.paths import ROOT
 from alutils.protocol.datasets import dataset_title
 from alutils.running import run
+from alutils.studies.choices.documents import write
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
 PROFILE = "head"
@@ -124,7 +124,4 @@ def _part(part: str, results: pd.DataFrame) -> str:
 
 def main() -> None:
     """Run what is missing, and write the document."""
-    text = document(compare())
-    (ROOT / "docs").mkdir(exist_ok=True)
-    (ROOT / "docs" / "head.md").write_text(text, encoding="utf-8")
-    print(text)
+    write("head", document(compare()))

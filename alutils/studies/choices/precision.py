@@ -7,14 +7,14 @@ Nothing is judged on the test set, and the seeds are not those of kept runs.
 
 import pandas as pd
 
-from alutils.paths import ROOT
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import Estimate, estimate
 from alutils.running import run
+from alutils.studies.choices.documents import write
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
-LEVEL = 0.90
+EQUIVALENCE_LEVEL = 0.90
 """Of the interval: two one-sided tests at 5 %."""
 
 
@@ -53,8 +53,8 @@ def differences(accuracy: pd.DataFrame) -> dict[tuple[str, int | None], Estimate
     by_size: dict[tuple[str, int | None], Estimate] = {}
     for dataset, of_dataset in gain.groupby("dataset", sort=False):
         for labels, of_size in of_dataset.groupby("labels"):
-            by_size[dataset, labels] = estimate(of_size, LEVEL)
-        by_size[dataset, None] = estimate(of_dataset.groupby("seed").mean(), LEVEL)
+            by_size[dataset, labels] = estimate(of_size, EQUIVALENCE_LEVEL)
+        by_size[dataset, None] = estimate(of_dataset.groupby("seed").mean(), EQUIVALENCE_LEVEL)
     return by_size
 
 
@@ -95,8 +95,8 @@ def document(accuracy: pd.DataFrame) -> str:
         "# bf16 against fp32\n\n"
         "Accuracy (%) on the held-out 10 %, last epoch, one-cycle rate over 20 epochs, mean over "
         f"the seeds {seeds}; difference bf16 minus fp32, paired by seed, with its "
-        f"{LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. Nothing was judged on "
-        "the test set.\n\n"
+        f"{EQUIVALENCE_LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. Nothing "
+        "was judged on the test set.\n\n"
         "| dataset | labels | fp32 | bf16 | difference (points) |\n|---|---|---|---|---|\n"
         + "\n".join(rows)
         + "\n\n"
@@ -108,6 +108,4 @@ def document(accuracy: pd.DataFrame) -> str:
 
 def main() -> None:
     """Run what is missing, and write the document."""
-    text = document(compare())
-    (ROOT / "docs" / "precision.md").write_text(text, encoding="utf-8")
-    print(text)
+    write("precision", document(compare()))

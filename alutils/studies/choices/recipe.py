@@ -18,12 +18,12 @@ from typing import Any
 
 import pandas as pd
 
-from alutils.paths import ROOT
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting.standing import MARGIN
 from alutils.running import run
 from alutils.running.engine import RunFailed
 from alutils.studies.beyond.plan import CROPS, LADDER
+from alutils.studies.choices.documents import write
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
 CANDIDATES = [(10, 1e-3), (10, 2e-3), (20, 2e-3)]
@@ -199,7 +199,4 @@ def _shorter(results: pd.DataFrame) -> str:
 
 def main() -> None:
     """Run what is missing, and write the document."""
-    text = document(compare(), compare_rungs())
-    (ROOT / "docs").mkdir(exist_ok=True)
-    (ROOT / "docs" / "recipe.md").write_text(text, encoding="utf-8")
-    print(text)
+    write("recipe", document(compare(), compare_rungs()))

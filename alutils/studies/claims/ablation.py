@@ -93,8 +93,8 @@ def effects(results: pd.DataFrame) -> list[Effect]:
     for dataset, rows in results.groupby("dataset", sort=False):
         first, last = rows["labels"].min(), rows["labels"].max()
         for labels in (first, last):
-            accuracies = _Accuracies(rows[rows["labels"] == labels])
-            for what, difference in _differences(accuracies, labels == first).items():
+            at = rows[rows["labels"] == labels]
+            for what, difference in _differences(at, labels == first).items():
                 every.append(Effect(dataset, int(labels), what, estimate(difference)))
     return every
 
@@ -106,7 +106,8 @@ def evaluation(results: pd.DataFrame, dataset: str) -> tuple[pd.Series, pd.Serie
     compares accuracies on different images.
     """
     at = _at_the_end(results, dataset)
-    return at.best("random") - at.last("random"), at.last("random") - at.test("random")
+    best, last = (_accuracy(at, "random", column) for column in ("heldout_best", "heldout_last"))
+    return best - last, last - _accuracy(at, "random")
 
 
 def contributions(results: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
@@ -117,12 +118,11 @@ def contributions(results: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
     contribute, seed by seed.
     """
     at = _at_the_end(results, dataset)
-    carried, fresh, random = (
-        at.test("arms in sequence", "margin"),
-        at.test("margin"),
-        at.test("random"),
+    carried = _accuracy(at, "arms in sequence", arm="margin")
+    fresh, random = _accuracy(at, "margin"), _accuracy(at, "random")
+    best = _accuracy(at, "arms in sequence", "heldout_best", "margin") - _accuracy(
+        at, "random", "heldout_best"
     )
-    best = at.best("arms in sequence", "margin") - at.best("random")
     return {
         "as the authors measure it": estimate(best),
         "choosing labels": estimate(fresh - random),
@@ -131,46 +131,36 @@ def contributions(results: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
     }
 
 
-class _Accuracies:
-    """Accuracy (%) by seed at one label count, by variant, arm and rule."""
-
-    def __init__(self, rows: pd.DataFrame):
-        self.rows = rows
-
-    def test(self, variant: str, arm: str = "") -> pd.Series:
-        return self._of("test_accuracy", variant, arm)
-
-    def best(self, variant: str, arm: str = "") -> pd.Series:
-        return self._of("heldout_best", variant, arm)
-
-    def last(self, variant: str, arm: str = "") -> pd.Series:
-        return self._of("heldout_last", variant, arm)
-
-    def _of(self, column: str, variant: str, arm: str) -> pd.Series:
-        rows = self.rows[self.rows["variant"] == variant]
-        rows = rows[rows["arm"] == arm] if arm else rows
-        return 100 * rows.set_index("seed")[column]
+def _accuracy(
+    rows: pd.DataFrame, variant: str, column: str = "test_accuracy", arm: str = ""
+) -> pd.Series:
+    """Accuracy (%) of a variant by seed, from the rows of a dataset at one label count."""
+    rows = rows[rows["variant"] == variant]
+    rows = rows[rows["arm"] == arm] if arm else rows
+    return 100 * rows.set_index("seed")[column]
 
 
-def _at_the_end(results: pd.DataFrame, dataset: str) -> _Accuracies:
-    """The accuracies of a dataset at its last label count."""
+def _at_the_end(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
+    """The rows of a dataset at its last label count."""
     rows = results[results["dataset"] == dataset]
-    return _Accuracies(rows[rows["labels"] == rows["labels"].max()])
+    return rows[rows["labels"] == rows["labels"].max()]
 
 
-def _differences(at: _Accuracies, first: bool) -> dict[str, pd.Series]:
+def _differences(at: pd.DataFrame, first: bool) -> dict[str, pd.Series]:
     """What each change does to accuracy, by seed, at the ``first`` label count or the last."""
-    differences = {"no dropout": at.test("random without dropout") - at.test("random")}
+    random, without = _accuracy(at, "random"), _accuracy(at, "random without dropout")
+    differences = {"no dropout": without - random}
     if first:
-        after = at.test("arms in sequence", "uncertainty")
-        return differences | {"Adam carried from another arm": after - at.test("random")}
-    noise, without = at.test("bayesian without dropout"), at.test("random without dropout")
+        after = _accuracy(at, "arms in sequence", arm="uncertainty")
+        return differences | {"Adam carried from another arm": after - random}
+    carried = _accuracy(at, "random, Adam carried")
+    margin_carried = _accuracy(at, "arms in sequence", arm="margin")
+    noise = _accuracy(at, "bayesian without dropout")
     return differences | {
-        "Adam carried from the round before": at.test("random, Adam carried") - at.test("random"),
-        CHOOSING_BY_MARGIN: at.test("margin") - at.test("random"),
-        "choosing by margin, Adam carried": at.test("arms in sequence", "margin")
-        - at.test("random, Adam carried"),
-        "choosing by MC-dropout entropy": at.test("bayesian") - at.test("random"),
+        "Adam carried from the round before": carried - random,
+        CHOOSING_BY_MARGIN: _accuracy(at, "margin") - random,
+        "choosing by margin, Adam carried": margin_carried - carried,
+        "choosing by MC-dropout entropy": _accuracy(at, "bayesian") - random,
         "choosing by the score that is rounding noise": noise - without,
     }
 

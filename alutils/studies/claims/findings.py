@@ -137,7 +137,7 @@ class Claim:
         """Which true values these seeds would show with the usual power."""
         decided = sum(finding.verdict != "undecided" for finding in self.findings)
         tests = max(1, self.tests - decided)
-        level = 1 - (1 - LEVEL) / tests  # as Holm's correction has it for what is left
+        level = statistics.simultaneous_level(tests)  # as Holm's correction has it for what is left
         detectable = [
             statistics.detectable(finding.estimate.spread, finding.seeds, level=level)
             for finding in undecided

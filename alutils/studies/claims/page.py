@@ -154,27 +154,28 @@ def _seeds(claims: list[Claim]) -> str:
 
 
 def protocols(cells: list[Cell]) -> Markdown:
-    """The recipes of the runs that the claims are judged on.
-
-    Epochs and rate, and what else of the training differs from the poster's.
-    """
-    recipes: dict[str, list[str]] = {
-        "C1 and C2 are judged on 01": [],
-        "C3 to C6 are judged on 02 and 03": [],
+    """The recipes of the runs that the claims are judged on."""
+    by_figure = {
+        "C1 and C2 are judged on 01": [cell for cell in cells if cell.figure == 2],
+        "C3 to C6 are judged on 02 and 03": [cell for cell in cells if cell.figure != 2],
     }
-    sizes, arms = recipes.values()
-    for cell in cells:
-        rate = f"{cell.schedule} rate with peak" if cell.schedule != "constant" else "constant rate"
-        recipe = f"{cell.epochs} epochs, {rate} {cell.learning_rate:g}"
-        for key in TRAINING:
-            if (value := getattr(cell, key)) != Protocol.model_fields[key].default:
-                recipe += f", {key} {plain(value)}"
-        (sizes if cell.figure == 2 else arms).append(recipe)
     judged_on = [
-        f"{runs} ({join(list(dict.fromkeys(used)))})" for runs, used in recipes.items() if used
+        f"{runs} ({join(list(dict.fromkeys(map(_recipe, some))))})"
+        for runs, some in by_figure.items()
+        if some
     ]
     text = ", ".join(judged_on)
     return Markdown(f"{text}. 08 of the profile `desktop` measures the effect of another recipe.")
+
+
+def _recipe(cell: Cell) -> str:
+    """Epochs and rate of a cell, and what else of its training differs from the poster's."""
+    rate = f"{cell.schedule} rate with peak" if cell.schedule != "constant" else "constant rate"
+    recipe = f"{cell.epochs} epochs, {rate} {cell.learning_rate:g}"
+    for key in TRAINING:
+        if (value := getattr(cell, key)) != Protocol.model_fields[key].default:
+            recipe += f", {key} {plain(value)}"
+    return recipe
 
 
 def _tally(claim: Claim) -> str:

@@ -12,7 +12,7 @@ from alutils.records.store import Store, finished_records
 from alutils.reporting import prose
 from alutils.reporting.prose import percent
 from alutils.reporting.statistics import estimate
-from alutils.studies.active_learning.class_balance import class_balance
+from alutils.studies.class_balance import class_balance
 
 UNEQUAL = 2
 """Times the images of the rarest class from which on the most frequent makes classes unequal."""

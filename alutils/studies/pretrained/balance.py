@@ -8,14 +8,13 @@ from IPython.display import HTML, Markdown
 from torch import Tensor
 
 from alutils.protocol.arms import ORACLES, arm_title
-from alutils.protocol.datasets import dataset_title
 from alutils.protocol.study import Setting
 from alutils.records.store import Store, finished_records
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import join, paired_seeds, percent
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
-from alutils.studies.active_learning.class_balance import RAREST, ClassBalance, class_balance
-from alutils.studies.pretrained.plan import PARTS, PretrainedStudy
+from alutils.studies.class_balance import RAREST, ClassBalance, class_balance
+from alutils.studies.pretrained.plan import PARTS, PretrainedStudy, part_title
 
 
 @dataclass(frozen=True)
@@ -32,17 +31,12 @@ class Balance:
     @property
     def title(self) -> str:
         """Which part of the ranking it is."""
-        return title(self.part, self.dataset, self.imbalance)
-
-
-def title(part: str, dataset: str, imbalance: float) -> str:
-    """A part of the ranking on a dataset whose classes were made rare, in words."""
-    return f"{dataset_title(dataset)}, {part} labels, 1 : {imbalance:g}"
+        return part_title(self.part, self.dataset, self.imbalance)
 
 
 def heading(part: str, dataset: str, imbalance: float) -> Markdown:
     """What stands above the ranking of such a part."""
-    return Markdown(f"**{title(part, dataset, imbalance)}**")
+    return Markdown(f"**{part_title(part, dataset, imbalance)}**")
 
 
 def balances(study: PretrainedStudy, labels: dict[str, Tensor]) -> list[Balance]:

@@ -28,9 +28,7 @@ def judged(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
     return rows[rows["arm"].isin(arms)]
 
 
-def forecasts(
-    results: pd.DataFrame, images: Callable[[str], int] = replay.test_images
-) -> pd.DataFrame:
+def forecasts(results: pd.DataFrame, images: Callable[[str], int]) -> pd.DataFrame:
     """Every forecast that would have been given, with ``part`` and how far ahead it looked.
 
     ``images`` says on how many of a dataset accuracy is measured (a study's ``measured_on``). A
@@ -43,9 +41,9 @@ def forecasts(
     return replayed.assign(reach=pd.cut(ahead, [0, *AHEAD.values()], labels=list(AHEAD)))
 
 
-def stops(results: pd.DataFrame, images: Callable[[str], int] = replay.test_images) -> pd.DataFrame:
+def stops(results: pd.DataFrame, images: Callable[[str], int]) -> pd.DataFrame:
     """Where each rule would have stopped each run, with ``part`` as ``forecasts`` have it."""
-    return _by_part(results, lambda rows: replay.replay_stopping(rows, images=images))
+    return _by_part(results, lambda rows: replay.replay_stopping(rows, images))
 
 
 def _by_part(

@@ -6,11 +6,10 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import ORACLES, arm_title
-from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import interval, points
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
-from alutils.studies.pretrained.plan import PARTS
+from alutils.studies.pretrained.plan import PARTS, part_title
 from alutils.studies.pretrained.worth import best_arm
 
 
@@ -93,7 +92,7 @@ def table(found: list[Gap]) -> HTML | Markdown:
     """What the oracle gains over random, what the best arm gains, and what is between them."""
     rows = [
         {
-            "dataset": f"{dataset_title(gap.dataset)}, {gap.part} labels{_ratio(gap.imbalance)}",
+            "dataset": part_title(gap.part, gap.dataset, gap.imbalance),
             "arm with the largest mean area": arm_title(gap.best),
             "its difference to random (points)": points(gap.best_gain, ""),
             "the oracle's difference to random (points)": points(gap.oracle_gain, ""),
@@ -105,10 +104,6 @@ def table(found: list[Gap]) -> HTML | Markdown:
     if not rows:
         return Markdown("No seed has the oracle beside every arm.")
     return prose.table(pd.DataFrame(rows))
-
-
-def _ratio(imbalance: float) -> str:
-    return "" if imbalance == 1 else f", 1 : {imbalance:g}"
 
 
 def _share(gap: Gap) -> str:

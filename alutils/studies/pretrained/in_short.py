@@ -13,10 +13,10 @@ from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.beyond.in_short import best_recipe
 from alutils.studies.pretrained.plan import PARTS, PretrainedStudy
 from alutils.studies.pretrained.worth import (
-    balanced,
     beside_scratch,
     needed,
     ranked_datasets,
+    rows_of,
 )
 
 SIDE = {"above": " +", "below": " -", "": ""}
@@ -34,7 +34,7 @@ def short(study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame) -
     From the rows of ``whole_seeds``, and those of 07 (``others``), which has other recipes. Without
     seeds enough for a test there is no text.
     """
-    few = {name: balanced(results, "few", name) for name in ranked_datasets(results)}
+    few = {name: rows_of(results, "few", name) for name in ranked_datasets(results)}
     few = {name: rows for name, rows in few.items() if rows["seed"].nunique() >= FEWEST_SEEDS}
     return f"{_worth(study, results, others, list(few))} {_leads(few)}".strip() if few else ""
 
@@ -134,7 +134,7 @@ def areas_by_part(results: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
         (dataset, part): statistics.areas(rows)
         for dataset in ranked_datasets(results)
         for part in PARTS
-        if len(rows := balanced(results, part, dataset))
+        if len(rows := rows_of(results, part, dataset))
     }
 
 

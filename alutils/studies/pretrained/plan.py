@@ -6,7 +6,7 @@ from pydantic import Field
 
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol
-from alutils.protocol.datasets import DatasetName
+from alutils.protocol.datasets import DatasetName, dataset_title
 from alutils.protocol.encoders import EncoderName
 from alutils.protocol.parameters import increasing, known, no_duplicates
 from alutils.protocol.study import (
@@ -28,6 +28,12 @@ FEW_ARMS = (
 )  # fmt: skip
 MANY_ARMS = (*POSTER_ARMS, "coreset", "badge", "dropquery", "uherding", *ORACLES)
 """A shorter list, as a round takes longer."""
+
+
+def part_title(part: str, dataset: str, imbalance: float = 1.0) -> str:
+    """A part of the ranking on a dataset in words, with the ratio where classes were made rare."""
+    ratio = "" if imbalance == 1 else f", 1 : {imbalance:g}"
+    return f"{dataset_title(dataset)}, {part} labels{ratio}"
 
 
 class PretrainedStudy(SettingsStudy):

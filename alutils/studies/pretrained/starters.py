@@ -12,7 +12,7 @@ from alutils.reporting import prose, standing, statistics
 from alutils.reporting.prose import join, paired_seeds, points
 from alutils.reporting.standing import Standing
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
-from alutils.studies.pretrained.worth import balanced, ranked_datasets
+from alutils.studies.pretrained.worth import ranked_datasets, rows_of
 
 STARTERS = ("typiclust", "probcover", "kmeans-centre")
 """TypiClust, ProbCover, and K-means centres: typical or covering images, whatever their labels."""
@@ -32,7 +32,7 @@ class Start(NamedTuple):
 def starts(results: pd.DataFrame) -> Iterator[Start]:
     """Every such arm on every dataset whose classes were not made rare."""
     for dataset in ranked_datasets(results):
-        rows = balanced(results, "few", dataset)
+        rows = rows_of(results, "few", dataset)
         if "margin" not in set(rows["arm"]):
             continue
         areas = statistics.areas(rows)

@@ -15,7 +15,7 @@ from alutils.reporting.picture import Picture
 from alutils.reporting.prose import interval, lines_of, show
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.reporting.style import house_style
-from alutils.studies.pretrained.plan import PARTS
+from alutils.studies.pretrained.plan import PARTS, part_title
 
 SCRATCH_STYLE = figures.OTHER_STYLES[0]
 """Colour and marker of the network from scratch, which no arm of the study has."""
@@ -27,7 +27,7 @@ def as_they_are(results: pd.DataFrame) -> pd.DataFrame:
     return results[results["level"].isin(["", 1.0])]
 
 
-def balanced(results: pd.DataFrame, factor: str, dataset: str) -> pd.DataFrame:
+def rows_of(results: pd.DataFrame, factor: str, dataset: str) -> pd.DataFrame:
     """The rows of a factor on a dataset whose classes were not made rare."""
     rows = results[(results["factor"] == factor) & (results["dataset"] == dataset)]
     return as_they_are(rows)
@@ -65,7 +65,7 @@ class Beside(NamedTuple):
 
 def beside_scratch(results: pd.DataFrame, dataset: str) -> Beside | None:
     """The head beside the network from scratch on a dataset; None where either has no run."""
-    head, scratch = balanced(results, "head", dataset), balanced(results, "scratch", dataset)
+    head, scratch = rows_of(results, "head", dataset), rows_of(results, "scratch", dataset)
     if head.empty or scratch.empty:
         return None
     last = int(scratch["labels"].max())
@@ -85,7 +85,7 @@ def figure(results: pd.DataFrame) -> Picture | Markdown:
         (dataset, factor): rows
         for dataset in datasets
         for factor in ("scratch", *PARTS)
-        if len(rows := balanced(results, factor, dataset))
+        if len(rows := rows_of(results, factor, dataset))
     }
     scratch = any(factor == "scratch" for _, factor in curves)
     besides = "; and the network trained from scratch on random labels" if scratch else ""
@@ -104,10 +104,10 @@ def figure(results: pd.DataFrame) -> Picture | Markdown:
 def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
     drawn, axes = figures.grid(1, len(datasets), (4.6 * len(datasets), 4.2))
     for panel, dataset in zip(axes[0], datasets, strict=True):
-        if len(scratch := balanced(results, "scratch", dataset)):
+        if len(scratch := rows_of(results, "scratch", dataset)):
             figures.curve(panel, scratch, SCRATCH_STYLE, "from scratch, random labels")
         for part in PARTS:
-            rows = balanced(results, part, dataset)
+            rows = rows_of(results, part, dataset)
             arms = list(dict.fromkeys(rows["arm"]))
             for arm in ("random", best_arm(rows)) if arms else ():
                 label = f"frozen features, {'random labels' if arm == 'random' else arm_title(arm)}"
@@ -128,7 +128,7 @@ def _drawn(results: pd.DataFrame, datasets: list[str]) -> Figure:
 def _end(rows: pd.DataFrame, dataset: str, part: str) -> str:
     last = rows[(rows["arm"] == "random") & (rows["labels"] == rows["labels"].max())]
     return (
-        f"{dataset_title(dataset)}, {part} labels: the head on random labels ends at "
+        f"{part_title(part, dataset)}: the head on random labels ends at "
         f"{last['accuracy'].mean():.1f} % with {rows['labels'].max():,}"
     )
 
@@ -156,11 +156,11 @@ def head_table(results: pd.DataFrame) -> HTML | Markdown:
 
 def needed(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
     """Labels at which the mean curve from scratch, made monotone, has an accuracy (%)."""
-    scratch = balanced(results, "scratch", dataset)
+    scratch = rows_of(results, "scratch", dataset)
     if scratch.empty:
         return "not trained"
     mean = scratch.groupby("labels")["accuracy"].mean()
-    labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy)
+    labels = statistics.labels_to_reach(mean.index, mean, accuracy)
     if np.isnan(labels):
         return f"more than {mean.index.max():,} (there {mean.iloc[-1]:.2f} %)"
     if labels == mean.index.min():
@@ -178,7 +178,7 @@ def sentences(
     lines, savings = [], []
     for dataset in ranked_datasets(results):
         parts = [_encoder(results, dataset, recipe)]
-        for rows in (balanced(results, part, dataset) for part in PARTS):
+        for rows in (rows_of(results, part, dataset) for part in PARTS):
             if rows["seed"].nunique() >= FEWEST_SEEDS:
                 savings.append(statistics.label_savings(rows)[["random", best_arm(rows)]])
                 parts.append(_choosing(rows, savings[-1]))
@@ -190,7 +190,7 @@ def _encoder(results: pd.DataFrame, dataset: str, recipe: str) -> str:
     """The network from scratch at its last label count, and the head where it is as good."""
     if not (beside := beside_scratch(results, dataset)):
         lacks = "run of the head is finished"
-        if balanced(results, "scratch", dataset).empty:
+        if rows_of(results, "scratch", dataset).empty:
             lacks = "network was trained from scratch"
         return f"no {lacks} on it, so that the encoder's worth is not told."
     fewer = ""
@@ -206,11 +206,11 @@ def _encoder(results: pd.DataFrame, dataset: str, recipe: str) -> str:
 
 def _with_fewer(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
     """At how many random labels the head gets to an accuracy in the part with few labels."""
-    few = balanced(results, "few", dataset)
+    few = rows_of(results, "few", dataset)
     mean = few[few["arm"] == "random"].groupby("labels")["accuracy"].mean()
     if mean.empty:
         return ""
-    labels = statistics.labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), accuracy)
+    labels = statistics.labels_to_reach(mean.index, mean, accuracy)
     if np.isnan(labels):
         return ""
     about = f"{labels:.0f} or fewer" if labels == mean.index.min() else f"about {labels:.0f}"

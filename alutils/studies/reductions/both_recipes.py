@@ -78,9 +78,8 @@ def sentences(both: Both) -> Markdown:
         if seeds := both.seeds(notebook):
             title = f"**{dataset_title(dataset)}**, {paired_seeds(seeds)} under both recipes"
             if text := compared(both, notebook):
-                arms = both.shared[notebook]["poster"]["arm"].nunique()
                 lines.append(f"- {title}: {text}.")
-                notes.append(standing.normality(seeds, arms - 1, equivalence=True))
+                notes.append(standing.normality(both.areas(notebook)["poster"], dataset))
             else:
                 lines.append(f"- {title}: nothing is tested with fewer than {FEWEST_SEEDS}.")
             notes.append(record_facts.interim(load_study(CHOSEN_UNDER["poster"], notebook)))

@@ -6,6 +6,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.axes import Axes
 
 from alutils.protocol.datasets import dataset_title
+from alutils.records import tidy
 from alutils.reporting import figures
 from alutils.reporting.prose import capital, count, join, mean_over, points, show
 from alutils.reporting.statistics import estimate
@@ -38,11 +39,6 @@ def _paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return (first - second).dropna()
 
 
-def datasets_of(results: pd.DataFrame, factor: str) -> list[str]:
-    """The datasets that have rows of a factor."""
-    return list(dict.fromkeys(results.loc[results["factor"] == factor, "dataset"]))
-
-
 def recipe_gains(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
     """Accuracy with the reduced recipe minus that with the poster's, by seed and label count."""
     reduced, poster = (
@@ -56,7 +52,7 @@ def recipe_figure(results: pd.DataFrame) -> HTML | Markdown:
     """What the reduced recipe gives more or less than the poster's, size by size."""
     series = {
         dataset: {"reduced": gains}
-        for dataset in datasets_of(results, "recipe")
+        for dataset in tidy.datasets_of(results, "recipe")
         if (gains := recipe_gains(results, dataset)).size
     }
     what = "reduced recipe minus the poster's (points)"
@@ -66,7 +62,7 @@ def recipe_figure(results: pd.DataFrame) -> HTML | Markdown:
 def recipe_sentences(results: pd.DataFrame) -> Markdown:
     """The mean over sizes, and the sizes at which the recipes are apart, by dataset."""
     lines, matters, open_ = [], [], []
-    for dataset in datasets_of(results, "recipe"):
+    for dataset in tidy.datasets_of(results, "recipe"):
         gains = recipe_gains(results, dataset)
         if gains.size:
             shown = matters if estimate(gains.mean(axis=1)).decided else open_
@@ -117,7 +113,7 @@ def picks_figure(results: pd.DataFrame) -> HTML | Markdown:
     """Margin minus random labels at every label count, under either recipe."""
     series = {
         dataset: gains
-        for dataset in datasets_of(results, "picks")
+        for dataset in tidy.datasets_of(results, "picks")
         if (gains := pick_gains(results, dataset))
     }
     return _intervals(series, "margin minus random (points)", "Accuracy of margin minus random's")
@@ -126,7 +122,7 @@ def picks_figure(results: pd.DataFrame) -> HTML | Markdown:
 def picks_sentences(results: pd.DataFrame) -> Markdown:
     """Whether margin is worth the same under both recipes, by dataset, and how trainings end."""
     lines = []
-    for dataset in datasets_of(results, "picks"):
+    for dataset in tidy.datasets_of(results, "picks"):
         if gains := _comparable(results, dataset):
             sizes = next(iter(gains.values())).columns
             span = f"{count(len(sizes), 'label count')} from {sizes[0]:,} to {sizes[-1]:,}"

@@ -50,7 +50,7 @@ def strong_recipe() -> list[Markdown]:
         f"{arm_title(arm)} {points(each.difference, '')}"
         for arm, each in standing.standings(areas, study.dataset).items()
     )
-    rests_on = standing.normality(len(areas), len(areas.columns) - 1, equivalence=True)
+    rests_on = standing.normality(areas, study.dataset)
     text = (
         f"On {title}, from {results['labels'].min():,} to {results['labels'].max():,} labels, over "
         f"{seeds}, by area under the budget curve ({standing.tests(areas, study.dataset)}): "

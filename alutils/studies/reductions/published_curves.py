@@ -7,12 +7,13 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
+from alutils.records import tidy
 from alutils.reporting import figures, published
 from alutils.reporting.figures import arm_style
 from alutils.reporting.prose import count, join, lines_of, paired_seeds, points, show
 from alutils.reporting.statistics import Estimate, estimate
 from alutils.reporting.style import house_style
-from alutils.studies.reductions.comparisons import STYLES, TITLES, by_size, datasets_of
+from alutils.studies.reductions.comparisons import STYLES, TITLES, by_size
 
 NEAR = {"mnist": 0.5, "cifar10": 1.0}
 """Points from the published curve within which Figure 2 counts as reproduced; fixed beforehand."""
@@ -31,7 +32,7 @@ def distance_to_published(results: pd.DataFrame, dataset: str, level: str) -> pd
 
 def nearness(results: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame, Estimate]]:
     """Dataset, state, differences, and their mean over the settled sizes, over seeds."""
-    for dataset in datasets_of(results, "optimiser"):
+    for dataset in tidy.datasets_of(results, "optimiser"):
         for level in ("fresh", "carried"):
             apart = distance_to_published(results, dataset, level)
             if (settled := _settled(apart)).size:
@@ -59,7 +60,7 @@ def sentences(results: pd.DataFrame) -> Markdown:
         lines.append(f"{text}.")
     if not lines:
         return Markdown("No size that the authors published is finished yet.")
-    shown = [name for name in NEAR if name in datasets_of(results, "optimiser")]
+    shown = [name for name in NEAR if name in tidy.datasets_of(results, "optimiser")]
     limits = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in shown])
     return Markdown(
         "A curve counts as near where its mean lies within these points of the published one, "
@@ -98,7 +99,7 @@ def _nearness_in_words(mean: Estimate, near: float) -> str:
 def state_sentences(results: pd.DataFrame) -> Markdown:
     """What carrying Adam's state from size to size is worth, on the same labels."""
     lines = []
-    for dataset in datasets_of(results, "optimiser"):
+    for dataset in tidy.datasets_of(results, "optimiser"):
         fresh, carried = (
             distance_to_published(results, dataset, level) for level in ("fresh", "carried")
         )
@@ -116,7 +117,7 @@ def state_sentences(results: pd.DataFrame) -> Markdown:
 @house_style()
 def figure(results: pd.DataFrame) -> HTML | Markdown:
     """Figure 2 by the authors' rule with fresh and carried state, beside their points."""
-    datasets = datasets_of(results, "optimiser")
+    datasets = tidy.datasets_of(results, "optimiser")
     if not datasets or "heldout_best" not in results:
         return Markdown("No run that was judged on the held-out set is finished yet.")
     drawing, axes = figures.grid(1, len(datasets), (6 * len(datasets), 4.2))
@@ -147,7 +148,7 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
 @house_style()
 def replica_figure(results: pd.DataFrame) -> HTML | Markdown:
     """A piece of the authors' protocol, by their rule, beside their points."""
-    if not (datasets := datasets_of(results, "replica")) or "heldout_best" not in results:
+    if not (datasets := tidy.datasets_of(results, "replica")) or "heldout_best" not in results:
         return Markdown("No run of the authors' own protocol is finished yet.")
     shown = results[results["factor"] == "replica"]
     shown = shown.assign(accuracy=100 * shown["heldout_best"])
@@ -172,7 +173,7 @@ def replica_figure(results: pd.DataFrame) -> HTML | Markdown:
 def replica_sentences(results: pd.DataFrame) -> Markdown:
     """How far that piece lies from the published curve, at the label counts both have."""
     lines = []
-    for dataset in datasets_of(results, "replica"):
+    for dataset in tidy.datasets_of(results, "replica"):
         theirs = published.active_learning(dataset)
         for arm in theirs["arm"].unique():
             curve = theirs[theirs["arm"] == arm].set_index("labels")["accuracy"]

@@ -44,20 +44,13 @@ def parts() -> Markdown:
         if seeds := len(picks.mean):
             lines += [f"- **{dataset_title(dataset)}**, {_seeds(notebook, seeds)}:"]
             lines += [f"  - {line}" for line in _parts(picks, training, dataset)]
-            notes.append(_normality(notebook, seeds))
+            notes.append(normality(picks.mean, dataset))
     return _page(lines, notes)
 
 
 def _page(lines: list[str], notes: list[str]) -> Markdown:
     """The lines, and below them each note once."""
     return prose.paragraphs("\n".join(lines), *notes) if lines else Markdown(NOTHING)
-
-
-def _normality(notebook: str, seeds: int) -> str:
-    """What tests of the set's arms rest on, where they are tested."""
-    if seeds < FEWEST_SEEDS:
-        return ""
-    return normality(seeds, len(SETS[notebook].arms) - 1, equivalence=True)
 
 
 def _seeds(notebook: str, seeds: int) -> str:
@@ -117,7 +110,7 @@ def travel() -> Markdown:
                     f"trained by {TITLES[trained_by]}, {_seeds(notebook, len(moved))}: "
                     f"{_travel(every[chosen_under, chosen_under], moved, dataset)}."
                 )
-                notes.append(_normality(notebook, len(moved)))
+                notes.append(normality(moved, dataset))
     return _page(lines, notes)
 
 

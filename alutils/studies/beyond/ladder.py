@@ -10,7 +10,7 @@ from alutils.reporting.prose import count, interval, join, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
 from alutils.studies.beyond.plan import LADDER
-from alutils.studies.beyond.ranking import arms_of
+from alutils.studies.beyond.ranking import ranked_rows
 
 RUNGS = ("own", *LADDER)
 """The recipes; each adds to the ones before it, but for SGD, which the next leaves out again."""
@@ -60,9 +60,8 @@ def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
     curves = curves_of(results)
     own, accuracy = curves["own"], curves[rung][labels]
     seeds = own.index.intersection(accuracy.index)
-    sizes = own.columns.to_numpy()
     return pd.Series(
-        {s: statistics.labels_to_reach(sizes, own.loc[s].to_numpy(), accuracy[s]) for s in seeds}
+        {s: statistics.labels_to_reach(own.columns, own.loc[s], accuracy[s]) for s in seeds}
     )
 
 
@@ -165,7 +164,7 @@ def sentences(results: pd.DataFrame, timed: bool = False) -> Markdown:
     if not gains:
         return Markdown(NOTHING)
     dataset = results.loc[results["factor"] == "recipe", "dataset"].iloc[0]
-    ranked = arms_of(results, "ranking", dataset)
+    ranked = ranked_rows(results, "ranking", dataset)
     sizes = next(iter(gains.values())).columns
     end = sizes[-1] if ranked.empty else ranked["labels"].max()
     labels = min(sizes, key=lambda size: abs(size - end))
