@@ -22,7 +22,7 @@ from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import overlap, profiles
 from alutils.studies.beyond import in_short as beyond
-from alutils.studies.claims import page, rules
+from alutils.studies.claims import judging, page, rules
 from alutils.studies.pretrained import in_short as pretrained
 from alutils.studies.recipes import TITLES, recipe_of
 from alutils.studies.reductions import in_short as reductions
@@ -109,7 +109,7 @@ def _found(
 
 
 def _verdicts(claims: list[rules.Claim]) -> str:
-    """The claims by verdict, those that are decided in words, and which hang on single seeds."""
+    """The claims by verdict, those that are decided in words, and which hang on few seeds."""
     words = {"supported": "Supported", "not supported": "Not", "undecided": "Undecided"}
     sentences = []
     for verdict, word in words.items():
@@ -117,8 +117,12 @@ def _verdicts(claims: list[rules.Claim]) -> str:
         names = keys if verdict == "undecided" else [f"{page.SHORT[key]} ({key})" for key in keys]
         if names:
             sentences.append(f"{word}: {join(names)}.")
-    decided = (claim for claim in claims if claim.verdict != "undecided")
-    if hang := [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]:
+    decided = [claim for claim in claims if claim.verdict != "undecided"]
+    fewer = [c.key for c in decided if judging.with_one_seed_fewer(c).verdict != c.verdict]
+    single = [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]
+    if fewer:
+        sentences.append(f"{join(fewer)} would be undecided with one seed fewer.")
+    if hang := [key for key in single if key not in fewer]:
         sentences.append(f"{join(hang)} {'hangs' if len(hang) == 1 else 'hang'} on single seeds.")
     return " ".join(sentences)
 

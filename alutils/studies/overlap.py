@@ -45,14 +45,14 @@ def shared(study: Study, notebook: str) -> list[Shared]:
 def others(profile: str, notebook: str) -> dict[str, Study]:
     """The studies with which one of a profile's notebooks is compared, by their names in texts.
 
-    Those of the profile itself. Where it runs Figures 3 and 4 under one of two recipes, or compares
-    the recipes, also those of the profiles with these, but for Figure 2, which both have.
+    Those of the profile itself. Where it runs Figures 3 and 4 under one of two recipes, and for the
+    notebook that compares these, also those of the profiles that have them, but for Figure 2.
     """
     if profile not in profiles.profiles():
         return {}
     own = [name for name in profiles.notebooks(profile) if name in COMPARED]
     studies = {(profile, name): _number(name) for name in own if name != notebook}
-    if profile in CHOSEN_UNDER.values() or COMPARED[-1] in own:
+    if profile in CHOSEN_UNDER.values() or notebook == COMPARED[-1]:
         studies |= {
             (other, name): f"{_number(name)} of `{other}`"
             for other in CHOSEN_UNDER.values()

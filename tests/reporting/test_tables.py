@@ -334,11 +334,6 @@ def test_of_many_arms_random_alone_has_its_interval(arms, with_lines):
     assert ("; of arms but random the mean alone." in caption) == (arms != with_lines)
 
 
-def test_curves_with_an_arm_of_a_user_are_no_figure_of_the_poster():
-    own = results(ABOVE).replace({"arm": {"kmeans": "second-guess"}})
-    assert captions.learning_curves(own).static.caption.startswith("Learning curves. Test accuracy")
-
-
 def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
     """A record's cell, and the hashes of what arms of a seed have in common."""
     cell = {"figure": "f", "dataset": "mnist", "arm": "margin", "seed": 0, "first_labels": 540}

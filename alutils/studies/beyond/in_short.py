@@ -47,12 +47,14 @@ def _lines(results: pd.DataFrame, factor: str) -> list[str]:
 
 
 def best_recipe(results: pd.DataFrame, dataset: str) -> str:
-    """The largest mean accuracy at the last label count of a recipe on random labels, with that.
+    """The largest mean accuracy of a recipe at the last label count that all have, with that count.
 
-    Empty where no recipe was tried on the dataset.
+    On random labels. Empty where no recipe was tried on the dataset.
     """
     if results.empty:
         return ""
     curves = curves_of(results[results["dataset"] == dataset]).values()
-    ends = [(curve.iloc[:, -1].mean(), curve.columns[-1]) for curve in curves]
-    return "{:.2f} % with {:,}".format(*max(ends)) if ends else ""
+    if not curves or not (shared := set.intersection(*(set(curve.columns) for curve in curves))):
+        return ""
+    labels = max(shared)
+    return f"{max(curve[labels].mean() for curve in curves):.2f} % with {labels:,}"

@@ -15,7 +15,7 @@ from alutils.reporting import figures, standing
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import count, join, plain, seed_range, show, table
 from alutils.reporting.published import ON_CLAIMS
-from alutils.reporting.statistics import LEVEL, Estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims import judging
 from alutils.studies.claims.findings import Claim, Finding, Verdict
@@ -275,9 +275,9 @@ def forest(claim: Claim) -> Figure:
     figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
-        if finding.simultaneous:
+        if finding.simultaneous and finding.seeds >= FEWEST_SEEDS:
             figures.thin(axes, row, finding.simultaneous, COLOUR[finding.verdict])
-        if finding.judged:
+        if finding.judged and finding.seeds >= FEWEST_SEEDS:
             ends = finding.judged.low, finding.judged.high
             axes.hlines(row, *ends, color=COLOUR[finding.verdict], linewidth=4)
     styles = [(COLOUR[finding.verdict], MARKER[finding.verdict]) for finding in drawn]
@@ -296,7 +296,7 @@ def _forest_text(claim: Claim) -> tuple[str, str]:
         for finding in measured
     )
     counts = {finding.estimate.seeds for finding in measured}
-    spread = "" if max(counts) < 2 else " with its 95 % interval"
+    spread = "" if max(counts) < FEWEST_SEEDS else " with its 95 % interval"
     if spread and any(finding.judged for finding in claim.findings):
         spread += ", thick the 90 % one of two one-sided tests at 5 %"
     if spread and claim.tests > 1:
@@ -328,7 +328,9 @@ def _evidence(claim: Claim) -> str:
     deciding = [finding for finding in claim.findings if finding.verdict == claim.verdict]
     nearest = min(deciding or claim.findings, key=Finding.gap)
     if len(deciding) > 1 and math.isinf(nearest.gap()):
-        return f"{_counted(claim)}, none with an interval"
+        alike = len(deciding) == len(claim.findings)
+        whose = "" if alike else f" of the {claim.verdict} ones"
+        return f"{_counted(claim)},{whose} none with an interval"
     quoted = nearest.simultaneous or nearest.estimate
     text = _mean_and_interval(quoted, claim.unit) if quoted else nearest.note
     if nearest.simultaneous:

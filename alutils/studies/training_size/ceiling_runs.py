@@ -1,6 +1,6 @@
 """The trainings of ``python -m alutils ceiling``: on every label of the pool, by either recipe.
 
-Apart from what reports read of them, so that no report is made from which recipes there are.
+Apart from what reports read of them, so that none is made from this.
 """
 
 from alutils.running import run
