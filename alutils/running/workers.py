@@ -2,10 +2,8 @@
 
 import hashlib
 import platform
-import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +16,7 @@ from distributed.comm import CommClosedError
 from alutils.paths import PACKAGE
 from alutils.protocol.parameters import StudyError
 from alutils.running.placement import PROFILER_OFF, REMEDY, Placement
-from alutils.waiting import AGAIN_S, Waiting
+from alutils.waiting import Waiting
 
 JOIN_S = 60
 """How long a scheduler may be without a worker, when a run begins, before that is an error."""
@@ -26,26 +24,22 @@ LEFT_S = {"local": 300, "scheduler": 3600}
 """How long a run goes on without any worker: its local ones, or those of a given scheduler."""
 BLINK_S = 10
 """How long no worker may be there before a run says so: one that died is replaced within it."""
-ASK_S = 30
-"""How long a new worker may take to tell its versions, for which it imports this package."""
 
 
 class Workers:
     """The workers of a cluster that can take cells; each is checked once, when it is first seen.
 
     A worker must run the same alutils, torch and Python as this process does, and have a ``GPU``
-    resource where cells are for GPUs: with ``device = "cuda"``, and with ``"auto"`` from when a
+    resource where cells are for GPUs: with ``device = "cuda"``, and with ``"auto"`` wherever a
     worker offers it. ``resources`` is what a cell takes of it. ``checked`` has, by a worker's
-    address, why it takes no cells; an empty string where it does. ``silent`` has when one that did
-    not answer is asked again.
+    address, why it takes no cells; an empty string where it does.
     """
 
     def __init__(self, client: Client, placement: Placement, say: Callable[[str], None]):
         self.client, self.placement, self.say = client, placement, say
         self.checked: dict[str, str] = {}
-        self.silent: dict[str, float] = {}
         self.told: set[str] = set()
-        self.resources = {"GPU": placement.share} if placement.device == "cuda" else {}
+        self.resources: dict[str, float] = {}
         self.waiting = Waiting(say, quiet_s=BLINK_S)
         self._first_look()
 
@@ -55,12 +49,16 @@ class Workers:
         Raises ``StudyError`` when there are workers, and none that fits, and when there has been
         none that takes cells for ``LEFT_S``; until then it is said that one is waited for.
         """
-        slots = {name: self._slots(facts) for name, facts in self._fit(self._joined()).items()}
-        if any(slots.values()):
+        joined = self._joined()
+        self._check(joined)
+        fit = {name: self._slots(joined[name]) for name in joined if self.checked.get(name) == ""}
+        if joined and not fit and all(map(self.checked.get, joined)):
+            raise StudyError("; ".join(self.checked[name] for name in joined))
+        if any(fit.values()):
             self.waiting.end()
         else:
             self._wait()
-        return slots
+        return fit
 
     def _wait(self) -> None:
         """Tell that no worker takes cells; ``StudyError`` where that has lasted too long."""
@@ -89,7 +87,7 @@ class Workers:
         )  # fmt: skip
 
     def _first_look(self) -> None:
-        """Wait for the first worker and check all that are there."""
+        """Wait for the first worker, check all that are there, settle what a cell takes of one."""
         try:
             self.client.wait_for_workers(1, timeout=JOIN_S)
         except TimeoutError:
@@ -99,63 +97,50 @@ class Workers:
                 else f"no local worker was there within {JOIN_S} s: {REMEDY}"
             ) from None
         joined = self._joined()
-        fit = self._fit(joined)
+        self._check(joined)
         able = {name: facts for name, facts in joined.items() if not self.checked.get(name)}
-        if self.placement.device == "cuda" and not _offer_gpu(able):
+        if joined and not able:
+            raise StudyError("; ".join(self.checked[name] for name in joined))
+        if self._for_gpus(able):
+            self.resources = {"GPU": self.placement.share}
+
+    def _for_gpus(self, joined: dict[str, Any]) -> bool:
+        """Whether cells need a GPU; ``StudyError`` where they do and no worker offers one."""
+        device = self.placement.device
+        offered = any(facts["resources"].get("GPU") for facts in joined.values())
+        if offered or device in ("cpu", "mps"):
+            return offered and device in ("cuda", "auto")
+        if device == "cuda":
             raise StudyError(
                 "device = 'cuda', but no worker offers the resource GPU: start one for each GPU "
                 f"with {self._command(gpu=True)}"
             )
-        if self.placement.device == "auto" and not _offer_gpu(able):
-            if any(self.client.run(_sees_gpu, workers=list(fit)).values()):
-                raise StudyError(
-                    "there are GPUs, but no worker offers the resource GPU: start one for each "
-                    f"with {self._command(gpu=True)}, or set device: cpu"
-                )
+        if any(self.client.run(_sees_gpu, workers=list(joined)).values()):
+            raise StudyError(
+                "there are GPUs, but no worker offers the resource GPU: start one for each with "
+                f"{self._command(gpu=True)}, or set device: cpu"
+            )
+        return False
 
-    def _fit(self, joined: dict[str, Any]) -> dict[str, Any]:
-        """Those of the workers there are that fit; new ones are asked for their versions.
+    def _check(self, joined: dict[str, Any]) -> None:
+        """Compare the versions of workers that are new; those that leave are forgotten.
 
-        One that does not fit is told of where others do; where none does, that is an error. With
-        the first one that offers a GPU, cells are for GPUs where the device is ``auto``.
+        One that does not fit is told of where others do; where none does, that is an error.
         """
         self.checked = {name: reason for name, reason in self.checked.items() if name in joined}
-        self._check([name for name in joined if name not in self.checked])
-        if joined and all(map(self.checked.get, joined)):
-            raise StudyError("; ".join(self.checked[name] for name in joined))
-        for name, reason in self.checked.items():
-            if reason and name not in self.told:
-                self.told.add(name)
-                self.say(f"not used: {reason}")
-        fit = {name: facts for name, facts in joined.items() if self.checked.get(name) == ""}
-        if self.placement.device == "auto" and _offer_gpu(fit):
-            self.resources = {"GPU": self.placement.share}
-        return fit
-
-    def _check(self, new: list[str]) -> None:
-        """Compare the versions of workers with those of this process.
-
-        Each is asked by itself, so that one that does not answer holds up no other.
-        """
-        here, now = versions(), time.monotonic()
-        asked = [name for name in new if self.silent.get(name, 0) <= now]
-        with ThreadPoolExecutor(len(asked) or 1) as threads:
-            answers = dict(zip(asked, threads.map(self._versions, asked), strict=True))
-        for name, there in answers.items():
-            if isinstance(there, TimeoutError):
-                self.silent[name] = time.monotonic() + AGAIN_S
-                self.say(f"worker {name} does not answer: it is asked again in {AGAIN_S} s")
-            elif not isinstance(there, OSError):  # it is leaving again
-                self.checked[name] = _difference(name, there, here)
-
-    def _versions(self, worker: str) -> Any:
-        """The versions of a worker, or the error that kept it from telling them."""
-        try:
-            return self.client.run(
-                versions, workers=[worker], on_error="return", callback_timeout=ASK_S
-            )[worker]
-        except TimeoutError as error:
-            return error
+        new = [name for name in joined if name not in self.checked]
+        if not new:
+            return
+        here = versions()
+        for name, there in self.client.run(versions, workers=new, on_error="return").items():
+            if isinstance(there, OSError):
+                continue  # it is leaving again
+            self.checked[name] = _difference(name, there, here)
+        if not all(map(self.checked.get, joined)):
+            for name, reason in self.checked.items():
+                if reason and name not in self.told:
+                    self.told.add(name)
+                    self.say(f"not used: {reason}")
 
     def _joined(self) -> dict[str, Any]:
         """What the scheduler knows of its workers, by address.
@@ -201,11 +186,6 @@ def _difference(worker: str, there: Any, here: dict[str, str]) -> str:
         return f"worker {worker} can't import alutils ({there}): {remedy}"
     wrong = [f"{key} {there[key]}, here {here[key]}" for key in here if there[key] != here[key]]
     return f"worker {worker} has {', '.join(wrong)}: {remedy}" if wrong else ""
-
-
-def _offer_gpu(workers: dict[str, Any]) -> bool:
-    """Whether some of the workers offer a GPU."""
-    return any(facts["resources"].get("GPU") for facts in workers.values())
 
 
 def _call(packed: bytes, *arguments: Any) -> Any:

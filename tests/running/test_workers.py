@@ -102,34 +102,3 @@ def test_a_worker_that_leaves_while_it_is_checked_is_checked_again():
     assert checked.slots() == {"a": 1}
     client.join("b")
     assert checked.slots() == {"a": 1, "b": 1} and client.lines == []
-
-
-def test_a_gpu_that_joins_later_takes_the_cells_from_then_on():
-    client = FakeClient().join("cpu")
-    checked = checked_workers(client, device="auto")
-    assert checked.slots() == {"cpu": 1} and checked.resources == {}
-    client.join("gpu", GPU=1)
-    assert checked.slots() == {"cpu": 0, "gpu": 1} and checked.resources == {"GPU": 1}
-
-
-def test_a_worker_that_does_not_answer_holds_up_no_other_and_is_asked_again():
-    """As one that is stopped: Dask's client would wait for it without a limit."""
-    client = FakeClient().join("silent", TimeoutError()).join("good")
-    checked = checked_workers(client)
-    assert checked.slots() == {"good": 1}
-    assert client.lines == ["worker silent does not answer: it is asked again in 60 s"]
-    client.join("silent")
-    assert checked.slots() == {"good": 1}
-    checked.silent["silent"] = 0
-    assert checked.slots() == {"silent": 1, "good": 1} and len(client.lines) == 1
-
-
-@pytest.mark.parametrize("device", ["cpu", "cuda", "auto"])
-def test_where_the_only_worker_does_not_answer_it_is_waited_for(device):
-    client = FakeClient(sees_gpu=True).join("silent", TimeoutError(), GPU=1)
-    checked = checked_workers(client, device=device)
-    assert checked.slots() == {}
-    client.join("silent", GPU=1)
-    checked.silent["silent"] = 0
-    assert checked.slots() == {"silent": 1}
-    assert checked.resources == ({} if device == "cpu" else {"GPU": 1})
