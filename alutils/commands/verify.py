@@ -210,7 +210,9 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     if cell.carries_state:
         for done in range(number):
             _, _, state = run_round([cell], record["rounds"][:done], state, "auto", {}, by_record)
-    (again,), _, _ = run_round([cell], past, state, "auto", {}, by_record)
+    (again,), done_here, _ = run_round([cell], past, state, "auto", {}, by_record)
+    if place_of(done_here) != place_of(then):  # memory ran out here, or had there
+        return _elsewhere(CurrentRound(cell, past, device, copied), kept, records)
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
     comparison = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from alutils.labelling import estimate
-from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, UNDO, Entry
+from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, NONE, SKIP, UNDO, Entry
 from alutils.labelling.session import Question, Session
 from alutils.labelling.settings import LARGEST_PAGE
 from alutils.protocol.parameters import ParameterError, StudyError
@@ -209,6 +209,8 @@ class Desk:
                 self._turn_page()
         elif action == "page":
             self._page = min(max(1, int(request["size"])), LARGEST_PAGE)
+            shown = [tile.question for tile in self._tiles if tile.question.asked == CHANGE]
+            self._again = [question.image for question in shown] + self._again
             self._turn_page()
         elif action == "export" and self.export:
             self._told = self.export()
@@ -258,7 +260,8 @@ class Desk:
         if self._again:
             shown, self._again = self._again[: self._page], self._again[self._page :]
             self._tiles = [Tile(self.session.to_change(image)) for image in shown]
-            self._focus, self._ahead = shown[0], self._again[: self._page == 1]
+            self._focus = shown[0] if self._page == 1 else ""
+            self._ahead = self._again[: self._page == 1]
             return
         asked = self.session.ask(self._page + (self._page == 1))
         self._tiles = [Tile(question) for question in asked[: self._page]]

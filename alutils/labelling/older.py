@@ -14,7 +14,7 @@ from unicodedata import normalize
 from alutils.folders import index, listing
 from alutils.labelling import chain
 from alutils.labelling.chain import LedgerDamaged
-from alutils.labelling.entries import LABEL, START, Answers, Entry, alike
+from alutils.labelling.entries import LABEL, START, Answers, Entry, alike, class_refusal
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import CONTENTS, OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_contents, digest_of_names
@@ -81,13 +81,18 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
 def _rows_of_table(path: Path) -> list[Entry]:
     """The labels of a table as answers, with their classes in the order of their names.
 
-    Raises ``ValueError`` where an image has two labels, and as ``listing.labels``.
+    Raises ``ValueError`` where an image has two labels or a label is no class, and as
+    ``listing.labels``.
     """
     labels: dict[str, str] = {}
     for file, label in listing.labels(path):
         if labels.setdefault(file, label) != label:
             raise ValueError(f"{file!r} is {labels[file]!r} and {label!r}: leave one of them")
-    start = Entry(1, "", START, facts={"classes": sorted(set(labels.values()))})
+    classes = sorted(set(labels.values()))
+    for number, name in enumerate(classes):
+        if refusal := class_refusal(name, classes[:number]):
+            raise ValueError(refusal)
+    start = Entry(1, "", START, facts={"classes": classes})
     rows = [Entry(i, "", LABEL, *row) for i, row in enumerate(labels.items(), 2)]
     return [start, *rows] if rows else []
 

@@ -199,7 +199,7 @@ class GivenView:
         """Keep an array, whose name says its shape, if its sizes are those of the others."""
         if given is None:
             return
-        array = torch.as_tensor(given, dtype=dtype, device="cpu").detach()
+        array = torch.as_tensor(given, dtype=dtype, device="cpu").detach().clone()
         letters = _letters(name)
         sizes = dict(zip(letters, array.shape, strict=False))
         alike = all(self._sizes.get(letter, size) == size for letter, size in sizes.items())

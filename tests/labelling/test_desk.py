@@ -172,7 +172,8 @@ def test_answers_of_earlier_pages_are_shown_again_and_changed(a_desk, page):
     for start in range(0, 5, page):
         state = desk.state
         shown = ants[start : start + page]
-        assert images(state) == shown and state["complete"] and state["focus"] == shown[0]
+        assert images(state) == shown and state["complete"]
+        assert state["focus"] == (shown[0] if page == 1 else "")
         assert said(state) == [(LABEL, "ant")] * len(shown)
         do(LABEL, shown[0], label="bee")
         if page > 1:
@@ -184,6 +185,18 @@ def test_answers_of_earlier_pages_are_shown_again_and_changed(a_desk, page):
     assert [e.asked for e in desk.session.ledger.entries if e.label == "bee"] == ["change"] * (
         5 if page == 1 else 3
     )
+
+
+def test_another_page_size_passes_over_no_answer_that_is_shown_again(a_desk):
+    desk = a_desk(2)
+    do, first = Hands(desk), []
+    while len(first) < 6:
+        for image in images(do("next")):
+            first.append(image)
+            do(LABEL, image, label="ant")
+    desk.again(first)
+    assert images(do("page", size=1)) == first[:1]
+    assert images(do("page", size=4)) == first[:4]
 
 
 def test_only_what_was_answered_is_shown_again(a_desk):

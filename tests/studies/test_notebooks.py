@@ -8,7 +8,7 @@ from papermill.parameterize import parameterize_notebook
 from alutils.paths import NOTEBOOKS, PARAMS
 from alutils.studies import parameter_files, profiles
 
-FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
+FILES = sorted(NOTEBOOKS.glob("[0-9][0-9]-*.ipynb"))
 
 
 def code_cells(file) -> list[dict]:
