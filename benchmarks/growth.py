@@ -5,10 +5,10 @@ repeated, so that images take the same memory whatever N is.
 """
 
 import json
-import resource
 import sys
 
 import torch
+from peak import peak_gb
 
 from alutils.learning import data
 from alutils.learning.network import build
@@ -36,12 +36,11 @@ def measure(dataset: str, count: int, strategy: str) -> dict[str, float]:
     with clock("seconds_select"):
         picks = STRATEGIES[strategy](view, budget, stream(0, "acquisition"))
     assert len(picks.unique()) == budget
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     results = count * 10 * 4 / 2**30
     return {
         "scoring": clock.spent["seconds_score"],
         "selecting": clock.spent["seconds_select"],
-        "memory": peak - images.nbytes / 2**30 - results,
+        "memory": peak_gb() - images.nbytes / 2**30 - results,
     }
 
 

@@ -6,11 +6,11 @@ the product of these features and a last layer that tells the classes apart.
 """
 
 import json
-import resource
 import sys
 import time
 
 import torch
+from peak import peak_gb
 from torch import Tensor
 
 from alutils.learning.network import build
@@ -58,13 +58,12 @@ def measure(count: int, budget: int, strategy: str) -> dict[str, float]:
     """Seconds, and the process's peak memory (GB) beyond what it held before the choice."""
     torch.set_num_threads(1)
     view = synthetic_view(count, budget)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_gb()
     start = time.perf_counter()
     picks = STRATEGIES[strategy](view, budget, stream(0, "acquisition"))
     seconds = time.perf_counter() - start
     assert len(picks.unique()) == budget
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"seconds": seconds, "memory": (after - before) / 2**20}
+    return {"seconds": seconds, "memory": peak_gb() - before}
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pandas as pd
 from alutils.commands.fingerprints import kept_report
 from alutils.paths import outputs
 from alutils.protocol.cell import Cell
-from alutils.protocol.parameters import Parameters
+from alutils.protocol.parameters import Parameters, cells_of
 from alutils.protocol.study import Study
 from alutils.records.files import write_whole
 from alutils.records.store import Store
@@ -38,8 +38,7 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
         _write_changed(folder / "results.csv", results.to_csv(index=False).encode())
     reports = {name: kept for name in studies if (kept := kept_report(folder / f"{name}.ipynb"))}
     failed = [name for name in studies if (folder / f"{name}.failed.html").exists()]
-    cells = {cell.name: cell for study in studies.values() for cell in study.cells()}
-    facts = facts or effort(profile, cells.values())
+    facts = facts or effort(profile, cells_of(studies.values()))
     write_whole(folder / "index.html", page.index(profile, reports, failed, facts).encode())
 
 

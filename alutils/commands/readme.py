@@ -11,7 +11,7 @@ from alutils.paths import ROOT
 from alutils.protocol.arms import arm_title
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import dataset_title
-from alutils.protocol.parameters import StudyError
+from alutils.protocol.parameters import StudyError, cells_of
 from alutils.protocol.study import Study
 from alutils.records import tidy
 from alutils.records.files import write_whole
@@ -63,7 +63,7 @@ def blocks(profile: str) -> dict[str, str]:
     which reports and profiles lack runs, the hours of the long profiles, and how strategies rank
     (``ranking``, by 07, and ``ranks``, by 09).
     """
-    studies = {name: profiles.load_study(profile, name) for name in profiles.notebooks(profile)}
+    studies = profiles.studies(profile)
     if "04-claims" not in studies:
         raise StudyError(f"{profile!r} has no 04-claims, which README and guides are made from")
     results = tidy.read(studies["04-claims"])
@@ -118,7 +118,7 @@ def _verdicts(claims: list[rules.Claim]) -> str:
         if names:
             sentences.append(f"{word}: {join(names)}.")
     decided = [claim for claim in claims if claim.verdict != "undecided"]
-    fewer = [c.key for c in decided if judging.with_one_seed_fewer(c).verdict != c.verdict]
+    fewer = judging.undecided_with_one_seed_fewer(claims)
     single = [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]
     if fewer:
         sentences.append(f"{join(fewer)} would be undecided with one seed fewer.")
@@ -155,13 +155,12 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     """The table of results, what it shows, and what its numbers rest on."""
     arms = pd.concat(by_dataset.values())
     told = (study for name, study in studies.items() if name != APART)
-    cells = {cell.name: cell for study in told for cell in study.cells()}
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
         f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. "
         "Label saving: random's last label count over the one at which an arm reaches random's "
         f"last accuracy{_by_chance(by_dataset)}. "
-        f"Records, 09's apart: {effort(profile, cells.values())}"
+        f"Records, 09's apart: {effort(profile, cells_of(told))}"
     )
     rests_on = (
         "Intervals of differences hold together for a dataset's arms (Bonferroni); p, after Holm's "

@@ -16,8 +16,8 @@ def interim_reports(profile: str) -> str:
     lacking = sorted(
         notebook[:2]
         for name in (profile, *ALSO)
-        for notebook in profiles.notebooks(name)
-        if _lacking(name, notebook)
+        for notebook, study in profiles.studies(name).items()
+        if to_come(study, *study.related())
     )
     if not lacking:
         return ""
@@ -25,17 +25,12 @@ def interim_reports(profile: str) -> str:
     return f"{join(lacking)} {are} interim: some of {their} runs are to come."
 
 
-def _lacking(profile: str, notebook: str) -> bool:
-    study = profiles.load_study(profile, notebook)
-    return to_come(study, *study.related())
-
-
 def states() -> str:
     """Which profiles have no run yet, and which lack some, in a sentence or two."""
     none, some = [], []
     for name in profiles.profiles():
         if name not in ANYONE_S:
-            studies = [profiles.load_study(name, each) for each in profiles.notebooks(name)]
+            studies = profiles.studies(name).values()
             if not any(Store(name).path(c).exists() for each in studies for c in each.cells()):
                 none.append(f"`{name}`")
             elif to_come(*studies):

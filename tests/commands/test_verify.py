@@ -10,6 +10,7 @@ from alutils.commands.verify import NotVerified
 from alutils.learning import data
 from alutils.learning.devices import settle
 from alutils.learning.features import load_features
+from alutils.learning.network import Net
 from alutils.learning.streams import stream
 from alutils.paths import ROOT
 from alutils.protocol import parameters
@@ -434,6 +435,25 @@ def test_a_round_of_the_oracle_on_features_is_computed_again(digits_cell, stub_e
         rounds.append(done)
     told, holds = verify.recompute(cell, {"rounds": rounds, "provenance": facts}, [])
     assert holds and "22 of 22 picks equal on the same processor type and versions" in told
+
+
+def test_a_round_whose_scoring_is_halved_here_is_compared_as_one_of_elsewhere(
+    digits_cell, monkeypatch
+):
+    cell, rounds, features = digits_cell(arm="margin", epochs=1), [], Net.features
+    for _ in range(cell.rounds):
+        (done,), facts, _ = run_round([cell], rounds, None, "cpu", {})
+        rounds.append(done)
+
+    def limited(net, images):
+        if len(images) > 90:
+            raise MemoryError
+        return features(net, images)
+
+    monkeypatch.setattr(Net, "features", limited)
+    record = {"rounds": rounds, "provenance": facts, "status": "finished"}
+    told, _ = verify.recompute(cell, record, [(cell, record)])
+    assert "on the same processor type" not in told
 
 
 def test_what_a_round_hands_to_the_next_is_computed_again_too(outputs, digits_cell, monkeypatch):

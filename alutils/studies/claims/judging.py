@@ -191,6 +191,12 @@ def with_one_seed_fewer(claim: Claim) -> Claim:
     return corrected(fewer) if claim.tests > 1 else fewer
 
 
+def undecided_with_one_seed_fewer(claims: Iterable[Claim]) -> list[str]:
+    """The decided claims, by their keys, that would not be so then."""
+    decided = (claim for claim in claims if claim.verdict != "undecided")
+    return [c.key for c in decided if with_one_seed_fewer(c).verdict == "undecided"]
+
+
 def _with_one_seed_fewer(finding: Finding) -> Finding:
     """The finding on values with its mean and spread; unchanged where no interval decides it."""
     if finding.estimate is None or finding.bounded or finding.seeds < 3:

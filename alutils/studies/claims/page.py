@@ -88,12 +88,7 @@ def _one_seed_fewer(claims: list[Claim]) -> str:
     """What of that is due to the number of seeds alone, whichever is left out."""
     counts = sorted({n - fewer for c in claims for n in c.seed_counts for fewer in (0, 1)})
     quantiles = [f"{stats.t.ppf((1 + LEVEL) / 2, n - 1):.1f} with {n}" for n in counts]
-    lost = [
-        claim.key
-        for claim in claims
-        if claim.verdict != "undecided"
-        and judging.with_one_seed_fewer(claim).verdict == "undecided"
-    ]
+    lost = judging.undecided_with_one_seed_fewer(claims)
     told = (
         f"{join(lost)} would be undecided on any one seed fewer" if lost else "no verdict changes"
     )

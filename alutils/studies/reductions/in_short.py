@@ -14,7 +14,7 @@ from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.claims.findings import Claim
 from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES, recipe_of
 from alutils.studies.reductions import both_recipes, comparisons, published_curves
-from alutils.studies.reductions.both_recipes import ON_ARMS
+from alutils.studies.reductions.both_recipes import ON_ARMS, Both
 from alutils.studies.reductions.plan import ReductionsStudy
 
 FIRST, LAST = ON_ARMS[0], ON_ARMS[-1]
@@ -38,7 +38,8 @@ def told(study: ReductionsStudy) -> list[str]:
     )
     trained = f"02 and 03, on which {FIRST} to {LAST} are judged, are trained by {TITLES[recipe]}"
     trained += ", not the poster's." if recipe == "reduced" else "."
-    return [f"{trained}{gain}{_whole_curves()}", *_verdicts()]
+    both = both_recipes.read()
+    return [f"{trained}{gain}{_whole_curves(both)}", *_verdicts(both)]
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
@@ -60,17 +61,15 @@ def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
     )
 
 
-def _whole_curves() -> str:
+def _whole_curves(both: Both) -> str:
     """What is shown under both recipes over the whole range, by dataset, or that it is open."""
     sentences, open_ = [], []
-    both = both_recipes.read()
     for notebook, dataset in DATASET_OF.items():
         if text := both_recipes.compared(both, notebook):
             note = f" {INTERIM}" if _interim(notebook) else ""
-            seeds = both.seeds(notebook)
             sentences.append(
-                f"Over the whole range of labels on {dataset_title(dataset)}, on the {seeds} seeds "
-                f"that are whole under both, {text}.{note}"
+                f"Over the whole range of labels on {dataset_title(dataset)}, on the "
+                f"{both.seeds(notebook)} seeds that are whole under both, {text}.{note}"
             )
         else:
             open_.append(dataset_title(dataset))
@@ -89,9 +88,8 @@ def _interim(notebook: str) -> bool:
     return to_come(*(profiles.load_study(p, notebook) for p in CHOSEN_UNDER.values()))
 
 
-def _verdicts() -> list[str]:
+def _verdicts(both: Both) -> list[str]:
     """The claims on choosing under either recipe, as a sentence and a table; none if too few."""
-    both = both_recipes.read()
     if not both_recipes.enough_for_claims(both):
         return []
     claims = both_recipes.judged(both.shared)
