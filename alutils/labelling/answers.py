@@ -80,7 +80,7 @@ def _give(session: Session, entry: Entry) -> None:
     elif entry.action == ADD_CLASS:
         session.add_class(entry.label)
     elif entry.asked == TAKEN_OVER:
-        session.take_over(entry)
+        session.ledger.take_over(entry, entry.image)
     else:
         _ask_for(session, entry)
         if entry.action == LABEL:

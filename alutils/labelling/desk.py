@@ -209,8 +209,7 @@ class Desk:
                 self._turn_page()
         elif action == "page":
             self._page = min(max(1, int(request["size"])), LARGEST_PAGE)
-            shown = [tile.question for tile in self._tiles if tile.question.asked == CHANGE]
-            self._again = [question.image for question in shown] + self._again
+            self._again = self._shown_again() + self._again
             self._turn_page()
         elif action == "export" and self.export:
             self._told = self.export()
@@ -230,21 +229,20 @@ class Desk:
             self._turn_page()
 
     def _undo(self) -> None:
+        """Take back the latest answer, and have its image on the page."""
         image = self.session.undo().image
-        self._told = "taken back"
         self._focus = image
         before = self.session.answers.given.get(image)
-        if before:
-            self._told = f"taken back: it is again {before[-1].said}"
-            return
-        again = self.session.ask(1)[0]
+        self._told = f"taken back: it is again {before[-1].said}" if before else "taken back"
+        question = self.session.to_change(image) if before else self.session.ask(1)[0]
         tiles = {tile.question.image: tile for tile in self._tiles}
-        if image in tiles:
-            tiles[image].question = again
-        elif self._page == 1:
-            self._tiles = [Tile(again)]
-        else:
-            self._tiles.insert(0, Tile(again))
+        if image not in tiles:
+            if self._page == 1:
+                self._again = self._shown_again() + self._again
+                self._tiles = []
+            self._tiles.insert(0, Tile(question))
+        elif not before:
+            tiles[image].question = question
 
     def _show_guess(self, image: str) -> None:
         for tile in self._tiles:
@@ -267,6 +265,10 @@ class Desk:
         self._tiles = [Tile(question) for question in asked[: self._page]]
         self._focus = ""
         self._ahead = [question.image for question in asked[self._page :]]
+
+    def _shown_again(self) -> list[str]:
+        """Images of the page that were answered before, and are there to be changed."""
+        return [tile.question.image for tile in self._tiles if tile.question.asked == CHANGE]
 
     def _open_tiles(self) -> list[Tile]:
         """Those without an answer since they were asked for."""

@@ -19,6 +19,7 @@ from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import CONTENTS, OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_contents, digest_of_names
 from alutils.protocol.parameters import ParameterError
+from alutils.waiting import bar
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
     key = f"older_ledger = {str(path)!r}"
     is_table = path.suffix.lower() in listing.TABLES
     try:
-        entries = _rows_of_table(path) if is_table else chain.read(path)
+        entries = _rows_of_table(path, images) if is_table else chain.read(path)
     except (LedgerDamaged, OSError, ValueError, csv.Error) as error:
         raise ParameterError(f"{key} can't be read: {error}") from error
     if not entries:
@@ -66,28 +67,33 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
             raise ParameterError(
                 f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
             )
-    names, by_content = (_names_in_table if is_table else _names_today)(path, entries, images)
+    same = {name: name for name in images.pool.names}
+    names, by_content = (same, False) if is_table else _names_today(path, entries, images)
     answers = {names[old]: entry for old, entry in given.current.items() if old in names}
     if not answers:
         told = "contents" if by_content else "names"
+        other = "the ledger of an earlier state of this folder"
+        if is_table:
+            other = "a table whose images are named relative to the folder, or to the table"
         raise ParameterError(
-            f"{key} has no answer for an image of {images.folder}, by their {told}: name the "
-            "ledger of an earlier state of this folder, or leave it empty"
+            f"{key} has no answer for an image of {images.folder}, by their {told}: name "
+            f"{other}, or leave it empty"
         )
     gone = len(given.current) - len(answers)
     return Older(path, given.classes, answers, gone, by_content)
 
 
-def _rows_of_table(path: Path) -> list[Entry]:
+def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
     """The labels of a table as answers, with their classes in the order of their names.
 
-    Raises ``ValueError`` where an image has two labels or a label is no class, and as
-    ``listing.labels``.
+    Images are called as in the folder, where they are there. Raises ``ValueError`` where an image
+    has two labels or a label is no class, and as ``listing.labels``.
     """
     labels: dict[str, str] = {}
     for file, label in listing.labels(path):
-        if labels.setdefault(file, label) != label:
-            raise ValueError(f"{file!r} is {labels[file]!r} and {label!r}: leave one of them")
+        name = _name_today(file, path, images)
+        if labels.setdefault(name, label) != label:
+            raise ValueError(f"{file!r} is {labels[name]!r} and {label!r}: leave one of them")
     classes = sorted(set(labels.values()))
     for number, name in enumerate(classes):
         if refusal := class_refusal(name, classes[:number]):
@@ -97,16 +103,16 @@ def _rows_of_table(path: Path) -> list[Entry]:
     return [start, *rows] if rows else []
 
 
-def _names_in_table(
-    path: Path, entries: Sequence[Entry], images: FolderImages
-) -> tuple[dict[str, str], bool]:
-    """As ``_names_today`` of a table's rows: names are relative to the folder, or to the table."""
-    names = {}
-    for old in (entry.image for entry in entries[1:]):
-        for name in (os.path.normpath(old), os.path.relpath(path.parent / old, images.folder)):
-            if name in images.pool.position:
-                names.setdefault(old, name)
-    return names, False
+def _name_today(file: str, table: Path, images: FolderImages) -> str:
+    """What the folder calls a table's file, which is relative to the folder or to the table.
+
+    One that is not there is called as in the table. The table's path leads through no links, the
+    folder's may.
+    """
+    name = os.path.normpath(file)
+    folders = (images.folder.resolve(), images.folder)
+    beside = (os.path.relpath(table.parent / file, folder) for folder in folders)
+    return next((known for known in (name, *beside) if known in images.pool.position), name)
 
 
 def _names_today(
@@ -148,8 +154,10 @@ def take_over(ledger: Ledger, older: Older) -> str:
     for name in older.classes:
         if alike(name) not in map(alike, ledger.answers.classes):
             ledger.add_class(name)
-    for image, entry in left.items():
-        ledger.take_over(entry, image)
+    with bar(len(left), " answers") as shown:
+        for image, entry in left.items():
+            ledger.take_over(entry, image)
+            shown.update()
     told = "content" if older.by_content else "name alone"
     return (
         f"answers taken over from {older.path}: {len(left):,}, of images told by their {told}; "

@@ -175,12 +175,6 @@ class Session:
         """Add a class; from the next training on the head knows it."""
         return self.ledger.add_class(name)
 
-    def take_over(self, entry: Entry) -> Entry:
-        """Add an answer of another ledger, for which nobody is asked."""
-        added = self.ledger.take_over(entry, entry.image)
-        self._trainings.begin(self.due)
-        return added
-
     def guess(self, image: str) -> str:
         """The class that the head which is there by now gives an image; empty without one."""
         return self._guess(self.pool.position[image])

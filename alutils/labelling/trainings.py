@@ -1,13 +1,13 @@
 """Trainings in the background, one after another, so that answering never waits for one."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 import torch
 
 from alutils.labelling.batches import Batch, compute, snapshot
-from alutils.labelling.entries import Entry
+from alutils.labelling.entries import TAKEN_OVER, TURNS, Entry
 from alutils.labelling.pool import FeaturePool
 from alutils.labelling.settings import Settings
 
@@ -81,8 +81,10 @@ class Trainings:
         """Compute what stopping rules read of trainings before those begun, choosing nothing.
 
         They follow each other one by one, so that a training that is needed waits for one at most.
+        Left out are those that nobody could be asked by, as all answers up to the next one were
+        taken over.
         """
-        for number in range(1, max(self._batches)):
+        for number in self._asked_by(range(1, max(self._batches))):
             if number not in self._looks and number not in self._batches:
                 with suppress(RuntimeError):  # closed meanwhile
                     self._looks[number] = self._worker.submit(self._look, number)
@@ -105,6 +107,14 @@ class Trainings:
     def close(self) -> None:
         """Begin no more trainings, and wait for the one that runs."""
         self._worker.shutdown(wait=True, cancel_futures=True)
+
+    def _asked_by(self, numbers: Iterable[int]) -> Iterator[int]:
+        """Trainings before whose next one somebody was asked for an answer."""
+        size = self.settings.batch
+        turns = [entry.asked for entry in self.entries if entry.action in TURNS]
+        for number in numbers:
+            if any(asked != TAKEN_OVER for asked in turns[number * size : (number + 1) * size]):
+                yield number
 
     def _say_failed(self, number: int, error: BaseException) -> None:
         if number not in self._failed:

@@ -187,6 +187,27 @@ def test_answers_of_earlier_pages_are_shown_again_and_changed(a_desk, page):
     )
 
 
+@pytest.mark.parametrize("page", [1, 2])
+def test_a_change_on_an_earlier_page_that_is_taken_back_has_its_image_shown(a_desk, page):
+    desk = a_desk(page)
+    do, first = Hands(desk), []
+    while len(first) < 4:
+        for image in images(desk.state):
+            first.append(image)
+            do(LABEL, image, label="ant")
+        do("next")
+    desk.again(first)
+    changed = images(desk.state)[-1]
+    do(LABEL, changed, label="bee")
+    shown = images(do("next"))
+    state = do(UNDO)
+    assert state["told"] == "taken back: it is again ant"
+    assert state["focus"] == changed and images(state)[0] == changed
+    assert said(state)[0] == (LABEL, "ant")
+    rest = images(state)[1:] + images(do("next"))
+    assert rest[: len(shown)] == shown  # what was before the undo comes back, nothing is lost
+
+
 def test_another_page_size_passes_over_no_answer_that_is_shown_again(a_desk):
     desk = a_desk(2)
     do, first = Hands(desk), []

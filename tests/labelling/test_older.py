@@ -142,6 +142,29 @@ def test_labels_of_a_table_are_taken_over(photos, opened, header):
     assert {e.asked for e in session.ledger.entries if e.image} == {TAKEN_OVER}
 
 
+def test_a_table_may_lie_in_a_folder_that_a_link_leads_to(photos, opened, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    (photos / "known.csv").write_text("file,label\n../photos/0.png,cat\n./1.png,dog\n")
+    labelling = opened(tmp_path / "link", older_ledger=str(tmp_path / "link" / "known.csv"))
+    assert labelling.session.answers.labels == {"0.png": "cat", "1.png": "dog"}
+
+
+def test_trainings_that_nobody_was_asked_by_are_not_made_again(photos, opened):
+    table = photos.parent / "known.csv"
+    table.write_text("file,label\n" + "".join(f"{i}.png,{'cd'[i % 2]}\n" for i in range(7)))
+    given = {"batch": 2, "share": 0.1, "older_ledger": str(table)}
+    labelling = opened(photos, **given)
+    session = labelling.session
+    session.wait()
+    assert [batch.number for batch in session.trainings()] == [3]  # the one that asks
+    for question in session.ask(3):
+        session.label(question.image, "c")
+    labelling.desk.close()
+    session = opened(photos, **given).session
+    session.wait()
+    assert [batch.number for batch in session.trainings()] == [3, 4, 5]
+
+
 def test_the_labels_of_an_export_are_taken_over(photos, begun, opened, tmp_path):
     answers = Answers(chain.read(begun))
     write_csv(tmp_path / "labels.csv", answers)
@@ -163,7 +186,12 @@ def test_the_labels_of_an_export_are_taken_over(photos, begun, opened, tmp_path)
             "file,label\n0.png,cat\n0.png,dog",
             "can't be read: '0.png' is 'cat' and 'dog': leave",
         ),
-        ("file,label\nx.png,cat", "has no answer for an image of .*photos, by their names: name"),
+        ("file,label\n0.png,cat\n./0.png,dog", "'./0.png' is 'cat' and 'dog': leave one of them"),
+        ("file,label\n0.png,cat\nphotos/0.png,dog", "'photos/0.png' is 'cat' and 'dog': leave"),
+        (
+            "file,label\nx.png,cat",
+            "has no answer for an image of .*photos, by their names: name a table whose images",
+        ),
         ("file,label\n0.png,Cat", "classes has 'cat', and older_ledger = .* has 'Cat': call it"),
         ("file,label\n0.png,", "is empty: leave it out"),
         ("file,label\n0.png,a\u00a0b", "can't be read: class .* is no name: give one that prints"),
