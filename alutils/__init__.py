@@ -1,3 +1,3 @@
 """The code of a reproducible study of deep active learning."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

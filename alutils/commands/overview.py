@@ -31,8 +31,8 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
         facts = _kept_facts(folder / "index.html")
         print(
             f"results.csv and the index's count of cells are left as they are: {len(lost):,} of "
-            f"the cells there have no finished record here, {lost[0]} first; remove results.csv to "
-            "have both made anew"
+            f"the cells there have no finished record in {outputs()}, {lost[0]} first; remove "
+            "results.csv to have both made anew"
         )
     elif results is not None:
         _write_changed(folder / "results.csv", results.to_csv(index=False).encode())

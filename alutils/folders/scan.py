@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS looked (
 CREATE TEMP TABLE listed (
     file BLOB, part TEXT, label TEXT, size INT, mtime INT, problem TEXT);
 """
+BEGUN = "SELECT 1 FROM sqlite_master WHERE name = 'looked'"
+"""Finds a row where a file has the schema, which one lacks that was cut off at its beginning."""
 IMAGES = """
 CREATE TEMP TABLE images AS
 SELECT file, part, label, sha256,
@@ -107,7 +109,8 @@ def forget(file: str) -> None:
     for database in data_cache().glob("scan-*.sqlite"):
         try:
             with closing(sqlite3.connect(database)) as known, known:
-                if known.execute("SELECT 1 FROM looked WHERE file = ?", row).fetchone():
+                begun = known.execute(BEGUN).fetchone()
+                if begun and known.execute("SELECT 1 FROM looked WHERE file = ?", row).fetchone():
                     known.execute("DELETE FROM looked WHERE file = ?", row)
         except sqlite3.OperationalError as error:
             told = f"{file!r} counts as before, as {database} can't be changed ({error})"

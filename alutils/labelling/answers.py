@@ -2,7 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
-from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, SKIP, START, TAKEN_OVER, UNDO, Entry
+from alutils.labelling.entries import (
+    ADD_CLASS,
+    CHANGE,
+    LABEL,
+    REMOVE_CLASS,
+    SKIP,
+    START,
+    TAKEN_OVER,
+    UNDO,
+    Entry,
+)
 from alutils.labelling.session import SKIPPED, Session
 from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import ParameterError, StudyError
@@ -75,7 +85,7 @@ def _said(entry: Entry) -> tuple[str, str, str]:
 
 def _give(session: Session, entry: Entry) -> None:
     """Give one recorded answer."""
-    if entry.action == UNDO:
+    if entry.action in (UNDO, REMOVE_CLASS):
         session.undo()
     elif entry.action == ADD_CLASS:
         session.add_class(entry.label)

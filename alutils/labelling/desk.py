@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from alutils.labelling import estimate
-from alutils.labelling.entries import ADD_CLASS, CHANGE, LABEL, NONE, SKIP, UNDO, Entry
+from alutils.labelling.entries import (
+    ADD_CLASS,
+    CHANGE,
+    LABEL,
+    NONE,
+    REMOVE_CLASS,
+    SKIP,
+    UNDO,
+    Entry,
+)
 from alutils.labelling.session import Question, Session
 from alutils.labelling.settings import LARGEST_PAGE
 from alutils.protocol.parameters import ParameterError, StudyError
@@ -180,7 +189,7 @@ class Desk:
             "images": len(session.pool),
             "training": session.is_training,
             "trained_on": session.trained_on,
-            "can_undo": bool(answers.last),
+            "can_undo": bool(answers.last or answers.added),
             "advice": self._advice,
             "advising": self._advising is not None,
             "notes": list(self.notes)[-3:],
@@ -229,9 +238,12 @@ class Desk:
             self._turn_page()
 
     def _undo(self) -> None:
-        """Take back the latest answer, and have its image on the page."""
-        image = self.session.undo().image
-        self._focus = image
+        """Take back the class that was just added, or the latest answer, whose image is shown."""
+        entry = self.session.undo()
+        if entry.action == REMOVE_CLASS:
+            self._told = f"class {entry.label} taken back"
+            return
+        image = self._focus = entry.image
         before = self.session.answers.given.get(image)
         self._told = f"taken back: it is again {before[-1].said}" if before else "taken back"
         question = self.session.to_change(image) if before else self.session.ask(1)[0]

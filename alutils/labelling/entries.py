@@ -8,7 +8,7 @@ from typing import Any
 START = "start"
 """Action of a ledger's first line, which holds the classes and what else is fixed."""
 LABEL, SKIP, NONE = "label", "skip", "none-of-these"
-UNDO, ADD_CLASS = "undo", "add-class"
+UNDO, ADD_CLASS, REMOVE_CLASS = "undo", "add-class", "remove-class"
 ANSWERS = (LABEL, SKIP, NONE)
 TURNS = (*ANSWERS, UNDO)
 """Actions that count towards the next training."""
@@ -26,7 +26,7 @@ class Entry:
     ----------
     number : from 1, without a gap
     time : UTC, ISO 8601
-    action : one of ``START``, ``TURNS``, ``ADD_CLASS``
+    action : one of ``START``, ``TURNS``, ``ADD_CLASS``, ``REMOVE_CLASS``
     image, label : name of the image, and of the class; empty where the action has none
     asked : what asked for the image: an arm, or one of the reasons above
     guess : class that the model gave the image before it saw an answer; empty without a model
@@ -65,6 +65,7 @@ class Answers:
     Attributes
     ----------
     classes : in their order, those added since at the end
+    added : the class that the last line added, which can be removed; empty after any other line
     given : by image, the answers that were not undone, the one that holds last
     first : by image, its first answer, whatever became of it
     undone : images that an undo left without an answer, the latest first
@@ -73,6 +74,7 @@ class Answers:
 
     def __init__(self, entries: Iterable[Entry] = ()):
         self.classes: list[str] = []
+        self.added = ""
         self.given: dict[str, list[Entry]] = {}
         self.first: dict[str, Entry] = {}
         self.undone: list[str] = []
@@ -122,16 +124,22 @@ class Answers:
             return "there is no answer left to undo"
         if action == ADD_CLASS and label in self.classes:
             return f"class {label!r} is there already: use that"
-        if action not in (*TURNS, ADD_CLASS) and (action != START or self.classes):
-            return f"action = {action!r} is unknown: {', '.join((*TURNS, ADD_CLASS))}"
+        if action == REMOVE_CLASS and (not label or label != self.added):
+            return f"class {label!r} was not added just now: it stays"
+        known = (*TURNS, ADD_CLASS, REMOVE_CLASS)
+        if action not in known and (action != START or self.classes):
+            return f"action = {action!r} is unknown: {', '.join(known)}"
         return ""
 
     def apply(self, entry: Entry) -> None:
         """Add a line that ``refusal`` does not refuse."""
+        self.added = entry.label if entry.action == ADD_CLASS else ""
         if entry.action == START:
             self.classes = list(entry.facts["classes"])
         elif entry.action == ADD_CLASS:
             self.classes.append(entry.label)
+        elif entry.action == REMOVE_CLASS:
+            self.classes.remove(entry.label)
         else:
             image, before = entry.image, self._has_label(entry.image)
             if entry.action == UNDO:

@@ -20,6 +20,7 @@ from filelock import FileLock
 from alutils.labelling.chain import Contents, LedgerDamaged, as_line, check_of, parse
 from alutils.labelling.entries import (
     ADD_CLASS,
+    REMOVE_CLASS,
     START,
     TAKEN_OVER,
     UNDO,
@@ -137,7 +138,12 @@ class Ledger:
         return self.answers.refusal(entry)
 
     def undo(self) -> Entry:
-        """Take back the latest answer that holds; the image's answer before it holds again."""
+        """Take back the latest answer that holds; the image's answer before it holds again.
+
+        Where the last line added a class, that is taken back.
+        """
+        if self.answers.added:
+            return self.append(REMOVE_CLASS, label=self.answers.added)
         return self.append(UNDO, image=self.answers.last)
 
     def take_over(self, entry: Entry, image: str) -> Entry:
@@ -151,7 +157,7 @@ class Ledger:
         return self.append(entry.action, image=image, label=label, asked=TAKEN_OVER)
 
     def add_class(self, name: str) -> Entry:
-        """Add a class, which can't be taken back."""
+        """Add a class, which ``undo`` takes back as long as nothing else was added."""
         return self.append(ADD_CLASS, label=name)
 
     def _open(self, facts: dict[str, Any]) -> None:

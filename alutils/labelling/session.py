@@ -166,7 +166,10 @@ class Session:
         return self._answer(NONE, image, "", shown)
 
     def undo(self) -> Entry:
-        """Take back the latest answer; an image that is left without one is asked for next."""
+        """Take back the latest answer, or the class that was added after it.
+
+        An image that is left without an answer is asked for next.
+        """
         entry = self.ledger.undo()
         self._trainings.begin(self.due)
         return entry

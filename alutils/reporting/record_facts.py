@@ -57,7 +57,8 @@ def cells(study: Parameters) -> HTML | Markdown:
     every, records = study.cells(), _kept(study)
     done = {name: record for name, record in records.items() if record["status"] == "finished"}
     processors = _processors(study, done)
-    setting = ", seed and setting" if isinstance(study, SettingsStudy) else " and seed"
+    alike = len(every) - len({(cell.arm, cell.dataset, cell.seed) for cell in every})
+    setting = ", seed and setting" if alike else " and seed"
     are = f"{len(every):,} runs (one arm, dataset{setting} each) are finished"
     if len(done) == len(every):
         return Markdown(f"All {are}.{processors}")

@@ -38,8 +38,8 @@ class Estimate:
 
     @property
     def decided(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
+        """Whether the interval excludes zero; two seeds decide nothing."""
+        return self.seeds >= FEWEST_SEEDS and (self.low > 0 or self.high < 0)
 
 
 def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate:
@@ -345,8 +345,7 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
     saved labels only beyond that. A single baseline run has no curve, and so no saving; an oracle
     is left out.
     """
-    from sklearn.isotonic import isotonic_regression
-
+    ends = random_ends(results)
     curves = {
         key: group.sort_values("labels")
         for key, group in strategies(results).groupby(["seed", "arm"], sort=False)
@@ -354,10 +353,17 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
     savings: dict[str, dict[int, float]] = {}
     for (seed, arm), curve in curves.items():
         random = curves[seed, "random"]
-        target = isotonic_regression(random["accuracy"].to_numpy(dtype=float))[-1]
-        needed = labels_to_reach(curve["labels"], curve["accuracy"], target)
+        needed = labels_to_reach(curve["labels"], curve["accuracy"], ends[seed])
         savings.setdefault(arm, {})[seed] = float(random["labels"].iloc[-1]) / needed
     return pd.DataFrame(savings)
+
+
+def random_ends(results: pd.DataFrame) -> pd.Series:
+    """Accuracy (%) of random's monotone fit at its end, by seed, of one dataset."""
+    from sklearn.isotonic import isotonic_regression
+
+    random = results[results["arm"] == "random"].sort_values("labels").groupby("seed")["accuracy"]
+    return random.apply(lambda curve: isotonic_regression(curve.to_numpy(dtype=float))[-1])
 
 
 def labels_before(results: pd.DataFrame, points: float) -> np.ndarray:

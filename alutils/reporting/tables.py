@@ -171,7 +171,7 @@ def head_start(*savings: pd.DataFrame) -> str:
         return ""
     ends = dict.fromkeys(f"{end:.0f}" for end in (min(shares), max(shares)))
     fits = "fit is" if len(savings) == 1 else "fits are"
-    return f"Random's own {fits} there at {' to '.join(ends)} %."
+    return f"Random's own {fits} there at {' to '.join(ends)} % of its labels."
 
 
 def differences_table(results: pd.DataFrame) -> HTML:

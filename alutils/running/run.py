@@ -111,7 +111,7 @@ def finish(*studies: Study) -> None:
     """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed.
 
     A training that left the finite numbers leaves its seed out and raises nothing, as long as
-    another seed has every cell.
+    another seed of its dataset has every cell.
     """
     failed = [cell for study in studies for cell in _failed(study)]
     if failed:
@@ -122,8 +122,13 @@ def finish(*studies: Study) -> None:
 
 
 def _failed(study: Study) -> list[Cell]:
-    """The cells that failed; where results are left, without those that diverged."""
+    """The cells that failed; where results of a dataset are left, without those that diverged."""
     store, cells = Store(study.profile), study.cells()
     failed = [cell for cell in cells if store.facts(cell).status == "failed"]
-    others = [cell for cell in failed if not diverged(store.facts(cell).record)]
-    return failed if failed and _results(study).empty else others
+    results = _results(study) if failed else pd.DataFrame()
+    left = set() if results.empty else set(results["dataset"])
+    return [
+        cell
+        for cell in failed
+        if cell.dataset not in left or not diverged(store.facts(cell).record)
+    ]

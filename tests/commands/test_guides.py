@@ -3,6 +3,7 @@
 import re
 from contextlib import chdir
 
+from alutils.labelling import estimate
 from alutils.labelling.chain import read
 from alutils.paths import ROOT
 from tests.folders.messy import plain_folder
@@ -21,6 +22,18 @@ def test_labelling_from_a_script(tmp_path, stub_encoder):
     with chdir(tmp_path):
         exec(script.replace("/home/me/pictures/pets", str(folder)), {})
     assert [entry.label for entry in read(tmp_path / "pets.jsonl")[1:]] == ["cat"]
+
+
+def test_what_a_target_costs_in_answers_is_as_told():
+    text = " ".join((ROOT / "docs/labelling.md").read_text(encoding="utf-8").split())
+    fewest = next(n for n in range(1, 1000) if estimate.wilson(n, n)[0] >= 95)
+    images = estimate.enough(95)
+    right = next(n for n in range(images) if estimate.wilson(n, images)[0] >= 95)
+    assert f"({images} for 95 %, {estimate.enough(99)} for 99 %)" in text
+    assert (
+        f"95 % takes {fewest} images at random that are all guessed right, or {right} of {images}: "
+        f"with a `share` of a fifth that is {5 * fewest} answers, or {5 * images}, once" in text
+    )
 
 
 def test_results_are_read_and_a_curve_is_extended():

@@ -217,8 +217,10 @@ def test_a_file_that_can_not_be_forgotten_is_told_of(tmp_path, cache, looks, cap
         told = f"'cat/0.png' counts as before, as {database} can't be changed (database is locked)"
         assert capsys.readouterr().err == f"{told}: remove that file first\n"
     looks.clear()
+    (cache / "scan-cut-off.sqlite").touch()
     scan.forget("cat/1.png")
     scan.forget("cat/none.png")
+    assert not capsys.readouterr().err
     scanned(root)
     assert looks == ["1.png"] and not capsys.readouterr().out
 

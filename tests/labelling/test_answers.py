@@ -65,11 +65,11 @@ def test_answering_never_waits_for_a_training_and_a_replay_asks_for_the_same(tmp
 
 
 def change_of_mind(session, labels):
-    """Answers, three undone, a skip, a class added, an answer changed, several asked at a time."""
+    """Answers, three undone, a skip, classes added, an answer changed, several asked at a time."""
     answer_from(labels, session, 12)
     for _ in range(3):
         session.undo()
-    session.add_class("dog")
+    session.add_class("dgo"), session.undo(), session.add_class("dog")
     session.ask(4)
     for question in reversed(session.ask(6)):
         session.label(question.image, "dog" if question.position % 5 == 0 else "bee")
@@ -85,7 +85,9 @@ def test_a_replay_follows_undo_change_of_mind_and_several_at_a_time(tmp_path):
         change_of_mind(session, labels)
         kept, answers = said(session), vars(session.answers)
         actions = [entry.action for entry in session.ledger.entries]
-        assert actions.count("undo") == 5 and actions.count("add-class") == 1
+        assert actions.count("undo") == 5
+        assert (actions.count("add-class"), actions.count("remove-class")) == (2, 1)
+        assert session.classes[-1] == "dog" and "dgo" not in session.classes
     recorded_entries = read(tmp_path / "ledger.jsonl")
     with a_session(tmp_path, pool, "again.jsonl") as session:
         replay(session, recorded_entries[:20])

@@ -257,6 +257,10 @@ def test_a_new_class_is_there_at_once_and_a_refused_one_is_told_of(a_desk):
     state = do(ADD_CLASS, label="DOG")
     assert state["problem"] == "class 'DOG' is there already, as 'dog': use that"
     assert do(ADD_CLASS, label="Ka\u0308fer")["classes"][-1]["name"] == "K\xe4fer"
+    assert desk.state["can_undo"]
+    state = do(UNDO)
+    assert state["classes"][-1]["name"] == "dog" and state["told"] == "class K\xe4fer taken back"
+    assert not state["can_undo"]  # no answer is there yet
 
 
 def test_an_answer_that_is_not_kept_leaves_its_image_open(a_desk):

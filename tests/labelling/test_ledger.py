@@ -141,6 +141,24 @@ def test_a_second_writer_is_refused_with_who_holds_it_and_reading_goes_on(writte
     Ledger(written, CLASSES).close()
 
 
+def test_a_class_is_taken_back_right_after_it_was_added_and_never_later(path):
+    with Ledger(path, CLASSES) as ledger:
+        ledger.append("label", image="a.png", label="ant")
+        ledger.add_class("dgo")
+        assert ledger.answers.added == "dgo"
+        assert (ledger.undo().action, ledger.answers.classes) == ("remove-class", CLASSES)
+        ledger.add_class("dog")
+        ledger.append("label", image="b.png", label="dog")
+        for label in ("dog", "dgo", "ant", ""):
+            with pytest.raises(ParameterError, match=f"'{label}' was not added just now: it stays"):
+                ledger.append("remove-class", label=label)
+        assert [ledger.undo().image for _ in range(2)] == ["b.png", "a.png"]
+        with pytest.raises(ParameterError, match="there is no answer left to undo"):
+            ledger.undo()
+        assert ledger.answers.classes == [*CLASSES, "dog"]
+    assert read(path) == ledger.entries
+
+
 def test_a_class_in_another_form_of_unicode_is_the_same_and_older_ledgers_still_open(
     path, monkeypatch
 ):

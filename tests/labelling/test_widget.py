@@ -10,7 +10,7 @@ from playwright.sync_api import Page
 
 from alutils.folders.scan import scan
 from alutils.labelling.desk import Desk
-from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, SKIP, UNDO
+from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, REMOVE_CLASS, SKIP, UNDO
 from alutils.labelling.images import FolderImages
 from alutils.labelling.session import Session
 from alutils.labelling.settings import Settings
@@ -248,6 +248,19 @@ def test_a_class_is_added_by_keyboard(a_screen):
     assert screen.lines() == [(ADD_CLASS, "zebra 2")] and screen.focused() == 0
     screen.press("z")
     assert screen.lines()[-1] == (LABEL, "zebra 2")
+
+
+def test_a_mistyped_class_is_taken_back_by_undo(a_screen):
+    screen = a_screen()
+    screen.press("1", "+")
+    screen.page.keyboard.type("zbera")
+    screen.page.keyboard.press("Enter")
+    screen.settle()
+    screen.press("Backspace")
+    assert screen.lines() == [(LABEL, "cat"), (ADD_CLASS, "zbera"), (REMOVE_CLASS, "zbera")]
+    assert screen.focused() == 1 and screen.page.get_by_text("zbera").count() <= 1  # what is told
+    screen.press("Backspace")
+    assert screen.lines()[-1] == (UNDO, "") and screen.focused() == 0
 
 
 @pytest.mark.parametrize("sign", [{"isComposing": True}, {"keyCode": 229}])

@@ -201,7 +201,7 @@ class TestWorth:
         assert "own fit" not in worth.sentences(flat).data
         flat.loc[random & flat["labels"].isin([30, 40]), "accuracy"] = 60
         flat.loc[random & (flat["labels"] < 30), "accuracy"] = 50
-        told = "\n\nRandom's own fits are there at 75 to 100 %."
+        told = "\n\nRandom's own fits are there at 75 to 100 % of its labels."
         assert worth.sentences(flat).data.endswith(told)
 
     @pytest.mark.parametrize(

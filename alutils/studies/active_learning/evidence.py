@@ -33,8 +33,9 @@ PHASES = {
     "seconds_select": "choosing",
     "seconds_diagnose": "diagnostics and checks",
 }
-MIN_PREDICTIONS = 100
-"""Predictions below which a confidence bin is not drawn."""
+MIN_PREDICTIONS, MIN_SHARE, LEAST_PREDICTIONS = 100, 1 / 50, 20
+"""Predictions below which a confidence bin is not drawn: so many, or this share of all of an arm's
+where that is less, but the last at least."""
 
 
 @house_style()
@@ -98,9 +99,13 @@ def reliability(diagnosed: list[DiagnosedRound]) -> HTML:
     figure, ((axes,),) = figures.grid(size=(7, 4.2))
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="calibrated")
     arms, gaps = arms_of(diagnosed), []
-    for arm, rounds in by_arm(diagnosed):
-        count, confidence, accuracy = (_pooled(rounds, column) for column in BINS)
-        drawn = count >= MIN_PREDICTIONS
+    pooled = {
+        arm: [_pooled(rounds, column) for column in BINS] for arm, rounds in by_arm(diagnosed)
+    }
+    all_of_an_arm = max(count.sum() for count, *_ in pooled.values())
+    fewest = min(MIN_PREDICTIONS, max(LEAST_PREDICTIONS, round(MIN_SHARE * all_of_an_arm)))
+    for arm, (count, confidence, accuracy) in pooled.items():
+        drawn = count >= fewest
         colour, marker = arm_style(arm, arms)
         axes.plot(
             confidence[drawn], accuracy[drawn], color=colour, marker=marker, label=arm_title(arm)
@@ -114,7 +119,7 @@ def reliability(diagnosed: list[DiagnosedRound]) -> HTML:
         "Reliability at the last round: accuracy by confidence of the likeliest class; below the "
         "dotted line a network is too sure of itself (test set, or the held-out set where the test "
         "set is not used). Mean confidence minus accuracy, in points: "
-        f"{', '.join(gaps)}. Bins of fewer than {MIN_PREDICTIONS} predictions are left out."
+        f"{', '.join(gaps)}. Bins of fewer than {fewest} predictions are left out."
     )
     return show(figure, caption, "Accuracy against confidence, one line an arm.")
 

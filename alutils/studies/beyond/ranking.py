@@ -78,13 +78,15 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
 def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:
     """What the ranking supports, by dataset: which arms are shown above random, and the first.
 
-    What tests of few seeds rest on is told once, of the factor with the most arms. ``interim`` says
-    that runs are still to come.
+    What tests of few seeds rest on is told once, of the factor with the most arms of those that
+    have seeds for a test. ``interim`` says that runs are still to come.
     """
     lines, notes = [], []
+    tested = results.groupby(["factor", "dataset"]).filter(_is_tested)
+    most = tested.groupby("factor", sort=False)["arm"].nunique().idxmax() if len(tested) else ""
     for dataset in tidy.datasets_of(results, factor):
         rows = ranked_rows(results, factor, dataset)
-        if rows["seed"].nunique() < FEWEST_SEEDS:
+        if not _is_tested(rows):
             continue
         areas = statistics.areas(rows)
         span = f"{rows['labels'].min():,} to {rows['labels'].max():,} labels"
@@ -94,10 +96,15 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
             f"{standing.power(areas, dataset)} {_first(areas)}"
             f"{_controls(areas)} {standing.pooled(areas)}".rstrip()
         )
-        if factor == results.groupby("factor", sort=False)["arm"].nunique().idxmax():
+        if factor == most:
             notes.append(standing.normality(areas, dataset))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return prose.paragraphs(text, *notes, interim)
+
+
+def _is_tested(rows: pd.DataFrame) -> bool:
+    """Whether there are seeds enough for a test."""
+    return rows["seed"].nunique() >= FEWEST_SEEDS
 
 
 def _first(areas: pd.DataFrame) -> str:

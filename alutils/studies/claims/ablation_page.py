@@ -1,13 +1,12 @@
 """How the effects of the authors' evaluation and optimiser are shown in the audit."""
 
-import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, prose, published
-from alutils.reporting.prose import count, join, points, show
-from alutils.reporting.statistics import LEVEL, Estimate
+from alutils.reporting.prose import count, drawn, join, points, show
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims.ablation import Effect, contributions, effects, evaluation
 
@@ -56,11 +55,12 @@ def _changes_alone(results: pd.DataFrame, dataset: str) -> str:
         if effect.estimate.decided
     ]
     listed = f": {join(decided)}" if decided else ""
+    by_chance = 100 * (1 - LEVEL ** len(every))
     return (
         f" Of the {count(len(every), 'effect')} of one change alone, by label count, "
         f"{len(decided) or 'none'} {'has' if len(decided) == 1 else 'have'} an interval that "
         f"excludes zero{listed}. These are not corrected: of {len(every)} without any effect, one "
-        f"or more would by chance in about {100 * (1 - LEVEL ** len(every)):.0f} % of studies."
+        f"or more would by chance in up to about {by_chance:.0f} % of studies."
     )
 
 
@@ -113,8 +113,13 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
     panels = list(dict.fromkeys((e.dataset, e.labels) for e in every))
     rows = max(sum((e.dataset, e.labels) == panel for e in every) for panel in panels)
     drawing, axes = figures.grid(len(panels), 1, (8.5, len(panels) * (0.7 + 0.3 * rows)))
-    ends = [end for e in every for end in (0, e.estimate.low, e.estimate.mean, e.estimate.high)]
-    low, high = np.nanmin(ends), np.nanmax(ends)
+    tested = [e.estimate for e in every if e.estimate.seeds >= FEWEST_SEEDS]
+    ends = [
+        0.0,
+        *(e.estimate.mean for e in every),
+        *(end for e in tested for end in (e.low, e.high)),
+    ]
+    low, high = min(ends), max(ends)
     pad = 0.03 * (high - low)
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         shown = [e for e in every if (e.dataset, e.labels) == panel]
@@ -125,7 +130,7 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
         axis.axvline(0, color="black", linewidth=0.8)
         axis.set_xlim(low - pad, high + pad)
         axis.set_title(f"{dataset_title(panel[0])}, {panel[1]:,} labels", loc="left", fontsize=10)
-    axes[-1, 0].set_xlabel("points of accuracy, with 95 % interval")
+    axes[-1, 0].set_xlabel("points of accuracy")
     counts = {effect.estimate.seeds for effect in every}
     caption = (
         f"Each switch alone: its effect on accuracy, {prose.mean_over(counts)}, not corrected "
@@ -152,4 +157,4 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
 
 def _effect_text(effect: Effect) -> str:
     where = f"{dataset_title(effect.dataset)} at {effect.labels:,} labels"
-    return f"{where}, {effect.what}: {points(effect.estimate)}"
+    return f"{where}, {effect.what}: {drawn(effect.estimate)}"

@@ -64,13 +64,13 @@ def _by_random(claim: Claim, results: pd.DataFrame) -> Claim:
     if not claim.without:
         return claim
     arms = results[results["figure"].astype(str).isin(RULES["C6"][0])]
-    seed = statistics.final(judging.poster_rows(arms, "mnist"))["random"].idxmax()
+    seed = statistics.random_ends(judging.poster_rows(arms, "mnist")).idxmax()
     if (verdict := dict(claim.without).get(seed, claim.verdict)) == claim.verdict:
         return claim
     return replace(
         claim,
-        aside=f"{claim.aside} Seed {seed}, without which C6 would be {verdict}, has the highest "
-        "last accuracy of random, from which every saving is read.",
+        aside=f"{claim.aside} Seed {seed}, without which C6 would be {verdict}, is that in "
+        "which random's fit ends highest, and every saving is read from that end.",
     )
 
 

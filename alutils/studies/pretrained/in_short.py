@@ -81,7 +81,8 @@ def _leads(few: dict[str, pd.DataFrame]) -> str:
             continue
         gain = f"{beside[name][arm].difference.mean:+.2f}"
         if others and not estimate(each[arm] - each[others[0]]).decided:
-            gain += f"; {arm_title(others[0])} {beside[name][others[0]].difference.mean:+.2f}"
+            next_one = beside[name][others[0]].difference.mean
+            gain += f"; not told apart from {arm_title(others[0])}, {next_one:+.2f}"
         leads.setdefault(arm_title(arm), []).append(f"{dataset_title(name)} ({gain})")
     if not leads:
         return ""

@@ -180,8 +180,9 @@ def sentences(
         parts = [_encoder(results, dataset, recipe)]
         for rows in (rows_of(results, part, dataset) for part in PARTS):
             if rows["seed"].nunique() >= FEWEST_SEEDS:
-                savings.append(statistics.label_savings(rows)[["random", best_arm(rows)]])
-                parts.append(_choosing(rows, savings[-1]))
+                best = best_arm(rows)
+                savings.append(statistics.label_savings(rows)[["random", best]])
+                parts.append(_choosing(rows, best, savings[-1][best]))
         lines.append(f"- **{dataset_title(dataset)}**: {' '.join(parts)}")
     return prose.paragraphs("\n".join(lines) or NO_SEED, tables.head_start(*savings), interim)
 
@@ -220,11 +221,11 @@ def _with_fewer(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
     )
 
 
-def _choosing(rows: pd.DataFrame, savings: pd.DataFrame) -> str:
-    """What the arm with the largest mean area saves, from the label savings of random and it."""
-    best, last = savings.columns[1], rows["labels"].max()
+def _choosing(rows: pd.DataFrame, best: str, savings: pd.Series) -> str:
+    """What the arm with the largest mean area saves, from its label savings by seed."""
+    last = rows["labels"].max()
     return (
         f"From {rows['labels'].min():,} to {last:,} labels {arm_title(best)} has the largest mean "
         "area of the arms beside random, and reaches random's last accuracy "
-        f"{tables.reached(savings[best], last)}."
+        f"{tables.reached(savings, last)}."
     )

@@ -4,6 +4,7 @@ Both have the same arms, label counts and seeds. What is concluded is fixed in `
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -46,6 +47,11 @@ class Both:
     def areas(self, notebook: str) -> dict[str, pd.DataFrame]:
         """Areas by recipe of these seeds, of which there must be one."""
         return {name: statistics.areas(rows) for name, rows in self.shared[notebook].items()}
+
+    @cached_property
+    def claims(self) -> dict[str, list[Claim]]:
+        """The claims that rest on these figures, by recipe, judged on the seeds of both."""
+        return _judged(self.shared)
 
 
 def read() -> Both:
@@ -163,7 +169,7 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
     return lines
 
 
-def judged(rows: Rows) -> dict[str, list[Claim]]:
+def _judged(rows: Rows) -> dict[str, list[Claim]]:
     """The claims that rest on these figures, judged under either recipe on one part of ``Both``."""
     by_recipe = {name: [each[name] for each in rows.values()] for name in CHOSEN_UNDER}
     results = {
@@ -183,7 +189,7 @@ def enough_for_claims(both: Both) -> bool:
 def lacking(both: Both) -> dict[str, list[str]]:
     """The claims for which runs under both recipes are lacking, by what is lacking."""
     by_runs: dict[str, list[str]] = {}
-    for claim in judged(both.shared)["poster"]:
+    for claim in both.claims["poster"]:
         if claim.lacking:
             by_runs.setdefault(claim.lacking, []).append(claim.key)
     return by_runs
@@ -195,7 +201,7 @@ def verdict_rows(both: Both) -> pd.DataFrame:
     With the verdict on all seeds of a recipe where it is another one.
     """
     lines = [{"claim": key} for key in ON_ARMS]
-    of_both, of_all = judged(both.shared), judged(both.whole)
+    of_both, of_all = both.claims, _judged(both.whole)
     for name in ("poster", "reduced"):
         for line, claim, on_all in zip(lines, of_both[name], of_all[name], strict=True):
             other = "" if on_all.verdict == claim.verdict else f" ({_on_all(on_all)})"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from alutils.protocol.datasets import dataset_title
 from alutils.records import tidy
 from alutils.reporting import figures
-from alutils.reporting.prose import capital, count, join, mean_over, points, show
+from alutils.reporting.prose import capital, count, drawn, join, mean_over, points, show
 from alutils.reporting.statistics import estimate
 from alutils.reporting.style import house_style
 from alutils.studies import recipes
@@ -195,8 +195,7 @@ def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str)
     seeds = {len(gain) for gains in series.values() for gain in gains.values()}
     caption = f"{what}: {mean_over(seeds)}, not corrected."
     intervals = [
-        f"{dataset_title(dataset)}, {TITLES[level]}, {size:,} labels: "
-        f"{points(estimate(gain[size]))}"
+        f"{dataset_title(dataset)}, {TITLES[level]}, {size:,} labels: {drawn(estimate(gain[size]))}"
         for dataset, gains in series.items()
         for level, gain in gains.items()
         for size in gain.columns

@@ -92,7 +92,7 @@ def _verdicts(both: Both) -> list[str]:
     """The claims on choosing under either recipe, as a sentence and a table; none if too few."""
     if not both_recipes.enough_for_claims(both):
         return []
-    claims = both_recipes.judged(both.shared)
+    claims = both.claims
     note = f" {INTERIM}" if any(map(_interim, DATASET_OF)) else ""
     sentence = (
         f"{FIRST} to {LAST} under either recipe, on the seeds that are whole under both: "
@@ -126,7 +126,7 @@ def on_recipe(cells: list[Cell]) -> str:
     if not both_recipes.enough_for_claims(both):
         return f"{text}."
     interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-    agree = _agreement(both_recipes.judged(both.shared))
+    agree = _agreement(both.claims)
     return f"{text}; on the seeds of both recipes {agree}{interim}."
 
 
