@@ -260,7 +260,10 @@ def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     assert "margin in 2 of 3 seeds (median" in text and text.endswith(tables.BY_CHANCE)
     curves["margin"] = [[0.5, 0.8, 0.9]] * 3
     flat = curves | {"random": [[0.5, 0.8, 0.8], *2 * [[0.5, 0.6, 0.8]]]}
-    assert tables.savings(results(flat)).data.endswith(" Random's own fit is there at 83 %.")
+    told = tables.savings(results(flat)).data
+    assert told.endswith(" Random's own fit is there at 83 % of its labels.")
+        " Random's own fit is there at 83 % of its labels."
+    )
     never = flat | {"margin": [[0.5, 0.6, 0.7]] * 3}
     assert "own fit" not in tables.savings(results(never)).data
 

@@ -175,7 +175,7 @@ def test_a_training_that_diverged_ends_no_study_of_which_a_seed_is_whole(outputs
 def test_a_dataset_that_diverged_whole_is_a_failure_beside_one_that_is_finished(outputs):
     one, other = (
         ActiveLearningStudy(
-            profile="test", dataset=name, arms=("random",), seeds=(0,), first_labels=128,
+            profile="test", dataset=name, arms=("random", "margin"), seeds=(0,), first_labels=128,
             acquisition_fraction=0.03, rounds=2,
         )
         for name in ("digits", "mnist")
@@ -188,7 +188,7 @@ def test_a_dataset_that_diverged_whole_is_a_failure_beside_one_that_is_finished(
     both = Both(**one.model_dump())
     made_up(one, {})
     made_up(other, {("random", 0): NOT_FINITE})
-    with pytest.raises(RunFailed, match="1 of 2 cells failed: mnist-random-seed0"):
+    with pytest.raises(RunFailed, match="1 of 4 cells failed: mnist-random-seed0"):
         run.finish(both)
 
 

@@ -109,12 +109,20 @@ def test_where_a_uniform_guess_has_the_better_likelihood_is_told():
     assert "set: mean over 2 seeds." in likely([1.0], [2.0]) and "set: one seed." in likely([1.0])
 
 
-def test_a_bin_of_few_predictions_is_not_drawn(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(evidence, "show", lambda figure, *_: drawn.append(figure.axes[0].lines[1]))
-    evidence.reliability([closed(0, bin_count=[99, 100], bin_confidence=[0.5, 0.9],
-                                 bin_accuracy=[0.5, 0.8])])  # fmt: skip
-    assert drawn[0].get_xdata().tolist() == [0.9]
+@pytest.mark.parametrize(
+    ("counts", "fewest"), [([99, 9900], 100), ([29, 30, 1500], 31), ([19, 20, 21], 20)]
+)
+def test_a_bin_of_few_predictions_is_not_drawn(monkeypatch, counts, fewest):
+    """Of many predictions 100 are needed, of fewer a fiftieth of them, and 20 at least."""
+    shown = {}
+    monkeypatch.setattr(
+        evidence,
+        "show",
+        lambda figure, caption, _: shown.update(line=figure.axes[0].lines[1], caption=caption),
+    )
+    evidence.reliability([closed(0, bin_count=counts, bin_confidence=counts, bin_accuracy=counts)])
+    assert shown["line"].get_xdata().tolist() == [n for n in counts if n >= fewest]
+    assert f"Bins of fewer than {fewest} predictions are left out." in shown["caption"]
 
 
 def closed(seed: int, **closing) -> DiagnosedRound:

@@ -134,7 +134,11 @@ class TestInShort:
         margin = results[results["arm"] == "margin"]
         twin = changed(changed(margin, -0.4, seed=0), 0.1).assign(arm="typiclust")
         told = short(pd.concat([results[results["arm"] != "typiclust"], twin]))
-        assert "that of margin on CIFAR-10 (+1.83; TypiClust +1.80): 3 paired seeds" in told
+        second = "not told apart from TypiClust, +1.80"
+        assert f"that of margin on CIFAR-10 (+1.83; {second}): 3 paired seeds" in told
+            "that of margin on CIFAR-10 (+1.83; not told apart from TypiClust, +1.80): 3 paired seeds"
+            in told
+        )
         worse = pd.concat([results[results["arm"] != "typiclust"], changed(twin, -0.8)])
         assert "that of margin on CIFAR-10 (+1.83): 3 paired seeds" in short(worse)
 
