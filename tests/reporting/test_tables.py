@@ -262,8 +262,6 @@ def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     flat = curves | {"random": [[0.5, 0.8, 0.8], *2 * [[0.5, 0.6, 0.8]]]}
     told = tables.savings(results(flat)).data
     assert told.endswith(" Random's own fit is there at 83 % of its labels.")
-        " Random's own fit is there at 83 % of its labels."
-    )
     never = flat | {"margin": [[0.5, 0.6, 0.7]] * 3}
     assert "own fit" not in tables.savings(results(never)).data
 

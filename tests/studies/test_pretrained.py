@@ -136,9 +136,6 @@ class TestInShort:
         told = short(pd.concat([results[results["arm"] != "typiclust"], twin]))
         second = "not told apart from TypiClust, +1.80"
         assert f"that of margin on CIFAR-10 (+1.83; {second}): 3 paired seeds" in told
-            "that of margin on CIFAR-10 (+1.83; not told apart from TypiClust, +1.80): 3 paired seeds"
-            in told
-        )
         worse = pd.concat([results[results["arm"] != "typiclust"], changed(twin, -0.8)])
         assert "that of margin on CIFAR-10 (+1.83): 3 paired seeds" in short(worse)
 
