@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+import alutils
 from alutils.paths import ROOT
 from alutils.running.placement import PROFILER_OFF, Placement
 from alutils.running.workers import Workers
@@ -123,6 +124,8 @@ def test_the_job_for_slurm_starts_workers_as_a_run_asks_for_them():
 def test_the_citation_is_of_this_version():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert alutils.__version__ == version
+    assert f"\n## [{version}] - " in (ROOT / "CHANGELOG.md").read_text()
 
 
 def test_kept_reports_are_whole_and_name_no_folder_of_a_machine():

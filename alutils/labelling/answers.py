@@ -86,7 +86,7 @@ def _said(entry: Entry) -> tuple[str, str, str]:
 def _give(session: Session, entry: Entry) -> None:
     """Give one recorded answer."""
     if entry.action in (UNDO, REMOVE_CLASS):
-        session.undo()
+        session.ledger.append(entry.action, image=entry.image, label=entry.label)
     elif entry.action == ADD_CLASS:
         session.add_class(entry.label)
     elif entry.asked == TAKEN_OVER:

@@ -241,7 +241,7 @@ class Desk:
         """Take back the class that was just added, or the latest answer, whose image is shown."""
         entry = self.session.undo()
         if entry.action == REMOVE_CLASS:
-            self._told = f"class {entry.label} taken back"
+            self._told, self._focus = f"class {entry.label} taken back", ""
             return
         image = self._focus = entry.image
         before = self.session.answers.given.get(image)

@@ -139,7 +139,7 @@ class Answers:
         elif entry.action == ADD_CLASS:
             self.classes.append(entry.label)
         elif entry.action == REMOVE_CLASS:
-            self.classes.remove(entry.label)
+            self.classes.pop()
         else:
             image, before = entry.image, self._has_label(entry.image)
             if entry.action == UNDO:

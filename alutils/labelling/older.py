@@ -106,13 +106,14 @@ def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
 def _name_today(file: str, table: Path, images: FolderImages) -> str:
     """What the folder calls a table's file, which is relative to the folder or to the table.
 
-    One that is not there is called as in the table. The table's path leads through no links, the
-    folder's may.
+    One that is not there keeps its name. The table's path leads through no links, the folder's may.
     """
     name = os.path.normpath(file)
+    if name in images.pool.position:
+        return name
     folders = (images.folder.resolve(), images.folder)
-    beside = (os.path.relpath(table.parent / file, folder) for folder in folders)
-    return next((known for known in (name, *beside) if known in images.pool.position), name)
+    beside = [os.path.relpath(table.parent / file, folder) for folder in folders]
+    return next((known for known in beside if known in images.pool.position), name)
 
 
 def _names_today(

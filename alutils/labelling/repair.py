@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alutils.labelling.chain import as_line, check_of, holds
-from alutils.labelling.entries import ANSWERS, START, TURNS, UNDO, Answers, Entry
+from alutils.labelling.entries import ANSWERS, REMOVE_CLASS, START, TURNS, UNDO, Answers, Entry
 from alutils.labelling.ledger import locked
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import unused, write_whole
@@ -86,6 +86,8 @@ def _that_make_sense(entries: Iterable[Entry]) -> Iterator[Entry]:
             yield entry
         elif entry.action in ANSWERS:
             undoable.append(None)
+        elif entry.action == REMOVE_CLASS and undoable and undoable[-1] is None:
+            undoable.pop()  # the lost line, the one before, added the class
 
 
 def _whole_entries(lines: list[bytes]) -> list[Entry]:

@@ -81,8 +81,7 @@ class Trainings:
         """Compute what stopping rules read of trainings before those begun, choosing nothing.
 
         They follow each other one by one, so that a training that is needed waits for one at most.
-        Left out are those that nobody could be asked by, as all answers up to the next one were
-        taken over.
+        Left out are those that no answer was asked by, as all up to the next one were taken over.
         """
         for number in self._asked_by(range(1, max(self._batches))):
             if number not in self._looks and number not in self._batches:
@@ -109,7 +108,7 @@ class Trainings:
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _asked_by(self, numbers: Iterable[int]) -> Iterator[int]:
-        """Trainings before whose next one somebody was asked for an answer."""
+        """Trainings up to whose next one an answer was given that was not taken over."""
         size = self.settings.batch
         turns = [entry.asked for entry in self.entries if entry.action in TURNS]
         for number in numbers:

@@ -9,7 +9,7 @@ from alutils.protocol.arms import ARMS, BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.reporting import figures, published, statistics
 from alutils.reporting.picture import Chart
-from alutils.reporting.prose import capital, count, drawn, join, lines_of, mean_over, show
+from alutils.reporting.prose import capital, count, join, lines_of, mean_over, points, show
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate
 
 
@@ -110,7 +110,7 @@ def area_differences(results: pd.DataFrame) -> HTML:
     if len(areas) > 1:
         caption += "; under it a dot a seed"
     by_arm = "; ".join(
-        f"{arm_title(arm)} {drawn(each)}{_simultaneous(wide[arm])}"
+        f"{arm_title(arm)} {points(each)}{_simultaneous(wide[arm])}"
         for arm, each in differences.items()
     )
     alt = f"Interval plot of area differences to random: {by_arm}."

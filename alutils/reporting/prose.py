@@ -50,13 +50,6 @@ def points(difference: Estimate, unit: str = " points") -> str:
     return _with_interval(difference, unit, "+")
 
 
-def drawn(difference: Estimate) -> str:
-    """A difference as ``figures.interval`` draws it, for an alternative text."""
-    if 1 < difference.seeds < FEWEST_SEEDS:
-        return f"{difference.mean:+.2f} points ({difference.seeds} seeds, no interval)"
-    return points(difference)
-
-
 def interval(mean: Estimate, unit: str) -> str:
     """A mean with its interval and number of seeds."""
     return _with_interval(mean, f" {unit}" if unit else "", "")
@@ -65,10 +58,14 @@ def interval(mean: Estimate, unit: str) -> str:
 def _with_interval(estimate: Estimate, unit: str, sign: str) -> str:
     """Mean, interval and seeds; with ``sign`` = "+" a positive number has its sign too."""
     mean = f"{estimate.mean:{sign}.2f}{unit}"
-    if estimate.seeds < 2:
-        return f"{mean} (one seed, no interval)"
+    if estimate.seeds < FEWEST_SEEDS:
+        return f"{mean} ({_without_interval(estimate.seeds)})"
     ends = f"{estimate.low:{sign}.2f} to {estimate.high:{sign}.2f}"
     return f"{mean} ({ends}, {estimate.seeds} seeds)"
+
+
+def _without_interval(seeds: int) -> str:
+    return f"{'one seed' if seeds == 1 else f'{seeds} seeds'}, no interval"
 
 
 def share_of_labels(savings: pd.Series) -> str:
@@ -77,8 +74,8 @@ def share_of_labels(savings: pd.Series) -> str:
     That is the mean of the shares, not one over the mean saving, which is less.
     """
     share = estimate(100 / savings)
-    if share.seeds < 2:
-        return f"{share.mean:.0f} % of the labels (one seed, no interval)"
+    if share.seeds < FEWEST_SEEDS:
+        return f"{share.mean:.0f} % of the labels ({_without_interval(share.seeds)})"
     ends = f"{share.low:.0f} to {share.high:.0f} %"
     return f"{share.mean:.0f} % of the labels ({ends}, {share.seeds} seeds)"
 

@@ -57,8 +57,8 @@ def cells(study: Parameters) -> HTML | Markdown:
     every, records = study.cells(), _kept(study)
     done = {name: record for name, record in records.items() if record["status"] == "finished"}
     processors = _processors(study, done)
-    alike = len(every) - len({(cell.arm, cell.dataset, cell.seed) for cell in every})
-    setting = ", seed and setting" if alike else " and seed"
+    has_settings = len({(cell.arm, cell.dataset, cell.seed) for cell in every}) < len(every)
+    setting = ", seed and setting" if has_settings else " and seed"
     are = f"{len(every):,} runs (one arm, dataset{setting} each) are finished"
     if len(done) == len(every):
         return Markdown(f"All {are}.{processors}")

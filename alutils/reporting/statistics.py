@@ -64,7 +64,7 @@ def ratio(values: np.ndarray | list[float], of: np.ndarray | list[float]) -> Est
 
     The interval holds every ratio r for which the mean of ``values - r * of`` is not shown to
     differ from zero. It has ends where the interval of ``of`` excludes zero; elsewhere, and with
-    one pair, they are NaN.
+    fewer than ``FEWEST_SEEDS`` pairs, they are NaN.
     """
     values, of = np.asarray(values, dtype=float), np.asarray(of, dtype=float)
     top, bottom, pairs = float(values.mean()), float(of.mean()), len(values)
@@ -386,8 +386,8 @@ def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
 
     Of one dataset. An arm wins where the paired t interval of its accuracy minus the other's lies
-    above zero. The first label count, at which most arms have the same labels, is left out where
-    there are others.
+    above zero, which takes ``FEWEST_SEEDS``. The first label count, at which most arms have the
+    same labels, is left out where there are others.
     Row sums tell who wins, column means who loses (less is better).
     """
     wide = results.pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
@@ -397,7 +397,8 @@ def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     sizes = sizes[1:] or sizes
     for arm in arms:
         for other in arms:
-            beats = [estimate(size[arm] - size[other]).low > 0 for size in sizes]
+            gains = [estimate(size[arm] - size[other]) for size in sizes]
+            beats = [gain.decided and gain.mean > 0 for gain in gains]
             wins.loc[arm, other] = float(np.mean(beats))
     return wins
 

@@ -125,8 +125,10 @@ def _failed(study: Study) -> list[Cell]:
     """The cells that failed; where results of a dataset are left, without those that diverged."""
     store, cells = Store(study.profile), study.cells()
     failed = [cell for cell in cells if store.facts(cell).status == "failed"]
-    results = _results(study) if failed else pd.DataFrame()
-    left = set() if results.empty else set(results["dataset"])
+    if not failed:
+        return []
+    whole = complete(table(store, cells, study.reported), cells)
+    left = set() if whole.empty else set(whole["dataset"])
     return [
         cell
         for cell in failed

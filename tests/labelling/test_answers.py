@@ -79,6 +79,20 @@ def change_of_mind(session, labels):
     answer_from(labels, session, 9)
 
 
+def test_an_undo_passed_over_a_class_before_classes_could_be_taken_back(tmp_path):
+    """As older ledgers have it, which are given again as they are."""
+    pool, labels = blobs()
+    with a_session(tmp_path, pool) as session:
+        answer_from(labels, session, 3)
+        session.add_class("dog")
+        session.ledger.append("undo", image=session.answers.last)
+        session.label(session.ask()[0].image, "dog")
+        kept = said(session)
+    with a_session(tmp_path, pool, "again.jsonl") as session:
+        replay(session, read(tmp_path / "ledger.jsonl"))
+        assert said(session) == kept and session.classes == [*CLASSES, "dog"]
+
+
 def test_a_replay_follows_undo_change_of_mind_and_several_at_a_time(tmp_path):
     pool, labels = blobs()
     with a_session(tmp_path, pool) as session:

@@ -261,6 +261,11 @@ def test_a_new_class_is_there_at_once_and_a_refused_one_is_told_of(a_desk):
     state = do(UNDO)
     assert state["classes"][-1]["name"] == "dog" and state["told"] == "class K\xe4fer taken back"
     assert not state["can_undo"]  # no answer is there yet
+    for image in images(desk.state)[:2]:
+        do(LABEL, image, label="ant")
+    assert do(UNDO)["focus"]
+    do(ADD_CLASS, label="dgo")
+    assert do(UNDO)["focus"] == ""  # wherever it is by now, it stays
 
 
 def test_an_answer_that_is_not_kept_leaves_its_image_open(a_desk):

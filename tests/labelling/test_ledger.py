@@ -284,6 +284,17 @@ def test_a_repair_keeps_every_whole_line_and_the_file_that_was(written):
         repair(written)
 
 
+def test_a_repair_knows_a_lost_class_by_the_line_that_took_it_back(path):
+    with Ledger(path, CLASSES) as ledger:
+        ledger.append("label", image="a.png", label="ant")
+        ledger.add_class("dgo")  # line 3
+        ledger.undo(), ledger.undo()
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2].replace(b"dgo", b"dog"), *lines[3:]]))
+    assert repair(path) == (3, 2)
+    assert [entry.action for entry in read(path)] == ["start", "label", "undo"]
+
+
 @pytest.mark.parametrize("lost", [[3], [3, 4], [2, 3], [3, 4, 5]])
 def test_a_repair_takes_back_nothing_that_nobody_took_back(path, lost):
     """Of ``a`` an answer and a change, of ``c`` two answers, of which undos take back three."""

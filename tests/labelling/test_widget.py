@@ -258,7 +258,8 @@ def test_a_mistyped_class_is_taken_back_by_undo(a_screen):
     screen.settle()
     screen.press("Backspace")
     assert screen.lines() == [(LABEL, "cat"), (ADD_CLASS, "zbera"), (REMOVE_CLASS, "zbera")]
-    assert screen.focused() == 1 and screen.page.get_by_text("zbera").count() <= 1  # what is told
+    assert screen.status() == "class zbera taken back" and screen.focused() == 1
+    assert screen.page.get_by_role("button", name="zbera").count() == 0
     screen.press("Backspace")
     assert screen.lines()[-1] == (UNDO, "") and screen.focused() == 0
 
@@ -495,6 +496,43 @@ def test_while_a_class_is_on_its_way_none_is_chosen_by_keyboard(a_screen):
     screen.page.get_by_role("button", name="donkey").wait_for()
     screen.type("don")
     assert screen.lines() == [(ADD_CLASS, "donkey"), (LABEL, "donkey")]
+
+
+def test_a_class_and_an_undo_wait_for_each_other(a_screen):
+    screen = a_screen()
+    screen.press("1")
+    screen.page.evaluate("window.gone = true")
+    screen.press("+")
+    screen.page.keyboard.type("donkey")
+    screen.page.keyboard.press("Enter")
+    screen.page.keyboard.press("Backspace")
+    assert screen.status() == "a class is being added: pause, then press again"
+    screen.page.evaluate("window.gone = false")
+    screen.later()
+    screen.page.get_by_role("button", name="donkey").wait_for()
+    assert screen.lines() == [(LABEL, "cat"), (ADD_CLASS, "donkey")]
+    screen.page.evaluate("window.gone = true")
+    screen.page.keyboard.press("Backspace")
+    screen.press("+")
+    screen.page.keyboard.type("mule")
+    screen.page.keyboard.press("Enter")
+    assert screen.status() == "an answer is being taken back: press again"
+    screen.page.evaluate("window.gone = false")
+    screen.later()
+    screen.page.get_by_role("button", name="donkey").wait_for(state="detached")
+    screen.page.keyboard.press("Enter")
+    screen.page.get_by_role("button", name="mule").wait_for()
+    assert [label for _, label in screen.lines()] == ["cat", "donkey", "donkey", "mule"]
+
+
+def test_one_at_a_time_an_answer_that_is_shown_again_is_passed_by_enter(a_screen):
+    screen = a_screen(page=1)
+    screen.press("1")
+    screen.desk.again(list(screen.desk.session.answers.given))
+    screen.press("?")
+    assert "This one has an answer: change it, or Enter for the next one." in screen.status()
+    screen.press("Enter")
+    assert screen.tiles() == [""] and screen.page.locator("dialog[open]").count() == 0
 
 
 def test_two_views_of_a_widget_show_the_same(a_screen):

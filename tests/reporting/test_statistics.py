@@ -35,6 +35,14 @@ def test_one_seed_has_no_interval():
     assert math.isnan(estimate.low) and math.isnan(estimate.high) and not estimate.decided
 
 
+def test_two_seeds_decide_nothing_however_near_they_are():
+    two = statistics.estimate([1.0, 1.01])
+    assert two.low > 0 and not two.decided
+    assert statistics.estimate([1.0, 1.01, 1.02]).decided
+    assert math.isnan(statistics.ratio([1.0, 1.1], [2.0, 2.01]).low)
+    assert not math.isnan(statistics.ratio([1.0, 1.1, 1.0], [2.0, 2.01, 2.0]).low)
+
+
 def test_the_area_is_a_mean_accuracy():
     assert statistics.area([100, 200, 400], [50, 70, 90]) == pytest.approx(
         (60 * 100 + 80 * 200) / 300

@@ -25,6 +25,8 @@ from alutils.running.placement import Placement
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CIFAR10
+from alutils.studies.sensitivity.plan import SensitivityStudy
+from alutils.studies.training_size.plan import TrainingSizeStudy
 from tests.processes import NOTEBOOK, equal_part, gone_within, start
 from tests.running.tasks import stub
 from tests.studies.made_up import save_finished
@@ -172,24 +174,19 @@ def test_a_training_that_diverged_ends_no_study_of_which_a_seed_is_whole(outputs
         run.finish(study)
 
 
-def test_a_dataset_that_diverged_whole_is_a_failure_beside_one_that_is_finished(outputs):
-    one, other = (
-        ActiveLearningStudy(
-            profile="test", dataset=name, arms=("random", "margin"), seeds=(0,), first_labels=128,
-            acquisition_fraction=0.03, rounds=2,
-        )
-        for name in ("digits", "mnist")
-    )  # fmt: skip
-
-    class Both(ActiveLearningStudy):
-        def cells(self):
-            return [*one.cells(), *other.cells()]
-
-    both = Both(**one.model_dump())
-    made_up(one, {})
-    made_up(other, {("random", 0): NOT_FINITE})
-    with pytest.raises(RunFailed, match="1 of 4 cells failed: mnist-random-seed0"):
-        run.finish(both)
+@pytest.mark.parametrize("kind", [TrainingSizeStudy, SensitivityStudy])
+def test_a_dataset_that_diverged_whole_is_a_failure_beside_one_that_is_finished(outputs, kind):
+    study = kind(profile="test", datasets=("mnist", "cifar10"), seeds=(0,))
+    store, cells = Store("test"), study.cells()
+    store.prepare()
+    *_, bad = (cell for cell in cells if cell.dataset == "cifar10")
+    failed = {"status": "failed", "final": {"error": NOT_FINITE}}
+    store.save(bad, store.load(bad) | failed)
+    for cell in cells:
+        if cell is not bad:
+            save_finished(store, cell, lambda *_: {"test_accuracy": 0.9})
+    with pytest.raises(RunFailed, match=f"1 of {len(cells)} cells failed: {bad.name}"):
+        run.finish(study)
 
 
 def test_a_report_without_the_seed_that_diverged_is_kept_and_says_so(outputs):

@@ -119,6 +119,15 @@ def test_what_is_said_is_what_was_found():
     assert "rounding noise" in ablation_page.table(made_up()).data
 
 
+def test_two_seeds_are_told_without_a_test():
+    two = made_up(seeds=2)
+    text = ablation_page.answer(two).data
+    assert "is +2.30 points (2 seeds, no interval)" in text
+    assert "shown to differ" not in text and "by chance" not in text
+    for page in (ablation_page.figure(two).data, ablation_page.table(two).data):
+        assert "(2 seeds, no interval)" in page and "2 seeds)" not in page
+
+
 def test_without_runs_it_says_how_to_make_them(outputs):
     nothing = ablation.results(AblationStudy())
     for show in (ablation_page.answer, ablation_page.figure, ablation_page.table):

@@ -762,8 +762,8 @@ def test_a_seed_that_c6_hangs_on_is_told_to_be_the_one_in_which_random_ends_high
     (claim,) = (c for c in rules.with_seeds_left_out(results, judge(results)) if c.key == "C6")
     assert [seed for seed, verdict in claim.without if verdict != claim.verdict] == [3]
     remark = (
-        "Seed 3, without which C6 would be supported, is that in which random's fit ends highest, "
-        "and every saving is read from that end."
+        "Seed 3, without which C6 would be supported, is that in which random's fit ends highest: "
+        "there an arm has to get further to save labels."
     )
     assert claim.aside.endswith(remark) == told
 

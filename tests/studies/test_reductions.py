@@ -144,9 +144,16 @@ def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(results):
     assert text.startswith("The recipe matters on random labels of MNIST, by the mean over sizes (")
 
 
-def test_what_one_seed_shows_of_the_recipe_is_not_said_to_matter(results):
-    text = comparisons.recipe_sentences(results[results["seed"] == 0]).data
-    assert text.startswith("That it matters on random labels of MNIST is not shown, by the mean")
+@pytest.mark.parametrize(("seeds", "told"), [(1, "one seed"), (2, "2 seeds")])
+def test_what_one_or_two_seeds_show_is_told_without_a_test(results, seeds, told):
+    few = results[results["seed"] < seeds]
+    text = comparisons.recipe_sentences(few).data
+    assert text.startswith("Nothing is tested with fewer than 3 seeds.")
+    assert f"({told}, no interval) on average over 3 sizes from" in text and "exclude" not in text
+    text = comparisons.picks_sentences(few).data
+    assert f"a difference of -0.50 points ({told}, no interval)" in text and "undecided" not in text
+    for figure in (comparisons.recipe_figure(few).data, comparisons.picks_figure(few).data):
+        assert f"({told}, no interval)" in figure and " to +" not in figure
 
 
 def test_what_margin_is_worth_is_compared_between_recipes(results, monkeypatch):

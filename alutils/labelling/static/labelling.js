@@ -9,6 +9,7 @@ const DOUBLE_MS = 300; // between the clicks of a double click
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
 const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
+const ONE_COMPLETE = "This one has an answer: change it, or Enter for the next one.";
 const UNDOING = "an answer is being taken back: press again";
 const SAVING = "an answer is being saved: press again";
 const ADDING = "a class is being added: pause, then press again";
@@ -331,9 +332,7 @@ class View {
     this.tools.export.hidden = !s.can_export;
     this.tools.page.firstChild.textContent = s.page === 1 ? "A page" : "One at a time";
     const lines = [s.told, ...(s.finished ? ["Every image has an answer."] : [])];
-    if (s.complete && !s.finished && s.page > 1) {
-      lines.push(COMPLETE);
-    }
+    if (s.complete && !s.finished) lines.push(s.page > 1 ? COMPLETE : ONE_COMPLETE);
     this.say(lines.filter(Boolean).join(" "));
     this.tell_problem();
     const facts = [...Object.entries(s.advice), ...s.notes.map((note) => ["Note", note])];
@@ -400,7 +399,7 @@ class View {
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.columns, ArrowDown: this.columns };
     if (key in step) return () => this.move(step[key]);
     const fixed = {
-      Enter: () => (this.focused ? this.zoom() : this.send({ do: "next" })),
+      Enter: () => (this.may_turn ? this.send({ do: "next" }) : this.zoom()),
       " ": () => this.answer("skip"),
       "-": () => this.answer("none-of-these"),
       Backspace: () => this.undo(),
@@ -474,9 +473,10 @@ class View {
     else this.answer(what, label);
   }
 
-  /** Take back the latest answer, once it is saved: one that got lost would come after this. */
+  /** Take back the latest answer or class, once it is saved: one that got lost would come later. */
   undo() {
     if (this.undoing) return this.say(UNDOING);
+    if (this.adding) return this.say(ADDING);
     if ([...this.pending.values()].some((one) => one.said)) return this.say(SAVING);
     this.asked_focus = "";
     if (this.state.can_undo) this.send({ do: "undo" });
@@ -514,6 +514,7 @@ class View {
 
   add() {
     const name = this.input.value.trim();
+    if (name && this.undoing) return this.say(UNDOING);
     if (name) this.send({ do: "add-class", label: name });
     this.close_form();
   }
@@ -577,6 +578,11 @@ class View {
   /** Whether a class is on its way, whose name may begin like others'. */
   get adding() {
     return [...this.pending.values()].some((one) => one.request.do === "add-class");
+  }
+
+  /** Whether Enter turns the page: none is in focus, or the only one, which has an answer. */
+  get may_turn() {
+    return !this.focused || (this.state.complete && this.state.page === 1);
   }
 
   waiting(image) {

@@ -5,7 +5,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, prose, published
-from alutils.reporting.prose import count, drawn, join, points, show
+from alutils.reporting.prose import count, join, points, show
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims.ablation import Effect, contributions, effects, evaluation
@@ -40,7 +40,7 @@ def answer(results: pd.DataFrame) -> Markdown:
 
 def _shown(shares: list[tuple[str, Estimate]]) -> str:
     """Which of the contributions are shown to differ from zero."""
-    if shares[0][1].seeds < 2:
+    if shares[0][1].seeds < FEWEST_SEEDS:
         return ""
     shown = [what for what, share in shares if share.decided]
     return f" Of these, shown to differ from zero, not corrected: {join(shown or ['none'])}."
@@ -48,7 +48,13 @@ def _shown(shares: list[tuple[str, Estimate]]) -> str:
 
 def _changes_alone(results: pd.DataFrame, dataset: str) -> str:
     """The changes that alone have an effect whose interval excludes zero, by label count."""
-    every = [effect for effect in effects(results) if effect.dataset == dataset]
+    every = [
+        effect
+        for effect in effects(results)
+        if effect.dataset == dataset and effect.estimate.seeds >= FEWEST_SEEDS
+    ]
+    if not every:
+        return ""
     decided = [
         f"{effect.what} at {effect.labels:,} labels {points(effect.estimate, '')}"
         for effect in every
@@ -157,4 +163,4 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
 
 def _effect_text(effect: Effect) -> str:
     where = f"{dataset_title(effect.dataset)} at {effect.labels:,} labels"
-    return f"{where}, {effect.what}: {drawn(effect.estimate)}"
+    return f"{where}, {effect.what}: {points(effect.estimate)}"

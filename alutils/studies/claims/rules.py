@@ -70,7 +70,7 @@ def _by_random(claim: Claim, results: pd.DataFrame) -> Claim:
     return replace(
         claim,
         aside=f"{claim.aside} Seed {seed}, without which C6 would be {verdict}, is that in "
-        "which random's fit ends highest, and every saving is read from that end.",
+        "which random's fit ends highest: there an arm has to get further to save labels.",
     )
 
 

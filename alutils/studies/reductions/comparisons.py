@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 
 from alutils.protocol.datasets import dataset_title
 from alutils.records import tidy
-from alutils.reporting import figures
-from alutils.reporting.prose import capital, count, drawn, join, mean_over, points, show
-from alutils.reporting.statistics import estimate
+from alutils.reporting import figures, prose
+from alutils.reporting.prose import capital, count, join, mean_over, points, show
+from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.reporting.style import house_style
 from alutils.studies import recipes
 from alutils.studies.active_learning import best_evaluation
@@ -65,11 +65,13 @@ def recipe_sentences(results: pd.DataFrame) -> Markdown:
     for dataset in tidy.datasets_of(results, "recipe"):
         gains = recipe_gains(results, dataset)
         if gains.size:
-            shown = matters if estimate(gains.mean(axis=1)).decided else open_
-            shown.append(dataset_title(dataset))
+            tested = len(gains) >= FEWEST_SEEDS
+            if tested:
+                shown = matters if estimate(gains.mean(axis=1)).decided else open_
+                shown.append(dataset_title(dataset))
             each = {size: estimate(gains[size]) for size in gains.columns}
             apart = [f"{size:,}" for size, gain in each.items() if gain.decided]
-            where = "" if len(gains) < 2 else "; at no size does the interval exclude zero"
+            where = "; at no size does the interval exclude zero" if tested else ""
             if apart:
                 where = f"; the interval excludes zero at {join(apart)} labels (not corrected)"
             lines.append(
@@ -82,11 +84,11 @@ def recipe_sentences(results: pd.DataFrame) -> Markdown:
         return Markdown("No size is finished under both recipes yet.")
     matter = f"The recipe matters on random labels of {join(matters)}" if matters else ""
     not_shown = f"that it matters on random labels of {join(open_)} is not shown" if open_ else ""
-    concluded = capital("; ".join(filter(None, (matter, not_shown))))
-    return Markdown(
-        f"{concluded}, by the mean over sizes (95 % intervals, not corrected).\n\n"
-        + "\n".join(lines)
-    )
+    concluded = f"Nothing is tested with fewer than {FEWEST_SEEDS} seeds."
+    if matters or open_:
+        concluded = capital("; ".join(filter(None, (matter, not_shown))))
+        concluded += ", by the mean over sizes (95 % intervals, not corrected)."
+    return prose.paragraphs(concluded, "\n".join(lines))
 
 
 def pick_gains(
@@ -178,7 +180,7 @@ def _under(gains: dict[str, pd.Series]) -> str:
     """A gain by seed under either recipe, and the difference, in words."""
     values = [f"{points(estimate(gain))} under {TITLES[name]}" for name, gain in gains.items()]
     more = estimate(gains["reduced"] - gains["poster"])
-    shown = "" if more.seeds < 2 or more.decided else ", undecided"
+    shown = "" if more.seeds < FEWEST_SEEDS or more.decided else ", undecided"
     return f"{join(values)}, a difference of {points(more)}{shown}"
 
 
@@ -195,10 +197,10 @@ def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str)
     seeds = {len(gain) for gains in series.values() for gain in gains.values()}
     caption = f"{what}: {mean_over(seeds)}, not corrected."
     intervals = [
-        f"{dataset_title(dataset)}, {TITLES[level]}, {size:,} labels: {drawn(estimate(gain[size]))}"
+        f"{dataset_title(dataset)}, {TITLES[level]}, {size:,} labels: {points(estimate(by_seed))}"
         for dataset, gains in series.items()
         for level, gain in gains.items()
-        for size in gain.columns
+        for size, by_seed in gain.items()
     ]
     return show(drawing, caption, f"Interval plots. {'; '.join(intervals)}.")
 

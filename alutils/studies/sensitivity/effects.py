@@ -12,7 +12,7 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures
 from alutils.reporting.figures import arm_style
-from alutils.reporting.prose import count, drawn, join, mean_over, points, show
+from alutils.reporting.prose import count, join, mean_over, points, show
 from alutils.reporting.statistics import FEWEST_SEEDS, area, estimate
 from alutils.reporting.style import house_style
 
@@ -188,7 +188,9 @@ def _level(factor: str, arm: str, level: float | str) -> str:
 
 
 def _listed(factor: str, levels: list[tuple[str, float | str, pd.Series]]) -> str:
-    texts = (f"{_level(factor, arm, level)} {drawn(estimate(gain))}" for arm, level, gain in levels)
+    texts = (
+        f"{_level(factor, arm, level)} {points(estimate(gain))}" for arm, level, gain in levels
+    )
     return ", ".join(texts).replace("\n", " ")
 
 
