@@ -58,7 +58,7 @@ def test_a_scheduler_without_workers_is_an_error():
     [
         (other_versions(torch="1.0"), "has torch 1.0, here"),
         (other_versions(Python="3.9"), "has Python 3.9, here 3"),
-        (other_versions(alutils="0.0"), "has alutils 0.0, here 0"),
+        (other_versions(alutils="0.0"), "has alutils 0.0, here 1"),
         (ModuleNotFoundError("No module named 'alutils'"), "can't import alutils"),
     ],
 )

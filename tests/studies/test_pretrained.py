@@ -250,7 +250,7 @@ class TestWorth:
 
     def test_what_choosing_is_worth_needs_three_seeds(self, results):
         for seeds, told in (
-            ((0, 1), "has 60.50 % (54.15 to 66.85, 2 seeds) with 2,000 random labels"),
+            ((0, 1), "has 60.50 % (2 seeds, no interval) with 2,000 random labels"),
             ((0,), "has 60.00 % (one seed, no interval) with 2,000 random labels"),
         ):
             text = worth.sentences(results[results["seed"].isin(seeds)]).data
