@@ -212,13 +212,26 @@ def test_the_poster_s_arms_stand_beside_their_controls():
         "random": [50.0, 50.0, 50.0],
     })  # fmt: skip
     assert ranking._controls(areas) == (
-        " Beside their controls, not corrected: Bayesian minus entropy "
+        "arms beside their controls, not corrected: Bayesian minus entropy "
         f"{points(statistics.estimate([1.0, 0.5, 1.5]), '')}."
     )
     assert "K-means minus K-means centres +1.00" in ranking._controls(
         areas.assign(**{"kmeans-centre": [49.0, 50.0, 51.0]})
     )
     assert ranking._controls(areas[["random", "bayesian"]]) == ""
+
+
+def test_what_decides_nothing_stands_apart_from_what_is_shown(results):
+    entropy = results[results["arm"] == "uncertainty"].assign(arm="entropy")
+    bayesian = entropy.assign(arm="bayesian", accuracy=lambda rows: rows["accuracy"] + 1)
+    text = ranking.secondary(pd.concat([results, entropy, bayesian])).data
+    assert text.startswith(
+        "Beside these tests, deciding nothing:\n\n- **CIFAR-10**: arms beside their controls, not "
+        "corrected: Bayesian minus entropy +1.00 ("
+    )
+    assert "With one spread for all 5 arms" in text
+    assert "one spread" not in ranking.sentences(results).data
+    assert ranking.secondary(results[results["seed"] < 2]).data == ""
 
 
 def test_without_a_finished_cell_nothing_ranks(results):
@@ -374,7 +387,13 @@ def test_what_is_half_finished_is_told_as_far_as_it_goes(unpainted, results, kep
     here = (results["arm"] == kept) | (results["level"] == kept)
     for some in (results[here], results[~here], results[~(here & (results["seed"] == 2))]):
         rows = tidy.complete_seeds(some, STUDY.settings())
-        for show in (ladder.figure, ladder.table, ladder.sentences, ranking.sentences):
+        for show in (
+            ladder.figure,
+            ladder.table,
+            ladder.sentences,
+            ranking.sentences,
+            ranking.secondary,
+        ):
             assert "nan" not in show(rows).data
         shown = [show(rows, "ranking", "cifar10") for show in (ranking.figure, ranking.table)]
         assert not any("nan" in view.data for view in shown)
@@ -418,3 +437,4 @@ def test_without_runs_it_says_so(outputs):
     for show in (ranking.figure, ranking.curves, ranking.table):
         assert show(nothing, "start", "mnist").data == "On MNIST no seed has every arm yet."
     assert "needs 3 seeds" in ranking.sentences(nothing).data
+    assert ranking.secondary(nothing).data == ""

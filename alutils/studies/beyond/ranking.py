@@ -94,12 +94,28 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
             f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
             f"({standing.tests(areas, dataset)}), {standing.sentence(areas, dataset)}."
             f"{standing.power(areas, dataset)} {_first(areas)}"
-            f"{_controls(areas)} {standing.pooled(areas)}".rstrip()
         )
         if factor == most:
             notes.append(standing.normality(areas, dataset))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return prose.paragraphs(text, *notes, interim)
+
+
+def secondary(results: pd.DataFrame, factor: str = "ranking") -> Markdown:
+    """What decides nothing, by dataset: arms beside their controls, and a spread pooled over arms.
+
+    No text where there is neither.
+    """
+    lines = []
+    for dataset in tidy.datasets_of(results, factor):
+        rows = ranked_rows(results, factor, dataset)
+        if _is_tested(rows):
+            areas = statistics.areas(rows)
+            told = " ".join(filter(None, (_controls(areas), standing.pooled(areas))))
+            lines += [f"- **{dataset_title(dataset)}**: {told}"] if told else []
+    return prose.paragraphs(
+        "Beside these tests, deciding nothing:" if lines else "", "\n".join(lines)
+    )
 
 
 def _is_tested(rows: pd.DataFrame) -> bool:
@@ -134,4 +150,4 @@ def _controls(areas: pd.DataFrame) -> str:
         if row.control and {arm, row.control} <= set(areas.columns)
         for difference in [areas[arm] - areas[row.control]]
     ]
-    return f" Beside their controls, not corrected: {join(differences)}." if differences else ""
+    return f"arms beside their controls, not corrected: {join(differences)}." if differences else ""
