@@ -19,7 +19,7 @@ from alutils.reporting import figures, standing, statistics, tables
 from alutils.reporting.prose import count, interval, join, paired_seeds, points, seed_range, verb
 from alutils.reporting.record_facts import effort, interim
 from alutils.reporting.standing import MARGIN
-from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, enough_seeds, estimate
 from alutils.studies import overlap, profiles
 from alutils.studies.beyond import in_short as beyond
 from alutils.studies.claims import judging, page, rules
@@ -289,7 +289,7 @@ def _fewer(areas: pd.DataFrame, dataset: str) -> str:
 
 def _saving(ours: pd.DataFrame) -> str:
     """The label savings of every arm, where they are told."""
-    return tables.savings(ours).data if ours["seed"].nunique() >= FEWEST_SEEDS else ""
+    return tables.savings(ours).data if enough_seeds(ours) else ""
 
 
 def _details(text: str) -> list[str]:

@@ -67,8 +67,7 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
             raise ParameterError(
                 f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
             )
-    same = {name: name for name in images.pool.names}
-    names, by_content = (same, False) if is_table else _names_today(path, entries, images)
+    names, by_content = _names_today(path, entries, images)
     answers = {names[old]: entry for old, entry in given.current.items() if old in names}
     if not answers:
         told = "contents" if by_content else "names"
@@ -119,7 +118,10 @@ def _name_today(file: str, table: Path, images: FolderImages) -> str:
 def _names_today(
     path: Path, entries: Sequence[Entry], images: FolderImages
 ) -> tuple[dict[str, str], bool]:
-    """By an image's name in a ledger its name today, and whether contents told so."""
+    """By an image's name in a ledger its name today, and whether contents told so.
+
+    A table's rows, which were begun with no list of images, have their names today.
+    """
     facts = entries[0].facts
     count, digest = (facts.get(key) for key in OF_IMAGES)
     lists = list(index.lists_of(count, lambda names: digest_of_names(names) == digest))

@@ -42,6 +42,11 @@ class Estimate:
         return self.seeds >= FEWEST_SEEDS and (self.low > 0 or self.high < 0)
 
 
+def enough_seeds(results: pd.DataFrame) -> bool:
+    """Whether there are seeds enough for a test."""
+    return results["seed"].nunique() >= FEWEST_SEEDS
+
+
 def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate:
     """Mean and t interval of independent replications; NaN for the interval of one."""
     values = np.asarray(values, dtype=float)

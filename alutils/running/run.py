@@ -12,7 +12,7 @@ from alutils.protocol.study import SettingsStudy, Study
 from alutils.records.copied import copied_labels
 from alutils.records.record import diverged
 from alutils.records.store import Store
-from alutils.records.tidy import by_setting, complete, table
+from alutils.records.tidy import by_setting, complete, read, table
 from alutils.running import engine, outlook
 from alutils.running.placement import Placement
 from alutils.running.progress import Say, telling
@@ -127,8 +127,7 @@ def _failed(study: Study) -> list[Cell]:
     failed = [cell for cell in cells if store.facts(cell).status == "failed"]
     if not failed:
         return []
-    whole = complete(table(store, cells, study.reported), cells)
-    left = set() if whole.empty else set(whole["dataset"])
+    left = set(read(study)["dataset"])
     return [
         cell
         for cell in failed

@@ -82,11 +82,11 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
     have seeds for a test. ``interim`` says that runs are still to come.
     """
     lines, notes = [], []
-    tested = results.groupby(["factor", "dataset"]).filter(_is_tested)
+    tested = results.groupby(["factor", "dataset"]).filter(statistics.enough_seeds)
     most = tested.groupby("factor", sort=False)["arm"].nunique().idxmax() if len(tested) else ""
     for dataset in tidy.datasets_of(results, factor):
         rows = ranked_rows(results, factor, dataset)
-        if not _is_tested(rows):
+        if not statistics.enough_seeds(rows):
             continue
         areas = statistics.areas(rows)
         span = f"{rows['labels'].min():,} to {rows['labels'].max():,} labels"
@@ -109,18 +109,13 @@ def secondary(results: pd.DataFrame, factor: str = "ranking") -> Markdown:
     lines = []
     for dataset in tidy.datasets_of(results, factor):
         rows = ranked_rows(results, factor, dataset)
-        if _is_tested(rows):
+        if statistics.enough_seeds(rows):
             areas = statistics.areas(rows)
             told = " ".join(filter(None, (_controls(areas), standing.pooled(areas))))
             lines += [f"- **{dataset_title(dataset)}**: {told}"] if told else []
     return prose.paragraphs(
         "Beside these tests, deciding nothing:" if lines else "", "\n".join(lines)
     )
-
-
-def _is_tested(rows: pd.DataFrame) -> bool:
-    """Whether there are seeds enough for a test."""
-    return rows["seed"].nunique() >= FEWEST_SEEDS
 
 
 def _first(areas: pd.DataFrame) -> str:

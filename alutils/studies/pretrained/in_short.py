@@ -35,7 +35,7 @@ def short(study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame) -
     seeds enough for a test there is no text.
     """
     few = {name: rows_of(results, "few", name) for name in ranked_datasets(results)}
-    few = {name: rows for name, rows in few.items() if rows["seed"].nunique() >= FEWEST_SEEDS}
+    few = {name: rows for name, rows in few.items() if statistics.enough_seeds(rows)}
     return f"{_worth(study, results, others, list(few))} {_leads(few)}".strip() if few else ""
 
 

@@ -13,7 +13,7 @@ from alutils.protocol.datasets import dataset_title
 from alutils.reporting import figures, prose, statistics, tables
 from alutils.reporting.picture import Picture
 from alutils.reporting.prose import interval, lines_of, show
-from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
+from alutils.reporting.statistics import Estimate, estimate
 from alutils.reporting.style import house_style
 from alutils.studies.pretrained.plan import PARTS, part_title
 
@@ -179,7 +179,7 @@ def sentences(
     for dataset in ranked_datasets(results):
         parts = [_encoder(results, dataset, recipe)]
         for rows in (rows_of(results, part, dataset) for part in PARTS):
-            if rows["seed"].nunique() >= FEWEST_SEEDS:
+            if statistics.enough_seeds(rows):
                 best = best_arm(rows)
                 savings.append(statistics.label_savings(rows)[["random", best]])
                 parts.append(_choosing(rows, best, savings[-1][best]))
