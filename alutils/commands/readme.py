@@ -109,14 +109,13 @@ def _found(
 
 
 def _verdicts(claims: list[rules.Claim]) -> str:
-    """The claims by verdict, those that are decided in words, and which hang on few seeds."""
-    words = {"supported": "Supported", "not supported": "Not", "undecided": "Undecided"}
+    """The claims by verdict, and which hang on few seeds."""
     sentences = []
-    for verdict, word in words.items():
+    for verdict in ("supported", "not supported", "undecided"):
         keys = [claim.key for claim in claims if claim.verdict == verdict]
-        names = keys if verdict == "undecided" else [f"{page.SHORT[key]} ({key})" for key in keys]
-        if names:
-            sentences.append(f"{word}: {join(names)}.")
+        if keys:
+            names = join([f"{page.SHORT[key]} ({key})" for key in keys])
+            sentences.append(f"{verdict.capitalize()}: {names}.")
     decided = [claim for claim in claims if claim.verdict != "undecided"]
     fewer = judging.undecided_with_one_seed_fewer(claims)
     single = [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]

@@ -122,8 +122,8 @@ def test_claims_are_named_by_what_is_shown_of_them():
     ]
     assert readme._verdicts(claims) == (
         "Supported: more labels, better accuracy (C1) and at most 4 points better on CIFAR-10 "
-        "(C5). Not: every approach beats random labels (C3). Undecided: C4. C1 hangs on single "
-        "seeds."
+        "(C5). Not supported: every approach beats random labels (C3). Undecided: the four "
+        "approaches are alike (C4). C1 hangs on single seeds."
     )
 
 

@@ -1,5 +1,7 @@
 """The audit on made-up results: claims that hold, whose opposite holds, and that are undecided."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -408,6 +410,19 @@ def test_c3_is_undecided_where_uncorrected_tests_alone_decide():
     assert {finding.note for finding in claim.findings} == {
         f"p = {8 * p:.3g} after Holm's correction for 8 tests"
     }
+
+
+@pytest.mark.parametrize("key", rules.RULES)
+def test_two_seeds_have_no_interval(key):
+    """As everywhere else; with three every claim tells one."""
+    for seeds in (2, 3):
+        rows = sizes(*RISING, seeds=seeds) + arms(all_arms(2.0, 0.8), seeds=seeds)
+        claim = judged(rows, key)
+        shown = page.claim_in_full([claim], key).data + page._evidence(claim)
+        told = re.findall(r"-?\d+\.\d\d (?:points|times) \(([^)]*)\)", shown)
+        assert told and {text == "2 seeds" for text in told} == {seeds == 2}
+        simultaneous = key == "C3" and seeds == 3
+        assert all(bool(finding.simultaneous) == simultaneous for finding in claim.findings)
 
 
 def test_c4_has_an_opposite_on_either_side():

@@ -12,7 +12,7 @@ from alutils.protocol.arms import POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import statistics
 from alutils.reporting.prose import count
-from alutils.reporting.statistics import LEVEL, Estimate, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 from alutils.studies.claims.findings import Claim, Finding, Verdict
 
 RANGE = {"cifar10": (450, 6549), "mnist": (540, 7875)}
@@ -182,7 +182,8 @@ def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     note = f"p = {p:.3g} after Holm's correction for {tests} tests"
     if verdict != "undecided" and not wide.decided:
         note += ", which decides though the simultaneous interval reaches 0"
-    return replace(finding, verdict=verdict, note=note, simultaneous=wide)
+    told = wide if wide.seeds >= FEWEST_SEEDS else None
+    return replace(finding, verdict=verdict, note=note, simultaneous=told)
 
 
 def with_one_seed_fewer(claim: Claim) -> Claim:

@@ -270,7 +270,7 @@ def forest(claim: Claim) -> Figure:
     figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
-        if finding.simultaneous and finding.seeds >= FEWEST_SEEDS:
+        if finding.simultaneous:
             figures.thin(axes, row, finding.simultaneous, COLOUR[finding.verdict])
         if finding.judged and finding.seeds >= FEWEST_SEEDS:
             ends = finding.judged.low, finding.judged.high
@@ -308,8 +308,8 @@ def _ends(interval: Estimate | None) -> str:
 def _mean_and_interval(estimate: Estimate | None, unit: str) -> str:
     if estimate is None:
         return "no number"
-    if estimate.seeds < 2:
-        return f"{estimate.mean:.2f}{unit} (one seed)"
+    if estimate.seeds < FEWEST_SEEDS:
+        return f"{estimate.mean:.2f}{unit} ({count(estimate.seeds, 'seed')})"
     return f"{estimate.mean:.2f}{unit} ({_ends(estimate)})"
 
 
