@@ -32,6 +32,11 @@ LONG = ("desktop", "poster", "replica")
 """Profiles whose hours the guide on machines shows."""
 STEP_MS = (75, 10)
 """Milliseconds a step for which it shows them."""
+VERDICTS = (
+    "The poster's six claims, by rules fixed before the runs (but for two clauses of C6). *Not "
+    "supported*: the opposite is shown; *undecided*: neither is."
+)
+"""Above the table of claims."""
 APART = "09-pretrained-features"
 """The notebook on features, of whose runs the table of results and its notes tell nothing."""
 
@@ -97,33 +102,42 @@ def _found(
     claims: list[rules.Claim],
     on_features: str,
 ) -> str:
-    """A sentence for each dataset, the verdicts and what they rest on, and what 09 has to say."""
+    """A sentence for each dataset, what 09 has to say, the verdicts and what they rest on."""
     reduced = studies.get("08-reductions")
     rest_on = reductions.on_recipe(studies["04-claims"].cells()) if reduced else ""
     lines = [
         *(f"- {_in_short(ours, dataset)}" for dataset, ours in by_dataset.items()),
-        f"- The poster's claims. {_verdicts(claims)}{rest_on}",
         *([f"- {on_features}"] if on_features else []),
     ]
-    return "\n".join(map(_folded, lines))
+    hang = " ".join(filter(None, [*_on_few_seeds(claims), rest_on]))
+    texts = ["\n".join(lines), VERDICTS, _claims(claims), hang]
+    return "\n\n".join(_folded(text) for text in texts if text)
 
 
-def _verdicts(claims: list[rules.Claim]) -> str:
-    """The claims by verdict, and which hang on few seeds."""
-    sentences = []
-    for verdict in ("supported", "not supported", "undecided"):
-        keys = [claim.key for claim in claims if claim.verdict == verdict]
-        if keys:
-            names = join([f"{page.SHORT[key]} ({key})" for key in keys])
-            sentences.append(f"{verdict.capitalize()}: {names}.")
+def _claims(claims: list[rules.Claim]) -> str:
+    """A table of the claims: verdict, seeds, and the finding nearest to where it is judged."""
+    rows = [
+        "| claim | verdict (seeds) | what comes nearest to the line | claimed |",
+        "|---" * 4 + "|",
+    ]
+    for claim in claims:
+        verdict = f"{claim.verdict} ({claim.seeds})" if claim.seeds else claim.verdict
+        nearest, wanted = claim.change, ""
+        if claim.findings and not claim.lacking:
+            nearest, wanted = page.measured(claim, claim.nearest), claim.nearest.wanted
+        rows.append(f"| {claim.key}: {page.SHORT[claim.key]} | {verdict} | {nearest} | {wanted} |")
+    return "\n".join(rows)
+
+
+def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
+    """Which decided claims hang on few seeds, in sentences."""
     decided = [claim for claim in claims if claim.verdict != "undecided"]
     fewer = judging.undecided_with_one_seed_fewer(claims)
     single = [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]
-    if fewer:
-        sentences.append(f"{join(fewer)} would be undecided with one seed fewer.")
+    sentences = [f"{join(fewer)} would be undecided with one seed fewer."] if fewer else []
     if hang := [key for key in single if key not in fewer]:
         sentences.append(f"{join(hang)} {'hangs' if len(hang) == 1 else 'hang'} on single seeds.")
-    return " ".join(sentences)
+    return sentences
 
 
 def _answer(
@@ -163,10 +177,9 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     )
     rests_on = (
         "Intervals of differences hold together for a dataset's arms (Bonferroni); p, after Holm's "
-        "correction for them, is of paired t tests and of two one-sided tests of equivalence. "
-        "Their margins were fixed for C4 before the runs; these tests against random were added "
-        "once results under the reduced recipe were known. "
-        f"{_normality(profile, by_dataset)}Label savings are read off monotone fits per seed "
+        "correction for them, is of paired t tests and of two one-sided tests of equivalence, "
+        "whose margins were fixed for C4 before the runs. "
+        f"{_normality(by_dataset)}Label savings are read off monotone fits per seed "
         f"(isotonic regression), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
     texts = [_table(by_dataset.values()), _folded(of_table), *_details(_folded(rests_on))]
@@ -184,7 +197,7 @@ def _arms(studies: dict[str, Study]) -> list[Cell]:
     return [c for name in profiles.FIGURES[1:] if name in studies for c in studies[name].cells()]
 
 
-def _normality(profile: str, by_dataset: dict[str, pd.DataFrame]) -> str:
+def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
     """What rests on normal differences alone, with a blank after it; no text with seeds enough.
 
     Where the datasets have other seeds, what holds of the most holds of fewer.
@@ -203,8 +216,7 @@ def _normality(profile: str, by_dataset: dict[str, pd.DataFrame]) -> str:
     parts = join([f"with {seeds} no {join(what, 'or')}" for seeds, what in shown.items()])
     return (
         f"A sign-flip test, which asks for no normal differences, could show {parts} after Holm's "
-        "correction: what is shown here rests on normal differences ([smallest "
-        f"p](outputs/{profile}/04-claims.ipynb)). "
+        "correction: what is shown here rests on normal differences (04). "
     )
 
 
@@ -238,14 +250,14 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     seeds, fewer = paired_seeds(len(areas)), _fewer(areas, dataset)
     if all(arm.equivalent for arm in by_arm):
         return (
-            f"{within} all {number} ways of choosing come within {standing.margin_points(dataset)} "
-            f"of the accuracy of random labels ({seeds}; a test added after the first "
+            f"{within} all {number} ways of choosing have the accuracy of random labels to within "
+            f"{standing.margin_points(dataset)} ({seeds}; a test added after the first "
             f"results){_sides(standings)}.{fewer}"
         )
     if all(arm.side == "above" for arm in by_arm):
         needed = (100 / statistics.label_savings(ours).drop(columns="random")).mean(skipna=False)
         share = f"{needed.min():.0f} to {needed.max():.0f} %"
-        least = f", and reach its last accuracy with {share} of its labels"
+        least = f", and reach random's last accuracy with {share} of its labels"
         least = "" if needed.isna().any() else least
         return (
             f"{within} all {number} ways of choosing beat random labels, by {min(gains):.2f} "
@@ -259,7 +271,7 @@ def _sides(standings: dict[str, standing.Standing]) -> str:
     phrases = []
     for where in ("above", "below"):
         if shown := [arm_title(arm) for arm, each in standings.items() if each.side == where]:
-            phrases.append(f"; {join(shown)} {verb(shown)} {where} it, by less than that")
+            phrases.append(f"; {join(shown)} {verb(shown)} {where} random, by less than that")
     return "".join(phrases)
 
 
@@ -278,8 +290,8 @@ def _fewer(areas: pd.DataFrame, dataset: str) -> str:
             within = f"within {standing.margin_points(dataset)}"
             sets.setdefault((kept, within), []).append(arm_title(arm))
     parts = [
-        f"{kept or 'none'} of {len(again)} sets {'show' if kept > 1 else 'shows'} {join(arms)} "
-        f"{where}"
+        f"{join(arms)} {'is' if len(arms) == 1 else 'are'} shown {where} in {kept or 'none'} of "
+        f"{len(again)} sets"
         for (kept, where), arms in sets.items()
         if kept < len(again)
     ]

@@ -1,3 +1,4 @@
+import math
 import re
 import shutil
 import subprocess
@@ -5,6 +6,7 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from alutils.commands import readme, run_states
 from alutils.labelling import saved_head
@@ -13,6 +15,7 @@ from alutils.protocol.arms import ORACLES
 from alutils.protocol.parameters import StudyError
 from alutils.reporting import statistics
 from alutils.reporting.prose import points
+from alutils.reporting.statistics import Estimate
 from alutils.strategies.own import STRATEGIES
 from alutils.studies import profiles
 from alutils.studies.claims.findings import Claim, Finding
@@ -70,15 +73,15 @@ def in_short(**points: np.ndarray) -> str:
 
 def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
     noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
-    within = "all 2 ways of choosing come within 0.3 points of the accuracy of random labels"
+    within = "all 2 ways of choosing have the accuracy of random labels to within 0.3 points"
     start = (
         f"On MNIST, on average over 100 to 400 labels, {within} (5 paired seeds; a test added "
         "after the first results)"
     )
     assert in_short(margin=noise, kmeans=noise) == f"{start}."
     assert in_short(margin=noise + 0.1, kmeans=noise - 0.1) == (
-        f"{start}; margin lies above it, by less than that; K-means lies below it, by less than "
-        "that."
+        f"{start}; margin lies above random, by less than that; K-means lies below random, by "
+        "less than that."
     )
 
 
@@ -86,8 +89,8 @@ def test_what_hangs_on_single_seeds_is_said_to():
     """Without a seed that is not the first, the others' spread is too large for 5 %."""
     unsure = np.array([0.01, 0.1, 0.11, 0.12, 0.13])
     told = in_short(margin=unsure, kmeans=np.zeros(5))
-    assert "margin lies above it, by less than that. With one seed left out, 1 of 5 sets" in told
-    assert told.endswith("1 of 5 sets shows margin above random.")
+    assert "margin lies above random, by less than that. With one seed left out, margin" in told
+    assert told.endswith("margin is shown above random in 1 of 5 sets.")
     assert in_short(margin=unsure + 5, kmeans=unsure + 5).endswith("(5 paired seeds).")
 
 
@@ -105,30 +108,49 @@ def test_what_rests_on_normal_differences_is_one_sentence(seeds, told):
         dataset: results({arm: number * rows for arm, rows in curves.items()})
         for dataset, number in zip(("cifar10", "mnist"), seeds, strict=True)
     }
-    text = readme._normality("desktop", by_dataset)
-    assert told in text and text.count(". ") == text.count("outputs/desktop/04-claims.ipynb") == 1
-    assert (
-        readme._normality("desktop", {"mnist": results({a: 9 * r for a, r in curves.items()})})
-        == ""
+    text = readme._normality(by_dataset)
+    assert told in text and text.count(". ") == 1
+    assert readme._normality({"mnist": results({a: 9 * r for a, r in curves.items()})}) == ""
+
+
+def test_every_claim_has_its_verdict_and_the_finding_that_comes_nearest():
+    near, far = found("undecided", 1.0), found("undecided", 1.5)
+    claims = [
+        Claim("C1", "", "", findings=(found("supported", 7.0),)),
+        Claim("C4", "", "", findings=(far, near, found("supported", 0.1))),
+        Claim("C6", "", "", lacking="MNIST"),
+    ]
+    *_, first, second, third = readme._claims(claims).splitlines()
+    assert first == (
+        "| C1: more labels, better accuracy | supported (5) | what: 7.00 points (6.00 to 8.00) "
+        "| above 0 |"
+    )
+    assert second == (
+        "| C4: the four approaches are alike | undecided (5) | what: 1.00 points (0.00 to 2.00) "
+        "| above 0 |"
+    )
+    assert third == (
+        "| C6: a much smaller set will do on MNIST | undecided | It needs runs on MNIST. |  |"
     )
 
 
-def test_claims_are_named_by_what_is_shown_of_them():
+def test_what_hangs_on_few_seeds_is_named():
     claims = [
         Claim("C1", "", "", findings=(found("supported"),), without=((0, "undecided"),)),
         Claim("C3", "", "", findings=(found("not supported"),), without=((0, "not supported"),)),
-        Claim("C5", "", "", findings=(found("supported"),)),
         Claim("C4", "", "", without=((0, "supported"),)),
+        Claim("C5", "", "", findings=(found("supported", 1.05),)),
     ]
-    assert readme._verdicts(claims) == (
-        "Supported: more labels, better accuracy (C1) and at most 4 points better on CIFAR-10 "
-        "(C5). Not supported: every approach beats random labels (C3). Undecided: the four "
-        "approaches are alike (C4). C1 hangs on single seeds."
-    )
+    assert readme._on_few_seeds(claims) == [
+        "C5 would be undecided with one seed fewer.", "C1 hangs on single seeds.",
+    ]  # fmt: skip
+    assert readme._on_few_seeds(claims[1:3]) == []
 
 
-def found(verdict: str) -> Finding:
-    return Finding("", None, (0.0,), verdict)
+def found(verdict: str, mean: float = 7.0) -> Finding:
+    """A finding whose interval reaches one point to either side, as five seeds have it."""
+    spread = math.sqrt(5) / stats.t.ppf(0.975, 4)
+    return Finding("what", Estimate(mean, mean - 1, mean + 1, 5, spread), (0.0,), verdict)
 
 
 def test_the_table_names_its_profile_and_recipe():

@@ -573,7 +573,7 @@ def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
             )  # fmt: skip
             entry["accuracy"] = base + gains[entry["seed"]]
     notes = {f.what: f.note for f in judged(rows, "C3").findings}
-    ending = ", which decides though the simultaneous interval reaches 0"
+    ending = ", which decides, not the interval"
     assert [what for what in notes if notes[what].endswith(ending)] == [
         "MNIST, margin minus random"
     ]

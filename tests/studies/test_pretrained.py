@@ -98,7 +98,8 @@ class TestInShort:
             "EfficientNet-Lite0, classes as they are, 3 paired seeds; few labels are 10 to 40 and "
             "many labels are 100 to 400, with 3 arms and 2 arms, random among them." in text
         )
-        assert text.endswith("(../outputs/smoke/09-pretrained-features.ipynb). Interim.")
+        link = "(../outputs/smoke/09-pretrained-features.ipynb)."
+        assert text.endswith(f"{link}{in_short.leads(results)} Interim.")
         assert table.split("\n") == [
             "| arm | CIFAR-10, few | many |", "|---|---|---|", "| margin | 1 + | 1 + |",
             "| random | 2 | 2 |", "| TypiClust | 3 - |  |",
@@ -121,36 +122,43 @@ class TestInShort:
         """The network ends at 61 %, the head begins at 67: 40 + a hundredth + 1, and 25 more."""
         gain = 2.2 * (10 / 2 + 10 + 10) / 30  # none at 10 labels, 2.2 on average from 20 to 40
         assert short(results) == (
-            "A linear layer on frozen features of an encoder trained on ImageNet, which holds "
-            "nearly all CIFAR-10 classes, has 67.00 % on CIFAR-10 with 100 random labels (from "
-            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels the largest "
-            f"mean gain over random (points of area) is that of margin on CIFAR-10 ({gain:+.2f}): "
-            "3 paired seeds, found by looking. Of the poster's ways margin lies above random."
+            "A linear layer on frozen features of an encoder trained on ImageNet (nearly all "
+            "CIFAR-10 classes are in it) has 67.00 % on CIFAR-10 with 100 random labels (from "
+            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels and over 3 "
+            "paired seeds margin lies above random "
+            "([ranks](docs/strategies.md#how-they-rank))."
         )
-        assert "largest mean gain" not in short(changed(results, -2.2, arm="margin"))
+        assert in_short.leads(results) == (
+            " With few labels the largest mean gain over random (points of area) is that of margin "
+            f"on CIFAR-10 ({gain:+.2f}), found by looking."
+        )
+        assert in_short.leads(changed(results, -2.2, arm="margin")) == ""
+        assert in_short.leads(results) in in_short.text(STUDY, results)
+        assert in_short.leads(results[results["seed"] < 2]) == ""
 
     def test_an_arm_that_is_not_told_from_the_first_stands_beside_it(self, results):
         """Here TypiClust is margin less 0.3 points in one seed, and plus 0.1 in two."""
         margin = results[results["arm"] == "margin"]
         twin = changed(changed(margin, -0.4, seed=0), 0.1).assign(arm="typiclust")
-        told = short(pd.concat([results[results["arm"] != "typiclust"], twin]))
+        told = in_short.leads(pd.concat([results[results["arm"] != "typiclust"], twin]))
         second = "not told apart from TypiClust, +1.80"
-        assert f"that of margin on CIFAR-10 (+1.83; {second}): 3 paired seeds" in told
+        assert f"that of margin on CIFAR-10 (+1.83; {second}), found" in told
         worse = pd.concat([results[results["arm"] != "typiclust"], changed(twin, -0.8)])
-        assert "that of margin on CIFAR-10 (+1.83): 3 paired seeds" in short(worse)
+        assert "that of margin on CIFAR-10 (+1.83), found" in in_short.leads(worse)
 
     def test_the_poster_s_arms_that_lie_on_one_side_everywhere_are_named(self, results):
         two = pd.concat([results, results.assign(dataset="mnist")])
-        assert short(two).endswith("margin lies above random on all.")
+        ranks = "([ranks](docs/strategies.md#how-they-rank))."
+        assert short(two).endswith(f"margin lies above random on all {ranks}")
         worse = changed(two, -9, arm="margin", dataset="mnist")
-        assert "Of the poster's ways" not in short(worse)
+        assert "ranks" not in short(worse)
         four = pd.concat([two, changed(two[two["arm"] == "margin"], -9).assign(arm="kmeans")])
-        assert short(four).endswith("margin lies above random on all, K-means below.")
+        assert short(four).endswith(f"margin lies above random on all, K-means below {ranks}")
 
     def test_a_head_that_ends_below_the_network_stands_beside_the_labels_it_needs(self, results):
         weak = changed(results, -20, factor="head")
         told = "has 51.00 % on CIFAR-10 with 500 random labels (from scratch by the poster's recipe"
-        assert f"{told}: with 1,000)." in short(weak)
+        assert f"{told}: it takes 1,000)." in short(weak)
         assert "has 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
         weak = changed(weak, 5 * 3 / 1000, factor="head", seed=0)  # a mean of 51.005
         rounded = f"{worth.beside_scratch(weak, 'cifar10').head.mean:.2f} %"
@@ -165,7 +173,7 @@ class TestInShort:
             for name, curve in rungs.items()
             for labels, accuracy in curve.items() for seed in (0, 1, 2)
         )  # fmt: skip
-        best = "61.00 % with 2,000; by the best recipe of 07: 78.00 % with 4,990)"
+        best = "61.00 % with 2,000; by the best recipe tried: 78.00 % with 4,990)"
         assert best in short(results, others)
         assert "best recipe" not in short(results, others.assign(dataset="mnist"))
 

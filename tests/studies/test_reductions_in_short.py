@@ -32,11 +32,11 @@ def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, s
     open_ = "verdicts on C3, C4, C5 and C6 depend on the recipe is open until 3 seeds are whole"
     assert f"{open_} under both on CIFAR-10 and MNIST ([plan]" in told
     assert in_short.on_recipe(arms("reduced")) == (
-        " All rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs a training under a one-cycle "
-        "rate (poster: 100, constant) and 16 trainings an arm (poster: 150)."
+        "All verdicts rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs a training under a "
+        "one-cycle rate (poster: 100, constant) and 16 trainings an arm (poster: 150)."
     )
     in_fp32 = [cell.model_copy(update={"precision": "fp32"}) for cell in arms("reduced")]
-    assert in_short.on_recipe(in_fp32).startswith(" C3 to C6 rest on 20 epochs")
+    assert in_short.on_recipe(in_fp32).startswith("C3 to C6 rest on 20 epochs")
     assert in_short.told(study.model_copy(update={"profile": "quick"})) == []
     (told,) = in_short.told(study.model_copy(update={"profile": CHOSEN_UNDER["poster"]}))
     assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the poster's r")

@@ -49,6 +49,13 @@ class Finding:
             return math.inf
         return min(_distance(interval, line) for line in self.lines)
 
+    @property
+    def wanted(self) -> str:
+        """Where the claim wants the true value: above 0, below 4, or within 1."""
+        if len(self.lines) > 1:
+            return f"within {self.lines[-1]:g}"
+        return f"{'above' if self.above else 'below'} {self.lines[0]:g}"
+
     def change(self, unit: str, tests: int) -> str:
         """What would change this finding's verdict, where it is one of ``tests`` corrected ones."""
         if self.estimate is None:
@@ -96,6 +103,12 @@ class Claim:
         return "supported" if verdicts == {"supported"} else "undecided"
 
     @property
+    def nearest(self) -> Finding:
+        """The finding nearest to its line; where some have the claim's verdict, of these."""
+        deciding = [finding for finding in self.findings if finding.verdict == self.verdict]
+        return min(deciding or self.findings, key=Finding.gap)
+
+    @property
     def seed_counts(self) -> list[int]:
         """The numbers of seeds behind its findings, each once, the lowest first."""
         return sorted({finding.seeds for finding in self.findings if finding.seeds})
@@ -112,11 +125,11 @@ class Claim:
             return f"It needs runs on {self.lacking}."
         if self.verdict == "undecided":
             return self._change_of_undecided()
-        decisive = [finding for finding in self.findings if finding.verdict == self.verdict]
-        nearest = min(decisive, key=Finding.gap).change(self.unit, self.tests)
-        if self.verdict == "supported" or len(decisive) == 1:
+        deciding = sum(finding.verdict == self.verdict for finding in self.findings)
+        nearest = self.nearest.change(self.unit, self.tests)
+        if self.verdict == "supported" or deciding == 1:
             return f"It would be undecided with {nearest}."
-        return f"Other verdicts on all {len(decisive)} findings that oppose it; nearest: {nearest}."
+        return f"Other verdicts on all {deciding} findings that oppose it; nearest: {nearest}."
 
     def _change_of_undecided(self) -> str:
         undecided = [f for f in self.findings if f.verdict == "undecided"]

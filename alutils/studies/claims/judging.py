@@ -181,7 +181,7 @@ def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     verdict: Verdict = finding.verdict if p < 1 - LEVEL else "undecided"
     note = f"p = {p:.3g} after Holm's correction for {tests} tests"
     if verdict != "undecided" and not wide.decided:
-        note += ", which decides though the simultaneous interval reaches 0"
+        note += ", which decides, not the interval"
     told = wide if wide.seeds >= FEWEST_SEEDS else None
     return replace(finding, verdict=verdict, note=note, simultaneous=told)
 

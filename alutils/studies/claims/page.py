@@ -33,7 +33,7 @@ SHORT = {
     "C2": "MNIST constant from 1,500 labels, CIFAR-10 rising at 5,500",
     "C3": "every approach beats random labels",
     "C4": "the four approaches are alike",
-    "C5": "at most 4 points better on CIFAR-10",
+    "C5": "choosing gains at most 4 points on CIFAR-10",
     "C6": "a much smaller set will do on MNIST",
 }
 NAMED = 2
@@ -320,28 +320,32 @@ def _evidence(claim: Claim) -> str:
     """
     if not claim.findings:
         return "nothing to judge by"
-    deciding = [finding for finding in claim.findings if finding.verdict == claim.verdict]
-    nearest = min(deciding or claim.findings, key=Finding.gap)
-    if len(deciding) > 1 and math.isinf(nearest.gap()):
-        alike = len(deciding) == len(claim.findings)
-        whose = "" if alike else f" of the {claim.verdict} ones"
+    nearest = claim.nearest
+    deciding = sum(finding.verdict == claim.verdict for finding in claim.findings)
+    if deciding > 1 and math.isinf(nearest.gap()):
+        whose = "" if deciding == len(claim.findings) else f" of the {claim.verdict} ones"
         return f"{_counted(claim)},{whose} none with an interval"
-    quoted = nearest.simultaneous or nearest.estimate
-    text = _mean_and_interval(quoted, claim.unit) if quoted else nearest.note
-    if nearest.simultaneous:
-        text = text.removesuffix(")") + ", simultaneous)"
-    if claim.tests > 1 and nearest.estimate and nearest.note:
-        text += f", {nearest.note}"
+    text = measured(claim, nearest)
     if nearest.stays:
         text += "; with one seed left out this verdict stays in {} of {} sets".format(
             *nearest.stays
         )
-    text = f"{nearest.what}: {text}"
     if len(claim.findings) == 1:
         return text
     if len({finding.verdict for finding in claim.findings}) == 1:
         return f"{_counted(claim)}; the nearest: {text}"
     return f"{_counted(claim)}; nearest {nearest.verdict} one: {text}"
+
+
+def measured(claim: Claim, finding: Finding) -> str:
+    """What was compared, its mean and the interval that decides, and the corrected p."""
+    quoted = finding.simultaneous or finding.estimate
+    text = _mean_and_interval(quoted, claim.unit) if quoted else finding.note
+    if finding.simultaneous:
+        text = text.removesuffix(")") + ", simultaneous)"
+    if claim.tests > 1 and finding.estimate and finding.note:
+        text += f", {finding.note}"
+    return f"{finding.what}: {text}"
 
 
 def _counted(claim: Claim) -> str:

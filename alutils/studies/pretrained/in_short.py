@@ -29,14 +29,19 @@ def whole_seeds(study: PretrainedStudy) -> pd.DataFrame:
 
 
 def short(study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame) -> str:
-    """What the features are worth, and which arms lead with few labels, in a few sentences.
+    """What the features are worth, and the poster's arms on them, in a few sentences.
 
     From the rows of ``whole_seeds``, and those of 07 (``others``), which has other recipes. Without
     seeds enough for a test there is no text.
     """
+    few = _with_few_labels(results)
+    return f"{_worth(study, results, others, list(few))} {_of_poster(few)}".strip() if few else ""
+
+
+def _with_few_labels(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The rows of the part with few labels, by dataset, of those that have seeds for a test."""
     few = {name: rows_of(results, "few", name) for name in ranked_datasets(results)}
-    few = {name: rows for name, rows in few.items() if statistics.enough_seeds(rows)}
-    return f"{_worth(study, results, others, list(few))} {_leads(few)}".strip() if few else ""
+    return {name: rows for name, rows in few.items() if statistics.enough_seeds(rows)}
 
 
 def _worth(
@@ -48,62 +53,68 @@ def _worth(
         if not (beside := beside_scratch(results, name)):
             continue
         by = "" if phrases else f" by {study.scratch_recipe}"
-        scratch = f"with {needed(results, name, beside.head.mean)}"
+        scratch = f"it takes {needed(results, name, beside.head.mean)}"
         if beside.reached:
             scratch = f"{beside.scratch.mean:.2f} % with {beside.scratch_labels:,}"
         if best := best_recipe(others, name):
-            scratch += f"; by the best recipe of 07: {best}"
+            scratch += f"; by the best recipe tried: {best}"
         phrases.append(
             f"{beside.head.mean:.2f} % on {dataset_title(name)} with {beside.labels:,}"
             f"{'' if phrases else ' random labels'} (from scratch{by}: {scratch})"
         )
     if not phrases:
         return ""
-    known = ", which holds nearly all CIFAR-10 classes," if "cifar10" in datasets else ""
+    known = " (nearly all CIFAR-10 classes are in it)" if "cifar10" in datasets else ""
     return (
         f"A linear layer on frozen features of an encoder trained on ImageNet{known} has "
         f"{join(phrases)}."
     )
 
 
-def _leads(few: dict[str, pd.DataFrame]) -> str:
+def leads(results: pd.DataFrame) -> str:
     """Which arm has the largest mean gain with few labels, where that is shown to be one.
 
-    With it the arm that comes next, where the two are not shown to differ (paired, not corrected),
-    and the poster's arms that lie on one side of random on every dataset.
+    A sentence with a blank before it, from the rows of ``whole_seeds``. Beside that arm stands the
+    next one, where the two are not shown to differ (paired, not corrected).
     """
-    areas = {name: statistics.areas(rows) for name, rows in few.items()}
-    beside = {name: standing.standings(each, name) for name, each in areas.items()}
-    leads: dict[str, list[str]] = {}
-    for name, each in areas.items():
-        arm, *others = each.mean().drop("random").sort_values(ascending=False).index
-        if beside[name][arm].side != "above":
+    gains: dict[str, list[str]] = {}
+    for name, rows in _with_few_labels(results).items():
+        areas = statistics.areas(rows)
+        arms = standing.standings(areas, name)
+        arm, *others = areas.mean().drop("random").sort_values(ascending=False).index
+        if arms[arm].side != "above":
             continue
-        gain = f"{beside[name][arm].difference.mean:+.2f}"
-        if others and not estimate(each[arm] - each[others[0]]).decided:
-            next_one = beside[name][others[0]].difference.mean
+        gain = f"{arms[arm].difference.mean:+.2f}"
+        if others and not estimate(areas[arm] - areas[others[0]]).decided:
+            next_one = arms[others[0]].difference.mean
             gain += f"; not told apart from {arm_title(others[0])}, {next_one:+.2f}"
-        leads.setdefault(arm_title(arm), []).append(f"{dataset_title(name)} ({gain})")
-    if not leads:
+        gains.setdefault(arm_title(arm), []).append(f"{dataset_title(name)} ({gain})")
+    if not gains:
         return ""
-    counts = pd.concat(few.values())["labels"]
-    arms = join([f"{arm} on {join(gains)}" for arm, gains in leads.items()])
+    firsts = join([f"{arm} on {join(datasets)}" for arm, datasets in gains.items()])
     return (
-        f"With {counts.min():,} to {counts.max():,} labels the largest mean gain over random "
-        f"(points of area) is that of {arms}: {seed_range(map(len, areas.values()))}, found by "
-        f"looking.{_of_poster(list(beside.values()))}"
+        f" With few labels the largest mean gain over random (points of area) is that of {firsts}, "
+        "found by looking."
     )
 
 
-def _of_poster(by_dataset: list[dict[str, standing.Standing]]) -> str:
+def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     """Which of the poster's arms are shown to lie on one side of random on every dataset."""
-    every, phrases = " on all" if len(by_dataset) > 1 else "", []
+    by_dataset = [standing.standings(statistics.areas(rows), name) for name, rows in few.items()]
+    every, phrases = " on all" if len(few) > 1 else "", []
     for side in ("above", "below"):
         of_side = [{arm for arm, each in arms.items() if each.side == side} for arms in by_dataset]
         if shown := [arm_title(a) for a in POSTER_ARMS if a in set.intersection(*of_side)]:
             lies = side if phrases else f"{verb(shown)} {side} random{every}"
             phrases.append(f"{join(shown)} {lies}")
-    return f" Of the poster's ways {', '.join(phrases)}." if phrases else ""
+    if not phrases:
+        return ""
+    counts = pd.concat(few.values())["labels"]
+    seeds = seed_range(rows["seed"].nunique() for rows in few.values())
+    return (
+        f"With {counts.min():,} to {counts.max():,} labels and over {seeds} {', '.join(phrases)} "
+        "([ranks](docs/strategies.md#how-they-rank))."
+    )
 
 
 def text(study: PretrainedStudy, results: pd.DataFrame) -> str:
@@ -124,7 +135,8 @@ def text(study: PretrainedStudy, results: pd.DataFrame) -> str:
         f"{join([f'{number} arms' for number in arms.values()])}, random among them. Marked are "
         "those that are shown to lie above (+) or below (-) random (paired t tests at 5 %, "
         f"Holm-corrected within a column). By how much, and what there is to gain, is in [its "
-        f"report](../outputs/{study.profile}/09-pretrained-features.ipynb).{interim(study)}"
+        f"report](../outputs/{study.profile}/09-pretrained-features.ipynb)."
+        f"{leads(results)}{interim(study)}"
     )
     return f"{sentence}\n\n{table(results)}"
 

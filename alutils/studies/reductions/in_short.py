@@ -111,17 +111,17 @@ def _agreement(claims: dict[str, list[Claim]]) -> str:
 
 
 def on_recipe(cells: list[Cell]) -> str:
-    """The end of README's verdicts, with a blank before it: by which runs they are judged.
+    """What README's verdicts rest on.
 
     Empty where these have the poster's protocol.
     """
     precision, less = _precision(cells), _reductions([c for c in cells if c.figure != 2])
     on_choosing = f"{FIRST} to {LAST}"
     if not less:
-        return f" All rest on {precision}." if precision else ""
-    text = f" {on_choosing} rest on {join(less)}"
+        return f"All verdicts rest on {precision}." if precision else ""
+    text = f"{on_choosing} rest on {join(less)}"
     if precision:
-        text = f" All rest on {precision}, {on_choosing} also on {join(less)}"
+        text = f"All verdicts rest on {precision}, {on_choosing} also on {join(less)}"
     both = both_recipes.read()
     if not both_recipes.enough_for_claims(both):
         return f"{text}."
