@@ -117,7 +117,7 @@ def _found(
 def _claims(claims: list[rules.Claim]) -> str:
     """A table of the claims: verdict, seeds, and the finding nearest to where it is judged."""
     rows = [
-        "| claim | verdict (seeds) | what comes nearest to the line | claimed |",
+        "| claim | verdict (seeds) | closest call (95 % interval) | claimed |",
         "|---" * 4 + "|",
     ]
     for claim in claims:
@@ -134,7 +134,10 @@ def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
     decided = [claim for claim in claims if claim.verdict != "undecided"]
     fewer = judging.undecided_with_one_seed_fewer(claims)
     single = [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]
-    sentences = [f"{join(fewer)} would be undecided with one seed fewer."] if fewer else []
+    sentences = []
+    if fewer:
+        on_fewer = f"{join(fewer)} would be undecided on one seed fewer."
+        sentences.append(f"With mean and spread as found, {on_fewer}")
     if hang := [key for key in single if key not in fewer]:
         sentences.append(f"{join(hang)} {'hangs' if len(hang) == 1 else 'hang'} on single seeds.")
     return sentences

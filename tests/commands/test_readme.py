@@ -142,8 +142,9 @@ def test_what_hangs_on_few_seeds_is_named():
         Claim("C5", "", "", findings=(found("supported", 1.05),)),
     ]
     assert readme._on_few_seeds(claims) == [
-        "C5 would be undecided with one seed fewer.", "C1 hangs on single seeds.",
-    ]  # fmt: skip
+        "With mean and spread as found, C5 would be undecided on one seed fewer.",
+        "C1 hangs on single seeds.",
+    ]
     assert readme._on_few_seeds(claims[1:3]) == []
 
 

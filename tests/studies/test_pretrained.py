@@ -149,16 +149,18 @@ class TestInShort:
     def test_the_poster_s_arms_that_lie_on_one_side_everywhere_are_named(self, results):
         two = pd.concat([results, results.assign(dataset="mnist")])
         ranks = "([ranks](docs/strategies.md#how-they-rank))."
-        assert short(two).endswith(f"margin lies above random on all {ranks}")
+        assert short(two).endswith(f"margin lies above random on all 2 datasets {ranks}")
         worse = changed(two, -9, arm="margin", dataset="mnist")
         assert "ranks" not in short(worse)
         four = pd.concat([two, changed(two[two["arm"] == "margin"], -9).assign(arm="kmeans")])
-        assert short(four).endswith(f"margin lies above random on all, K-means below {ranks}")
+        assert short(four).endswith(
+            f"margin lies above random on all 2 datasets, K-means below {ranks}"
+        )
 
     def test_a_head_that_ends_below_the_network_stands_beside_the_labels_it_needs(self, results):
         weak = changed(results, -20, factor="head")
         told = "has 51.00 % on CIFAR-10 with 500 random labels (from scratch by the poster's recipe"
-        assert f"{told}: it takes 1,000)." in short(weak)
+        assert f"{told} it takes 1,000)." in short(weak)
         assert "has 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
         weak = changed(weak, 5 * 3 / 1000, factor="head", seed=0)  # a mean of 51.005
         rounded = f"{worth.beside_scratch(weak, 'cifar10').head.mean:.2f} %"

@@ -53,14 +53,14 @@ def _worth(
         if not (beside := beside_scratch(results, name)):
             continue
         by = "" if phrases else f" by {study.scratch_recipe}"
-        scratch = f"it takes {needed(results, name, beside.head.mean)}"
+        scratch = f" it takes {needed(results, name, beside.head.mean)}"
         if beside.reached:
-            scratch = f"{beside.scratch.mean:.2f} % with {beside.scratch_labels:,}"
+            scratch = f": {beside.scratch.mean:.2f} % with {beside.scratch_labels:,}"
         if best := best_recipe(others, name):
             scratch += f"; by the best recipe tried: {best}"
         phrases.append(
             f"{beside.head.mean:.2f} % on {dataset_title(name)} with {beside.labels:,}"
-            f"{'' if phrases else ' random labels'} (from scratch{by}: {scratch})"
+            f"{'' if phrases else ' random labels'} (from scratch{by}{scratch})"
         )
     if not phrases:
         return ""
@@ -101,7 +101,7 @@ def leads(results: pd.DataFrame) -> str:
 def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     """Which of the poster's arms are shown to lie on one side of random on every dataset."""
     by_dataset = [standing.standings(statistics.areas(rows), name) for name, rows in few.items()]
-    every, phrases = " on all" if len(few) > 1 else "", []
+    every, phrases = f" on all {len(few)} datasets" if len(few) > 1 else "", []
     for side in ("above", "below"):
         of_side = [{arm for arm, each in arms.items() if each.side == side} for arms in by_dataset]
         if shown := [arm_title(a) for a in POSTER_ARMS if a in set.intersection(*of_side)]:
