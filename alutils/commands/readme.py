@@ -16,16 +16,17 @@ from alutils.protocol.study import Study
 from alutils.records import tidy
 from alutils.records.files import write_whole
 from alutils.reporting import figures, standing, statistics, tables
-from alutils.reporting.prose import count, interval, join, paired_seeds, points, seed_range, verb
+from alutils.reporting.prose import count, join, paired_seeds, seed_range, verb
 from alutils.reporting.record_facts import effort, interim
 from alutils.reporting.standing import MARGIN
-from alutils.reporting.statistics import FEWEST_SEEDS, enough_seeds, estimate
+from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, enough_seeds, estimate
 from alutils.studies import overlap, profiles
 from alutils.studies.beyond import in_short as beyond
 from alutils.studies.claims import judging, page, rules
 from alutils.studies.pretrained import in_short as pretrained
 from alutils.studies.recipes import TITLES, recipe_of
 from alutils.studies.reductions import in_short as reductions
+from alutils.studies.training_size import ceiling
 
 WIDTH = 100
 LONG = ("desktop", "poster", "replica")
@@ -185,7 +186,9 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
         f"{_normality(by_dataset)}Label savings are read off monotone fits per seed "
         f"(isotonic regression), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
-    texts = [_table(by_dataset.values()), _folded(of_table), *_details(_folded(rests_on))]
+    curves = (studies[name] for name in profiles.FIGURES[1:] if name in studies)
+    ceilings = pd.concat(map(ceiling.of_recipe, curves))
+    texts = [_table(by_dataset.values(), ceilings), _folded(of_table), *_details(_folded(rests_on))]
     return "\n\n".join(texts)
 
 
@@ -329,9 +332,9 @@ def _folded(text: str) -> str:
     )
 
 
-def _table(by_dataset: Iterable[pd.DataFrame]) -> str:
-    """The table of results: a row for each dataset and arm."""
-    rows = [row for ours in by_dataset for row in _rows(ours)]
+def _table(by_dataset: Iterable[pd.DataFrame], ceilings: pd.DataFrame) -> str:
+    """The table of results: a row for each dataset and arm, and one for all labels, if trained."""
+    rows = [row for ours in by_dataset for row in (*_rows(ours), *_on_all_labels(ours, ceilings))]
     margins = join([f"{margin:g} ({dataset_title(name)})" for name, margin in MARGIN.items()])
     head = (
         "| dataset | arm | last accuracy (%) | area, difference to random (points) | different (p) "
@@ -348,13 +351,23 @@ def _rows(ours: pd.DataFrame) -> list[str]:
     for arm in areas.columns:
         cells = [dataset_title(dataset), arm_title(arm), f"{last[arm].mean():.2f}"]
         if arm not in by_arm:
-            cells += ["baseline", "", "", ""]
+            cells += [f"baseline, {count(len(areas), 'seed')}", "", "", ""]
         else:
             tests = [*standing.columns(by_arm[arm], dataset).values(), ""][:2]
             tests = tests if len(areas) >= FEWEST_SEEDS else ["", ""]
-            cells += [points(by_arm[arm].difference, ""), *tests, _times(saved[arm])]
+            cells += [_mean(by_arm[arm].difference, "+"), *tests, _times(saved[arm])]
         rows.append(f"| {' | '.join(cells)} |")
     return rows
+
+
+def _on_all_labels(ours: pd.DataFrame, ceilings: pd.DataFrame) -> list[str]:
+    """The row of a training on every label of a dataset; none where there was none."""
+    return [
+        f"| {dataset_title(one.dataset)} | all {one.labels:,} labels (one training) "
+        f"| {one.accuracy:.2f} |  |  |  |  |"
+        for one in ceilings.itertuples()
+        if one.dataset == ours["dataset"].iloc[0]
+    ]
 
 
 def _times(saved: pd.Series) -> str:
@@ -362,4 +375,10 @@ def _times(saved: pd.Series) -> str:
     reached = saved.dropna()
     if len(reached) < len(saved):
         return f"in {len(reached)} of {len(saved)} seeds"
-    return interval(estimate(saved), "")
+    return _mean(estimate(saved))
+
+
+def _mean(value: Estimate, sign: str = "") -> str:
+    """A mean and its interval, where it has seeds for one; with ``sign`` = "+" signed."""
+    ends = f" ({value.low:{sign}.2f} to {value.high:{sign}.2f})"
+    return f"{value.mean:{sign}.2f}{ends if value.seeds >= FEWEST_SEEDS else ''}"
