@@ -181,8 +181,8 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     )
     rests_on = (
         "Intervals of differences hold together for a dataset's arms (Bonferroni; in C3 for both "
-        "datasets' arms); p, after Holm's correction for them, is of paired t tests and of two one-sided tests of equivalence, "
-        "whose margins were fixed for C4 before the runs. "
+        "datasets' arms); p, after Holm's correction for them, is of paired t tests and of two "
+        "one-sided tests of equivalence, whose margins were fixed for C4 before the runs. "
         f"{_normality(by_dataset)}Label savings are read off monotone fits per seed "
         f"(isotonic regression), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
