@@ -19,6 +19,8 @@ from alutils.reporting.prose import join, seeds_of, table
 
 MACHINE = ("machine", "processor", "cpu_capability")
 """Keys of a record's provenance that describe its processor."""
+Processors = set[tuple[str | None, bool | None]]
+"""Processor types, or devices other than a CPU, and whether these types have bfloat16 products."""
 ENDED = ("finished", "failed")
 """States of a cell that nothing is to come of."""
 BF16 = {
@@ -98,14 +100,14 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
     settings = study.settings() if isinstance(study, SettingsStudy) else ()
     compared = [(f" ({setting.factor})", setting.cell) for setting in settings]
     compared = compared or [("", cell) for cell in study.cells()]
-    types: dict[tuple, set[str]] = {}
+    types: dict[tuple, Processors] = {}
     for factor, cell in compared:
         key = factor, cell.dataset, cell.seed, "" if settings else cell.figure
         if cell.name in records:
             types.setdefault(key, set()).update(_processor_types(records[cell.name]))
     mixed: dict[str, set[int]] = {}
     for (factor, dataset, seed, _), names in types.items():
-        if len(names) > 1:
+        if _several(names):
             mixed.setdefault(f"{dataset_title(dataset)}{factor}", set()).add(seed)
     if not mixed:
         return ""
@@ -123,16 +125,26 @@ def one_processor(study: SettingsStudy, factor: str) -> bool:
     Only then their times can be compared.
     """
     cells = [setting.cell for setting in study.settings() if setting.factor == factor]
-    return len(set().union(*map(_processor_types, _finished(study.profile, cells)))) == 1
+    types = set().union(*map(_processor_types, _finished(study.profile, cells)))
+    return len({name for name, _ in types if name}) == 1 and not _several(types)
 
 
-def _processor_types(record: Record) -> set[str]:
-    """The processor types, or devices other than a CPU, that computed a record's rounds."""
+def _processor_types(record: Record) -> Processors:
+    """What computed a record's rounds; some early records name no type, but tell its products."""
     return {
-        place["processor"] if place["device"] == "cpu" else place["device"]
+        (place.get("processor"), place.get("bf16_products"))
+        if place["device"] == "cpu"
+        else (place["device"], None)
         for place in _places(record["provenance"])
-        if "processor" in place
+        if "device" in place
     }
+
+
+def _several(types: Processors) -> bool:
+    """Whether these are several types for sure: one that is not named may be any of the others."""
+    names = {name for name, _ in types if name}
+    products = {able for _, able in types if able is not None}
+    return len(names) > 1 or len(products) > 1
 
 
 def interim(study: Parameters) -> str:

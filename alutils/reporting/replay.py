@@ -42,6 +42,8 @@ from alutils.reporting.stopping import (
 
 CURVE_KEYS = ["dataset", "arm", "seed", "record"]
 """Columns that together identify a curve."""
+ROUNDING = 1e-9
+"""By how much (points) a fit of equal accuracies may miss them."""
 FORECASTS = [
     *CURVE_KEYS, "round", "labels", "target", "ahead", "truth",
     "more", "low", "high", "kind", "covered",
@@ -128,7 +130,7 @@ def _future(
     """Targets that rounds after the first ``known`` reach: target, labels more, rounds ahead."""
     fit = isotonic_regression(accuracy)
     for target in np.unique(fit[known:]):
-        if target > accuracy[:known].max():
+        if target > accuracy[:known].max() + ROUNDING:
             truth = labels_to_reach(labels, accuracy, target) - labels[known - 1]
             yield float(target), truth, int(np.argmax(fit >= target)) - known + 1
 

@@ -1,4 +1,4 @@
-"""Which trainings reports share, told from the cells of their studies."""
+"""Which trainings of a report repeat another's, told from the cells of their studies."""
 
 import json
 from dataclasses import dataclass
@@ -17,6 +17,11 @@ COMPARED = (*profiles.FIGURES, "06-sensitivity", "07-beyond-the-poster", "08-red
 """The notebooks of built-in arms whose networks are trained from scratch."""
 NO_PART = {"figure", "rounds", "label_counts", *OBSERVED}
 """Fields of a cell that leave each of its trainings as it is."""
+REPEATED = (
+    "by seed and settings, and so not independent, though not equal where two types of processor "
+    "computed them"
+)
+"""What a repeated training is; rounding may lead it to other picks."""
 
 
 @dataclass(frozen=True)
@@ -94,19 +99,19 @@ def sentence(study: Study, notebook: str) -> Markdown:
     parts = [part for other in shared(study, notebook) for part in _parts(other)]
     if not parts:
         return Markdown(
-            f"{own} shares no training with another report on networks trained from scratch."
+            f"{own} repeats no training of another report on networks trained from scratch."
         )
     (cells, what), *rest = parts
     first = f"{cells} of {own}'s {count(len(study.cells()), 'run')} {what}"
     more = [f"{number} {each}" for number, each in rest]
-    return Markdown(f"{', '.join([first, *more])}: not independent.")
+    return Markdown(f"{', '.join([first, *more])}: {REPEATED}.")
 
 
 def _parts(other: Shared) -> list[tuple[int, str]]:
     """How many cells share what with a notebook, those on the first labels apart."""
     records = f"{'is a record' if other.records == 1 else 'are records'} of {other.notebook} too"
-    verb = "shares" if other.cells == 1 else "share"
-    trainings = f"{verb} {count(other.trainings, 'training')} with {other.notebook}"
+    verb = "repeats" if other.cells == 1 else "repeat"
+    trainings = f"{verb} {count(other.trainings, 'training')} of {other.notebook}"
     every = ((other.records, records), (other.cells, trainings))
     return [(cells, what) for cells, what in every if cells]
 

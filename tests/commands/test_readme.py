@@ -2,6 +2,7 @@ import math
 import re
 import shutil
 import subprocess
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from alutils.labelling import saved_head
 from alutils.paths import NOTEBOOKS, PACKAGE, ROOT
 from alutils.protocol.arms import ORACLES
 from alutils.protocol.parameters import StudyError
+from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.reporting.statistics import Estimate
 from alutils.strategies.own import STRATEGIES
@@ -229,6 +231,24 @@ def test_the_readme_is_short_and_names_every_room():
     tree = text.split("## What is where")[1].split("## ")[0]
     rooms = {folder.name for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()}
     assert rooms <= set(re.findall(r"\b([a-z]+)/", tree))
+
+
+def test_the_guide_tells_where_records_have_no_bfloat16_products(committed):
+    """Of all that the profiles' networks have been trained with in bfloat16."""
+    without = Counter()
+    for profile in set(READ) & set(profiles.profiles()):
+        for cell in {c for each in profiles.studies(profile).values() for c in each.cells()}:
+            facts = Store(profile).facts(cell).record
+            products = facts["provenance"].get("bf16_products", True)
+            without[profile] += cell.precision == "bf16" and not products
+    told = f"Without them are {without['desktop']} of 07's 129 records"
+    assert f"{told} and {without['sensitivity']} of 06's." in prose_of("reproducibility")
+    assert set(+without) == {"desktop", "sensitivity"}
+
+
+def prose_of(guide: str) -> str:
+    """A guide without its line breaks."""
+    return " ".join(TEXTS[ROOT / "docs" / f"{guide}.md"].split())
 
 
 @pytest.fixture

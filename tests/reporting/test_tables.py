@@ -409,6 +409,11 @@ def test_seeds_compared_on_several_processor_types_are_named():
     moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
     cells = [cell.name for cell in study.cells()[:2]]
     assert "seed 0" in record_facts._processors(study, {cells[0]: {"provenance": moved}})
+    early = {"device": "cpu", "bf16_products": True}  # of an unnamed type
+    for able in (True, False):
+        late = {"device": "cpu", "bf16_products": able, "processor": "a"}
+        facts = {cells[0]: {"provenance": early}, cells[1]: {"provenance": late}}
+        assert ("seed 0" in record_facts._processors(study, facts)) != able
     for first, second, differ in (("ab", "bb", False), ("ab", "ac", True)):
         gpus = [{"processor": host, "device": gpu} for host, gpu in (first, second)]
         facts = {name: {"provenance": gpu} for name, gpu in zip(cells, gpus, strict=True)}

@@ -58,11 +58,11 @@ def test_figure_4_tells_what_it_shares_under_either_recipe():
     Whichever profiles these lie in.
     """
     reduced, poster = (told(CHOSEN_UNDER[recipe], MNIST) for recipe in ("reduced", "poster"))
-    assert reduced.startswith("15 of 03's 25 runs share 45 trainings with 07")
-    assert ", 9 share 27 trainings with 08" in reduced and reduced.endswith(": not independent.")
-    assert poster.startswith("6 of 03's ") and " share 18 trainings with 08" in poster
+    assert reduced.startswith("15 of 03's 25 runs repeat 45 trainings of 07")
+    assert ", 9 repeat 27 trainings of 08" in reduced and reduced.endswith(f": {overlap.REPEATED}.")
+    assert poster.startswith("6 of 03's ") and " repeat 18 trainings of 08" in poster
     assert told(CHOSEN_UNDER["reduced"], CIFAR10) == (
-        "02 shares no training with another report on networks trained from scratch."
+        "02 repeats no training of another report on networks trained from scratch."
     )
 
 
@@ -71,8 +71,8 @@ def test_what_compares_the_recipes_names_the_profile_of_a_figure_that_is_not_its
     (other,) = set(CHOSEN_UNDER.values()) - {profile}
     text = told(profile, "08-reductions")
     assert text.startswith("6 of 08's 44 runs are records of 01 too, ")
-    assert {f" with 03 of `{other}`", " with 03", " with 07"} <= {
-        part.partition("trainings")[2] for part in text.partition(": not")[0].split(", ")
+    assert {f" of 03 of `{other}`", " of 03", " of 07"} <= {
+        part.partition("trainings")[2] for part in text.partition(": by")[0].split(", ")
     }
     assert "01 of" not in text
 

@@ -124,8 +124,8 @@ class TestInShort:
         assert short(results) == (
             "A linear layer on frozen features of an encoder trained on ImageNet (nearly all "
             "CIFAR-10 classes are in it) has 67.00 % on CIFAR-10 with 100 random labels (from "
-            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels and over 3 "
-            "paired seeds margin lies above random "
+            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels, classes as "
+            "they are and over 3 paired seeds margin lies above random "
             "([ranks](docs/strategies.md#how-they-rank))."
         )
         assert in_short.leads(results) == (
@@ -353,7 +353,8 @@ class TestGap:
         assert gap.sentences(gap.gaps(beaten)).data == (
             "The oracle is shown to gain over random in 2 of 2 rankings. The arm with the largest "
             f"mean area beside random has 40 to {share:.0f} % of the oracle's gain there; above "
-            "100 % in 1 of 2: a greedy oracle is no upper bound."
+            "100 % in 1 of 2: a greedy oracle, which looks at 1,000 candidates, is no upper "
+            "bound."
         )
         few = [each for each in gap.gaps(beaten) if each.part == "few"]
         assert "in 2 of 2, all with few labels: a greedy" in gap.sentences(2 * few).data

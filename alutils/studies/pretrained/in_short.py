@@ -112,7 +112,8 @@ def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     counts = pd.concat(few.values())["labels"]
     seeds = seed_range(rows["seed"].nunique() for rows in few.values())
     return (
-        f"With {counts.min():,} to {counts.max():,} labels and over {seeds} {', '.join(phrases)} "
+        f"With {counts.min():,} to {counts.max():,} labels, classes as they are and over {seeds} "
+        f"{', '.join(phrases)} "
         "([ranks](docs/strategies.md#how-they-rank))."
     )
 

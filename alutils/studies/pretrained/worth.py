@@ -133,8 +133,11 @@ def _end(rows: pd.DataFrame, dataset: str, part: str) -> str:
     )
 
 
-def head_table(results: pd.DataFrame) -> HTML | Markdown:
-    """Accuracy of the head on nested random labels, and the labels that scratch needs for it."""
+def head_table(results: pd.DataFrame, recipe: str = "a recipe of its own") -> HTML | Markdown:
+    """Accuracy of the head on nested random labels, and the labels that scratch needs for it.
+
+    ``recipe`` is what the network from scratch is trained by, in words.
+    """
     rows = results[results["factor"] == "head"]
     if rows.empty:
         return Markdown("The head has no finished run yet.")
@@ -146,7 +149,7 @@ def head_table(results: pd.DataFrame) -> HTML | Markdown:
                 "dataset": dataset_title(dataset),
                 "random labels": f"{labels:,}",
                 "frozen features (%)": interval(accuracy, ""),
-                "labels that the network from scratch needs": needed(
+                f"labels that the network from scratch needs, by {recipe}": needed(
                     results, dataset, accuracy.mean
                 ),
             }

@@ -152,7 +152,7 @@ def _comparable(
 
 
 def _dips(results: pd.DataFrame, dataset: str) -> str:
-    """How many trainings of either recipe end in a dip, and margin's gain by the poster's best.
+    """How many trainings of either recipe end in a dip, and margin's gain by the best evaluation.
 
     Counted are the label counts and seeds that the gain is averaged over.
     """
@@ -171,8 +171,7 @@ def _dips(results: pd.DataFrame, dataset: str) -> str:
     return (
         f" {join(dips)} end more than {count(best_evaluation.DIP, 'point')} below their best "
         "evaluation on held-out images; by that best, margin minus random over the same label "
-        f"counts is "
-        f"{points(estimate(gain.mean(axis=1)))} under the poster's recipe."
+        f"counts is {_under({name: gain.mean(axis=1) for name, gain in gains.items()})}."
     )
 
 

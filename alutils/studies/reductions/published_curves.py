@@ -92,8 +92,7 @@ def _nearness_in_words(mean: Estimate, near: float) -> str:
         return verdict
     if (-near <= mean.low and mean.high <= near) or mean.low > near or mean.high < -near:
         return f"{verdict}, by the whole interval"
-    mean_within, interval_within = ("", "not") if inside else ("not ", "in part")
-    return f"mean {mean_within}within {near:g}, interval {interval_within}"
+    return f"mean {'' if inside else 'not '}within {near:g}, interval in part"
 
 
 def state_sentences(results: pd.DataFrame) -> Markdown:

@@ -109,7 +109,7 @@ def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
     caption = (
         f"By {FACTORS[factor]}: area under the curve minus that of random labels, "
         f"{mean_over(counts)}{dots}; {_range(results, factor)}, all on the label counts of the "
-        "curve with the fewest."
+        "curve with the fewest and at the end of the shortest, linear in between."
     )
     return show(drawing, caption, f"Interval plots. {'; '.join(parts)}.")
 
