@@ -215,6 +215,15 @@ def test_the_rounds_made_again_are_of_different_arms_datasets_and_seeds(digits_c
     assert {cell.arm for cell, _ in verify.sample(random)} == {"random"}
 
 
+def test_where_no_round_can_be_made_again_that_is_said(made, monkeypatch, capsys):
+    """As with random labels at given counts, or with strategies of one's own alone."""
+    monkeypatch.setattr(verify, "BUILT_IN", ())
+    verify.verify("test")
+    assert capsys.readouterr().out.endswith(
+        "no round is computed again: no run has a built-in arm that asks for labels\n"
+    )
+
+
 def test_a_damaged_file_is_named_and_left_where_it_is(made, monkeypatch):
     monkeypatch.setattr(verify, "RECOMPUTED", 0)
     store, cells = made
