@@ -353,8 +353,8 @@ class TestGap:
         assert gap.sentences(gap.gaps(beaten)).data == (
             "The oracle is shown to gain over random in 2 of 2 rankings. The arm with the largest "
             f"mean area beside random has 40 to {share:.0f} % of the oracle's gain there; above "
-            "100 % in 1 of 2: a greedy oracle, which looks at 1,000 candidates, is no upper "
-            "bound."
+            "100 % in 1 of 2: a greedy oracle, which looks at a part of the pool, is no "
+            "upper bound."
         )
         few = [each for each in gap.gaps(beaten) if each.part == "few"]
         assert "in 2 of 2, all with few labels: a greedy" in gap.sentences(2 * few).data
