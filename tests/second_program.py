@@ -145,18 +145,13 @@ def compare(curves: Curves, dataset: str) -> dict[str, Row]:
         reach = np.array([labels_to_reach(c, t) for c, t in zip(own, targets, strict=True)])
         arms[arm] = row = {
             "areas": areas,
-            "area": summary(areas),
             "lasts": last,
             "last": summary(last),
-            "reach": reach,
             "reached": int(np.isfinite(reach).sum()),
             "at_first": any(n <= c[0][0] for n, c in zip(reach, own, strict=True)),
             "savings": ends / reach,
-            "saving": summary(ends / reach),
-            "share": summary(reach / ends),
         }
         row["differences"] = areas - arms["random"]["areas"]
-        row["difference"] = summary(row["differences"])
         row["last_difference"] = summary(last - arms["random"]["lasts"])
         row["simultaneous"] = t_interval(row["differences"], 1 - ALPHA / len(ARMS))
     tested = [arms[arm]["differences"] for arm in ARMS]
@@ -205,9 +200,7 @@ def gain(curve: Curve, start: float, end: float) -> float:
     return float(curve[1][at[1]] - curve[1][at[0]])
 
 
-def judge(
-    curves: Curves, arms: dict[str, dict[str, Row]], minimum_seeds: int = MINIMUM_SEEDS
-) -> dict[str, Row]:
+def judge(curves: Curves, arms: dict[str, dict[str, Row]]) -> dict[str, Row]:
     """The six claims: findings and verdicts."""
     claims: dict[str, list[Row]] = {f"C{number}": [] for number in range(1, 7)}
 
@@ -222,7 +215,7 @@ def judge(
         """Add a finding, undecided where seeds or the poster's label range are lacking."""
         dataset = key.split()[0]
         base, (first, last) = curves_of(curves, figure, dataset, "random"), SPAN[figure, dataset]
-        whole = len(base) >= minimum_seeds and all(
+        whole = len(base) >= MINIMUM_SEEDS and all(
             n[0] <= first * (1 + SLACK) and n[-1] >= last * (1 - SLACK) for n, _ in base
         )
         found = {"key": key, **summary(values), **more}

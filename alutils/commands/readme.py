@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -9,7 +10,6 @@ from alutils.commands import run_states
 from alutils.commands.estimate import markdown_hours
 from alutils.paths import ROOT
 from alutils.protocol.arms import arm_title
-from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import StudyError, cells_of
 from alutils.protocol.study import Study
@@ -148,8 +148,7 @@ def _answer(
     studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]
 ) -> str:
     """The findings in full: by dataset, of the claims, and how far they reach."""
-    figures_of_arms = (studies[name] for name in profiles.FIGURES[1:] if name in studies)
-    note = {study.dataset: interim(study) for study in figures_of_arms}
+    note = {study.dataset: interim(study) for study in _curves(studies)}
     audit = studies["04-claims"]
     verdicts = page.answer(claims, interim(audit)).data
     paragraphs = [
@@ -158,7 +157,7 @@ def _answer(
     ]
     if reduced := studies.get("08-reductions"):
         paragraphs += reductions.told(reduced)
-        paragraphs.append(reductions.reach(reduced, _arms(studies)))
+        paragraphs.append(reductions.reach(reduced, cells_of(_curves(studies))))
     shared = (
         overlap.sentence(studies[name], name).data
         for name in ("07-beyond-the-poster", "08-reductions")
@@ -186,8 +185,7 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
         f"{_normality(by_dataset)}Label savings are read off monotone fits per seed "
         f"(isotonic regression), with 95 % t intervals. {_held_out(studies).rstrip()}"
     )
-    curves = (studies[name] for name in profiles.FIGURES[1:] if name in studies)
-    ceilings = pd.concat(map(ceiling.of_recipe, curves))
+    ceilings = [r for study in _curves(studies) for r in ceiling.of_recipe(study).itertuples()]
     texts = [_table(by_dataset.values(), ceilings), _folded(of_table), *_details(_folded(rests_on))]
     return "\n\n".join(texts)
 
@@ -198,9 +196,9 @@ def _profile(profile: str) -> str:
     return f"Profile `{profile}`{f', {TITLES[recipe]}' if recipe else ''}"
 
 
-def _arms(studies: dict[str, Study]) -> list[Cell]:
-    """The cells of Figures 3 and 4."""
-    return [c for name in profiles.FIGURES[1:] if name in studies for c in studies[name].cells()]
+def _curves(studies: dict[str, Study]) -> list[Study]:
+    """The studies of Figures 3 and 4."""
+    return [studies[name] for name in profiles.FIGURES[1:] if name in studies]
 
 
 def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
@@ -240,8 +238,7 @@ def _held_out(studies: dict[str, Study]) -> str:
     """How many images Figures 3 and 4 hold out, with a blank after it."""
     sizes = [
         f"{study.heldout_size(study.dataset):,} of {dataset_title(study.dataset)}"
-        for name in profiles.FIGURES[1:]
-        if (study := studies.get(name))
+        for study in _curves(studies)
     ]
     return f"Held-out images are labelled too and counted nowhere: {join(sizes)}. "
 
@@ -332,7 +329,7 @@ def _folded(text: str) -> str:
     )
 
 
-def _table(by_dataset: Iterable[pd.DataFrame], ceilings: pd.DataFrame) -> str:
+def _table(by_dataset: Iterable[pd.DataFrame], ceilings: list[Any]) -> str:
     """The table of results: a row for each dataset and arm, and one for all labels, if trained."""
     rows = [row for ours in by_dataset for row in (*_rows(ours), *_on_all_labels(ours, ceilings))]
     margins = join([f"{margin:g} ({dataset_title(name)})" for name, margin in MARGIN.items()])
@@ -360,12 +357,12 @@ def _rows(ours: pd.DataFrame) -> list[str]:
     return rows
 
 
-def _on_all_labels(ours: pd.DataFrame, ceilings: pd.DataFrame) -> list[str]:
+def _on_all_labels(ours: pd.DataFrame, ceilings: list[Any]) -> list[str]:
     """The row of a training on every label of a dataset; none where there was none."""
     return [
         f"| {dataset_title(one.dataset)} | all {one.labels:,} labels (one training) "
         f"| {one.accuracy:.2f} |  |  |  |  |"
-        for one in ceilings.itertuples()
+        for one in ceilings
         if one.dataset == ours["dataset"].iloc[0]
     ]
 

@@ -241,7 +241,7 @@ def test_the_guide_tells_where_records_have_no_bfloat16_products(committed):
             facts = Store(profile).facts(cell).record
             products = facts["provenance"].get("bf16_products", True)
             without[profile] += cell.precision == "bf16" and not products
-    told = f"Without them are {without['desktop']} of 07's 129 records"
+    told = f"Without such products are {without['desktop']} of 07's 129 records"
     assert f"{told} and {without['sensitivity']} of 06's." in prose_of("reproducibility")
     assert set(+without) == {"desktop", "sensitivity"}
 
@@ -286,7 +286,8 @@ def test_the_results_have_corrected_intervals_and_what_is_equivalent():
     ]  # fmt: skip
     found = pd.DataFrame(rows)
     on_all = pd.DataFrame([{"dataset": "mnist", "labels": 54_000, "accuracy": 99.534}])
-    table = readme._table([own for _, own in found.groupby("dataset")], on_all).splitlines()
+    table = readme._table([own for _, own in found.groupby("dataset")], [*on_all.itertuples()])
+    table = table.splitlines()
     assert "| different (p) | equivalent within 0.3 (MNIST) and 1 (CIFAR-10) (p) |" in table[0]
     assert table[2] == "| CIFAR-10 | random | 50.00 | baseline, 5 seeds |  |  |  |"
     assert table[8] == "| MNIST | all 54,000 labels (one training) | 99.53 |  |  |  |  |"

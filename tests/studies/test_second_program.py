@@ -45,9 +45,9 @@ def curves_of(results: pd.DataFrame) -> second.Curves:
     }
 
 
-def same(ours: list[float], theirs: list[float], relative: float = 1e-6) -> bool:
+def same(ours: list[float], theirs: list[float]) -> bool:
     """Whether numbers are equal but for rounding, with NaN in the same places."""
-    return bool(np.allclose(ours, theirs, rtol=relative, atol=1e-8, equal_nan=True))
+    return bool(np.allclose(ours, theirs, rtol=1e-6, atol=1e-8, equal_nan=True))
 
 
 def hold_claims_against(theirs: dict[str, second.Row], ours: list[Claim]) -> None:
