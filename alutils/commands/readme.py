@@ -173,7 +173,8 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     told = (study for name, study in studies.items() if name != APART)
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
-        f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. "
+        f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. Area: under the curve, "
+        "over its width. "
         "Label saving: random's last label count over the one at which an arm reaches random's "
         f"last accuracy{_by_chance(by_dataset)}. "
         f"Records, 09's apart: {effort(profile, cells_of(told))}"
@@ -193,7 +194,7 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
 def _profile(profile: str) -> str:
     """A profile and, where it has one of the two, its recipe."""
     recipe = recipe_of(profile)
-    return f"Profile `{profile}`{f', {TITLES[recipe]}' if recipe else ''}"
+    return f"Profile `{profile}`{f', [{TITLES[recipe]}](docs/recipe.md)' if recipe else ''}"
 
 
 def _curves(studies: dict[str, Study]) -> list[Study]:
