@@ -142,17 +142,17 @@ def render(
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             cwd=source.parent,  # as in JupyterLab: files beside a notebook can be imported there
         )
-        notebook = _tidy(partial, dropped="runs")
+        notebook = _tidy(partial, folder, dropped="runs")
     except Exception:
         with suppress(StudyError, OSError, ValueError):  # the first error is the one to tell
-            notebook = _tidy(partial)
+            notebook = _tidy(partial, folder)
             _write(failed, _text(notebook))
             _write(failed.with_suffix(".html"), page.to_html(notebook))
         raise
     finally:
         partial.unlink(missing_ok=True)
     notebook.metadata["alutils"] = {"fingerprint": made_from()}
-    _write(folder / f"{name}.html", page.to_html(notebook))
+    _write(folder / f"{name}.html", page.to_html(notebook, index=source.parent == NOTEBOOKS))
     if image := page.headline(notebook)[1]:
         _write(folder / f"{name}.png", base64.b64decode(image))
     else:
@@ -172,10 +172,11 @@ def _sweep(folder: Path, name: str) -> None:
             left.unlink(missing_ok=True)
 
 
-def _tidy(file: Path, dropped: str = "") -> Any:
+def _tidy(file: Path, folder: Path, dropped: str = "") -> Any:
     """The executed notebook without what differs from run to run: times, paths, papermill's id.
 
-    The outputs of cells with the tag ``dropped`` go too: progress lines.
+    The outputs of cells with the tag ``dropped`` go too: progress lines. Links to the guides lead
+    there from the report's ``folder``.
     """
     import nbformat
 
@@ -184,12 +185,22 @@ def _tidy(file: Path, dropped: str = "") -> Any:
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../docs/", f"]({_guides_from(folder)}/")
         tags = cell.metadata.get("tags", [])
         if dropped in tags:
             cell.outputs = []
         if "injected-parameters" in tags:
             cell.id = "injected-parameters"
     return notebook
+
+
+def _guides_from(folder: Path) -> str:
+    """The path of ``docs`` from a folder of reports; whole where no relative path leads there."""
+    try:
+        return Path(os.path.relpath(ROOT / "docs", folder)).as_posix()
+    except ValueError:  # on another drive
+        return (ROOT / "docs").as_uri()
 
 
 def _check_machine(training: list[Study]) -> None:

@@ -10,6 +10,7 @@ from alutils.folders import listing
 from alutils.folders.csv_rows import csv_writer
 from alutils.protocol.encoders import ENCODERS
 from alutils.protocol.parameters import ParameterError, StudyError, known
+from alutils.records.files import CanNotWrite
 from alutils.waiting import bar
 
 
@@ -48,10 +49,20 @@ def predict(head: str, images: list[str]) -> None:
                 shown.update()
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_the_rest()
         return
+    except OSError as error:
+        _drop_the_rest()
+        raise CanNotWrite(
+            f"the table can't be written ({error.strerror or error}): make room, then run again"
+        ) from error
     if left_out == len(files):
         raise NothingPredicted(f"none of {left_out:,} files is an image that can be read")
+
+
+def _drop_the_rest() -> None:
+    """Nothing more can be written to the standard output: what is left of it, when this ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _files(path: str) -> Iterator[Path]:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
 PARTS = ("train", "test")
 LIKE_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
@@ -69,7 +70,8 @@ def entries(path: Path) -> Iterator[Entry]:
     A folder has class folders, or ``train`` and ``test`` with class folders each, or images alone,
     which are then without labels. A table is CSV or Parquet with the columns ``file``, relative to
     it, and ``label``, in any case and with blanks around; without the latter, images are without
-    labels. Raises ``ValueError`` for anything else.
+    labels. ``train`` or ``test`` without a folder in it is a class like others. Raises
+    ``ValueError`` for anything else.
     """
     if path.is_dir():
         return _of_folder(path)
@@ -86,7 +88,7 @@ def has_labels(path: Path) -> bool:
 
 
 def labels(path: Path) -> Iterator[tuple[str, str]]:
-    """File and label of every row of a table that has a label.
+    """File and label of every row of a table that has a label, files as they are written there.
 
     Its columns are ``file``, or ``image``, and ``label``. Raises ``ValueError`` where it lacks one,
     and ``OSError``.
@@ -107,17 +109,19 @@ def base(path: Path) -> Path:
 
 def _of_folder(path: Path) -> Iterator[Entry]:
     folders = {entry.name for entry in _visible(path) if _is_folder(entry)}
-    given = [part for part in PARTS if part in folders]
+    given = [p for p in PARTS if p in folders and any(map(_is_folder, _visible(path / p)))]
     if len(given) == 1:
         (other,) = set(PARTS) - set(given)
         raise ValueError(
-            f"it has {given[0]}/ and no {other}/: add that, or name the folder of the class "
-            "folders, which is then split by itself"
+            f"it has {given[0]}/ and no {other}/ with class folders: add that, or name the folder "
+            f"of the class folders, which is then split by itself; if {given[0]} is a class, "
+            "rename it"
         )
     if not given and len(folders) > 1 and {name.lower() for name in folders} <= LIKE_PARTS:
         raise ValueError(
             f"its folders {', '.join(sorted(folders))} would be its classes: if they are parts, "
-            "name them train and test; for images of one part, name that folder"
+            "name them train and test, with class folders in each; for images of one part, name "
+            "that folder"
         )
     if given:
         for part in PARTS:
@@ -222,7 +226,26 @@ def _of_table(path: Path) -> Iterator[Entry]:
         raise ValueError(f"it lacks the column file: it has {', '.join(_columns(path)) or 'none'}")
     for file, label in _rows(path, files, labels):
         problem = "no label" if labels is not None and not label else ""
-        yield _entry(path.parent, str(path.parent / file), "", label, problem)
+        yield _entry(path.parent, str(path.parent / _spelt(file, path.parent)), "", label, problem)
+
+
+def _spelt(file: str, folder: Path) -> str:
+    """How a folder spells a file's name of a table: so, without blanks, in a form of Unicode.
+
+    One that is not there is the name without blanks around.
+    """
+    bare = file.strip()
+    for name in dict.fromkeys((file, bare, normalize("NFC", bare), normalize("NFD", bare))):
+        if os.path.lexists(folder / name):
+            return name
+    return utf_8(bare)
+
+
+def utf_8(text: str) -> str:
+    """Text of a table; raises ``ValueError`` where the table has it in another encoding."""
+    if text != text.encode(errors="replace").decode():
+        raise ValueError("the table is not in UTF-8: save it as CSV UTF-8")
+    return text
 
 
 def _column(path: Path, kind: str) -> str | None:
@@ -242,25 +265,42 @@ def _column(path: Path, kind: str) -> str | None:
 def _columns(path: Path) -> list[str]:
     if path.suffix.lower() == ".parquet":
         return _parquet(path).schema_arrow.names
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        return next(csv.reader(lines, skipinitialspace=True), [])
+    return [utf_8(name) for name in next(_csv(path), [])]
+
+
+def _csv(path: Path) -> Iterator[list[str]]:
+    """The rows of a CSV file, with its header; what is not UTF-8 stands for its bytes.
+
+    Columns end by commas or, where the header has none, by semicolons or tabs, as spreadsheets of
+    countries with a decimal comma write them.
+    """
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
+        header = lines.readline()
+        delimiter = next((mark for mark in ",;\t" if mark in header), ",")
+        lines.seek(0)
+        yield from csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
 
 
 def _rows(path: Path, files: str, labels: str | None) -> Iterator[tuple[str, str]]:
-    """File and label of every row by the names of their columns; no label where there is none."""
+    """File and label of every row by the names of their columns; no label where there is none.
+
+    Blanks around belong to a file's name and not to a label.
+    """
     if path.suffix.lower() == ".parquet":
         columns = [files] if labels is None else [files, labels]
         for batch in _parquet(path).iter_batches(columns=columns):
             for row in batch.to_pylist():
-                yield _text(row[files]), _text(labels and row[labels])
+                yield _text(row[files]), _text(labels and row[labels]).strip()
         return
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        for row in csv.DictReader(lines, skipinitialspace=True):
-            yield _text(row[files]), _text(labels and row[labels])
+    rows = _csv(path)
+    header = next(rows)
+    for row in filter(None, rows):
+        cells = dict(zip(header, row, strict=False))
+        yield cells.get(files, ""), utf_8(cells.get(labels, "")).strip()
 
 
 def _text(value: object) -> str:
-    return "" if value is None or value != value else str(value).strip()
+    return "" if value is None or value != value else str(value)
 
 
 def _parquet(path: Path):

@@ -90,12 +90,10 @@ def scan(path: Path) -> str:
             return _scanned(path, database)
     except csv.Error as error:
         raise ValueError(f"the table can't be read ({error})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError("the table is not in UTF-8: save it as CSV UTF-8") from error
     except (OSError, sqlite3.Error) as error:
         raise ValueError(
-            f"its images can't be looked at ({error}): check its rights and those of "
-            f"{database.parent}, where what is known of them is kept"
+            f"its images can't be looked at ({error}): check its rights, and the rights and room "
+            f"of {database.parent}, where what is known of them is kept"
         ) from error
 
 
@@ -220,13 +218,13 @@ def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
             f"two classes at least are needed, and it has {found}; for images without labels name "
             "the folder that they lie in themselves, or a table of them"
         )
-    _check_forms(classes)
+    _check_forms(classes, path.name)
     _check_parts(known, classes)
     return classes
 
 
-def _check_forms(classes: Iterable[str]) -> None:
-    """Refuse two classes whose names look the same."""
+def _check_forms(classes: Iterable[str], title: str) -> None:
+    """Refuse two classes whose names look the same, and tell of those that hardly differ."""
     known: dict[str, str] = {}
     for name in classes:
         if (other := known.setdefault(unicodedata.normalize("NFC", name), name)) != name:
@@ -234,6 +232,11 @@ def _check_forms(classes: Iterable[str]) -> None:
                 f"classes {other!a} and {name!a} are one name, {name!r}, in two forms of Unicode: "
                 "call one as the other"
             )
+    folded: dict[str, str] = {}
+    for name in classes:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            told = f"classes {other!r} and {name!r} are two, though they differ in case alone"
+            print(f"{title}: {told}", file=sys.stderr)
 
 
 def _check_parts(known: sqlite3.Connection, classes: Iterable[str]) -> None:

@@ -12,6 +12,7 @@ from alutils.labelling.entries import (
     TAKEN_OVER,
     UNDO,
     Entry,
+    alike,
 )
 from alutils.labelling.session import SKIPPED, Session
 from alutils.labelling.settings import Settings
@@ -28,18 +29,20 @@ class ReplayDiffers(StudyError):
 def answer_from(labels: Mapping[str, str], session: Session, count: int) -> int:
     """Give so many answers from known labels, by image; returns how many there were to give.
 
-    An image without a label is skipped, and one of a class that the session doesn't have is of
-    none of these. Every training is waited for, so that the same seed asks for the same images.
+    An image without a label is skipped, and one of a class that the session doesn't have, by a name
+    that is ``alike``, is of none of these. Every training is waited for, so that the same seed asks
+    for the same images.
     """
     for done in range(count):
         asked = session.ask(model=session.due)
         if not asked or asked[0].asked == SKIPPED:
             return done
         image = asked[0].image
+        classes = {alike(name): name for name in session.classes}
         if image not in labels:
             session.skip(image)
-        elif labels[image] in session.classes:
-            session.label(image, labels[image])
+        elif name := classes.get(alike(labels[image])):
+            session.label(image, name)
         else:
             session.none_of_these(image)
     return count

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
+from alutils.folders.listing import IGNORED, PARTS
 from alutils.labelling.entries import Answers
 from alutils.labelling.export import whole_folder
 
@@ -56,15 +57,22 @@ def write_folders(folder: Path, answers: Answers, root: Path, without: Collectio
 def folder_name(label: str) -> str:
     """A class's name as that of a folder: its own, as far as file systems allow.
 
-    What is ``FORBIDDEN`` is quoted as in an address (``%2F``). A name that would be longer than
+    What is ``FORBIDDEN`` is quoted as in an address (``%2F``), and so is the first letter of a name
+    that a folder of images has for something else than a class. A name that would be longer than
     ``LONGEST`` bytes is cut, with a digest at its end.
     """
-    name = re.sub(FORBIDDEN, lambda found: f"%{ord(found[0]):02X}", label)
+    name = re.sub(FORBIDDEN, lambda found: _quoted(found[0]), label)
+    if name.lower() in IGNORED or name in PARTS:
+        name = _quoted(name[0]) + name[1:]
     content = name.encode("utf-8", "surrogateescape")
     if len(content) <= LONGEST:
         return name
     digest = hashlib.sha256(content).hexdigest()[:16]
     return f"{content[: LONGEST - len(digest) - 1].decode(errors='ignore')}~{digest}"
+
+
+def _quoted(character: str) -> str:
+    return f"%{ord(character):02X}"
 
 
 def _problem(image: str, root: Path, digests: Mapping[str, str]) -> str:

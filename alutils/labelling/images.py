@@ -11,6 +11,7 @@ import torch
 
 from alutils.folders import index, pictures
 from alutils.labelling.batches import Head
+from alutils.labelling.entries import alike
 from alutils.labelling.pool import FeaturePool, digest_of_contents
 from alutils.learning import data
 from alutils.learning.features import load_features
@@ -83,11 +84,12 @@ class FolderImages:
         """Accuracy (%) of a head on the test part.
 
         None where the folder has none with labels, and where the head knows none of its classes.
-        Of images whose class the head doesn't know the answer is wrong.
+        Of images whose class the head doesn't know the answer is wrong. Names of classes are the
+        same where they are ``alike``.
         """
-        if not len(self.test_labels) or not set(self.classes) & set(head.classes):
+        code = {alike(name): i for i, name in enumerate(self.classes)}
+        own_C = torch.tensor([code.get(alike(name), -1) for name in head.classes])
+        if not len(self.test_labels) or (own_C < 0).all():
             return None
         guessed = predict(head.net, self.test_rows).argmax(1)
-        code = {name: i for i, name in enumerate(self.classes)}
-        own_C = torch.tensor([code.get(name, -1) for name in head.classes])
         return 100 * int((own_C[guessed] == self.test_labels).sum()) / len(guessed)

@@ -4,8 +4,9 @@ A table of labels that were given elsewhere stands in its place, too.
 """
 
 import csv
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,8 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
 
     A ledger's images are told by their content where the data cache still has the list of files
     that it was begun with, so that a file may have another name; else by their names. A table's
-    are told by their names, relative to the folder or to the table. Raises ``ParameterError`` where
+    are told by their names, relative to the folder or to the table, and a copy of an image by its
+    content. Raises ``ParameterError`` where
     it can't be read, answers no image of today, or has a class that one of ``classes`` differs from
     in case alone.
     """
@@ -89,10 +91,14 @@ def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
     has two labels or a label is no class, and as ``listing.labels``.
     """
     labels: dict[str, str] = {}
+    called: dict[str, str] = {}
+    names = _Names(images, path)
     for file, label in listing.labels(path):
-        name = _name_today(file, path, images)
+        name = names.today(file)
+        other = called.setdefault(name, file)
         if labels.setdefault(name, label) != label:
-            raise ValueError(f"{file!r} is {labels[name]!r} and {label!r}: leave one of them")
+            same = "" if other == file else f" ({other!r} is the same image)"
+            raise ValueError(f"{file!r} is {labels[name]!r} and {label!r}: leave one of them{same}")
     classes = sorted(set(labels.values()))
     for number, name in enumerate(classes):
         if refusal := class_refusal(name, classes[:number]):
@@ -102,17 +108,46 @@ def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
     return [start, *rows] if rows else []
 
 
-def _name_today(file: str, table: Path, images: FolderImages) -> str:
-    """What the folder calls a table's file, which is relative to the folder or to the table.
+class _Names:
+    """What a folder calls a table's files, which are relative to the folder or to the table."""
 
-    One that is not there keeps its name. The table's path leads through no links, the folder's may.
-    """
-    name = os.path.normpath(file)
-    if name in images.pool.position:
-        return name
-    folders = (images.folder.resolve(), images.folder)
-    beside = [os.path.relpath(table.parent / file, folder) for folder in folders]
-    return next((known for known in beside if known in images.pool.position), name)
+    def __init__(self, images: FolderImages, table: Path):
+        self.pool, self.table, self.folder = images.pool, table, images.folder
+        self.by_form: dict[str, list[str]] = {}
+        for name in images.pool.names:
+            self.by_form.setdefault(_form(name), []).append(name)
+        self.by_content = _by_content(images.digests)
+
+    def today(self, file: str) -> str:
+        """The name of a file's image, or of the one that it is a copy of.
+
+        Blanks around and the form of Unicode are passed over where one image alone is meant. A file
+        that is not there keeps its name; raises ``ValueError`` where that is not UTF-8. The table's
+        path leads through no links, the folder's may.
+        """
+        name = os.path.normpath(file)
+        folders = (self.folder.resolve(), self.folder)
+        beside = [os.path.relpath(self.table.parent / file, folder) for folder in folders]
+        for known in (name, *beside):
+            if known in self.pool.position:
+                return known
+        for known in (name, *beside):
+            if len(alike_names := self.by_form.get(_form(known), [])) == 1:
+                return alike_names[0]
+        for place in (self.folder / file, self.table.parent / file):
+            with suppress(OSError, ValueError), place.open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+                return self.by_content.get(digest, name)
+        return listing.utf_8(name)
+
+
+def _form(name: str) -> str:
+    return normalize("NFC", name.strip())
+
+
+def _by_content(digests: Mapping[str, str]) -> dict[str, str]:
+    """Names of images by the SHA-256 of their files."""
+    return {digest: name for name, digest in digests.items()}
 
 
 def _names_today(
@@ -134,7 +169,7 @@ def _names_today(
     for rows in own or [rows for _, rows in lists]:
         for row in rows:
             contents.setdefault(row.file, set()).add(row.sha256)
-    by_content = {digest: name for name, digest in images.digests.items()}
+    by_content = _by_content(images.digests)
     known = {old: found.pop() for old, found in contents.items() if len(found) == 1}
     return {old: by_content[digest] for old, digest in known.items() if digest in by_content}, True
 
@@ -171,24 +206,24 @@ def take_over(ledger: Ledger, older: Older) -> str:
 def hint(path: Path, images: FolderImages) -> str:
     """That an older ledger has answers for a folder whose ledger has none yet; else nothing.
 
-    ``path`` is of the form ``.../folder-NAME-CHECKSUM/ledger.jsonl``; looked at are the ledgers of
-    folders of the same name, the latest first.
+    ``path`` is of the form ``PROFILE/labels/folder-NAME-CHECKSUM/ledger.jsonl``. Looked at are the
+    ledgers of folders of the same name, the latest first, then those of others that have the same
+    images by their contents, in every profile.
     """
     stem = path.parent.name.rpartition("-")[0]
-    others = [
-        file
-        for file in path.parent.parent.glob(f"{stem}-*/{path.name}")
-        if file.parent.name.rpartition("-")[0] == stem and file != path
-    ]
+    pattern = f"*/labels/{index.PREFIX}*/{path.name}"
+    others = [file for file in path.parents[3].glob(pattern) if file != path]
+    namesakes = {file: file.parent.name.rpartition("-")[0] == stem for file in others}
     with suppress(LedgerDamaged, OSError):  # of this folder's ledger: told when it is opened
         if path.exists() and Answers(chain.read(path)).first:
             return ""
-    for file in sorted(others, key=lambda file: -file.stat().st_mtime):
+    for file in sorted(others, key=lambda file: (not namesakes[file], -file.stat().st_mtime)):
         with suppress(ParameterError):
             found = read(file, images)
-            return (
-                "this is a new ledger, as images came, went or changed; "
-                f"older_ledger = {str(file)!r} takes over {len(found.answers):,} answers given "
-                "before"
-            )
+            if namesakes[file] or found.by_content:
+                return (
+                    "this is a new ledger, as folder, images or profile are not those of before; "
+                    f"older_ledger = {str(file)!r} takes over {len(found.answers):,} answers given "
+                    "before"
+                )
     return ""

@@ -15,10 +15,11 @@ FIRST = ("answer", "headline")
 """Tags of the cells that a page shows under its title, wherever they stand in the notebook."""
 
 
-def to_html(notebook: Any) -> str:
+def to_html(notebook: Any, index: bool = True) -> str:
     """The notebook as one page: the answer and its figure first, code folded away.
 
-    Charts are drawn by Vega, whose script is part of the page where there is one to draw.
+    It leads to the ``index`` of reports beside it where there is one. Charts are drawn by Vega,
+    whose script is part of the page where there is one to draw.
     """
     from nbconvert import HTMLExporter
 
@@ -33,7 +34,8 @@ def to_html(notebook: Any) -> str:
         template_name="report", extra_template_basedirs=[str(TEMPLATES)], anchor_link_text=""
     )
     style, script = (_template(name) for name in ("style.css", "report.js"))
-    resources = {"vega": _vega() if charts else "", "style": style, "script": script}
+    vega = _vega() if charts else ""
+    resources = {"vega": vega, "style": style, "script": script, "index": index}
     page = exporter.from_notebook_node(shown, resources)[0]
     page = re.sub(r'<a class="anchor-link".*?</a>', "", page)  # they have no text of their own
     headings = re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', page)

@@ -16,6 +16,7 @@ from alutils.commands.predict import NothingPredicted, predict
 from alutils.labelling import predictions
 from alutils.labelling.saved_head import HeadDamaged, load_head
 from alutils.protocol.parameters import ParameterError
+from alutils.records.files import CanNotWrite
 from alutils.studies.own_labels import by_hand
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from tests.folders.messy import plain_folder
@@ -93,6 +94,13 @@ def test_a_reader_that_has_enough_ends_it_quietly(export, pets, monkeypatch):
     monkeypatch.setattr(sys, "stdout", os.fdopen(writes, "w"))
     os.close(reads)
     predict(str(export / "head"), [str(pets)])
+    sys.stdout.close()
+
+
+def test_a_full_disk_is_told_in_a_line(export, pets, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", open("/dev/full", "w"))
+    with pytest.raises(CanNotWrite, match="^the table can't be written .No space left on device"):
+        predict(str(export / "head"), [str(pets)])
     sys.stdout.close()
 
 

@@ -1,3 +1,4 @@
+import json
 import math
 import re
 import shutil
@@ -202,8 +203,26 @@ def test_what_a_text_links_to_is_there(file):
         assert not heading or heading in {name.lower().replace(" ", "-") for name in names}, link
 
 
+@pytest.mark.parametrize(
+    "file",
+    sorted(ROOT.glob("outputs/*/*.html")),
+    ids=lambda file: f"{file.parent.name}-{file.name}",
+)
+def test_what_a_kept_report_links_to_is_there(file):
+    text = re.sub(r"<(script|style).*?</\1>", "", file.read_text(encoding="utf-8"), flags=re.DOTALL)
+    links = re.findall(r'\bhref="([^"#]+)', text)
+    if (notebook := file.with_suffix(".ipynb")).exists():
+        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+            shown = [output.get("data", {}) for output in cell.get("outputs", [])]
+            texts = [data.get("text/markdown", "") for data in shown]
+            texts += [cell["source"]] if cell["cell_type"] == "markdown" else []
+            links += re.findall(r"\]\(([^)#\s]+)", "\n".join("".join(text) for text in texts))
+    for link in (link for link in links if not link.startswith(("http", "data:"))):
+        assert (file.parent / link).exists(), link
+
+
 def test_every_command_is_of_the_environment_that_make_sets_up():
-    """But for conda's, and for the plan, which is left as it was before its runs."""
+    """But where no ``make`` is, and for the plan, which is left as it was before its runs."""
     shown = {file: text for file, text in TEXTS.items() if file.name != "plan.md"}
     shown |= {file: file.read_text(encoding="utf-8") for file in NOTEBOOKS.glob("*.ipynb")}
     shown |= {file: file.read_text(encoding="utf-8") for file in PACKAGE.rglob("*page.py")}
@@ -211,7 +230,8 @@ def test_every_command_is_of_the_environment_that_make_sets_up():
     bare = {
         file: re.findall(r"(?<!bin/)python -m alutils \w+", text) for file, text in shown.items()
     }
-    assert bare.pop(ROOT / "README.md") == ["python -m alutils study"]
+    without_make = bare.pop(ROOT / "docs" / "parameters.md")
+    assert {name.split()[-1] for name in without_make} == {"study", "verify", "estimate"}
     assert not any(bare.values())
 
 

@@ -378,7 +378,7 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     tables = [table.read_text() for table in cache.glob("scan-*.left-out.csv")]
     assert "file,problem\nrare,an empty class folder\n" in tables
     half = plain_folder(tmp_path / "half/train").parent
-    refused(half, "it has train/ and no test/")
+    refused(half, "it has train/ and no test/ with class folders: add that, or name the folder of")
     parts = plain_folder(tmp_path / "parts", ("Testing", "Training"))
     refused(parts, "its folders Testing, Training would be its classes: if they are parts, name")
     (half / "test/cat").mkdir(parents=True)
@@ -415,13 +415,45 @@ def test_names_and_tables_that_are_not_utf_8_are_refused_in_a_line(tmp_path):
             scanned(tmp_path / "list.csv")
 
 
-def test_a_class_s_name_in_two_forms_of_unicode_is_refused(tmp_path):
+def test_a_class_s_name_in_two_forms_of_unicode_is_refused(tmp_path, capsys):
     root = plain_folder(tmp_path / "pets", ("K\xe4fer", "Ka\u0308fer"))
     expected = r"classes 'Ka\u0308fer' and 'K\xe4fer' are one name, 'Käfer', in two forms of Uni"
     with pytest.raises(ValueError, match=re.escape(expected)):
         scanned(root)
     cases = scanned(plain_folder(tmp_path / "letters", ("a", "A")))
     assert index.facts(cases).classes == ("A", "a")
+    told = "letters: classes 'A' and 'a' are two, though they differ in case alone"
+    assert told in capsys.readouterr().err
+
+
+def test_a_class_may_be_called_as_a_part(tmp_path):
+    name = scanned(plain_folder(tmp_path / "vehicles", ("train", "car")))
+    assert index.facts(name).classes == ("car", "train")
+    name = scanned(plain_folder(tmp_path / "trial", ("test", "control")))
+    assert index.facts(name).classes == ("control", "test")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_may_have_other_marks_than_commas(tmp_path, mark):
+    files = [
+        str(file.relative_to(tmp_path)) for file in plain_folder(tmp_path / "a, b").rglob("*.png")
+    ]
+    rows = [("file", "label"), *((file, file.split("/")[1]) for file in files)]
+    (tmp_path / "list.csv").write_text("\ufeff" + "".join(f"{mark.join(r)}\r\n" for r in rows))
+    facts = index.facts(scanned(tmp_path / "list.csv"))
+    assert facts.classes == ("cat", "dog") and facts.train + facts.test == 20
+
+
+def test_a_table_names_files_with_blanks_in_any_form_of_unicode_or_no_utf_8_at_all(tmp_path):
+    names = ["1 .png ", "K\xe4fer.png", "Sa\u0308ge.png", os.fsdecode(b"\xff.png")]
+    for seed, file in enumerate(names):
+        Image.fromarray(noise(seed)).save(tmp_path / file, format="png")
+    written = [names[0], "Ka\u0308fer.png ", "S\xe4ge.png", names[3], "none.png"]
+    content = "\n".join(["file", *written]).encode("utf-8", "surrogateescape")
+    (tmp_path / "list.csv").write_bytes(content)
+    name = scanned(tmp_path / "list.csv")
+    assert {row.file for row in index.rows(name)} == set(names)
+    assert left_out(name) == {"none.png": "can't be read: No such file or directory"}
 
 
 @pytest.mark.parametrize("classes", [2, 37, 200])

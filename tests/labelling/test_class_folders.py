@@ -113,5 +113,9 @@ def test_a_class_called_as_a_device_of_windows_has_a_folder_and_is_read_back():
     assert [folder_name(name) for name in devices] == [*quoted, "%63on .a"]
     plain = ["cone", "con-1", "console.log", "com", "com10", "null", "a con"]
     assert [folder_name(name) for name in plain] == plain
-    names = [*devices, *plain, "x.", "x ", "..", "a/b%2Fc", "100 %", 'çà, "q" <x>']
+    others = ["train", "test", "Lost+Found", "desktop.ini"]  # which a folder of images has
+    assert [folder_name(name) for name in (*others, "trains", "Test")] == [
+        "%74rain", "%74est", "%4Cost+Found", "%64esktop.ini", "trains", "Test",
+    ]  # fmt: skip
+    names = [*devices, *plain, *others, "x.", "x ", "..", "a/b%2Fc", "100 %", 'çà, "q" <x>']
     assert [unquote(folder_name(name)) for name in names] == names

@@ -1,5 +1,6 @@
 """A folder that grows or is renamed: the answers of its ledger go over into a new one."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -174,6 +175,61 @@ def test_the_labels_of_an_export_are_taken_over(photos, begun, opened, tmp_path)
     assert labelling.session.answers.labels == answers.labels
 
 
+def test_a_folder_that_was_renamed_or_another_profile_is_told_of_its_ledger(
+    photos, begun, opened, capsys
+):
+    told = f"older_ledger = {str(begun)!r} takes over 8 answers"
+    opened(photos, profile="other").desk.close()
+    assert told in capsys.readouterr().out
+    photos.rename(moved := photos.with_name("pictures"))
+    add(moved, 100)
+    opened(moved).desk.close()
+    assert told in capsys.readouterr().out
+    add(photos.with_name("strange"), *range(12))  # of the same names, and of other contents
+    Image.fromarray(noise(99)).save(photos.with_name("strange") / "0.png")
+    for seed in range(12):
+        Image.fromarray(noise(500 + seed)).save(photos.with_name("strange") / f"{seed}.png")
+    opened(photos.with_name("strange"))
+    assert "older_ledger" not in capsys.readouterr().out
+
+
+def test_a_table_s_copies_count_for_the_image_that_is_kept(photos, opened, tmp_path):
+    (photos / "Backup").mkdir()  # which makes classes of folders, so a table names all
+    for seed in range(3):
+        shutil.copy(photos / f"{seed}.png", photos / "Backup" / f"copy-{seed}.png")
+    files = [str(file.relative_to(tmp_path)) for file in sorted(photos.rglob("*.png"))]
+    (tmp_path / "files.csv").write_text("\n".join(["file", *files]))
+    rows = ["photos/0.png,cat", "photos/Backup/copy-1.png,dog", "photos/2.png,dog"]
+    table = tmp_path / "known.csv"
+    table.write_text("\n".join(["image,label", *rows]))
+    labels = opened(tmp_path / "files.csv", older_ledger=str(table)).session.answers.labels
+    assert sorted(labels.values()) == ["cat", "dog", "dog"]
+    table.write_text("\n".join(["image,label", *rows, "photos/Backup/copy-2.png,cat"]))
+    told = "'photos/Backup/copy-2.png' is 'dog' and 'cat': leave one of them .'photos/2.png' is the"
+    with pytest.raises(ParameterError, match=told):
+        opened(tmp_path / "files.csv", older_ledger=str(table), ledger=str(tmp_path / "b.jsonl"))
+
+
+def test_an_export_s_table_reads_back_whatever_files_are_called(photos, opened, tmp_path):
+    names = [" a.png", "b.png ", "K\xe4fer.png", os.fsdecode(b"\xff.png"), "c\nd.png", "e;f,g.png"]
+    for seed, name in enumerate(names):
+        Image.fromarray(noise(50 + seed)).save(photos / name, format="png")
+    labelling = opened(photos, batch=18)
+    for question in labelling.session.ask(18):
+        labelling.session.label(question.image, "cat")
+    table = tmp_path / "labels.csv"
+    write_csv(table, labelling.session.answers)
+    again = opened(photos, ledger=str(tmp_path / "a.jsonl"), older_ledger=str(table))
+    assert set(again.session.answers.labels) == {*names, *(f"{seed}.png" for seed in range(12))}
+    table.write_text("image,label\nKa\u0308fer.png,cat\n")
+    again = opened(photos, ledger=str(tmp_path / "b.jsonl"), older_ledger=str(table))
+    assert again.session.answers.labels == {"K\xe4fer.png": "cat"}
+    for rows in ("0.png,K\xe4fer", "K\xe4fer.png,cat"):
+        table.write_bytes(f"image,label\n{rows}\n".encode("latin-1"))
+        with pytest.raises(ParameterError, match="can't be read: the table is not in UTF-8: save"):
+            opened(photos, ledger=str(tmp_path / "c.jsonl"), older_ledger=str(table))
+
+
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
@@ -186,7 +242,10 @@ def test_the_labels_of_an_export_are_taken_over(photos, begun, opened, tmp_path)
             "file,label\n0.png,cat\n0.png,dog",
             "can't be read: '0.png' is 'cat' and 'dog': leave",
         ),
-        ("file,label\n0.png,cat\n./0.png,dog", "'./0.png' is 'cat' and 'dog': leave one of them"),
+        (
+            "file,label\n0.png,cat\n./0.png,dog",
+            "'./0.png' is 'cat' and 'dog': leave one of them .'0.png'",
+        ),
         ("file,label\n0.png,cat\nphotos/0.png,dog", "'photos/0.png' is 'cat' and 'dog': leave"),
         (
             "file,label\nx.png,cat",

@@ -148,8 +148,33 @@ def test_folders_that_are_no_classes_are_told_of_and_a_table_asks_for_all(
     monkeypatch.setenv("HOME", str(tmp_path))
     (code,) = re.findall(r"```python\n(import csv.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
     exec(code, {})
-    labelling = opened(dataset=str(tmp_path / "photos.csv"), classes=["cat", "dog"])
+    labelling = opened(dataset=str(tmp_path / "photos-files.csv"), classes=["cat", "dog"])
     assert len(labelling.session.pool) == 40 and not labelling.images.classes
+
+
+def test_classes_that_differ_in_case_or_form_of_unicode_are_those_of_the_folder(
+    tmp_path, outputs, opened
+):
+    folder = plain_folder(tmp_path / "pets", ("Cat", "Ka\u0308fer", "dog"), each=20)
+    accuracies = []
+    for classes in ((), ("cat", "K\xe4fer", "dog")):
+        given = {"answers": "labels", "answer_count": 30, "profile": f"own-{len(classes)}"}
+        labelling = opened(dataset=str(folder), classes=classes, **given)
+        by_hand.label(labelling)
+        labels = labelling.session.answers.labels.values()
+        assert len(labels) == 30 and set(labels) == set(classes or labelling.images.classes)
+        accuracies.append(progress.test_curve(labelling))
+    assert accuracies[0] == accuracies[1] != []
+
+
+def test_a_ledger_s_new_folder_is_no_class_of_the_folder_that_it_lies_in(pets, opened):
+    ledger = pets / "labels" / "pets.jsonl"
+    first = opened(dataset=str(pets), ledger=str(ledger))
+    first.session.label(first.session.ask(1)[0].image, "cat")
+    first.desk.close()
+    again = opened(dataset=str(pets), ledger=str(ledger))
+    assert len(again.session.answers.labels) == 1
+    assert again.images.classes == ("cat", "dog")
 
 
 def test_the_test_part_is_left_out_where_its_classes_are_others(pets, opened):

@@ -176,9 +176,9 @@ def pool_map(diagnosed: list[DiagnosedRound], dataset: Any) -> HTML:
     for panel, each in zip(axes[0], arms[0][1], strict=True):
         panel.set_title(f"{each.labels:,} labels", fontsize=9)
     if len(dataset.classes) <= figures.LEGIBLE:
-        for name, colour in zip(dataset.classes, _class_colours(dataset), strict=True):
-            axes[0, 0].scatter([], [], s=14, color=colour, label=name)
-        figure.legend(loc="outside right upper", fontsize=8, frameon=False)
+        points = [axes[0, 0].scatter([], [], s=14, color=c) for c in _class_colours(dataset)]
+        # named here, as a label of a point's own would be hidden where it begins with "_"
+        figure.legend(points, dataset.classes, loc="outside right upper", fontsize=8, frameon=False)
     first = arms[0][1][0].entries["map"]
     caption = (
         f"{len(first['index']):,} pool images of seed {seed} on the first two principal components "

@@ -11,10 +11,11 @@ from typing import TypeVar
 from filelock import FileLock
 from IPython.display import Markdown
 
+from alutils.folders.listing import NO_IMAGES
 from alutils.labelling import bundle, chain, older
 from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, replay
 from alutils.labelling.desk import Desk
-from alutils.labelling.entries import Answers, Entry
+from alutils.labelling.entries import Answers, Entry, alike
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import Ledger, LedgerHeld, locked
 from alutils.labelling.session import Session, describe
@@ -83,7 +84,7 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         notes.append(line)
         print(line)
 
-    if images.classes and set(images.classes).isdisjoint(classes):
+    if images.classes and set(map(alike, images.classes)).isdisjoint(map(alike, classes)):
         say(_no_classes(images))
     older_answers = _older_answers(study, images, classes, say)
     with _folder_made(study):
@@ -144,7 +145,8 @@ def _older_answers(
 def _folder_made(study: OwnLabelsStudy) -> Iterator[None]:
     """The ledger's folder is there; in batch without what was in it.
 
-    In batch no other run has it meanwhile, which is until the ledger is open, and refuses them.
+    One that is made here is no class of a dataset that it lies in. In batch no other run has it
+    meanwhile, which is until the ledger is open, and refuses them.
     """
     with ExitStack() as opening:
         try:
@@ -154,7 +156,9 @@ def _folder_made(study: OwnLabelsStudy) -> Iterator[None]:
                 if study.folder.exists():
                     _refuse_two_runs(study.ledger_path, study).release()
                     shutil.rmtree(study.folder)
-            study.folder.mkdir(exist_ok=True)
+            if not study.folder.exists():
+                study.folder.mkdir()
+                (study.folder / NO_IMAGES).touch()
         except OSError as error:
             raise CanNotWrite(
                 f"{study.folder} can't be made for the answers ({error.strerror or error}): change "
