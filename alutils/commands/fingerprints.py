@@ -75,8 +75,11 @@ def reached(notebook: Path) -> list[Path]:
 
     Every strategy counts where ``strategies/own.py`` is reached, as that imports them by name.
     """
+    from IPython.core.inputtransformer2 import TransformerManager
+
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = "\n".join(map(TransformerManager().transform_cell, sources))  # magics into Python
     finder = ModuleFinder(path=[str(ROOT)])
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "notebook.py"

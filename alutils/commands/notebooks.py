@@ -175,32 +175,27 @@ def _sweep(folder: Path, name: str) -> None:
 def _tidy(file: Path, folder: Path, dropped: str = "") -> Any:
     """The executed notebook without what differs from run to run: times, paths, papermill's id.
 
-    The outputs of cells with the tag ``dropped`` go too: progress lines. Links to the guides lead
-    there from the report's ``folder``.
+    The outputs of cells with the tag ``dropped`` go too: progress lines. In the repository, links
+    to the guides lead there from the report's ``folder``.
     """
     import nbformat
 
     notebook = nbformat.read(file, as_version=4)
+    guides = "](../docs/"
+    if folder.is_relative_to(ROOT):  # elsewhere a report names no place of this machine
+        guides = f"]({Path(os.path.relpath(ROOT / 'docs', folder)).as_posix()}/"
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](../docs/", f"]({_guides_from(folder)}/")
+            cell.source = cell.source.replace("](../docs/", guides)
         tags = cell.metadata.get("tags", [])
         if dropped in tags:
             cell.outputs = []
         if "injected-parameters" in tags:
             cell.id = "injected-parameters"
     return notebook
-
-
-def _guides_from(folder: Path) -> str:
-    """The path of ``docs`` from a folder of reports; whole where no relative path leads there."""
-    try:
-        return Path(os.path.relpath(ROOT / "docs", folder)).as_posix()
-    except ValueError:  # on another drive
-        return (ROOT / "docs").as_uri()
 
 
 def _check_machine(training: list[Study]) -> None:

@@ -7,7 +7,7 @@ from alutils.protocol.parameters import ParameterError, Parameters, known
 from alutils.studies import profiles
 
 
-class Run(NamedTuple):
+class Command(NamedTuple):
     """A command of studies without a notebook: their module in ``alutils.studies``, and its help.
 
     The module has ``studies()`` and ``main()``.
@@ -18,12 +18,12 @@ class Run(NamedTuple):
 
 
 RUNS = {
-    "ablation": Run("claims.ablation", "run the authors' evaluation, switch by switch"),
-    "recipe": Run("choices.recipe", "choose the recipes again, on held-out data"),
-    "precision": Run("choices.precision", "hold bf16 against fp32, on held-out data"),
-    "head": Run("choices.head", "choose the linear head's recipe again, on held-out data"),
-    "ceiling": Run("training_size.ceiling_runs", "train on every label of the pool"),
-    "transfer": Run("transfer.plan", "train on labels that another recipe's arms chose"),
+    "ablation": Command("claims.ablation", "run the authors' evaluation, switch by switch"),
+    "recipe": Command("choices.recipe", "choose the recipes again, on held-out data"),
+    "precision": Command("choices.precision", "hold bf16 against fp32, on held-out data"),
+    "head": Command("choices.head", "choose the linear head's recipe again, on held-out data"),
+    "ceiling": Command("training_size.ceiling_runs", "train on every label of the pool"),
+    "transfer": Command("transfer.plan", "train on labels that another recipe's arms chose"),
 }
 """By command, which is also the profile of their records."""
 

@@ -267,11 +267,15 @@ def _rows(known: sqlite3.Connection, classes: tuple[str, ...]) -> Iterator[index
 
 def _report(known: sqlite3.Connection, file: Path) -> str:
     """Write the table of the files that are left out, and say how many where there are some."""
-    number = 0
-    with file.open("w", newline="", encoding="utf-8") as lines:
-        table = csv_writer(lines)
-        table.writerow(["file", "problem"])
-        for path, problem in known.execute(PROBLEMS):
-            table.writerow([path.decode("utf-8", "backslashreplace"), problem])
-            number += 1
+    number, part = 0, file.with_name(f".{file.name}-{os.getpid()}")
+    try:
+        with part.open("w", newline="", encoding="utf-8") as lines:
+            table = csv_writer(lines)
+            table.writerow(["file", "problem"])
+            for path, problem in known.execute(PROBLEMS):
+                table.writerow([path.decode("utf-8", "backslashreplace"), problem])
+                number += 1
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
     return f"{number:,} files are left out, listed in {file}" if number else ""

@@ -146,6 +146,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         yield part
         _sync(part)
         part.rename(folder)
+        sync(folder.parent)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         if folder.exists():

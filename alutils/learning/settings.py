@@ -1,4 +1,4 @@
-"""Settings of a process that decide what is computed in it: read, and put back after others.
+"""_Values of a process that decide what is computed in it: read, and put back after others.
 
 PyTorch, NumPy, scikit-learn and Python's warnings keep them for the whole process, or its thread:
 what one caller sets, all that is computed there afterwards would be computed with.
@@ -13,21 +13,21 @@ import numpy as np
 import torch
 from torch import backends
 
-Setting = tuple[Callable[[], Any], Callable[[Any], None]]
+_Setting = tuple[Callable[[], Any], Callable[[Any], None]]
 """What reads a setting, and what sets it."""
-Settings = list[tuple[Callable[[Any], None], Any]]
+_Values = list[tuple[Callable[[Any], None], Any]]
 """What sets each setting, and a value of it."""
 
 
-def _attribute(owner: object, name: str) -> Setting:
+def _attribute(owner: object, name: str) -> _Setting:
     return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
 
 
-def _fp32_precision(owner: object) -> Setting:
+def _fp32_precision(owner: object) -> _Setting:
     return _attribute(owner, "fp32_precision")
 
 
-SETTINGS: tuple[Setting, ...] = (
+SETTINGS: tuple[_Setting, ...] = (
     (torch.is_grad_enabled, torch.set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
@@ -57,7 +57,7 @@ all backends comes before what is for one of them, and that before its operation
 """
 
 
-def read() -> Settings:
+def read() -> _Values:
     """PyTorch's settings as they are, each with what sets it.
 
     An older name of precision is left out where the newer ones say what it can't: PyTorch then
@@ -70,7 +70,7 @@ def read() -> Settings:
     return settings
 
 
-def put_back(settings: Settings) -> None:
+def put_back(settings: _Values) -> None:
     """Set PyTorch's settings as ``read`` found them.
 
     Two that this study never changes get PyTorch's own values: no default device, and numbers too
@@ -92,7 +92,7 @@ def kept() -> Iterator[None]:
 
 
 @contextmanager
-def under(settings: Settings) -> Iterator[None]:
+def under(settings: _Values) -> Iterator[None]:
     """What is computed meanwhile is computed with these settings of PyTorch."""
     with _torch_kept():
         put_back(settings)

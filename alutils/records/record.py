@@ -63,7 +63,7 @@ def state_digest(state: bytes) -> str:
 
 
 def diverged(record: Record) -> bool:
-    """Whether the cell failed because a training left the finite numbers (``NotFinite``).
+    """Whether the cell failed because a training diverged, to values that are not finite.
 
     The same training does so again: its seed is left out, and nothing is to be mended.
     """
@@ -137,7 +137,7 @@ def belongs_to(record: Record, cell: Cell) -> bool:
     """Whether the record says that it is the cell's."""
     try:
         return cell_of(record).name == cell.name
-    except (ValueError, KeyError):
+    except (ValueError, LookupError):
         return False
 
 

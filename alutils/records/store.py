@@ -130,9 +130,10 @@ class Store:
         try:
             text = (self.folder / f"{name}.json").read_text(encoding="utf-8", errors="replace")
             cell = cell_of(parse(text)[0])
-        except (OSError, ValueError, KeyError):
+            own = cell.name
+        except (OSError, ValueError, LookupError):  # also of a folder that is not known here
             return None
-        return cell if cell.name == name else None
+        return cell if own == name else None
 
     def hold(self, cell: Cell) -> FileLock | None:
         """The cell's lock, acquired; None where another run has it, which ``holder`` names.

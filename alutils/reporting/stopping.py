@@ -14,12 +14,14 @@ from alutils.reporting.statistics import LEVEL
 
 AGREEMENT, UNCERTAINTY, TOLERANCE = 0.99, 0.05, 0.5
 """Thresholds: a mean kappa, a share of a uniform guess's entropy, and points of accuracy."""
+WINDOW = 3
+"""Rounds over which kappas and gains are averaged."""
 ROUNDING = 1e-12
 """By how much a mean may miss its threshold: three kappas of 0.99 have a mean just below 0.99."""
 
 
 def stabilising_predictions(
-    kappas_R: np.ndarray, threshold: float = AGREEMENT, window: int = 3
+    kappas_R: np.ndarray, threshold: float = AGREEMENT, window: int = WINDOW
 ) -> np.ndarray:
     """Stop once predictions no longer change (Bloodgood and Vijay-Shanker, 2009).
 
@@ -30,7 +32,7 @@ def stabilising_predictions(
     return mean_agreement(kappas_R, window) >= threshold - ROUNDING
 
 
-def mean_agreement(kappas_R: np.ndarray, window: int = 3) -> np.ndarray:
+def mean_agreement(kappas_R: np.ndarray, window: int = WINDOW) -> np.ndarray:
     """Mean of the last ``window`` kappas after every round; NaN where one of them is not known."""
     kappas_R = np.asarray(kappas_R, dtype=float)
     means_R = np.full(len(kappas_R), math.nan)
@@ -76,18 +78,18 @@ def error_difference(limits_R: np.ndarray, tolerance: float = TOLERANCE) -> np.n
     return np.asarray(limits_R, dtype=float) < tolerance
 
 
-def gain_limits(accuracy_R: np.ndarray, errors_R: np.ndarray, window: int = 3) -> np.ndarray:
-    """Upper limits (points) on the gain in accuracy a round, on average over ``window`` rounds.
+def gain_limits(accuracy_R: np.ndarray, errors_R: np.ndarray) -> np.ndarray:
+    """Upper limits (points) on the gain in accuracy a round, on average over ``WINDOW`` rounds.
 
     The accuracies (%) are measured on a test set, with their standard errors (points); the limit is
     that of a one-sided z interval. Both accuracies count as measured on images of their own: on the
-    same images the interval is wider than it need be. NaN for the first ``window`` rounds.
+    same images the interval is wider than it need be. NaN for the first ``WINDOW`` rounds.
     """
     accuracy_R, errors_R = np.asarray(accuracy_R, dtype=float), np.asarray(errors_R, dtype=float)
     limits = np.full(len(accuracy_R), math.nan)
-    gain = accuracy_R[window:] - accuracy_R[:-window]
-    error = np.hypot(errors_R[window:], errors_R[:-window])
-    limits[window:] = (gain + stats.norm.ppf(LEVEL) * error) / window
+    gain = accuracy_R[WINDOW:] - accuracy_R[:-WINDOW]
+    error = np.hypot(errors_R[WINDOW:], errors_R[:-WINDOW])
+    limits[WINDOW:] = (gain + stats.norm.ppf(LEVEL) * error) / WINDOW
     return limits
 
 

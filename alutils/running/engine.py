@@ -213,20 +213,29 @@ class Run:
         slots = self.slots.items()
         free = [worker for worker, count in slots for _ in range(count - busy[worker])]
         held: list[Job] = []
-        while free and self.waiting:
-            job = self.waiting.pop(0)
-            try:
-                if not job.locks:
-                    held += _jobs(job.lock(self.store), self.store)
-                if job.cells and not (worker := job.pick(free, self._able())):
-                    held.append(job)
-                elif job.cells:
-                    free.remove(worker)
-                    self._send(job, worker)
-            except BaseException:
-                job.release()
-                raise
-        self._queue(held)
+        try:
+            while free and self.waiting:
+                job = self.waiting.pop(0)
+                try:
+                    if not job.locks:
+                        held += self._lock(job)
+                    if job.cells and not (worker := job.pick(free, self._able())):
+                        held.append(job)
+                    elif job.cells:
+                        free.remove(worker)
+                        self._send(job, worker)
+                except BaseException:
+                    job.release()
+                    raise
+        finally:
+            self._queue(held)
+
+    def _lock(self, job: Job) -> list[Job]:
+        """Lock a job's cells; returns jobs for those that it lets go of."""
+        cells, taken = job.cells, job.lock(self.store)
+        left = {cell.name for cell in (*job.cells, *taken)}
+        self.progress.elsewhere(cell for cell in cells if cell.name not in left)
+        return _jobs(taken, self.store)
 
     def _able(self) -> set[str]:
         """The workers that take cells: beside those with a GPU there may be some without."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from IPython.display import Pretty, ProgressBar, display
@@ -67,8 +67,16 @@ class Progress:
         self.total = len(cells)
         self.finished = sum(map(store.finished, cells))
         groups = by_cost(cells).values()
-        self.left = sum(step_cost(group[0]) * work(group, store).steps for group in groups)
+        steps = [(group, step_cost(group[0]) * work(group, store).steps) for group in groups]
+        self.left = sum(cost for _, cost in steps)
+        self.shares = {cell.name: cost / len(group) for group, cost in steps for cell in group}
         self.done, self.start = 0.0, time.monotonic()
+
+    def elsewhere(self, cells: Iterable[Cell]) -> None:
+        """Count cells that another run has finished; what they had left is told by their number."""
+        for cell in cells:
+            self.finished += 1
+            self.left = max(0.0, self.left - self.shares[cell.name])
 
     def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:
         """Report the last round of a record, whose training ``sharing`` cells share."""

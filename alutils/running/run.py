@@ -110,7 +110,7 @@ def run_all(studies: Sequence[Study]) -> None:
 def finish(*studies: Study) -> None:
     """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed.
 
-    A training that left the finite numbers leaves its seed out and raises nothing, as long as
+    A training that diverged leaves its seed out and raises nothing, as long as
     another seed of its dataset has every cell.
     """
     failed = [cell for study in studies for cell in _failed(study)]

@@ -11,13 +11,15 @@ from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 from torch import Tensor
 
+from alutils.strategies.scores import entropies
+
 LEVEL = 0.95
 """Confidence of a bound on the error, one-sided."""
 
 
 def mean_entropy(probs_N_C: Tensor) -> float:
     """Mean predictive entropy (nats) of the candidates, images that are not labelled yet."""
-    return -probs_N_C.double().xlogy(probs_N_C.double()).sum(1).mean().item()
+    return entropies(probs_N_C.double()).mean().item()
 
 
 def changes(before_N_C: np.ndarray, now_N_C: np.ndarray) -> dict[str, float]:

@@ -29,7 +29,7 @@ BLINK_S = 10
 class Workers:
     """The workers of a cluster that can take cells; each is checked once, when it is first seen.
 
-    A worker must run the same alutils, torch and Python as this process does, and have a ``GPU``
+    A worker must run the same versions as this process does (``versions``), and have a ``GPU``
     resource where cells are for GPUs: with ``device = "cuda"``, and with ``"auto"`` wherever a
     worker offers it. ``resources`` is what a cell takes of it. ``checked`` has, by a worker's
     address, why it takes no cells; an empty string where it does.

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alutils.strategies.distances import Points
+from alutils.strategies.distances import Points, nearest
 from alutils.strategies.ranking import highest
 from alutils.strategies.scores import gap
 from alutils.strategies.view import PoolView
@@ -93,9 +93,7 @@ class Coverage:
 
     def add(self, chosen: Points) -> None:
         """Count points as chosen."""
-        for block in chosen.blocks():
-            parts = [p.squared_distances(block).min(1).values for p in self.points.blocks()]
-            self.nearest_N = self.nearest_N.minimum(torch.cat(parts))
+        self.nearest_N = self.nearest_N.minimum(nearest(self.points, chosen))
 
     def gain(self, candidates: Tensor) -> Tensor:
         """What each of B candidates, int64 positions, would add to the covered weight (B,)."""

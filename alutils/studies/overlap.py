@@ -25,7 +25,7 @@ REPEATED = (
 
 
 @dataclass(frozen=True)
-class Shared:
+class Overlap:
     """What a study's cells have in common with those of another notebook, as it is named in texts.
 
     Cells with the same record; other cells with some of the same trainings, those on the first
@@ -38,7 +38,7 @@ class Shared:
     trainings: int
 
 
-def shared(study: Study, notebook: str) -> list[Shared]:
+def overlaps(study: Study, notebook: str) -> list[Overlap]:
     """What the cells of a notebook's study share with each other notebook."""
     every = (
         common(study.cells(), other.cells(), name)
@@ -67,7 +67,7 @@ def others(profile: str, notebook: str) -> dict[str, Study]:
     return {told: profiles.load_study(*key) for key, told in studies.items()}
 
 
-def common(cells: list[Cell], others: list[Cell], notebook: str) -> Shared:
+def common(cells: list[Cell], others: list[Cell], notebook: str) -> Overlap:
     """What ``cells`` share with the ``others``, those of a notebook."""
     names = {other.name for other in others}
     by_training: dict[str, list[Cell]] = {}
@@ -78,7 +78,7 @@ def common(cells: list[Cell], others: list[Cell], notebook: str) -> Shared:
         max((_in_common(cell, other) for other in by_training.get(_training(cell), [])), default=0)
         for cell in rest
     ]
-    return Shared(notebook, len(cells) - len(rest), sum(n > 0 for n in longest), sum(longest))
+    return Overlap(notebook, len(cells) - len(rest), sum(n > 0 for n in longest), sum(longest))
 
 
 def _training(cell: Cell) -> str:
@@ -96,7 +96,7 @@ def _in_common(cell: Cell, other: Cell) -> int:
 def sentence(study: Study, notebook: str) -> Markdown:
     """Which of a notebook's cells are no independent evidence beside other reports."""
     own = _number(notebook)
-    parts = [part for other in shared(study, notebook) for part in _parts(other)]
+    parts = [part for other in overlaps(study, notebook) for part in _parts(other)]
     if not parts:
         return Markdown(
             f"{own} repeats no training of another report on networks trained from scratch."
@@ -107,7 +107,7 @@ def sentence(study: Study, notebook: str) -> Markdown:
     return Markdown(f"{', '.join([first, *more])}: {REPEATED}.")
 
 
-def _parts(other: Shared) -> list[tuple[int, str]]:
+def _parts(other: Overlap) -> list[tuple[int, str]]:
     """How many cells share what with a notebook, those on the first labels apart."""
     records = f"{'is a record' if other.records == 1 else 'are records'} of {other.notebook} too"
     verb = "repeats" if other.cells == 1 else "repeat"

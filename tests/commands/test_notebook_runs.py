@@ -214,7 +214,9 @@ def test_a_notebook_runs_in_this_interpreter_and_in_its_folder_whatever_kernels_
     take_notebooks_from(tmp_path, monkeypatch)
     prose = [nbformat.v4.new_markdown_cell(text) for text in ("# Title", "What.", "How.")]
     first = nbformat.v4.new_code_cell("x = 1", metadata={"tags": ["parameters"]})
-    last = nbformat.v4.new_code_cell("import sys\nimport mine\nsys.executable, x, mine.NAME")
+    last = nbformat.v4.new_code_cell(
+        "%matplotlib inline\nimport sys\nimport mine\nsys.executable, x, mine.NAME"
+    )
     notebook = nbformat.v4.new_notebook(cells=[*prose, first, last])  # its metadata are empty
     nbformat.write(notebook, tmp_path / f"{NOTEBOOK}.ipynb")
     mine, study = tmp_path / "mine.py", profiles.load_study("smoke", NOTEBOOK)

@@ -1,8 +1,6 @@
 import json
 import math
 import re
-import shutil
-import subprocess
 from collections import Counter
 
 import numpy as np
@@ -40,18 +38,9 @@ READ = sorted({*profiles.profiles(), "ceiling", "transfer"} - set(run_states.ANY
 
 
 @pytest.fixture
-def committed(tmp_path, monkeypatch):
+def committed(keep_committed):
     """The outputs without the records that a run here has added."""
-    told = subprocess.run(
-        ["git", "-C", str(ROOT), "ls-files", *(f"outputs/{profile}/runs" for profile in READ)],
-        capture_output=True,
-        text=True,
-    ).stdout.split()
-    for name in told:
-        file = tmp_path / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, file)
-    monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
+    keep_committed(READ)
 
 
 def test_the_readme_shows_the_committed_results_and_the_hours_of_the_long_profiles(committed):
@@ -158,7 +147,8 @@ def found(verdict: str, mean: float = 7.0) -> Finding:
 
 def test_the_table_names_its_profile_and_recipe():
     for recipe, profile in CHOSEN_UNDER.items():
-        assert readme._profile(profile) == f"Profile `{profile}`, {TITLES[recipe]}"
+        told = f"Profile `{profile}`, [{TITLES[recipe]}](docs/recipe.md)"
+        assert readme._profile(profile) == told
     assert readme._profile("quick") == "Profile `quick`"
 
 

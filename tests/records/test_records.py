@@ -21,7 +21,15 @@ from alutils.records import files, tidy
 from alutils.records import store as records_store
 from alutils.records.files import CanNotWrite
 from alutils.records.locks import CanNotLock
-from alutils.records.record import NEXT, canonical, chained, diverged, state_digest
+from alutils.records.record import (
+    NEXT,
+    belongs_to,
+    canonical,
+    chained,
+    diverged,
+    parse,
+    state_digest,
+)
 from alutils.records.store import CanNotRead, Store
 from alutils.records.tidy import table
 from alutils.reporting import record_facts
@@ -186,6 +194,15 @@ def test_another_cells_record_is_not_taken_for_the_cells_own(stored, digits_cell
     shutil.copy(store.path(cell), store.path(other_cell))
     assert store.recover(other_cell)["rounds"] == []
     assert "it is the record of another cell" in capsys.readouterr().err
+
+
+def test_a_record_of_a_folder_that_is_not_known_here_tells_no_cell(stored, monkeypatch, tmp_path):
+    store, cell = stored
+    monkeypatch.setenv("ALUTILS_DATA", str(tmp_path / "another cache"))
+    text = store.path(cell).read_text().replace('"digits"', '"folder-pets-0123456789abcdef"')
+    (store.folder / "other.json").write_text(text)
+    assert store.cell("other") is None and not belongs_to(parse(text)[0], cell)
+    assert store.cell(cell.name) == cell
 
 
 def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):

@@ -5,7 +5,7 @@ import platform
 import resource
 import threading
 import time
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 from distributed import LocalCluster
@@ -320,6 +320,33 @@ class Broken:
 
     def result(self, timeout: float) -> None:
         raise self.error
+
+
+def test_what_another_run_has_finished_by_now_counts_as_finished(digits_cell, store):
+    cells, lines = [digits_cell(seed=seed) for seed in range(2)], []
+    progress = Progress(cells, store, lines.append)
+    engine_run = engine.Run(None, stub, store, {}, progress, cells)
+    run(cells[:1], stub, store)
+    engine_run.workers = Mock(**{"slots.return_value": {"a": 1}})
+    engine_run.workers.submit = lambda worker, task, cells, history, state: Mock(
+        **{"result.return_value": stub(cells, history)}
+    )
+    engine_run._done = lambda: [*engine_run.running]
+    engine_run.to_the_end()
+    assert len(lines) == cells[1].length and "2/2 cells  0 min left" in lines[-1]
+
+
+def test_jobs_that_wait_for_a_worker_let_go_where_another_can_not_be_sent(digits_cell, store):
+    cells = [digits_cell(seed=seed) for seed in range(2)]
+    progress = Progress(cells, store, lambda line: None)
+    engine_run = engine.Run(None, stub, store, {}, progress, cells)
+    engine_run.workers = Mock(**{"slots.return_value": {"a": 1}, "submit.side_effect": OSError()})
+    picks = iter(["", "a"])
+    with patch.object(engine.Job, "pick", lambda job, free, able: next(picks)):
+        with pytest.raises(OSError):
+            engine_run.to_the_end()
+    for cell in cells:
+        store.hold(cell).release()
 
 
 def test_a_worker_that_takes_no_cells_is_not_left_to_try_a_round_again(digits_cell, store):

@@ -47,6 +47,18 @@ def test_a_training_that_several_cells_share_counts_once(digits_cell, outputs):
     assert progress.done == pytest.approx(first) and progress.left == pytest.approx(3 * sum(later))
 
 
+def test_what_another_run_finishes_is_not_left(digits_cell, outputs):
+    store, lines = Store("test"), []
+    cells = [digits_cell(rounds=1, seed=seed) for seed in range(3)]
+    progress = Progress(cells, store, lines.append)
+    (steps,) = cells[0].steps()
+    progress.elsewhere(cells[1:])
+    assert progress.left == steps
+    done = rounds(1)[0] | {"steps": steps, "heldout_accuracy": []}
+    progress.round(cells[0], {"rounds": [done], "status": "finished"})
+    assert lines[0].endswith("3/3 cells  0 min left")
+
+
 def test_a_step_of_the_small_stem_counts_as_what_it_costs(digits_cell, outputs):
     store, cells = Store("test"), [digits_cell(rounds=1), digits_cell(rounds=1, stem="3x3")]
     lines: list[str] = []

@@ -30,7 +30,7 @@ def cell(**changes) -> Cell:
 )
 def test_a_training_is_repeated_where_all_that_decides_it_is_the_same(changes, trainings):
     shared = overlap.common([cell()], [cell(**changes)], "07-x")
-    assert shared == overlap.Shared("07-x", 0, int(trainings > 0), trainings)
+    assert shared == overlap.Overlap("07-x", 0, int(trainings > 0), trainings)
 
 
 def test_nested_labels_are_others_than_an_arms():
@@ -38,14 +38,14 @@ def test_nested_labels_are_others_than_an_arms():
     longer = nested.model_copy(update={"label_counts": (540, 1074, 2000), "figure": "reductions"})
     arm = cell(arm="random", figure="beyond")
     assert arm.schedule_of_labels()[:2] == [540, 1074]
-    assert overlap.common([nested], [longer], "x") == overlap.Shared("x", 0, 1, 1)
-    assert overlap.common([nested], [arm], "x") == overlap.Shared("x", 0, 0, 0)
+    assert overlap.common([nested], [longer], "x") == overlap.Overlap("x", 0, 1, 1)
+    assert overlap.common([nested], [arm], "x") == overlap.Overlap("x", 0, 0, 0)
 
 
 def test_a_record_of_both_is_no_repeated_training():
     cells = [cell(), cell(seed=1)]
     others = [cell(), cell(seed=1, figure="beyond")]
-    assert overlap.common(cells, others, "x") == overlap.Shared("x", 1, 1, 3)
+    assert overlap.common(cells, others, "x") == overlap.Overlap("x", 1, 1, 3)
 
 
 def told(profile: str, notebook: str) -> str:
@@ -80,4 +80,4 @@ def test_what_compares_the_recipes_names_the_profile_of_a_figure_that_is_not_its
 def test_a_profile_of_a_users_own_shares_with_no_report():
     study = profiles.load_study("desktop", "03-mnist-active-learning")
     mine = study.model_copy(update={"profile": "mine"})
-    assert overlap.shared(mine, "03-mnist-active-learning") == []
+    assert overlap.overlaps(mine, "03-mnist-active-learning") == []

@@ -1,9 +1,10 @@
 """Where the guides that tell of a choice are written."""
 
 from alutils.paths import ROOT
+from alutils.records.files import write_whole
 
 
 def write(name: str, text: str) -> None:
     """Write a guide of ``docs/``, and print it."""
-    (ROOT / "docs" / f"{name}.md").write_text(text, encoding="utf-8")
+    write_whole(ROOT / "docs" / f"{name}.md", text.encode())
     print(text)
