@@ -42,7 +42,7 @@ lab: $(READY)
 
 # The peers live in an environment of their own, on top of .venv; without them the rest is measured.
 bench: $(READY)
-	$(PYTHON) -m venv --clear .venv-bench
+	.venv/bin/python -m venv --clear .venv-bench
 	@.venv/bin/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \
 	    > "$$(.venv-bench/bin/python -c 'import site; print(site.getsitepackages()[0])')/study.pth"
 	-.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 import torch
@@ -30,6 +31,7 @@ from alutils.learning.devices import pick_device
 from alutils.paths import ROOT, outputs
 from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Cell
+from alutils.records.files import write_whole
 from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.cluster import cluster
@@ -127,7 +129,7 @@ class Bench:
         file = outputs() / "bench" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         whole = self.rows | {"missing": self.missing, "provenance": facts}
-        file.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        write_whole(file, (json.dumps(whole, indent=1) + "\n").encode())
         return file
 
     def compare(self, work: str, dataset: str, counts: dict[str, int], label: str) -> None:
@@ -226,7 +228,10 @@ class Bench:
 
     def _plain_seconds(self, cell: Cell, bound: str) -> float:
         """Seconds of the plain loop for four such cells, at the given bound of its rates."""
-        rate = {work: self.rows[f"mnist_{work}_plain"][bound] for work in ("train", "score", "mc")}
+        rate = {
+            work: self.rows[f"{cell.dataset}_{work}_plain"][bound]
+            for work in ("train", "score", "mc")
+        }
         counts = cell.schedule_of_labels()
         trained = sum(cell.steps()) * cell.batch_size
         tested = len(counts) * len(data.load(cell.dataset).test_labels)
@@ -236,7 +241,7 @@ class Bench:
         return 4 * trained / rate["train"] + deterministic / rate["score"] + scored / rate["mc"]
 
     def memory(self, dataset: str, labels: int) -> None:
-        """Proportional set size of workers at their peak, every core busy with a round."""
+        """Memory of workers (``_held_gb``) at their peak, every core busy with a round."""
         cells = [
             Cell(
                 figure="bench", dataset=dataset, arm="bayesian", seed=seed, first_labels=labels,
@@ -250,8 +255,7 @@ class Bench:
             rounds = client.map(lambda cell: run_round([cell], [], None, "cpu", {}), cells)
             while not all(future.done() for future in rounds):
                 for pid in peaks:
-                    held = psutil.Process(pid).memory_full_info().pss / 2**30
-                    peaks[pid] = max(peaks[pid], held)
+                    peaks[pid] = max(peaks[pid], _held_gb(pid))
                 time.sleep(0.2)
             client.gather(rounds)
         self.put("worker_memory_gb", list(peaks.values()), "GB")
@@ -314,18 +318,27 @@ class Bench:
 
 def _run(cells: list[Cell]) -> tuple[float, float]:
     """Wall seconds of a run from nothing, and the seconds it spent on selecting."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["ALUTILS_OUTPUTS"] = folder
-        try:
-            store = Store("bench")
-            store.prepare()
-            start = time.perf_counter()
-            engine.run(cells, round_task("cpu", {}), store, {}, Placement(), lambda line: None)
-            seconds = time.perf_counter() - start
-            rounds = [done for cell in cells for done in store.load(cell)["rounds"]]
-        finally:
-            del os.environ["ALUTILS_OUTPUTS"]
+    task, placement = round_task("cpu", {}), Placement(workers=CORES)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(os.environ, {"ALUTILS_OUTPUTS": folder}),
+    ):
+        store = Store("bench")
+        store.prepare()
+        start = time.perf_counter()
+        engine.run(cells, task, store, {}, placement, lambda line: None)
+        seconds = time.perf_counter() - start
+        rounds = [done for cell in cells for done in store.load(cell)["rounds"]]
     return seconds, sum(done["seconds_select"] for done in rounds)
+
+
+def _held_gb(pid: int) -> float:
+    """Memory of a process (GB): what it has alone, and on Linux its share of what several have.
+
+    The proportional and elsewhere, where systems don't tell that, the unique set size.
+    """
+    held = psutil.Process(pid).memory_full_info()
+    return getattr(held, "pss", held.uss) / 2**30
 
 
 def _sent(workers: Workers, dataset: str, count: int) -> float:

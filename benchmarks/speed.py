@@ -11,6 +11,7 @@ from IPython.display import HTML, Markdown
 from matplotlib.figure import Figure
 
 from alutils.reporting import figures, prose
+from alutils.reporting.markdown import markdown_table
 from alutils.reporting.style import house_style
 
 TITLES = {"ours": "this study", "plain": "plain loop", "baal": "baal", "skorch": "skorch"}
@@ -218,13 +219,13 @@ def markdown(measured: Measured) -> str:
         ("scoring 1 million images against 100 thousand: time", "pool_cost_1m_vs_100k"),
         ("and memory beyond images and results", "pool_memory_1m_vs_100k"),
     ]
-    lines = [f"| {title} | {measured.span(key)} |" for title, key in rows]
+    lines = markdown_table(["ratio, median (range)", ""], [(t, measured.span(k)) for t, k in rows])
     facts = measured.facts
     machine = f"{facts['cores']} cores ({facts['processor']}; {facts['cpu_capability']})"
     since = ", ".join(facts["changed_since_commit"])
     changed = f" with uncommitted changes in {since}" if since else ""
     note = f"Measured on {machine}, {facts['date']}, by commit {facts['commit']}{changed}."
-    return "\n".join(["| ratio, median (range) | |", "|---|---|", *lines, "", note])
+    return f"{lines}\n\n{note}"
 
 
 if __name__ == "__main__":

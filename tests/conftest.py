@@ -1,9 +1,10 @@
 """Shared fixtures: a private outputs folder, small cells on the embedded digits, real data."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, chdir
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 from threadpoolctl import ThreadpoolController
 
 from alutils.learning import data, features
-from alutils.paths import ROOT
+from alutils.paths import ROOT, git
 from alutils.protocol.cell import Cell
 from alutils.records.store import Store
 from alutils.running import cluster, round
@@ -50,6 +51,19 @@ def outputs(tmp_path, monkeypatch) -> Path:
     """An outputs folder of the test's own."""
     monkeypatch.setenv("ALUTILS_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path / "outputs"
+
+
+@pytest.fixture
+def keep_committed(outputs) -> Callable[[Iterable[str]], None]:
+    """Function that fills the test's outputs with the records of profiles that git knows."""
+
+    def copy(profiles: Iterable[str]) -> None:
+        for name in git("ls-files", *(f"outputs/{profile}/runs" for profile in profiles)).split():
+            file = outputs.parent / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, file)
+
+    return copy
 
 
 @pytest.fixture

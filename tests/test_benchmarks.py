@@ -1,8 +1,10 @@
 """The benchmark measures what it says; no figure of it is judged here."""
 
 import json
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -54,7 +56,7 @@ def test_the_plain_loops_time_is_its_work_over_its_rates(bench):
     """128 labels for 3 epochs, then 140 of the pool's 1,294, and twice the 360 test images."""
     one = bench.Bench(1, lambda line: None)
     for work, rate in {"train": 100.0, "score": 50.0, "mc": 2.0}.items():
-        one.put(f"mnist_{work}_plain", [rate], "images/s")
+        one.put(f"digits_{work}_plain", [rate], "images/s")
     cell = Cell(
         dataset="digits", arm="margin", seed=0, first_labels=128, rounds=2, epochs=3,
         acquisition_fraction=0.01,
@@ -64,6 +66,27 @@ def test_the_plain_loops_time_is_its_work_over_its_rates(bench):
     assert len(data.load("digits").test_labels) == 360
     expected = 4 * trained / 100 + (4 * tested + 3 * scored) / 50 + scored / 2
     assert one._plain_seconds(cell, "median") == pytest.approx(expected)
+
+
+def test_a_run_from_end_to_end_leaves_the_outputs_that_the_user_chose(
+    bench, outputs, shared_worker
+):
+    one = bench.Bench(1, lambda line: None)
+    for work in ("train", "score", "mc"):
+        one.put(f"digits_{work}_plain", [100.0], "images/s")
+    one.end_to_end("digits", first=128, rounds=2, epochs=1, repeats=1)
+    ours, plain, ratio = (one.rows[f"end_to_end_{key}"] for key in ("ours", "plain", "vs_plain"))
+    assert 0 < ours["median"] and ours["unit"] == plain["unit"] == "s"
+    assert ratio["median"] == plain["median"] / ours["median"] and ratio["unit"] == "ratio"
+    assert os.environ["ALUTILS_OUTPUTS"] == str(outputs) and not outputs.exists()
+    assert one.write("results", torch.device("cpu"), 60.0).parent == outputs / "bench"
+
+
+@pytest.mark.parametrize("kept", [{"uss": 2**30, "pss": 2**31}, {"uss": 2**31}])
+def test_a_workers_memory_is_its_share_where_the_system_tells_it(bench, monkeypatch, kept):
+    process = SimpleNamespace(memory_full_info=lambda: SimpleNamespace(**kept))
+    monkeypatch.setattr(bench.psutil, "Process", lambda pid: process)
+    assert bench._held_gb(1) == 2
 
 
 def test_memory_beyond_images_and_results_is_measured_in_a_process_of_its_own(bench):

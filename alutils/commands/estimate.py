@@ -10,6 +10,7 @@ from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import ParameterError, cells_of
 from alutils.protocol.study import Study
 from alutils.records.store import Store
+from alutils.reporting.markdown import markdown_table
 from alutils.running.outlook import NOT_COUNTED, measure
 from alutils.running.workload import by_cost, step_cost, work
 from alutils.studies import profiles
@@ -63,11 +64,8 @@ def estimate(profile: str, step_ms: str = "") -> None:
 
 def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
     """What the named profiles take at given milliseconds a network's step, as a Markdown table."""
-    heads = "".join(f" hours at {step:g} ms a step |" for step in steps_ms)
-    lines = [
-        f"| profile | cells | rounds | network steps | head steps | images scored |{heads}",
-        "|---" * (6 + len(steps_ms)) + "|",
-    ]
+    head = ["profile", "cells", "rounds", "network steps", "head steps", "images scored"]
+    rows = []
     for profile in names:
         studies = profiles.studies(profile).values()
         cells = cells_of(study for study in studies if isinstance(study, Study))
@@ -76,12 +74,12 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
             step_cost(group[0]) * work(group).hours(1, 1 / SCORED_A_STEP)
             for group in by_cost(cells).values()
         )
-        hours = "".join(f" {at_1_s * step / 1000:,.0f} |" for step in steps_ms)
-        head = work(cell for cell in cells if cell.encoder != "none").steps
-        steps = f"{whole.steps - head:,} | {head:,}"
-        counts = f"{whole.cells:,} | {whole.rounds:,} | {steps} | {whole.images:,}"
-        lines.append(f"| `{profile}` | {counts} |{hours}")
-    return "\n".join(lines)
+        of_heads = work(cell for cell in cells if cell.encoder != "none").steps
+        steps = [whole.steps - of_heads, of_heads]
+        counts = [f"{n:,}" for n in (whole.cells, whole.rounds, *steps, whole.images)]
+        hours = [f"{at_1_s * step / 1000:,.0f}" for step in steps_ms]
+        rows.append([f"`{profile}`", *counts, *hours])
+    return markdown_table([*head, *(f"hours at {step:g} ms a step" for step in steps_ms)], rows)
 
 
 def _each(cells: list[Cell]) -> str:

@@ -16,6 +16,7 @@ from alutils.protocol.study import Study
 from alutils.records import tidy
 from alutils.records.files import write_whole
 from alutils.reporting import figures, standing, statistics, tables
+from alutils.reporting.markdown import markdown_table
 from alutils.reporting.prose import count, join, paired_seeds, seed_range, verb
 from alutils.reporting.record_facts import effort, interim
 from alutils.reporting.standing import MARGIN
@@ -117,17 +118,15 @@ def _found(
 
 def _claims(claims: list[rules.Claim]) -> str:
     """A table of the claims: verdict, seeds, and the finding nearest to where it is judged."""
-    rows = [
-        "| claim | verdict (seeds) | closest call (95 % interval) | claimed |",
-        "|---" * 4 + "|",
-    ]
+    rows = []
     for claim in claims:
         verdict = f"{claim.verdict} ({claim.seeds})" if claim.seeds else claim.verdict
         nearest, wanted = claim.change, ""
         if claim.findings and not claim.lacking:
             nearest, wanted = page.measured(claim, claim.nearest), claim.nearest.wanted
-        rows.append(f"| {claim.key}: {page.SHORT[claim.key]} | {verdict} | {nearest} | {wanted} |")
-    return "\n".join(rows)
+        rows.append([f"{claim.key}: {page.SHORT[claim.key]}", verdict, nearest, wanted])
+    head = ["claim", "verdict (seeds)", "closest call (95 % interval)", "claimed"]
+    return markdown_table(head, rows)
 
 
 def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
@@ -334,14 +333,12 @@ def _table(by_dataset: Iterable[pd.DataFrame], ceilings: list[Any]) -> str:
     """The table of results: a row for each dataset and arm, and one for all labels, if trained."""
     rows = [row for ours in by_dataset for row in (*_rows(ours), *_on_all_labels(ours, ceilings))]
     margins = join([f"{margin:g} ({dataset_title(name)})" for name, margin in MARGIN.items()])
-    head = (
-        "| dataset | arm | last accuracy (%) | area, difference to random (points) | different (p) "
-        f"| equivalent within {margins} (p) | label saving (times) |"
-    )
-    return "\n".join([head, "|---" * 7 + "|", *rows])
+    head = ["dataset", "arm", "last accuracy (%)", "area, difference to random (points)"]
+    head += ["different (p)", f"equivalent within {margins} (p)", "label saving (times)"]
+    return markdown_table(head, rows)
 
 
-def _rows(ours: pd.DataFrame) -> list[str]:
+def _rows(ours: pd.DataFrame) -> list[list[str]]:
     """The rows of one dataset."""
     dataset, areas, last = ours["dataset"].iloc[0], statistics.areas(ours), statistics.final(ours)
     by_arm, saved = standing.standings(areas, dataset), statistics.label_savings(ours)
@@ -354,15 +351,15 @@ def _rows(ours: pd.DataFrame) -> list[str]:
             tests = [*standing.columns(by_arm[arm], dataset).values(), ""][:2]
             tests = tests if len(areas) >= FEWEST_SEEDS else ["", ""]
             cells += [_mean(by_arm[arm].difference, "+"), *tests, _times(saved[arm])]
-        rows.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     return rows
 
 
-def _on_all_labels(ours: pd.DataFrame, ceilings: list[Any]) -> list[str]:
+def _on_all_labels(ours: pd.DataFrame, ceilings: list[Any]) -> list[list[str]]:
     """The row of a training on every label of a dataset; none where there was none."""
     return [
-        f"| {dataset_title(one.dataset)} | all {one.labels:,} labels (one training) "
-        f"| {one.accuracy:.2f} |  |  |  |  |"
+        [dataset_title(one.dataset), f"all {one.labels:,} labels (one training)"]
+        + [f"{one.accuracy:.2f}", *[""] * 4]
         for one in ceilings
         if one.dataset == ours["dataset"].iloc[0]
     ]

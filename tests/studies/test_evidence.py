@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from alutils.learning import data
-from alutils.running import cluster, run
+from alutils.running import cluster, round, run
 from alutils.studies.active_learning import diagnosed_rounds, evidence, picks
 from alutils.studies.active_learning.diagnosed_rounds import DiagnosedRound, spread_out
 from alutils.studies.active_learning.plan import ActiveLearningStudy
@@ -79,6 +79,10 @@ def test_tables_and_times_have_every_arm(ran):
     later = results[results["round"] > 1]
     mean = later[[*evidence.PHASES]].sum(axis=1).groupby(later["arm"]).mean()
     assert f"margin {mean['margin']:.1f} s" in evidence.phases(results).data
+
+
+def test_every_phase_that_a_round_is_timed_by_is_shown():
+    assert set(evidence.PHASES) == set(round.PHASES)
 
 
 def test_without_diagnostics_it_says_so(ran):

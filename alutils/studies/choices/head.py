@@ -16,6 +16,7 @@ from itertools import product
 import pandas as pd
 
 from alutils.protocol.datasets import dataset_title
+from alutils.reporting.markdown import markdown_table
 from alutils.running import run
 from alutils.studies.choices.documents import write
 from alutils.studies.training_size.plan import TrainingSizeStudy
@@ -105,12 +106,12 @@ def _part(part: str, results: pd.DataFrame) -> str:
     table = results.pivot_table(index=index, columns="dataset", values="accuracy", sort=False)
     table["mean"] = table.mean(axis=1)
     titles = [*(dataset_title(name) for name in table.columns[:-1]), "mean"]
-    lines = [f"| epochs | peak rate | weight decay | {' | '.join(titles)} |", "|---" * 7 + "|"]
-    for candidate, row in table.iterrows():
-        numbers = [*(f"{value:g}" for value in candidate), *(f"{value:.2f}" for value in row)]
-        lines.append(f"| {' | '.join(numbers)} |")
+    candidates = [
+        [*(f"{value:g}" for value in candidate), *(f"{value:.2f}" for value in row)]
+        for candidate, row in table.iterrows()
+    ]
     epochs, peak, decay = choose(results)
-    rows = "\n".join(lines)
+    rows = markdown_table(["epochs", "peak rate", "weight decay", *titles], candidates)
     tried = {"epochs": (epochs, EPOCHS), "rate": (peak, RATES), "decay": (decay, DECAYS)}
     ends = [name for name, (value, of) in tried.items() if value in (of[0], of[-1])]
     edge = f" At an end of those tried: {', '.join(ends)}." if ends else ""

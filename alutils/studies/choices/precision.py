@@ -8,6 +8,7 @@ Nothing is judged on the test set, and the seeds are not those of kept runs.
 import pandas as pd
 
 from alutils.protocol.datasets import dataset_title
+from alutils.reporting.markdown import markdown_table
 from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import Estimate, estimate
 from alutils.running import run
@@ -85,11 +86,11 @@ def document(accuracy: pd.DataFrame) -> str:
         interval = f"{difference.low:+.2f} to {difference.high:+.2f}"
         text = f"{difference.mean:+.2f} ({interval})"
         if labels is None:
-            rows.append(f"| {title} | pooled | | | {text} |")
+            rows.append([title, "pooled", "", "", text])
             verdicts.append(verdict(difference, dataset))
         else:
             fp32, bf16 = means.loc[(dataset, labels), ["fp32", "bf16"]]
-            rows.append(f"| {title} | {labels:,} | {fp32:.2f} | {bf16:.2f} | {text} |")
+            rows.append([title, f"{labels:,}", f"{fp32:.2f}", f"{bf16:.2f}", text])
     seeds = ", ".join(str(seed) for seed in sorted(accuracy.index.unique("seed")))
     return (
         "# bf16 against fp32\n\n"
@@ -97,8 +98,7 @@ def document(accuracy: pd.DataFrame) -> str:
         f"the seeds {seeds}; difference bf16 minus fp32, paired by seed, with its "
         f"{EQUIVALENCE_LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. Nothing "
         "was judged on the test set.\n\n"
-        "| dataset | labels | fp32 | bf16 | difference (points) |\n|---|---|---|---|---|\n"
-        + "\n".join(rows)
+        + markdown_table(["dataset", "labels", "fp32", "bf16", "difference (points)"], rows)
         + "\n\n"
         + " ".join(verdicts)
         + "\n\nMade by `.venv/bin/python -m alutils precision` from the records in "

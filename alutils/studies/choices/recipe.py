@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from alutils.protocol.datasets import dataset_title
+from alutils.reporting.markdown import markdown_table
 from alutils.reporting.standing import MARGIN
 from alutils.running import run
 from alutils.running.engine import RunFailed
@@ -173,10 +174,8 @@ def _grid(rows: pd.DataFrame, index: list[str], names: list[str]) -> str:
     spread = rows.groupby([*index, "column"])["accuracy"].agg(["mean", "std"])
     texts = spread.apply(lambda row: f"{row['mean']:.2f} ± {row['std']:.2f}", axis=1)
     wide = texts.unstack("column")[list(dict.fromkeys(rows["column"]))]
-    lines = [f"| {' | '.join([*names, *wide.columns])} |", "|---" * (len(wide.columns) + 2) + "|"]
-    for (first, second), cells in wide.iterrows():
-        lines.append(f"| {first} | {second:g} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = ([str(first), f"{second:g}", *cells] for (first, second), cells in wide.iterrows())
+    return markdown_table([*names, *wide.columns], rows)
 
 
 def _seeds(results: pd.DataFrame) -> str:

@@ -7,6 +7,7 @@ from alutils.protocol.datasets import dataset_title
 from alutils.protocol.encoders import encoder_title
 from alutils.records import tidy
 from alutils.reporting import standing, statistics
+from alutils.reporting.markdown import markdown_table
 from alutils.reporting.prose import join, seed_range, verb
 from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
@@ -166,8 +167,7 @@ def table(results: pd.DataFrame) -> str:
     for dataset, part in by_part:
         head.append(part if dataset == named else f"{dataset_title(dataset)}, {part}")
         named = dataset
-    lines = [f"| {' | '.join(line)} |" for line in (head, *rows)]
-    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+    return markdown_table(head, rows)
 
 
 def _shown(areas: pd.DataFrame, ranks: pd.Series, dataset: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.records import tidy
+from alutils.reporting.markdown import markdown_table
 from alutils.reporting.prose import count, join, points
 from alutils.reporting.record_facts import to_come
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
@@ -99,8 +100,7 @@ def _verdicts(both: Both) -> list[str]:
         f"{_agreement(claims)}. C1 and C2 rest on 01, which has the poster's recipe.{note}"
     )
     rows = both_recipes.verdict_rows(both)
-    lines = [rows.columns, ["---"] * rows.shape[1], *rows.to_numpy()]
-    return [sentence, "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return [sentence, markdown_table(rows.columns, rows.to_numpy())]
 
 
 def _agreement(claims: dict[str, list[Claim]]) -> str:
