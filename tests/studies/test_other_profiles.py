@@ -7,7 +7,7 @@ from alutils.commands import fingerprints
 from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.studies.profiles import load_study
-from alutils.studies.reductions import other_profiles
+from alutils.studies.reductions import in_short, other_profiles
 from tests.studies.made_up import save_finished
 
 NOTEBOOKS = (other_profiles.CIFAR10, other_profiles.MNIST)
@@ -32,6 +32,12 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
     assert "margin lies above random; BADGE lies below random" in told
     assert "margin +2.00 (+1.64 to +2.36, 3 seeds); BADGE -3.00 (" in told
     assert "not tested: +1.50 points (+1.50 to +1.50, 3 seeds). With 3 seeds a sign-flip" in told
+    paragraphs = in_short.told(load_study(other_profiles.REDUCED, "08-reductions"))
+    assert paragraphs[-1].startswith(
+        "Choosing by a stronger recipe (random, margin and BADGE with crops and mirroring, 30 "
+        "epochs; profile `strong-recipe`, [08](../outputs/desktop/08-reductions.ipynb)). On CIFAR"
+    )
+    assert paragraphs[-1].endswith(told)
 
 
 def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):

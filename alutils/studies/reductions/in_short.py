@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from alutils.protocol.arms import arm_title
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import Parameters
@@ -14,7 +15,12 @@ from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.claims.findings import Claim
 from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES, recipe_of
-from alutils.studies.reductions import both_recipes, comparisons, published_curves
+from alutils.studies.reductions import (
+    both_recipes,
+    comparisons,
+    other_profiles,
+    published_curves,
+)
 from alutils.studies.reductions.both_recipes import ON_ARMS, Both
 from alutils.studies.reductions.plan import ReductionsStudy
 
@@ -24,7 +30,7 @@ INTERIM = "Interim: some of these runs are to come."
 
 
 def told(study: ReductionsStudy) -> list[str]:
-    """Paragraphs on the recipe of Figures 3 and 4, and on the verdicts under both.
+    """Paragraphs on the recipe of Figures 3 and 4, the verdicts under both, and a strong recipe.
 
     None where the study's profile holds neither recipe.
     """
@@ -40,7 +46,17 @@ def told(study: ReductionsStudy) -> list[str]:
     trained = f"02 and 03, on which {FIRST} to {LAST} are judged, are trained by {TITLES[recipe]}"
     trained += ", not the poster's." if recipe == "reduced" else "."
     both = both_recipes.read()
-    return [f"{trained}{gain}{_whole_curves(both)}", *_verdicts(both)]
+    return [f"{trained}{gain}{_whole_curves(both)}", *_verdicts(both), *_strong(study)]
+
+
+def _strong(study: ReductionsStudy) -> list[str]:
+    """What choosing is worth where training is better; nothing without runs."""
+    strong = profiles.load_study(other_profiles.STRONG, other_profiles.CIFAR10)
+    trained = (
+        f"Choosing by a stronger recipe ({join([arm_title(arm) for arm in strong.arms])} with "
+        f"crops and mirroring, {strong.epochs} epochs; profile `{strong.profile}`, {link(study)})"
+    )
+    return [f"{trained}. {part.data}" for part in other_profiles.strong_recipe()]
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
