@@ -1,8 +1,11 @@
 """Imports point one way: the contracts are in pyproject.toml."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from alutils.paths import PACKAGE, ROOT
 
@@ -11,6 +14,13 @@ def test_imports_point_one_way():
     linter = str(Path(sys.executable).with_name("lint-imports"))
     done = subprocess.run([linter, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "tests" / "by_hand").glob("[!_]*.py")), ids=lambda file: file.stem
+)
+def test_what_is_run_by_hand_still_imports(script):
+    importlib.import_module(f"tests.by_hand.{script.stem}")
 
 
 def test_every_module_lies_in_a_room():

@@ -35,7 +35,7 @@ def main(count: int) -> None:
         finished += 1
         if finished == 1:
             begin = time.perf_counter()
-        if finished % (count // 10) == 0:
+        if finished % (max(1, count // 10)) == 0:
             memory = process.memory_info().rss / 2**20
             spent = 1000 * (time.perf_counter() - begin) / (finished - 1)
             print(f"{finished:>6} cells: {spent:5.1f} ms a cell, {memory:,.0f} MB", flush=True)
