@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tempfile
+from contextlib import suppress
 from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,9 @@ def reached(notebook: Path) -> list[Path]:
 
     Every strategy counts where ``strategies/own.py`` is reached, as that imports them by name.
     """
-    from IPython.core.inputtransformer2 import TransformerManager
-
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    code = "\n".join(map(TransformerManager().transform_cell, sources))  # magics into Python
+    code = "\n".join(map(_python, sources))
     finder = ModuleFinder(path=[str(ROOT)])
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "notebook.py"
@@ -90,6 +89,20 @@ def reached(notebook: Path) -> list[Path]:
     if PACKAGE / "strategies" / "own.py" in files:
         files |= set((PACKAGE / "strategies").glob("*.py"))
     return sorted(file for file in files if file.is_relative_to(PACKAGE))
+
+
+def _python(source: str) -> str:
+    """A cell as Python: magics as calls, and what stands below a cell's magic once more."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    python = TransformerManager().transform_cell
+    first, _, below = source.partition("\n")
+    code = python(source)
+    if first.startswith("%%"):
+        with suppress(SyntaxError):  # it may be of another language
+            compile(python(below), "cell", "exec")
+            code += python(below)
+    return code
 
 
 def _read_by(study: Parameters) -> list[tuple[Cell, Store]]:

@@ -124,7 +124,7 @@ def render(
     """
     import papermill
 
-    name = source.stem
+    name, index = source.stem, source.parent == NOTEBOOKS
     _sweep(folder, name)
     partial = folder / f"{name}.{os.getpid()}.partial.ipynb"
     failed = folder / f"{name}.failed.ipynb"
@@ -147,12 +147,12 @@ def render(
         with suppress(StudyError, OSError, ValueError):  # the first error is the one to tell
             notebook = _tidy(partial, folder)
             _write(failed, _text(notebook))
-            _write(failed.with_suffix(".html"), page.to_html(notebook))
+            _write(failed.with_suffix(".html"), page.to_html(notebook, index))
         raise
     finally:
         partial.unlink(missing_ok=True)
     notebook.metadata["alutils"] = {"fingerprint": made_from()}
-    _write(folder / f"{name}.html", page.to_html(notebook, index=source.parent == NOTEBOOKS))
+    _write(folder / f"{name}.html", page.to_html(notebook, index))
     if image := page.headline(notebook)[1]:
         _write(folder / f"{name}.png", base64.b64decode(image))
     else:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
@@ -38,31 +39,40 @@ def predict(head: str, images: list[str]) -> None:
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer = csv_writer(sys.stdout)
     try:
-        writer.writerow(prediction_columns(classes))
+        with _written():
+            writer.writerow(prediction_columns(classes))
         with bar(len(files), " images") as shown:
             for one in predictions(saved, files):
                 if one.probs_C is None:
                     print(f"{one.file} is left out: {one.problem}", file=sys.stderr)
                     left_out += 1
                 else:
-                    writer.writerow(prediction_row(str(one.file), classes, one.probs_C))
+                    with _written():
+                        writer.writerow(prediction_row(str(one.file), classes, one.probs_C))
                 shown.update()
-        sys.stdout.flush()
+        with _written():
+            sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has enough
-        _drop_the_rest()
         return
-    except OSError as error:
-        _drop_the_rest()
-        raise CanNotWrite(
-            f"the table can't be written ({error.strerror or error}): make room, then run again"
-        ) from error
     if left_out == len(files):
         raise NothingPredicted(f"none of {left_out:,} files is an image that can be read")
 
 
-def _drop_the_rest() -> None:
-    """Nothing more can be written to the standard output: what is left of it, when this ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+@contextmanager
+def _written() -> Iterator[None]:
+    """Once the standard output can't be written, the rest of it is dropped; ``CanNotWrite``.
+
+    Raises ``BrokenPipeError`` where nobody reads any more.
+    """
+    try:
+        yield
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise CanNotWrite(
+            f"the table can't be written ({error.strerror or error}): make room, then run again"
+        ) from error
 
 
 def _files(path: str) -> Iterator[Path]:

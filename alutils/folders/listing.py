@@ -117,7 +117,8 @@ def _of_folder(path: Path) -> Iterator[Entry]:
             f"of the class folders, which is then split by itself; if {given[0]} is a class, "
             "rename it"
         )
-    if not given and len(folders) > 1 and {name.lower() for name in folders} <= LIKE_PARTS:
+    like_parts = len(folders) > 1 and {name.lower() for name in folders} <= LIKE_PARTS
+    if not given and (like_parts or set(PARTS) <= folders):
         raise ValueError(
             f"its folders {', '.join(sorted(folders))} would be its classes: if they are parts, "
             "name them train and test, with class folders in each; for images of one part, name "

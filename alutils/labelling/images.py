@@ -28,10 +28,11 @@ class FolderImages:
     folder : where its files are
     pool : their features by an encoder
     digests : by image, the SHA-256 of its file
+    for_test : names of the images of its test part, which is not labelled
     labels : by image, its class; empty where the folder has no labels
     classes : of the folder, in its order
-    test_rows, test_labels : features and classes (positions in ``classes``) of its test part, which
-        is not labelled, float16 (T, D) and int64 (T,)
+    test_rows, test_labels : features and classes (positions in ``classes``) of that part, float16
+        (T, D) and int64 (T,)
     """
 
     def __init__(self, dataset: str, encoder: str):
@@ -45,7 +46,9 @@ class FolderImages:
             )
         facts, self._kept = index.facts(dataset), data.load(dataset).train_images
         features = load_features(dataset, encoder).dataset
-        rows = [row for row in index.rows(dataset) if row.part == "train"]
+        every = list(index.rows(dataset))
+        rows = [row for row in every if row.part == "train"]
+        self.for_test = {row.file for row in every if row.part == "test"}
         self.dataset, self.folder = dataset, Path(facts.folder)
         self.digests = {row.file: row.sha256 for row in rows}
         contents = digest_of_contents(self.digests)
@@ -87,9 +90,9 @@ class FolderImages:
         Of images whose class the head doesn't know the answer is wrong. Names of classes are the
         same where they are ``alike``.
         """
-        code = {alike(name): i for i, name in enumerate(self.classes)}
-        own_C = torch.tensor([code.get(alike(name), -1) for name in head.classes])
-        if not len(self.test_labels) or (own_C < 0).all():
+        code = {alike(name): i for i, name in enumerate(head.classes)}
+        true_K = torch.tensor([code.get(alike(name), -1) for name in self.classes])
+        if not len(self.test_labels) or (true_K < 0).all():
             return None
         guessed = predict(head.net, self.test_rows).argmax(1)
-        return 100 * int((own_C[guessed] == self.test_labels).sum()) / len(guessed)
+        return 100 * int((guessed == true_K[self.test_labels]).sum()) / len(guessed)

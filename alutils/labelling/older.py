@@ -112,7 +112,7 @@ class _Names:
     """What a folder calls a table's files, which are relative to the folder or to the table."""
 
     def __init__(self, images: FolderImages, table: Path):
-        self.pool, self.table, self.folder = images.pool, table, images.folder
+        self.images, self.table, self.folder = images, table, images.folder
         self.by_form: dict[str, list[str]] = {}
         for name in images.pool.names:
             self.by_form.setdefault(_form(name), []).append(name)
@@ -125,20 +125,29 @@ class _Names:
         that is not there keeps its name; raises ``ValueError`` where that is not UTF-8. The table's
         path leads through no links, the folder's may.
         """
-        name = os.path.normpath(file)
-        folders = (self.folder.resolve(), self.folder)
-        beside = [os.path.relpath(self.table.parent / file, folder) for folder in folders]
-        for known in (name, *beside):
-            if known in self.pool.position:
-                return known
-        for known in (name, *beside):
-            if len(alike_names := self.by_form.get(_form(known), [])) == 1:
+        names = [name for spelt in (file, file.strip()) for name in self._names(spelt)]
+        for name in names:
+            if name in self.images.pool.position or name in self.images.for_test:
+                return name
+        for name in names:
+            if len(alike_names := self.by_form.get(_form(name), [])) == 1:
                 return alike_names[0]
         for place in (self.folder / file, self.table.parent / file):
-            with suppress(OSError, ValueError), place.open("rb") as opened:
-                digest = hashlib.file_digest(opened, "sha256").hexdigest()
-                return self.by_content.get(digest, name)
-        return listing.utf_8(name)
+            with suppress(OSError, ValueError):
+                if place.is_file():  # a pipe would be waited for
+                    return self.by_content.get(_digest(place), names[0])
+        return listing.utf_8(names[0])
+
+    def _names(self, file: str) -> list[str]:
+        """A file's name in the folder, if it is relative to that, and if to the table."""
+        folders = (self.folder.resolve(), self.folder)
+        beside = [os.path.relpath(self.table.parent / file, folder) for folder in folders]
+        return [os.path.normpath(file), *beside]
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _form(name: str) -> str:
@@ -203,12 +212,13 @@ def take_over(ledger: Ledger, older: Older) -> str:
     )
 
 
-def hint(path: Path, images: FolderImages) -> str:
+def hint(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> str:
     """That an older ledger has answers for a folder whose ledger has none yet; else nothing.
 
     ``path`` is of the form ``PROFILE/labels/folder-NAME-CHECKSUM/ledger.jsonl``. Looked at are the
-    ledgers of folders of the same name, the latest first, then those of others that have the same
-    images by their contents, in every profile.
+    ledgers of all profiles: of folders of the same name, then of others, whose answers must be of
+    images that are here for the most part, by their contents; those with most answers come first.
+    One that has none of ``classes`` is of another question.
     """
     stem = path.parent.name.rpartition("-")[0]
     pattern = f"*/labels/{index.PREFIX}*/{path.name}"
@@ -217,13 +227,17 @@ def hint(path: Path, images: FolderImages) -> str:
     with suppress(LedgerDamaged, OSError):  # of this folder's ledger: told when it is opened
         if path.exists() and Answers(chain.read(path)).first:
             return ""
-    for file in sorted(others, key=lambda file: (not namesakes[file], -file.stat().st_mtime)):
+    mine, usable = set(map(alike, classes)), []
+    for file in others:
         with suppress(ParameterError):
-            found = read(file, images)
-            if namesakes[file] or found.by_content:
-                return (
-                    "this is a new ledger, as folder, images or profile are not those of before; "
-                    f"older_ledger = {str(file)!r} takes over {len(found.answers):,} answers given "
-                    "before"
-                )
-    return ""
+            found = read(file, images, classes)
+            same = found.by_content and len(found.answers) > found.gone
+            if (namesakes[file] or same) and not mine.isdisjoint(map(alike, found.classes)):
+                usable.append(found)
+    if not usable:
+        return ""
+    best = max(usable, key=lambda each: (namesakes[each.path], len(each.answers)))
+    return (
+        "this is a new ledger, as folder, images or profile are not those of before; older_ledger "
+        f"= {str(best.path)!r} takes over {len(best.answers):,} answers given before"
+    )

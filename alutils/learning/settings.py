@@ -1,4 +1,4 @@
-"""_Values of a process that decide what is computed in it: read, and put back after others.
+"""Settings of a process that decide what is computed in it: read, and put back after others.
 
 PyTorch, NumPy, scikit-learn and Python's warnings keep them for the whole process, or its thread:
 what one caller sets, all that is computed there afterwards would be computed with.

@@ -65,18 +65,17 @@ class Progress:
     def __init__(self, cells: list[Cell], store: Store, say: Say):
         self.say = say
         self.total = len(cells)
-        self.finished = sum(map(store.finished, cells))
+        self.finished = sum(map(store.sound, cells))
         groups = by_cost(cells).values()
-        steps = [(group, step_cost(group[0]) * work(group, store).steps) for group in groups]
-        self.left = sum(cost for _, cost in steps)
-        self.shares = {cell.name: cost / len(group) for group, cost in steps for cell in group}
+        self.left = sum(step_cost(group[0]) * work(group, store).steps for group in groups)
+        self.each = {cell.name: step_cost(cell) * work([cell], store).steps for cell in cells}
         self.done, self.start = 0.0, time.monotonic()
 
     def elsewhere(self, cells: Iterable[Cell]) -> None:
-        """Count cells that another run has finished; what they had left is told by their number."""
+        """Count cells that another run has finished since this one began."""
         for cell in cells:
             self.finished += 1
-            self.left = max(0.0, self.left - self.shares[cell.name])
+            self.left = max(0.0, self.left - self.each[cell.name])
 
     def round(self, cell: Cell, record: Record, sharing: int = 1) -> None:
         """Report the last round of a record, whose training ``sharing`` cells share."""

@@ -16,7 +16,7 @@ import pytest
 
 from alutils.__main__ import main
 from alutils.commands import fingerprints, notebooks
-from alutils.paths import NOTEBOOKS, PARAMS, ROOT
+from alutils.paths import NOTEBOOKS, PACKAGE, PARAMS, ROOT
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.store import Store
 from alutils.running import cluster
@@ -230,6 +230,18 @@ def test_a_notebook_runs_in_this_interpreter_and_in_its_folder_whatever_kernels_
     before = fingerprints.sources(NOTEBOOK, study)
     mine.write_text("NAME = 'highest'\n")
     assert fingerprints.sources(NOTEBOOK, study) != before
+
+
+def test_what_a_cell_below_a_magic_imports_is_a_part_of_its_report(tmp_path):
+    cells = [
+        "%%time\n%matplotlib inline\nfrom alutils.labelling import repair",
+        "%%bash\nls | head",
+        "!ls",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    files = fingerprints.reached(tmp_path / "mine.ipynb")
+    assert PACKAGE / "labelling" / "repair.py" in files
 
 
 @pytest.mark.parametrize("error", [ValueError("what\nhow"), ValueError("\x1b[31mwhat\x1b[0m\n")])

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -102,6 +103,12 @@ def test_a_full_disk_is_told_in_a_line(export, pets, monkeypatch):
     with pytest.raises(CanNotWrite, match="^the table can't be written .No space left on device"):
         predict(str(export / "head"), [str(pets)])
     sys.stdout.close()
+
+
+def test_an_encoder_that_can_not_be_had_is_no_full_disk(export, pets, monkeypatch):
+    monkeypatch.setattr(predictions, "load_encoder", Mock(side_effect=NotADirectoryError))
+    with pytest.raises(NotADirectoryError):
+        predict(str(export / "head"), [str(pets)])
 
 
 def test_what_can_not_be_predicted_is_told_in_a_line(export, pets, tmp_path, monkeypatch, capfd):

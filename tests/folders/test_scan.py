@@ -381,6 +381,8 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     refused(half, "it has train/ and no test/ with class folders: add that, or name the folder of")
     parts = plain_folder(tmp_path / "parts", ("Testing", "Training"))
     refused(parts, "its folders Testing, Training would be its classes: if they are parts, name")
+    plain_folder(tmp_path / "stl", ("train", "test", "unlabelled"))
+    refused(tmp_path / "stl", "its folders test, train, unlabelled would be its classes: if they")
     (half / "test/cat").mkdir(parents=True)
     Image.fromarray(noise(1)).save(half / "test/cat/new.png")
     refused(half, "class 'dog' has 10 usable images, none of which is for the test set")

@@ -185,10 +185,18 @@ def test_a_folder_that_was_renamed_or_another_profile_is_told_of_its_ledger(
     add(moved, 100)
     opened(moved).desk.close()
     assert told in capsys.readouterr().out
-    add(photos.with_name("strange"), *range(12))  # of the same names, and of other contents
-    Image.fromarray(noise(99)).save(photos.with_name("strange") / "0.png")
-    for seed in range(12):
-        Image.fromarray(noise(500 + seed)).save(photos.with_name("strange") / f"{seed}.png")
+    add(photos.with_name("misc"), 0, 1, *range(200, 220))  # later, and with few of the images
+    labelling = opened(photos.with_name("misc"), batch=22)
+    for question in labelling.session.ask(22):
+        labelling.session.label(question.image, "cat")
+    labelling.desk.close()
+    capsys.readouterr()
+    moved.rename(again := photos.with_name("again"))
+    add(again, 101)
+    opened(again).desk.close()
+    assert told in capsys.readouterr().out
+    opened(again, classes=["indoors", "outdoors"], profile="indoors").desk.close()
+    add(photos.with_name("strange"), 0, 1, *range(300, 310))
     opened(photos.with_name("strange"))
     assert "older_ledger" not in capsys.readouterr().out
 
@@ -202,12 +210,27 @@ def test_a_table_s_copies_count_for_the_image_that_is_kept(photos, opened, tmp_p
     rows = ["photos/0.png,cat", "photos/Backup/copy-1.png,dog", "photos/2.png,dog"]
     table = tmp_path / "known.csv"
     table.write_text("\n".join(["image,label", *rows]))
+    os.mkfifo(photos / "pipe.png")  # which waits for ever when it is opened
+    rows.append("photos/pipe.png,cat")
     labels = opened(tmp_path / "files.csv", older_ledger=str(table)).session.answers.labels
     assert sorted(labels.values()) == ["cat", "dog", "dog"]
     table.write_text("\n".join(["image,label", *rows, "photos/Backup/copy-2.png,cat"]))
     told = "'photos/Backup/copy-2.png' is 'dog' and 'cat': leave one of them .'photos/2.png' is the"
     with pytest.raises(ParameterError, match=told):
         opened(tmp_path / "files.csv", older_ledger=str(table), ledger=str(tmp_path / "b.jsonl"))
+
+
+def test_labels_of_the_test_part_are_passed_over_unread(photos, opened, tmp_path, monkeypatch):
+    for label, seeds in {"cat": range(20, 30), "dog": range(30, 40)}.items():
+        (tmp_path / "pets").mkdir(exist_ok=True)
+        add(tmp_path / "pets" / label, *seeds)
+    files = sorted((tmp_path / "pets").rglob("*.png"))
+    rows = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in files]
+    (tmp_path / "known.csv").write_text("\n".join(["file,label", *rows]))
+    monkeypatch.setattr(older, "_digest", None)
+    labelling = opened(tmp_path / "pets", older_ledger=str(tmp_path / "known.csv"))
+    assert len(labelling.session.answers.labels) == 16
+    assert "16, of images told by their name alone; 4 more" in labelling.desk.state["notes"][0]
 
 
 def test_an_export_s_table_reads_back_whatever_files_are_called(photos, opened, tmp_path):

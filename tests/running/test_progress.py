@@ -52,6 +52,7 @@ def test_what_another_run_finishes_is_not_left(digits_cell, outputs):
     cells = [digits_cell(rounds=1, seed=seed) for seed in range(3)]
     progress = Progress(cells, store, lines.append)
     (steps,) = cells[0].steps()
+    assert (progress.finished, progress.left) == (0, 3 * steps)
     progress.elsewhere(cells[1:])
     assert progress.left == steps
     done = rounds(1)[0] | {"steps": steps, "heldout_accuracy": []}

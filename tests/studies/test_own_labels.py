@@ -17,6 +17,7 @@ from alutils.labelling.entries import LABEL, NONE, Answers
 from alutils.labelling.estimate import wilson
 from alutils.labelling.ledger import LedgerHeld
 from alutils.labelling.widget import LabellingWidget
+from alutils.learning.scoring import predict
 from alutils.paths import ROOT
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite
@@ -167,8 +168,24 @@ def test_classes_that_differ_in_case_or_form_of_unicode_are_those_of_the_folder(
     assert accuracies[0] == accuracies[1] != []
 
 
+def test_classes_of_the_folder_that_differ_in_case_alone_are_one_in_a_ledger(
+    tmp_path, outputs, opened
+):
+    folder = plain_folder(tmp_path / "letters", ("A", "B", "a"), each=20)
+    given = {"classes": ("A", "B"), "answers": "labels", "answer_count": 48}
+    labelling = opened(dataset=str(folder), **given)
+    by_hand.label(labelling)
+    head = labelling.session.trainings()[-1].head
+    images = labelling.images
+    guessed = predict(head.net, images.test_rows).argmax(1)
+    names = [head.classes[i] for i in guessed]
+    truth = [images.classes[i].upper() for i in images.test_labels]
+    right = sum(a == b for a, b in zip(names, truth, strict=True))
+    assert images.test_accuracy(head) == 100 * right / len(truth)
+
+
 def test_a_ledger_s_new_folder_is_no_class_of_the_folder_that_it_lies_in(pets, opened):
-    ledger = pets / "labels" / "pets.jsonl"
+    ledger = pets / "labels" / "anna" / "pets.jsonl"
     first = opened(dataset=str(pets), ledger=str(ledger))
     first.session.label(first.session.ask(1)[0].image, "cat")
     first.desk.close()

@@ -136,7 +136,7 @@ def _older_answers(
     if study.older_ledger:
         return older.read(Path(study.older_ledger), images, classes)
     if study.answers == PERSON and not study.ledger:
-        if hint := older.hint(study.ledger_path, images):
+        if hint := older.hint(study.ledger_path, images, classes):
             say(hint)
     return None
 
@@ -145,20 +145,21 @@ def _older_answers(
 def _folder_made(study: OwnLabelsStudy) -> Iterator[None]:
     """The ledger's folder is there; in batch without what was in it.
 
-    One that is made here is no class of a dataset that it lies in. In batch no other run has it
-    meanwhile, which is until the ledger is open, and refuses them.
+    One that is made here for ``ledger`` is no class of a dataset that it lies in. In batch no other
+    run has it meanwhile, which is until the ledger is open, and refuses them.
     """
     with ExitStack() as opening:
         try:
-            study.folder.parent.mkdir(parents=True, exist_ok=True)
             if study.answers != PERSON:
+                study.folder.parent.mkdir(parents=True, exist_ok=True)
                 opening.callback(_refuse_two_runs(study.folder, study).release)
                 if study.folder.exists():
                     _refuse_two_runs(study.ledger_path, study).release()
                     shutil.rmtree(study.folder)
-            if not study.folder.exists():
-                study.folder.mkdir()
-                (study.folder / NO_IMAGES).touch()
+            missing = [f for f in (study.folder, *study.folder.parents) if not f.exists()]
+            study.folder.mkdir(parents=True, exist_ok=True)
+            if study.ledger and missing:
+                (missing[-1] / NO_IMAGES).touch()
         except OSError as error:
             raise CanNotWrite(
                 f"{study.folder} can't be made for the answers ({error.strerror or error}): change "
