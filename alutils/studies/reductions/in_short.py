@@ -53,10 +53,11 @@ def _strong(study: ReductionsStudy) -> list[str]:
     """What choosing is worth where training is better; nothing without runs."""
     strong = profiles.load_study(other_profiles.STRONG, other_profiles.CIFAR10)
     trained = (
-        f"Choosing by a stronger recipe ({join([arm_title(arm) for arm in strong.arms])} with "
+        f"Choosing under a stronger recipe ({join([arm_title(arm) for arm in strong.arms])} with "
         f"crops and mirroring, {strong.epochs} epochs; profile `{strong.profile}`, {link(study)})"
     )
-    return [f"{trained}. {part.data}" for part in other_profiles.strong_recipe()]
+    texts = (part.data for part in other_profiles.strong_recipe())
+    return [f"{trained}: {text[0].lower()}{text[1:]}" for text in texts]
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
