@@ -7,8 +7,9 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.records import tidy
+from alutils.reporting import standing, statistics
 from alutils.reporting.markdown import markdown_table
-from alutils.reporting.prose import count, join, points
+from alutils.reporting.prose import count, join, points, verb
 from alutils.reporting.record_facts import to_come
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
@@ -58,6 +59,21 @@ def _strong(study: ReductionsStudy) -> list[str]:
     )
     texts = (part.data for part in other_profiles.strong_recipe())
     return [f"{trained}: {text[0].lower()}{text[1:]}" for text in texts]
+
+
+def strong_in_short(dataset: str) -> str:
+    """Which arms beat random on a dataset where training is better, after a blank; else no text."""
+    study = profiles.load_study(other_profiles.STRONG, other_profiles.CIFAR10)
+    areas = statistics.areas(tidy.read(study)) if study.dataset == dataset else pd.DataFrame()
+    if len(areas) < FEWEST_SEEDS:
+        return ""
+    standings = standing.standings(areas, dataset)
+    above = [arm_title(arm) for arm, each in standings.items() if each.side == "above"]
+    if above:
+        shown = f"{join(above)} {verb(above)} above random"
+    else:
+        shown = f"{join([arm_title(arm) for arm in standings])} are not shown above random either"
+    return f" With crops and mirroring {shown} ({count(len(areas), 'seed')})."
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
