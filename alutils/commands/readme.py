@@ -35,8 +35,8 @@ LONG = ("desktop", "poster", "replica")
 STEP_MS = (75, 10)
 """Milliseconds a step for which it shows them."""
 VERDICTS = (
-    "The poster's six claims, by rules fixed before the runs (but for two clauses of C6). *Not "
-    "supported*: the opposite is shown; *undecided*: neither is."
+    "Rules fixed before the runs (but for two clauses of C6) judge the poster's six claims. *Not "
+    "supported*: the opposite is shown; *undecided*: neither is shown."
 )
 """Above the table of claims."""
 APART = "09-pretrained-features"
@@ -137,8 +137,8 @@ def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
     single = [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]
     sentences = []
     if fewer:
-        on_fewer = f"{join(fewer)} would be undecided on one seed fewer."
-        sentences.append(f"With mean and spread as found, {on_fewer}")
+        on_fewer = f"one seed fewer would leave {join(fewer)} undecided."
+        sentences.append(f"At the same mean and spread, {on_fewer}")
     if hang := [key for key in single if key not in fewer]:
         sentences.append(f"{join(hang)} {'hangs' if len(hang) == 1 else 'hang'} on single seeds.")
     return sentences
@@ -175,9 +175,9 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     of_table = (
         f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. Area: under the curve, "
         "over its width. "
-        "Label saving: random's last label count over the one at which an arm reaches random's "
-        f"last accuracy{_by_chance(by_dataset)}. "
-        f"Records, 09's apart: {effort(profile, cells_of(told))}"
+        "Label saving: random's last label count over that at which an arm has random's last "
+        f"accuracy{_by_chance(by_dataset)}. "
+        f"Records, but for those of report 09: {effort(profile, cells_of(told))}"
     )
     rests_on = (
         "Intervals of differences hold together for a dataset's arms (Bonferroni; in C3 for both "
@@ -232,7 +232,7 @@ def _by_chance(by_dataset: dict[str, pd.DataFrame]) -> str:
     )
     if not missed:
         return ""
-    return ", or in how many seeds it does; one just as good as random does in about half of them"
+    return ", or the seeds in which it gets there (about half for an arm as good as random)"
 
 
 def _held_out(studies: dict[str, Study]) -> str:
@@ -254,9 +254,9 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     seeds, fewer = paired_seeds(len(areas)), _fewer(areas, dataset)
     if all(arm.equivalent for arm in by_arm):
         return (
-            f"{within} all {number} ways of choosing have the accuracy of random labels to within "
-            f"{standing.margin_points(dataset)} ({seeds}; a test added after the first "
-            f"results){_sides(standings)}.{fewer}"
+            f"{within} all {number} ways of choosing are within {standing.margin_points(dataset)} "
+            f"of random labels ({seeds}; a test added after the first results)"
+            f"{_sides(standings)}.{fewer}"
         )
     if all(arm.side == "above" for arm in by_arm):
         needed = (100 / statistics.label_savings(ours).drop(columns="random")).mean(skipna=False)
@@ -275,7 +275,7 @@ def _sides(standings: dict[str, standing.Standing]) -> str:
     phrases = []
     for where in ("above", "below"):
         if shown := [arm_title(arm) for arm, each in standings.items() if each.side == where]:
-            phrases.append(f"; {join(shown)} {verb(shown)} {where} random, by less than that")
+            phrases.append(f"; within that, {join(shown)} {verb(shown)} {where} random")
     return "".join(phrases)
 
 
@@ -299,7 +299,7 @@ def _fewer(areas: pd.DataFrame, dataset: str) -> str:
         for (kept, where), arms in sets.items()
         if kept < len(again)
     ]
-    return f" With one seed left out, {join(parts)}." if parts else ""
+    return f" With each seed left out in turn, {join(parts)}." if parts else ""
 
 
 def _saving(ours: pd.DataFrame) -> str:

@@ -64,15 +64,14 @@ def in_short(**points: np.ndarray) -> str:
 
 def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
     noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
-    within = "all 2 ways of choosing have the accuracy of random labels to within 0.3 points"
+    within = "all 2 ways of choosing are within 0.3 points of random labels"
     start = (
         f"On MNIST, on average over 100 to 400 labels, {within} (5 paired seeds; a test added "
         "after the first results)"
     )
     assert in_short(margin=noise, kmeans=noise) == f"{start}."
     assert in_short(margin=noise + 0.1, kmeans=noise - 0.1) == (
-        f"{start}; margin lies above random, by less than that; K-means lies below random, by "
-        "less than that."
+        f"{start}; within that, margin lies above random; within that, K-means lies below random."
     )
 
 
@@ -80,7 +79,7 @@ def test_what_hangs_on_single_seeds_is_said_to():
     """Without a seed that is not the first, the others' spread is too large for 5 %."""
     unsure = np.array([0.01, 0.1, 0.11, 0.12, 0.13])
     told = in_short(margin=unsure, kmeans=np.zeros(5))
-    assert "margin lies above random, by less than that. With one seed left out, margin" in told
+    assert "margin lies above random. With each seed left out in turn, margin" in told
     assert told.endswith("margin is shown above random in 1 of 5 sets.")
     assert in_short(margin=unsure + 5, kmeans=unsure + 5).endswith("(5 paired seeds).")
 
@@ -133,7 +132,7 @@ def test_what_hangs_on_few_seeds_is_named():
         Claim("C5", "", "", findings=(found("supported", 1.05),)),
     ]
     assert readme._on_few_seeds(claims) == [
-        "With mean and spread as found, C5 would be undecided on one seed fewer.",
+        "At the same mean and spread, one seed fewer would leave C5 undecided.",
         "C1 hangs on single seeds.",
     ]
     assert readme._on_few_seeds(claims[1:3]) == []

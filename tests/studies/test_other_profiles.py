@@ -38,7 +38,7 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
         "epochs; profile `strong-recipe`, [08](../outputs/desktop/08-reductions.ipynb)): on CIFAR"
     )
     assert paragraphs[-1].endswith(told[2:])
-    short = " With crops and mirroring margin lies above random (3 seeds)."
+    short = " With crops and mirroring, margin lies above random (3 seeds)."
     assert in_short.strong_in_short("cifar10") == short
     assert in_short.strong_in_short("mnist") == ""
 
@@ -54,7 +54,7 @@ def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
 def test_where_no_arm_is_shown_better_under_a_strong_recipe_that_is_said(outputs):
     save("strong-recipe", NOTEBOOKS[0], {"margin": 0.05, "badge": -3.0})
     assert in_short.strong_in_short("cifar10") == (
-        " With crops and mirroring margin and BADGE are not shown above random either (3 seeds)."
+        " With crops and mirroring, margin and BADGE are not shown above random either (3 seeds)."
     )
 
 

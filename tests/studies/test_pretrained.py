@@ -124,8 +124,8 @@ class TestInShort:
         assert short(results) == (
             "A linear layer on frozen features of an encoder trained on ImageNet (nearly all "
             "CIFAR-10 classes are in it) has 67.00 % on CIFAR-10 with 100 random labels (from "
-            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels, classes as "
-            "they are and over 3 paired seeds margin lies above random "
+            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels of "
+            "classes as they are, 3 paired seeds, margin lies above random "
             "([ranks](docs/strategies.md#how-they-rank))."
         )
         assert in_short.leads(results) == (
@@ -160,7 +160,7 @@ class TestInShort:
     def test_a_head_that_ends_below_the_network_stands_beside_the_labels_it_needs(self, results):
         weak = changed(results, -20, factor="head")
         told = "has 51.00 % on CIFAR-10 with 500 random labels (from scratch by the poster's recipe"
-        assert f"{told} it takes 1,000)." in short(weak)
+        assert f"{told} with 1,000)." in short(weak)
         assert "has 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
         weak = changed(weak, 5 * 3 / 1000, factor="head", seed=0)  # a mean of 51.005
         rounded = f"{worth.beside_scratch(weak, 'cifar10').head.mean:.2f} %"

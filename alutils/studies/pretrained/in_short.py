@@ -54,7 +54,7 @@ def _worth(
         if not (beside := beside_scratch(results, name)):
             continue
         by = "" if phrases else f" by {study.scratch_recipe}"
-        scratch = f" it takes {needed(results, name, beside.head.mean)}"
+        scratch = f" with {needed(results, name, beside.head.mean)}"
         if beside.reached:
             scratch = f": {beside.scratch.mean:.2f} % with {beside.scratch_labels:,}"
         if best := best_recipe(others, name):
@@ -113,7 +113,7 @@ def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     counts = pd.concat(few.values())["labels"]
     seeds = seed_range(rows["seed"].nunique() for rows in few.values())
     return (
-        f"With {counts.min():,} to {counts.max():,} labels, classes as they are and over {seeds} "
+        f"With {counts.min():,} to {counts.max():,} labels of classes as they are, {seeds}, "
         f"{', '.join(phrases)} "
         "([ranks](docs/strategies.md#how-they-rank))."
     )

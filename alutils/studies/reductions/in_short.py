@@ -73,7 +73,7 @@ def strong_in_short(dataset: str) -> str:
         shown = f"{join(above)} {verb(above)} above random"
     else:
         shown = f"{join([arm_title(arm) for arm in standings])} are not shown above random either"
-    return f" With crops and mirroring {shown} ({count(len(areas), 'seed')})."
+    return f" With crops and mirroring, {shown} ({count(len(areas), 'seed')})."
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
