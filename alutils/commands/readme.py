@@ -107,9 +107,9 @@ def _found(
     """A sentence for each dataset, what 09 has to say, the verdicts and what they rest on."""
     reduced = studies.get("08-reductions")
     rest_on = reductions.on_recipe(studies["04-claims"].cells()) if reduced else ""
-    strong = reductions.strong_in_short if reduced else lambda dataset: ""
+    strong = {name: reductions.strong_in_short(name) if reduced else "" for name in by_dataset}
     lines = [
-        *(f"- {_in_short(each, name)}{strong(name)}" for name, each in by_dataset.items()),
+        *(f"- {_in_short(each, name)}{strong[name]}" for name, each in by_dataset.items()),
         *([f"- {on_features}"] if on_features else []),
     ]
     hang = " ".join(filter(None, [*_on_few_seeds(claims), rest_on]))
