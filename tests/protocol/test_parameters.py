@@ -83,10 +83,10 @@ def test_what_a_first_cell_may_not_hold_names_the_notebook_too(key, value, tmp_p
 
 
 CELLS = {
-    "desktop": (5503, "a51c4c6f6000"),
+    "desktop": (5507, "3165c1b5edf3"),
     "fidelity": (6, "bfe52e75c8fe"),
     "poster": (60, "69ed71bee173"),
-    "poster-recipe": (46, "a5498b1b5c40"),
+    "poster-recipe": (50, "4f45e4751d61"),
     "poster-rounds": (10, "c5aed2b96843"),
     "quick": (141, "faad1e021004"),
     "replica": (8, "8c2ead433ac0"),
