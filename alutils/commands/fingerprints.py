@@ -54,20 +54,21 @@ def sources(name: str, study: Parameters) -> str:
 
     The code is what the notebook reaches by import, the page that it is rendered in, and the files
     beside the notebook, where strategies of a user may lie. The parameters are also those of the
-    other studies that the report tells of.
+    other studies that the report tells of; of those that it has trainings in common with, the
+    cells count.
     """
     digest = hashlib.sha256()
     code = reached(NOTEBOOKS / f"{name}.ipynb")
     for file in [*code, *sorted(NOTEBOOKS.glob("**/*.py"))]:
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
-    told_of = [study, *study.related()]
+    for each in (study, *study.related()):
+        digest.update(each.model_dump_json(exclude=NO_PART).encode())
     if PACKAGE / "studies" / "overlap.py" in code:
         from alutils.studies import overlap
 
-        told_of += overlap.others(study.profile, name).values()
-    for each in told_of:
-        digest.update(each.model_dump_json(exclude=NO_PART).encode())
+        for other in overlap.others(study.profile, name).values():
+            digest.update("".join(cell.name for cell in other.cells()).encode())
     return digest.hexdigest()
 
 

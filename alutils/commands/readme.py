@@ -126,7 +126,7 @@ def _claims(claims: list[rules.Claim]) -> str:
         if claim.findings and not claim.lacking:
             nearest, wanted = page.measured(claim, claim.nearest), claim.nearest.wanted
         rows.append([f"{claim.key}: {page.SHORT[claim.key]}", verdict, nearest, wanted])
-    head = ["claim", "verdict (seeds)", "closest call (95 % interval)", "claimed"]
+    head = ["claim", "verdict (seeds)", "closest call (interval, 95 % unless told)", "claimed"]
     return markdown_table(head, rows)
 
 
@@ -193,8 +193,10 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
 
 def _profile(profile: str) -> str:
     """A profile and, where it has one of the two, its recipe."""
-    recipe = recipe_of(profile)
-    return f"Profile `{profile}`{f', [{TITLES[recipe]}](docs/recipe.md)' if recipe else ''}"
+    if not (recipe := recipe_of(profile)):
+        return f"Profile `{profile}`"
+    page = "docs/plan.md#what-is-run" if recipe == "poster" else "docs/recipe.md"
+    return f"Profile `{profile}`, [{TITLES[recipe]}]({page})"
 
 
 def _curves(studies: dict[str, Study]) -> list[Study]:
@@ -255,19 +257,26 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     if all(arm.equivalent for arm in by_arm):
         return (
             f"{within} all {number} ways of choosing are within {standing.margin_points(dataset)} "
-            f"of random labels ({seeds}; a test added after the first results)"
-            f"{_sides(standings)}.{fewer}"
+            f"of random labels ({seeds}; a test added once results of the reduced recipe were "
+            f"known){_sides(standings)}.{fewer}"
         )
     if all(arm.side == "above" for arm in by_arm):
-        needed = (100 / statistics.label_savings(ours).drop(columns="random")).mean(skipna=False)
-        share = f"{needed.min():.0f} to {needed.max():.0f} %"
-        least = f", and reach random's last accuracy with {share} of its labels"
-        least = "" if needed.isna().any() else least
         return (
             f"{within} all {number} ways of choosing beat random labels, by {min(gains):.2f} "
-            f"to {max(gains):.2f} points{least} ({seeds}).{fewer}"
+            f"to {max(gains):.2f} points{_saved(ours)} ({seeds}).{fewer}"
         )
     return f"{within} {standing.sentence(areas, dataset)} ({seeds}).{fewer}"
+
+
+def _saved(ours: pd.DataFrame) -> str:
+    """With which share of random's labels all arms have its last accuracy, where that is sure."""
+    shares = 100 / statistics.label_savings(ours).drop(columns="random")
+    every = [estimate(shares[arm].dropna()) for arm in shares]
+    if shares.isna().any(axis=None) or not all(each.high < 100 for each in every):
+        return "; how many labels that saves is open"
+    means = [each.mean for each in every]
+    share = f"{min(means):.0f} to {max(means):.0f} %"
+    return f", and reach random's last accuracy with {share} of its labels"
 
 
 def _sides(standings: dict[str, standing.Standing]) -> str:
@@ -275,30 +284,33 @@ def _sides(standings: dict[str, standing.Standing]) -> str:
     phrases = []
     for where in ("above", "below"):
         if shown := [arm_title(arm) for arm, each in standings.items() if each.side == where]:
-            phrases.append(f"; within that, {join(shown)} {verb(shown)} {where} random")
-    return "".join(phrases)
+            phrases.append(f"{join(shown)} {verb(shown)} {where} random")
+    return f"; within that, {join(phrases)}" if phrases else ""
 
 
 def _fewer(areas: pd.DataFrame, dataset: str) -> str:
-    """What of all that is shown not every set of all seeds but one shows, or no text."""
-    if len(areas) < FEWEST_SEEDS:
+    """What of all that is shown not every set of all seeds but one shows, or no text.
+
+    A set has the seeds that a test needs.
+    """
+    if len(areas) <= FEWEST_SEEDS:
         return ""
     again = [standing.standings(areas.drop(index=seed), dataset) for seed in areas.index]
-    sets: dict[tuple[int, str], list[str]] = {}
+    sets: dict[str, dict[str, int]] = {}
     for arm, each in standing.standings(areas, dataset).items():
         if each.side:
             kept = sum(others[arm].side == each.side for others in again)
-            sets.setdefault((kept, f"{each.side} random"), []).append(arm_title(arm))
+            sets.setdefault(f"{each.side} random", {})[arm_title(arm)] = kept
         if each.equivalent:
             kept = sum(others[arm].equivalent for others in again)
-            within = f"within {standing.margin_points(dataset)}"
-            sets.setdefault((kept, within), []).append(arm_title(arm))
-    parts = [
-        f"{join(arms)} {'is' if len(arms) == 1 else 'are'} shown {where} in {kept or 'none'} of "
-        f"{len(again)} sets"
-        for (kept, where), arms in sets.items()
-        if kept < len(again)
-    ]
+            sets.setdefault(f"within {standing.margin_points(dataset)}", {})[arm_title(arm)] = kept
+    parts = []
+    for where, by_arm in sets.items():
+        if fewer := {arm: kept for arm, kept in by_arm.items() if kept < len(again)}:
+            same = len(set(fewer.values())) == 1
+            counts = [str(kept or "none") for kept in fewer.values()][: 1 if same else None]
+            shown = f"{'is' if len(fewer) == 1 else 'are'} shown {where}"
+            parts.append(f"{join(list(fewer))} {shown} in {join(counts)} of {len(again)} sets")
     return f" With each seed left out in turn, {join(parts)}." if parts else ""
 
 
@@ -367,11 +379,16 @@ def _on_all_labels(ours: pd.DataFrame, ceilings: list[Any]) -> list[list[str]]:
 
 
 def _times(saved: pd.Series) -> str:
-    """An arm's label saving, or in how many seeds it reaches random's last accuracy."""
+    """An arm's label saving, or in how many seeds it reaches random's last accuracy.
+
+    Where an interval holds what no saving can be, below 1, the range over seeds.
+    """
     reached = saved.dropna()
     if len(reached) < len(saved):
         return f"in {len(reached)} of {len(saved)} seeds"
-    return _mean(estimate(saved))
+    if (mean := estimate(saved)).low < 1:
+        return f"{mean.mean:.2f} ({saved.min():.2f} to {saved.max():.2f} by seed)"
+    return _mean(mean)
 
 
 def _mean(value: Estimate, sign: str = "") -> str:

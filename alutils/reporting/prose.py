@@ -71,12 +71,16 @@ def _without_interval(seeds: int) -> str:
 def share_of_labels(savings: pd.Series) -> str:
     """Label savings by seed (times) as the share of the labels that are still needed, mean first.
 
-    That is the mean of the shares, not one over the mean saving, which is less.
+    That is the mean of the shares, not one over the mean saving, which is less. Where an interval
+    holds what no share can be, below 0 or above 100 %, the range over seeds stands in its place.
     """
-    share = estimate(100 / savings)
+    shares = 100 / savings
+    share = estimate(shares)
     if share.seeds < FEWEST_SEEDS:
         return f"{share.mean:.0f} % of the labels ({_without_interval(share.seeds)})"
     ends = f"{share.low:.0f} to {share.high:.0f} %"
+    if share.low < 0 or share.high > 100:
+        ends = f"{shares.min():.0f} to {shares.max():.0f} % by seed"
     return f"{share.mean:.0f} % of the labels ({ends}, {share.seeds} seeds)"
 
 

@@ -228,7 +228,7 @@ def effort(profile: str, cells: Iterable[Cell]) -> str:
     where = [place for fact in facts for place in _places(fact)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
     return (
-        f"{len(facts)} finished runs, {hours:.1f} hours of one worker on "
+        f"{len(facts):,} finished runs, {hours:.1f} hours of one worker on "
         f"{_unique(where, 'device')} ({_unique(where, 'cpu_capability')})."
         if facts
         else "No run is finished yet."

@@ -235,7 +235,7 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
         "Last column, secondary and deciding nothing: all arms at once with one residual variance, "
         "in an additive model of seed and arm.",
     ]
-    return HTML(f"<p>{' '.join(filter(None, notes))}</p>{tested}")
+    return HTML(f"{''.join(f'<p>{note}</p>' for note in filter(None, notes))}{tested}")
 
 
 def margin_in_labels(results: pd.DataFrame) -> str:

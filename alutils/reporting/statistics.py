@@ -5,6 +5,7 @@ over seeds. With one seed there is no interval: its bounds are NaN.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ LEVEL, POWER = 0.95, 0.8
 FEWEST_SEEDS = 3
 """Seeds that a test or a verdict needs; with fewer, none is given."""
 MOST_SEEDS = 1000
-"""Number of seeds beyond which ``seeds_to_equal`` looks no further."""
+"""Number of seeds beyond which ``seeds_to_show`` and ``seeds_to_equal`` look no further."""
 FIT = "isotonic regression, between label counts linear in labels and accuracy"
 """How ``labels_to_reach`` reads a label count off a curve, in words."""
 OWN_SPREAD_SEEDS = 10
@@ -155,6 +156,29 @@ def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
     while lacking(high) > 0:  # statsmodels' own search ends at 10
         high *= 2
     return spread * float(optimize.brentq(lacking, 0, high))
+
+
+def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int | None:
+    """Seeds with which a two-sided paired t test shows a mean to lie above zero, with ``POWER``.
+
+    ``difference`` and ``spread`` (standard deviation) are the true ones. None where the mean is not
+    above zero, and where ``MOST_SEEDS`` are too few.
+    """
+    from statsmodels.stats.power import TTestPower
+
+    if difference <= 0:
+        return None
+    if spread == 0:
+        return 2
+
+    def enough(seeds: int) -> bool:
+        """One-sided, as the other side hardly ever rejects."""
+        power = TTestPower().power(difference / spread, seeds, (1 - level) / 2, None, "larger")
+        return float(power) >= POWER
+
+    numbers = range(2, MOST_SEEDS + 1)
+    first = bisect_left(numbers, True, key=enough)
+    return numbers[first] if first < len(numbers) else None
 
 
 def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:

@@ -58,6 +58,17 @@ def departures(study: Study) -> Markdown:
         f"{count(len(changed), 'parameter')}, and asks for {paired_seeds(len(study.seeds))}:\n\n"
         + "\n".join(changed)
         + _candidates(study)
+        + _random_curve(study)
+    )
+
+
+def _random_curve(study: Study) -> str:
+    """A paragraph for a study with the authors' single run on random labels, or no text."""
+    if not getattr(study, "single_baseline", False):
+        return ""
+    return (
+        "\n\nThe curve of random labels is this study's addition: the authors trained on random "
+        "labels once, at the last label count (here “baseline run”)."
     )
 
 
@@ -102,8 +113,9 @@ def held_out(names: Iterable[str], study: Study) -> str:
     )
     if chosen := [dataset_title(name) for name in names if name in CHOSEN_ON]:
         text += (
-            f", but the reduced recipes were chosen by such images of {join(chosen)}, among "
-            "candidates that had been decided on after a look at test accuracy too"
+            f"; the reduced recipes, where one is used, were chosen by such images of "
+            f"{join(chosen)}, among candidates that had been decided on after a look at test "
+            "accuracy too"
         )
     return f"{text}."
 

@@ -17,6 +17,7 @@ from alutils.records.store import Store
 from alutils.reporting import page
 from alutils.running import cluster
 from alutils.studies import parameter_files, profiles
+from alutils.studies.beyond.plan import BeyondStudy
 from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK
 from tests.studies.made_up import save_finished
@@ -189,3 +190,17 @@ def test_a_report_is_out_of_date_once_parameters_change_that_it_tells_of(tmp_pat
     assert changed_by("smoke", NOTEBOOK, by_heldout) == names[:3]
     assert changed_by(CHOSEN_UNDER["reduced"], CIFAR10, by_heldout) == ["08-reductions"]
     assert changed_by("smoke", FEATURES, "mc_passes: 10\n") == [FEATURES]
+
+
+def test_a_report_is_out_of_date_once_a_study_runs_other_cells_that_it_is_compared_with(
+    monkeypatch,
+):
+    """Whose plan the notebook does not import."""
+    cells, names = BeyondStudy.cells, ("08-reductions", FEATURES)
+
+    def hashes() -> list[str]:
+        return [fingerprints.sources(n, profiles.load_study("smoke", n)) for n in names]
+
+    before = hashes()
+    monkeypatch.setattr(BeyondStudy, "cells", lambda self: cells(self)[1:])
+    assert [a != b for a, b in zip(before, hashes(), strict=True)] == [True, False]

@@ -67,11 +67,11 @@ def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
     within = "all 2 ways of choosing are within 0.3 points of random labels"
     start = (
         f"On MNIST, on average over 100 to 400 labels, {within} (5 paired seeds; a test added "
-        "after the first results)"
+        "once results of the reduced recipe were known)"
     )
     assert in_short(margin=noise, kmeans=noise) == f"{start}."
     assert in_short(margin=noise + 0.1, kmeans=noise - 0.1) == (
-        f"{start}; within that, margin lies above random; within that, K-means lies below random."
+        f"{start}; within that, margin lies above random and K-means lies below random."
     )
 
 
@@ -82,6 +82,15 @@ def test_what_hangs_on_single_seeds_is_said_to():
     assert "margin lies above random. With each seed left out in turn, margin" in told
     assert told.endswith("margin is shown above random in 1 of 5 sets.")
     assert in_short(margin=unsure + 5, kmeans=unsure + 5).endswith("(5 paired seeds).")
+
+
+def test_arms_that_hang_on_single_seeds_are_told_together():
+    unsure = np.array([0.01, 0.1, 0.11, 0.12, 0.13])
+    same = in_short(margin=unsure, kmeans=unsure)
+    assert same.endswith(" turn, margin and K-means are shown above random in 1 of 5 sets.")
+    margin, kmeans = np.array([[9, 5, 22, 9, 14], [10, 22, 20, 16, -1]]) / 100
+    other = in_short(margin=margin, kmeans=kmeans)
+    assert other.endswith(" margin and K-means are shown above random in 2 and 1 of 5 sets.")
 
 
 @pytest.mark.parametrize(
@@ -145,8 +154,9 @@ def found(verdict: str, mean: float = 7.0) -> Finding:
 
 
 def test_the_table_names_its_profile_and_recipe():
+    pages = {"reduced": "docs/recipe.md", "poster": "docs/plan.md#what-is-run"}
     for recipe, profile in CHOSEN_UNDER.items():
-        told = f"Profile `{profile}`, [{TITLES[recipe]}](docs/recipe.md)"
+        told = f"Profile `{profile}`, [{TITLES[recipe]}]({pages[recipe]})"
         assert readme._profile(profile) == told
     assert readme._profile("quick") == "Profile `quick`"
 

@@ -162,6 +162,22 @@ def test_the_seeds_that_show_equivalence_have_its_power(mean):
     assert power(seeds) > 0.79 and power(seeds - 2) < 0.79
 
 
+def test_the_seeds_that_show_a_difference_have_the_power_and_one_less_has_not():
+    seeds = statistics.seeds_to_show(0.5, 0.7, level=1 - 0.05 / 8)
+    rng = np.random.default_rng(0)
+
+    def power(count: int) -> float:
+        drawn = rng.normal(0.5, 0.7, (40_000, count))
+        half = stats.t.ppf(1 - 0.05 / 16, count - 1) * stats.sem(drawn, axis=1)
+        return float((drawn.mean(axis=1) > half).mean())
+
+    assert power(seeds) > 0.795 and power(seeds - 1) < 0.8
+    assert statistics.seeds_to_show(0.5, 0.7) < seeds
+    assert statistics.seeds_to_show(0.0, 0.7) is None
+    assert statistics.seeds_to_show(0.001, 0.7) is None
+    assert statistics.seeds_to_show(0.5, 0.0) == 2
+
+
 def test_the_seeds_that_show_equivalence_are_none_out_of_reach_and_two_without_spread():
     assert statistics.seeds_to_equal(1.0, 0.7, 1.0) is None
     assert statistics.seeds_to_equal(0.99, 0.7, 1.0) is None

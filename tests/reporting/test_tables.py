@@ -249,6 +249,9 @@ def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     assert prose.share_of_labels(pd.Series([2.0, 4.0, 8 / 3])) == (
         "38 % of the labels (6 to 69 %, 3 seeds)"
     )
+    assert prose.share_of_labels(pd.Series([1.0, 4.0, 5.0])) == (
+        "48 % of the labels (20 to 100 % by seed, 3 seeds)"
+    )
     single_seed = prose.share_of_labels(pd.Series([4.0]))
     assert single_seed == "25 % of the labels (one seed, no interval)"
     curves = {"random": [[0.5, 0.6, 0.8]] * 3, "margin": [[0.5, 0.8, 0.9]] * 3}
@@ -553,7 +556,11 @@ def test_reductions_name_what_differs_from_the_poster():
     text = setup.departures(profiles.load_study("quick", "03-mnist-active-learning")).data
     assert "`epochs`: 10 instead of 100" in text and "candidates drawn at random" in text
     unreduced = setup.departures(profiles.load_study("poster", "03-mnist-active-learning")).data
-    assert "`epochs`" not in unreduced
+    assert "`epochs`" not in unreduced and "addition" not in unreduced
+    replica = setup.departures(profiles.load_study("replica", "03-mnist-active-learning")).data
+    assert replica.endswith("The curve of random labels is this study's addition: the authors "
+                            "trained on random labels once, at the last label count (here "
+                            "“baseline run”).")  # fmt: skip
 
 
 def test_reductions_name_another_recipe_and_leave_another_dataset_to_its_title():

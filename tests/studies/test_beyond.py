@@ -316,7 +316,7 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     assert chosen in ladder.sentences(worse).data
     assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
     worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
-    assert "none have a larger mean than this study's at" in ladder.sentences(worse).data
+    assert "none have a larger mean than this report's at" in ladder.sentences(worse).data
 
 
 def test_a_recipe_that_lacks_a_seed_is_not_chosen(results):
@@ -352,7 +352,7 @@ def costly(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_a_recipe_stands_beside_what_it_costs(results):
-    """15 steps an epoch at 990 labels: 30 by the study's own recipe of 2 epochs, 45 by one of 3."""
+    """15 steps an epoch at 990 labels: 30 by its own recipe of 2 epochs, 45 by one of 3."""
     table = ladder.table(costly(results), timed=True).data
     (stem,) = (row for row in table.split("<tr>") if "3x3 stem" in row)
     (longer,) = (row for row in table.split("<tr>") if "<td>more epochs</td>" in row)

@@ -33,13 +33,13 @@ def test_arms_of_which_each_recipe_shows_something_else_are_named(outputs):
     run(CIFAR10, reduced=ABOVE, poster=ABOVE | {"margin": -1.6, "kmeans": 0.0})
     text = both_recipes.compared(both_recipes.read(), CIFAR10)
     assert text.startswith(
-        "what is shown depends on the recipe for margin and K-means: under the poster's recipe, "
+        "the tests come out differently for margin and K-means: under the poster's recipe, "
     )
     assert "margin lies below random" in text.split("; under the reduced recipe, ")[0]
     assert "uncertainty, margin, K-means and Bayesian lie above random. The difference" in text
     assert text.endswith(
-        "the poster's recipe minus the reduced one's: margin -3.10 points (-3.10 to -3.10, 5 "
-        "seeds) and K-means -1.50 points (-1.50 to -1.50, 5 seeds)"
+        "the poster's recipe minus the reduced one's, paired and not corrected: margin -3.10 "
+        "points (-3.10 to -3.10, 5 seeds) and K-means -1.50 points (-1.50 to -1.50, 5 seeds)"
     )
 
 
@@ -55,8 +55,8 @@ def test_a_difference_that_one_recipe_alone_shows_need_be_none_between_them(outp
         for name, gains in kmeans.items()
     }
     told = both_recipes.compared(both_recipes.Both({MNIST: rows}, {}), MNIST)
-    assert "depends on the recipe for K-means" in told
-    assert told.endswith("not corrected, shows no difference for K-means")
+    assert "come out differently for K-means" in told
+    assert told.endswith("so that the recipes are not shown to differ for K-means")
 
 
 def test_only_the_seeds_of_both_are_compared_and_the_rest_is_interim(outputs):
@@ -94,8 +94,13 @@ def test_claims_are_judged_under_either_recipe_on_the_same_seeds(outputs, poster
     both = both_recipes.read()
     rows = both_recipes.verdict_rows(both)
     assert rows["claim"].tolist() == ["C3", "C4", "C5", "C6"] and set(rows["seeds"]) == {"3"}
-    assert rows.filter(like="under").iloc[0].tolist() == [c3, "supported"]
-    assert len(both_recipes.verdicts(both)) == 1
+    verdicts = rows.filter(like="under").iloc[0]
+    assert [text.partition(":")[0] for text in verdicts] == [c3, "supported"]
+    assert all("points (" in text and text.endswith("for 8 tests") for text in verdicts)
+    told, _ = both_recipes.verdicts(both)
+    other = "C3 is not supported under the poster's recipe and supported under the reduced recipe"
+    assert (f"On the seeds of both, {other}; " in told.data) == (c3 != "supported")
+    assert told.data.endswith("the same under both.")
 
 
 def test_a_claim_whose_runs_are_lacking_is_not_judged(outputs):
@@ -104,8 +109,9 @@ def test_a_claim_whose_runs_are_lacking_is_not_judged(outputs):
     run(CIFAR10, seeds=2, reduced=CLEAR, poster=CLEAR)
     both = both_recipes.read()
     under = both_recipes.verdict_rows(both).filter(like="under")
-    assert under.to_numpy().tolist() == [*3 * [2 * ["not judged"]], 2 * ["undecided"]]
-    _, line = both_recipes.verdicts(both)
+    told = [[text.partition(":")[0] for text in row] for row in under.to_numpy()]
+    assert told == [*3 * [2 * ["not judged"]], 2 * ["undecided"]]
+    _, _, line = both_recipes.verdicts(both)
     assert line.data == "Lacking under both: CIFAR-10 with 3 seeds or more (C3, C4 and C5)."
 
 
@@ -125,7 +131,8 @@ def test_a_verdict_that_all_seeds_of_a_recipe_change_is_told_beside_it(outputs):
         if (cell.arm, cell.seed) == ("kmeans", 3):
             save_finished(Store(profile), cell, lambda *_: {"test_accuracy": 0.3})
     rows = both_recipes.verdict_rows(both_recipes.read()).filter(like="under")
-    assert rows.iloc[0].tolist() == ["supported", "supported (undecided on all its 5 seeds)"]
+    told = [text.partition(":")[0] for text in rows.iloc[0]]
+    assert told == ["supported", "supported (undecided on all its seeds, 5)"]
 
 
 def test_without_a_seed_of_both_there_is_nothing(outputs):

@@ -9,7 +9,7 @@ from scipy import stats
 
 from alutils.reporting import published, statistics
 from alutils.reporting.statistics import Estimate
-from alutils.studies.claims import judging, page, rules
+from alutils.studies.claims import first_seeds, judging, page, rules
 from alutils.studies.claims.findings import Claim, Finding
 from alutils.studies.claims.rules import APPROACHES, judge
 from alutils.studies.profiles import FIGURES, load_study
@@ -284,6 +284,26 @@ def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
     assert claim.change.endswith("needs more than 1,000 seeds for “x”.")
 
 
+NEVER = " If the true values were those found, no number of seeds up to 1,000 would do."
+
+
+def test_how_many_seeds_would_support_what_is_undecided_is_told():
+    """Values 0.5, 1 and -1 points beyond a line, with a spread of 1 over 4 seeds."""
+    claim = Claim("C2", "words", "rule", findings=(beyond("x", 0.5), beyond("y", 1.0)))
+    seeds = [statistics.seeds_to_show(mean, 1.0) for mean in (1.0, 0.5)]
+    told = "If the true values were those found, that power takes"
+    assert claim.change.endswith(f" {told} {seeds[0]} to {seeds[1]} seeds by finding.")
+    claim = Claim("C2", "words", "rule", findings=(beyond("x", 0.5), beyond("y", -1.0)))
+    assert claim.change.endswith(
+        f" {told} {seeds[1]} seeds, and no number of seeds up to 1,000 would do for “y”."
+    )
+
+
+def beyond(what: str, more: float) -> Finding:
+    """An undecided finding that lies so far beyond the line that it is to lie below."""
+    return Finding(what, Estimate(4 - more, 0, 9, 4, spread=1.0), (4.0,), "undecided", above=False)
+
+
 def test_thresholds_of_few_findings_are_told_one_by_one():
     """Each on its side of its line; spread 1 over 4 seeds."""
     half = stats.t.ppf(0.975, 3) / 2
@@ -294,12 +314,12 @@ def test_thresholds_of_few_findings_are_told_one_by_one():
     )
     shown = statistics.detectable(1.0, 4)
     change = Claim("C2", "words", "rule", findings=findings).change
-    assert change.endswith(
+    assert change.removesuffix(NEVER).endswith(
         f"a true value of {2 + shown:.2f} points or more for “x”, of {2 - shown:.2f} points or "
         "less for “y”. That is below zero, and hardly to be had."
     )
     change = Claim("C2", "words", "rule", findings=findings[:1]).change
-    assert change.endswith(f"{2 + shown:.2f} points or more for “x”.")
+    assert change.removesuffix(NEVER).endswith(f"{2 + shown:.2f} points or more for “x”.")
 
 
 def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():
@@ -408,7 +428,7 @@ def test_c3_is_undecided_where_uncorrected_tests_alone_decide():
     assert "<td>-0.57 to 2.57</td>" in page.claim_in_full([claim], "C3").data
     assert claim.verdict == "undecided" and all(f.estimate.low > 0 for f in claim.findings)
     assert {finding.note for finding in claim.findings} == {
-        f"p = {8 * p:.3g} after Holm's correction for 8 tests"
+        f"p = {8 * p:.2g} after Holm's correction for 8 tests"
     }
 
 
@@ -487,7 +507,7 @@ def test_c3_on_one_dataset_alone_is_corrected_for_eight_too():
     claim = judged([entry for entry in rows if entry["dataset"] == "cifar10"], "C3")
     p = 8 * statistics.p_value(np.array(gains))
     assert len(claim.findings) == 4 and {finding.note for finding in claim.findings} == {
-        f"p = {p:.3g} after Holm's correction for 8 tests"
+        f"p = {p:.2g} after Holm's correction for 8 tests"
     }
     wide = stats.t.interval(1 - 0.05 / 8, 4, np.mean(gains), stats.sem(gains))
     assert claim.findings[0].simultaneous.low == pytest.approx(wide[0])
@@ -573,7 +593,7 @@ def test_a_test_that_decides_beside_an_interval_over_zero_says_so():
             )  # fmt: skip
             entry["accuracy"] = base + gains[entry["seed"]]
     notes = {f.what: f.note for f in judged(rows, "C3").findings}
-    ending = ", which decides, not the interval"
+    ending = ", which decides"
     assert [what for what in notes if notes[what].endswith(ending)] == [
         "MNIST, margin minus random"
     ]
@@ -606,7 +626,7 @@ def test_how_much_hangs_on_one_seed_is_told(seeds, sets):
     assert [claim.verdict for claim in claims] == [claim.verdict for claim in before]
     (kept,) = (claim for claim in claims if claim.key == "C5")
     assert kept.verdict == "undecided" and kept.findings[0].stays == (sets - 1, sets)
-    assert f"stays in {sets - 1} of {sets} sets" in page._evidence(kept)
+    assert f"finding stays undecided in {sets - 1} of {sets} sets" in page._evidence(kept)
     assert f"<td>{sets - 1} of {sets}</td>" in page.claim_in_full(claims, "C5").data
     (alike,) = (claim for claim in claims if claim.key == "C3")
     assert {finding.stays[1] for finding in alike.findings} == {sets}
@@ -747,19 +767,19 @@ def test_what_rests_on_seeds_is_told_by_finding():
         statistics.detectable(finding.estimate.spread, seeds, level=1 - 0.05 / 8)
         for finding, seeds in zip(claims["C3"].findings, [*4 * [5], *4 * [3]], strict=True)
     ]
-    assert claims["C3"].change == (
+    assert claims["C3"].change.startswith(
         "More seeds than 3 to 5: with 3 to 5 and corrected for 8 tests, 80 % power needs a true "
         f"value of {min(detectable):.2f} to {max(detectable):.2f} points or more, by finding."
     )
     assert claims["C4"].change.startswith("More seeds than 3 to 5: if the true")
     every = [claims[key] for key in ("C3", "C4", "C5", "C6")]
-    told = "They rest on 3 to 5 seeds (C3 and C4), 5 seeds (C5) and 3 seeds (C6)."
+    told = "Seeds: 5 on CIFAR-10, 3 on MNIST (C3 and C4); 5 (C5); 3 (C6)."
     assert told in page.answer(every).data
     assert page.normality(every).data.endswith(
         "no p below 0.25 (2/2^3) for C3 with 3 seeds and C6, 0.0625 (2/2^5) for C3 with 5 seeds "
         "and C5, 0.125 (1/2^3) for each one-sided test of C4 with 3 seeds and 0.0312 (1/2^5) for "
-        "each one-sided test of C4 with 5 seeds. What is shown on C3 with 3 seeds, C3 with 5 "
-        "seeds, C4 with 3 seeds, C5 and C6 rests on normal differences."
+        "each one-sided test of C4 with 5 seeds. What is shown on C5 and C6 rests on normal "
+        "differences."
     )
 
 
@@ -781,6 +801,27 @@ def test_a_seed_that_c6_hangs_on_is_told_to_be_the_one_in_which_random_ends_high
         "there an arm has to get further to save labels."
     )
     assert claim.aside.endswith(remark) == told
+
+
+@pytest.mark.parametrize(("rise", "outcome"), [(0.0, "both stay so"), (9.0, "C2 is undecided")])
+def test_what_claims_were_before_seeds_were_added_is_told(rise, outcome):
+    """C2 is supported on seeds 0 to 2; where seeds 3 and 4 rise on MNIST, not on all five."""
+    rows = pd.DataFrame(CASES["C2"]["supported"])
+    late = (rows["seed"] > 2) & (rows["dataset"] == "mnist") & (rows["labels"] > 5000)
+    rows.loc[late, "accuracy"] += rise
+    told = first_seeds.told(rows, "desktop").data
+    c2 = rules.c2(rows[rows["seed"] < 3])
+    assert told.startswith("On seeds 0, 1 and 2 C1 was supported (")
+    assert f" and C2 was supported ({page.measured(c2, c2.nearest)}); seeds 3 and 4 of" in told
+    assert told.endswith(f"less than 95 %: {outcome} with all of them.") == bool(rise)
+    assert outcome in told
+    assert first_seeds.told(rows[rows["seed"] < 3], "desktop").data == ""
+    assert first_seeds.told(rows, "quick").data == first_seeds.told(rows[:0], "desktop").data == ""
+
+
+def test_profiles_whose_first_seeds_were_seen_run_more():
+    for profile, seen in first_seeds.SEEN.items():
+        assert set(seen) < set(load_study(profile, FIGURES[0]).seeds)
 
 
 def test_c6_says_which_of_its_clauses_were_added_after_results():

@@ -5,7 +5,7 @@ import pytest
 from alutils.protocol.cell import Cell
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
-from alutils.studies.reductions import in_short
+from alutils.studies.reductions import both_recipes, in_short
 from alutils.studies.reductions.plan import ReductionsStudy
 from tests.studies.test_both_recipes import ABOVE, CLEAR, run
 
@@ -46,25 +46,29 @@ def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study)
     run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
     (told,) = in_short.told(study)
     assert "on MNIST, on the 3 seeds that are whole under both, the same is shown of every" in told
-    assert "whole under both on CIFAR-10 ([plan]" in told and "verdicts agree" not in told
+    assert "whole under both on CIFAR-10 ([plan]" in told and "Does a verdict" not in told
     assert "Whether the verdicts on C3, C4 and C5 depend on the recipe is open" in told
 
 
 @pytest.mark.parametrize(
-    ("poster", "same", "c3"),
-    [(CLEAR, 4, "supported"), (CLEAR | {"kmeans": -2.0}, 1, "not supported")],
+    ("poster", "differ", "c3"),
+    [
+        (CLEAR, "none depends on", "supported"),
+        (CLEAR | {"kmeans": -2.0}, "that on C3, C4 and C6 depends on", "not supported"),
+    ],
 )
-def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster, same, c3):
+def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster, differ, c3):
     run_both(3, poster)
     _, sentence, table = in_short.told(study)
-    agree = f"{same} of 4 verdicts agree"
-    assert f"whole under both: {agree}. C1 and C2 rest on 01" in sentence
+    agree = both_recipes.agreement(both_recipes.read())
+    assert f"whole under both, {agree}. C1 and C2 rest on 01" in sentence
     assert sentence.endswith(in_short.INTERIM)  # CIFAR-10 ends with five seeds
     head, _, first, *_ = table.splitlines()
     assert head == "| claim | under the poster's recipe | seeds | under the reduced recipe |"
-    assert first == f"| C3 | {c3} | 3 | supported |"
+    assert first.startswith(f"| C3 | {c3}: CIFAR-10, ")
+    assert " points (" in first and "| 3 | supported: CIFAR-10, " in first
     assert in_short.on_recipe(arms("reduced")).endswith(
-        f"; on the seeds of both recipes {agree} so far."
+        f"; on the seeds of both recipes {differ} which so far ([results](docs/results.md))."
     )
 
 
@@ -73,7 +77,9 @@ def test_at_the_planned_end_nothing_is_interim(outputs, study):
     run_both(5, CLEAR)
     told = in_short.told(study)
     assert in_short.INTERIM not in " ".join(told)
-    assert in_short.on_recipe(arms("reduced")).endswith("of 4 verdicts agree.")
+    assert in_short.on_recipe(arms("reduced")).endswith(
+        "; on the seeds of both recipes none depends on which ([results](docs/results.md))."
+    )
 
 
 def test_the_seeds_on_which_the_recipes_are_compared_are_told(outputs, study):

@@ -19,11 +19,12 @@ def text(study: BeyondStudy) -> str:
     lines = [line for factor in ("ranking", "start") for line in _lines(results, factor)]
     return "\n".join(
         [
-            f"Trained from scratch, by 07 of the profile `{study.profile}`: by area, paired t "
-            "tests and two one-sided ones of equivalence, at 5 %, Holm-corrected for the arms of "
-            "a line. What differences these could have shown, that tests of few seeds rest on "
-            "differences that are about normal, and what other recipes are worth, is in [its "
-            f"report](../outputs/{study.profile}/07-beyond-the-poster.ipynb).{interim(study)}",
+            f"Trained from scratch ({study.epochs} epochs, {study.schedule} rate), by 07 of the "
+            f"profile `{study.profile}`: by area, paired t tests and two one-sided ones of "
+            "equivalence, at 5 %, Holm-corrected for the arms of a line. What differences these "
+            "could have shown, that tests of few seeds rest on differences that are about normal, "
+            "and what other recipes are worth, is in [its report](../outputs/"
+            f"{study.profile}/07-beyond-the-poster.ipynb).{interim(study)}",
             "",
             *(lines or [f"A test needs {FEWEST_SEEDS} seeds with every arm."]),
         ]

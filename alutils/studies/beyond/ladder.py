@@ -16,7 +16,7 @@ RUNGS = ("own", *LADDER)
 """The recipes; each adds to the ones before it, but for SGD, which the next leaves out again."""
 STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
 """Colours and markers of recipes, none of which an arm has."""
-NOTHING = "No recipe beside the study's own is finished yet."
+NOTHING = "No recipe beside the report's own is finished yet."
 
 
 def titles(results: pd.DataFrame) -> dict[str, str]:
@@ -25,7 +25,7 @@ def titles(results: pd.DataFrame) -> dict[str, str]:
     longer = "more epochs"
     base = f"{longer}, crops and mirroring" if DATASETS[dataset].crops else longer
     return {
-        "own": "this study's recipe",
+        "own": "this report's recipe",
         "longer": longer,
         "augmentation": base,
         "SGD": f"{base}, SGD",
@@ -34,7 +34,7 @@ def titles(results: pd.DataFrame) -> dict[str, str]:
 
 
 def gains_of(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Accuracy of every rung minus that of the study's own recipe, by seed and label count."""
+    """Accuracy of every rung minus that of the report's own recipe, by seed and label count."""
     curves = curves_of(results)
     if (own := curves.pop("own", None)) is None:
         return {}
@@ -53,7 +53,7 @@ def curves_of(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
-    """Labels at which the study's own recipe has a rung's accuracy at ``labels``, by seed.
+    """Labels at which the report's own recipe has a rung's accuracy at ``labels``, by seed.
 
     On monotone fits; NaN where it never gets there.
     """
@@ -68,7 +68,7 @@ def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
 def table(results: pd.DataFrame, timed: bool = False) -> HTML | Markdown:
     """Every rung at every label count: accuracy, gain, labels that this replaces, and cost.
 
-    Over the seeds that have both the rung and the study's own recipe. ``timed`` says that one kind
+    Over the seeds that have both the rung and the report's own recipe. ``timed`` says that one kind
     of processor computed all of them, so that their seconds can be compared; steps always can.
     """
     gains, curves = gains_of(results), curves_of(results)
@@ -80,13 +80,13 @@ def table(results: pd.DataFrame, timed: bool = False) -> HTML | Markdown:
             "random labels": f"{labels:,}",
             "recipe": title[rung],
             "accuracy": interval(estimate(curves[rung].loc[gain.index, labels]), "%"),
-            "difference to this study's recipe (points)": points(estimate(gain[labels]), ""),
-            "labels that this study's recipe needs for it": _needed(
+            "difference to this report's recipe (points)": points(estimate(gain[labels]), ""),
+            "labels that this report's recipe needs for it": _needed(
                 labels_of(results, rung, labels), curves["own"].columns
             ),
         }
         | {
-            f"{name} (times this study's)": f"{mean:,.0f} ({times:.1f})"
+            f"{name} (times this report's)": f"{mean:,.0f} ({times:.1f})"
             for name, (mean, times) in _costs(results, rung, labels, gain.index, timed).items()
         }
         for labels in next(iter(gains.values())).columns
@@ -100,7 +100,7 @@ def _costs(
 ) -> dict[str, tuple[float, float]]:
     """Optimiser steps of a rung's training and, where ``timed``, its seconds: means over seeds.
 
-    Beside each how many times that of the study's own recipe it is.
+    Beside each how many times that of the report's own recipe it is.
     """
     rows = results[(results["factor"] == "recipe") & (results["labels"] == labels)]
     mean = rows[rows["seed"].isin(seeds)].groupby("level").mean(numeric_only=True)
@@ -178,10 +178,10 @@ def sentences(results: pd.DataFrame, timed: bool = False) -> Markdown:
     better = sum(gain.mean() > 0 for gain in by_seed.values())
     return Markdown(
         f"Of {count(len(by_seed), 'other recipe')} on {dataset_title(dataset)} {better or 'none'} "
-        f"{'has' if better == 1 else 'have'} a larger mean than this study's at {labels:,} random "
+        f"{'has' if better == 1 else 'have'} a larger mean than this report's at {labels:,} random "
         f"labels. The one with the largest (“{title}”; chosen by looking) is worth "
         f"{points(estimate(gains[rung][labels]))}"
-        f"{f', for {join(cost)}' if cost else ''}. Labels that this study's recipe "
+        f"{f', for {join(cost)}' if cost else ''}. Labels that this report's recipe "
         f"needs for its accuracy: {needed}, on monotone fits ({statistics.FIT}). "
         f"{_choosing(ranked)}"
     )

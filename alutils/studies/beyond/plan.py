@@ -36,7 +36,7 @@ class BeyondStudy(SettingsStudy):
     """Strategies and recipes beyond the poster's.
 
     Every arm from ``first_labels`` to about ``last_labels`` (``ranking``); other recipes on random
-    labels, each rung with what the rungs before it have, beside the study's own recipe on more
+    labels, each rung with what the rungs before it have, beside the report's own recipe on more
     labels (``recipe``); and few labels, trained in small batches (``start``).
     """
 

@@ -9,6 +9,7 @@ from alutils.reporting.prose import count, join, span
 from alutils.reporting.statistics import LEVEL, Estimate
 
 Verdict = Literal["supported", "not supported", "undecided"]
+NEVER = f"no number of seeds up to {statistics.MOST_SEEDS:,}"
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,14 @@ class Finding:
         """Seeds that the finding rests on."""
         return self.estimate.seeds if self.estimate else self.unmeasured
 
+    @property
+    def interval(self) -> Estimate | None:
+        """The interval that decides: of two one-sided tests, of corrected ones, or its own."""
+        return self.judged or self.simultaneous or self.estimate
+
     def gap(self) -> float:
         """How far the interval's ends lie from where it is judged; infinite without an interval."""
-        interval = self.judged or self.estimate
+        interval = self.interval
         if interval is None or math.isnan(interval.low):
             return math.inf
         return min(_distance(interval, line) for line in self.lines)
@@ -60,10 +66,9 @@ class Finding:
         """What would change this finding's verdict, where it is one of ``tests`` corrected ones."""
         if self.estimate is None:
             return f"“{self.what}” with a number in some seed"
-        interval = self.judged or self.estimate
         if tests > 1:
             return f"a corrected p of {1 - LEVEL:.2g} or more for “{self.what}”"
-        line = min(self.lines, key=lambda line: _distance(interval, line))
+        line = min(self.lines, key=lambda line: _distance(self.interval, line))
         kind = "a 90 %" if self.judged else "an"
         return f"{kind} interval of “{self.what}” that reaches {line:g}{unit}"
 
@@ -115,8 +120,11 @@ class Claim:
 
     @property
     def seeds(self) -> str:
-        """The seeds behind its findings: 5, or 3 to 5; empty without any."""
-        return span(self.seed_counts) if self.seed_counts else ""
+        """The seeds behind its findings: 5, or 5 on CIFAR-10, 3 on MNIST; empty without any."""
+        if len(self.seed_counts) < 2:
+            return "".join(map(str, self.seed_counts))
+        by_dataset = {f.what.partition(",")[0]: f.seeds for f in self.findings if f.seeds}
+        return ", ".join(f"{seeds} on {dataset}" for dataset, seeds in by_dataset.items())
 
     @property
     def change(self) -> str:
@@ -171,7 +179,30 @@ class Claim:
             f"{100 * statistics.POWER:.0f} % power needs a true value of "
             f"{self._values(undecided, ends)}."
             f"{' That is below zero, and hardly to be had.' if below_zero else ''}"
+            f" {self._seeds_to_support(undecided, level)}"
         )
+
+    def _seeds_to_support(self, undecided: list[Finding], level: float) -> str:
+        """How many seeds would support the undecided findings, if the true values were as found."""
+        needed = {
+            finding.what: statistics.seeds_to_show(
+                (finding.estimate.mean - finding.lines[0]) * (1 if finding.above else -1),
+                finding.estimate.spread,
+                level,
+            )
+            for finding in undecided
+        }
+        seeds = {what: number for what, number in needed.items() if number}
+        if not seeds:
+            return f"If the true values were those found, {NEVER} would do."
+        least, most = min(seeds.values()), max(seeds.values())
+        takes = f"{least:,} seeds" if least == most else f"{least:,} to {most:,} seeds by finding"
+        told = f"If the true values were those found, that power takes {takes}"
+        never = [f"“{what}”" for what in needed if what not in seeds]
+        if not never:
+            return f"{told}."
+        few = join(never) if len(never) < 3 else f"{len(never)} of {len(needed)} findings"
+        return f"{told}, and {NEVER} would do for {few}."
 
     def _values(self, undecided: list[Finding], ends: list[float]) -> str:
         """Each finding's value, or their range where many are judged by the same line."""

@@ -11,7 +11,7 @@ from scipy import stats
 from alutils.protocol.arms import POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import statistics
-from alutils.reporting.prose import count
+from alutils.reporting.prose import count, p_value
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 from alutils.studies.claims.findings import Claim, Finding, Verdict
 
@@ -179,9 +179,9 @@ def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     half = standard_error * stats.t.ppf((1 + level) / 2, interval.seeds - 1)
     wide = replace(interval, low=interval.mean - half, high=interval.mean + half)
     verdict: Verdict = finding.verdict if p < 1 - LEVEL else "undecided"
-    note = f"p = {p:.3g} after Holm's correction for {tests} tests"
+    note = f"{_p(p)} after Holm's correction for {tests} tests"
     if verdict != "undecided" and not wide.decided:
-        note += ", which decides, not the interval"
+        note += ", which decides"
     told = wide if wide.seeds >= FEWEST_SEEDS else None
     return replace(finding, verdict=verdict, note=note, simultaneous=told)
 
@@ -220,12 +220,18 @@ def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Fi
     interval, p = estimate(values), statistics.two_one_sided(values, margin)
     narrow = estimate(values, 2 * LEVEL - 1)  # the two tests are this interval
     verdict = _within(interval, p, margin)
-    note = "" if math.isnan(p) else f"p = {p:.3g} against a difference of {margin:g} or more"
+    note = "" if math.isnan(p) else f"{_p(p)} against a difference of {margin:g} or more"
     if verdict == "supported" and interval.decided:
         note += "; its own interval, not corrected, excludes zero"
     judged = None if verdict == "not supported" else narrow
     what = f"{dataset_title(dataset)}, {what}"
     return Finding(what, interval, (-margin, margin), verdict, p, note, judged)
+
+
+def _p(p: float) -> str:
+    """A p-value in words."""
+    text = p_value(p)
+    return f"p {text}" if text.startswith("below") else f"p = {text}"
 
 
 def _within(interval: Estimate, p: float, margin: float) -> Verdict:

@@ -125,7 +125,8 @@ def normality(claims: list[Claim]) -> Markdown:
             alone = len(claim.seed_counts) == 1
             key = claim.key if alone else f"{claim.key} with {count(seeds, 'seed')}"
             families.setdefault(f"{least} for {side}", []).append(key)
-            if not rejects:
+            shown = (f.verdict != "undecided" and f.seeds == seeds for f in claim.findings)
+            if not rejects and any(shown):
                 normal.append(key)
     if not families:
         return Markdown("No claim has the seeds for a test.")
@@ -142,10 +143,9 @@ def _seeds(claims: list[Claim]) -> str:
     by_seeds: dict[str, list[str]] = {}
     for claim in claims:
         if claim.seeds:
-            noun = "seed" if claim.seeds == "1" else "seeds"
-            by_seeds.setdefault(f"{claim.seeds} {noun}", []).append(claim.key)
+            by_seeds.setdefault(claim.seeds, []).append(claim.key)
     seeds_of_claims = [f"{seeds} ({join(keys)})" for seeds, keys in by_seeds.items()]
-    return f" They rest on {join(seeds_of_claims)}." if seeds_of_claims else ""
+    return f" Seeds: {'; '.join(seeds_of_claims)}." if seeds_of_claims else ""
 
 
 def protocols(cells: list[Cell]) -> Markdown:
@@ -250,6 +250,7 @@ def claim_in_full(claims: list[Claim], key: str) -> HTML:
                 "finding": finding.what,
                 "mean (95 % interval)": _mean_and_interval(finding.estimate, claim.unit),
                 "simultaneous interval": _ends(finding.simultaneous),
+                "90 % interval, which decides": _ends(finding.judged),
                 "verdict": finding.verdict,
                 STAYS: "{} of {}".format(*finding.stays) if finding.stays else "",
                 "note": finding.note,
@@ -327,9 +328,8 @@ def _evidence(claim: Claim) -> str:
         return f"{_counted(claim)},{whose} none with an interval"
     text = measured(claim, nearest)
     if nearest.stays:
-        text += "; with one seed left out this verdict stays in {} of {} sets".format(
-            *nearest.stays
-        )
+        sets = "{} of {}".format(*nearest.stays)
+        text += f"; with one seed left out this finding stays {nearest.verdict} in {sets} sets"
     if len(claim.findings) == 1:
         return text
     if len({finding.verdict for finding in claim.findings}) == 1:
@@ -339,10 +339,10 @@ def _evidence(claim: Claim) -> str:
 
 def measured(claim: Claim, finding: Finding) -> str:
     """What was compared, its mean and the interval that decides, and the corrected p."""
-    quoted = finding.simultaneous or finding.estimate
-    text = _mean_and_interval(quoted, claim.unit) if quoted else finding.note
-    if finding.simultaneous:
-        text = text.removesuffix(")") + ", simultaneous)"
+    text = _mean_and_interval(finding.interval, claim.unit) if finding.interval else finding.note
+    if finding.simultaneous or finding.judged and finding.seeds >= FEWEST_SEEDS:
+        kind = "simultaneous" if finding.simultaneous else "90 %"
+        text = f"{text.removesuffix(')')}, {kind})"
     if claim.tests > 1 and finding.estimate and finding.note:
         text += f", {finding.note}"
     return f"{finding.what}: {text}"

@@ -137,7 +137,7 @@ def c2(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     return replace(
         claim,
         aside="Described, not judged by, as a training may end in a dip: by its best evaluation on "
-        f"held-out images, {'; '.join(gains)}, {claim.seeds} seeds. Such a best flatters the size "
+        f"held-out images, {'; '.join(gains)}; seeds: {claim.seeds}. Such a best flatters the size "
         "at which accuracy swings more.",
     )
 

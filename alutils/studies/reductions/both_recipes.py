@@ -16,7 +16,7 @@ from alutils.reporting import prose, record_facts, standing, statistics
 from alutils.reporting.prose import join, paired_seeds, points
 from alutils.reporting.standing import Standing
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
-from alutils.studies.claims import rules
+from alutils.studies.claims import page, rules
 from alutils.studies.claims.findings import Claim
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES
@@ -111,7 +111,7 @@ def compared(both: Both, notebook: str) -> str:
         return f"the same is shown of every arm under both: {told['poster']}"
     each = "; ".join(f"under {TITLES[name]}, {told[name]}" for name in ("poster", "reduced"))
     return (
-        f"what is shown depends on the recipe for {join([arm_title(arm) for arm in other])}: "
+        f"the tests come out differently for {join([arm_title(arm) for arm in other])}: "
         f"{each}. {_apart(areas, other)}"
     )
 
@@ -121,9 +121,12 @@ def _apart(areas: dict[str, pd.DataFrame], arms: list[str]) -> str:
     more = _more(areas)
     by_arm = {arm: estimate(more[arm]) for arm in arms}
     text = join([f"{arm_title(arm)} {points(each)}" for arm, each in by_arm.items()])
-    text = f"The difference to random under the poster's recipe minus the reduced one's: {text}"
+    text = (
+        "The difference to random under the poster's recipe minus the reduced one's, paired and "
+        f"not corrected: {text}"
+    )
     if alike := [arm_title(arm) for arm, each in by_arm.items() if not each.decided]:
-        text += f"; this alone, not corrected, shows no difference for {join(alike)}"
+        text += f"; so that the recipes are not shown to differ for {join(alike)}"
     return text
 
 
@@ -198,21 +201,41 @@ def lacking(both: Both) -> dict[str, list[str]]:
 def verdict_rows(both: Both) -> pd.DataFrame:
     """A row a claim: its verdict under either recipe on the seeds of both, and how many these are.
 
-    With the verdict on all seeds of a recipe where it is another one.
+    With the finding nearest to its line, and the verdict on all seeds of a recipe where it is
+    another one.
     """
     lines = [{"claim": key} for key in ON_ARMS]
     of_both, of_all = both.claims, _judged(both.whole)
     for name in ("poster", "reduced"):
         for line, claim, on_all in zip(lines, of_both[name], of_all[name], strict=True):
             other = "" if on_all.verdict == claim.verdict else f" ({_on_all(on_all)})"
-            verdict = "not judged" if claim.lacking else f"{claim.verdict}{other}"
+            nearest = page.measured(claim, claim.nearest) if claim.findings else ""
+            verdict = f"{claim.verdict}{other}: {nearest}" if not claim.lacking else "not judged"
             line[f"under {TITLES[name]}"] = verdict
             line["seeds"] = claim.seeds or "none"
     return pd.DataFrame(lines)
 
 
+def agreement(both: Both) -> str:
+    """Which claims have another verdict under the other recipe on the seeds of both, in words."""
+    same, parts = [], []
+    for poster, reduced in zip(both.claims["poster"], both.claims["reduced"], strict=True):
+        if poster.lacking or reduced.lacking:
+            continue
+        if poster.verdict == reduced.verdict:
+            same.append(f"{poster.key} ({poster.verdict})")
+        else:
+            parts.append(
+                f"{poster.key} is {poster.verdict} under {TITLES['poster']} and {reduced.verdict} "
+                f"under {TITLES['reduced']}"
+            )
+    if same:
+        parts.append(f"{join(same)} {'is' if len(same) == 1 else 'are'} the same under both")
+    return "; ".join(parts)
+
+
 def _on_all(claim: Claim) -> str:
-    return f"{claim.verdict} on all its {claim.seeds} seeds"
+    return f"{claim.verdict} on all its seeds, {claim.seeds}"
 
 
 def verdicts(both: Both) -> list[HTML | Markdown]:
@@ -224,4 +247,6 @@ def verdicts(both: Both) -> list[HTML | Markdown]:
         return []
     missing = [f"{runs} ({join(keys)})" for runs, keys in lacking(both).items()]
     line = [Markdown(f"Lacking under both: {'; '.join(missing)}.")] if missing else []
-    return [prose.table(verdict_rows(both)), *line]
+    text = agreement(both)
+    told = [Markdown(f"On the seeds of both, {text}.")] if text else []
+    return [*told, prose.table(verdict_rows(both)), *line]

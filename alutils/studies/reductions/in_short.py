@@ -9,12 +9,11 @@ from alutils.protocol.parameters import Parameters
 from alutils.records import tidy
 from alutils.reporting import standing, statistics
 from alutils.reporting.markdown import markdown_table
-from alutils.reporting.prose import count, join, points, verb
+from alutils.reporting.prose import count, join, points
 from alutils.reporting.record_facts import to_come
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
-from alutils.studies.claims.findings import Claim
 from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES, recipe_of
 from alutils.studies.reductions import (
     both_recipes,
@@ -62,17 +61,12 @@ def _strong(study: ReductionsStudy) -> list[str]:
 
 
 def strong_in_short(dataset: str) -> str:
-    """Which arms beat random on a dataset where training is better, after a blank; else no text."""
+    """What is shown of arms on a dataset where training is better, after a blank; else no text."""
     study = profiles.load_study(other_profiles.STRONG, other_profiles.CIFAR10)
     areas = statistics.areas(tidy.read(study)) if study.dataset == dataset else pd.DataFrame()
     if len(areas) < FEWEST_SEEDS:
         return ""
-    standings = standing.standings(areas, dataset)
-    above = [arm_title(arm) for arm, each in standings.items() if each.side == "above"]
-    if above:
-        shown = f"{join(above)} {verb(above)} above random"
-    else:
-        shown = f"{join([arm_title(arm) for arm in standings])} are not shown above random either"
+    shown = standing.sentence(areas, dataset)
     return f" With crops and mirroring, {shown} ({count(len(areas), 'seed')})."
 
 
@@ -126,21 +120,14 @@ def _verdicts(both: Both) -> list[str]:
     """The claims on choosing under either recipe, as a sentence and a table; none if too few."""
     if not both_recipes.enough_for_claims(both):
         return []
-    claims = both.claims
     note = f" {INTERIM}" if any(map(_interim, DATASET_OF)) else ""
     sentence = (
-        f"{FIRST} to {LAST} under either recipe, on the seeds that are whole under both: "
-        f"{_agreement(claims)}. C1 and C2 rest on 01, which has the poster's recipe.{note}"
+        "Does a verdict depend on the recipe? On the seeds that are whole under both, "
+        f"{both_recipes.agreement(both)}. C1 and C2 rest on 01, which has the poster's "
+        f"recipe.{note}"
     )
     rows = both_recipes.verdict_rows(both)
     return [sentence, markdown_table(rows.columns, rows.to_numpy())]
-
-
-def _agreement(claims: dict[str, list[Claim]]) -> str:
-    """Of how many of the claims on choosing both recipes give one verdict."""
-    pairs = zip(claims["poster"], claims["reduced"], strict=True)
-    same = sum(poster.verdict == reduced.verdict for poster, reduced in pairs)
-    return f"{same} of {len(ON_ARMS)} verdicts agree"
 
 
 def on_recipe(cells: list[Cell]) -> str:
@@ -159,8 +146,11 @@ def on_recipe(cells: list[Cell]) -> str:
     if not both_recipes.enough_for_claims(both):
         return f"{text}."
     interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-    agree = _agreement(both.claims)
-    return f"{text}; on the seeds of both recipes {agree}{interim}."
+    pairs = zip(both.claims["poster"], both.claims["reduced"], strict=True)
+    other = [poster.key for poster, reduced in pairs if poster.verdict != reduced.verdict]
+    differ = f"that on {join(other)}" if other else "none"
+    where = "on the seeds of both recipes"
+    return f"{text}; {where} {differ} depends on which{interim} ([results](docs/results.md))."
 
 
 def _precision(cells: list[Cell]) -> str:

@@ -1,0 +1,40 @@
+"""What the claims on Figure 2 were before seeds were added to it, beside what they are now."""
+
+import pandas as pd
+from IPython.display import Markdown
+
+from alutils.reporting.prose import join, seeds_of
+from alutils.studies.claims import page, rules
+from alutils.studies.claims.findings import Claim
+
+SEEN = {"desktop": (0, 1, 2), "poster-recipe": (0, 1, 2)}
+"""By profile, the seeds of Figure 2 that were judged before others were run: ``docs/plan.md``."""
+KEYS = tuple(key for key, (figures, _) in rules.RULES.items() if figures == ("2",))
+"""The claims that are judged on that figure."""
+
+
+def told(results: pd.DataFrame, profile: str) -> Markdown:
+    """Verdicts and intervals on the seeds that were seen first, and which come out otherwise.
+
+    Empty where the profile has none such, or no seeds beyond them.
+    """
+    sizes = results[results["figure"].astype(str) == "2"]
+    first = sizes[sizes["seed"].isin(SEEN.get(profile, ()))]
+    if first.empty or len(first) == len(sizes):
+        return Markdown("")
+    seen = sorted(set(first["seed"]))
+    added = sorted(set(sizes["seed"]) - set(seen))
+    before = [rules.judge_claim(key, first) for key in KEYS]
+    now = {key: rules.judge_claim(key, sizes).verdict for key in KEYS}
+    on_first = join([f"{claim.key} was {_verdict(claim)}" for claim in before])
+    changed = [f"{c.key} is {now[c.key]}" for c in before if c.verdict != now[c.key]]
+    outcome = f"{join(changed)} with all of them" if changed else "with all of them both stay so"
+    return Markdown(
+        f"On {seeds_of(seen)} {on_first}; {seeds_of(added)} of Figure 2 came after these were "
+        f"known, so that intervals of all cover somewhat less than 95 %: {outcome}."
+    )
+
+
+def _verdict(claim: Claim) -> str:
+    """A verdict with the finding nearest to its line."""
+    return f"{claim.verdict} ({page.measured(claim, claim.nearest)})"
