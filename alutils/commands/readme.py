@@ -251,7 +251,8 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     areas, low, high = statistics.areas(ours), ours["labels"].min(), ours["labels"].max()
     standings = standing.standings(areas, dataset)
     by_arm, number = list(standings.values()), len(standings)
-    within = f"On {dataset_title(dataset)}, on average over {low:,} to {high:,} labels,"
+    trained = f"{dataset_title(dataset)}, {figures.trained(ours)}"
+    within = f"On {trained}, on average over {low:,} to {high:,} labels,"
     gains = [arm.difference.mean for arm in by_arm]
     seeds, fewer = paired_seeds(len(areas)), _fewer(areas, dataset)
     if all(arm.equivalent for arm in by_arm):

@@ -42,7 +42,7 @@ def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEIL
     seeds = results.groupby("dataset")["seed"].nunique()
     caption = (
         f"Figure 2. {capital(figures.reported(results))} against the number of randomly drawn "
-        f"labels: {lines_of(seeds)}."
+        f"labels, {figures.trained(results)}: {lines_of(seeds)}."
     )
     if any(len(figures.published_sizes(ours)) for _, ours in results.groupby("dataset")):
         caption += f" Hollow points: published ({published.RULE})."
@@ -68,7 +68,7 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CE
     )
     caption = (
         f"{name}. {capital(figures.reported(results))} on {title} against labels, by how these "
-        f"were chosen: {lines_of([results['seed'].nunique()])}{alone}."
+        f"were chosen, {figures.trained(results)}: {lines_of([results['seed'].nunique()])}{alone}."
     )
     if len(figures.published_arms(results)):
         caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."

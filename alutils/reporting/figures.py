@@ -51,6 +51,11 @@ def reported(results: pd.DataFrame) -> str:
     return REPORTED[results["reported"].iloc[0]]
 
 
+def trained(results: pd.DataFrame) -> str:
+    """How long each network of a results table was trained: 20 epochs a training."""
+    return f"{' or '.join(map(str, sorted(set(results['epochs']))))} epochs a training"
+
+
 @house_style()
 def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) -> tuple:
     """A figure of ``size`` inches with an array (rows, columns) of axes."""

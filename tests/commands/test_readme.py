@@ -66,8 +66,8 @@ def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
     noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
     within = "all 2 ways of choosing are within 0.3 points of random labels"
     start = (
-        f"On MNIST, on average over 100 to 400 labels, {within} (5 paired seeds; a test added "
-        "once results of the reduced recipe were known)"
+        f"On MNIST, 20 epochs a training, on average over 100 to 400 labels, {within} (5 paired "
+        "seeds; a test added once results of the reduced recipe were known)"
     )
     assert in_short(margin=noise, kmeans=noise) == f"{start}."
     assert in_short(margin=noise + 0.1, kmeans=noise - 0.1) == (

@@ -14,7 +14,7 @@ def results(values: dict[str, list[list[float]]], labels=(100, 200, 400)) -> pd.
     """Accuracies (share) by arm: a list a seed, a value a label count."""
     rows = [
         {"dataset": "mnist", "figure": 4, "arm": arm, "seed": seed, "labels": count,
-         "accuracy": 100 * value, "test_accuracy": value, "reported": "test"}
+         "accuracy": 100 * value, "test_accuracy": value, "epochs": 20, "reported": "test"}
         for arm, seeds in values.items()
         for seed, curve in enumerate(seeds)
         for count, value in zip(labels, curve, strict=True)

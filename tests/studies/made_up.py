@@ -33,7 +33,8 @@ def save_finished(store: Store, cell: Cell, measured: Measured) -> None:
     """Save a cell's record as finished, with the accuracies that ``measured`` gives."""
     rounds: list[dict] = []
     for labels in cell.schedule_of_labels():
-        done = {"labels": labels, "heldout_accuracy": [], **measured(cell, labels)}
+        done = {"labels": labels, "epochs": cell.epochs, "heldout_accuracy": []}
+        done |= measured(cell, labels)
         before = rounds[-1]["digest"] if rounds else ""
         rounds.append(done | {"digest": chained(done, before)})
     store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})

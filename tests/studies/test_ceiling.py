@@ -66,7 +66,13 @@ def test_a_ceiling_is_read_once_it_is_finished(outputs, profile, notebook):
 
 
 def curves(**columns) -> pd.DataFrame:
-    rows = {"labels": [100, 200], "accuracy": [50.0, 60.0], "seed": 0, "reported": "test"}
+    rows = {
+        "labels": [100, 200],
+        "accuracy": [50.0, 60.0],
+        "seed": 0,
+        "epochs": 9,
+        "reported": "test",
+    }
     return pd.DataFrame(rows | {"dataset": "mnist", "arm": "random", "figure": 4} | columns)
 
 
