@@ -23,7 +23,7 @@ from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, enough_seeds, estimate
 from alutils.studies import overlap, profiles
 from alutils.studies.beyond import in_short as beyond
-from alutils.studies.claims import judging, page, rules
+from alutils.studies.claims import first_seeds, judging, page, rules
 from alutils.studies.pretrained import in_short as pretrained
 from alutils.studies.recipes import TITLES, recipe_of
 from alutils.studies.reductions import in_short as reductions
@@ -85,7 +85,7 @@ def blocks(profile: str) -> dict[str, str]:
     on_features = pretrained.short(encoded, whole, others) if encoded else ""
     texts = {
         "found": _found(studies, by_dataset, claims, on_features),
-        "answer": _answer(studies, by_dataset, claims),
+        "answer": _answer(studies, by_dataset, claims, first_seeds.told(results, profile).data),
         "results": _results(profile, studies, by_dataset),
         "interim": run_states.interim_reports(profile),
         "states": _folded(run_states.states()),
@@ -145,7 +145,10 @@ def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
 
 
 def _answer(
-    studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame], claims: list[rules.Claim]
+    studies: dict[str, Study],
+    by_dataset: dict[str, pd.DataFrame],
+    claims: list[rules.Claim],
+    on_first_seeds: str,
 ) -> str:
     """The findings in full: by dataset, of the claims, and how far they reach."""
     note = {study.dataset: interim(study) for study in _curves(studies)}
@@ -154,6 +157,7 @@ def _answer(
     paragraphs = [
         *(f"{tables.answer(o).data} {_saving(o)}{note[name]}" for name, o in by_dataset.items()),
         f"{verdicts} What each would be with a seed left out: {reductions.link(audit)}.",
+        on_first_seeds,
     ]
     if reduced := studies.get("08-reductions"):
         paragraphs += reductions.told(reduced)
