@@ -199,8 +199,8 @@ def _profile(profile: str) -> str:
     """A profile and, where it has one of the two, its recipe."""
     if not (recipe := recipe_of(profile)):
         return f"Profile `{profile}`"
-    page = "docs/plan.md#what-is-run" if recipe == "poster" else "docs/recipe.md"
-    return f"Profile `{profile}`, [{TITLES[recipe]}]({page})"
+    guide = "docs/plan.md#what-is-run" if recipe == "poster" else "docs/recipe.md"
+    return f"Profile `{profile}`, [{TITLES[recipe]}]({guide})"
 
 
 def _curves(studies: dict[str, Study]) -> list[Study]:
@@ -276,11 +276,9 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
 def _saved(ours: pd.DataFrame) -> str:
     """With which share of random's labels all arms have its last accuracy, where that is sure."""
     shares = 100 / statistics.label_savings(ours).drop(columns="random")
-    every = [estimate(shares[arm].dropna()) for arm in shares]
-    if shares.isna().any(axis=None) or not all(each.high < 100 for each in every):
+    if shares.isna().any(axis=None) or any(estimate(shares[arm]).high >= 100 for arm in shares):
         return "; how many labels that saves is open"
-    means = [each.mean for each in every]
-    share = f"{min(means):.0f} to {max(means):.0f} %"
+    share = f"{shares.mean().min():.0f} to {shares.mean().max():.0f} %"
     return f", and reach random's last accuracy with {share} of its labels"
 
 

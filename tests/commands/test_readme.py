@@ -84,6 +84,22 @@ def test_what_hangs_on_single_seeds_is_said_to():
     assert in_short(margin=unsure + 5, kmeans=unsure + 5).endswith("(5 paired seeds).")
 
 
+@pytest.mark.parametrize(
+    ("last", "saved", "times"),
+    [
+        (0.8, ", and reach random's last accuracy with 50 to 50 % of its labels", "2.00 (2.00 to"),
+        (0.6, "; how many labels that saves is open", "1.67 (1.00 to 2.00 by seed)"),
+        (0.5, "; how many labels that saves is open", "in 2 of 3 seeds"),
+    ],
+)
+def test_saved_labels_are_told_where_no_seed_leaves_them_open(last, saved, times):
+    """Two seeds have 60 %, with which random ends, at 200 of 400 labels; one as late as it may."""
+    third = [0.5, 0.6, last] if last > 0.6 else [0.4, 0.5, last]
+    table = results({"random": [[0.4, 0.5, 0.6]] * 3, "margin": [*[[0.5, 0.6, 0.8]] * 2, third]})
+    assert readme._saved(table) == saved
+    assert readme._times(statistics.label_savings(table)["margin"]).startswith(times)
+
+
 def test_arms_that_hang_on_single_seeds_are_told_together():
     unsure = np.array([0.01, 0.1, 0.11, 0.12, 0.13])
     same = in_short(margin=unsure, kmeans=unsure)
