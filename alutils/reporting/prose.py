@@ -17,6 +17,8 @@ from alutils.reporting.style import MOST_LINES, house_style
 
 DOTS_PER_INCH = 192
 """Two pixels for one of the page."""
+LEAST_P = 0.001
+"""Smaller p-values are told as being below it: how much so rests on normality alone."""
 
 
 @house_style()
@@ -85,8 +87,8 @@ def share_of_labels(savings: pd.Series) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value in the digits that one can be held to: a smaller one rests on normality alone."""
-    return "below 0.001" if p < 0.001 else f"{p:.2g}"
+    """A p-value in the digits that one can be held to."""
+    return f"below {LEAST_P}" if p < LEAST_P else f"{p:.2g}"
 
 
 def percent(row: Any) -> str:

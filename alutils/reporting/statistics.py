@@ -176,9 +176,7 @@ def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int
         power = TTestPower().power(difference / spread, seeds, (1 - level) / 2, None, "larger")
         return float(power) >= POWER
 
-    numbers = range(2, MOST_SEEDS + 1)
-    first = bisect_left(numbers, True, key=enough)
-    return numbers[first] if first < len(numbers) else None
+    return _fewest(enough)
 
 
 def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
@@ -194,14 +192,22 @@ def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
         return None
     if spread == 0:
         return 2
-    for seeds in range(2, MOST_SEEDS + 1):
+
+    def enough(seeds: int) -> bool:
         powers = (
             TTestPower().power((margin + sign * mean) / spread, seeds, 1 - LEVEL, None, "larger")
             for sign in (1, -1)
         )
-        if sum(map(float, powers)) - 1 >= POWER:
-            return seeds
-    return None
+        return sum(map(float, powers)) - 1 >= POWER
+
+    return _fewest(enough)
+
+
+def _fewest(enough: Callable[[int], bool]) -> int | None:
+    """The fewest seeds up to ``MOST_SEEDS`` that are enough, as all numbers above them are."""
+    numbers = range(2, MOST_SEEDS + 1)
+    first = bisect_left(numbers, True, key=enough)
+    return numbers[first] if first < len(numbers) else None
 
 
 def labels_to_reach(labels: np.ndarray, accuracy: np.ndarray, target: float) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import pandas as pd
 from IPython.display import HTML, Markdown
 
+from alutils.protocol.arms import BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.study import RUNTIME, Study
 from alutils.reporting.prose import count, join, paired_seeds, plain, table
@@ -68,7 +69,7 @@ def _random_curve(study: Study) -> str:
         return ""
     return (
         "\n\nThe curve of random labels is this study's addition: the authors trained on random "
-        "labels once, at the last label count (here “baseline run”)."
+        f"labels once, at the last label count (here “{arm_title(BASELINE)}”)."
     )
 
 

@@ -137,11 +137,11 @@ def test_every_claim_has_its_verdict_and_the_finding_that_comes_nearest():
     ]
     *_, first, second, third = readme._claims(claims).splitlines()
     assert first == (
-        "| C1: more labels, better accuracy | supported (5) | what: 7.00 points (6.00 to 8.00) "
+        "| C1: more labels, better accuracy | supported (5) | MNIST, x: 7.00 points (6.00 to 8.00) "
         "| above 0 |"
     )
     assert second == (
-        "| C4: the four approaches are alike | undecided (5) | what: 1.00 points (0.00 to 2.00) "
+        "| C4: the four approaches are alike | undecided (5) | MNIST, x: 1.00 points (0.00 to 2.00) "
         "| above 0 |"
     )
     assert third == (
@@ -166,7 +166,7 @@ def test_what_hangs_on_few_seeds_is_named():
 def found(verdict: str, mean: float = 7.0) -> Finding:
     """A finding whose interval reaches one point to either side, as five seeds have it."""
     spread = math.sqrt(5) / stats.t.ppf(0.975, 4)
-    return Finding("what", Estimate(mean, mean - 1, mean + 1, 5, spread), (0.0,), verdict)
+    return Finding("MNIST", "x", Estimate(mean, mean - 1, mean + 1, 5, spread), (0.0,), verdict)
 
 
 def test_the_table_names_its_profile_and_recipe():

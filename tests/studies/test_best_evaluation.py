@@ -46,7 +46,7 @@ def test_of_figure_2_dips_and_the_published_curve_are_told_by_dataset():
         "- **MNIST**: 2 of 3 trainings (67 %) end more than 1 point below their best evaluation on "
         "held-out images; that best minus the published one, mean over 1 size: +1.52 points "
         "(2 seeds, no interval).",
-        "- **CIFAR-10**: 0 of 1 training (0 %) end more than 1 point below their best evaluation "
+        "- **CIFAR-10**: 0 of 1 training end more than 1 point below their best evaluation "
         "on held-out images; that best minus the published one, mean over 1 size: -3.54 points "
         "(one seed, no interval).",
     ]

@@ -212,7 +212,7 @@ def test_the_poster_s_arms_stand_beside_their_controls():
         "random": [50.0, 50.0, 50.0],
     })  # fmt: skip
     assert ranking._controls(areas) == (
-        "arms beside their controls, not corrected: Bayesian minus entropy "
+        "arms beside their controls, not corrected, deciding nothing: Bayesian minus entropy "
         f"{points(statistics.estimate([1.0, 0.5, 1.5]), '')}."
     )
     assert "K-means minus K-means centres +1.00" in ranking._controls(
@@ -226,8 +226,8 @@ def test_what_decides_nothing_stands_apart_from_what_is_shown(results):
     bayesian = entropy.assign(arm="bayesian", accuracy=lambda rows: rows["accuracy"] + 1)
     text = ranking.secondary(pd.concat([results, entropy, bayesian])).data
     assert text.startswith(
-        "Beside these tests, deciding nothing:\n\n- **CIFAR-10**: arms beside their controls, not "
-        "corrected: Bayesian minus entropy +1.00 ("
+        "Beside these tests:\n\n- **CIFAR-10**: arms beside their controls, not "
+        "corrected, deciding nothing: Bayesian minus entropy +1.00 ("
     )
     assert "With one spread for all 5 arms" in text
     assert "one spread" not in ranking.sentences(results).data

@@ -2,6 +2,8 @@ import pandas as pd
 import pytest
 
 from alutils.records.store import Store
+from alutils.reporting.prose import points
+from alutils.reporting.standing import standings
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
 from alutils.studies.reductions import both_recipes
@@ -85,6 +87,20 @@ def test_the_paired_difference_of_the_recipes_is_by_seed(outputs):
     assert "+0.40 (+0.40 to +0.40, 5 seeds)" in page
 
 
+def test_the_figure_has_an_interval_an_arm_and_recipe_of_every_dataset_with_seeds(outputs):
+    run(CIFAR10, seeds=4, reduced={"margin": 0.5}, poster={"margin": 0.9})
+    both = both_recipes.read()
+    shown = both_recipes.figure(both)
+    assert "interval over 4 paired seeds, simultaneous" in shown.caption
+    for name, title in (("poster", "the poster's recipe"), ("reduced", "the reduced recipe")):
+        margin = standings(both.areas(CIFAR10)[name], "cifar10")["margin"].difference
+        assert f"CIFAR-10, margin, {title}: {points(margin)}; " in shown.alt
+    assert shown.alt.count("4 seeds)") == 8 and "MNIST" not in shown.alt
+    run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
+    shown = both_recipes.figure(both_recipes.read())
+    assert "3 to 4 paired seeds" in shown.caption and shown.alt.count("MNIST") == 8
+
+
 @pytest.mark.parametrize(
     ("poster", "c3"), [(CLEAR, "supported"), (CLEAR | {"kmeans": -2.0}, "not supported")]
 )
@@ -119,7 +135,7 @@ def test_no_verdict_is_shown_while_no_dataset_has_the_seeds(outputs):
     for notebook in DATASET_OF:
         run(notebook, seeds=2, reduced=CLEAR, poster=CLEAR)
     assert both_recipes.verdicts(both_recipes.read()) == []
-    assert len(both_recipes.parts()) == 2
+    assert len(both_recipes.parts()) == 3
 
 
 def test_a_verdict_that_all_seeds_of_a_recipe_change_is_told_beside_it(outputs):

@@ -279,9 +279,9 @@ def test_how_many_seeds_would_show_equivalence_is_told():
 
 
 def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
-    finding = Finding("x", Estimate(1.2, 0.9, 1.5, 5, 0.24), (-1.0, 1.0), "undecided")
+    finding = Finding("MNIST", "x", Estimate(1.2, 0.9, 1.5, 5, 0.24), (-1.0, 1.0), "undecided")
     claim = Claim("C4", "words", "rule", findings=(finding,))
-    assert claim.change.endswith("needs more than 1,000 seeds for “x”.")
+    assert claim.change.endswith("needs more than 1,000 seeds for “MNIST, x”.")
 
 
 NEVER = " If the true values were those found, no number of seeds up to 1,000 would do."
@@ -295,13 +295,15 @@ def test_how_many_seeds_would_support_what_is_undecided_is_told():
     assert claim.change.endswith(f" {told} {seeds[0]} to {seeds[1]} seeds by finding.")
     claim = Claim("C2", "words", "rule", findings=(beyond("x", 0.5), beyond("y", -1.0)))
     assert claim.change.endswith(
-        f" {told} {seeds[1]} seeds, and no number of seeds up to 1,000 would do for “y”."
+        f" {told} {seeds[1]} seeds, and no number of seeds up to 1,000 would do for “MNIST, y”."
     )
 
 
 def beyond(what: str, more: float) -> Finding:
     """An undecided finding that lies so far beyond the line that it is to lie below."""
-    return Finding(what, Estimate(4 - more, 0, 9, 4, spread=1.0), (4.0,), "undecided", above=False)
+    return Finding(
+        "MNIST", what, Estimate(4 - more, 0, 9, 4, spread=1.0), (4.0,), "undecided", above=False
+    )
 
 
 def test_thresholds_of_few_findings_are_told_one_by_one():
@@ -309,17 +311,17 @@ def test_thresholds_of_few_findings_are_told_one_by_one():
     half = stats.t.ppf(0.975, 3) / 2
     estimate = Estimate(2.0, 2.0 - half, 2.0 + half, 4, spread=1.0)
     findings = tuple(
-        Finding(what, estimate, (2.0,), "undecided", above=above)
+        Finding("MNIST", what, estimate, (2.0,), "undecided", above=above)
         for what, above in (("x", True), ("y", False))
     )
     shown = statistics.detectable(1.0, 4)
     change = Claim("C2", "words", "rule", findings=findings).change
     assert change.removesuffix(NEVER).endswith(
-        f"a true value of {2 + shown:.2f} points or more for “x”, of {2 - shown:.2f} points or "
-        "less for “y”. That is below zero, and hardly to be had."
+        f"a true value of {2 + shown:.2f} points or more for “MNIST, x”, of {2 - shown:.2f} "
+        "points or less for “MNIST, y”. That is below zero, and hardly to be had."
     )
     change = Claim("C2", "words", "rule", findings=findings[:1]).change
-    assert change.removesuffix(NEVER).endswith(f"{2 + shown:.2f} points or more for “x”.")
+    assert change.removesuffix(NEVER).endswith(f"{2 + shown:.2f} points or more for “MNIST, x”.")
 
 
 def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():
@@ -647,7 +649,9 @@ def test_a_seed_that_a_finding_has_not_is_none_that_it_could_lose():
 
 def claim(key: str, verdict: str, *without: str, lacking: str = "") -> Claim:
     """A claim of one finding, with its verdicts without seeds 0, 1 and so on."""
-    finding = Finding("x", Estimate(1.0, 0.5, 1.5, len(without) or 5, 0.1), (0.0,), verdict)
+    finding = Finding(
+        "MNIST", "x", Estimate(1.0, 0.5, 1.5, len(without) or 5, 0.1), (0.0,), verdict
+    )
     return Claim(key, "", "", findings=(finding,), lacking=lacking, without=(*enumerate(without),))
 
 
@@ -676,11 +680,11 @@ def test_what_one_seed_fewer_alone_changes_is_told():
     """C1's interval is 4.3 * 0.96 / 3**0.5 = 2.4 about 6.18, and 12.7 * 0.96 / 2**0.5 = 8.6."""
     held = "supported"
     findings = {
-        "C1": Finding("x", Estimate(6.18, 3.8, 8.56, 3, 0.96), (0.0,), held),
-        "C2": Finding("x", Estimate(1.0, 0.95, 1.05, 3, 0.02), (1.5,), held, above=False),
-        "C4": Finding("x", Estimate(0.1, -0.7, 0.9, 3, 0.3), (-1.0, 1.0), held),
-        "C5": Finding("x", Estimate(-0.5, -0.7, -0.3, 3, 0.05), (0.0,), "not supported"),
-        "C6": Finding("x", None, (2.0,), "not supported", unmeasured=3),
+        "C1": Finding("MNIST", "x", Estimate(6.18, 3.8, 8.56, 3, 0.96), (0.0,), held),
+        "C2": Finding("MNIST", "x", Estimate(1.0, 0.95, 1.05, 3, 0.02), (1.5,), held, above=False),
+        "C4": Finding("MNIST", "x", Estimate(0.1, -0.7, 0.9, 3, 0.3), (-1.0, 1.0), held),
+        "C5": Finding("MNIST", "x", Estimate(-0.5, -0.7, -0.3, 3, 0.05), (0.0,), "not supported"),
+        "C6": Finding("MNIST", "x", None, (2.0,), "not supported", unmeasured=3),
     }
     claims = [
         Claim(key, "", "", findings=(finding,), without=((0, finding.verdict),))
@@ -695,7 +699,7 @@ def test_what_one_seed_fewer_alone_changes_is_told():
 def test_what_one_seed_fewer_changes_is_corrected_as_the_claim_is():
     """Without correction p is 0.009 with five seeds and 0.024 with four."""
     interval = Estimate(-0.421, -0.67, -0.17, 5, 0.2)
-    finding = Finding("x", interval, (0.0,), "not supported", p=0.009)
+    finding = Finding("MNIST", "x", interval, (0.0,), "not supported", p=0.009)
     for tests, verdict in ((1, "not supported"), (8, "undecided")):
         claim = Claim("C3", "", "", findings=(finding,), tests=tests)
         (fewer,) = judging.with_one_seed_fewer(claim).findings
@@ -775,6 +779,9 @@ def test_what_rests_on_seeds_is_told_by_finding():
     every = [claims[key] for key in ("C3", "C4", "C5", "C6")]
     told = "Seeds: 5 on CIFAR-10, 3 on MNIST (C3 and C4); 5 (C5); 3 (C6)."
     assert told in page.answer(every).data
+    caption, _ = page._forest_text(claims["C3"])
+    assert caption.startswith("C3. Mean over paired seeds (5 on CIFAR-10, 3 on MNIST) with")
+    assert page._forest_text(claims["C6"])[0].startswith("C6. Mean over 3 paired seeds with its 95")
     assert page.normality(every).data.endswith(
         "no p below 0.25 (2/2^3) for C3 with 3 seeds and C6, 0.0625 (2/2^5) for C3 with 5 seeds "
         "and C5, 0.125 (1/2^3) for each one-sided test of C4 with 3 seeds and 0.0312 (1/2^5) for "

@@ -33,10 +33,11 @@ def _judged(results: pd.DataFrame) -> bool:
 
 def _dips_in_words(trainings: pd.DataFrame) -> str:
     """How many of the trainings, a row each, end in a dip."""
-    low, number = dips(trainings), count(len(trainings), "training")
+    low, number = dips(trainings), len(trainings)
+    share = f" ({100 * low / number:.0f} %)" if number > 1 else ""
     return (
-        f"{low:,} of {number} ({100 * low / len(trainings):.0f} %) end more than "
-        f"{count(DIP, 'point')} below their best evaluation on held-out images"
+        f"{low:,} of {count(number, 'training')}{share} end more than {count(DIP, 'point')} below "
+        "their best evaluation on held-out images"
     )
 
 

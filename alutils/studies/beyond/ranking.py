@@ -113,9 +113,7 @@ def secondary(results: pd.DataFrame, factor: str = "ranking") -> Markdown:
             areas = statistics.areas(rows)
             told = " ".join(filter(None, (_controls(areas), standing.pooled(areas))))
             lines += [f"- **{dataset_title(dataset)}**: {told}"] if told else []
-    return prose.paragraphs(
-        "Beside these tests, deciding nothing:" if lines else "", "\n".join(lines)
-    )
+    return prose.paragraphs("Beside these tests:" if lines else "", "\n".join(lines))
 
 
 def _first(areas: pd.DataFrame) -> str:
@@ -145,4 +143,6 @@ def _controls(areas: pd.DataFrame) -> str:
         if row.control and {arm, row.control} <= set(areas.columns)
         for difference in [areas[arm] - areas[row.control]]
     ]
-    return f"arms beside their controls, not corrected: {join(differences)}." if differences else ""
+    if not differences:
+        return ""
+    return f"arms beside their controls, not corrected, deciding nothing: {join(differences)}."

@@ -16,11 +16,13 @@ NEVER = f"no number of seeds up to {statistics.MOST_SEEDS:,}"
 class Finding:
     """One test of a claim: what was compared, its interval, where that is judged, the verdict.
 
+    ``dataset`` is a title, and ``compared`` what was compared on it.
     ``lines`` are the thresholds: one, or the two ends of a margin. ``judged`` is the 90 % interval
     of two one-sided tests at 5 %, where that decides rather than the 95 % one of ``estimate``.
     """
 
-    what: str
+    dataset: str
+    compared: str
     estimate: Estimate | None
     lines: tuple[float, ...]
     verdict: Verdict
@@ -37,6 +39,11 @@ class Finding:
     """With the interval that holds together with those of the other tests that are corrected."""
     stays: tuple[int, int] | None = None
     """In how many of how many sets of all seeds but one the verdict is the same."""
+
+    @property
+    def what(self) -> str:
+        """What was compared, and on which dataset: MNIST, margin minus random."""
+        return f"{self.dataset}, {self.compared}"
 
     @property
     def seeds(self) -> int:
@@ -123,7 +130,7 @@ class Claim:
         """The seeds behind its findings: 5, or 5 on CIFAR-10, 3 on MNIST; empty without any."""
         if len(self.seed_counts) < 2:
             return "".join(map(str, self.seed_counts))
-        by_dataset = {f.what.partition(",")[0]: f.seeds for f in self.findings if f.seeds}
+        by_dataset = {f.dataset: f.seeds for f in self.findings if f.seeds}
         return ", ".join(f"{seeds} on {dataset}" for dataset, seeds in by_dataset.items())
 
     @property

@@ -11,7 +11,7 @@ from scipy import stats
 from alutils.protocol.arms import POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import statistics
-from alutils.reporting.prose import count, p_value
+from alutils.reporting.prose import LEAST_P, count, p_value
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 from alutils.studies.claims.findings import Claim, Finding, Verdict
 
@@ -146,13 +146,9 @@ def difference(dataset: str, values: pd.Series, what: str, line: float, side: Si
     interval = estimate(values)
     p = statistics.p_value(values)
     return Finding(
-        f"{dataset_title(dataset)}, {what}",
-        interval,
-        (line,),
-        side(interval, line),
-        p,
+        dataset_title(dataset), what, interval, (line,), side(interval, line), p,
         above=side is above,
-    )
+    )  # fmt: skip
 
 
 def corrected(claim: Claim) -> Claim:
@@ -224,14 +220,13 @@ def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Fi
     if verdict == "supported" and interval.decided:
         note += "; its own interval, not corrected, excludes zero"
     judged = None if verdict == "not supported" else narrow
-    what = f"{dataset_title(dataset)}, {what}"
-    return Finding(what, interval, (-margin, margin), verdict, p, note, judged)
+    ends = (-margin, margin)
+    return Finding(dataset_title(dataset), what, interval, ends, verdict, p, note, judged)
 
 
 def _p(p: float) -> str:
     """A p-value in words."""
-    text = p_value(p)
-    return f"p {text}" if text.startswith("below") else f"p = {text}"
+    return f"p {p_value(p)}" if p < LEAST_P else f"p = {p_value(p)}"
 
 
 def _within(interval: Estimate, p: float, margin: float) -> Verdict:
@@ -251,18 +246,18 @@ def saving(dataset: str, savings: pd.Series, gains: pd.Series, most: float, titl
     those bound a saving. Not supported where it gets there in no seed and the gain is shown to lie
     below zero: on one plateau with random, no arm reaching it is chance.
     """
-    what = f"{dataset_title(dataset)}, label saving of {title}"
+    what = (dataset_title(dataset), f"label saving of {title}")
     reached = savings.dropna()
     if len(reached) == len(savings):
         interval = estimate(savings)
         if not (early := int((savings == most).sum())):
-            return Finding(what, interval, (2.0,), above(interval, 2.0))
+            return Finding(*what, interval, (2.0,), above(interval, 2.0))
         note = f"random's accuracy is there from the first label count in {count(early, 'seed')}"
-        return Finding(what, interval, (2.0,), "undecided", note=note, bounded=True)
+        return Finding(*what, interval, (2.0,), "undecided", note=note, bounded=True)
     opposed = not len(reached) and estimate(gains).high < 0
     verdict: Verdict = "not supported" if opposed else "undecided"
     note = f"random's accuracy not reached in {len(savings) - len(reached)} of {len(savings)} seeds"
-    return Finding(what, None, (2.0,), verdict, note=note, unmeasured=len(savings))
+    return Finding(*what, None, (2.0,), verdict, note=note, unmeasured=len(savings))
 
 
 def nearest_count(counts: pd.Index, wanted: int) -> int | None:

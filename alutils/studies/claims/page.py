@@ -297,7 +297,8 @@ def _forest_text(claim: Claim) -> tuple[str, str]:
         spread += ", thick the 90 % one of two one-sided tests at 5 %"
     if spread and claim.tests > 1:
         spread += f", not corrected, and thin the simultaneous one of {claim.tests} tests"
-    caption = f"{claim.key}. Mean over {seed_range(counts)}{spread}; black line: the threshold."
+    seeds = f"paired seeds ({claim.seeds})" if len(counts) > 1 else seed_range(counts)
+    caption = f"{claim.key}. Mean over {seeds}{spread}; black line: the threshold."
     return caption, f"Intervals. {intervals}."
 
 

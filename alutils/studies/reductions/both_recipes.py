@@ -7,22 +7,28 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import pandas as pd
+import seaborn as sns
 from IPython.display import HTML, Markdown
+from matplotlib.axes import Axes
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.records import tidy
-from alutils.reporting import prose, record_facts, standing, statistics
-from alutils.reporting.prose import join, paired_seeds, points
+from alutils.reporting import figures, prose, record_facts, standing, statistics
+from alutils.reporting.prose import join, mean_over, paired_seeds, points, show
 from alutils.reporting.standing import Standing
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
+from alutils.reporting.style import house_style
 from alutils.studies.claims import page, rules
 from alutils.studies.claims.findings import Claim
 from alutils.studies.profiles import load_study
 from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES
+from alutils.studies.reductions import comparisons
 
 ON_ARMS = tuple(key for key, (figures, _) in rules.RULES.items() if "3" in figures)
 """The claims that are judged on these figures."""
+STYLES = {name: comparisons.STYLES[name] for name in ("poster", "reduced")}
+"""Colour and marker of either recipe."""
 Rows = dict[str, dict[str, pd.DataFrame]]
 """By notebook and recipe, a row a cell and round."""
 
@@ -53,6 +59,12 @@ class Both:
         """The claims that rest on these figures, by recipe, judged on the seeds of both."""
         return _judged(self.shared)
 
+    @property
+    def pairs(self) -> list[tuple[Claim, Claim]]:
+        """These claims under the poster's and the reduced recipe, where both could be judged."""
+        both = zip(self.claims["poster"], self.claims["reduced"], strict=True)
+        return [pair for pair in both if not any(claim.lacking for claim in pair)]
+
 
 def read() -> Both:
     """What is finished of both."""
@@ -70,11 +82,11 @@ def read() -> Both:
 
 
 def parts() -> list[HTML | Markdown]:
-    """What is shown of both: sentences, table and verdicts; nothing without a seed of both."""
+    """What is shown of both: sentences, figure, table, verdicts; nothing without a seed of both."""
     both = read()
     if not any(map(both.seeds, DATASET_OF)):
         return []
-    return [sentences(both), table(both), *verdicts(both)]
+    return [sentences(both), figure(both), table(both), *verdicts(both)]
 
 
 def sentences(both: Both) -> Markdown:
@@ -139,6 +151,43 @@ def _more(areas: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[str, Standing]]:
     """Every arm beside random, by recipe."""
     return {name: standing.standings(each, dataset) for name, each in areas.items()}
+
+
+@house_style()
+def figure(both: Both) -> HTML:
+    """Every arm's difference in area to random under either recipe, beside the margin."""
+    areas = {dataset: both.areas(name) for name, dataset in DATASET_OF.items() if both.seeds(name)}
+    drawing, axes = figures.grid(1, len(areas), (5.6 * len(areas), 3.8))
+    intervals = []
+    for panel, (dataset, by_recipe) in zip(axes[0], areas.items(), strict=True):
+        of_recipe = {name: standing.standings(by_recipe[name], dataset) for name in STYLES}
+        _panel(panel, dataset, of_recipe)
+        intervals += [
+            f"{dataset_title(dataset)}, {arm_title(arm)}, {TITLES[name]}: {points(each.difference)}"
+            for name, arms in of_recipe.items()
+            for arm, each in arms.items()
+        ]
+    figures.legend(axes[0, -1])
+    caption = (
+        "Difference of each arm to random in area under the budget curve, under either recipe: "
+        f"{mean_over(map(both.seeds, filter(both.seeds, DATASET_OF)))}, simultaneous over a "
+        "dataset's arms. Shaded: the margin within which an arm counts as equal to random."
+    )
+    return show(drawing, caption, f"Interval plots. {'; '.join(intervals)}.")
+
+
+def _panel(panel: Axes, dataset: str, of_recipe: dict[str, dict[str, Standing]]) -> None:
+    """A dataset's arms from the top down, the poster's recipe above the reduced one."""
+    for shift, (name, arms) in zip((-0.14, 0.14), of_recipe.items(), strict=True):
+        for row, each in enumerate(arms.values()):
+            figures.interval(panel, row + shift, each.difference, STYLES[name])
+        panel.plot([], [], STYLES[name][1], color=STYLES[name][0], label=TITLES[name])
+        panel.set_yticks(range(len(arms)), [arm_title(arm) for arm in arms])
+        panel.set_ylim(len(arms) - 0.5, -0.5)
+    panel.axvspan(-standing.MARGIN[dataset], standing.MARGIN[dataset], color="black", alpha=0.06)
+    panel.axvline(0, color="black", linewidth=0.8)
+    panel.set(title=dataset_title(dataset), xlabel="minus random (points of accuracy)")
+    sns.despine(ax=panel)
 
 
 def table(both: Both) -> HTML:
@@ -219,9 +268,7 @@ def verdict_rows(both: Both) -> pd.DataFrame:
 def agreement(both: Both) -> str:
     """Which claims have another verdict under the other recipe on the seeds of both, in words."""
     same, parts = [], []
-    for poster, reduced in zip(both.claims["poster"], both.claims["reduced"], strict=True):
-        if poster.lacking or reduced.lacking:
-            continue
+    for poster, reduced in both.pairs:
         if poster.verdict == reduced.verdict:
             same.append(f"{poster.key} ({poster.verdict})")
         else:

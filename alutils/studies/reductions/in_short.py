@@ -146,8 +146,7 @@ def on_recipe(cells: list[Cell]) -> str:
     if not both_recipes.enough_for_claims(both):
         return f"{text}."
     interim = " so far" if any(map(_interim, DATASET_OF)) else ""
-    pairs = zip(both.claims["poster"], both.claims["reduced"], strict=True)
-    other = [poster.key for poster, reduced in pairs if poster.verdict != reduced.verdict]
+    other = [poster.key for poster, reduced in both.pairs if poster.verdict != reduced.verdict]
     differ = f"that on {join(other)}" if other else "none"
     where = "on the seeds of both recipes"
     return f"{text}; {where} {differ} depends on which{interim} ([results](docs/results.md))."
