@@ -1,6 +1,7 @@
 """The parts of README and guides that are made from a profile's records, between marks."""
 
 import textwrap
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -35,7 +36,7 @@ LONG = ("desktop", "poster", "replica")
 STEP_MS = (75, 10)
 """Milliseconds a step for which it shows them."""
 VERDICTS = (
-    "Rules fixed before the runs (but for two clauses of C6) judge the poster's six claims. *Not "
+    "Rules fixed before the runs (two clauses of C6 excepted) judge the claims. *Not "
     "supported*: the opposite is shown; *undecided*: neither is shown."
 )
 """Above the table of claims."""
@@ -126,21 +127,24 @@ def _claims(claims: list[rules.Claim]) -> str:
         if claim.findings and not claim.lacking:
             nearest, wanted = page.measured(claim, claim.nearest), claim.nearest.wanted
         rows.append([f"{claim.key}: {page.SHORT[claim.key]}", verdict, nearest, wanted])
-    head = ["claim", "verdict (seeds)", "closest call (interval, 95 % unless told)", "claimed"]
+    head = ["claim", "verdict (seeds)", "closest call (interval, 95 % unless told)", "needed"]
     return markdown_table(head, rows)
 
 
 def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
-    """Which decided claims hang on few seeds, in sentences."""
-    decided = [claim for claim in claims if claim.verdict != "undecided"]
-    fewer = judging.undecided_with_one_seed_fewer(claims)
-    single = [c.key for c in decided if {verdict for _, verdict in c.without} - {c.verdict}]
+    """Which verdicts hang on single seeds, and which on the number of seeds, in sentences."""
+    by_outcome: dict[str, list[str]] = {}
+    for claim in claims:
+        verdicts = Counter(verdict for _, verdict in claim.without if verdict != claim.verdict)
+        for verdict, sets in verdicts.items():
+            outcome = f"{verdict} in {sets} of {len(claim.without)} sets"
+            by_outcome.setdefault(outcome, []).append(claim.key)
     sentences = []
-    if fewer:
-        on_fewer = f"one seed fewer would leave {join(fewer)} undecided."
-        sentences.append(f"At the same mean and spread, {on_fewer}")
-    if hang := [key for key in single if key not in fewer]:
-        sentences.append(f"{join(hang)} {'hangs' if len(hang) == 1 else 'hang'} on single seeds.")
+    if by_outcome:
+        told = "; ".join(f"{join(keys)} {outcome}" for outcome, keys in by_outcome.items())
+        sentences.append(f"With each seed left out in turn: {told}.")
+    if fewer := judging.undecided_with_one_seed_fewer(claims):
+        sentences.append(f"One seed fewer alone leaves {join(fewer)} undecided.")
     return sentences
 
 
@@ -177,10 +181,9 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     told = (study for name, study in studies.items() if name != APART)
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
-        f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. Area: under the curve, "
-        "over its width. "
-        "Label saving: random's last label count over that at which an arm has random's last "
-        f"accuracy{_by_chance(by_dataset)}. "
+        f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. Area: mean accuracy "
+        "over the curve. Label saving: random's last label count over that at which an arm "
+        f"matches random's last accuracy{_by_chance(by_dataset)}. "
         f"Records, but for those of report 09: {effort(profile, cells_of(told))}"
     )
     rests_on = (
@@ -256,7 +259,7 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     standings = standing.standings(areas, dataset)
     by_arm, number = list(standings.values()), len(standings)
     trained = f"{dataset_title(dataset)}, {figures.trained(ours)}"
-    within = f"On {trained}, on average over {low:,} to {high:,} labels,"
+    within = f"On {trained}, averaged over {low:,} to {high:,} labels,"
     gains = [arm.difference.mean for arm in by_arm]
     seeds, fewer = paired_seeds(len(areas)), _fewer(areas, dataset)
     if all(arm.equivalent for arm in by_arm):

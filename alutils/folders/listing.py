@@ -255,7 +255,7 @@ def _column(path: Path, kind: str) -> str | None:
     None without one; raises ``ValueError`` where several may be meant.
     """
     columns = _columns(path)
-    if kind in columns:
+    if columns.count(kind) == 1:
         return kind
     alike = [name for name in columns if name.strip().casefold() == kind]
     if len(alike) > 1:

@@ -93,7 +93,7 @@ def _give(session: Session, entry: Entry) -> None:
     elif entry.action == ADD_CLASS:
         session.add_class(entry.label)
     elif entry.asked == TAKEN_OVER:
-        session.ledger.take_over(entry, entry.image)
+        session.ledger.take_over([(entry.image, entry)])
     else:
         _ask_for(session, entry)
         if entry.action == LABEL:

@@ -71,7 +71,8 @@ class RunningAccuracy:
     ----------
     accuracy, low, high : in percent
     images : those it rests on, of which ``shown`` were answered with the guess in sight
-    models, labels : first and last number of the trainings that guessed, and labels they had
+    heads : number of the trainings that guessed
+    labels : the fewest and the most that they had
     """
 
     accuracy: float
@@ -79,14 +80,13 @@ class RunningAccuracy:
     high: float
     images: int
     shown: int
-    models: tuple[int, int]
+    heads: int
     labels: tuple[int, int]
 
     def __str__(self) -> str:
         first, last = self.labels
         over = f"{first:,} labels" if first == last else f"{first:,} to {last:,} labels"
-        trainings = self.models[1] - self.models[0] + 1
-        heads = "of the head" if trainings == 1 else f"averaged over {trainings:,} heads"
+        heads = "of the head" if self.heads == 1 else f"averaged over {self.heads:,} heads"
         shown = f", {self.shown:,} of them with the guess in sight" if self.shown else ""
         images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
         return (
@@ -134,11 +134,11 @@ def running_accuracy(guessed: Sequence[Guess]) -> RunningAccuracy | None:
         return None
     right, images = sum(guess.right for guess in guessed), len(guessed)
     low, high = wilson(right, images)
-    models = [guess.model for guess in guessed]
+    heads = len({guess.model for guess in guessed})
     labels = [guess.labels for guess in guessed]
     return RunningAccuracy(
         100 * right / images, low, high, images, sum(guess.shown for guess in guessed),
-        (min(models), max(models)), (min(labels), max(labels)),
+        heads, (min(labels), max(labels)),
     )  # fmt: skip
 
 

@@ -114,22 +114,30 @@ class Ledger:
         does not take it and ``LedgerDamaged`` where the file was changed meanwhile: then nothing
         is kept of it.
         """
+        (entry,) = self._append([{"action": action, **fields}])
+        return entry
+
+    def _append(self, lines: Iterable[dict[str, Any]]) -> list[Entry]:
+        """Add lines in one write, none of which rests on another of them."""
         with self._turn:
             if self._unsure:
                 self._load()
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
-            number = len(self.entries) + 1
-            entry = Entry(number, now, action, session=self.session, **fields)
-            if refusal := self._refusal(entry):
-                raise ParameterError(refusal)
-            check = check_of(entry.content, self._check)
-            line = as_line(entry, check)
-            self._write(line)
-            self._check, self._end = check, self._end + len(line)
-            self.entries.append(entry)
-            self.answers.apply(entry)
+            added, text, check = [], b"", self._check
+            for number, fields in enumerate(lines, len(self.entries) + 1):
+                entry = Entry(number, now, session=self.session, **fields)
+                if refusal := self._refusal(entry):
+                    raise ParameterError(refusal)
+                check = check_of(entry.content, check)
+                text += as_line(entry, check)
+                added.append(entry)
+            self._write(text)
+            self._check, self._end = check, self._end + len(text)
+            self.entries += added
+            for entry in added:
+                self.answers.apply(entry)
             self._unsure = False
-        return entry
+        return added
 
     def _refusal(self, entry: Entry) -> str:
         """Why a line can't be added now; stricter than what older ledgers may hold."""
@@ -146,15 +154,22 @@ class Ledger:
             return self.append(REMOVE_CLASS, label=self.answers.added)
         return self.append(UNDO, image=self.answers.last)
 
-    def take_over(self, entry: Entry, image: str) -> Entry:
-        """Add an answer of another ledger to an image, for which nobody is asked here.
+    def take_over(self, answers: Iterable[tuple[str, Entry]]) -> None:
+        """Add answers of another ledger to images, for which nobody is asked here.
 
-        Its class may have a name here that differs in its form of Unicode.
+        Their class may have a name here that differs in its form of Unicode. Raises as ``append``.
         """
-        classes, label = self.answers.classes, entry.label
-        if label not in classes:
-            label = next((name for name in classes if alike(name) == alike(label)), label)
-        return self.append(entry.action, image=image, label=label, asked=TAKEN_OVER)
+        called = {alike(name): name for name in reversed(self.answers.classes)}
+        called |= {name: name for name in self.answers.classes}
+        self._append(
+            {
+                "action": entry.action,
+                "image": image,
+                "label": called.get(entry.label, called.get(alike(entry.label), entry.label)),
+                "asked": TAKEN_OVER,
+            }
+            for image, entry in answers
+        )
 
     def add_class(self, name: str) -> Entry:
         """Add a class, which ``undo`` takes back as long as nothing else was added."""

@@ -15,12 +15,15 @@ from unicodedata import normalize
 from alutils.folders import index, listing
 from alutils.labelling import chain
 from alutils.labelling.chain import LedgerDamaged
-from alutils.labelling.entries import LABEL, START, Answers, Entry, alike, class_refusal
+from alutils.labelling.entries import LABEL, NONE, START, Answers, Entry, alike, class_refusal
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import CONTENTS, OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_contents, digest_of_names
 from alutils.protocol.parameters import ParameterError
 from alutils.waiting import bar
+
+AT_ONCE = 1000
+"""Answers taken over in one write, for each of which the disk is waited for."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Older:
     Attributes
     ----------
     path : its file
-    classes : its classes, those added since at the end
+    classes : its classes, those added since at the end; of a table those of images that are here
     answers : by an image's name today, the answer that holds there
     gone : answers of images that are not to be labelled today
     by_content : whether images were told by their content, or by their names alone
@@ -62,13 +65,6 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
     if not entries:
         raise ParameterError(f"{key} is empty: leave it out")
     given = Answers(entries)
-    known = {alike(name): name for name in classes}
-    for name in given.classes:
-        mine = known.get(alike(name), name)
-        if normalize("NFC", mine) != normalize("NFC", name):
-            raise ParameterError(
-                f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
-            )
     names, by_content = _names_today(path, entries, images)
     answers = {names[old]: entry for old, entry in given.current.items() if old in names}
     if not answers:
@@ -80,8 +76,19 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
             f"{key} has no answer for an image of {images.folder}, by their {told}: name "
             f"{other}, or leave it empty"
         )
+    others = given.classes
+    if is_table:  # one of many folders has classes of theirs, too
+        here = {entry.label for entry in answers.values()}
+        others = [name for name in others if name in here]
+    known = {alike(name): name for name in classes}
+    for name in others:
+        mine = known.get(alike(name), name)
+        if normalize("NFC", mine) != normalize("NFC", name):
+            raise ParameterError(
+                f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
+            )
     gone = len(given.current) - len(answers)
-    return Older(path, given.classes, answers, gone, by_content)
+    return Older(path, others, answers, gone, by_content)
 
 
 def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
@@ -113,6 +120,7 @@ class _Names:
 
     def __init__(self, images: FolderImages, table: Path):
         self.images, self.table, self.folder = images, table, images.folder
+        self.folders = (images.folder.resolve(), images.folder)
         self.by_form: dict[str, list[str]] = {}
         for name in images.pool.names:
             self.by_form.setdefault(_form(name), []).append(name)
@@ -125,7 +133,8 @@ class _Names:
         that is not there keeps its name; raises ``ValueError`` where that is not UTF-8. The table's
         path leads through no links, the folder's may.
         """
-        names = [name for spelt in (file, file.strip()) for name in self._names(spelt)]
+        spellings = dict.fromkeys((file, file.strip()))
+        names = [name for spelt in spellings for name in self._names(spelt)]
         for name in names:
             if name in self.images.pool.position or name in self.images.for_test:
                 return name
@@ -140,8 +149,7 @@ class _Names:
 
     def _names(self, file: str) -> list[str]:
         """A file's name in the folder, if it is relative to that, and if to the table."""
-        folders = (self.folder.resolve(), self.folder)
-        beside = [os.path.relpath(self.table.parent / file, folder) for folder in folders]
+        beside = [os.path.relpath(self.table.parent / file, folder) for folder in self.folders]
         return [os.path.normpath(file), *beside]
 
 
@@ -191,25 +199,40 @@ def take_over(ledger: Ledger, older: Older) -> str:
     """Add an older ledger's answers for images that were never answered here.
 
     Returns what was done; nothing: an empty string. Nobody is asked for them, and no model guessed
-    them before: they are trained on like others, and tell nothing of its accuracy. What a kill
+    them before: they are trained on like others, and tell nothing of its accuracy. That an image is
+    of none of the older classes is passed over where there is another one. What a kill
     leaves out is added at the next call. Raises as ``Ledger.append``.
     """
     first = ledger.answers.first
     left = {image: entry for image, entry in older.answers.items() if image not in first}
+    open_ = _of_no_class(left, older.classes, ledger.answers.classes)
+    left = {image: entry for image, entry in left.items() if image not in open_}
     if not left:
         return ""
     for name in older.classes:
         if alike(name) not in map(alike, ledger.answers.classes):
             ledger.add_class(name)
     with bar(len(left), " answers") as shown:
-        for image, entry in left.items():
-            ledger.take_over(entry, image)
-            shown.update()
+        answers = list(left.items())
+        for start in range(0, len(answers), AT_ONCE):
+            block = answers[start : start + AT_ONCE]
+            ledger.take_over(block)
+            shown.update(len(block))
     told = "content" if older.by_content else "name alone"
+    more = f"; {len(open_):,} of no class are asked for again, as there are more" if open_ else ""
     return (
         f"answers taken over from {older.path}: {len(left):,}, of images told by their {told}; "
-        f"{older.gone:,} more are of images that are not here"
+        f"{older.gone:,} more are of images that are not here{more}"
     )
+
+
+def _of_no_class(
+    answers: Mapping[str, Entry], before: Sequence[str], now: Sequence[str]
+) -> set[str]:
+    """Images that were of none of the classes then, where there are classes now that weren't."""
+    if set(map(alike, now)) <= set(map(alike, before)):
+        return set()
+    return {image for image, entry in answers.items() if entry.action == NONE}
 
 
 def hint(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> str:

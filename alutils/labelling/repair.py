@@ -7,7 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from alutils.labelling.chain import as_line, check_of, holds
-from alutils.labelling.entries import ANSWERS, REMOVE_CLASS, START, TURNS, UNDO, Answers, Entry
+from alutils.labelling.entries import (
+    ADD_CLASS,
+    ANSWERS,
+    LABEL,
+    REMOVE_CLASS,
+    START,
+    TURNS,
+    UNDO,
+    Answers,
+    Entry,
+    class_refusal,
+)
 from alutils.labelling.ledger import locked
 from alutils.protocol.parameters import ParameterError
 from alutils.records.files import unused, write_whole
@@ -68,13 +79,18 @@ def _that_make_sense(entries: Iterable[Entry]) -> Iterator[Entry]:
     """The lines that can follow each other where those that their numbers leave out are lost.
 
     A lost line counts as an answer, to any image: so an undo that may be about it is left out, as
-    it would take back an answer from before, which nobody took back.
+    it would take back an answer from before, which nobody took back. Where a class was added by
+    one, the first label of that class adds it.
     """
-    answers, before = Answers(), 0
+    answers, before, gaps = Answers(), 0, False
     undoable: list[Entry | None] = []  # answers, the latest last; None for one that is lost
     for entry in entries:
         undoable += [None] * (entry.number - before - 1)
-        before = entry.number
+        gaps, before = gaps or entry.number - before > 1, entry.number
+        if gaps and (added := _class_of(entry, answers)):
+            answers.apply(added)
+            yield added
+            _remove_last_lost(undoable)
         if entry.action == UNDO and undoable and undoable[-1] is None:
             undoable.pop()
         elif not answers.refusal(entry):
@@ -88,6 +104,22 @@ def _that_make_sense(entries: Iterable[Entry]) -> Iterator[Entry]:
             undoable.append(None)
         elif entry.action == REMOVE_CLASS and undoable and undoable[-1] is None:
             undoable.pop()  # the lost line, the one before, added the class
+
+
+def _class_of(label: Entry, answers: Answers) -> Entry | None:
+    """The line that adds the class of a label, where that is not there and may be a class."""
+    if label.action != LABEL or label.label in answers.classes:
+        return None
+    if class_refusal(label.label, answers.classes):
+        return None
+    return Entry(label.number, label.time, ADD_CLASS, label=label.label, session=label.session)
+
+
+def _remove_last_lost(undoable: list[Entry | None]) -> None:
+    """Take the latest lost line for one that was no answer; none is left where all are told."""
+    lost = [place for place, entry in enumerate(undoable) if entry is None]
+    if lost:
+        del undoable[lost[-1]]
 
 
 def _whole_entries(lines: list[bytes]) -> list[Entry]:

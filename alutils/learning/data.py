@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from alutils.folders import index
@@ -177,9 +177,15 @@ def _sweep(name: str) -> None:
 def _read(file: Path, name: str) -> Arrays | None:
     """The cached arrays, or None where there is no file or not the right bytes in it."""
     try:
+        file.open("rb").close()  # load_file takes one that can't be read for one that isn't there
         arrays = load_file(file)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise DataUnavailable(
+            f"{file} can't be read ({error.strerror}): change its rights, or name another folder "
+            "in ALUTILS_DATA"
+        ) from error
     except SafetensorError:
         arrays = {}
     if checksum(arrays) == DATASETS[name].checksum:
@@ -191,7 +197,8 @@ def _read(file: Path, name: str) -> Arrays | None:
 def _write(file: Path, arrays: Arrays) -> None:
     part = file.with_name(f"{UNFINISHED}{file.stem}-{os.getpid()}")
     try:
-        save_file({key: value.contiguous() for key, value in arrays.items()}, part)
+        # not save_file, whose files their owner alone may read
+        part.write_bytes(save({key: value.contiguous() for key, value in arrays.items()}))
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

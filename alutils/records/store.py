@@ -39,6 +39,10 @@ SETTLED_S = 2
 """Age from which on a file's time, size and inode tell it from every later one of its name."""
 
 
+class StateLost(StudyError):
+    """What a training goes on from was removed or damaged amid a run."""
+
+
 class CanNotRead(StudyError):
     """A record is there but can't be read, so that nothing may be said of it, or done to it."""
 
@@ -239,9 +243,17 @@ class Store:
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
         """What the record's last round handed on.
 
-        None where the protocol carries nothing, and where it is lost and no training needs it.
+        None where the protocol carries nothing, and where it is lost and no training needs it;
+        raises ``StateLost`` where one does.
         """
-        if not cell.carries_state or not record["rounds"] or self._lacks_state(cell, record):
+        if not cell.carries_state or not record["rounds"]:
+            return None
+        if self._lacks_state(cell, record):
+            if cell.trains_on:
+                raise StateLost(
+                    f"what round {len(record['rounds'])} of {cell.name} handed on is lost since "
+                    "this run began: run the same command again, and the cell starts over"
+                )
             return None
         return self._state(cell, record["rounds"][-1]).read_bytes()
 

@@ -52,8 +52,8 @@ def reported(results: pd.DataFrame) -> str:
 
 
 def trained(results: pd.DataFrame) -> str:
-    """How long each network of a results table was trained: 20 epochs a training."""
-    return f"{' or '.join(map(str, sorted(set(results['epochs']))))} epochs a training"
+    """How long each network of a results table was trained: 20 epochs per training."""
+    return f"{' or '.join(map(str, sorted(set(results['epochs']))))} epochs per training"
 
 
 @house_style()

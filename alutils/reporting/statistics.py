@@ -364,6 +364,8 @@ def dunnett_coverage(ratio: float, arms: int, freedom: int) -> float:
 
     The arms share their reference, so that their statistics have correlation 1/2.
     """
+    if arms == 1:
+        return float(2 * stats.t.cdf(ratio, freedom) - 1)
     shape = 0.5 + 0.5 * np.eye(arms)
     ends = np.full(arms, float(ratio))
     inside = stats.multivariate_t.cdf(

@@ -17,8 +17,8 @@ from alutils.strategies.view import PoolView
 
 SAMPLE = 200
 """Images that may be labelled on which scoring is checked."""
-ROUNDING = 1e-5
-"""Difference of two probabilities that rounding may make."""
+ROUNDING = 1e-4
+"""Difference of two logits, over the largest one, that rounding may make."""
 
 
 class SelfCheckFailed(RuntimeError):
@@ -66,8 +66,9 @@ def scoring(net: Classifier, images: Tensor, pool: Pool, cell: Cell, number: int
     once, again = (probs.max(1).values for probs in (view.probs_N_C, predict(net, images, sample)))
     if not torch.equal(once.argsort(stable=True), again.argsort(stable=True)):
         raise SelfCheckFailed("scoring the same images twice gave two orders")
-    first, second = view.mc_probs_T_N_C
-    differ = bool(((first - second).abs() > ROUNDING).any())
+    logits = view.pass_logits_N_T_C  # probabilities may be 0 and 1 in both, whatever the masks
+    first, second = logits.unbind(1)
+    differ = bool(((first - second).abs() > ROUNDING * logits.abs().max()).any())
     masks = dropout_mask(2, net.head.in_features, cell.dropout, stream(*name))
     if differ == torch.equal(*masks):
         relation = "differ" if differ else "are equal"

@@ -21,13 +21,14 @@ from filelock import FileLock
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
 from alutils.records.record import PLACE, Record, final, place_of
-from alutils.records.store import Store
+from alutils.records.store import StateLost, Store
 from alutils.running.checks import SelfCheckFailed
 from alutils.running.cluster import cluster
 from alutils.running.placement import Placement
 from alutils.running.progress import Progress, Say
 from alutils.running.workers import Workers
 from alutils.strategies.custom import StrategyFailed
+from alutils.strategies.own import BrokenContract
 from alutils.waiting import Waiting
 
 DEATHS = 3
@@ -40,7 +41,7 @@ FETCH_S = 60.0
 """How long to wait for a finished round to arrive, before a look at whether its worker is there."""
 FETCHES = 10
 """Waits in a row for one round, of a worker that is there, before its cell has failed."""
-OF_THE_CELL = (ArithmeticError, SelfCheckFailed, StrategyFailed)
+OF_THE_CELL = (ArithmeticError, BrokenContract, SelfCheckFailed, StrategyFailed)
 """Errors of a round that another worker would raise as well."""
 LOST = (CancelledError, CommClosedError, ClosedClientError)
 """What Dask raises when the scheduler is gone."""
@@ -262,7 +263,11 @@ class Run:
     def _send(self, job: Job, worker: str) -> None:
         """Have a worker compute a job's next round."""
         job.worker, job.missed, job.late = worker, 0, 0
-        state = self.store.load_state(job.cells[0], job.records[0])
+        try:
+            state = self.store.load_state(job.cells[0], job.records[0])
+        except StateLost as error:
+            self._fail(job, str(error))
+            return
         future = self.workers.submit(worker, self.task, job.cells, job.records[0]["rounds"], state)
         self.running[future] = job
 

@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterable
+from functools import wraps
 from importlib import import_module
 
 import cloudpickle
@@ -19,12 +20,16 @@ from alutils.strategies.view import PoolView
 Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
 
 
+class BrokenContract(ParameterError):
+    """A strategy returned something else than the positions that it was asked for."""
+
+
 def checked_positions(
     positions: Tensor | np.ndarray, budget: int, candidates: int, arm: str
 ) -> Tensor:
     """What a strategy returned, as int64 (budget,) on the CPU.
 
-    Raises ``ParameterError`` unless it kept its contract. A NumPy array of integers is taken too.
+    Raises ``BrokenContract`` unless it kept its contract. A NumPy array of integers is taken too.
     """
     given = positions
     if isinstance(given, np.ndarray) and given.dtype.kind in "iu" and given.ndim == 1:
@@ -35,24 +40,35 @@ def checked_positions(
             of = "tensor" if isinstance(given, Tensor) else "NumPy array"
             dtype = str(given.dtype).removeprefix("torch.")
             kind = f"a {of} of {dtype}, of shape {tuple(given.shape)}"
-        raise ParameterError(
+        raise BrokenContract(
             f"strategy {arm!r} returned {kind}: return {budget} positions as a tensor, int64 "
             f"({budget},), or as a NumPy array of integers"
         )
     if len(positions) != budget or len(positions.unique()) != budget:
-        raise ParameterError(
+        raise BrokenContract(
             f"strategy {arm!r} returned {len(positions)} positions, "
             f"{len(positions.unique())} of them different; {budget} different ones are needed"
         )
     if budget and not 0 <= int(positions.min()) <= int(positions.max()) < candidates:
-        raise ParameterError(f"strategy {arm!r} returned a position outside [0, {candidates})")
+        raise BrokenContract(f"strategy {arm!r} returned a position outside [0, {candidates})")
     return positions.cpu()
 
 
 def _imported(function: str) -> Strategy:
-    """The strategy that lies in this room as ``MODULE.NAME``."""
+    """The strategy that lies in this room as ``MODULE.NAME``.
+
+    It raises ``ValueError`` where it is asked for more candidates than there are.
+    """
     module, _, name = function.rpartition(".")
-    return getattr(import_module(f"alutils.strategies.{module}"), name)
+    strategy = getattr(import_module(f"alutils.strategies.{module}"), name)
+
+    @wraps(strategy)
+    def asked(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
+        if budget > len(view):
+            raise ValueError(f"budget = {budget} is more than the {len(view)} candidates: lower it")
+        return strategy(view, budget, rng)
+
+    return asked
 
 
 STRATEGIES: dict[str, Strategy] = {name: _imported(arm.function) for name, arm in ARMS.items()}
@@ -64,7 +80,7 @@ def choose(
 ) -> Tensor:
     """Indices of the candidates that an arm asks for, int64 (budget,), the ones it prefers first.
 
-    ``custom`` are strategies of a user by arm, packed (``packed``). Raises ``ParameterError`` where
+    ``custom`` are strategies of a user by arm, packed (``packed``). Raises ``BrokenContract`` where
     a strategy breaks its contract, ``StrategyFailed`` where one of a user raises an error.
     """
     if arm in custom:

@@ -114,9 +114,17 @@ class PoolView:
         weight = head.weight.detach() * keep_T_1_D.to(head.weight.device)
         return weight.flatten(0, 1), head.bias.detach().repeat(self.mc_passes)
 
-    def _passes(self, features_B_D: Tensor) -> Tensor:
+    @property
+    def pass_logits_N_T_C(self) -> Tensor:
+        """Logits of each stochastic pass, float32 (N, T, C), on the network's device."""
+        return self._of_features(self._pass_logits)
+
+    def _pass_logits(self, features_B_D: Tensor) -> Tensor:
         logits = F.linear(features_B_D, *self._thinned)
-        return logits.view(len(features_B_D), self.mc_passes, -1).softmax(2)
+        return logits.view(len(features_B_D), self.mc_passes, -1)
+
+    def _passes(self, features_B_D: Tensor) -> Tensor:
+        return self._pass_logits(features_B_D).softmax(2)
 
     def _features(self) -> Iterable[Tensor]:
         """Features chunk by chunk: those that are kept, or a pass through the trunk."""

@@ -392,6 +392,8 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     refused(tmp_path / "list.csv", "it lacks the column file: it has path, label")
     (tmp_path / "list.csv").write_text("file,Label,LABEL\na.png,b,c\n")
     refused(tmp_path / "list.csv", "its columns Label, LABEL may all be label: call one of them")
+    (tmp_path / "list.csv").write_text("file,label,label\nx/1.png,cat,dog\n")
+    refused(tmp_path / "list.csv", "its columns label, label may all be label: call one of them")
 
 
 def test_a_path_that_can_not_be_looked_at_is_refused_in_a_line(tmp_path, monkeypatch):

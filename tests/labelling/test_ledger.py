@@ -174,7 +174,8 @@ def test_a_class_in_another_form_of_unicode_is_the_same_and_older_ledgers_still_
         ledger.append("label", image="a.png", label=decomposed)
     with Ledger(path, [composed]) as ledger:
         assert ledger.answers.classes == [composed, decomposed]
-        assert ledger.take_over(ledger.entries[-1], "b.png").label == decomposed
+        ledger.take_over([("b.png", ledger.entries[-1])])
+        assert ledger.entries[-1].label == decomposed
     assert read(path) == ledger.entries
 
 
@@ -282,6 +283,22 @@ def test_a_repair_keeps_every_whole_line_and_the_file_that_was(written):
     written.write_bytes(b"".join(lines[1:]))
     with pytest.raises(ParameterError, match="has lost its first line"):
         repair(written)
+
+
+def test_a_repair_keeps_the_labels_of_a_class_whose_line_is_lost(path):
+    """Guards: fifty labels thrown away for one bad byte, as none of them had a class then."""
+    with Ledger(path, ["cat"]) as ledger:
+        ledger.append("label", image="0.png", label="cat")
+        ledger.add_class("horse")
+        for i in range(1, 4):
+            ledger.append("label", image=f"{i}.png", label="horse")
+        for _ in range(4):
+            ledger.undo()  # the last of them is of the cat, and no line before is in doubt
+        ledger.append("label", image="4.png", label="horse")
+    path.write_bytes(path.read_bytes().replace(b'"label":"horse"', b'"label":"Horse"', 1))
+    assert repair(path) == (11, 0)
+    given = Answers(read(path))
+    assert given.classes == ["cat", "horse"] and given.labels == {"4.png": "horse"}
 
 
 def test_a_repair_knows_a_lost_class_by_the_line_that_took_it_back(path):

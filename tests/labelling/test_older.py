@@ -17,6 +17,7 @@ from alutils.labelling.ledger import Ledger
 from alutils.labelling.session import Session
 from alutils.protocol.datasets import named
 from alutils.protocol.parameters import ParameterError
+from alutils.records.files import CanNotWrite
 from alutils.studies.own_labels import by_hand, progress
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from tests.folders.messy import noise
@@ -42,7 +43,8 @@ def opened():
     """Factory of open ledgers, which are closed at the end; classes are cat and dog."""
 
     def made(photos, **values):
-        given = {"dataset": str(photos), "classes": ["cat", "dog"], "batch": 4} | values
+        given = {"dataset": str(photos), "classes": ["cat", "dog"], "batch": 4, "page": 4}
+        given |= values
         return by_hand.open_ledger(OwnLabelsStudy.parse(given))
 
     yield made
@@ -141,6 +143,57 @@ def test_labels_of_a_table_are_taken_over(photos, opened, header):
     told = f"answers taken over from {table}: 3, of images told by their name alone; 1 more are of"
     assert told in labelling.desk.state["notes"][0]
     assert {e.asked for e in session.ledger.entries if e.image} == {TAKEN_OVER}
+
+
+def test_a_table_of_many_folders_brings_the_classes_of_this_one_alone(photos, opened):
+    table = photos.parent / "known.csv"
+    others = [f"elsewhere/{i}.png,class {i}" for i in range(30)]
+    table.write_text("\n".join(["image,label", "0.png,cat", "1.png,owl", *others, "x.png,Dog"]))
+    session = opened(photos, older_ledger=str(table)).session
+    assert session.classes == ["cat", "dog", "owl"] and len(session.answers.labels) == 2
+
+
+def test_what_was_of_no_class_is_asked_for_again_where_there_are_more(photos, begun, opened):
+    add(photos, 100)
+    before = said(begun)
+    (of_none,) = (image for image, answer in before.items() if answer == "none of these")
+    same = opened(photos, older_ledger=str(begun), ledger=str(photos.parent / "same.jsonl"))
+    assert said(same.study.ledger_path) == before
+    labelling = opened(photos, older_ledger=str(begun), classes=["cat", "dog", "fish"])
+    assert said(labelling.study.ledger_path) == {
+        image: answer for image, answer in before.items() if image != of_none
+    }
+    told = "not here; 1 of no class are asked for again, as there are more"
+    assert any(note.endswith(told) for note in labelling.desk.state["notes"])
+
+
+def test_a_take_over_that_a_full_disk_ends_goes_on(photos, begun, opened, monkeypatch):
+    """Two blocks of answers: the second finds no room, and is added later."""
+    add(photos, 100)
+    monkeypatch.setattr(older, "AT_ONCE", 5)
+    take_over, blocks = Ledger.take_over, []
+
+    def full(ledger, answers):
+        blocks.append(len(answers))
+        if len(blocks) == 2:
+            raise CanNotWrite("full")
+        return take_over(ledger, answers)
+
+    with monkeypatch.context() as amid, pytest.raises(CanNotWrite):
+        amid.setattr(Ledger, "take_over", full)
+        opened(photos, older_ledger=str(begun))
+    assert blocks == [5, 3]
+    labelling = opened(photos, older_ledger=str(begun))
+    assert said(labelling.study.ledger_path) == said(begun)
+
+
+def test_a_page_larger_than_what_a_training_chooses_is_told_of(photos, opened, capsys):
+    opened(photos, page=12)
+    told = "page = 12 shows more images than a training chooses (batch = 4), so that about 67% of"
+    assert told in (printed := capsys.readouterr().out)
+    assert "drawn at random: with page = 5 it is a share of 0.2" in printed
+    opened(photos, page=5)
+    assert "than a training chooses" not in capsys.readouterr().out
 
 
 def test_a_table_may_lie_in_a_folder_that_a_link_leads_to(photos, opened, tmp_path):

@@ -1,3 +1,4 @@
+import errno
 import gzip
 import hashlib
 import io
@@ -13,7 +14,6 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torchvision.datasets import MNIST
 
@@ -332,12 +332,30 @@ def test_the_real_fashion_mnist_is_balanced_with_names_of_its_own():
 
 def test_a_full_disk_is_one_error(cache, monkeypatch):
     def full(*_):
-        raise SafetensorError("I/O error: No space left on device (os error 28)")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(data, "save_file", full)
+    monkeypatch.setattr(data.Path, "write_bytes", full)
     with pytest.raises(data.DataUnavailable, match="No space left on device.*make room"):
         data._cached("mnist")
     assert not list(cache.glob(f"{data.UNFINISHED}*"))
+
+
+def test_a_cache_may_be_shared_and_what_may_not_be_read_is_not_fetched_again(cache, monkeypatch):
+    """Guards: files that their owner alone may read, which others then took for absent."""
+    data._cached("mnist")
+    file, probe = cache / "mnist.safetensors", cache / "probe"
+    probe.touch()
+    assert file.stat().st_mode == probe.stat().st_mode
+    opened = data.Path.open
+
+    def refused(path, *mode):
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return opened(path, *mode)
+
+    monkeypatch.setattr(data.Path, "open", refused)  # root may read anyway
+    with pytest.raises(data.DataUnavailable, match="can't be read .Permission denied.: change its"):
+        data._cached("mnist")
 
 
 def test_a_read_only_cache_that_holds_the_data_is_enough(cache, monkeypatch):

@@ -273,6 +273,12 @@ def test_dunnetts_critical_values_are_the_published_ones(arms, freedom, critical
     assert below < 0.95 < above
 
 
+def test_dunnetts_comparison_of_one_arm_is_a_t_test():
+    for ratio, freedom in ((2.0, 8), (2.5, 8), (3.0, 2)):
+        expected = 1 - 2 * stats.t.sf(ratio, freedom)
+        assert statistics.dunnett_coverage(ratio, 1, freedom) == pytest.approx(expected, abs=1e-9)
+
+
 def test_dunnetts_comparison_is_that_of_an_additive_model():
     """Against the ordinary least squares of statsmodels; no seed's level matters."""
     import statsmodels.formula.api as smf

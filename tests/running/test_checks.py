@@ -39,6 +39,15 @@ def test_passes_must_differ_with_dropout_and_must_not_without(started, monkeypat
         scoring(started)
 
 
+def test_passes_of_a_network_that_is_sure_of_every_image_differ_too(started):
+    """Guards: passes compared by probabilities, which saturate where classes are easy to tell."""
+    torch.nn.init.zeros_(started.net.head.weight)
+    with torch.no_grad():
+        started.net.head.weight[0] = 1e4
+    assert scoring(started) == "yes"
+    assert scoring(started, dropout=0.0) == "no: dropout = 0"
+
+
 def test_a_dead_network_is_named_as_the_reason(started):
     for parameter in started.net.parameters():
         torch.nn.init.zeros_(parameter)

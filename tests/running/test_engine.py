@@ -18,7 +18,15 @@ from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.placement import Placement
 from alutils.running.progress import Progress
-from tests.running.tasks import deadly, exits, fails_for_margin, fails_on_one_worker, stub
+from alutils.strategies.own import BrokenContract
+from tests.running.tasks import (
+    deadly,
+    exits,
+    fails_for_margin,
+    fails_on_one_worker,
+    hands_on,
+    stub,
+)
 
 
 def never(cells, history, state):
@@ -95,6 +103,37 @@ def test_a_worker_with_a_fault_fails_no_cell_where_another_one_has_none(
     lines = run(cells, fails_on_one_worker, store, workers=2)
     assert all(store.finished(cell) for cell in cells)
     assert any("encountered): trying another worker" in line for line in lines)
+
+
+def test_a_strategy_that_breaks_its_contract_is_not_asked_again_on_another_worker(
+    digits_cell, store
+):
+    def breaks(cells, history, state):
+        raise BrokenContract("strategy 'mine' returned 3 positions")
+
+    cell, lines = digits_cell(), []
+    with pytest.raises(engine.RunFailed, match="1 of 1 cells failed: .*returned 3 positions"):
+        engine.run([cell], breaks, store, {}, Placement(workers=2), lines.append)
+    assert not any("another worker" in line for line in lines)
+
+
+def test_a_state_that_is_lost_amid_a_run_fails_its_cell_alone(digits_cell, store, monkeypatch):
+    cells = [digits_cell(seed=seed, adam_state="rounds") for seed in range(2)]
+    load_state = Store.load_state
+
+    def lost(self, cell, record):
+        if cell.seed == 0 and len(record["rounds"]) == 1:
+            for file in self.folder.glob(f"{cell.name}.*.state"):
+                file.unlink()
+        return load_state(self, cell, record)
+
+    monkeypatch.setattr(Store, "load_state", lost)
+    with pytest.raises(engine.RunFailed, match="1 of 2 cells failed: .*seed0.*round 1.* is lost"):
+        run(cells, hands_on, store)
+    assert [store.finished(cell) for cell in cells] == [False, True]
+    monkeypatch.setattr(Store, "load_state", load_state)
+    run(cells, hands_on, store)
+    assert all(map(store.finished, cells))
 
 
 def test_where_every_worker_has_the_fault_the_cell_fails_with_it(digits_cell, store):

@@ -11,7 +11,6 @@ import torch
 from alutils.learning.streams import stream
 from alutils.protocol import arms
 from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, ORACLES, POSTER_ARMS
-from alutils.protocol.parameters import ParameterError
 from alutils.strategies import kmeans, own, simple
 from alutils.strategies.own import STRATEGIES, packed, register
 from alutils.strategies.ranking import smallest
@@ -43,6 +42,8 @@ def test_every_strategy_keeps_the_contract(name):
     assert torch.equal(picks, STRATEGIES[name](view, 20, rng()))
     everything = STRATEGIES[name](view, 100, rng())
     assert sorted(everything.tolist()) == list(range(100))
+    with pytest.raises(ValueError, match="budget = 101 is more than the 100 candidates: lower it"):
+        STRATEGIES[name](view, 101, rng())
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -219,7 +220,7 @@ def _raised(view, budget, rng):
     ],
 )
 def test_a_strategy_that_breaks_the_contract_is_named(positions, message):
-    with pytest.raises(ParameterError, match=f"strategy 'mine' .*{message}"):
+    with pytest.raises(own.BrokenContract, match=f"strategy 'mine' .*{message}"):
         own.checked_positions(positions, 3, 5, "mine")
 
 

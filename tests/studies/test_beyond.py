@@ -304,7 +304,7 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     assert 540 < int(needed.replace(",", "")) < 1406
     within = results[~results["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
-    best = "(“more epochs, crops and mirroring, SGD”; chosen by looking)"
+    best = "(“more epochs, crops and flips, SGD”; chosen by looking)"
     assert (
         best in text
         and "accuracy: 1,590 (" in text
@@ -312,7 +312,7 @@ def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     )
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
-    chosen = "(“more epochs, crops and mirroring”; chosen by looking)"
+    chosen = "(“more epochs, crops and flips”; chosen by looking)"
     assert chosen in ladder.sentences(worse).data
     assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
     worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
@@ -326,7 +326,7 @@ def test_a_recipe_that_lacks_a_seed_is_not_chosen(results):
 
 
 def test_a_recipe_names_crops_only_where_there_are_any(results):
-    for dataset, title in (("cifar10", "more epochs, crops and mirroring, SGD"),
+    for dataset, title in (("cifar10", "more epochs, crops and flips, SGD"),
                            ("mnist", "more epochs, SGD")):  # fmt: skip
         assert ladder.titles(results.assign(dataset=dataset))["SGD"] == title
 

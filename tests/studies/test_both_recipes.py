@@ -112,7 +112,7 @@ def test_claims_are_judged_under_either_recipe_on_the_same_seeds(outputs, poster
     assert rows["claim"].tolist() == ["C3", "C4", "C5", "C6"] and set(rows["seeds"]) == {"3"}
     verdicts = rows.filter(like="under").iloc[0]
     assert [text.partition(":")[0] for text in verdicts] == [c3, "supported"]
-    assert all("points (" in text and text.endswith("for 8 tests") for text in verdicts)
+    assert all(" points, p " in text and "for 8 tests (simultaneous" in text for text in verdicts)
     told, _ = both_recipes.verdicts(both)
     other = "C3 is not supported under the poster's recipe and supported under the reduced recipe"
     assert (f"On the seeds of both, {other}; " in told.data) == (c3 != "supported")

@@ -426,7 +426,9 @@ def test_c3_is_undecided_where_uncorrected_tests_alone_decide():
     wide = stats.t.interval(1 - 0.05 / 8, 4, np.mean(gains), stats.sem(gains))
     for finding in claim.findings:
         assert (finding.simultaneous.low, finding.simultaneous.high) == pytest.approx(wide)
-    assert "1.00 points (-0.57 to 2.57, simultaneous), p = " in page._evidence(claim)
+    evidence = page._evidence(claim)
+    assert "1.00 points, p = " in evidence
+    assert "correction for 8 tests (simultaneous interval -0.57 to 2.57)" in evidence
     assert "<td>-0.57 to 2.57</td>" in page.claim_in_full([claim], "C3").data
     assert claim.verdict == "undecided" and all(f.estimate.low > 0 for f in claim.findings)
     assert {finding.note for finding in claim.findings} == {

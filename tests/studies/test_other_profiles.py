@@ -34,12 +34,13 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
     assert "not tested: +1.50 points (+1.50 to +1.50, 3 seeds). With 3 seeds a sign-flip" in told
     paragraphs = in_short.told(load_study("desktop", "08-reductions"))
     assert paragraphs[-1].startswith(
-        "Choosing under a stronger recipe (random, margin and BADGE with crops and mirroring, 30 "
+        "Choosing under a stronger recipe (random, margin and BADGE with crops and flips, 30 "
         "epochs; profile `strong-recipe`, [08](../outputs/desktop/08-reductions.ipynb)): on CIFAR"
     )
     assert paragraphs[-1].endswith(told[2:])
     short = (
-        " With crops and mirroring, margin lies above random; BADGE lies below random (3 seeds)."
+        " With crops and flips (30 epochs, 3 seeds), margin lies above random; BADGE lies below "
+        "random."
     )
     assert in_short.strong_in_short("cifar10") == short
     assert in_short.strong_in_short("mnist") == ""
@@ -56,8 +57,8 @@ def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
 def test_what_is_equivalent_under_a_strong_recipe_is_said(outputs):
     save("strong-recipe", NOTEBOOKS[0], {"margin": 0.05, "badge": -3.0})
     assert in_short.strong_in_short("cifar10") == (
-        " With crops and mirroring, BADGE lies below random; margin is equivalent to random within "
-        "1 point (3 seeds)."
+        " With crops and flips (30 epochs, 3 seeds), BADGE lies below random; margin is "
+        "equivalent to random within 1 point."
     )
 
 

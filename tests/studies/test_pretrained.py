@@ -124,8 +124,8 @@ class TestInShort:
         assert short(results) == (
             "A linear layer on frozen features of an encoder trained on ImageNet (nearly all "
             "CIFAR-10 classes are in it) has 67.00 % on CIFAR-10 with 100 random labels (from "
-            "scratch by the poster's recipe: 61.00 % with 2,000). With 10 to 40 labels of "
-            "classes as they are, 3 paired seeds, margin lies above random "
+            "scratch: 61.00 % with 2,000 by the poster's recipe). With 10 to 40 labels, "
+            "3 paired seeds, margin lies above random "
             "([ranks](docs/strategies.md#how-they-rank))."
         )
         assert in_short.leads(results) == (
@@ -159,12 +159,12 @@ class TestInShort:
 
     def test_a_head_that_ends_below_the_network_stands_beside_the_labels_it_needs(self, results):
         weak = changed(results, -20, factor="head")
-        told = "has 51.00 % on CIFAR-10 with 500 random labels (from scratch by the poster's recipe"
-        assert f"{told} with 1,000)." in short(weak)
+        told = "needs 500 random labels of CIFAR-10 for 51.00 % (from scratch: 1,000)."
+        assert told in short(weak)
         assert "has 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
         weak = changed(weak, 5 * 3 / 1000, factor="head", seed=0)  # a mean of 51.005
         rounded = f"{worth.beside_scratch(weak, 'cifar10').head.mean:.2f} %"
-        assert f"has {rounded} on CIFAR-10" in short(weak)
+        assert f"of CIFAR-10 for {rounded}" in short(weak)
         assert f"has {rounded} (" in worth.sentences(weak).data
 
     def test_the_network_from_scratch_stands_beside_its_best_recipe(self, results):
@@ -175,7 +175,7 @@ class TestInShort:
             for name, curve in rungs.items()
             for labels, accuracy in curve.items() for seed in (0, 1, 2)
         )  # fmt: skip
-        best = "61.00 % with 2,000; by the best recipe tried: 78.00 % with 4,990)"
+        best = "by the poster's recipe, 78.00 % with 4,990 by the best recipe tried)"
         assert best in short(results, others)
         assert "best recipe" not in short(results, others.assign(dataset="mnist"))
 

@@ -32,7 +32,7 @@ def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, s
     open_ = "verdicts on C3, C4, C5 and C6 depend on the recipe is open until 3 seeds are whole"
     assert f"{open_} under both on CIFAR-10 and MNIST ([plan]" in told
     assert in_short.on_recipe(arms("reduced")) == (
-        "All verdicts rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs a training under a "
+        "All verdicts rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs per training under a "
         "one-cycle rate (poster: 100, constant) and 16 trainings an arm (poster: 150)."
     )
     in_fp32 = [cell.model_copy(update={"precision": "fp32"}) for cell in arms("reduced")]
@@ -66,7 +66,7 @@ def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster,
     head, _, first, *_ = table.splitlines()
     assert head == "| claim | under the poster's recipe | seeds | under the reduced recipe |"
     assert first.startswith(f"| C3 | {c3}: CIFAR-10, ")
-    assert " points (" in first and "| 3 | supported: CIFAR-10, " in first
+    assert " points, p " in first and "| 3 | supported: CIFAR-10, " in first
     assert in_short.on_recipe(arms("reduced")).endswith(
         f"; on the seeds of both recipes {differ} which so far ([results](docs/results.md))."
     )
@@ -101,7 +101,7 @@ def test_two_seeds_judge_nothing(outputs, study):
 def test_what_the_runs_have_less_than_the_poster_s_is_computed(outputs, study):
     (bullet,) = in_short.reach(study, arms("reduced")).splitlines()
     assert bullet == (
-        "- How far C3 to C6 reach: 02 and 03 have 20 epochs a training under a one-cycle rate "
+        "- How far C3 to C6 reach: 02 and 03 have 20 epochs per training under a one-cycle rate "
         "(poster: 100, constant), 16 trainings an arm (poster: 150), bf16 (poster: fp32) and "
         "0.98 % of what remains labelled at a time (poster: 0.1 %)."
     )

@@ -93,9 +93,14 @@ function file_name(image) {
   return image.split("/").pop();
 }
 
+/** A class's name, or a key, as names are compared: in small letters and one form of Unicode. */
+function folded(text) {
+  return text.normalize("NFC").toLowerCase();
+}
+
 /** By class, the shortest beginning of its name that is no other's; all of it where there is none. */
 function beginnings(names) {
-  const lower = names.map((name) => name.toLowerCase());
+  const lower = names.map(folded);
   return lower.map((name) => {
     for (let length = 1; length < name.length; length++) {
       const start = name.slice(0, length);
@@ -293,7 +298,7 @@ class View {
     this.named = names.join("\n");
     this.state.classes.forEach(({ name, labels }, i) => {
       const button = this.classes.children[i];
-      const fits = Boolean(this.typed) && name.toLowerCase().startsWith(this.typed);
+      const fits = Boolean(this.typed) && folded(name).startsWith(this.typed);
       button.classList.toggle("al-fits", fits);
       button.lastChild.textContent = labels.toLocaleString();
     });
@@ -385,7 +390,7 @@ class View {
     const { rest, typed_on } = this.over;
     if (rest === undefined) return key === "Backspace" || (key.length === 1 && key !== "+");
     const ends = typed_on && key === "Enter";
-    if (!ends && !rest.startsWith(key.toLowerCase())) return false;
+    if (!ends && !rest.startsWith(folded(key))) return false;
     this.over = ends ? { rest: "" } : { rest: rest.slice(1), typed_on: true };
     return true;
   }
@@ -415,13 +420,13 @@ class View {
       if (this.adding) return () => this.say(ADDING);
       return () => (chosen ? this.answer("label", chosen.name) : this.say(`there is no class ${key}`));
     }
-    return key.length === 1 ? () => this.type(this.typed + key.toLowerCase()) : undefined;
+    return key.length === 1 ? () => this.type(this.typed + folded(key)) : undefined;
   }
 
   /** Take the beginning of a class's name: at once where it is one class's alone. */
   type(typed) {
     const names = this.state.classes.map((one) => one.name);
-    const fits = names.filter((name) => name.toLowerCase().startsWith(typed));
+    const fits = names.filter((name) => folded(name).startsWith(typed));
     this.typed = "";
     if (!typed) this.say("");
     else if (this.adding) {
@@ -431,7 +436,7 @@ class View {
       this.over = {};
       this.say(`no class begins with “${typed}”: pause, then type again`);
     } else if (fits.length === 1) {
-      this.over = { rest: fits[0].toLowerCase().slice(typed.length) };
+      this.over = { rest: folded(fits[0]).slice(typed.length) };
       return this.answer("label", fits[0]);
     } else {
       this.typed = typed;
@@ -443,7 +448,7 @@ class View {
   /** Take the class that is called as was typed, or else say that there are several. */
   take_typed() {
     const typed = this.typed;
-    const exact = this.state.classes.find((one) => one.name.toLowerCase() === typed);
+    const exact = this.state.classes.find((one) => folded(one.name) === typed);
     if (!exact) return this.say(`several classes begin with “${typed}”: type on`);
     this.answer("label", exact.name);
   }

@@ -23,7 +23,7 @@ def titles(results: pd.DataFrame) -> dict[str, str]:
     """The recipes in words, on the dataset that they were tried on."""
     (dataset,) = results.loc[results["factor"] == "recipe", "dataset"].unique()
     longer = "more epochs"
-    base = f"{longer}, crops and mirroring" if DATASETS[dataset].crops else longer
+    base = f"{longer}, crops and flips" if DATASETS[dataset].crops else longer
     return {
         "own": "this report's recipe",
         "longer": longer,

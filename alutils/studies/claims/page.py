@@ -340,12 +340,15 @@ def _evidence(claim: Claim) -> str:
 
 def measured(claim: Claim, finding: Finding) -> str:
     """What was compared, its mean and the interval that decides, and the corrected p."""
-    text = _mean_and_interval(finding.interval, claim.unit) if finding.interval else finding.note
-    if finding.simultaneous or finding.judged and finding.seeds >= FEWEST_SEEDS:
-        kind = "simultaneous" if finding.simultaneous else "90 %"
-        text = f"{text.removesuffix(')')}, {kind})"
+    if not finding.interval:
+        return f"{finding.what}: {finding.note}"
+    text = _mean_and_interval(finding.interval, claim.unit)
+    if finding.judged and finding.seeds >= FEWEST_SEEDS:
+        text = f"{text.removesuffix(')')}, 90 %)"
     if claim.tests > 1 and finding.estimate and finding.note:
-        text += f", {finding.note}"
+        text = f"{finding.estimate.mean:.2f}{claim.unit}, {finding.note}"
+        if finding.simultaneous:
+            text += f" (simultaneous interval {_ends(finding.simultaneous)})"
     return f"{finding.what}: {text}"
 
 

@@ -86,6 +86,8 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
 
     if images.classes and set(map(alike, images.classes)).isdisjoint(map(alike, classes)):
         say(_no_classes(images))
+    if study.answers == PERSON and study.page > study.largest_page:
+        say(_much_at_random(study))
     older_answers = _older_answers(study, images, classes, say)
     with _folder_made(study):
         if older_answers:
@@ -102,6 +104,15 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
     desk.export = lambda: _export(labelling)
     _open[path] = labelling
     return labelling
+
+
+def _much_at_random(study: OwnLabelsStudy) -> str:
+    """That a page takes more images than a training chooses, and the largest one that doesn't."""
+    return (
+        f"page = {study.page} shows more images than a training chooses (batch = {study.batch}), so "
+        f"that about {1 - study.batch / study.page:.0%} of what is asked for is drawn at random: "
+        f"with page = {study.largest_page} it is a share of {study.share:g}"
+    )
 
 
 def _no_classes(images: FolderImages) -> str:

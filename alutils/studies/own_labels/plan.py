@@ -88,6 +88,11 @@ class OwnLabelsStudy(Parameters):
         return Settings(**{key: getattr(self, key) for key in Settings.__dataclass_fields__})
 
     @property
+    def largest_page(self) -> int:
+        """Images on a page up to which a training chooses all but the ``share`` at random."""
+        return LARGEST_PAGE if self.share == 1 else int(self.batch / (1 - self.share))
+
+    @property
     def batch_folder(self) -> Path:
         """The folder that every run in batch makes anew; no ledger that is to last lies in it."""
         return outputs() / self.profile / "labels" / "batch"

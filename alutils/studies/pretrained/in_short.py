@@ -49,26 +49,32 @@ def _worth(
     study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame, datasets: list[str]
 ) -> str:
     """The head beside the network from scratch, dataset by dataset, in a sentence."""
-    phrases = []
+    better, worse = [], []
     for name in datasets:
         if not (beside := beside_scratch(results, name)):
             continue
-        by = "" if phrases else f" by {study.scratch_recipe}"
-        scratch = f" with {needed(results, name, beside.head.mean)}"
-        if beside.reached:
-            scratch = f": {beside.scratch.mean:.2f} % with {beside.scratch_labels:,}"
+        title, accuracy = dataset_title(name), f"{beside.head.mean:.2f} %"
+        if not beside.reached:
+            scratch = needed(results, name, beside.head.mean)
+            needs = f"{beside.labels:,} random labels of {title} for {accuracy}"
+            worse.append(f"{needs} (from scratch: {scratch})")
+            continue
+        by = "" if better else f" by {study.scratch_recipe}"
+        scratch = f"{beside.scratch.mean:.2f} % with {beside.scratch_labels:,}{by}"
         if best := best_recipe(others, name):
-            scratch += f"; by the best recipe tried: {best}"
-        phrases.append(
-            f"{beside.head.mean:.2f} % on {dataset_title(name)} with {beside.labels:,}"
-            f"{'' if phrases else ' random labels'} (from scratch{by}{scratch})"
+            scratch += f", {best} by the best recipe tried"
+        random = "" if better else " random labels"
+        better.append(
+            f"{accuracy} on {title} with {beside.labels:,}{random} (from scratch: {scratch})"
         )
-    if not phrases:
+    if not better and not worse:
         return ""
     known = " (nearly all CIFAR-10 classes are in it)" if "cifar10" in datasets else ""
+    has = [f"has {join(better)}"] if better else []
+    has += [f"needs {join(worse)}"] if worse else []
     return (
-        f"A linear layer on frozen features of an encoder trained on ImageNet{known} has "
-        f"{join(phrases)}."
+        f"A linear layer on frozen features of an encoder trained on ImageNet{known} "
+        f"{'; it '.join(has)}."
     )
 
 
@@ -113,7 +119,7 @@ def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     counts = pd.concat(few.values())["labels"]
     seeds = seed_range(rows["seed"].nunique() for rows in few.values())
     return (
-        f"With {counts.min():,} to {counts.max():,} labels of classes as they are, {seeds}, "
+        f"With {counts.min():,} to {counts.max():,} labels, {seeds}, "
         f"{', '.join(phrases)} "
         "([ranks](docs/strategies.md#how-they-rank))."
     )

@@ -50,7 +50,7 @@ SECTIONS = (
         "Gains are means over three label counts, paired by seed. Intervals of the parts are "
         "simultaneous over a dataset's arms; the tests, within the margins of Figures 3 and 4, are "
         "corrected for the same number (Holm).\n\nDo picks travel? The same labels, trained by two "
-        "recipes under which none of them was chosen: a stronger one (crops and mirroring, "
+        "recipes under which none of them was chosen: a stronger one (crops and flips, "
         "longer), and a linear head on the features of a pretrained encoder. An arm's picks travel "
         "where they are worth something under both recipes, their own and the other.",
         ".venv/bin/python -m alutils transfer",
@@ -59,7 +59,7 @@ SECTIONS = (
     Section(
         "Choosing under a strong recipe",
         "Better training may leave less to choosing, or more. Random, margin and BADGE on CIFAR-10 "
-        "with crops and mirroring, trained longer; the report of 02 in the profile "
+        "with crops and flips, trained longer; the report of 02 in the profile "
         f"`{other_profiles.STRONG}` has the curves.",
         f"make study PROFILE={other_profiles.STRONG}",
         other_profiles.strong_recipe,

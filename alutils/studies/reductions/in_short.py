@@ -54,7 +54,7 @@ def _strong(study: ReductionsStudy) -> list[str]:
     strong = profiles.load_study(other_profiles.STRONG, other_profiles.CIFAR10)
     trained = (
         f"Choosing under a stronger recipe ({join([arm_title(arm) for arm in strong.arms])} with "
-        f"crops and mirroring, {strong.epochs} epochs; profile `{strong.profile}`, {link(study)})"
+        f"crops and flips, {strong.epochs} epochs; profile `{strong.profile}`, {link(study)})"
     )
     texts = (part.data for part in other_profiles.strong_recipe())
     return [f"{trained}: {text[0].lower()}{text[1:]}" for text in texts]
@@ -66,8 +66,8 @@ def strong_in_short(dataset: str) -> str:
     areas = statistics.areas(tidy.read(study)) if study.dataset == dataset else pd.DataFrame()
     if len(areas) < FEWEST_SEEDS:
         return ""
-    shown = standing.sentence(areas, dataset)
-    return f" With crops and mirroring, {shown} ({count(len(areas), 'seed')})."
+    trained = f"{study.epochs} epochs, {count(len(areas), 'seed')}"
+    return f" With crops and flips ({trained}), {standing.sentence(areas, dataset)}."
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
@@ -164,7 +164,7 @@ def _reductions(arms: list[Cell]) -> list[str]:
     phrases = []
     if (cell.epochs, cell.schedule) != (poster.epochs, poster.schedule):
         phrases.append(
-            f"{cell.epochs} epochs a training under a {cell.schedule} rate (poster: "
+            f"{cell.epochs} epochs per training under a {cell.schedule} rate (poster: "
             f"{poster.epochs}, {poster.schedule})"
         )
     if cell.rounds != poster.rounds:
