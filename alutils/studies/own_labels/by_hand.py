@@ -109,9 +109,9 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
 def _much_at_random(study: OwnLabelsStudy) -> str:
     """That a page takes more images than a training chooses, and the largest one that doesn't."""
     return (
-        f"page = {study.page} shows more images than a training chooses (batch = {study.batch}), so "
-        f"that about {1 - study.batch / study.page:.0%} of what is asked for is drawn at random: "
-        f"with page = {study.largest_page} it is a share of {study.share:g}"
+        f"page = {study.page} shows more images than a training chooses (batch = {study.batch}), "
+        f"so that about {1 - study.batch / study.page:.0%} of what is asked for is drawn at "
+        f"random: with page = {study.largest_page} it is a share of {study.share:g}"
     )
 
 
