@@ -6,7 +6,7 @@ Nothing is opened here but the table.
 import csv
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from unicodedata import normalize
@@ -84,7 +84,7 @@ def has_labels(path: Path) -> bool:
     """Whether the dataset has labels."""
     if path.is_dir():
         return any(map(_is_folder, _visible(path)))
-    return _column(path, "label") is not None
+    return _column(_columns(path), "label") is not None
 
 
 def labels(path: Path) -> Iterator[tuple[str, str]]:
@@ -93,11 +93,12 @@ def labels(path: Path) -> Iterator[tuple[str, str]]:
     Its columns are ``file``, or ``image``, and ``label``. Raises ``ValueError`` where it lacks one,
     and ``OSError``.
     """
-    file, label = _column(path, "file") or _column(path, "image"), _column(path, "label")
+    columns = _columns(path)
+    file, label = _column(columns, "file") or _column(columns, "image"), _column(columns, "label")
     if file is None or label is None:
         raise ValueError(
             "it lacks one of the columns image (or file) and label: it has "
-            f"{', '.join(_columns(path)) or 'none'}"
+            f"{', '.join(columns) or 'none'}"
         )
     return ((name, label) for name, label in _rows(path, file, label) if label)
 
@@ -222,9 +223,10 @@ def _unreadable(error: Exception) -> str:
 
 
 def _of_table(path: Path) -> Iterator[Entry]:
-    files, labels = (_column(path, kind) for kind in ("file", "label"))
+    columns = _columns(path)
+    files, labels = (_column(columns, kind) for kind in ("file", "label"))
     if files is None:
-        raise ValueError(f"it lacks the column file: it has {', '.join(_columns(path)) or 'none'}")
+        raise ValueError(f"it lacks the column file: it has {', '.join(columns) or 'none'}")
     for file, label in _rows(path, files, labels):
         problem = "no label" if labels is not None and not label else ""
         yield _entry(path.parent, str(path.parent / _spelt(file, path.parent)), "", label, problem)
@@ -249,12 +251,11 @@ def utf_8(text: str) -> str:
     return text
 
 
-def _column(path: Path, kind: str) -> str | None:
+def _column(columns: Sequence[str], kind: str) -> str | None:
     """What a table calls its column ``file`` or ``label``: that, but for case and blanks around.
 
     None without one; raises ``ValueError`` where several may be meant.
     """
-    columns = _columns(path)
     if columns.count(kind) == 1:
         return kind
     alike = [name for name in columns if name.strip().casefold() == kind]

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from sklearn.isotonic import isotonic_regression
 
 from alutils.protocol.datasets import DATASETS
 from alutils.reporting.forecast import (
@@ -26,7 +25,7 @@ from alutils.reporting.forecast import (
     forecasts,
     standard_errors,
 )
-from alutils.reporting.statistics import labels_to_reach
+from alutils.reporting.statistics import labels_to_reach, monotone
 from alutils.reporting.stopping import (
     AGREEMENT,
     TOLERANCE,
@@ -128,7 +127,7 @@ def _future(
     labels: np.ndarray, accuracy: np.ndarray, known: int
 ) -> Iterator[tuple[float, float, int]]:
     """Targets that rounds after the first ``known`` reach: target, labels more, rounds ahead."""
-    fit = isotonic_regression(accuracy)
+    fit = monotone(accuracy)
     for target in np.unique(fit[known:]):
         if target > accuracy[:known].max() + ROUNDING:
             truth = labels_to_reach(labels, accuracy, target) - labels[known - 1]
@@ -187,7 +186,7 @@ def replay_stopping(
         keys = curve[CURVE_KEYS].iloc[0].to_dict()
         facts = DATASETS[keys["dataset"]]
         labels, accuracy = curve["labels"].to_numpy(), curve["accuracy"].to_numpy(dtype=float)
-        fit = isotonic_regression(accuracy)
+        fit = monotone(accuracy)
         enough = labels[np.argmax(fit >= fit[-1] - tolerance)]
         errors = standard_errors(accuracy, images(keys["dataset"]))
         curve = curve.assign(gain_limit=gain_limits(accuracy, errors))

@@ -210,16 +210,20 @@ def _fewest(enough: Callable[[int], bool]) -> int | None:
     return numbers[first] if first < len(numbers) else None
 
 
+def monotone(accuracy: np.ndarray | pd.Series) -> np.ndarray:
+    """The closest curve that never falls: isotonic regression (Barlow et al., 1972)."""
+    from sklearn.isotonic import isotonic_regression
+
+    return isotonic_regression(np.asarray(accuracy, dtype=float))
+
+
 def labels_to_reach(labels: np.ndarray, accuracy: np.ndarray, target: float) -> float:
     """Label count at which a monotone fit of the curve reaches ``target``; NaN if it never does.
 
     The fit is isotonic regression (Barlow et al., 1972), linear between label counts. A target
     that the first point already meets gives the first label count: the true one may be smaller.
     """
-    from sklearn.isotonic import isotonic_regression
-
-    labels = np.asarray(labels, dtype=float)
-    fit = isotonic_regression(np.asarray(accuracy, dtype=float))
+    labels, fit = np.asarray(labels, dtype=float), monotone(accuracy)
     if not fit[-1] >= target:
         return math.nan
     first = int(np.argmax(fit >= target))
@@ -397,10 +401,8 @@ def label_savings(results: pd.DataFrame) -> pd.DataFrame:
 
 def random_ends(results: pd.DataFrame) -> pd.Series:
     """Accuracy (%) of random's monotone fit at its end, by seed, of one dataset."""
-    from sklearn.isotonic import isotonic_regression
-
     random = results[results["arm"] == "random"].sort_values("labels").groupby("seed")["accuracy"]
-    return random.apply(lambda curve: isotonic_regression(curve.to_numpy(dtype=float))[-1])
+    return random.apply(lambda curve: monotone(curve)[-1])
 
 
 def labels_before(results: pd.DataFrame, points: float) -> np.ndarray:
@@ -408,12 +410,10 @@ def labels_before(results: pd.DataFrame, points: float) -> np.ndarray:
 
     Of one dataset, on monotone fits; NaN where it is nowhere that low.
     """
-    from sklearn.isotonic import isotonic_regression
-
     before = []
     for _, curve in results[results["arm"] == "random"].groupby("seed"):
         labels, accuracy = curve.sort_values("labels")[["labels", "accuracy"]].to_numpy(float).T
-        fit = isotonic_regression(accuracy)
+        fit = monotone(accuracy)
         needed = labels_to_reach(labels, accuracy, fit[-1] - points)
         before.append(labels[-1] - needed if fit[0] <= fit[-1] - points else math.nan)
     return np.array(before)

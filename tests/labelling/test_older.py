@@ -17,7 +17,6 @@ from alutils.labelling.ledger import Ledger
 from alutils.labelling.session import Session
 from alutils.protocol.datasets import named
 from alutils.protocol.parameters import ParameterError
-from alutils.records.files import CanNotWrite
 from alutils.studies.own_labels import by_hand, progress
 from alutils.studies.own_labels.plan import OwnLabelsStudy
 from tests.folders.messy import noise
@@ -107,19 +106,22 @@ def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun,
 
 
 def test_it_goes_on_after_a_kill_and_adds_nothing_twice(photos, begun, opened, monkeypatch):
+    """Killed before the second of two writes."""
     add(photos, 100)
-    append, given = Ledger.append, []
+    monkeypatch.setattr(older, "AT_ONCE", 5)
+    take_over, blocks = Ledger.take_over, []
 
-    def killed(self, action, **fields):
-        given.append(action)
-        if len(given) == 5:
+    def killed(self, answers):
+        blocks.append(len(answers))
+        if len(blocks) == 2:
             raise KeyboardInterrupt
-        return append(self, action, **fields)
+        take_over(self, answers)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "append", killed)
+        patch.setattr(Ledger, "take_over", killed)
         with pytest.raises(KeyboardInterrupt):
             opened(photos, older_ledger=str(begun))
+    assert blocks == [5, 3]
     labelling = opened(photos, older_ledger=str(begun))
     assert said(labelling.study.ledger_path) == said(begun)
     image = labelling.session.ask(1)[0].image
@@ -165,26 +167,6 @@ def test_what_was_of_no_class_is_asked_for_again_where_there_are_more(photos, be
     }
     told = "not here; 1 of no class are asked for again, as there are more"
     assert any(note.endswith(told) for note in labelling.desk.state["notes"])
-
-
-def test_a_take_over_that_a_full_disk_ends_goes_on(photos, begun, opened, monkeypatch):
-    """Two blocks of answers: the second finds no room, and is added later."""
-    add(photos, 100)
-    monkeypatch.setattr(older, "AT_ONCE", 5)
-    take_over, blocks = Ledger.take_over, []
-
-    def full(ledger, answers):
-        blocks.append(len(answers))
-        if len(blocks) == 2:
-            raise CanNotWrite("full")
-        return take_over(ledger, answers)
-
-    with monkeypatch.context() as amid, pytest.raises(CanNotWrite):
-        amid.setattr(Ledger, "take_over", full)
-        opened(photos, older_ledger=str(begun))
-    assert blocks == [5, 3]
-    labelling = opened(photos, older_ledger=str(begun))
-    assert said(labelling.study.ledger_path) == said(begun)
 
 
 def test_a_page_larger_than_what_a_training_chooses_is_told_of(photos, opened, capsys):
