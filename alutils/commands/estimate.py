@@ -42,20 +42,20 @@ def estimate(profile: str, step_ms: str = "") -> None:
                 hours += whole.hours(*speeds[key])
                 left_hours += left.hours(*speeds[key])
             print(
-                f"{name}, {dataset_title(key[0])}: {whole.cells:,} cells, {whole.rounds:,} "
-                f"rounds, {whole.steps:,} steps ({_each(cells)}), {whole.images:,} images scored; "
-                f"left: {left.cells:,} cells, {left.steps:,} steps"
+                f"{name}, {dataset_title(key[0])}, {_network(key)}: {whole.cells:,} cells, "
+                f"{whole.rounds:,} rounds, {whole.steps:,} steps ({_each(cells)}), "
+                f"{whole.images:,} images scored; left: {left.cells:,} cells, {left.steps:,} steps"
             )
     source = "given" if given else "measured here on one worker"
-    for (dataset, encoder, precision, stem, batch), seconds in speeds.items():
-        network = stem if encoder == "none" else f"a linear head on {encoder}"
+    for key, seconds in speeds.items():
+        dataset, _, precision, *_ = key
         pace = "can't be timed, as a few steps don't stay finite: not among the hours"
         if seconds:
             pace = (
                 f"{1000 * seconds[0]:.1f} ms a step, {1 / seconds[1]:,.0f} images scored a second"
             )
             pace += f" ({source})"
-        print(f"{dataset}, {precision}, {network}, batch {batch}: {pace}")
+        print(f"{dataset}, {precision}, {_network(key)}: {pace}")
     print(
         f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left, {NOT_COUNTED}; "
         "n workers on n cores or GPUs take about an n-th of it"
@@ -80,6 +80,13 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
         hours = [f"{at_1_s * step / 1000:,.0f}" for step in steps_ms]
         rows.append([f"`{profile}`", *counts, *hours])
     return markdown_table([*head, *(f"hours at {step:g} ms a step" for step in steps_ms)], rows)
+
+
+def _network(key: tuple[str, str, str, str, int]) -> str:
+    """What is trained, and by batches of how many images, from a key of ``by_cost``."""
+    _, encoder, _, stem, batch = key
+    network = stem if encoder == "none" else f"a linear head on {encoder}"
+    return f"{network}, batch {batch}"
 
 
 def _each(cells: list[Cell]) -> str:

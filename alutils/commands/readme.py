@@ -256,6 +256,8 @@ def _held_out(studies: dict[str, Study]) -> str:
 def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     """How the ways of choosing compare with random labels on a dataset, in one sentence."""
     areas, low, high = statistics.areas(ours), ours["labels"].min(), ours["labels"].max()
+    if len(areas) < FEWEST_SEEDS:
+        return tables.answer(ours).data
     standings = standing.standings(areas, dataset)
     by_arm, number = list(standings.values()), len(standings)
     trained = f"{dataset_title(dataset)}, {figures.trained(ours)}"

@@ -146,8 +146,9 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     """Wilson's interval in percent."""
     from statsmodels.stats.proportion import proportion_confint
 
+    share = 100 * right / images  # which rounding puts beyond an end at 0 or 100 %
     low, high = proportion_confint(right, images, alpha=1 - LEVEL, method="wilson")
-    return 100 * float(low), 100 * float(high)
+    return min(100 * float(low), share), max(100 * float(high), share)
 
 
 def curve(guessed: Sequence[Guess]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

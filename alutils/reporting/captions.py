@@ -136,7 +136,7 @@ def gains(results: pd.DataFrame) -> HTML:
 
 def _ends(results: pd.DataFrame, key: str, form: str = "{:.1f} %") -> str:
     """First and last mean accuracy of every curve, in words."""
-    curves = statistics.curve(results).sort_values("labels")
+    curves = statistics.curve(results).sort_values("labels", kind="stable")
     title = arm_title if key == "arm" else dataset_title
     parts = [
         f"{title(name)} from {form.format(curve['mean'].iloc[0])} at "

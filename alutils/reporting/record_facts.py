@@ -97,12 +97,9 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
     The cells of a dataset and seed are compared, by factor where the study varies settings, and
     by figure where not.
     """
-    settings = study.settings() if isinstance(study, SettingsStudy) else ()
-    compared = [(f" ({setting.factor})", setting.cell) for setting in settings]
-    compared = compared or [("", cell) for cell in study.cells()]
     types: dict[tuple, Processors] = {}
-    for factor, cell in compared:
-        key = factor, cell.dataset, cell.seed, "" if settings else cell.figure
+    for factor, cell in _compared(study):
+        key = factor, cell.dataset, cell.seed, "" if factor else cell.figure
         if cell.name in records:
             types.setdefault(key, set()).update(_processor_types(records[cell.name]))
     mixed: dict[str, set[int]] = {}
@@ -117,6 +114,16 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
         "another order of batches. What is compared within a seed ran on several of them in "
         f"{join(phrases)}: a difference there may come in part from that."
     )
+
+
+def _compared(study: Parameters) -> list[tuple[str, Cell]]:
+    """The cells, each with what is compared with it where the study varies settings, in brackets.
+
+    A cell that several factors have stands there for each.
+    """
+    if isinstance(study, SettingsStudy):
+        return [(f" ({setting.factor})", setting.cell) for setting in study.settings()]
+    return [("", cell) for cell in study.cells()]
 
 
 def one_processor(study: SettingsStudy, factor: str) -> bool:
@@ -150,22 +157,23 @@ def _several(types: Processors) -> bool:
 def interim(study: Parameters) -> str:
     """A note for an answer that lacks cells: how many are to come, and which seeds are left out.
 
-    A seed is left out for every arm where one of its trainings failed. Empty where all cells are
-    finished.
+    A seed is left out for every arm where one of its trainings failed, of the same factor where the
+    study varies settings. Empty where all cells are finished.
     """
     every, store = study.cells(), Store(study.profile)
-    status = [store.facts(cell).status for cell in every]
+    status = {cell.name: store.facts(cell).status for cell in every}
     notes = []
     if to_come(study):
+        finished = sum(each == "finished" for each in status.values())
         notes.append(
-            f" Interim, with {status.count('finished'):,} of {len(every):,} runs finished: what "
-            "counts is what all seeds show, and interim results are not corrected for repeated "
-            "looks."
+            f" Interim, with {finished:,} of {len(every):,} runs finished: what counts is what all "
+            "seeds show, and interim results are not corrected for repeated looks."
         )
     left_out: dict[str, set[int]] = {}
-    for cell, each in zip(every, status, strict=True):
-        if each == "failed":
-            left_out.setdefault(dataset_title(cell.dataset), set()).add(cell.seed)
+    for factor, cell in _compared(study):
+        if status[cell.name] == "failed":
+            what = f"{dataset_title(cell.dataset)}{factor}"
+            left_out.setdefault(what, set()).add(cell.seed)
     if left_out:
         seeds = [f"{name} {seeds_of(sorted(seeds))}" for name, seeds in left_out.items()]
         notes.append(

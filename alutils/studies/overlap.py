@@ -13,8 +13,16 @@ from alutils.studies import profiles
 from alutils.studies.recipes import CHOSEN_UNDER
 from alutils.studies.setup import OBSERVED
 
-COMPARED = (*profiles.FIGURES, "06-sensitivity", "07-beyond-the-poster", "08-reductions")
-"""The notebooks of built-in arms whose networks are trained from scratch."""
+COMPARED = (
+    *profiles.FIGURES,
+    "06-sensitivity",
+    "07-beyond-the-poster",
+    "08-reductions",
+    "09-pretrained-features",
+)
+"""The notebooks of built-in arms some of whose networks are trained from scratch."""
+RECIPES = "08-reductions"
+"""The notebook that compares the recipes of Figures 3 and 4."""
 NO_PART = {"figure", "rounds", "label_counts", *OBSERVED}
 """Fields of a cell that leave each of its trainings as it is."""
 REPEATED = (
@@ -41,7 +49,7 @@ class Overlap:
 def overlaps(study: Study, notebook: str) -> list[Overlap]:
     """What the cells of a notebook's study share with each other notebook."""
     every = (
-        common(study.cells(), other.cells(), name)
+        common(study.cells(), [cell for cell in other.cells() if cell.encoder == "none"], name)
         for name, other in others(study.profile, notebook).items()
     )
     return [each for each in every if each.records or each.cells]
@@ -57,7 +65,7 @@ def others(profile: str, notebook: str) -> dict[str, Study]:
         return {}
     own = [name for name in profiles.notebooks(profile) if name in COMPARED]
     studies = {(profile, name): _number(name) for name in own if name != notebook}
-    if profile in CHOSEN_UNDER.values() or notebook == COMPARED[-1]:
+    if profile in CHOSEN_UNDER.values() or notebook == RECIPES:
         studies |= {
             (other, name): f"{_number(name)} of `{other}`"
             for other in CHOSEN_UNDER.values()

@@ -5,6 +5,8 @@ DATASET_OF = {CIFAR10: "cifar10", MNIST: "mnist"}
 """By notebook of these figures, its dataset."""
 CHOSEN_UNDER = {"reduced": "desktop", "poster": "poster-recipe"}
 """By recipe, the profile whose arms chose under it; what compares the two goes by this alone."""
+STRONG, ROUNDS = "strong-recipe", "poster-rounds"
+"""The profiles of a stronger recipe, and of the poster's 150 rounds."""
 TITLES = {
     "poster": "the poster's recipe",
     "reduced": "the reduced recipe",

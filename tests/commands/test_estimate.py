@@ -50,8 +50,14 @@ def test_the_hours_of_the_long_profiles_count_a_step_as_what_it_costs():
 def test_what_has_no_notebook_is_estimated_too(outputs, capsys):
     estimate.estimate("ceiling", "75")
     told = capsys.readouterr().out
-    assert "ceiling, CIFAR-10: 1 cells, 1 rounds, 14,060 steps (14,060 an arm and seed)" in told
-    assert "ceiling, MNIST: 1 cells, 1 rounds, 84,300 steps (84,300 an arm and seed)" in told
+    assert (
+        "ceiling, CIFAR-10, 7x7, batch 64: 1 cells, 1 rounds, 14,060 steps (14,060 an arm and seed)"
+        in told
+    )
+    assert (
+        "ceiling, MNIST, 7x7, batch 64: 1 cells, 1 rounds, 84,300 steps (84,300 an arm and seed)"
+        in told
+    )
 
 
 def test_a_profile_of_single_baselines_alone_is_estimated(monkeypatch, capsys):
@@ -61,7 +67,10 @@ def test_a_profile_of_single_baselines_alone_is_estimated(monkeypatch, capsys):
     monkeypatch.setattr(estimate, "named_studies", lambda profile: [("a", arms), ("b", study)])
     estimate.estimate("replica", "3")
     told = capsys.readouterr().out
-    assert "b, MNIST: 1 cells, 1 rounds, 12,300 steps (single baseline runs alone), " in told
+    assert (
+        "b, MNIST, 7x7, batch 64: 1 cells, 1 rounds, 12,300 steps (single baseline runs alone), "
+        in told
+    )
 
 
 def test_a_profile_depends_on_no_other_one(tmp_path, monkeypatch, outputs):

@@ -75,6 +75,11 @@ def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
     )
 
 
+def test_nothing_is_tested_in_short_with_fewer_than_three_seeds():
+    told = in_short(margin=np.array([2.0, 2.1]), kmeans=np.array([0.0, 0.01]))
+    assert told == "Nothing is tested on MNIST with fewer than 3 paired seeds; this run has 2."
+
+
 def test_what_hangs_on_single_seeds_is_said_to():
     """Without a seed that is not the first, the others' spread is too large for 5 %."""
     unsure = np.array([0.01, 0.1, 0.11, 0.12, 0.13])

@@ -71,6 +71,12 @@ def test_the_interval_is_wilsons():
     assert estimate.running_accuracy([]) is None
 
 
+@pytest.mark.parametrize("images", range(1, 101))
+def test_no_share_lies_outside_its_interval(images):
+    """Guards: all of ten right, of which rounding put the interval's end below 100 %."""
+    assert estimate.wilson(images, images)[1] >= 100 and estimate.wilson(0, images)[0] <= 0
+
+
 def test_a_point_of_the_curve_has_ten_images_and_whole_trainings():
     guessed = []
     for labels, right, images in ((10, 1, 4), (20, 3, 7), (30, 6, 12), (20, 1, 1), (40, 3, 3)):

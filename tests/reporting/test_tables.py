@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex, to_rgb
 from scipy import stats
 
 from alutils.protocol.arms import BUILT_IN, CONTROLS, FURTHER, ORACLES, POSTER_ARMS, arm_title
+from alutils.protocol.datasets import DATASETS
 from alutils.records.store import Store
 from alutils.reporting import (
     captions,
@@ -468,6 +469,17 @@ def test_a_failed_training_leaves_its_seed_out_and_nothing_to_wait_for(outputs):
         assert text.startswith("**Interim: ") == (not wrong)
         assert "of 4 runs (one arm, dataset and seed each) are finished" in text
     assert note.endswith("if a training of one failed, and not replaced: CIFAR-10 seed 3.")
+
+
+def test_a_seed_is_left_out_of_what_is_compared_with_its_failed_training_alone(outputs):
+    study = profiles.load_study("smoke", "07-beyond-the-poster")
+    store = Store(study.profile)
+    store.prepare()
+    (cell, *_) = (each.cell for each in study.settings() if each.level == "SGD")
+    store.save(cell, store.load(cell) | {"status": "failed", "final": {"error": "nan"}})
+    dataset = DATASETS[cell.dataset].title
+    told = f"and not replaced: {dataset} (recipe) seed {cell.seed}."
+    assert record_facts.interim(study).endswith(told)
 
 
 def test_a_warning_before_an_answer_hides_nothing():

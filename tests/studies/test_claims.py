@@ -358,6 +358,16 @@ def test_what_more_seeds_would_show_is_after_the_correction():
     )
 
 
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("key", ["C3", "C4"])
+def test_fewer_than_three_seeds_have_neither_interval_nor_p(key, seeds):
+    claim = judged(arms(UNEQUAL, seeds=seeds), key)
+    assert claim.lacking and all(f.interval is f.estimate for f in claim.findings)
+    assert not any(finding.note for finding in claim.findings)
+    told = page.claim_in_full([claim], key).data
+    assert "nan to" not in told and "p = " not in told and "90 % interval" not in told
+
+
 def test_that_an_equivalent_difference_is_not_zero_is_called_uncorrected():
     claim = judged(arms({"cifar10": {}, "mnist": {"margin": 0.1}}), "C4")
     notes = {finding.what: finding.note for finding in claim.findings}
@@ -822,7 +832,9 @@ def test_what_claims_were_before_seeds_were_added_is_told(rise, outcome):
     c2 = rules.c2(rows[rows["seed"] < 3])
     assert told.startswith("On seeds 0, 1 and 2 C1 was supported (")
     assert f" and C2 was supported ({page.measured(c2, c2.nearest)}); seeds 3 and 4 of" in told
-    assert told.endswith(f"less than 95 %: {outcome} with all of them.") == bool(rise)
+    now = rules.c2(rows)
+    both = f"{outcome} ({page.measured(now, now.nearest)}) with all of them."
+    assert told.endswith(f"less than 95 %: {both}") == bool(rise)
     assert outcome in told
     assert first_seeds.told(rows[rows["seed"] < 3], "desktop").data == ""
     assert first_seeds.told(rows, "quick").data == first_seeds.told(rows[:0], "desktop").data == ""

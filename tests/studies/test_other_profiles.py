@@ -39,8 +39,8 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
     )
     assert paragraphs[-1].endswith(told[2:])
     short = (
-        " With crops and flips (30 epochs, 3 seeds), margin lies above random; BADGE lies below "
-        "random."
+        " With crops and flips (30 epochs, to 5,018 labels, 3 seeds), margin lies above random; "
+        "BADGE lies below random."
     )
     assert in_short.strong_in_short("cifar10") == short
     assert in_short.strong_in_short("mnist") == ""
@@ -57,8 +57,8 @@ def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
 def test_what_is_equivalent_under_a_strong_recipe_is_said(outputs):
     save("strong-recipe", NOTEBOOKS[0], {"margin": 0.05, "badge": -3.0})
     assert in_short.strong_in_short("cifar10") == (
-        " With crops and flips (30 epochs, 3 seeds), BADGE lies below random; margin is "
-        "equivalent to random within 1 point."
+        " With crops and flips (30 epochs, to 5,018 labels, 3 seeds), BADGE lies below random; "
+        "margin is equivalent to random within 1 point."
     )
 
 

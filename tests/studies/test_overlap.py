@@ -48,6 +48,12 @@ def test_a_record_of_both_is_no_repeated_training():
     assert overlap.common(cells, others, "x") == overlap.Overlap("x", 1, 1, 3)
 
 
+def test_the_networks_from_scratch_of_09_are_those_of_figure_2():
+    study = profiles.load_study("desktop", "08-reductions")
+    by_report = {each.notebook: each for each in overlap.overlaps(study, "08-reductions")}
+    assert by_report["09"].records == by_report["01"].records > 0
+
+
 def told(profile: str, notebook: str) -> str:
     return overlap.sentence(profiles.load_study(profile, notebook), notebook).data
 

@@ -67,6 +67,9 @@ def test_what_is_said_is_what_was_found(results):
     page = effects.figure(results, "acquisition").data
     assert "share of the remaining pool labelled at a time" in page and "3 seeds" in page
     assert "clusters: 2 of 2" in effects.answer(results).data
+    few = results[results["seed"] < 2].assign(dataset="mnist")
+    both = effects.answer(pd.concat([results, few])).data
+    assert both == effects.answer(results).data and "MNIST" not in both
 
 
 @pytest.mark.parametrize(("lost", "told"), [(1, "2 seeds have"), (2, "1 seed has")])

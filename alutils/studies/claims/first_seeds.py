@@ -25,9 +25,13 @@ def told(results: pd.DataFrame, profile: str) -> Markdown:
     seen = sorted(set(first["seed"]))
     added = sorted(set(sizes["seed"]) - set(seen))
     before = [rules.judge_claim(key, first) for key in KEYS]
-    now = {key: rules.judge_claim(key, sizes).verdict for key in KEYS}
+    now = [rules.judge_claim(key, sizes) for key in KEYS]
     on_first = join([f"{claim.key} was {_verdict(claim)}" for claim in before])
-    changed = [f"{c.key} is {now[c.key]}" for c in before if c.verdict != now[c.key]]
+    changed = [
+        f"{claim.key} is {_verdict(claim)}"
+        for first, claim in zip(before, now, strict=True)
+        if first.verdict != claim.verdict
+    ]
     outcome = f"{join(changed)} with all of them" if changed else "with all of them both stay so"
     return Markdown(
         f"On {seeds_of(seen)} {on_first}; {seeds_of(added)} of Figure 2 came after these were "

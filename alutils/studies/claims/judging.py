@@ -175,11 +175,12 @@ def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     half = standard_error * stats.t.ppf((1 + level) / 2, interval.seeds - 1)
     wide = replace(interval, low=interval.mean - half, high=interval.mean + half)
     verdict: Verdict = finding.verdict if p < 1 - LEVEL else "undecided"
+    if wide.seeds < FEWEST_SEEDS:
+        return replace(finding, verdict=verdict)
     note = f"{_p(p)} after Holm's correction for {tests} tests"
     if verdict != "undecided" and not wide.decided:
         note += ", which decides"
-    told = wide if wide.seeds >= FEWEST_SEEDS else None
-    return replace(finding, verdict=verdict, note=note, simultaneous=told)
+    return replace(finding, verdict=verdict, note=note, simultaneous=wide)
 
 
 def with_one_seed_fewer(claim: Claim) -> Claim:
@@ -216,10 +217,11 @@ def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Fi
     interval, p = estimate(values), statistics.two_one_sided(values, margin)
     narrow = estimate(values, 2 * LEVEL - 1)  # the two tests are this interval
     verdict = _within(interval, p, margin)
-    note = "" if math.isnan(p) else f"{_p(p)} against a difference of {margin:g} or more"
-    if verdict == "supported" and interval.decided:
+    few = interval.seeds < FEWEST_SEEDS
+    note = "" if few else f"{_p(p)} against a difference of {margin:g} or more"
+    if note and verdict == "supported" and interval.decided:
         note += "; its own interval, not corrected, excludes zero"
-    judged = None if verdict == "not supported" else narrow
+    judged = None if few or verdict == "not supported" else narrow
     ends = (-margin, margin)
     return Finding(dataset_title(dataset), what, interval, ends, verdict, p, note, judged)
 

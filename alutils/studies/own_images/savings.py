@@ -54,11 +54,7 @@ def _saving(labels: pd.Series, savings: pd.Series, last: int) -> str:
         return f"is not shown to save or to cost labels: {_labels(saved, '+')}."
     if saved.mean > 0:
         return f"would have saved {_labels(saved, '')}."
-    return f"would have cost {_labels(_negative(saved), '')} more."
-
-
-def _negative(value: Estimate) -> Estimate:
-    return Estimate(-value.mean, -value.high, -value.low, value.seeds, value.spread)
+    return f"would have cost {_labels(estimate(-labels), '')} more."
 
 
 def _labels(saved: Estimate, sign: str) -> str:

@@ -95,12 +95,13 @@ def sentences(both: Both) -> Markdown:
     for notebook, dataset in DATASET_OF.items():
         if seeds := both.seeds(notebook):
             title = f"**{dataset_title(dataset)}**, {paired_seeds(seeds)} under both recipes"
+            interim = record_facts.interim(load_study(CHOSEN_UNDER["poster"], notebook))
             if text := compared(both, notebook):
-                lines.append(f"- {title}: {text}.")
+                lines.append(f"- {title}: {text}.{interim}")
                 notes.append(standing.normality(both.areas(notebook)["poster"], dataset))
             else:
-                lines.append(f"- {title}: nothing is tested with fewer than {FEWEST_SEEDS}.")
-            notes.append(record_facts.interim(load_study(CHOSEN_UNDER["poster"], notebook)))
+                few = f"nothing is tested with fewer than {FEWEST_SEEDS}"
+                lines.append(f"- {title}: {few}.{interim}")
     return prose.paragraphs("\n".join(lines), *notes)
 
 
@@ -149,8 +150,8 @@ def _more(areas: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[str, Standing]]:
-    """Every arm beside random, by recipe."""
-    return {name: standing.standings(each, dataset) for name, each in areas.items()}
+    """Every arm beside random, by recipe, the poster's first."""
+    return {name: standing.standings(areas[name], dataset) for name in STYLES}
 
 
 @house_style()
@@ -160,7 +161,7 @@ def figure(both: Both) -> HTML:
     drawing, axes = figures.grid(1, len(areas), (5.6 * len(areas), 3.8))
     intervals = []
     for panel, (dataset, by_recipe) in zip(axes[0], areas.items(), strict=True):
-        of_recipe = {name: standing.standings(by_recipe[name], dataset) for name in STYLES}
+        of_recipe = _standings(by_recipe, dataset)
         _panel(panel, dataset, of_recipe)
         intervals += [
             f"{dataset_title(dataset)}, {arm_title(arm)}, {TITLES[name]}: {points(each.difference)}"
@@ -168,10 +169,12 @@ def figure(both: Both) -> HTML:
             for arm, each in arms.items()
         ]
     figures.legend(axes[0, -1])
+    seeds = [number for number in map(both.seeds, DATASET_OF) if number]
+    together = ", simultaneous over a dataset's arms" if max(seeds) >= FEWEST_SEEDS else ""
     caption = (
         "Difference of each arm to random in area under the budget curve, under either recipe: "
-        f"{mean_over(map(both.seeds, filter(both.seeds, DATASET_OF)))}, simultaneous over a "
-        "dataset's arms. Shaded: the margin within which an arm counts as equal to random."
+        f"{mean_over(seeds)}{together}. Shaded: the margin within which an arm counts as equal to "
+        "random."
     )
     return show(drawing, caption, f"Interval plots. {'; '.join(intervals)}.")
 

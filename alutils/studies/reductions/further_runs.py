@@ -7,7 +7,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import join
-from alutils.studies.recipes import CHOSEN_UNDER
+from alutils.studies.recipes import CHOSEN_UNDER, ROUNDS, STRONG
 from alutils.studies.reductions import both_recipes, other_profiles
 from alutils.studies.transfer import page as transfer
 
@@ -60,18 +60,18 @@ SECTIONS = (
         "Choosing under a strong recipe",
         "Better training may leave less to choosing, or more. Random, margin and BADGE on CIFAR-10 "
         "with crops and flips, trained longer; the report of 02 in the profile "
-        f"`{other_profiles.STRONG}` has the curves.",
-        f"make study PROFILE={other_profiles.STRONG}",
+        f"`{STRONG}` has the curves.",
+        f"make study PROFILE={STRONG}",
         other_profiles.strong_recipe,
     ),
     Section(
         "The poster's 150 rounds",
         "All arms, 0.1 % of the pool asked for at a time, each round trained by the recipe of "
-        f"`quick`, once; the reports of 02 and 03 in the profile `{other_profiles.ROUNDS}` have "
+        f"`quick`, once; the reports of 02 and 03 in the profile `{ROUNDS}` have "
         "the curves. One seed is no test. Beside each arm's difference in area stands the interval "
         "in which one more seed would lie in 95 % of cases under the reduced recipe with 1 % at a "
         "time; a value outside it says that recipe, rounds or chance make a difference, not which.",
-        f"make study PROFILE={other_profiles.ROUNDS}",
+        f"make study PROFILE={ROUNDS}",
         other_profiles.poster_rounds,
     ),
 )

@@ -14,7 +14,7 @@ from alutils.reporting.record_facts import to_come
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
-from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES, recipe_of
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, STRONG, TITLES, recipe_of
 from alutils.studies.reductions import (
     both_recipes,
     comparisons,
@@ -51,7 +51,7 @@ def told(study: ReductionsStudy) -> list[str]:
 
 def _strong(study: ReductionsStudy) -> list[str]:
     """What choosing is worth where training is better; nothing without runs."""
-    strong = profiles.load_study(other_profiles.STRONG, other_profiles.CIFAR10)
+    strong = profiles.load_study(STRONG, CIFAR10)
     trained = (
         f"Choosing under a stronger recipe ({join([arm_title(arm) for arm in strong.arms])} with "
         f"crops and flips, {strong.epochs} epochs; profile `{strong.profile}`, {link(study)})"
@@ -62,11 +62,13 @@ def _strong(study: ReductionsStudy) -> list[str]:
 
 def strong_in_short(dataset: str) -> str:
     """What is shown of arms on a dataset where training is better, after a blank; else no text."""
-    study = profiles.load_study(other_profiles.STRONG, other_profiles.CIFAR10)
-    areas = statistics.areas(tidy.read(study)) if study.dataset == dataset else pd.DataFrame()
+    study = profiles.load_study(STRONG, CIFAR10)
+    results = tidy.read(study) if study.dataset == dataset else pd.DataFrame()
+    areas = statistics.areas(results) if len(results) else results
     if len(areas) < FEWEST_SEEDS:
         return ""
-    trained = f"{study.epochs} epochs, {count(len(areas), 'seed')}"
+    ends = f"to {results['labels'].max():,} labels, {count(len(areas), 'seed')}"
+    trained = f"{study.epochs} epochs, {ends}"
     return f" With crops and flips ({trained}), {standing.sentence(areas, dataset)}."
 
 

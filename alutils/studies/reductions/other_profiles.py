@@ -14,11 +14,10 @@ from alutils.reporting import record_facts, standing, statistics
 from alutils.reporting.prose import count, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST, ROUNDS, STRONG
 
 REDUCED = CHOSEN_UNDER["reduced"]
 """The profile of the reduced recipe, with which these runs are compared."""
-STRONG, ROUNDS = "strong-recipe", "poster-rounds"
 
 
 def studies_read() -> list[Study]:

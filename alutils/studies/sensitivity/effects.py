@@ -165,15 +165,20 @@ def answer(results: pd.DataFrame) -> Markdown:
 
     Only levels with three seeds or more are counted, as in the audit.
     """
-    parts = []
+    parts, counted = [], set()
     for factor, title in FACTORS.items():
-        levels = [gain for *_, gain in gains(results, factor)]
-        known = [estimate(gain) for gain in levels if len(gain) >= FEWEST_SEEDS]
+        known = {
+            (dataset, *level): estimate(gain)
+            for dataset, *level, gain in gains(results, factor)
+            if len(gain) >= FEWEST_SEEDS
+        }
+        counted |= {dataset for dataset, *_ in known}
         if known:
-            parts.append(f"{title}: {sum(mean.low > 0 for mean in known)} of {len(known)}")
+            above = sum(mean.low > 0 for mean in known.values())
+            parts.append(f"{title}: {above} of {len(known)}")
     if not parts:
         return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; on fewer nothing is said.")
-    names = [dataset_title(name) for name in dict.fromkeys(results["dataset"])]
+    names = [dataset_title(name) for name in dict.fromkeys(results["dataset"]) if name in counted]
     return Markdown(
         "Settings whose area lies above that of random labels with the whole 95 % interval, over "
         f"{join(names)} (not corrected for their number). By {'; by '.join(parts)}."

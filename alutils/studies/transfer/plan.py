@@ -15,7 +15,7 @@ from alutils.records.copied import SourceNotFinished, copied_labels
 from alutils.running import run
 from alutils.running.progress import Say
 from alutils.studies.profiles import load_study, protocol_of
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST
+from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST, STRONG
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def recipe(name: str, notebook: str) -> dict[str, Any]:
     if name == "head":
         return protocol_of("desktop", "09-pretrained-features")
     if name == "strong":
-        return protocol_of("strong-recipe", CIFAR10)
+        return protocol_of(STRONG, CIFAR10)
     return protocol_of(CHOSEN_UNDER[name], notebook)
 
 
