@@ -144,7 +144,8 @@ def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
         told = "; ".join(f"{join(keys)} {outcome}" for outcome, keys in by_outcome.items())
         sentences.append(f"With each seed left out in turn: {told}.")
     if fewer := judging.undecided_with_one_seed_fewer(claims):
-        sentences.append(f"One seed fewer alone leaves {join(fewer)} undecided.")
+        on_fewer = f"one seed fewer would leave {join(fewer)} undecided"
+        sentences.append(f"With mean and spread as found, {on_fewer}.")
     return sentences
 
 

@@ -55,16 +55,18 @@ def repair(path: Path) -> tuple[int, int]:
 def _chained_anew(entries: list[Entry]) -> tuple[bytes, int]:
     """The text of a ledger with these lines, and how many; those that make no sense are left out.
 
-    Empty unless they begin with the first line of a ledger.
+    Empty unless they begin with the first line of a ledger. A line that adds a class anew has the
+    number of the label that it is for, and is not counted.
     """
     if not entries or entries[0].action != START:
         return b"", 0
-    check, text, kept = "", b"", 0
-    for kept, entry in enumerate(_trained_on_what_is_left(entries), 1):
-        renewed = replace(entry, number=kept)
+    check, text, kept = "", b"", set()
+    for number, entry in enumerate(_trained_on_what_is_left(entries), 1):
+        renewed = replace(entry, number=number)
         check = check_of(renewed.content, check)
         text += as_line(renewed, check)
-    return text, kept
+        kept.add(entry.number)
+    return text, len(kept)
 
 
 def _trained_on_what_is_left(entries: list[Entry]) -> Iterator[Entry]:

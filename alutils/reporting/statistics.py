@@ -164,8 +164,6 @@ def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int
     ``difference`` and ``spread`` (standard deviation) are the true ones. None where the mean is not
     above zero, and where ``MOST_SEEDS`` are too few.
     """
-    from statsmodels.stats.power import TTestPower
-
     if difference <= 0:
         return None
     if spread == 0:
@@ -173,8 +171,7 @@ def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int
 
     def enough(seeds: int) -> bool:
         """One-sided, as the other side hardly ever rejects."""
-        power = TTestPower().power(difference / spread, seeds, (1 - level) / 2, None, "larger")
-        return float(power) >= POWER
+        return _power(difference / spread, seeds, (1 - level) / 2) >= POWER
 
     return _fewest(enough)
 
@@ -186,21 +183,27 @@ def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
     least the sum of their powers minus 1, which is what is asked for. None where ``MOST_SEEDS``
     are too few.
     """
-    from statsmodels.stats.power import TTestPower
-
     if abs(mean) >= margin:
         return None
     if spread == 0:
         return 2
 
     def enough(seeds: int) -> bool:
-        powers = (
-            TTestPower().power((margin + sign * mean) / spread, seeds, 1 - LEVEL, None, "larger")
-            for sign in (1, -1)
-        )
-        return sum(map(float, powers)) - 1 >= POWER
+        powers = (_power((margin + sign * mean) / spread, seeds, 1 - LEVEL) for sign in (1, -1))
+        return sum(powers) - 1 >= POWER
 
     return _fewest(enough)
+
+
+def _power(effect: float, seeds: int, alpha: float) -> float:
+    """Power of a one-sided paired t test of an effect above 0, in standard deviations.
+
+    SciPy's noncentral t has no number for some effects that are so large that it is 1.
+    """
+    from statsmodels.stats.power import TTestPower
+
+    power = float(TTestPower().power(effect, seeds, alpha, None, "larger"))
+    return 1.0 if math.isnan(power) else power
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:

@@ -165,7 +165,7 @@ def test_what_hangs_on_few_seeds_is_named():
     assert readme._on_few_seeds(claims) == [
         "With each seed left out in turn: C1 undecided in 2 of 3 sets; C4 supported in 1 of 1 "
         "sets.",
-        "One seed fewer alone leaves C5 undecided.",
+        "With mean and spread as found, one seed fewer would leave C5 undecided.",
     ]
     assert readme._on_few_seeds(claims[1:2]) == []
 

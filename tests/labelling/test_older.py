@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,12 @@ def test_what_was_of_no_class_is_asked_for_again_where_there_are_more(photos, be
     }
     told = "not here; 1 of no class are asked for again, as there are more"
     assert any(note.endswith(told) for note in labelling.desk.state["notes"])
+    mine = FolderImages(named(str(photos)), "efficientnet-lite0")
+    found = older.read(begun, mine)
+    alone = replace(found, answers={of_none: found.answers[of_none]})
+    with Ledger(photos.parent / "new.jsonl", ["fish"]) as ledger:
+        assert older.take_over(ledger, alone).startswith("1 of no class are asked for again")
+        assert not ledger.answers.first
 
 
 def test_a_page_larger_than_what_a_training_chooses_is_told_of(photos, opened, capsys):

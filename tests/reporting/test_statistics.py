@@ -176,12 +176,16 @@ def test_the_seeds_that_show_a_difference_have_the_power_and_one_less_has_not():
     assert statistics.seeds_to_show(0.0, 0.7) is None
     assert statistics.seeds_to_show(0.001, 0.7) is None
     assert statistics.seeds_to_show(0.5, 0.0) == 2
+    assert statistics.seeds_to_show(15.0, 1.0) == 2  # SciPy has no number for some
 
 
 def test_the_seeds_that_show_equivalence_are_none_out_of_reach_and_two_without_spread():
     assert statistics.seeds_to_equal(1.0, 0.7, 1.0) is None
     assert statistics.seeds_to_equal(0.99, 0.7, 1.0) is None
     assert statistics.seeds_to_equal(0.99, 0.0, 1.0) == 2
+    assert (
+        statistics.seeds_to_equal(0.1, 0.05, 1.0) == statistics.seeds_to_equal(0.1, 0.03, 0.3) == 2
+    )
 
 
 def test_labels_to_reach_on_a_monotone_fit():

@@ -27,7 +27,7 @@ LADDER: dict[str, dict[str, Any]] = {
 }
 """Other recipes, rung by rung, each trained longer than the study's own.
 
-Crops, mirroring and the stem are those of He et al. (arXiv 1512.03385) on CIFAR-10. SGD's rate,
+Crops, flips and the stem are those of He et al. (arXiv 1512.03385) on CIFAR-10. SGD's rate,
 and that the stem goes with Adam, were decided on held-out data (``choices.recipe``).
 """
 

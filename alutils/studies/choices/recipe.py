@@ -157,7 +157,7 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
         f"**Chosen: {epochs} epochs, peak rate {peak:g}.**\n\n"
         f"{_shorter(results)}"
         "## SGD on the ladder of other recipes\n\n"
-        "30 epochs with crops and flips on CIFAR-10: with Adam as before, and with SGD at "
+        "30 epochs with crops and mirroring on CIFAR-10: with Adam as before, and with SGD at "
         "several rates, weight decay 0.0005.\n\n"
         f"{_grid(by_labels, ['optimiser', 'rate'], ['optimiser', 'rate'])}\n\n"
         "Rule, fixed before the runs: the rate with the highest mean accuracy over both sizes. The "

@@ -90,7 +90,7 @@ class OwnLabelsStudy(Parameters):
     @property
     def largest_page(self) -> int:
         """Images on a page up to which a training chooses all but the ``share`` at random."""
-        return LARGEST_PAGE if self.share == 1 else int(self.batch / (1 - self.share))
+        return int(self.batch / (1 - self.share) + 1e-9)
 
     @property
     def batch_folder(self) -> Path:
