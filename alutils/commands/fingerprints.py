@@ -67,8 +67,8 @@ def sources(name: str, study: Parameters) -> str:
     if PACKAGE / "studies" / "overlap.py" in code:
         from alutils.studies import overlap
 
-        for other in overlap.others(study.profile, name).values():
-            digest.update("".join(cell.name for cell in other.cells()).encode())
+        for cells in overlap.others(study.profile, name).values():
+            digest.update("".join(cell.name for cell in cells).encode())
     return digest.hexdigest()
 
 

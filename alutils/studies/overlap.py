@@ -49,14 +49,14 @@ class Overlap:
 def overlaps(study: Study, notebook: str) -> list[Overlap]:
     """What the cells of a notebook's study share with each other notebook."""
     every = (
-        common(study.cells(), [cell for cell in other.cells() if cell.encoder == "none"], name)
-        for name, other in others(study.profile, notebook).items()
+        common(study.cells(), cells, name)
+        for name, cells in others(study.profile, notebook).items()
     )
     return [each for each in every if each.records or each.cells]
 
 
-def others(profile: str, notebook: str) -> dict[str, Study]:
-    """The studies with which one of a profile's notebooks is compared, by their names in texts.
+def others(profile: str, notebook: str) -> dict[str, list[Cell]]:
+    """The cells with which those of a profile's notebook are compared, by notebook as in texts.
 
     Those of the profile itself. Where it runs Figures 3 and 4 under one of two recipes, and for the
     notebook that compares these, also those of the profiles that have them, but for Figure 2.
@@ -72,7 +72,10 @@ def others(profile: str, notebook: str) -> dict[str, Study]:
             for name in profiles.notebooks(other)
             if other != profile and name in COMPARED[1:]
         }
-    return {told: profiles.load_study(*key) for key, told in studies.items()}
+    return {
+        told: [cell for cell in profiles.load_study(*key).cells() if cell.encoder == "none"]
+        for key, told in studies.items()
+    }
 
 
 def common(cells: list[Cell], others: list[Cell], notebook: str) -> Overlap:
