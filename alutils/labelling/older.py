@@ -209,7 +209,7 @@ def take_over(ledger: Ledger, older: Older) -> str:
     open_ = _of_no_class(left, older.classes, ledger.answers.classes)
     left = {image: entry for image, entry in left.items() if image not in open_}
     if not left:
-        return _again(open_).removeprefix("; ") if not first else ""
+        return _again(open_) if open_ and not first else ""
     for name in older.classes:
         if alike(name) not in map(alike, ledger.answers.classes):
             ledger.add_class(name)
@@ -220,15 +220,16 @@ def take_over(ledger: Ledger, older: Older) -> str:
             ledger.take_over(block)
             shown.update(len(block))
     told = "content" if older.by_content else "name alone"
-    return (
+    done = (
         f"answers taken over from {older.path}: {len(left):,}, of images told by their {told}; "
-        f"{older.gone:,} more are of images that are not here{_again(open_)}"
+        f"{older.gone:,} more are of images that are not here"
     )
+    return f"{done}; {_again(open_)}" if open_ else done
 
 
 def _again(open_: set[str]) -> str:
-    """How many answers are left out, as there are more classes now; no text where none is."""
-    return f"; {len(open_):,} of no class are asked for again, as there are more" if open_ else ""
+    """How many answers are left out, as there are more classes now."""
+    return f"{len(open_):,} of no class are asked for again, as there are more"
 
 
 def _of_no_class(

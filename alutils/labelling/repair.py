@@ -84,12 +84,12 @@ def _that_make_sense(entries: Iterable[Entry]) -> Iterator[Entry]:
     it would take back an answer from before, which nobody took back. Where a class was added by
     one, the first label of that class adds it.
     """
-    answers, before, gaps = Answers(), 0, False
+    answers, before = Answers(), 0
     undoable: list[Entry | None] = []  # answers, the latest last; None for one that is lost
-    for entry in entries:
+    for place, entry in enumerate(entries, 1):
         undoable += [None] * (entry.number - before - 1)
-        gaps, before = gaps or entry.number - before > 1, entry.number
-        if gaps and (added := _class_of(entry, answers)):
+        before = entry.number
+        if entry.number > place and (added := _class_of(entry, answers)):
             answers.apply(added)
             yield added
             _remove_last_lost(undoable)

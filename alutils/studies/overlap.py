@@ -13,16 +13,16 @@ from alutils.studies import profiles
 from alutils.studies.recipes import CHOSEN_UNDER
 from alutils.studies.setup import OBSERVED
 
+RECIPES = "08-reductions"
+"""The notebook that compares the recipes of Figures 3 and 4."""
 COMPARED = (
     *profiles.FIGURES,
     "06-sensitivity",
     "07-beyond-the-poster",
-    "08-reductions",
+    RECIPES,
     "09-pretrained-features",
 )
 """The notebooks of built-in arms some of whose networks are trained from scratch."""
-RECIPES = "08-reductions"
-"""The notebook that compares the recipes of Figures 3 and 4."""
 NO_PART = {"figure", "rounds", "label_counts", *OBSERVED}
 """Fields of a cell that leave each of its trainings as it is."""
 REPEATED = (

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -248,18 +249,18 @@ def saving(dataset: str, savings: pd.Series, gains: pd.Series, most: float, titl
     those bound a saving. Not supported where it gets there in no seed and the gain is shown to lie
     below zero: on one plateau with random, no arm reaching it is chance.
     """
-    what = (dataset_title(dataset), f"label saving of {title}")
+    finding = partial(Finding, dataset_title(dataset), f"label saving of {title}")
     reached = savings.dropna()
     if len(reached) == len(savings):
         interval = estimate(savings)
         if not (early := int((savings == most).sum())):
-            return Finding(*what, interval, (2.0,), above(interval, 2.0))
+            return finding(interval, (2.0,), above(interval, 2.0))
         note = f"random's accuracy is there from the first label count in {count(early, 'seed')}"
-        return Finding(*what, interval, (2.0,), "undecided", note=note, bounded=True)
+        return finding(interval, (2.0,), "undecided", note=note, bounded=True)
     opposed = not len(reached) and estimate(gains).high < 0
     verdict: Verdict = "not supported" if opposed else "undecided"
     note = f"random's accuracy not reached in {len(savings) - len(reached)} of {len(savings)} seeds"
-    return Finding(*what, None, (2.0,), verdict, note=note, unmeasured=len(savings))
+    return finding(None, (2.0,), verdict, note=note, unmeasured=len(savings))
 
 
 def nearest_count(counts: pd.Index, wanted: int) -> int | None:

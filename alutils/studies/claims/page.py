@@ -273,7 +273,7 @@ def forest(claim: Claim) -> Figure:
         axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
         if finding.simultaneous:
             figures.thin(axes, row, finding.simultaneous, COLOUR[finding.verdict])
-        if finding.judged and finding.seeds >= FEWEST_SEEDS:
+        if finding.judged:
             ends = finding.judged.low, finding.judged.high
             axes.hlines(row, *ends, color=COLOUR[finding.verdict], linewidth=4)
     styles = [(COLOUR[finding.verdict], MARKER[finding.verdict]) for finding in drawn]
@@ -342,13 +342,13 @@ def measured(claim: Claim, finding: Finding) -> str:
     """What was compared, its mean and the interval that decides, and the corrected p."""
     if not finding.interval:
         return f"{finding.what}: {finding.note}"
-    text = _mean_and_interval(finding.interval, claim.unit)
-    if finding.judged and finding.seeds >= FEWEST_SEEDS:
-        text = f"{text.removesuffix(')')}, 90 %)"
-    if claim.tests > 1 and finding.estimate and finding.note:
+    if finding.simultaneous:
         text = f"{finding.estimate.mean:.2f}{claim.unit}, {finding.note}"
-        if finding.simultaneous:
-            text += f" (simultaneous interval {_ends(finding.simultaneous)})"
+        text += f" (simultaneous interval {_ends(finding.simultaneous)})"
+        return f"{finding.what}: {text}"
+    text = _mean_and_interval(finding.interval, claim.unit)
+    if finding.judged:
+        text = f"{text.removesuffix(')')}, 90 %)"
     return f"{finding.what}: {text}"
 
 

@@ -119,8 +119,7 @@ def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     counts = pd.concat(few.values())["labels"]
     seeds = seed_range(rows["seed"].nunique() for rows in few.values())
     return (
-        f"With {counts.min():,} to {counts.max():,} labels, {seeds}, "
-        f"{', '.join(phrases)} "
+        f"With {counts.min():,} to {counts.max():,} labels, {seeds}, {', '.join(phrases)} "
         "([ranks](docs/strategies.md#how-they-rank))."
     )
 

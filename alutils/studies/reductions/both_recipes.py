@@ -27,8 +27,8 @@ from alutils.studies.reductions import comparisons
 
 ON_ARMS = tuple(key for key, (figures, _) in rules.RULES.items() if "3" in figures)
 """The claims that are judged on these figures."""
-STYLES = {name: comparisons.STYLES[name] for name in ("poster", "reduced")}
-"""Colour and marker of either recipe."""
+RECIPES = ("poster", "reduced")
+"""In the order in which they stand side by side."""
 Rows = dict[str, dict[str, pd.DataFrame]]
 """By notebook and recipe, a row a cell and round."""
 
@@ -122,7 +122,7 @@ def compared(both: Both, notebook: str) -> str:
     ]
     if not other:
         return f"the same is shown of every arm under both: {told['poster']}"
-    each = "; ".join(f"under {TITLES[name]}, {told[name]}" for name in ("poster", "reduced"))
+    each = "; ".join(f"under {TITLES[name]}, {told[name]}" for name in RECIPES)
     return (
         f"the tests come out differently for {join([arm_title(arm) for arm in other])}: "
         f"{each}. {_apart(areas, other)}"
@@ -150,8 +150,8 @@ def _more(areas: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[str, Standing]]:
-    """Every arm beside random, by recipe, the poster's first."""
-    return {name: standing.standings(areas[name], dataset) for name in STYLES}
+    """Every arm beside random, by recipe."""
+    return {name: standing.standings(areas[name], dataset) for name in RECIPES}
 
 
 @house_style()
@@ -182,11 +182,13 @@ def figure(both: Both) -> HTML:
 def _panel(panel: Axes, dataset: str, of_recipe: dict[str, dict[str, Standing]]) -> None:
     """A dataset's arms from the top down, the poster's recipe above the reduced one."""
     for shift, (name, arms) in zip((-0.14, 0.14), of_recipe.items(), strict=True):
+        colour, marker = style = comparisons.STYLES[name]
         for row, each in enumerate(arms.values()):
-            figures.interval(panel, row + shift, each.difference, STYLES[name])
-        panel.plot([], [], STYLES[name][1], color=STYLES[name][0], label=TITLES[name])
-        panel.set_yticks(range(len(arms)), [arm_title(arm) for arm in arms])
-        panel.set_ylim(len(arms) - 0.5, -0.5)
+            figures.interval(panel, row + shift, each.difference, style)
+        panel.plot([], [], marker, color=colour, label=TITLES[name])
+    names = [arm_title(arm) for arm in of_recipe[RECIPES[0]]]
+    panel.set_yticks(range(len(names)), names)
+    panel.set_ylim(len(names) - 0.5, -0.5)
     panel.axvspan(-standing.MARGIN[dataset], standing.MARGIN[dataset], color="black", alpha=0.06)
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set(title=dataset_title(dataset), xlabel="minus random (points of accuracy)")
@@ -211,7 +213,7 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
     lines = []
     for arm in by_recipe["poster"]:
         line = {"dataset": dataset_title(dataset), "arm": arm_title(arm)}
-        for name in ("poster", "reduced"):
+        for name in RECIPES:
             each = by_recipe[name][arm]
             verdict = f": {each.short}" if tested else ""
             line[f"minus random under {TITLES[name]} (points, simultaneous)"] = (
@@ -258,7 +260,7 @@ def verdict_rows(both: Both) -> pd.DataFrame:
     """
     lines = [{"claim": key} for key in ON_ARMS]
     of_both, of_all = both.claims, _judged(both.whole)
-    for name in ("poster", "reduced"):
+    for name in RECIPES:
         for line, claim, on_all in zip(lines, of_both[name], of_all[name], strict=True):
             other = "" if on_all.verdict == claim.verdict else f" ({_on_all(on_all)})"
             nearest = page.measured(claim, claim.nearest) if claim.findings else ""

@@ -67,9 +67,9 @@ def strong_in_short(dataset: str) -> str:
     areas = statistics.areas(results) if len(results) else results
     if len(areas) < FEWEST_SEEDS:
         return ""
-    ends = f"to {results['labels'].max():,} labels, {count(len(areas), 'seed')}"
-    trained = f"{study.epochs} epochs, {ends}"
-    return f" With crops and flips ({trained}), {standing.sentence(areas, dataset)}."
+    runs = f"{study.epochs} epochs, to {results['labels'].max():,} labels"
+    runs += f", {count(len(areas), 'seed')}"
+    return f" With crops and flips ({runs}), {standing.sentence(areas, dataset)}."
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:

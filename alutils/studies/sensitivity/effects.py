@@ -165,19 +165,22 @@ def answer(results: pd.DataFrame) -> Markdown:
 
     Only levels with three seeds or more are counted, as in the audit.
     """
-    parts, counted = [], set()
-    for factor, title in FACTORS.items():
-        known = {
-            (dataset, *level): estimate(gain)
-            for dataset, *level, gain in gains(results, factor)
+    known = {
+        title: [
+            (dataset, estimate(gain))
+            for dataset, *_, gain in gains(results, factor)
             if len(gain) >= FEWEST_SEEDS
-        }
-        counted |= {dataset for dataset, *_ in known}
-        if known:
-            above = sum(mean.low > 0 for mean in known.values())
-            parts.append(f"{title}: {above} of {len(known)}")
+        ]
+        for factor, title in FACTORS.items()
+    }
+    parts = [
+        f"{title}: {sum(mean.low > 0 for _, mean in levels)} of {len(levels)}"
+        for title, levels in known.items()
+        if levels
+    ]
     if not parts:
         return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; on fewer nothing is said.")
+    counted = {dataset for levels in known.values() for dataset, _ in levels}
     names = [dataset_title(name) for name in dict.fromkeys(results["dataset"]) if name in counted]
     return Markdown(
         "Settings whose area lies above that of random labels with the whole 95 % interval, over "
