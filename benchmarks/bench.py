@@ -1,8 +1,8 @@
-"""``make bench``: the study's speed and memory beside other ways of doing the same work.
+"""``make bench``: the study's speed and memory, compared with other ways of doing the same work.
 
-Contenders are kept ready as processes and measured in turns, so that a machine that drifts does so
-for all of them; a ratio is taken within each turn. Whatever is compared with us gets the faster of
-one process with all threads and one process per core. Writes ``outputs/bench/results.json``.
+Contenders are kept ready as processes and measured in turns, so that a drift of the machine affects
+all of them; ratios are taken within each turn. Every other contender gets the faster of one process
+with all threads and one process per core. Writes ``outputs/bench/results.json``.
 """
 
 import datetime
@@ -43,7 +43,7 @@ from alutils.running.workers import Workers
 HERE = Path(__file__).parent
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 MULTIPLY_ADDS = 30.1e6
-"""Of the live network, forward, per CIFAR-10 image; a training step is three such passes."""
+"""Of a forward pass of the live network per CIFAR-10 image; a training step is three such."""
 PEERS = ("baal", "skorch")
 """Other packages that are measured; they have an environment of their own."""
 
@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 
 class Unavailable(RuntimeError):
-    """A contender could not be started; the message is its last line."""
+    """A contender could not be started; the message is the last line of its output."""
 
 
 class Contender:
@@ -184,7 +184,7 @@ class Bench:
             self.missing[name] = str(error)
 
     def limits(self) -> None:
-        """The machine's own limit: matrix products in as many one-thread processes as cores."""
+        """The machine's own limit: matrix products in one single-threaded process per core."""
         flop = 2 * 2048**3
         for kind in ("fp32", "bf16"):
             with self._ready(kind, "digits", {("limit", CORES): 10}) as ready:
@@ -201,9 +201,9 @@ class Bench:
     def end_to_end(self, dataset: str, first: int, rounds: int, epochs: int, repeats: int) -> None:
         """Seconds of four strategies with the full pool scored: ours and the plain loop's.
 
-        The plain loop would take most of an hour. Its time is the sum of its work over the rates
-        that this run measured for it on the same data; K-means fits and choosing are taken to
-        cost it what they cost us.
+        The plain loop would take most of an hour. Its time is computed instead, as its work divided
+        by the rates that this run measured for it on the same data; K-means fits and choosing are
+        assumed to take as long as ours.
         """
         arms = ("uncertainty", "margin", "kmeans", "bayesian")
         cells = [
@@ -295,7 +295,7 @@ class Bench:
             self._alone(key, "selection.py", count, budget, strategy)
 
     def _alone(self, key: str, script: str, *arguments: str | int) -> None:
-        """Rows of what a script prints; it has its own process, as its peak memory is measured."""
+        """Rows of what a script prints, in its own process as its peak memory is measured."""
         settings = {name: str(value) for name, value in WORKER_ENVIRONMENT.items()}
         done = subprocess.run(
             [sys.executable, HERE / script, *map(str, arguments)],
@@ -317,7 +317,7 @@ class Bench:
 
 
 def _run(cells: list[Cell]) -> tuple[float, float]:
-    """Wall seconds of a run from nothing, and the seconds it spent on selecting."""
+    """Wall seconds of a run from scratch, and the seconds it spent on selecting."""
     task, placement = round_task("cpu", {}), Placement(workers=CORES)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -333,9 +333,9 @@ def _run(cells: list[Cell]) -> tuple[float, float]:
 
 
 def _held_gb(pid: int) -> float:
-    """Memory of a process (GB): what it has alone, and on Linux its share of what several have.
+    """Memory of a process (GB): its own and, on Linux, its share of what it shares with others.
 
-    The proportional and elsewhere, where systems don't tell that, the unique set size.
+    The proportional set size or, on systems that don't report it, the unique set size.
     """
     held = psutil.Process(pid).memory_full_info()
     return getattr(held, "pss", held.uss) / 2**30
@@ -381,7 +381,7 @@ def measure(bench: Bench) -> None:
 
 
 def report(file: Path) -> None:
-    """Make the report of results, beside them."""
+    """Render the report of the results, beside them."""
     seen = os.path.relpath(file, HERE)  # from the notebook's folder, where its kernel runs
     notebooks.render(HERE / "speed.ipynb", file.parent, {"file": seen})
 

@@ -138,7 +138,7 @@ class Skorch:
 
 
 class Limit:
-    """What the machine can do at most: products of 2048 x 2048 matrices."""
+    """The most that the machine can do: products of 2048 x 2048 matrices."""
 
     SIDE = 2048
 
@@ -174,7 +174,7 @@ def main() -> None:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(0)
     np.random.seed(0)
-    answers, sys.stdout = sys.stdout, sys.stderr  # peers print; answers keep a channel of their own
+    answers, sys.stdout = sys.stdout, sys.stderr  # peers print; answers keep their own channel
     contender = CONTENDERS[options.name](options.dataset, options.count)
     work = getattr(contender, options.work)
     epochs = getattr(contender, "epochs", 1) if options.work == "train" else 1

@@ -1,4 +1,4 @@
-"""What a step, a scored image and a choice take on a GPU: ``python benchmarks/gpu.py``.
+"""The cost of a step, a scored image and a choice on a GPU: ``python benchmarks/gpu.py``.
 
 Images are noise in the datasets' shapes, features synthetic, so that no data is needed. Each way of
 training is measured a few times in turns, after a turn that is not counted. Writes
@@ -30,9 +30,9 @@ LABELS = 1280
 """Training images; an epoch of them is 20 steps of 64."""
 EPOCHS = 20
 SHARING = (1, 2, 4, 8)
-"""Processes that train on one GPU."""
+"""Numbers of processes that share one GPU."""
 SECONDS = 5.0
-"""For which these processes train."""
+"""How long these processes train."""
 
 
 def noise(dataset: str, count: int) -> Tensor:
@@ -58,7 +58,7 @@ class Training:
         self.net = build(self.cell, CUDA)
 
     def step_ms(self) -> float:
-        """Milliseconds a step of a whole training, with all that it sets up."""
+        """Milliseconds per step of a complete training, including its setup."""
         torch.cuda.synchronize()
         start = time.perf_counter()
         done = training.train(self.net, self.images, self.labels, self.cell, 0)
@@ -101,7 +101,7 @@ def compiled(bench: Bench, precision: str) -> None:
 
 
 def scoring(bench: Bench, dataset: str, precision: str) -> None:
-    """Images a second of one pass over 45,000 candidates, and of 20 MC passes from it on."""
+    """Images per second of one pass over 45,000 candidates, and of 20 MC passes from there on."""
     images, rng = noise(dataset, 10_000), stream(0, "mc-masks")
     net = build(random_cell(dataset, precision=precision), CUDA)
     candidates = torch.arange(45_000) % len(images)
@@ -116,7 +116,7 @@ def scoring(bench: Bench, dataset: str, precision: str) -> None:
 
 
 def sharing(bench: Bench, dataset: str, precision: str) -> None:
-    """Steps a second of several processes on one GPU, all at once."""
+    """Steps per second of several processes on one GPU, all at once."""
     for count in SHARING:
         command = [sys.executable, __file__, dataset, precision]
         processes = [

@@ -24,7 +24,7 @@ def measure(dataset: str, count: int, strategy: str) -> dict[str, float]:
     torch.set_num_threads(1)
     cell = Cell(dataset=dataset, arm=strategy, seed=0, first_labels=64, precision="bf16")
     images = data.load(dataset).train_images
-    images.flatten()[::1024].sum()  # touch every page, so that all images count as theirs
+    images.flatten()[::1024].sum()  # touch every page, so that all images are in memory
     net = build(cell, torch.device("cpu"))
     candidates = torch.arange(count) % len(images)
     clock = Clock()

@@ -8,7 +8,7 @@ from pathlib import Path
 def peak_gb() -> float:
     """Peak of the resident memory (GB) since this program began.
 
-    Not ``ru_maxrss`` on Linux: there a program begins with the peak of the process that started it.
+    Not ``ru_maxrss`` on Linux, where a program starts with the peak of its parent process.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,7 +1,7 @@
-"""The poster's loop as a competent PyTorch user writes it, to hold the study's speed against.
+"""The poster's loop as a competent PyTorch user writes it, as a baseline for the study's speed.
 
-torchvision's network, transforms and dataset form, a DataLoader, float32, Adam as it comes, and for
-MC dropout T full passes through the network.
+torchvision's network, transforms and dataset class, a DataLoader, float32, Adam as it comes, and
+for MC dropout T full passes through the network.
 """
 
 import numpy as np
@@ -128,7 +128,7 @@ def active_learning(
     one_cycle: float,
     seed: int = 0,
 ) -> list[float]:
-    """The whole loop of one arm; returns the test accuracy of every round."""
+    """The complete loop of one arm; returns the test accuracy of every round."""
     torch.manual_seed(seed)
     training, test = load(name)
     order = torch.randperm(int(0.9 * len(training))).tolist()

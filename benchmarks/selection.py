@@ -2,7 +2,7 @@
 
 ``selection.py N BUDGET STRATEGY`` prints them as one line of JSON. Features are synthetic, of ten
 overlapping classes, so that nothing but the choice is measured; probabilities and MC passes are
-the product of these features and a last layer that tells the classes apart.
+the product of these features and a last layer that separates the classes.
 """
 
 import json
@@ -21,7 +21,7 @@ from alutils.strategies.view import PoolView
 
 CPU = torch.device("cpu")
 FEATURES = 512
-"""Of ResNet-18, before its last layer."""
+"""Features of ResNet-18 before its last layer."""
 NOISE = 3.0
 """Spread within a class; the means of two classes are about 16 apart."""
 

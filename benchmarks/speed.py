@@ -160,7 +160,7 @@ def selection(measured: Measured) -> HTML:
 
 
 def seconds_to_choose(measured: Measured) -> dict[str, str]:
-    """Seconds that a strategy chooses for, from the fewest to the most candidates, as text."""
+    """Seconds that a strategy takes to choose, from the fewest to the most candidates, as text."""
     rows = _choosing(measured)
     wide = rows[rows["what"] == "seconds"].pivot(
         index="strategy", columns="candidates", values="median"
@@ -191,7 +191,7 @@ def table(measured: Measured) -> HTML:
 
 
 def provenance(measured: Measured) -> HTML:
-    """What it was measured on."""
+    """The machine and versions that it was measured on."""
     values = {key: str(value) for key, value in measured.facts.items()}
     return _shown(pd.DataFrame({"value": values}).rename_axis("what"))
 

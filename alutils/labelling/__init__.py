@@ -1,1 +1,1 @@
-"""Labelling images by hand: what to ask next, what was answered, and how good it is by now."""
+"""Labelling images by hand: what to ask next, what was answered, and how good the head is."""

@@ -1,4 +1,4 @@
-"""Where answers come from in batch, when nobody is there: known labels, or a recorded ledger."""
+"""Answers for unattended sessions, from known labels or from a recorded ledger."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,18 +19,18 @@ from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import ParameterError, StudyError
 
 MOST_AT_ONCE = 100
-"""Images that may have been asked for and not be answered when another one is."""
+"""Maximum number of images asked for and still unanswered when another one is answered."""
 
 
 class ReplayDiffers(StudyError):
-    """A session asks for something else than a recorded ledger answers."""
+    """A session asks for something other than a recorded ledger answers."""
 
 
 def answer_from(labels: Mapping[str, str], session: Session, count: int) -> int:
-    """Give so many answers from known labels, by image; returns how many there were to give.
+    """Give up to ``count`` answers from known labels, by image; returns how many were given.
 
-    An image without a label is skipped, and one of a class that the session doesn't have, by a name
-    that is ``alike``, is of none of these. Every training is waited for, so that the same seed asks
+    An image without a label is skipped, and one whose class the session lacks (names compared by
+    ``alike``) is answered as none of these. Each training is waited for, so that the same seed asks
     for the same images.
     """
     for done in range(count):
@@ -49,7 +49,7 @@ def answer_from(labels: Mapping[str, str], session: Session, count: int) -> int:
 
 
 def recorded(entries: Sequence[Entry]) -> tuple[list[str], Settings]:
-    """The classes and settings that a ledger was begun with; ``ParameterError`` without a line."""
+    """The classes and settings that a ledger started with; ``ParameterError`` if it is empty."""
     if not entries:
         raise ParameterError("the recorded ledger is empty: give one that has answers")
     facts = entries[0].facts
@@ -60,11 +60,11 @@ def recorded(entries: Sequence[Entry]) -> tuple[list[str], Settings]:
 def replay(session: Session, entries: Sequence[Entry]) -> None:
     """Give a recorded ledger's answers to a session that asks for the same images.
 
-    A session that has the first of these answers already goes on after them. The training that
-    stood when an image was asked for is waited for.
+    A session that already has the first of these answers continues after them. The training that
+    was current when an image was asked for is waited for.
 
-    Raises ``ReplayDiffers`` where the session does not ask for what was answered: its pool, its
-    settings or its answers are others; or another processor rounds otherwise, on which
+    Raises ``ReplayDiffers`` if the session does not ask for what was answered, because its pool,
+    settings or answers differ, or because another processor rounds differently. There
     ``answer_from`` can still give the recorded labels to whatever is asked for.
     """
     done = session.ledger.entries
@@ -72,7 +72,7 @@ def replay(session: Session, entries: Sequence[Entry]) -> None:
         if entry.action != START and _said(entry) != _said(mine):
             raise ReplayDiffers(
                 f"line {entry.number} of {session.ledger.path.name} is not that of the recorded "
-                "ledger: replay it into a new one"
+                "ledger: replay that into a new one"
             )
     before = ""
     for entry in entries[len(done) :]:
@@ -107,7 +107,7 @@ def _give(session: Session, entry: Entry) -> None:
 def _ask_for(session: Session, entry: Entry) -> None:
     """Ask until a recorded answer's image is asked for; several may be asked for at a time.
 
-    What another training asked for is forgotten: while both were open, either may have asked.
+    What other trainings asked for is forgotten: while both were open, either may have asked.
     """
     if entry.model > session.due:
         raise _differs(entry)
@@ -131,5 +131,5 @@ def _differs(entry: Entry) -> ReplayDiffers:
     return ReplayDiffers(
         f"line {entry.number} of the recorded ledger answers {entry.image!r}, which is not asked "
         "for in that way: open the session with the pool, classes and settings that the ledger "
-        "began with, on such a processor"
+        "was started with, on the same type of processor"
     )

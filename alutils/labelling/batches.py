@@ -1,7 +1,7 @@
-"""What a training after so many answers gives: the linear head, and what to ask for next.
+"""The result of a training after some answers: the linear head, and what to ask for next.
 
-All of it is a function of the pool, the settings and the answers so far, so that it may be computed
-anywhere and again. Features are those of an encoder, which never change.
+All of it is a function of the pool, the settings and the answers so far, so it can be recomputed
+anywhere. Features come from an encoder and never change.
 """
 
 from collections.abc import Sequence
@@ -33,17 +33,17 @@ MANY_LABELS = 200
 STOP_SET = 500
 """Images on which a training's predictions are compared with those of the one before it."""
 BY_TYPICALITY = "typiclust"
-"""The arm that needs no model: it asks until two classes have labels."""
+"""The arm that needs no model, used until two classes have labels."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The answers up to one of them.
+    """The answers up to some point.
 
     Attributes
     ----------
-    number : of the training that rests on them
-    classes : those there were
+    number : of the training on these answers
+    classes : those at that point
     labelled, labels : positions in the pool, ascending, and their classes, int64 (M,)
     unanswered : positions of the other images, without those skipped or of no class, int64 (U,)
     """
@@ -62,7 +62,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Head:
-    """A trained head, the classes of its outputs, and the number of labels it rests on."""
+    """A trained head, the classes of its outputs, and the number of labels it was trained on."""
 
     net: FeatureNet
     classes: tuple[str, ...]
@@ -71,16 +71,16 @@ class Head:
 
 @dataclass(frozen=True)
 class Batch:
-    """What a training gave.
+    """The result of a training.
 
     Attributes
     ----------
     number : of the training; 0 before any answer
     asked : what chose the picks
     picks : positions in the pool, in order of preference
-    head : None where fewer than two classes had labels
-    stop_probs_S_C, unanswered_S : what it says of the stop set, and which of that had no answer
-    entropy : mean over the candidates of what it predicts (nats)
+    head : None if fewer than two classes had labels
+    stop_probs_S_C, unanswered_S : its predictions on the stop set, and which of that had no answer
+    entropy : mean predictive entropy over the candidates (nats)
     """
 
     number: int
@@ -95,9 +95,9 @@ class Batch:
 def snapshot(
     pool: FeaturePool, settings: Settings, entries: Sequence[Entry], number: int | None = None
 ) -> Snapshot:
-    """The answers on which training ``number`` rests: the first ``number`` times ``batch`` turns.
+    """The answers for training ``number``: those of the first ``number`` times ``batch`` turns.
 
-    Without a number all of them are taken.
+    Without a number, all answers.
     """
     turns = [i for i, entry in enumerate(entries) if entry.action in TURNS]
     last = len(turns) if number is None else number * settings.batch
@@ -123,7 +123,7 @@ def snapshot(
 def train_head(pool: FeaturePool, settings: Settings, now: Snapshot) -> Head:
     """The head trained on a snapshot's labels, from the seed's initial weights.
 
-    Raises ``ParameterError`` where fewer than two classes have labels, ``NotFinite`` as ``train``.
+    Raises ``ParameterError`` if fewer than two classes have labels, and ``NotFinite`` as ``train``.
     """
     if not now.can_train:
         raise ParameterError("a head needs labels of two classes: label more, then train")
@@ -140,7 +140,7 @@ def train_head(pool: FeaturePool, settings: Settings, now: Snapshot) -> Head:
 
 
 def compute(pool: FeaturePool, settings: Settings, now: Snapshot, choose: bool = True) -> Batch:
-    """Train on a snapshot, look at the stop set, and choose what to ask for next.
+    """Train on a snapshot, predict the stop set, and choose what to ask for next.
 
     Without ``choose`` nothing is chosen, as for a training whose batch is long over.
     """
@@ -167,7 +167,7 @@ def stop_set(pool: FeaturePool, settings: Settings) -> Tensor:
 
 
 def _view(pool: FeaturePool, settings: Settings, now: Snapshot, net: FeatureNet) -> PoolView:
-    """What the head says of the images without an answer, or of ``candidates`` of them."""
+    """The head's view of the images without an answer, or of ``candidates`` of them."""
     rng = stream(settings.seed, "candidates", now.number)
     return PoolView(
         net, pool.rows, some_of(now.unanswered, settings.candidates, rng), now.labelled,

@@ -1,4 +1,4 @@
-"""Everything that labelling gave, in one folder: labels in four forms, predictions, the head."""
+"""All results of labelling in one folder: labels in four formats, predictions, the head."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from alutils.protocol.parameters import ParameterError
 from alutils.records.files import CanNotWrite, unused
 
 FILES = {
-    "labels.csv": "a row an image that has an answer",
-    "classes": "a folder a class, with links to its images",
-    "coco.json": "the labels as COCO has them, without boxes",
+    "labels.csv": "one row per answered image",
+    "classes": "one folder per class, with links to its images",
+    "coco.json": "the labels in COCO format, without boxes",
     "label-studio.json": "tasks to import into Label Studio",
     "label-studio.xml": "the labelling interface for them",
-    "predictions.csv": "what the head says of every other image that may be asked for, but those "
-    "of no class, with probabilities",
+    "predictions.csv": "the head's predictions, with probabilities, for every other image that may "
+    "be asked for, except those of no class",
     "head": "the head as safetensors, with an example of its use",
 }
-"""What is written, and what it is; the last two where two classes have labels."""
+"""The files and what they hold; the last two are written if two classes have labels."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Export:
     Attributes
     ----------
     folder : where it is
-    without : images that have no link, as their files are gone or others by now
-    unlinked : why there are no links at all; empty where there are
+    without : images that have no link, as their files are gone or have changed
+    unlinked : why there are no links at all; empty if there are some
     """
 
     folder: Path
@@ -49,13 +49,13 @@ class Export:
 
 
 def write_all(place: Path, session: Session, images: FolderImages) -> Export:
-    """Write everything into the first unused folder ``export`` of a place.
+    """Write everything into the first unused folder ``export`` in ``place``.
 
-    It is there whole or not at all, but for ``classes`` on a file system that has no links. Images
-    whose files are others by now are in no file but ``labels.csv``, as under their names there is
-    another picture. Classes without a label, as a mistyped one, are in none at all. By a file
-    ``NO_IMAGES`` datasets pass over it, as where it lies beside the images. Raises
-    ``ParameterError`` where nothing is labelled, and as ``export.whole_folder``.
+    It is written completely or not at all, except ``classes`` on a file system without links.
+    Images whose files have changed are only in ``labels.csv``, as another picture now has their
+    name. Classes without a label, such as a mistyped one, are in none of the files. A file
+    ``NO_IMAGES`` makes datasets skip the folder if it lies beside the images. Raises
+    ``ParameterError`` if nothing is labelled, and as ``export.whole_folder``.
     """
     answers, classes = session.answers, session.answers.labelled_classes
     if not answers.labels:
@@ -83,7 +83,7 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Export:
 
 
 def _of_classes(head: Head, classes: Sequence[str]) -> Head:
-    """A head with the outputs of some of its classes alone."""
+    """A head restricted to some of its classes."""
     net = FeatureNet(head.net.mean, head.net.std, len(classes))
     outputs = [head.classes.index(name) for name in classes]
     with torch.no_grad():
@@ -93,7 +93,7 @@ def _of_classes(head: Head, classes: Sequence[str]) -> Head:
 
 
 def _link(folder: Path, answers: Answers, root: Path, without: Collection[str]) -> str:
-    """Write the class folders; returns why that can't be done, or nothing."""
+    """Write the class folders; returns why that failed, or an empty string."""
     try:
         class_folders.write_folders(folder, answers, root, without)
     except CanNotWrite as error:

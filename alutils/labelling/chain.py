@@ -1,4 +1,4 @@
-"""The lines of a ledger as bytes, each with a check that is chained to the line before."""
+"""The lines of a ledger as bytes, each with a check (hash) chained to the line before."""
 
 import hashlib
 import io
@@ -14,7 +14,7 @@ from alutils.records.record import canonical
 
 
 class LedgerDamaged(StudyError):
-    """A ledger is not as it was written; the message says where, what is whole, and the remedy."""
+    """A ledger is not as it was written; the message says where, what is intact, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Contents:
     Attributes
     ----------
     entries, check : its lines, and the check of the last one
-    end : bytes that hold them
-    torn : what follows, which was never acknowledged
+    end : number of bytes that they take
+    torn : the bytes after that, which were never acknowledged
     ended : whether the last line has its line feed
     """
 
@@ -47,9 +47,9 @@ def as_line(entry: Entry, check: str) -> bytes:
 
 
 def read(path: Path) -> list[Entry]:
-    """The lines of a ledger, whoever is writing it; a half-written last one is left out.
+    """The lines of a ledger, even while it is being written; a half-written last one is left out.
 
-    Raises ``LedgerDamaged`` where a check does not hold, ``FileNotFoundError`` without a file.
+    Raises ``LedgerDamaged`` if a check does not hold, ``FileNotFoundError`` without a file.
     """
     return parse(path.read_bytes(), path.name).entries
 
@@ -57,8 +57,8 @@ def read(path: Path) -> list[Entry]:
 def parse(content: bytes, name: str) -> Contents:
     """What the bytes of the ledger ``name`` hold; raises ``LedgerDamaged``.
 
-    Torn is a last line that does not hold and has no line feed, or has bytes that were never
-    written, which are zero: a power cut leaves either. One that lacks its line feed alone is whole.
+    A last line is torn if its check does not hold and it has no line feed, or has zero bytes, which
+    were never written: a power cut leaves either. One that only lacks its line feed is intact.
     """
     lines = io.BytesIO(content).readlines()
     entries: list[Entry] = []
@@ -79,7 +79,7 @@ def parse(content: bytes, name: str) -> Contents:
 def _entry(
     line: bytes, before: str, number: int, answers: Answers
 ) -> tuple[Entry | None, str, str]:
-    """A line's entry and check, and nothing else; or no entry, and what is wrong with the line."""
+    """A line's entry, its check and no problem; or None, no check and the problem."""
     try:
         content = json.loads(line)
     except ValueError:
@@ -101,7 +101,7 @@ def _entry(
 
 
 def _begins_a_ledger(line: bytes) -> bool:
-    """Whether a torn first line was to be a ledger's, and is not a file of something else."""
+    """Whether a torn first line is the start of a ledger, and not of some other file."""
     head = b'{"action":"start"'
     return line.startswith(head) or head.startswith(line) or not line.strip(b"\0")
 
@@ -109,19 +109,19 @@ def _begins_a_ledger(line: bytes) -> bool:
 def _damage(name: str, lines: list[bytes], at: int, problem: str) -> str:
     """The message for the line at position ``at``."""
     if not at:
-        return f"{name} is no ledger (line 1: {problem}): name another file, or put its copy there"
+        return f"{name} is not a ledger (line 1: {problem}): give another file, or restore a copy"
     after = len(lines) - at - 1
     later = sum(holds(line, before) for before, line in pairwise(lines[at:]))
     return (
         f"{name} is damaged in line {at + 1} of {len(lines)} ({problem}); lines 1 to {at} are "
-        f"whole, and {later} of the {after} after it. Nothing was changed: put a copy of the file "
-        "in its place, or call alutils.labelling.repair.repair on it, which sets it aside and goes "
-        "on with the lines that are whole"
+        f"intact, and {later} of the {after} after it. Nothing was changed: put a copy of the file "
+        "in its place, or call alutils.labelling.repair.repair on it, which sets it aside and "
+        "continues with the intact lines"
     )
 
 
 def holds(line: bytes, before: bytes) -> bool:
-    """Whether a line is as it was written, judged by the check that the line before it has."""
+    """Whether a line is as it was written, judged by the check of the line before it."""
     try:
         content, earlier = json.loads(line), json.loads(before)
         return content.pop("check") == check_of(content, earlier["check"])

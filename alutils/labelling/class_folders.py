@@ -1,4 +1,4 @@
-"""Labelled images in a folder a class, as links."""
+"""Labelled images as links, in one folder per class."""
 
 import hashlib
 import re
@@ -9,40 +9,40 @@ from alutils.folders.listing import IGNORED, PARTS
 from alutils.labelling.entries import Answers
 from alutils.labelling.export import whole_folder
 
-GONE, CHANGED = "no file is there", "the file is another one by now"
+GONE, CHANGED = "the file is gone", "the file has changed"
 """Why an image can't be linked."""
 FORBIDDEN = (
     r'[/\\:*?"<>|%\x00-\x1f\x7f]|^\.|[. ]\Z'
     r"|^(?=(?i:con|prn|aux|nul|(?:com|lpt)[0-9¹²³]) *(?:\.|\Z))."
 )
-"""What some system has in no name, and what stands for it here: characters, a point at the
-beginning, a point or blank at the end, and the first letter of what Windows calls its devices."""
+"""What some system does not allow in a name: some characters, a dot at the beginning, a dot or
+space at the end, and Windows device names, of which the first letter is matched."""
 LONGEST = 255
-"""Bytes of a folder's name at most, as most file systems have it."""
+"""Maximum number of bytes in a folder's name on most file systems."""
 
 
 def without_file(images: Iterable[str], root: Path, digests: Mapping[str, str]) -> dict[str, str]:
     """Images that have no file below ``root`` to link, and why: ``GONE`` or ``CHANGED``.
 
-    Gone are absolute paths too. ``digests`` has the SHA-256 of what was labelled, by image; one
-    that it lacks is not read, and doesn't count as changed.
+    Absolute paths count as gone, too. ``digests`` has the SHA-256 of what was labelled, by image;
+    an image that it lacks is not read, and doesn't count as changed.
     """
     problems = ((image, _problem(image, Path(root), digests)) for image in images)
     return {image: problem for image, problem in problems if problem}
 
 
 def write_folders(folder: Path, answers: Answers, root: Path, without: Collection[str]) -> None:
-    """A folder a class, with links to the images that have its label; none where there are none.
+    """Write one folder per class with links to its images; none for a class without images.
 
     Parameters
     ----------
-    folder : is made, whole or not at all
+    folder : created, completely or not at all
     root : the folder that the images' names are relative to; below the class's folder they keep
-        their paths, with ``..`` quoted as in an address
+        their paths, with ``..`` percent-encoded
     without : images that are left out
 
-    Raises ``ParameterError`` where the folder is there; ``CanNotWrite``, as on a file system
-    without links.
+    Raises ``ParameterError`` if the folder already exists, and ``CanNotWrite``, for example on a
+    file system without links.
     """
     root = Path(root).resolve()
     with whole_folder(folder) as part:
@@ -55,11 +55,11 @@ def write_folders(folder: Path, answers: Answers, root: Path, without: Collectio
 
 
 def folder_name(label: str) -> str:
-    """A class's name as that of a folder: its own, as far as file systems allow.
+    """The folder name of a class: the class's own name, as far as file systems allow.
 
-    What is ``FORBIDDEN`` is quoted as in an address (``%2F``), and so is the first letter of a name
-    that a folder of images has for something else than a class. A name that would be longer than
-    ``LONGEST`` bytes is cut, with a digest at its end.
+    What is ``FORBIDDEN`` is percent-encoded (``%2F``), and so is the first letter of a name that
+    means something else than a class in a folder of images. A name longer than ``LONGEST`` bytes is
+    cut, with a digest at its end.
     """
     name = re.sub(FORBIDDEN, lambda found: _quoted(found[0]), label)
     if name.lower() in IGNORED or name in PARTS:
@@ -76,7 +76,7 @@ def _quoted(character: str) -> str:
 
 
 def _problem(image: str, root: Path, digests: Mapping[str, str]) -> str:
-    """Why an image has no file to link; empty where it has one."""
+    """Why an image has no file to link; empty if it has one."""
     file = root / image
     try:
         if Path(image).is_absolute() or not file.is_file():

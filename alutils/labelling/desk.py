@@ -1,7 +1,7 @@
-"""What lies before a person who labels: a page of images, and what is known by now.
+"""What a person who labels is shown: a page of images, and what is known so far.
 
-A user interface shows ``state`` and sends requests, each with an id of its own; those that are
-answered are named in the next state, so that nothing counts as saved before it is on the disk.
+A user interface shows ``state`` and sends requests, each with its own id. The next state lists
+those that are answered, so that nothing counts as saved before it is on disk.
 """
 
 import threading
@@ -28,11 +28,11 @@ from alutils.labelling.settings import LARGEST_PAGE
 from alutils.protocol.parameters import ParameterError, StudyError
 
 LOOK = "look"
-"""Action that asks for the state alone."""
+"""Action that only asks for the state."""
 MANY = 12
-"""Images of a page, where it was one at a time from the beginning."""
+"""Images per page by default, also for a desk that began with one at a time."""
 REMEMBERED = 200
-"""Answered requests that the state names."""
+"""Maximum number of answered requests that the state lists."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Tile:
     Attributes
     ----------
     question : as it was asked for
-    guess_visible : whether the guess is in sight
+    guess_visible : whether the guess is shown
     """
 
     question: Question
@@ -52,13 +52,13 @@ class Tile:
 class Desk:
     """A session's page of images.
 
-    Threads take turns: JupyterLab's messages arrive beside cells that run.
+    Threads take turns, as JupyterLab's messages arrive while cells run.
 
     Attributes
     ----------
     session : whose images they are
-    turn : held while something is done here; whoever reads the session elsewhere holds it, too
-    notes : what the session said, the latest last
+    turn : lock held during every action here, and by anyone who reads the session elsewhere
+    notes : messages of the session, the latest last
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class Desk:
         Parameters
         ----------
         target : accuracy (%) that the forecast is for
-        page : images of a page; 1 goes on to the next one by itself
-        notes : what the session says; read whenever the state is
+        page : images per page; with 1, an answer brings up the next image
+        notes : messages of the session; read whenever the state is
         export : writes everything that can be exported, and says where
         """
         self.session, self.target, self.export = session, target, export
@@ -105,11 +105,11 @@ class Desk:
             self.session.close()
 
     def again(self, images: Iterable[str]) -> None:
-        """Show answered images with their answers to change, page by page, in this order.
+        """Show answered images again, to change their answers, page by page, in this order.
 
-        What was asked for and has no answer comes after them. A user interface that is shown
-        already knows of them at its next request. Raises ``ParameterError`` where an image has no
-        answer, and where none is given.
+        Images that were asked for and have no answer come after them. An open user interface gets
+        them at its next request. Raises ``ParameterError`` if an image has no answer or no image is
+        given.
         """
         with self.turn:
             images, given = list(images), self.session.answers.given
@@ -120,11 +120,11 @@ class Desk:
             self._turn_page()
 
     def handle(self, request: Mapping[str, Any]) -> None:
-        """Do what a request asks for; one that was done already is not done again.
+        """Carry out a request, unless it was carried out before.
 
-        What the ledger does not take is told by the state, as ``problem``, and so is any other
-        error, with its kind: nobody reads the traceback of a request. It is told until something
-        else than a look at the state is asked for.
+        The state reports what the ledger refuses, as ``problem``, and any other error with its
+        type, since nobody reads the traceback of a request. It does so until a request other than
+        ``LOOK`` comes.
         """
         number, action = str(request.get("id", "")), str(request.get("do", ""))
         with self.turn:
@@ -135,7 +135,7 @@ class Desk:
                 self._answered.append(number)
 
     def _take(self, action: str, request: Mapping[str, Any]) -> None:
-        """Do what a request asks for, and keep what went wrong."""
+        """Carry out a request, and keep any error."""
         if action != LOOK:
             self._problem, self._told = "", ""
         try:
@@ -146,14 +146,14 @@ class Desk:
             self._problem = f"{action!r} failed ({type(error).__name__}: {error})"
         try:
             self._advise()
-        except Exception as error:  # the answer is saved, so the state must be told all the same
+        except Exception as error:  # the answer is saved, so the state must still be sent
             self._advice = _no_advice(error)
 
     @property
     def state(self) -> dict[str, Any]:
-        """What a user interface shows, in values that JSON has.
+        """What a user interface shows, as JSON values.
 
-        Where that fails it is as it was, but for the requests that are answered, and says so.
+        If that fails, it is the previous state with the requests answered since, and says so.
         """
         with self.turn:
             try:
@@ -223,7 +223,7 @@ class Desk:
         elif action == "export" and self.export:
             self._told = self.export()
         elif action != LOOK:
-            raise ParameterError(f"do = {action!r} is nothing that can be asked for")
+            raise ParameterError(f"do = {action!r} is not a known action")
 
     def _answer(self, action: str, image: str, label: str) -> None:
         seen = image in self._guess_seen
@@ -238,14 +238,14 @@ class Desk:
             self._turn_page()
 
     def _undo(self) -> None:
-        """Take back the class that was just added, or the latest answer, whose image is shown."""
+        """Take back the class that was just added, or the latest answer, and show its image."""
         entry = self.session.undo()
         if entry.action == REMOVE_CLASS:
             self._told, self._focus = f"class {entry.label} taken back", ""
             return
         image = self._focus = entry.image
         before = self.session.answers.given.get(image)
-        self._told = f"taken back: it is again {before[-1].said}" if before else "taken back"
+        self._told = f"taken back: it is {before[-1].said} again" if before else "taken back"
         question = self.session.to_change(image) if before else self.session.ask(1)[0]
         tiles = {tile.question.image: tile for tile in self._tiles}
         if image not in tiles:
@@ -266,7 +266,7 @@ class Desk:
                     self._guess_seen.add(image)
 
     def _turn_page(self) -> None:
-        """A new page, with what was asked for and not answered first."""
+        """Show a new page, starting with images asked for and not yet answered."""
         if self._again:
             shown, self._again = self._again[: self._page], self._again[self._page :]
             self._tiles = [Tile(self.session.to_change(image)) for image in shown]
@@ -283,11 +283,11 @@ class Desk:
         return [tile.question.image for tile in self._tiles if tile.question.asked == CHANGE]
 
     def _open_tiles(self) -> list[Tile]:
-        """Those without an answer since they were asked for."""
+        """Tiles without an answer since their image was asked for."""
         return [tile for tile in self._tiles if not self._entry(tile)]
 
     def _entry(self, tile: Tile) -> Entry | None:
-        """The answer that a tile has, if it has one from after it was asked for."""
+        """A tile's answer, if it was given after the image was asked for."""
         given = self.session.answers.given.get(tile.question.image)
         return given[-1] if given and given[-1].number > tile.question.line else None
 
@@ -301,7 +301,7 @@ class Desk:
         }
 
     def _advise(self) -> None:
-        """Begin to look at how good the head is, where a training or a batch is new."""
+        """Start to estimate how good the head is, if there is a new training or batch."""
         self._take_advice()
         trainings = self.session.trainings()
         now = (len(trainings), self.session.due)
@@ -327,4 +327,4 @@ class Desk:
 
 
 def _no_advice(error: BaseException) -> dict[str, str]:
-    return {"Accuracy": f"cannot be told ({type(error).__name__}: {error})"}
+    return {"Accuracy": f"not known ({type(error).__name__}: {error})"}

@@ -1,4 +1,4 @@
-"""A line of a ledger, and what all lines so far say: the answers that hold now."""
+"""A line of a ledger, and what all lines so far add up to: the current answers."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 START = "start"
-"""Action of a ledger's first line, which holds the classes and what else is fixed."""
+"""Action of a ledger's first line, which holds the classes and other fixed facts."""
 LABEL, SKIP, NONE = "label", "skip", "none-of-these"
 UNDO, ADD_CLASS, REMOVE_CLASS = "undo", "add-class", "remove-class"
 ANSWERS = (LABEL, SKIP, NONE)
@@ -14,8 +14,8 @@ TURNS = (*ANSWERS, UNDO)
 """Actions that count towards the next training."""
 FIRST_BATCH, RANDOM_SHARE = "first batch", "random share"
 CHANGE, TAKEN_OVER = "change", "taken over"
-"""What may have asked for an image beside an arm: typicality, before any answer; the share that is
-drawn at random; nothing, where an answer is changed, or was given in an older ledger."""
+"""What else than an arm may have asked for an image: typicality, before any answer; the share that
+is drawn at random; nothing, if an answer is changed or comes from an older ledger."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ class Entry:
 
     Attributes
     ----------
-    number : from 1, without a gap
+    number : from 1, without gaps
     time : UTC, ISO 8601
     action : one of ``START``, ``TURNS``, ``ADD_CLASS``, ``REMOVE_CLASS``
-    image, label : name of the image, and of the class; empty where the action has none
+    image, label : name of the image, and of the class; empty if the action has none
     asked : what asked for the image: an arm, or one of the reasons above
-    guess : class that the model gave the image before it saw an answer; empty without a model
+    guess : class that the model predicted before it saw an answer; empty without a model
     shown : whether the person saw the guess before answering
-    model : number of the training whose choice and guess stood when the image was asked for
+    model : number of the training whose choice and guess were current when the image was asked for
     session : changes whenever the ledger is opened
-    facts : of the first line, what is fixed for the whole ledger
+    facts : in the first line, what is fixed for the whole ledger
     """
 
     number: int
@@ -50,26 +50,26 @@ class Entry:
 
     @property
     def said(self) -> str:
-        """An answer as it is shown: its class, or what was done in the place of naming one."""
+        """An answer as it is shown: its class, or what was done instead of naming one."""
         return {SKIP: "skipped", NONE: "none of these"}.get(self.action, self.label)
 
     @property
     def content(self) -> dict[str, Any]:
-        """The line's fields; the facts in the first line alone."""
+        """The line's fields; facts only in the first line."""
         return {key: value for key, value in vars(self).items() if value or key != "facts"}
 
 
 class Answers:
-    """The answers that hold after some lines of a ledger.
+    """The current answers after some lines of a ledger.
 
     Attributes
     ----------
-    classes : in their order, those added since at the end
+    classes : in order, later additions at the end
     added : the class that the last line added, which can be removed; empty after any other line
-    given : by image, the answers that were not undone, the one that holds last
-    first : by image, its first answer, whatever became of it
+    given : by image, the answers that were not undone, the current one last
+    first : by image, its first answer, even if undone or changed since
     undone : images that an undo left without an answer, the latest first
-    counts : number of images with a label, after every turn
+    counts : number of images with a label, after each turn
     """
 
     def __init__(self, entries: Iterable[Entry] = ()):
@@ -85,12 +85,12 @@ class Answers:
 
     @property
     def current(self) -> dict[str, Entry]:
-        """By image, the answer that holds, in the order in which images were first answered."""
+        """By image, its current answer, in the order in which images were first answered."""
         return {image: answers[-1] for image, answers in self.given.items()}
 
     @property
     def labels(self) -> dict[str, str]:
-        """By image, the class of every answer that holds and is a label."""
+        """By image, the class of each current answer that is a label."""
         return {image: e.label for image, e in self.current.items() if e.action == LABEL}
 
     @property
@@ -101,31 +101,31 @@ class Answers:
 
     @property
     def skipped(self) -> list[str]:
-        """Images that are skipped, those first whose skip is longest ago."""
+        """Skipped images, those skipped longest ago first."""
         skips = [e for e in self.current.values() if e.action == SKIP]
         return [entry.image for entry in sorted(skips, key=lambda entry: entry.number)]
 
     @property
     def last(self) -> str:
-        """The image that an undo would be about; empty where there is none."""
+        """The image whose answer an undo would take back; empty if there is none."""
         return self._order[-1] if self._order else ""
 
     def refusal(self, entry: Entry) -> str:
-        """Why a line can't follow those so far, in one sentence; empty where it can.
+        """Why a line can't follow those so far, in one sentence; empty if it can.
 
-        Names of classes may be alike here, as in ledgers from before these were refused.
+        Class names may be ``alike`` here, as older ledgers accepted such names.
         """
         action, label = entry.action, entry.label
         if action == LABEL and label not in self.classes:
-            return f"label = {label!r} is no class: {', '.join(self.classes)}, or add it first"
+            return f"label = {label!r} is not a class ({', '.join(self.classes)}): add it first"
         if action in ANSWERS and not entry.image:
             return f"action = {action!r} names no image: say which"
         if action == UNDO and (not self.last or entry.image != self.last):
             return "there is no answer left to undo"
         if action == ADD_CLASS and label in self.classes:
-            return f"class {label!r} is there already: use that"
+            return f"class {label!r} already exists: use it"
         if action == REMOVE_CLASS and (not label or label != self.added):
-            return f"class {label!r} was not added just now: it stays"
+            return f"class {label!r} was not added just now, so it can't be removed"
         known = (*TURNS, ADD_CLASS, REMOVE_CLASS)
         if action not in known and (action != START or self.classes):
             return f"action = {action!r} is unknown: {', '.join(known)}"
@@ -168,16 +168,16 @@ class Answers:
 
 
 def alike(name: str) -> str:
-    """What names of classes share that differ in case or their form of Unicode alone.
+    """A form that class names share if they differ only in case or Unicode normalisation.
 
-    These would share a folder on some file systems.
+    On some file systems these would share a folder.
     """
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def class_refusal(name: str, classes: Iterable[str]) -> str:
-    """Why a name can't be that of another class; empty where it can."""
+    """Why a name can't be given to a further class; empty if it can."""
     if not name.strip() or name != name.strip() or not name.isprintable():
-        return f"class {name!r} is no name: give one that prints and doesn't begin or end blank"
+        return f"class {name!r} is not a name: use printable characters and no space at the ends"
     same = [other for other in classes if alike(other) == alike(name)]
-    return f"class {name!r} is there already, as {same[0]!r}: use that" if same else ""
+    return f"class {name!r} already exists as {same[0]!r}: use that" if same else ""

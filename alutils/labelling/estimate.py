@@ -1,13 +1,13 @@
-"""How good the head is by now, how many more labels a target needs, and whether to stop.
+"""How good the head is so far, how many more labels a target needs, and whether to stop.
 
-All rests on the images that were drawn at random. An image is drawn from those that have no answer
-and are not being asked for, and the head that guesses its class has not seen its answer: so the
-share of right guesses is an unbiased estimate of the accuracy, at that time, on these, whatever the
-arm chose before. On all images without an answer the accuracy differs from it by at most the share
-of them that is being asked for; it is lower where the arm asks for what the head is least sure of.
-That is nothing among thousands, and may be points where a page is a tenth of what is left. Images
-that were skipped or are of no class are left out: the accuracy is that on images that a person can
-give a class.
+Everything is estimated from images drawn at random. Each is drawn from those that have no answer
+and are not being asked for, and the head that guesses its class has not seen its answer. So the
+share of correct guesses is an unbiased estimate of the accuracy on these images at that time,
+whatever the arm chose before. On all images without an answer, the accuracy differs from it by at
+most the share of them that is being asked for; it is lower if the arm asks for those that the head
+is least sure of. The difference is negligible among thousands of images, but may be several points
+if a page is a tenth of what is left. Images that were skipped or are of no class are left out: the
+accuracy is that on images that a person can assign to a class.
 """
 
 import math
@@ -35,22 +35,22 @@ from alutils.reporting.stopping import (
 from alutils.running import stability
 
 MERGED = 10
-"""Images at random, of trainings in a row, that make a point of the curve at least."""
+"""Minimum number of random images, of consecutive trainings, for a point of the curve."""
 
 LATELY = 30
-"""Images at random, the last ones, whose share of right guesses lags less behind the head."""
+"""Latest random images, whose share of correct guesses lags less behind the head."""
 
 SHOWING = 100
-"""Images at random, the latest, that show whether a target is reached, or more: ``enough``."""
+"""Minimum number of latest random images that show whether a target is reached (``enough``)."""
 
 
 @dataclass(frozen=True)
 class Guess:
-    """An image at random with its answer, and what was guessed before that.
+    """A random image with its answer, and the guess made before that.
 
     Attributes
     ----------
-    right : whether the guess is the answer that holds
+    right : whether the guess is the current answer
     model, labels : number of the training that guessed, and labels it had
     shown : whether the guess was seen before the first answer
     label : the class that the answer names
@@ -65,14 +65,14 @@ class Guess:
 
 @dataclass(frozen=True)
 class RunningAccuracy:
-    """Share of right guesses (%) with its Wilson interval.
+    """Share of correct guesses (%) with its Wilson interval.
 
     Attributes
     ----------
     accuracy, low, high : in percent
-    images : those it rests on, of which ``shown`` were answered with the guess in sight
-    heads : number of the trainings that guessed
-    labels : the fewest and the most that they had
+    images, shown : number of images, and of those answered with the guess visible
+    heads : number of trainings that guessed
+    labels : the fewest and the most labels of these trainings
     """
 
     accuracy: float
@@ -87,23 +87,23 @@ class RunningAccuracy:
         first, last = self.labels
         over = f"{first:,} labels" if first == last else f"{first:,} to {last:,} labels"
         heads = "of the head" if self.heads == 1 else f"averaged over {self.heads:,} heads"
-        shown = f", {self.shown:,} of them with the guess in sight" if self.shown else ""
-        images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
+        shown = f", {self.shown:,} of them with the guess visible" if self.shown else ""
+        images = f"{self.images:,} random image{'' if self.images == 1 else 's'}"
         return (
-            f"{self.accuracy:.1f} % ({self.low:.1f} to {self.high:.1f}, {images} at "
-            f"random{shown}), {heads} with {over}, on images not answered at the time"
+            f"{self.accuracy:.1f} % ({self.low:.1f} to {self.high:.1f}, {images}{shown}), "
+            f"{heads} trained on {over}, on images not yet answered at the time"
         )
 
 
 @dataclass(frozen=True)
 class Reached:
-    """A target that the ``latest`` images at random show to be reached."""
+    """A target that the ``latest`` random images show to be reached."""
 
     latest: RunningAccuracy
 
 
 def guesses(answers: Answers, batch: int) -> list[Guess]:
-    """Every image at random that a head guessed and that has a label now, in the order asked for.
+    """Every random image that a head guessed and that has a label now, in order of first answers.
 
     ``batch`` is the number of answers between two trainings.
     """
@@ -119,16 +119,16 @@ def guesses(answers: Answers, batch: int) -> list[Guess]:
 
 
 def _labels_of(model: int, counts: Sequence[int], batch: int) -> int:
-    """Labels that a training had; 0 where the turns that a repair left were too few for one."""
+    """Number of labels that a training had; 0 if a repair left too few turns for any."""
     turns = min(model * batch, len(counts))
     return counts[turns - 1] if turns else 0
 
 
 def running_accuracy(guessed: Sequence[Guess]) -> RunningAccuracy | None:
-    """The share of right guesses, over all the trainings that guessed; None without a guess.
+    """The share of correct guesses over all trainings that guessed; None without a guess.
 
-    For a newer but less sure value give the last of ``guesses`` alone. The interval is Wilson's
-    (1927). Accuracy rises from head to head, so over many heads it lags behind the last one's.
+    For a more recent but less certain value, pass only the last of ``guesses``. The interval is
+    Wilson's (1927). Accuracy rises from head to head, so an average over many lags behind the last.
     """
     if not guessed:
         return None
@@ -146,7 +146,7 @@ def wilson(right: int, images: int) -> tuple[float, float]:
     """Wilson's interval in percent."""
     from statsmodels.stats.proportion import proportion_confint
 
-    share = 100 * right / images  # which rounding puts beyond an end at 0 or 100 %
+    share = 100 * right / images  # may lie outside the interval by rounding, at 0 or 100 %
     low, high = proportion_confint(right, images, alpha=1 - LEVEL, method="wilson")
     return min(100 * float(low), share), max(100 * float(high), share)
 
@@ -154,9 +154,9 @@ def wilson(right: int, images: int) -> tuple[float, float]:
 def curve(guessed: Sequence[Guess]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Accuracy against labels in points of ``MERGED`` images or more.
 
-    Returns label counts, rising; the number of right guesses; and that of images, int64 (R,).
-    Trainings with the same number of labels share a point, and what is left at the end goes to the
-    last one.
+    Returns rising label counts, and for each the number of correct guesses and of images, all
+    int64 (R,). Trainings with the same number of labels share a point, and images left over at the
+    end go to the last point.
     """
     points: list[list[Guess]] = [[]]
     for labels in sorted({guess.labels for guess in guessed}):
@@ -176,13 +176,13 @@ def curve(guessed: Sequence[Guess]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def more_labels(
     guessed: Sequence[Guess], labels: int, target: float, rng: np.random.Generator
 ) -> Forecast | Reached | CannotTell:
-    """Labels that a target (%) needs beyond the ``labels`` there are, or why that can't be told.
+    """Labels that a target (%) needs beyond the current ``labels``, or why that is unknown.
 
-    A target counts as reached where Wilson's interval for the latest images at random lies above
-    it: for the latest ``enough``, whatever they show, or for all where there are fewer. The
-    interval holds for one look, and this one is taken again after every training: it says so once
-    in a while where the accuracy is just below the target. The forecast is that of
-    ``reporting.forecast`` on ``curve``, less what was labelled since its last point.
+    A target counts as reached if Wilson's interval for the latest random images lies above it: for
+    the latest ``enough`` of them, whatever they show, or for all if there are fewer. The interval
+    holds for a single look, and this one is repeated after every training, so it will occasionally
+    call a target reached when the accuracy is just below it. The forecast is that of
+    ``reporting.forecast`` on ``curve``, minus the labels given since its last point.
     """
     latest = running_accuracy(guessed[-enough(target) :])
     if latest and latest.low >= target:
@@ -191,16 +191,16 @@ def more_labels(
     if len(counts) < FEWEST_ROUNDS:
         return CannotTell(
             "rounds",
-            f"a forecast needs {FEWEST_ROUNDS} points of {MERGED} images at random or more, and "
-            f"so far there are {len(counts)}, of {len(guessed)} images",
+            f"a forecast needs {FEWEST_ROUNDS} points of at least {MERGED} random images each; "
+            f"so far it has {len(counts)}, from {len(guessed)} images",
         )
     accuracy = 100 * right / images
     interval = f"{latest.accuracy:.1f} %, {latest.low:.1f} to {latest.high:.1f}"
     if latest.accuracy >= target:
-        reason = f"the last {latest.images} images at random reach it and are too few to show it"
+        reason = f"the last {latest.images} random images reach it, but are too few to show it"
         return CannotTell("rounds", f"{reason} ({interval})")
     if accuracy[-1] >= target:
-        reason = f"the last {images[-1]} images at random reach it, too few to show it; the last"
+        reason = f"the last {images[-1]} random images reach it, too few to show it; the last"
         return CannotTell("rounds", f"{reason} {latest.images} do not ({interval})")
     errors = [standard_errors(a, n) for a, n in zip(accuracy, images, strict=True)]
     told = forecast(counts, accuracy, target, rng, errors=errors)
@@ -211,9 +211,9 @@ def more_labels(
 
 
 def enough(target: float) -> int:
-    """Images whose Wilson interval can show that a target (%) is reached, though some are wrong.
+    """Number of images whose Wilson interval can show a target (%) as reached despite some errors.
 
-    Twice as many as show it where every guess is right, and ``SHOWING`` at least.
+    Twice as many as are needed if every guess is correct, and at least ``SHOWING``.
     """
     share = target / 100
     square = stats.norm.ppf((1 + LEVEL) / 2) ** 2
@@ -223,15 +223,15 @@ def enough(target: float) -> int:
 def forecast_sentence(told: Forecast | Reached | CannotTell, target: float) -> str:
     """A forecast in words."""
     if isinstance(told, CannotTell):
-        return f"cannot be told for {target:g} %: {told.reason}"
+        return f"not known yet for {target:g} %: {told.reason}"
     if isinstance(told, Reached):
         by = told.latest
         return (
-            f"{target:g} % is reached: {by.accuracy:.1f} % ({by.low:.1f} to {by.high:.1f}) of the "
-            f"last {by.images:,} images at random"
+            f"{target:g} % is reached: {by.accuracy:.1f} % ({by.low:.1f} to {by.high:.1f}) on the "
+            f"last {by.images:,} random images"
         )
     if told == Forecast(0, 0, 0):
-        return f"{target:g} % should be reached by now; that is not measured yet"
+        return f"{target:g} % should be reached by now, but that is not measured yet"
     return f"about {told.more:,} ({told.low:,} to {told.high:,}) more for {target:g} %"
 
 
@@ -244,11 +244,11 @@ RULES = {
 
 
 def stopping(trainings: Sequence[Batch]) -> dict[str, np.ndarray]:
-    """Whether each rule says stop after each of the trainings, bool (T,); one at least is there.
+    """Whether each rule says stop after each of the trainings, at least one, bool (T,).
 
-    They read the pool without its labels, so they need no image at random: how the head's
-    predictions change from a training to the next, on those of the stop set that have no answer,
-    and how uncertain they are.
+    The rules use no labels, so they need no random images. They read how the head's predictions
+    change from one training to the next, on images of the stop set without an answer, and how
+    uncertain they are.
     """
     steps = [_step(*pair) for pair in zip(trainings, trainings[1:], strict=False)]
     unknown = {"kappa": np.nan, "error_bound": np.nan}
@@ -266,7 +266,7 @@ def stopping(trainings: Sequence[Batch]) -> dict[str, np.ndarray]:
 
 
 def _step(before: Batch, now: Batch) -> dict[str, float]:
-    """What two trainings that follow each other say of the step between them, or NaN."""
+    """The change in predictions between two consecutive trainings, or NaN."""
     rows = now.unanswered_S
     if now.number != before.number + 1 or rows.sum() < 2:
         return {"kappa": np.nan, "error_bound": np.nan}
@@ -278,7 +278,7 @@ def _step(before: Batch, now: Batch) -> dict[str, float]:
 def stopping_sentence(trainings: Sequence[Batch]) -> str:
     """What the rules say, in words."""
     if len(trainings) < 2:
-        return "cannot be told: a rule needs two trainings at least"
+        return "not known yet: a rule needs at least two trainings"
     labels = [batch.head.labels for batch in trainings]
     return "; ".join(
         f"{rule} ({RULES[rule]}): {_said(says, labels)}"
@@ -291,7 +291,7 @@ def _said(says: np.ndarray, labels: Sequence[int]) -> str:
     if not says.any():
         return "no"
     if not says[-1]:
-        return f"no longer, as it did at {labels[np.flatnonzero(says)[-1]]:,} labels"
+        return f"no longer, but it did at {labels[np.flatnonzero(says)[-1]]:,} labels"
     unbroken = len(says) - int(np.argmin([*says[::-1], False]))
     return f"yes, since {labels[unbroken]:,} labels"
 
@@ -304,8 +304,8 @@ def advice(
     lately = running_accuracy(guessed[-LATELY:]) if len(guessed) > LATELY else None
     more = more_labels(guessed, labels, target, np.random.default_rng(0))
     return {
-        "Accuracy": str(accuracy or "no image at random has a guess and a label yet"),
-        **({"Accuracy lately": str(lately)} if lately else {}),
+        "Accuracy": str(accuracy or "no random image has both a guess and a label yet"),
+        **({"Recent accuracy": str(lately)} if lately else {}),
         "How many more": forecast_sentence(more, target),
         "Whether to stop": stopping_sentence(trainings),
     }

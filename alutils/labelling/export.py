@@ -1,8 +1,8 @@
-"""What was labelled, in the files that others read: CSV, COCO, Label Studio.
+"""Labels in file formats that other tools read: CSV, COCO, Label Studio.
 
-A file is written beside its place and renamed, and takes the place of one that was there; a folder
-too, but never takes the place of another. What a killed process left beside is removed by the next
-export to the same place.
+A file is written under a temporary name and renamed, replacing any existing file. So is a folder,
+but it never replaces another. What a killed process left behind is removed by the next export to
+the same place.
 """
 
 import io
@@ -24,13 +24,13 @@ from alutils.records.files import CanNotWrite, sync, whole_file, write_whole
 from alutils.records.store import ABANDONED_S
 
 COLUMNS = ("image", "action", "label", "time", "asked", "guess", "shown", "model", "session")
-"""Of the CSV: fields of the answer that holds."""
+"""Columns of the CSV: fields of the current answer."""
 LOCAL_FILES = "/data/local-files/?d="
 """Where Label Studio serves files of its own machine, by their paths below its document root."""
 
 
 def write_csv(path: Path, answers: Answers) -> None:
-    """A row an image that has an answer, in the order in which they were first answered."""
+    """Write one row per answered image, in the order in which they were first answered."""
     entries = answers.current.values()
     _write_csv(path, COLUMNS, ([getattr(e, column) for column in COLUMNS] for e in entries))
 
@@ -41,11 +41,11 @@ def write_coco(
     sizes: Mapping[str, tuple[int, int]] | None = None,
     without: Collection[str] = (),
 ) -> None:
-    """COCO-style JSON: ``images``, ``categories``, and an annotation without a box a label.
+    """COCO-style JSON: ``images``, ``categories``, and one annotation per label, without a box.
 
-    ``sizes`` has width and height (pixels) by image; without it an image has none. Ids count from
-    1, those of categories in the order of the classes. Images without a label are left out, and
-    those in ``without``; so are classes without a label.
+    ``sizes`` has width and height (pixels) by image; images not in it get none. Ids count from 1,
+    those of categories in the order of the classes. Images without a label, those in ``without``
+    and classes without a label are left out.
     """
     code = {name: i for i, name in enumerate(answers.labelled_classes, 1)}
     images, annotations = [], []
@@ -61,12 +61,12 @@ def write_coco(
 def write_label_studio(
     path: Path, answers: Answers, root: Path, without: Collection[str] = ()
 ) -> None:
-    """Label Studio's import JSON: a task an image that has a label, with its choice.
+    """Label Studio's import JSON: one task per labelled image, with its choice.
 
-    ``root`` is the folder that the images' names are relative to; those in ``without`` are left
-    out. An image's address begins with that folder's name, as Label Studio serves files of a local
-    storage alone, which must lie below its document root. The project needs the labelling
-    interface of ``label_studio_interface``.
+    ``root`` is the folder that the images' names are relative to; images in ``without`` are left
+    out. An image's URL begins with that folder's name, as Label Studio serves only files of a local
+    storage, which must lie below its document root. The project needs the labelling interface of
+    ``label_studio_interface``.
     """
     prefix = LOCAL_FILES + quote(f"{root.name}/", errors="surrogateescape")
     tasks = [
@@ -96,10 +96,10 @@ def write_predictions(
     classes: Sequence[str],
     probs_N_C: Any,
 ) -> None:
-    """What a head says of the images without a label: its class, and every class's probability.
+    """Write a head's predictions for images without a label: class, and all class probabilities.
 
-    ``names`` and ``probs_N_C`` are of the whole pool, ``classes`` those of the head. Images that
-    are of none of the classes are left out; those that were skipped are not.
+    ``names`` and ``probs_N_C`` are of the whole pool, ``classes`` those of the head. Images of
+    none of the classes are left out; skipped ones are not.
     """
     labels, current = answers.labels, answers.current
     rows = (
@@ -111,7 +111,7 @@ def write_predictions(
 
 
 def prediction_columns(classes: Sequence[str]) -> list[str]:
-    """The first row of a table of what a head says of images."""
+    """The header of a table of a head's predictions."""
     return ["image", "guess", *(f"probability of {name}" for name in classes)]
 
 
@@ -121,26 +121,26 @@ def prediction_row(image: str, classes: Sequence[str], probs_C: Any) -> list[str
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; raises ``CanNotWrite``."""
+    """Write a file atomically; raises ``CanNotWrite``."""
     _clear(path)
     write_whole(Path(path), content)
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which gets its name once it is full and on the disk.
+    """A folder to fill, which gets its name once it is complete and on disk.
 
-    Raises ``ParameterError`` where that name is taken, ``CanNotWrite``.
+    Raises ``ParameterError`` if that name is taken, and ``CanNotWrite``.
     """
     folder = Path(folder)
     taken = ParameterError(
-        f"{folder} is there already, and nothing is written over: name another folder"
+        f"{folder} already exists, and nothing is overwritten: give another folder"
     )
     if folder.exists() or folder.is_symlink():
         raise taken
     _clear(folder)
     part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)  # of a process that had this one's number
+    shutil.rmtree(part, ignore_errors=True)  # left by a process with the same id
     try:
         part.mkdir()
         yield part
@@ -153,7 +153,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             raise taken from None
         raise CanNotWrite(
             f"{folder.name} can't be written ({error.strerror}): nothing of it is kept; make room, "
-            "or change the rights of the folder around it, then export again"
+            "or change the permissions of its parent folder, then export again"
         ) from error
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -161,7 +161,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def _sync(folder: Path) -> None:
-    """Bring a folder's files and names to the disk; what a link leads to is left alone."""
+    """Flush a folder's files and their names to disk; targets of links are left alone."""
     for place, _, files in os.walk(folder):
         for name in files:
             if not os.path.islink(path := os.path.join(place, name)):
@@ -170,7 +170,7 @@ def _sync(folder: Path) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a process that was killed left beside the place of an export."""
+    """Remove what a killed process left beside the path of an export."""
     path = Path(path)
     for part in path.parent.glob(f"{path.name}.*.part"):
         with suppress(OSError):  # its writer has just renamed it
@@ -189,12 +189,12 @@ def _choice(label: str) -> dict[str, Any]:
 
 
 def _labels(answers: Answers, without: Collection[str]) -> list[tuple[str, str]]:
-    """Images with their labels, but for some."""
+    """Images with their labels, except those in ``without``."""
     return [(image, label) for image, label in answers.labels.items() if image not in without]
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table row by row, whole or not at all; raises ``CanNotWrite``."""
+    """Write a table row by row, but atomically; raises ``CanNotWrite``."""
     _clear(path)
     with whole_file(Path(path)) as file:
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")

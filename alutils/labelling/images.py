@@ -20,7 +20,7 @@ from alutils.protocol.parameters import ParameterError
 
 
 class FolderImages:
-    """The images that may be labelled of a folder's or table's dataset, those of its training part.
+    """The images of a folder's or table's dataset that may be labelled: its training part.
 
     Attributes
     ----------
@@ -38,11 +38,11 @@ class FolderImages:
     def __init__(self, dataset: str, encoder: str):
         """Read features, or compute them first; raises as ``load_features``.
 
-        ``ParameterError`` where the dataset is no folder's.
+        Raises ``ParameterError`` if the dataset is not one of a folder.
         """
         if not dataset.startswith(index.PREFIX):
             raise ParameterError(
-                f"dataset = {dataset!r} is no folder: to label images give the path of theirs"
+                f"dataset = {dataset!r} is not a folder: to label images, give their folder's path"
             )
         facts, self._kept = index.facts(dataset), data.load(dataset).train_images
         features = load_features(dataset, encoder).dataset
@@ -62,8 +62,8 @@ class FolderImages:
     def preview(self, image: str, side: int) -> bytes:
         """An image as a page shows it, at most ``side`` pixels wide and high, in WebP.
 
-        Where its file is gone, or another one by now, it is the picture that was kept of it, of
-        which its features are.
+        If its file is gone or has changed, it is the stored picture, which its features are
+        computed from.
         """
         with suppress(OSError, pictures.Unusable):
             content = (self.folder / image).read_bytes()
@@ -72,11 +72,11 @@ class FolderImages:
         return pictures.picture_preview(self._kept[self.pool.position[image]].numpy())
 
     def picture(self, image: str) -> np.ndarray:
-        """The square picture that was kept of an image, uint8 (S, S, 3)."""
+        """The stored square picture of an image, uint8 (S, S, 3)."""
         return self._kept[self.pool.position[image]].permute(1, 2, 0).numpy()
 
     def sizes(self, images: Iterable[str]) -> dict[str, tuple[int, int]]:
-        """Width and height (pixels) of images' files as they are stored; without those gone."""
+        """Width and height (pixels) of images' files as they are stored, without missing files."""
         found = {}
         for image in images:
             with suppress(OSError):
@@ -86,9 +86,9 @@ class FolderImages:
     def test_accuracy(self, head: Head) -> float | None:
         """Accuracy (%) of a head on the test part.
 
-        None where the folder has none with labels, and where the head knows none of its classes.
-        Of images whose class the head doesn't know the answer is wrong. Names of classes are the
-        same where they are ``alike``.
+        None if the folder has no labelled test part or the head knows none of its classes. An image
+        whose class the head doesn't know counts as wrong. Class names are the same if they are
+        ``alike``.
         """
         code = {alike(name): i for i, name in enumerate(head.classes)}
         true_K = torch.tensor([code.get(alike(name), -1) for name in self.classes])

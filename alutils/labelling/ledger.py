@@ -1,8 +1,8 @@
-"""The ledger of labelling by hand: every answer is on the disk before it is acknowledged.
+"""The ledger of labelling by hand: every answer is on disk before it is acknowledged.
 
-A file of JSON lines that is only ever appended to, one answer a line (``Entry``). Each line has a
-check: the first 16 hexadecimal digits of the SHA-256 of the check before it and its own content. So
-no line can be changed, or go, unnoticed, but for the last ones of all.
+An append-only file of JSON lines, one answer per line (``Entry``). Each line has a check: the first
+16 hexadecimal digits of the SHA-256 of the previous line's check and the line's own content. So no
+line can be changed or lost unnoticed, except the very last ones.
 """
 
 import os
@@ -35,11 +35,11 @@ from alutils.records import locks
 from alutils.records.files import CanNotWrite, sync, to_disk, unused, write_whole
 
 VERSION = 1
-"""Of the ledger's form, in its first line."""
+"""Version of the ledger's format, in its first line."""
 OF_IMAGES = ("images", "image_names")
-"""Facts of the images that are labelled, which nobody sets by hand."""
+"""Facts about the images that are labelled, never set by hand."""
 CONTENTS = "image_contents"
-"""Another one, which a ledger lacks where it was begun without knowing the files."""
+"""Another such fact; a ledger lacks it if it was started without knowing the files."""
 
 
 class LedgerHeld(StudyError):
@@ -52,8 +52,8 @@ class Ledger:
     Attributes
     ----------
     entries : its lines
-    answers : what they say by now
-    session : names this opening of it
+    answers : what the lines so far add up to
+    session : id of this opening of the ledger
     """
 
     def __init__(
@@ -63,16 +63,16 @@ class Ledger:
         facts: dict[str, Any] | None = None,
         say: Callable[[str], None] = print,
     ):
-        """Open a ledger, or begin it.
+        """Open a ledger, or start a new one.
 
         Parameters
         ----------
-        path : its file, in a folder that is there
-        classes : those that it begins with
-        facts : what else is fixed for the whole ledger, in values that JSON has
-        say : is told what was set aside
+        path : its file, in an existing folder
+        classes : those that it starts with
+        facts : what else is fixed for the whole ledger, as JSON values
+        say : called with a message about what was set aside
 
-        Raises ``ParameterError`` where it was begun with other classes or facts, ``LedgerHeld``
+        Raises ``ParameterError`` if it was started with other classes or facts, ``LedgerHeld``
         while somebody else writes it, ``LedgerDamaged``, ``CanNotLock`` and ``CanNotWrite``.
         """
         self.path, self.say = Path(path).resolve(), say
@@ -109,16 +109,15 @@ class Ledger:
     def append(self, action: str, **fields: Any) -> Entry:
         """Add a line, which is on the disk when this returns.
 
-        ``fields`` are those of ``Entry`` but for number, time and session. Raises
-        ``ParameterError`` where the lines so far do not allow it, ``CanNotWrite`` where the disk
-        does not take it and ``LedgerDamaged`` where the file was changed meanwhile: then nothing
-        is kept of it.
+        ``fields`` are those of ``Entry`` except number, time and session. Raises
+        ``ParameterError`` if the lines so far do not allow it, ``CanNotWrite`` if writing fails and
+        ``LedgerDamaged`` if the file was changed meanwhile; nothing of the line is kept then.
         """
         (entry,) = self._append([{"action": action, **fields}])
         return entry
 
     def _append(self, lines: Iterable[dict[str, Any]]) -> list[Entry]:
-        """Add lines in one write, none of which rests on another of them."""
+        """Add lines that do not depend on each other, in one write."""
         with self._turn:
             if self._unsure:
                 self._load()
@@ -140,24 +139,24 @@ class Ledger:
         return added
 
     def _refusal(self, entry: Entry) -> str:
-        """Why a line can't be added now; stricter than what older ledgers may hold."""
+        """Why a line can't be added now; stricter than for lines that older ledgers may hold."""
         if entry.action == ADD_CLASS:
             return class_refusal(entry.label, self.answers.classes)
         return self.answers.refusal(entry)
 
     def undo(self) -> Entry:
-        """Take back the latest answer that holds; the image's answer before it holds again.
+        """Take back the latest current answer; the image's answer before it is current again.
 
-        Where the last line added a class, that is taken back.
+        If the last line added a class, that is taken back instead.
         """
         if self.answers.added:
             return self.append(REMOVE_CLASS, label=self.answers.added)
         return self.append(UNDO, image=self.answers.last)
 
     def take_over(self, answers: Iterable[tuple[str, Entry]]) -> None:
-        """Add answers of another ledger to images, for which nobody is asked here.
+        """Add another ledger's answers for images, without asking anybody here.
 
-        Their class may have a name here that differs in its form of Unicode. Raises as ``append``.
+        Class names may differ from those here in Unicode normalisation. Raises as ``append``.
         """
         called = {alike(name): name for name in reversed(self.answers.classes)}
         called |= {name: name for name in self.answers.classes}
@@ -176,7 +175,7 @@ class Ledger:
         return self.append(ADD_CLASS, label=name)
 
     def _open(self, facts: dict[str, Any]) -> None:
-        """Open the file, look through it, and begin it where it is empty."""
+        """Open the file, check it, and write its first line if it is empty."""
         known = _read(self.path).entries
         if known:
             _compare(self.path.name, facts, known[0].facts)
@@ -193,14 +192,14 @@ class Ledger:
             sync(self.path.parent)
 
     def _load(self) -> None:
-        """Take what the file holds, what was never finished at its end set aside.
+        """Read the file, and set aside an unfinished line at its end.
 
-        ``_unsure`` is whether the file may hold more than what is known here, as after an
-        interrupt from the keyboard amid a line.
+        ``_unsure`` says whether the file may hold more than is known here, for example after a
+        keyboard interrupt in the middle of a line.
         """
         self._check_file(more=True)
         content = _read(self.path)
-        self.entries[:] = content.entries  # in place: others read on in it
+        self.entries[:] = content.entries  # in place: others keep reading it
         self._check, self._end = content.check, content.end
         self.answers = Answers(self.entries)
         if content.torn:
@@ -211,7 +210,7 @@ class Ledger:
         self._unsure = False
 
     def _write(self, line: bytes) -> None:
-        """Append bytes in one write, and wait until the disk has them; or leave none of them."""
+        """Append bytes in one write and wait until they are on disk, or leave none of them."""
         self._check_file()
         self._unsure = True
         try:
@@ -224,9 +223,9 @@ class Ledger:
             raise _can_not_write(self.path, error) from error
 
     def _check_file(self, more: bool = False) -> None:
-        """Raise ``LedgerDamaged`` where the file is not the one that was opened, as it was left.
+        """Raise ``LedgerDamaged`` unless the file is the one that was opened, as it was left.
 
-        With ``more`` it may be longer than that.
+        With ``more`` it may be longer.
         """
         if self._file < 0:
             raise LedgerDamaged(f"{self.path.name} is closed: open it again to answer")
@@ -241,7 +240,7 @@ class Ledger:
         )
 
     def _set_aside(self, torn: bytes) -> None:
-        """Keep what was never finished in a file beside, then cut it off."""
+        """Copy an unfinished line to a file beside the ledger, then truncate it."""
         aside = unused(self.path.with_name(f"{self.path.name}.torn"))
         write_whole(aside, torn)
         try:
@@ -250,13 +249,13 @@ class Ledger:
         except OSError as error:
             raise _can_not_write(self.path, error) from error
         self.say(
-            f"{self.path.name} ended in a line that was never finished, and so never acknowledged: "
-            f"it is set aside as {aside.name}, and the {len(self.entries):,} lines before are whole"
+            f"{self.path.name} ended in an incomplete line that was never acknowledged: it is set "
+            f"aside as {aside.name}, and the {len(self.entries):,} lines before it are intact"
         )
 
 
 def _read(path: Path) -> Contents:
-    """What a file holds; nothing where it is not there."""
+    """What a file holds; nothing if it does not exist."""
     try:
         return parse(path.read_bytes(), path.name)
     except FileNotFoundError:
@@ -266,10 +265,10 @@ def _read(path: Path) -> Contents:
 
 
 def _compare(name: str, facts: dict[str, Any], begun: dict[str, Any]) -> None:
-    """Refuse other images, classes or facts than a ledger was begun with.
+    """Refuse other images, classes or facts than a ledger was started with.
 
-    Contents are compared where both know them, and a setting that came after the ledger was begun
-    counts as neutral then.
+    Contents are compared if both know them. A setting introduced after the ledger was started
+    counts as having been neutral then.
     """
     begun = {key: value for key, value in NEUTRAL.items() if key in facts} | begun
     if CONTENTS not in begun.keys() & facts.keys():
@@ -279,29 +278,29 @@ def _compare(name: str, facts: dict[str, Any], begun: dict[str, Any]) -> None:
         )
     if any(begun.get(key) != facts.get(key) for key in (*OF_IMAGES, CONTENTS)):
         raise ParameterError(
-            f"{name} was begun with other images, or other names of them ({begun.get('images')} "
-            f"then, {facts.get('images')} now): put the folder back as it was, or name another "
+            f"{name} was started with other images, or other names for them ({begun.get('images')} "
+            f"then, {facts.get('images')} now): restore the folder as it was, or give another "
             "ledger, with this one as older_ledger"
         )
     for key in begun | facts:
         if begun.get(key) != facts.get(key):
             raise ParameterError(
-                f"{key} = {facts.get(key)!r}, but {name} was begun with {begun.get(key)!r}: set "
-                "that, or name another ledger"
+                f"{key} = {facts.get(key)!r}, but {name} was started with {begun.get(key)!r}: set "
+                "that, or give another ledger"
             )
 
 
 def _check_classes(classes: list[str]) -> None:
-    """Refuse classes of which one has no proper name; there may be none yet."""
+    """Refuse classes if one has no proper name; the list may be empty."""
     for i, name in enumerate(classes):
         if refusal := class_refusal(name, classes[:i]):
             raise ParameterError(refusal)
 
 
 def locked(path: Path) -> FileLock:
-    """The lock of a ledger, acquired; it goes with the process. Raises ``LedgerHeld``."""
+    """Acquire a ledger's lock, released when the process ends. Raises ``LedgerHeld``."""
     file = path.with_name(f".{path.name}.lock")
-    remedy = "make that folder, change its rights, or keep the ledger elsewhere"
+    remedy = "create that folder, change its permissions, or keep the ledger elsewhere"
     if lock := locks.hold(file, f"{path.name} can't be locked in {path.parent}", remedy):
         return lock
     raise LedgerHeld(
@@ -312,6 +311,6 @@ def locked(path: Path) -> FileLock:
 
 def _can_not_write(path: Path, error: OSError) -> CanNotWrite:
     return CanNotWrite(
-        f"{path.name} can't be used ({error.strerror}): what was answered before is kept, this is "
-        "not; make room, or change its rights, then answer again"
+        f"{path.name} can't be used ({error.strerror}): earlier answers are kept, this one is not; "
+        "make room, or change its permissions, then answer again"
     )

@@ -1,6 +1,6 @@
-"""Answers of an older ledger, taken over where images came, went or moved since it was begun.
+"""Answers of an older ledger, taken over if images were added, removed or moved since its start.
 
-A table of labels that were given elsewhere stands in its place, too.
+A table of labels from elsewhere can be used in its place.
 """
 
 import csv
@@ -23,21 +23,21 @@ from alutils.protocol.parameters import ParameterError
 from alutils.waiting import bar
 
 AT_ONCE = 10
-"""Answers taken over in one write, for each of which the disk is waited for; so few that a power
-cut hardly leaves a gap amid them."""
+"""Answers taken over per write. Each write waits for the disk; they are so few that a power cut is
+unlikely to leave a gap among them."""
 
 
 @dataclass(frozen=True)
 class Older:
-    """What an older ledger, or a table of labels, says of the images of a folder today.
+    """What an older ledger, or a table of labels, says about a folder's current images.
 
     Attributes
     ----------
     path : its file
-    classes : its classes, those added since at the end; of a table those of images that are here
-    answers : by an image's name today, the answer that holds there
-    gone : answers of images that are not to be labelled today
-    by_content : whether images were told by their content, or by their names alone
+    classes : its classes, later additions at the end; for a table, those of images in the folder
+    answers : by current image name, the current answer there
+    gone : number of answers for images that are not to be labelled now
+    by_content : whether images were matched by content, or only by name
     """
 
     path: Path
@@ -48,14 +48,13 @@ class Older:
 
 
 def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older:
-    """Read an older ledger, for one that begins with ``classes``; or a table (``listing.labels``).
+    """Read an older ledger or a table (``listing.labels``), for a ledger with ``classes``.
 
-    A ledger's images are told by their content where the data cache still has the list of files
-    that it was begun with, so that a file may have another name; else by their names. A table's
-    are told by their names, relative to the folder or to the table, and a copy of an image by its
-    content. Raises ``ParameterError`` where
-    it can't be read, answers no image of today, or has a class that one of ``classes`` differs from
-    in case alone.
+    A ledger's images are matched by content if the data cache still has the list of files that it
+    was started with, so that a file may have another name; otherwise by name. A table's images are
+    matched by name, relative to the folder or to the table, and a copy of an image by content.
+    Raises ``ParameterError`` if it can't be read, answers none of the current images, or has a
+    class that differs from one of ``classes`` only in case.
     """
     key = f"older_ledger = {str(path)!r}"
     is_table = path.suffix.lower() in listing.TABLES
@@ -69,16 +68,16 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
     names, by_content = _names_today(path, entries, images)
     answers = {names[old]: entry for old, entry in given.current.items() if old in names}
     if not answers:
-        told = "contents" if by_content else "names"
+        told = "content" if by_content else "name"
         other = "the ledger of an earlier state of this folder"
         if is_table:
             other = "a table whose images are named relative to the folder, or to the table"
         raise ParameterError(
-            f"{key} has no answer for an image of {images.folder}, by their {told}: name "
+            f"{key} has no answer for an image of {images.folder}, matched by {told}: give "
             f"{other}, or leave it empty"
         )
     others = given.classes
-    if is_table:  # one of many folders has classes of theirs, too
+    if is_table:  # a table for many folders also has their classes
         here = {entry.label for entry in answers.values()}
         others = [name for name in others if name in here]
     known = {alike(name): name for name in classes}
@@ -86,17 +85,17 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
         mine = known.get(alike(name), name)
         if normalize("NFC", mine) != normalize("NFC", name):
             raise ParameterError(
-                f"classes has {mine!r}, and {key} has {name!r}: call it the same in classes"
+                f"classes has {mine!r}, and {key} has {name!r}: use the same spelling in classes"
             )
     gone = len(given.current) - len(answers)
     return Older(path, others, answers, gone, by_content)
 
 
 def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
-    """The labels of a table as answers, with their classes in the order of their names.
+    """The labels of a table as answers, with their classes sorted by name.
 
-    Images are called as in the folder, where they are there. Raises ``ValueError`` where an image
-    has two labels or a label is no class, and as ``listing.labels``.
+    Images that are in the folder get their names there. Raises ``ValueError`` if an image has two
+    labels or a label can't be a class, and as ``listing.labels``.
     """
     labels: dict[str, str] = {}
     called: dict[str, str] = {}
@@ -106,7 +105,7 @@ def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
         other = called.setdefault(name, file)
         if labels.setdefault(name, label) != label:
             same = "" if other == file else f" ({other!r} is the same image)"
-            raise ValueError(f"{file!r} is {labels[name]!r} and {label!r}: leave one of them{same}")
+            raise ValueError(f"{file!r} is {labels[name]!r} and {label!r}: keep only one{same}")
     classes = sorted(set(labels.values()))
     for number, name in enumerate(classes):
         if refusal := class_refusal(name, classes[:number]):
@@ -117,7 +116,7 @@ def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
 
 
 class _Names:
-    """What a folder calls a table's files, which are relative to the folder or to the table."""
+    """Names in a folder of a table's files, given relative to the folder or to the table."""
 
     def __init__(self, images: FolderImages, table: Path):
         self.images, self.table, self.folder = images, table, images.folder
@@ -130,9 +129,9 @@ class _Names:
     def today(self, file: str) -> str:
         """The name of a file's image, or of the one that it is a copy of.
 
-        Blanks around and the form of Unicode are passed over where one image alone is meant. A file
-        that is not there keeps its name; raises ``ValueError`` where that is not UTF-8. The table's
-        path leads through no links, the folder's may.
+        Surrounding spaces and Unicode normalisation are ignored if only one image can be meant. A
+        missing file keeps its name; raises ``ValueError`` if that is not UTF-8. The table's path
+        contains no links, the folder's may.
         """
         spellings = dict.fromkeys((file, file.strip()))
         names = [name for spelt in spellings for name in self._names(spelt)]
@@ -144,12 +143,12 @@ class _Names:
                 return alike_names[0]
         for place in (self.folder / file, self.table.parent / file):
             with suppress(OSError, ValueError):
-                if place.is_file():  # a pipe would be waited for
+                if place.is_file():  # reading a pipe would block
                     return self.by_content.get(_digest(place), names[0])
         return listing.utf_8(names[0])
 
     def _names(self, file: str) -> list[str]:
-        """A file's name in the folder, if it is relative to that, and if to the table."""
+        """A file's names in the folder, if relative to that, and if relative to the table."""
         beside = [os.path.relpath(self.table.parent / file, folder) for folder in self.folders]
         return [os.path.normpath(file), *beside]
 
@@ -171,9 +170,9 @@ def _by_content(digests: Mapping[str, str]) -> dict[str, str]:
 def _names_today(
     path: Path, entries: Sequence[Entry], images: FolderImages
 ) -> tuple[dict[str, str], bool]:
-    """By an image's name in a ledger its name today, and whether contents told so.
+    """Current image names by their names in a ledger, and whether they were matched by content.
 
-    A table's rows, which were begun with no list of images, have their names today.
+    A table's rows come with no list of images and already have current names.
     """
     facts = entries[0].facts
     count, digest = (facts.get(key) for key in OF_IMAGES)
@@ -199,10 +198,10 @@ def _contents(rows: Sequence[index.Row]) -> str:
 def take_over(ledger: Ledger, older: Older) -> str:
     """Add an older ledger's answers for images that were never answered here.
 
-    Returns what was done; nothing: an empty string. Nobody is asked for them, and no model guessed
-    them before: they are trained on like others, and tell nothing of its accuracy. That an image is
-    of none of the older classes is passed over where there is another one. What a kill
-    leaves out is added at the next call. Raises as ``Ledger.append``.
+    Returns what was done; an empty string if nothing. Nobody is asked for these answers and no
+    model guessed them first, so they are trained on like others but say nothing about its accuracy.
+    An answer that an image is of none of the older classes is ignored if there are new ones. What
+    is missing after a kill is added at the next call. Raises as ``Ledger.append``.
     """
     first = ledger.answers.first
     left = {image: entry for image, entry in older.answers.items() if image not in first}
@@ -219,41 +218,41 @@ def take_over(ledger: Ledger, older: Older) -> str:
             block = answers[start : start + AT_ONCE]
             ledger.take_over(block)
             shown.update(len(block))
-    told = "content" if older.by_content else "name alone"
+    told = "content" if older.by_content else "name only"
     done = (
-        f"answers taken over from {older.path}: {len(left):,}, of images told by their {told}; "
-        f"{older.gone:,} more are of images that are not here"
+        f"answers taken over from {older.path}: {len(left):,}, for images matched by {told}; "
+        f"{older.gone:,} more are for images that are not here"
     )
     return f"{done}; {_again(open_)}" if open_ else done
 
 
 def _again(open_: set[str]) -> str:
     """How many answers are left out, as there are more classes now."""
-    return f"{len(open_):,} of no class are asked for again, as there are more"
+    return f"{len(open_):,} of no class are asked for again, as there are more classes now"
 
 
 def _of_no_class(
     answers: Mapping[str, Entry], before: Sequence[str], now: Sequence[str]
 ) -> set[str]:
-    """Images that were of none of the classes then, where there are classes now that weren't."""
+    """Images that were of none of the classes then, if there are new classes now."""
     if set(map(alike, now)) <= set(map(alike, before)):
         return set()
     return {image for image, entry in answers.items() if entry.action == NONE}
 
 
 def hint(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> str:
-    """That an older ledger has answers for a folder whose ledger has none yet; else nothing.
+    """A note that an older ledger has answers for a folder whose ledger has none yet; else empty.
 
-    ``path`` is of the form ``PROFILE/labels/folder-NAME-CHECKSUM/ledger.jsonl``. Looked at are the
-    ledgers of all profiles: of folders of the same name, then of others, whose answers must be of
-    images that are here for the most part, by their contents; those with most answers come first.
-    One that has none of ``classes`` is of another question.
+    ``path`` is of the form ``PROFILE/labels/folder-NAME-CHECKSUM/ledger.jsonl``. The ledgers of all
+    profiles are considered: first those of folders of the same name, then others, most of whose
+    answers must be for images that are here, matched by content. Among these the one with the most
+    answers is taken. A ledger with none of ``classes`` answers another question.
     """
     stem = path.parent.name.rpartition("-")[0]
     pattern = f"*/labels/{index.PREFIX}*/{path.name}"
     others = [file for file in path.parents[3].glob(pattern) if file != path]
     namesakes = {file: file.parent.name.rpartition("-")[0] == stem for file in others}
-    with suppress(LedgerDamaged, OSError):  # of this folder's ledger: told when it is opened
+    with suppress(LedgerDamaged, OSError):  # in this folder's ledger: reported when it is opened
         if path.exists() and Answers(chain.read(path)).first:
             return ""
     mine, usable = set(map(alike, classes)), []
@@ -268,6 +267,6 @@ def hint(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> str:
     best = max(usable, key=lambda each: (namesakes[each.path], len(each.answers)))
     taken = len(best.answers) - len(_of_no_class(best.answers, best.classes, classes))
     return (
-        "this is a new ledger, as folder, images or profile are not those of before; older_ledger "
-        f"= {str(best.path)!r} takes over {taken:,} answers given before"
+        "this is a new ledger, as the folder, its images or the profile have changed; older_ledger "
+        f"= {str(best.path)!r} takes over {taken:,} earlier answers"
     )

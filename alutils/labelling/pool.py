@@ -15,15 +15,15 @@ from alutils.records.record import canonical
 
 @dataclass(frozen=True)
 class FeaturePool:
-    """Images by name with their features, and the scale of these.
+    """Images by name with their features, and the mean and spread of these.
 
     Attributes
     ----------
     names : stable names, each once: relative paths, or ids made from the content
-    rows : features, float16 or float32 (N, D), a memory map perhaps
+    rows : features, float16 or float32 (N, D), possibly memory-mapped
     mean, std : of every feature over the pool, float32 (D,); a constant one has std 1
-    encoder : what the features are by
-    contents : digest of the images' contents (``digest_of_contents``); empty where it is not known
+    encoder : name of the encoder of the features
+    contents : digest of the images' contents (``digest_of_contents``); empty if unknown
     """
 
     names: tuple[str, ...]
@@ -39,7 +39,7 @@ class FeaturePool:
     ) -> "FeaturePool":
         """A pool with the scale of its own features.
 
-        Raises ``ParameterError`` where names and rows don't fit, or a feature is not finite.
+        Raises ``ParameterError`` if names and rows don't match, or a feature is not finite.
         """
         if rows.ndim != 2 or len(rows) != len(names) or not rows.numel():
             raise ParameterError(
@@ -75,12 +75,12 @@ class FeaturePool:
 
 
 def digest_of_names(names: Sequence[str]) -> str:
-    """The digest by which a ledger knows its images again."""
+    """The digest by which a ledger recognises its images."""
     return _digest(list(names))
 
 
 def digest_of_contents(sha256s: Mapping[str, str]) -> str:
-    """The digest by which a ledger knows what its images hold, from their SHA-256 by name."""
+    """The digest by which a ledger recognises image contents, from their SHA-256 by name."""
     return _digest(list(sha256s.items()))
 
 

@@ -1,4 +1,4 @@
-"""Classes of image files by a head that was exported."""
+"""Predicted classes of image files, by an exported head."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ FILES_AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a head says of a file.
+    """A head's prediction for a file.
 
     Attributes
     ----------
     file : as it was given
-    probs_C : probability of each of the head's classes, float32; None where it is no usable image
-    problem : why it is none
+    probs_C : probability of each of the head's classes, float32; None if it is no usable image
+    problem : why it is not
     """
 
     file: Path
@@ -33,7 +33,7 @@ class Predicted:
 
 
 def predictions(saved: SavedHead, files: Sequence[Path]) -> Iterator[Predicted]:
-    """What a head says of image files, in their order, on all cores and in bounded memory.
+    """A head's predictions for image files, in order, on all cores and in bounded memory.
 
     An image is prepared as those of a folder are (``folders.pictures``), and its features are
     rounded to float16 as in the data cache. Raises ``EncoderUnavailable``.
@@ -44,7 +44,7 @@ def predictions(saved: SavedHead, files: Sequence[Path]) -> Iterator[Predicted]:
         return _batch(saved, encoder, files[start : start + FILES_AT_ONCE])
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of odd files
+        warnings.simplefilter("ignore")  # Pillow's, about odd files
         for some in on_all_cores(predict, range(0, len(files), FILES_AT_ONCE)):
             yield from some
 
@@ -64,9 +64,9 @@ def _batch(saved: SavedHead, encoder: Encoder, files: Sequence[Path]) -> list[Pr
 
 
 def _picture(file: Path) -> tuple[Tensor | None, str]:
-    """A file as the encoder takes it, uint8 (3, S, S), or why it can't."""
+    """A file as input for the encoder, uint8 (3, S, S), or why it can't be."""
     try:
-        if not file.is_file():  # a pipe would be waited for
+        if not file.is_file():  # reading a pipe would block
             return None, "not a file"
         with file.open("rb") as opened:
             return torch.from_numpy(pictures.picture(opened)), ""

@@ -1,4 +1,4 @@
-"""Going on with a ledger that was damaged, with all of it that is whole."""
+"""Repair of a damaged ledger, keeping all of its intact lines."""
 
 import io
 import json
@@ -25,14 +25,14 @@ from alutils.records.files import unused, write_whole
 
 
 def repair(path: Path) -> tuple[int, int]:
-    """Set a damaged ledger aside as ``NAME.damaged`` and write anew the lines that are whole.
+    """Set a damaged ledger aside as ``NAME.damaged`` and write its intact lines again.
 
-    Whole lines after the damage are kept, with new numbers and checks, unless they make no sense
-    without what is lost, as an undo of what may be an answer that is gone. Numbers of trainings are
-    lowered to those that the kept lines are enough for. Returns how many lines were kept, and how
-    many not. The new ledger may ask for other images than the old one did from there on.
+    Intact lines after the damage are kept, with new numbers and checks, unless they make no sense
+    without what is lost, such as an undo of an answer that may be lost. Training numbers are
+    lowered to those that the kept lines suffice for. Returns how many lines were kept, and how many
+    were not. From there on, the new ledger may ask for other images than the old one did.
 
-    Raises ``ParameterError`` where the first line, with the classes, is lost; ``LedgerHeld``.
+    Raises ``ParameterError`` if the first line, with the classes, is lost, and ``LedgerHeld``.
     """
     path = Path(path).resolve()
     lock = locked(path)
@@ -42,8 +42,8 @@ def repair(path: Path) -> tuple[int, int]:
         text, kept = _chained_anew(_whole_entries(lines))
         if not kept:
             raise ParameterError(
-                f"{path.name} has lost its first line, which says what it is of: put a copy of the "
-                "file in its place"
+                f"{path.name} has lost its first line, which says what it belongs to: put a copy "
+                "of the file in its place"
             )
         write_whole(unused(path.with_name(f"{path.name}.damaged")), content)
         write_whole(path, text)
@@ -53,10 +53,10 @@ def repair(path: Path) -> tuple[int, int]:
 
 
 def _chained_anew(entries: list[Entry]) -> tuple[bytes, int]:
-    """The text of a ledger with these lines, and how many; those that make no sense are left out.
+    """The text of a ledger with those of these lines that make sense, and the number of lines kept.
 
-    Empty unless they begin with the first line of a ledger. A line that adds a class anew has the
-    number of the label that it is for, and is not counted.
+    Empty unless they begin with the first line of a ledger. A line that adds a class again has the
+    number of the label that needs it, and is not counted.
     """
     if not entries or entries[0].action != START:
         return b"", 0
@@ -70,7 +70,7 @@ def _chained_anew(entries: list[Entry]) -> tuple[bytes, int]:
 
 
 def _trained_on_what_is_left(entries: list[Entry]) -> Iterator[Entry]:
-    """The lines that make sense, none of a training that there aren't turns enough before."""
+    """The lines that make sense, with training numbers limited by the turns before them."""
     turns, batch = 0, entries[0].facts.get("batch")
     for entry in _that_make_sense(entries):
         yield replace(entry, model=min(entry.model, turns // batch)) if batch else entry
@@ -78,14 +78,14 @@ def _trained_on_what_is_left(entries: list[Entry]) -> Iterator[Entry]:
 
 
 def _that_make_sense(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The lines that can follow each other where those that their numbers leave out are lost.
+    """The lines that can follow each other, given that those missing from their numbers are lost.
 
-    A lost line counts as an answer, to any image: so an undo that may be about it is left out, as
-    it would take back an answer from before, which nobody took back. Where a class was added by
-    one, the first label of that class adds it.
+    A lost line counts as an answer for some image. So an undo that may refer to it is left out, as
+    it would take back an earlier answer, which nobody took back. If a lost line added a class, the
+    first label of that class adds it.
     """
     answers, before = Answers(), 0
-    undoable: list[Entry | None] = []  # answers, the latest last; None for one that is lost
+    undoable: list[Entry | None] = []  # answers, the latest last; None for a lost one
     for place, entry in enumerate(entries, 1):
         undoable += [None] * (entry.number - before - 1)
         before = entry.number
@@ -105,11 +105,11 @@ def _that_make_sense(entries: Iterable[Entry]) -> Iterator[Entry]:
         elif entry.action in ANSWERS:
             undoable.append(None)
         elif entry.action == REMOVE_CLASS and undoable and undoable[-1] is None:
-            undoable.pop()  # the lost line, the one before, added the class
+            undoable.pop()  # the lost line before it added the class
 
 
 def _class_of(label: Entry, answers: Answers) -> Entry | None:
-    """The line that adds the class of a label, where that is not there and may be a class."""
+    """The line that adds a label's class, if it is missing and can be a class."""
     if label.action != LABEL or label.label in answers.classes:
         return None
     if class_refusal(label.label, answers.classes):
@@ -118,7 +118,7 @@ def _class_of(label: Entry, answers: Answers) -> Entry | None:
 
 
 def _remove_last_lost(undoable: list[Entry | None]) -> None:
-    """Take the latest lost line for one that was no answer; none is left where all are told."""
+    """Count the latest lost line, if there still is one, as not an answer."""
     lost = [place for place, entry in enumerate(undoable) if entry is None]
     if lost:
         del undoable[lost[-1]]

@@ -1,4 +1,4 @@
-"""The trained head as files that others can use: weights, facts, and an example of use."""
+"""The trained head as files for use elsewhere: weights, metadata, and a usage example."""
 
 import hashlib
 import json
@@ -26,9 +26,9 @@ FIRST_PREPARED = {
         "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec", 112, 1, "rgb-112-1"
     ],
 }  # fmt: skip
-"""By encoder, what ``prepared`` was while heads were saved without it; never changed."""
+"""By encoder, the value of ``prepared`` when heads were saved without it; never changed."""
 USE = """\
-# Classes of images by their features: rows of {features} numbers by {encoder}.
+# Predict classes of images from their features: rows of {features} numbers by {encoder}.
 # From image files to a table of classes, in the folder of the study that made this:
 #     .venv/bin/python -m alutils predict HEAD IMAGES > predictions.csv
 import json
@@ -36,7 +36,7 @@ import torch
 from safetensors.torch import load_file
 
 facts, head = json.load(open("head.json")), load_file("head.safetensors")
-features = torch.zeros(1, {features})  # in the place of your own, float (N, {features})
+features = torch.zeros(1, {features})  # replace by your own, float (N, {features})
 standardised = (features.float() - head["mean"]) / head["std"]
 probabilities = (standardised @ head["weight"].T + head["bias"]).softmax(1)
 print([facts["classes"][i] for i in probabilities.argmax(1)])
@@ -44,27 +44,27 @@ print([facts["classes"][i] for i in probabilities.argmax(1)])
 
 
 class HeadDamaged(StudyError):
-    """The files of a saved head do not belong together, or to other features than today's."""
+    """The files of a saved head do not match each other, or not the encoder's current features."""
 
 
 def prepared(encoder: str) -> list[str | int]:
     """What an image file's features depend on: the encoder, and how its picture is made.
 
-    Empty for an encoder that is not known here.
+    Empty for an unknown encoder.
     """
     return [*ENCODERS[encoder].identity, PREPARATION] if encoder in ENCODERS else []
 
 
 @dataclass(frozen=True)
 class SavedHead:
-    """A head that was read back, and what the encoder of its features is called."""
+    """A head read from disk, and the name of its features' encoder."""
 
     head: Head
     encoder: str
 
 
 def save_head(folder: Path, head: Head, encoder: str) -> None:
-    """Write a head into a folder of its own, which is there whole or not at all.
+    """Write a head into its own folder, completely or not at all.
 
     ``head.safetensors`` has ``weight`` (C, D), ``bias`` (C,), and ``mean`` and ``std`` (D,) of the
     features, all float32; ``head.json`` the classes in the order of the outputs, the encoder, what
@@ -92,8 +92,8 @@ def save_head(folder: Path, head: Head, encoder: str) -> None:
 def load_head(folder: Path) -> SavedHead:
     """A head as ``save_head`` wrote it.
 
-    Raises ``HeadDamaged`` where its files are not there, or others, and where the encoder's
-    features are no longer those that it was trained on.
+    Raises ``HeadDamaged`` if its files are missing or were changed, or if the encoder's features
+    are no longer those that it was trained on.
     """
     try:
         weights = (Path(folder) / WEIGHTS).read_bytes()
@@ -102,7 +102,7 @@ def load_head(folder: Path) -> SavedHead:
         digest, classes, labels, encoder = (facts[key] for key in needed)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HeadDamaged(
-            f"{folder} holds no exported head ({error}): name the folder head of an export"
+            f"{folder} holds no exported head ({error}): give the folder head of an export"
         ) from error
     if hashlib.sha256(weights).hexdigest() != digest:
         raise HeadDamaged(
@@ -119,8 +119,8 @@ def load_head(folder: Path) -> SavedHead:
     now = prepared(str(encoder))
     if now and (then := facts.get("prepared", FIRST_PREPARED.get(encoder))) != now:
         raise HeadDamaged(
-            f"the head in {folder} is of other features by {encoder} than are computed now "
-            f"({then} then, {now} now): export it again, from its ledger"
+            f"the head in {folder} was trained on other features of {encoder} than are computed "
+            f"now ({then} then, {now} now): export it again, from its ledger"
         )
     net = FeatureNet(tensors["mean"], tensors["std"], len(classes))
     with torch.no_grad():

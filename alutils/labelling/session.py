@@ -1,9 +1,9 @@
 """Labelling by hand, without its user interface: what to ask next, and what was answered.
 
-The first batch is chosen by typicality, with nothing labelled; then an arm chooses from what a
-linear head says that is trained anew after every ``batch`` answers, in the background. A share of
-what is asked for is drawn at random. Nothing that has an answer is asked for again; what is skipped
-comes back when nothing else is left.
+The first batch is chosen by typicality, before anything is labelled. Then an arm chooses by the
+predictions of a linear head, which is retrained in the background after every ``batch`` answers. A
+share of what is asked for is drawn at random. Answered images are not asked for again; skipped ones
+come back when nothing else is left.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ from alutils.learning.streams import stream
 from alutils.protocol.parameters import ParameterError
 
 SKIPPED = "skipped"
-"""What asks for an image again that was skipped, once no other is left."""
+"""The reason for asking for a skipped image again, once no other is left."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Question:
     ----------
     image, position : its name, and its row in the pool
     asked : what asked for it: an arm, or a reason of ``entries``
-    model : number of the training that stood then
+    model : number of the training that was current then
     guess : its class by that training's head; empty without one
     line : number of the ledger's last line then
     """
@@ -58,7 +58,7 @@ class Question:
 
 
 class Session:
-    """Labelling a pool into a ledger; one a ledger, used by one thread at a time.
+    """Labelling a pool into a ledger; one session per ledger, used by one thread at a time.
 
     What is asked for depends on the pool, the settings, the answers, and on which training was done
     when an image was asked for, which the ledger keeps. ``answers.replay`` asks for the same again.
@@ -77,11 +77,11 @@ class Session:
         settings: Settings,
         say: Callable[[str], None] = print,
     ):
-        """Begin a ledger, or go on with it; raises as ``Ledger``.
+        """Start a ledger, or continue it; raises as ``Ledger``.
 
-        ``say`` is told, in a line each, where it goes on, what was set aside, a training that
-        failed, and that skipped images come back. A training that failed is told of from the
-        thread of whoever asks.
+        ``say`` is called with one line for each of these: where the ledger continues, what was set
+        aside, a failed training, and that skipped images come back. A failed training is reported
+        from the thread that asks for images.
         """
         self.pool, self.settings, self.say = pool, settings, say
         self.ledger = Ledger(path, classes, pool.facts | settings.facts, say)
@@ -95,7 +95,7 @@ class Session:
         self._trainings.warm_up()
         self._trainings.look_back()
         if self.answers.counts:
-            say(f"{self.ledger.path.name} goes on: {describe(self.answers)}")
+            say(f"continuing {self.ledger.path.name}: {describe(self.answers)}")
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +104,7 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Wait for the training that runs, then let somebody else write the ledger."""
+        """Wait for the running training, then let somebody else write the ledger."""
         self._trainings.close()
         self.ledger.close()
 
@@ -115,31 +115,31 @@ class Session:
 
     @property
     def classes(self) -> list[str]:
-        """The classes by now."""
+        """The current classes."""
         return self.answers.classes
 
     @property
     def due(self) -> int:
-        """Number of the latest training that the answers so far are enough for."""
+        """Number of the latest training for which there are enough answers."""
         return len(self.answers.counts) // self.settings.batch
 
     @property
     def is_training(self) -> bool:
-        """Whether the training that is due is not there yet."""
+        """Whether the training that is due is still running."""
         return self._trainings.is_running(self.due)
 
     @property
     def trained_on(self) -> int:
-        """Labels of the head that chooses and guesses by now; 0 without one."""
+        """Number of labels that the current head was trained on; 0 without one."""
         head = self._batch.head if self._batch else None
         return head.labels if head else 0
 
     def ask(self, count: int = 1, model: int | None = None) -> list[Question]:
         """What to ask for next, at most ``count``; what was asked for and not answered comes first.
 
-        It waits for a training at the beginning alone; later, while one runs, what is left of the
-        batch before is asked for, and then images at random. ``model`` names the training to choose
-        by instead, and waits for it; ``due`` makes that a function of the answers alone.
+        It waits for a training only at the beginning. Later, while one runs, the rest of the batch
+        before is asked for, and then random images. With ``model`` it waits for that training and
+        chooses by it; ``model=due`` makes the choice a function of the answers alone.
         """
         self._choose_model(model)
         self._asked = {q.image: q for q in self._asked.values() if not self._answered_since(q)}
@@ -152,8 +152,8 @@ class Session:
     def label(self, image: str, label: str, shown: bool = False) -> Entry:
         """Give an image a class; ``shown`` is whether the guess was seen.
 
-        The image was asked for, or has an answer, which this one takes the place of. Returns when
-        the answer is on the disk. Raises as ``Ledger.append``.
+        The image must have been asked for, or have an answer, which this one replaces. Returns when
+        the answer is on disk. Raises as ``Ledger.append``.
         """
         return self._answer(LABEL, image, label, shown)
 
@@ -179,7 +179,7 @@ class Session:
         return self.ledger.add_class(name)
 
     def guess(self, image: str) -> str:
-        """The class that the head which is there by now gives an image; empty without one."""
+        """The class that the current head predicts for an image; empty without a head."""
         return self._guess(self.pool.position[image])
 
     def head(self) -> Head:
@@ -188,10 +188,10 @@ class Session:
         return train_head(self.pool, self.settings, now)
 
     def least_sure(self, count: int) -> tuple[list[str], list[str], list[float]]:
-        """Images without an answer of which the head of all labels is least sure, at most so many.
+        """At most ``count`` unanswered images that the head trained on all labels is least sure of.
 
-        Returns their names, likeliest classes, and the probabilities of these, rising. Raises as
-        ``train_head``.
+        Returns their names, likeliest classes, and the probabilities of these, in ascending order.
+        Raises as ``train_head``.
         """
         head, given = self.head(), self.answers.given
         probs_N_C = predict(head.net, self.pool.rows)
@@ -203,9 +203,9 @@ class Session:
         return names, guesses, confidence_N[chosen].tolist()
 
     def trainings(self) -> list[Batch]:
-        """Trainings that are known by now, by number, for stopping rules.
+        """The trainings finished so far, by number, for stopping rules.
 
-        After a ledger was opened those before are computed again, one by one, in the background.
+        When a ledger is reopened, earlier ones are computed again, one by one, in the background.
         """
         return self._trainings.known()
 
@@ -214,15 +214,15 @@ class Session:
         self._trainings.wait()
 
     def to_change(self, image: str) -> Question:
-        """The question of an image that has an answer, which may be changed: that answers it."""
+        """A question to change an image's answer; its present answer already counts as given."""
         return replace(self._question(image, CHANGE), line=0)
 
     def forget(self, but: int | None = None) -> None:
-        """Forget what was asked for and not answered, as closing does; ``but`` by that training."""
+        """Forget unanswered questions, as closing does, except those by training ``but``."""
         self._asked = {q.image: q for q in self._asked.values() if q.model == but}
 
     def _choose_model(self, model: int | None) -> None:
-        """Take the training that is asked for, or the latest that is there."""
+        """Use training ``model``, or the latest one available."""
         due = self.due
         if model is not None and not 0 <= model <= due:
             raise ParameterError(f"model = {model} is not among the trainings 0 to {due} so far")
@@ -240,7 +240,7 @@ class Session:
         return bool(given) and given[-1].number > question.line
 
     def _next(self) -> Question | None:
-        """One more image to ask for; None where all have an answer and none is skipped."""
+        """One more image to ask for; None if all have an answer and none is skipped."""
         given, asked = self.answers.given, self._asked
         free = (name for name in self._at_random if name not in given and name not in asked)
         picks = map(self.pool.names.__getitem__, self._batch.picks)
@@ -254,13 +254,14 @@ class Session:
             return None
         if not self._said_skipped:
             self._said_skipped = True
-            self.say("every image has an answer: those that were skipped are asked for again")
+            self.say("every image has an answer: skipped ones are asked for again")
         return self._question(again, SKIPPED)
 
     def _random_is_due(self) -> bool:
-        """Whether the stated share of images at random falls short without one more.
+        """Whether the share of random images would fall short without one more.
 
-        Images from before the first head don't count: without a guess they tell no accuracy.
+        Images from before the first head don't count: without a guess they tell nothing about
+        accuracy.
         """
         if not self._batch.head:
             return False

@@ -7,22 +7,22 @@ from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD
 from alutils.protocol.parameters import ParameterError, known
 
 LARGEST_PAGE = 60
-"""Images that are shown at once at most."""
+"""Maximum number of images that are shown at once."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How images are chosen; the same for a whole ledger.
+    """How images are chosen; the same for an entire ledger.
 
     Attributes
     ----------
     arm : chooses what is asked for once two classes have labels
     batch : answers from one training to the next, and images that the arm chooses then
-    share : of what is asked for once there is a model, drawn at random for the running accuracy
-    seed : of all that is random
+    share : part of the images, once there is a model, drawn at random for the running accuracy
+    seed : of everything that is random
     candidates : images drawn at random among which an arm chooses; 0 for all
-    mc_passes, clusters : settings of the arms that have passes or clusters; of clusters there are
-        at most as many as candidates
+    mc_passes, clusters : settings of the arms that have passes or clusters; there are at most as
+        many clusters as candidates
 
     Raises ``ParameterError``.
     """
@@ -44,8 +44,8 @@ class Settings:
             raise ParameterError(f"batch = {self.batch} asks for nothing: give 1 or more")
         if self.arm == "batchbald" and self.batch > LARGEST_BATCHBALD:
             raise ParameterError(
-                f"batch = {self.batch} is more than the {LARGEST_BATCHBALD} that the batchbald arm "
-                "chooses at most: lower it, or take power-bald"
+                f"batch = {self.batch} is more than the {LARGEST_BATCHBALD} images that the "
+                "batchbald arm can choose at once: lower it, or use power-bald"
             )
         if self.arm in ARMS and ARMS[self.arm].from_passes and self.mc_passes < 2:
             raise ParameterError(
@@ -60,9 +60,9 @@ class Settings:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a ledger keeps of them: the source of a user's own arm too."""
+        """What a ledger records: the settings, and the source of a user's own arm."""
         return asdict(self) | {"arm_source": CUSTOM_ARMS.get(self.arm, "")}
 
 
 NEUTRAL = {field.name: field.default for field in fields(Settings)}
-"""What a ledger was begun with where it lacks a setting that came later."""
+"""Values of settings that a ledger lacks because they were introduced after its start."""

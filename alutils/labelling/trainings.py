@@ -15,14 +15,14 @@ from alutils.labelling.settings import Settings
 class Trainings:
     """The trainings of one ledger by number, each computed once, by one thread.
 
-    Training ``number`` rests on the first ``number`` times ``batch`` turns, whenever it runs: the
-    lines of a ledger up to there never change.
+    Training ``number`` uses the first ``number`` times ``batch`` turns, whenever it runs: the lines
+    of a ledger up to there never change.
 
     Parameters
     ----------
     pool, settings : what is labelled, and how images are chosen
     entries : the ledger's lines, of which more may be added later
-    say : is told of a training that failed
+    say : called with a message about a failed training
     """
 
     def __init__(
@@ -39,34 +39,34 @@ class Trainings:
         self._failed: set[int] = set()
 
     def start(self, number: int) -> Future[Batch]:
-        """The training of that number, begun if it is not yet."""
+        """The training of that number, started if it was not before."""
         if number not in self._batches:
             self._batches[number] = self._worker.submit(self._compute, number, True)
         return self._batches[number]
 
     def begin(self, number: int) -> None:
-        """Start the training of that number; where no thread can, it is said, once."""
+        """Start the training of that number; if no thread can run it, report that once."""
         try:
             self.start(number)
         except RuntimeError as error:
             self._say_failed(number, error)
 
     def warm_up(self) -> None:
-        """Have the worker import what makes a process's first optimiser, which takes seconds."""
+        """Have the worker import what a process's first optimiser needs, which takes seconds."""
         self._worker.submit(torch.optim.Adam, [torch.zeros(1)])
 
     def get(self, number: int) -> Batch:
-        """What a training gave, waited for; raises what it raised."""
+        """Wait for a training and return its result; raises what it raised."""
         return self.start(number).result()
 
     def is_running(self, number: int) -> bool:
-        """Whether the training of that number was begun and is not over."""
+        """Whether the training of that number was started and is not finished."""
         return number in self._batches and not self._batches[number].done()
 
     def latest(self, due: int, above: int = -1, wait: bool = False) -> Batch | None:
-        """The latest that is there, above one number and up to another; None without one.
+        """The latest finished training with a number above ``above`` and up to ``due``, or None.
 
-        With ``wait`` those that are not there are waited for. One that failed is said, once.
+        With ``wait``, unfinished ones are waited for. A failed one is reported once.
         """
         for number in range(due, above, -1):
             future = self.start(number) if wait else self._batches.get(number)
@@ -78,10 +78,11 @@ class Trainings:
         return None
 
     def look_back(self) -> None:
-        """Compute what stopping rules read of trainings before those begun, choosing nothing.
+        """Compute what stopping rules read of earlier trainings, without choosing images.
 
-        They follow each other one by one, so that a training that is needed waits for one at most.
-        Left out are those that no answer was asked by, as all up to the next one were taken over.
+        They run one by one, so that a training that is needed waits for at most one of them.
+        Trainings are left out if all answers from there to the next one were taken over, so that no
+        image was asked for by them.
         """
         for number in self._asked_by(range(1, max(self._batches))):
             if number not in self._looks and number not in self._batches:
@@ -90,7 +91,7 @@ class Trainings:
                 return
 
     def known(self) -> list[Batch]:
-        """The trainings that are there by now and have a head, by number."""
+        """The finished trainings that have a head, by number."""
         futures = self._looks | self._batches
         done = [futures[i] for i in sorted(futures) if futures[i].done()]
         batches = [future.result() for future in done if not _fails(future)]
@@ -104,11 +105,11 @@ class Trainings:
             waiting[0].exception()
 
     def close(self) -> None:
-        """Begin no more trainings, and wait for the one that runs."""
+        """Start no more trainings, and wait for the running one."""
         self._worker.shutdown(wait=True, cancel_futures=True)
 
     def _asked_by(self, numbers: Iterable[int]) -> Iterator[int]:
-        """Trainings up to whose next one an answer was given that was not taken over."""
+        """Trainings after which, before the next one, some answer was not taken over."""
         size = self.settings.batch
         turns = [entry.asked for entry in self.entries if entry.action in TURNS]
         for number in numbers:
@@ -119,7 +120,7 @@ class Trainings:
         if number not in self._failed:
             self._failed.add(number)
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            self.say(f"training {number} failed ({reason}): the one before it goes on")
+            self.say(f"training {number} failed ({reason}): the previous model stays in use")
 
     def _look(self, number: int) -> Batch:
         try:
@@ -134,5 +135,5 @@ class Trainings:
 
 
 def _fails(future: Future[Batch]) -> bool:
-    """Whether a training that is over gave nothing."""
+    """Whether a finished training has no result."""
     return future.cancelled() or future.exception() is not None

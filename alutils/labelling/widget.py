@@ -1,4 +1,4 @@
-"""The desk as a widget of JupyterLab; ``static/labelling.js`` shows its state, sends requests."""
+"""The desk as a JupyterLab widget; ``static/labelling.js`` shows its state, sends requests."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from alutils.labelling.images import FolderImages
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_SIDE = 2048
-"""Pixels of a side that a picture is sent with at most."""
+"""Longest side (pixels) of a picture that is sent."""
 
 
 class LabellingWidget(anywidget.AnyWidget):
@@ -19,10 +19,10 @@ class LabellingWidget(anywidget.AnyWidget):
 
     Attributes
     ----------
-    state : as ``Desk.state``, renewed after every request
+    state : as ``Desk.state``, updated after every request
 
-    Pictures go out as messages of their own, in WebP, to whoever asks for them by name. A file's
-    name that is not UTF-8 has a backslash and a number in the place of what is not.
+    Pictures are sent as separate messages, in WebP, on request by name. In a file's name, bytes
+    that are not UTF-8 are replaced by backslash escapes.
     """
 
     _esm = STATIC / "labelling.js"
@@ -48,12 +48,12 @@ class LabellingWidget(anywidget.AnyWidget):
             self.desk.handle(request | {"image": image})
             state = _in_utf8(self.desk.state)
             if state == self.state:
-                self.send_state("state")  # the page may lack it, as where a message was lost
+                self.send_state("state")  # the page may lack it if a message was lost
             self.state = state
 
 
 def _in_utf8(value: Any) -> Any:
-    """A value of JSON's, where a text that is not UTF-8 has escapes in the place of what is not."""
+    """A JSON value in which bytes of text that are not UTF-8 are backslash-escaped."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, list):

@@ -18,9 +18,9 @@ def architecture(stages: list[dict], dataset: str) -> HTML:
     total = sum(stage["parameters"] for stage in stages)
     size = DATASETS[dataset].size
     caption = (
-        f"Figure 1. ResNet-18 for {dataset_title(dataset)} ({size} × {size}): every stage with "
-        f"the shape of its output (channels × height × width) and its parameters, {total:,} in "
-        "all. Green arcs are residual connections."
+        f"Figure 1. ResNet-18 for {dataset_title(dataset)} ({size} × {size}): each stage with its "
+        f"output shape (channels × height × width) and number of parameters, {total:,} in total. "
+        "Green arcs are residual connections."
     )
     path = "; ".join(f"{s['title']}, {' by '.join(map(str, s['output']))}" for s in stages)
     alt = f"Block diagram of the network from input to output: {path}."
@@ -34,11 +34,11 @@ def samples(dataset: Any) -> HTML:
     number, shown = len(dataset.classes), min(len(dataset.classes), figures.SAMPLES)
     of = "every class" if shown == number else f"the first {shown} of {number} classes"
     caption = f"{title}: the first training image of {of}."
-    return show(picture, caption, f"{shown} small images of {title}, one a class.")
+    return show(picture, caption, f"{shown} small images of {title}, one per class.")
 
 
 def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEILING) -> HTML:
-    """Figure 2; ``ceiling`` may have rows of trainings on every label, one a dataset."""
+    """Figure 2; ``ceiling`` optionally has one row per dataset: a training on every label."""
     seeds = results.groupby("dataset")["seed"].nunique()
     caption = (
         f"Figure 2. {capital(figures.reported(results))} against the number of randomly drawn "
@@ -52,26 +52,25 @@ def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEIL
 
 
 def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CEILING) -> Chart:
-    """Figure 3 or 4: a static figure, and a chart for pages, whose marks show numbers on hover.
+    """Figure 3 or 4: a static figure, and a chart for web pages with numbers in tooltips.
 
-    With an arm of a user's own it has no number. ``ceiling`` may have the row of a training on
-    every label.
+    It has no figure number if a user's arm is included. ``ceiling`` optionally has the row of a
+    training on every label.
     """
     from alutils.reporting import charts  # altair takes a second to import
 
     figure, title = results["figure"].iloc[0], dataset_title(results["dataset"].iloc[0])
     arms = [arm for arm in dict.fromkeys(results["arm"]) if arm != BASELINE]
-    posters = str(figure).isdigit() and set(arms) <= set(ARMS)  # an arm of a user's is none of its
+    posters = str(figure).isdigit() and set(arms) <= set(ARMS)  # users' arms are not on it
     name = f"Figure {figure}" if posters else "Learning curves"
-    alone = (
-        "" if len(figures.with_spread(arms)) == len(arms) else "; of arms but random the mean alone"
-    )
+    every = len(figures.with_spread(arms)) == len(arms)
+    alone = "" if every else "; for arms other than random, only the mean"
     caption = (
-        f"{name}. {capital(figures.reported(results))} on {title} against labels, by how these "
-        f"were chosen, {figures.trained(results)}: {lines_of([results['seed'].nunique()])}{alone}."
+        f"{name}. {capital(figures.reported(results))} on {title} against labels, by arm, "
+        f"{figures.trained(results)}: {lines_of([results['seed'].nunique()])}{alone}."
     )
     if len(figures.published_arms(results)):
-        caption += f" Hollow points: published ({published.RULE}; its baseline is one point)."
+        caption += f" Hollow points: published ({published.RULE}; the baseline is a single point)."
     if BASELINE in set(results["arm"]):
         caption += f" Dashed: {arm_title(BASELINE)}."
     caption += _ceiling(ceiling)
@@ -82,7 +81,7 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = figures.NO_CE
 
 
 def _ceiling(ceiling: pd.DataFrame) -> str:
-    """What trainings on every label reach, for a caption; nothing where there are none."""
+    """The accuracy of trainings on every label, for a caption; empty without any."""
     if ceiling.empty:
         return ""
     parts = [
@@ -90,47 +89,47 @@ def _ceiling(ceiling: pd.DataFrame) -> str:
         for row in ceiling.itertuples()
     ]
     each = "one training" if len(parts) == 1 else "one training each"
-    of = "by the same recipe, on the test set after the last epoch"
+    of = "with the same recipe, test accuracy after the last epoch"
     return f" Dotted: {join(parts)}, {each} {of}."
 
 
 def area_differences(results: pd.DataFrame) -> HTML:
-    """Every arm's difference in area to random, with both its intervals."""
+    """Every arm's difference from random in area, with both intervals."""
     areas = statistics.areas(results)
     differences = statistics.paired_differences(areas)
     wide = statistics.paired_differences(areas, tests=len(differences))
     title = dataset_title(results["dataset"].iloc[0])
     caption = (
-        f"{title}: difference of each arm to random in area under the budget curve, "
+        f"{title}: area under the budget curve of each arm minus that of random, "
         f"{mean_over([len(areas)])}"
     )
     if len(areas) >= FEWEST_SEEDS:
-        together = f"; thin: the simultaneous one of {count(len(wide), 'arm')} (Bonferroni)"
+        together = f"; thin: the simultaneous interval for {count(len(wide), 'arm')} (Bonferroni)"
         caption += f", not corrected{together if len(wide) > 1 else ''}"
     if len(areas) > 1:
-        caption += "; under it a dot a seed"
+        caption += "; dots below: one per seed"
     by_arm = "; ".join(
         f"{arm_title(arm)} {points(each)}{_simultaneous(wide[arm])}"
         for arm, each in differences.items()
     )
-    alt = f"Interval plot of area differences to random: {by_arm}."
-    return show(figures.area_differences(areas, title), caption, alt)
+    alt = f"Interval plot of area differences from random: {by_arm}."
+    return show(figures.area_differences(areas, title), f"{caption}.", alt)
 
 
 def _simultaneous(wide: Estimate) -> str:
-    """The ends of a simultaneous interval, for an alternative text; nothing with few seeds."""
+    """The bounds of a simultaneous interval, for alt text; empty below ``FEWEST_SEEDS``."""
     few = wide.seeds < FEWEST_SEEDS
     return "" if few else f", simultaneous {wide.low:+.2f} to {wide.high:+.2f}"
 
 
 def gains(results: pd.DataFrame) -> HTML:
-    """Every arm's accuracy minus random's, label count by label count."""
+    """Every arm's accuracy minus random's at each label count."""
     differences = statistics.gains(results)
     caption = (
         f"{capital(figures.reported(results))} of each arm minus that of random labels at the same "
         f"label count, paired by seed: {lines_of([results['seed'].nunique()])}, not corrected."
     )
-    alt = f"Curves of the difference to random. {_ends(differences, 'arm', '{:+.1f} points')}"
+    alt = f"Curves of the difference from random. {_ends(differences, 'arm', '{:+.1f} points')}"
     return show(figures.gains(differences), caption, alt)
 
 

@@ -1,4 +1,4 @@
-"""Interactive charts for web pages, beside the static figures that print needs."""
+"""Interactive charts for web pages, alongside the static figures needed for print."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def learning_curves(
 
 
 def _axes(results: pd.DataFrame, *others: pd.DataFrame) -> tuple[alt.X, alt.Y]:
-    """Labels and accuracy (%); wide intervals are cut, as in the static figure."""
+    """The axes, labels and accuracy (%); wide intervals are clipped, as in the static figure."""
     accuracies = [value for shown in (results, *others) for value in shown["accuracy"]]
     ends = [round(end, 2) for end in figures.limits(accuracies)]
     x = alt.X("labels:Q", title="labelled images").axis(tickCount=7)
@@ -60,10 +60,10 @@ def _axes(results: pd.DataFrame, *others: pd.DataFrame) -> tuple[alt.X, alt.Y]:
 
 
 def _means(results: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the mean curves, with the interval as the text that hovering shows."""
+    """Rows of the mean curves, with the interval as tooltip text."""
     curve = statistics.curve(results).rename(columns={"mean": "accuracy"})
     ends = curve[["low", "high"]].map("{:.2f}".format).agg(" to ".join, axis=1)
-    interval = ends.where(curve["seeds"] > 1, "one seed, none")
+    interval = ends.where(curve["seeds"] > 1, "none (one seed)")
     return _rows(curve.assign(interval=interval), "low", "high", "interval")
 
 
@@ -74,14 +74,14 @@ def _rows(points: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 
 def _by_arm(channel: type[alt.Color | alt.Shape], arms: list[str], values: list[str]) -> Any:
-    """A channel (``alt.Color`` or ``alt.Shape``) with a value an arm, and the legend of both."""
+    """A channel (``alt.Color`` or ``alt.Shape``) with one value per arm, and a shared legend."""
     legend = alt.Legend(symbolOpacity=1, symbolSize=80, orient="bottom", columns=3)
     scale = alt.Scale(domain=[arm_title(arm) for arm in arms], range=values)
     return channel("arm:N", title=None, scale=scale, legend=legend)
 
 
 def _band(means: pd.DataFrame) -> alt.Chart:
-    """The layer of the intervals about the means, not read aloud: the marks say each of them."""
+    """The layer of interval bands, hidden from screen readers: the marks state each interval."""
     band = alt.Chart(means).mark_area(opacity=0.13, clip=True, aria=False)
     return band.encode(y="low:Q", y2="high:Q").transform_filter(CHOSEN)
 
@@ -112,28 +112,28 @@ def _hollow(theirs: pd.DataFrame, shape: alt.Shape) -> alt.Chart:
 
 
 def _level(baseline: pd.DataFrame) -> alt.Chart:
-    """The layer of the single baseline run: a level line."""
+    """The layer of the single baseline run: a horizontal line."""
     mean = baseline.groupby(["arm", "labels"], as_index=False)["accuracy"].mean()
     return _across(_rows(mean), [5, 4], "#555555", "arm:N")
 
 
 def _ceiling(ceiling: pd.DataFrame) -> alt.Chart:
-    """The layer of a training on every label: a level line."""
-    rows = ceiling[["labels", "accuracy"]].round(3).assign(what="every label, one training")
-    return _across(rows, [2, 3], figures.CEILING_COLOUR, alt.Tooltip("what:N", title="labels of"))
+    """The layer of a training on every label: a horizontal line."""
+    rows = ceiling[["labels", "accuracy"]].round(3).assign(what="one training on all labels")
+    return _across(rows, [2, 3], figures.CEILING_COLOUR, alt.Tooltip("what:N", title="dotted line"))
 
 
 def _across(
     rows: pd.DataFrame, dashes: list[int], colour: str, what: str | alt.Tooltip
 ) -> alt.Chart:
-    """A layer of level lines, whose tooltips say ``what`` they are, labels and accuracy."""
+    """A layer of horizontal lines; tooltips show ``what`` they are, labels and accuracy."""
     rule = alt.Chart(rows).mark_rule(strokeDash=dashes)
     across = {"x": alt.value(0), "x2": alt.value("width"), "color": alt.value(colour)}
     return rule.encode(**across, tooltip=[what, LABELS, ACCURACY])
 
 
 def _outline(marker: str) -> str:
-    """A marker of matplotlib as Vega wants it: a path in a square from -1 to 1, y downwards."""
+    """A matplotlib marker as Vega expects it: a path in a square from -1 to 1, y downwards."""
     if marker == "o":
         return "circle"
     style = MarkerStyle(marker)

@@ -23,11 +23,11 @@ REPORTED = {
 OTHER_STYLES = [
     ("#8c0800", "X"), ("#56b4e9", "*"), ("#12711c", "<"), ("#d55e00", ">"), ("#001c7f", "p"),
 ]  # fmt: skip
-"""Colours and markers of arms that a user registered, and of curves that are not arms'."""
+"""Colours and markers of user-registered arms, and of curves other than arms."""
 SAMPLES = 40
-"""Classes of which an image is shown."""
+"""Maximum number of classes that the figure of sample images shows."""
 LEGIBLE = 20
-"""Classes whose names a figure has room for."""
+"""Maximum number of classes whose names fit in a figure."""
 NO_CEILING = pd.DataFrame(columns=["dataset", "labels", "accuracy"])
 CEILING_COLOUR = "#222222"
 KIND_COLOUR = {"conv": "#cfe3f5", "block": "#dcefdc", "pool": "#f3ecd2", "head": "#f6dcd6"}
@@ -52,7 +52,7 @@ def reported(results: pd.DataFrame) -> str:
 
 
 def trained(results: pd.DataFrame) -> str:
-    """How long each network of a results table was trained: 20 epochs per training."""
+    """How long each network of a results table was trained, such as "20 epochs per training"."""
     return f"{' or '.join(map(str, sorted(set(results['epochs']))))} epochs per training"
 
 
@@ -66,7 +66,7 @@ def grid(rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 5)) ->
 
 
 def with_spread(arms: Sequence[str]) -> Sequence[str]:
-    """The arms of a figure of curves whose intervals and seeds are drawn: all, or random alone."""
+    """The arms drawn with interval and seeds: all, or random alone above ``MOST_BANDS`` arms."""
     return arms if len(arms) <= MOST_BANDS else ["random"]
 
 
@@ -78,9 +78,10 @@ def curve(
     above: bool = False,
     spread: bool = True,
 ) -> None:
-    """Draw mean line and, with ``spread``, interval band and, up to ``MOST_LINES``, seeds' lines.
+    """Draw the mean line and, with ``spread``, the interval band and the seeds' lines.
 
-    ``above`` puts the mean line above those of other curves.
+    Seeds' lines are drawn for up to ``MOST_LINES`` seeds. ``above`` puts the mean line above those
+    of other curves.
     """
     colour, marker = style
     mean = statistics.curve(results).sort_values("labels")
@@ -93,7 +94,7 @@ def curve(
 
 
 def _spread(axes: Axes, results: pd.DataFrame, mean: pd.DataFrame, colour: object) -> None:
-    """Draw the interval band of a curve and, up to ``MOST_LINES``, every seed's line."""
+    """Draw the interval band of a curve and, with up to ``MOST_LINES`` seeds, each one's line."""
     seeds = results.groupby("seed")
     for _, of_seed in seeds if len(seeds) <= MOST_LINES else ():
         axes.plot(of_seed["labels"], of_seed["accuracy"], color=colour, alpha=0.35, linewidth=0.7)
@@ -108,15 +109,15 @@ def near(points: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def published_sizes(results: pd.DataFrame) -> pd.DataFrame:
-    """The authors' points of Figure 2 to draw beside ours, of one dataset: those ``near``."""
+    """The authors' points of Figure 2 for one dataset, ``near`` enough to draw with ours."""
     theirs = published.training_size()
     return near(theirs[theirs["dataset"] == results["dataset"].iloc[0]], results)
 
 
 def published_arms(results: pd.DataFrame) -> pd.DataFrame:
-    """The authors' points of the same arms to draw beside ours, of one dataset: those ``near``.
+    """The authors' points of the same arms and dataset that are ``near`` enough to draw with ours.
 
-    Beside runs on frozen features none: they are of another network than the authors'.
+    None for runs on frozen features, as their network is not the authors'.
     """
     theirs = near(published.active_learning(results["dataset"].iloc[0]), results)
     on_features = results.get("encoder", pd.Series("none", results.index)) != "none"
@@ -124,7 +125,7 @@ def published_arms(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def limits(accuracies: Iterable[float]) -> tuple[float, float]:
-    """Ends of an axis that shows every accuracy (%); wide intervals are cut at them."""
+    """Limits of an axis that shows every accuracy (%); wide intervals are clipped there."""
     low, high = min(accuracies), max(accuracies)
     pad = 0.08 * (high - low) + 0.2
     return low - pad, min(high + pad, 100)
@@ -144,7 +145,7 @@ def thousands(axes: Axes) -> None:
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"] = "x") -> None:
-    """Make an axis logarithmic, its numbers written out: matplotlib's own are mathtext."""
+    """Make an axis logarithmic, with plain tick labels: matplotlib's default is mathtext."""
     axes.set(**{f"{which}scale": "log"})
     axis = axes.xaxis if which == "x" else axes.yaxis
 
@@ -153,7 +154,7 @@ def logarithmic(axes: Axes, which: Literal["x", "y"] = "x") -> None:
 
     def minor(value: float, _: int | None) -> str:
         low, high = axis.get_view_interval()
-        return major(value, _) if high < 10 * low else ""  # no power of ten need be in between
+        return major(value, _) if high < 10 * low else ""  # may hold no power of ten
 
     axis.set_major_formatter(major)
     axis.set_minor_formatter(minor)
@@ -183,7 +184,7 @@ def finish(axes: Axes, title: str, accuracy: str) -> None:
 
 
 def ceiling_line(axes: Axes, ceiling: pd.DataFrame) -> None:
-    """Draw what a training on every label reaches as a line across, for each row of a table."""
+    """Draw the accuracy of a training on every label as a horizontal line, for each row."""
     for labels, accuracy in ceiling[["labels", "accuracy"]].itertuples(index=False):
         label = f"all {labels:,} labels\n(one training)"
         axes.axhline(accuracy, color=CEILING_COLOUR, linestyle=":", label=label)
@@ -191,9 +192,9 @@ def ceiling_line(axes: Axes, ceiling: pd.DataFrame) -> None:
 
 @house_style()
 def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -> Figure:
-    """Figure 2: accuracy against training-set size, a panel a dataset.
+    """Figure 2: accuracy against training-set size, one panel per dataset.
 
-    ``ceiling`` has rows of trainings on every label, one a dataset, each drawn as a line.
+    ``ceiling`` has one row per dataset, a training on every label, drawn as a line.
     """
     datasets = list(dict.fromkeys(results["dataset"]))
     figure, axes = grid(1, len(datasets), (6 * len(datasets), 4.2))
@@ -233,9 +234,9 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -
 
 @house_style()
 def area_differences(areas: pd.DataFrame, title: str) -> Figure:
-    """Each arm's paired difference in area to random: intervals, and a dot a seed.
+    """Each arm's paired difference from random in area: intervals, and one dot per seed.
 
-    From areas by seed (rows) and arm (columns); the thin interval is the simultaneous one.
+    ``areas`` has a row per seed and a column per arm; the thin interval is the simultaneous one.
     """
     differences = statistics.paired_differences(areas)
     wide = statistics.paired_differences(areas, tests=len(differences))
@@ -249,13 +250,13 @@ def area_differences(areas: pd.DataFrame, title: str) -> Figure:
             thin(panel, row, wide[arm], styles[arm][0])
         dots(panel, row, areas[arm] - areas["random"], styles[arm][0])
     panel.axvline(0, color="black", linewidth=0.8)
-    panel.set(title=title, xlabel="difference in area to random (points of accuracy)")
+    panel.set(title=title, xlabel="difference in area from random (points of accuracy)")
     return figure
 
 
 @house_style()
 def gains(results: pd.DataFrame) -> Figure:
-    """Accuracy minus random's against labels, a panel an arm, from ``statistics.gains``."""
+    """Accuracy minus random's against labels, one panel per arm, from ``statistics.gains``."""
     arms = list(dict.fromkeys(results["arm"]))
     columns = min(len(arms), 4)
     rows = -(-len(arms) // columns)
@@ -278,7 +279,7 @@ def gains(results: pd.DataFrame) -> Figure:
 def interval(
     axes: Axes, at: float, estimate: statistics.Estimate, style: tuple, upright: bool = False
 ) -> None:
-    """Draw a mean with its interval, lying at height ``at``, or upright at ``at`` on the x axis.
+    """Draw a mean with its interval: horizontal at y = ``at``, or ``upright`` at x = ``at``.
 
     With fewer than ``FEWEST_SEEDS`` the marker is hollow, and no interval is drawn.
     """
@@ -292,7 +293,7 @@ def interval(
 
 
 def dots(axes: Axes, at: float, by_seed: pd.Series, colour: object, upright: bool = False) -> None:
-    """Draw a dot a seed under a mean that ``interval`` draws, or beside it; none of one seed."""
+    """Draw one dot per seed below or beside a mean drawn by ``interval``; none for one seed."""
     if len(by_seed) > 1:
         line = [at + 0.22] * len(by_seed)
         xy = (line, by_seed) if upright else (by_seed, line)
@@ -300,13 +301,13 @@ def dots(axes: Axes, at: float, by_seed: pd.Series, colour: object, upright: boo
 
 
 def thin(axes: Axes, at: float, estimate: statistics.Estimate, colour: str) -> None:
-    """Draw an interval without its mean at height ``at``, as a thin line with an end either way."""
+    """Draw an interval without its mean at y = ``at``, as a thin line with end caps."""
     ends = [estimate.low, estimate.high]
     axes.plot(ends, [at, at], color=colour, linewidth=0.8, marker="|", markersize=7)
 
 
 def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]) -> None:
-    """Draw means with their intervals from the top down: a name, an estimate and a style a row."""
+    """Draw means with their intervals from the top down, by name, estimate and style."""
     for row, (_, estimate, style) in enumerate(rows):
         interval(axes, row, estimate, style)
     axes.set_yticks(range(len(rows)), [name for name, *_ in rows])
@@ -316,9 +317,9 @@ def intervals(axes: Axes, rows: Sequence[tuple[str, statistics.Estimate, tuple]]
 
 @house_style()
 def samples(images: Any, labels: Any, classes: Sequence[str]) -> Figure:
-    """The first image of every class, of tensors: uint8 (N, C, H, W) and labels (N,).
+    """The first image of each class, from tensors: images, uint8 (N, C, H, W), and labels (N,).
 
-    Ten a row where there are more, and of the first ``SAMPLES`` classes alone.
+    At most ten per row, and only the first ``SAMPLES`` classes.
     """
     shown = classes[:SAMPLES]
     rows, columns = -(-len(shown) // 10), min(len(shown), 10)

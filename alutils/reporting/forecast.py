@@ -1,8 +1,8 @@
 """How many more labels a target accuracy needs, or why that can't be forecast.
 
-A power law of the error is fitted to the rounds so far, and the target read off it; the interval is
-that of a bootstrap over the rounds. Accuracies and targets are in percent, standard errors in
-points.
+A power law is fitted to the errors of the rounds so far, and the label count for the target is read
+off it; the interval comes from a bootstrap over the rounds. Accuracies and targets are in percent,
+standard errors in points.
 """
 
 import math
@@ -17,7 +17,7 @@ from alutils.reporting.powerlaw import Laws, fit, reach
 from alutils.reporting.statistics import LEVEL
 
 FEWEST_ROUNDS = 5
-"""Rounds that a forecast needs at least: the law alone has three numbers to fit."""
+"""Minimum number of rounds for a forecast: the law alone has three parameters to fit."""
 MOST_TIMES = 10
 """Multiple of the labels so far beyond which nothing is forecast."""
 
@@ -35,7 +35,7 @@ KINDS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Forecast:
-    """Labels that a target needs beyond those so far, with an interval."""
+    """Labels that a target needs in addition to those so far, with an interval."""
 
     more: int
     low: int
@@ -44,7 +44,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class CannotTell:
-    """No forecast is given; ``reason`` says why, worded to follow "cannot be told: "."""
+    """No forecast is given; ``reason`` says why, worded to follow "no forecast: "."""
 
     kind: Kind
     reason: str
@@ -61,19 +61,20 @@ def forecast(
 ) -> Forecast | CannotTell:
     """Labels that a target accuracy needs beyond the last round's, or why that can't be forecast.
 
-    A target that the last accuracy meets needs none. The interval, at 95 %, is one for the law: an
-    accuracy that is measured at that label count scatters about it.
+    A target that the last accuracy already meets needs none. The 95 % interval is for the fitted
+    law: an accuracy measured at that label count scatters around it.
 
     Parameters
     ----------
     labels, accuracy
-        Label count and accuracy (%) of every round so far, the counts rising.
+        Label count and accuracy (%) of each round so far, in rising order of counts.
     target
-        Accuracy (%) that is wanted.
+        Accuracy (%) to reach.
     rng
         Draws the resamples; the same state gives the same answer.
     size, errors
-        Images that every accuracy was measured on, or the standard error (points) of each.
+        Number of images that each accuracy was measured on, or the standard error (points) of each:
+        exactly one of the two.
     """
     return forecasts(labels, accuracy, [target], rng, size=size, errors=errors)[0]
 
@@ -87,7 +88,7 @@ def forecasts(
     size: int | None = None,
     errors: Sequence[float] | np.ndarray | None = None,
 ) -> list[Forecast | CannotTell]:
-    """What ``forecast`` says of each of several targets, from the same resamples."""
+    """``forecast`` for several targets, from the same resamples."""
     labels, accuracy = np.asarray(labels, dtype=float), np.asarray(accuracy, dtype=float)
     errors = _errors(accuracy, size, errors)
     _check(labels, accuracy, errors, targets)
@@ -112,7 +113,7 @@ def standard_errors(accuracy: np.ndarray, size: int) -> np.ndarray:
 
 
 def _from_laws(laws: Laws, target: float) -> Forecast | CannotTell:
-    """The forecast of a target that is not reached yet."""
+    """The forecast for a target that is not reached yet."""
     fitted = reach(laws.law[None], target)[0]
     resampled = reach(laws.laws_S_3, target)
     never = float(np.isinf(resampled).mean())
@@ -134,13 +135,13 @@ def _from_laws(laws: Laws, target: float) -> Forecast | CannotTell:
 
 
 def _problem(labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray) -> CannotTell | None:
-    """Why no law can be fitted; None where one can.
+    """Why no law can be fitted; None if one can.
 
-    A curve rises where its slope on log labels is above zero by a one-sided test at 5 %, in which
-    the errors of measurement are the only noise; it falls where the same test shows it below zero.
+    A curve counts as rising if its slope on log labels is above zero in a one-sided test at 5 %
+    with measurement error as the only noise, and as falling if the same test shows it below zero.
     """
     if len(labels) < FEWEST_ROUNDS:
-        rounds = f"{len(labels)} round{'s are' if len(labels) != 1 else ' is'} there"
+        rounds = f"{len(labels)} round{'s are' if len(labels) != 1 else ' is'} available"
         return CannotTell("rounds", f"{rounds}, and a forecast needs {FEWEST_ROUNDS}")
     weights, x = errors**-2, np.log(labels)
     x = x - np.average(x, weights=weights)
@@ -148,7 +149,7 @@ def _problem(labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray) -> Ca
     if slope < stats.norm.ppf(0.05):
         return CannotTell("falling", "the accuracy falls as labels are added")
     if slope < stats.norm.ppf(0.95):
-        reason = "the accuracy does not rise by more than the errors of its measurement"
+        reason = "the accuracy does not rise by more than its measurement error"
         return CannotTell("constant", reason)
     return None
 
@@ -165,7 +166,7 @@ def _errors(
 def _check(
     labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray, targets: Sequence[float]
 ) -> None:
-    """Raise ``ValueError`` where curve, errors or targets are impossible."""
+    """Raise ``ValueError`` if the curve, errors or targets are invalid."""
     if not labels.shape == accuracy.shape == errors.shape or labels.ndim != 1 or not len(labels):
         raise ValueError("a label count, an accuracy and an error are needed for every round")
     if not (labels[0] > 0 and (np.diff(labels) > 0).all()):

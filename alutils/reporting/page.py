@@ -1,4 +1,4 @@
-"""Executed notebooks as web pages that ask for nothing from a network, and their index."""
+"""Executed notebooks as self-contained web pages, and their index."""
 
 import copy
 import datetime
@@ -18,8 +18,8 @@ FIRST = ("answer", "headline")
 def to_html(notebook: Any, index: bool = True) -> str:
     """The notebook as one page: the answer and its figure first, code folded away.
 
-    It leads to the ``index`` of reports beside it where there is one. Charts are drawn by Vega,
-    whose script is part of the page where there is one to draw.
+    With ``index`` it links to the index page beside it. Charts are drawn by Vega, whose script is
+    embedded if the page has any chart.
     """
     from nbconvert import HTMLExporter
 
@@ -37,7 +37,7 @@ def to_html(notebook: Any, index: bool = True) -> str:
     vega = _vega() if charts else ""
     resources = {"vega": vega, "style": style, "script": script, "index": index}
     page = exporter.from_notebook_node(shown, resources)[0]
-    page = re.sub(r'<a class="anchor-link".*?</a>', "", page)  # they have no text of their own
+    page = re.sub(r'<a class="anchor-link".*?</a>', "", page)  # these links have no text
     headings = re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', page)
     links = "".join(
         f'<li><a href="#{anchor}">{re.sub("<.*?>", "", title)}</a></li>'
@@ -55,7 +55,7 @@ def headline(notebook: dict[str, Any]) -> tuple[str, str]:
 
 
 def output(notebook: dict[str, Any], tag: str, kind: str) -> str:
-    """The first output of the cell with a tag, as a MIME type; empty without such an output."""
+    """The first output of the cell with a tag, in a MIME type; empty if there is none."""
     shown = (output["data"] for output in _outputs(notebook, tag) if "data" in output)
     return "".join(next(shown, {}).get(kind, ""))
 
@@ -69,7 +69,7 @@ def _outputs(notebook: dict[str, Any], tag: str) -> list[Any]:
 def index(profile: str, reports: dict[str, dict[str, Any]], failed: list[str], facts: str) -> str:
     """The study on one page: claims with their verdicts, and every report with its answer.
 
-    ``reports`` are executed notebooks by name; ``facts`` says what they were computed on.
+    ``reports`` maps names to executed notebooks; ``facts`` says what they were computed on.
     """
     tables = [output(report, "verdicts", "text/html") for report in reports.values()]
     verdicts = "".join(
@@ -96,7 +96,7 @@ def index(profile: str, reports: dict[str, dict[str, Any]], failed: list[str], f
 
 
 def facts_of(index: str) -> str:
-    """The ``facts`` that an index page was made with; empty where it can't be told."""
+    """The ``facts`` that an index page was made with; empty if not found."""
     lead, _, end = _template("index.html").partition("{{ facts }}")
     before, after = lead.rpartition("{{ date }}")[2], end.split("\n")[0]
     found = re.search(rf"\d{{4}}-\d\d-\d\d{re.escape(before)}(.*?){re.escape(after)}", index)
@@ -121,15 +121,15 @@ def _entry(name: str, notebook: dict[str, Any]) -> str:
 def _arranged(cells: list[Any]) -> list[Any]:
     """A notebook's cells in a page's order: title, answer and headline figure first.
 
-    Cells for readers in JupyterLab are dropped, and so are the notebook's own parameters where
-    those of the run follow them. The cell before which the contents go is marked.
+    Cells meant for JupyterLab are dropped, and so are the notebook's default parameters if the
+    run's are injected after them. The cell that the table of contents goes before is marked.
     """
     injected = any("injected-parameters" in _tags(cell) for cell in cells)
     dropped = {"lab", "parameters"} if injected else {"lab"}
     kept = [cell for cell in cells if dropped.isdisjoint(_tags(cell))]
     top = [cell for tag in FIRST for cell in kept if tag in _tags(cell)]
     if not all(cell["outputs"] for cell in top):
-        top = []  # it failed before these were reached
+        top = []  # the notebook failed before these ran
     rest = [cell for cell in kept if cell not in top]
     following = [*rest[1:], None]
     rest = [cell for cell, after in zip(rest, following, strict=True) if not _empty(cell, after)]
@@ -138,7 +138,7 @@ def _arranged(cells: list[Any]) -> list[Any]:
 
 
 def _empty(cell: Any, after: Any) -> bool:
-    """Whether a cell is a heading alone, with the next one right after it."""
+    """Whether a cell is only a heading, and the next cell starts with another heading."""
     lone = cell["cell_type"] == "markdown" and re.fullmatch(r"## .+", cell["source"].strip())
     return bool(lone) and after is not None and after["source"].startswith("## ")
 
@@ -153,7 +153,7 @@ def _tags(cell: Any) -> list[str]:
 
 @cache
 def _vega() -> str:
-    """Vega, Vega-Lite and their embedding in one script."""
+    """Vega, Vega-Lite and Vega-Embed in one script."""
     import vl_convert
 
     return vl_convert.javascript_bundle(vl_version="6.4")

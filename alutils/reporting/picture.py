@@ -1,6 +1,6 @@
-"""Figures as a notebook's outputs: an image that every viewer and exporter shows, and its caption.
+"""Figures as notebook outputs: an image that every viewer and exporter shows, and its caption.
 
-On a page the two become one HTML element (``on_page``), made from the output's metadata.
+On a web page the two become one HTML element (``on_page``), made from the output's metadata.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from IPython.display import HTML, display
 
 KEY = "alutils"
-"""Key of an output's metadata under which the facts for its page element lie."""
+"""Metadata key of an output that holds the facts for its page element."""
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>$#|])")
 """Characters that Markdown would read as markup."""
 
@@ -41,7 +41,7 @@ class Picture(HTML):
 
 
 class Chart:
-    """A static figure, and the Vega-Lite specification of the same, which a page draws instead."""
+    """A static figure and its Vega-Lite specification, which a web page draws instead."""
 
     def __init__(self, static: Picture, spec: dict[str, Any]):
         self.static, self.spec = static, spec
@@ -62,7 +62,7 @@ class Several(HTML):
 
 
 class Steps(HTML):
-    """Pictures by their labels; a page shows one at a time. ``name`` is unique in the page."""
+    """Labelled pictures; a page shows one at a time. ``name`` is unique on the page."""
 
     def __init__(self, name: str, pictures: dict[str, Picture], legend: str):
         self.name, self.pictures, self.legend = name, pictures, legend
@@ -97,8 +97,8 @@ def has_chart(output: dict[str, Any]) -> bool:
 def on_page(outputs: Iterable[Any]) -> list[Any]:
     """A cell's outputs as a page shows them.
 
-    Pictures become HTML, and steps that follow each other one element. Outputs that hold a caption
-    alone are dropped, as the picture's element has it.
+    Pictures become HTML, and consecutive steps become one element. Outputs with only a caption are
+    dropped, as the picture's element includes it.
     """
     shown, merged = [output for output in outputs if _facts(output) != {}], []
     for output in shown:
@@ -120,7 +120,7 @@ def _facts(output: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _step(output: dict[str, Any]) -> tuple[str, str] | None:
-    """Name and legend of the ``Steps`` that a picture is one of; None for other pictures."""
+    """Name and legend of the ``Steps`` that a picture belongs to; None for other pictures."""
     step = (_facts(output) or {}).get("step")
     return (step["name"], step["legend"]) if step else None
 
@@ -134,9 +134,9 @@ def _figure(png: str, width: int, caption: str, alt: str) -> str:
 
 
 def _steps(name: str, parts: dict[str, str], legend: str) -> str:
-    """Parts of a page of which one is shown at a time, chosen by its label; in print all are.
+    """Parts of a page, shown one at a time and chosen by label; in print all are shown.
 
-    Radio buttons and a style sheet: no script is needed.
+    Made of radio buttons and a style sheet, without a script.
     """
     shown = " ".join(
         f".steps > input:nth-of-type({i}):checked ~ .step:nth-of-type({i}) {{ display: block; }}"

@@ -1,4 +1,4 @@
-"""The power law of a learning curve: its fit to the rounds, and to resamples of them.
+"""The power law of a learning curve, fitted to the rounds and to resamples of them.
 
 The share of wrong answers at n labels is taken to be a * n^-b + c with a, b > 0 and 0 <= c < 1
 (Cortes et al., 1993; Hestness et al., arXiv 1712.00409).
@@ -16,12 +16,12 @@ EXPONENTS = np.geomspace(0.01, 5, 200)
 SMALLEST = 1e-6
 """Lower bound of a, as the share of wrong answers at the last label count: a fit needs one."""
 SHIFTED = 3
-"""How many of the last rounds the law is shifted to meet on average."""
+"""Number of last rounds that the law is shifted to meet on average."""
 
 
 @dataclass(frozen=True)
 class Laws:
-    """The fitted law (a, b, c) and those of the resamples, a row each, shifted to the last rounds.
+    """The fitted law (a, b, c) and those of the resamples (rows), shifted to meet the last rounds.
 
     Label counts are in units of the last one, ``labels``.
     """
@@ -36,29 +36,27 @@ def fit(
 ) -> Laws:
     """The law of the error, and the laws of resamples of the rounds.
 
-    Accuracies are in percent, their standard errors in points; four rounds are the fewest.
+    Accuracies are in percent, their standard errors in points; at least four rounds are needed.
 
-    The j-th of R rounds weighs j / R beside its precision (Figueroa et al., 2012), as the law is
-    one of many labels. Each law is then moved up or down to meet the last ``SHIFTED`` rounds on
-    average (intercept correction: Clements and Hendry, 1996), so that where the errors follow no
-    such law, the forecast at least starts from where they are. On this study's records outside
-    Figures 3 and 4 both together raised the share of 95 % intervals that hold the truth from 20 to
-    67 % on CIFAR-10 and from 70 to 93 % on MNIST.
+    The j-th of R rounds is weighted by j / R times its precision (Figueroa et al., 2012), as the
+    law holds for many labels. Each law is then moved up or down to meet the last ``SHIFTED`` rounds
+    on average (intercept correction: Clements and Hendry, 1996), so that if the errors do not
+    follow such a law, the forecast at least starts from where they are. On this study's records
+    outside Figures 3 and 4, the two together raised the coverage of 95 % intervals from 20 to 67 %
+    on CIFAR-10 and from 70 to 93 % on MNIST.
 
-    A resample has every round anew: the law at its label count plus a normal draw. Its standard
-    deviation is the round's measurement error, or the round's distance from the law where that is
-    larger (a wild bootstrap: Wu, 1986), since retraining scatters too. Rounds drawn with
-    replacement often leave too few label counts for three numbers: with 6 simulated rounds, 22 to
-    82 % of such intervals had no upper end, by law and scatter, where 0 to 52 % of these have none.
+    A resample draws every round again: the law at its label count plus normal noise, with the
+    round's measurement error as standard deviation, or its distance from the law if that is larger
+    (a wild bootstrap: Wu, 1986), since retraining adds scatter. Drawing rounds with replacement
+    often leaves too few label counts for three parameters: with 6 simulated rounds, 22 to 82 % of
+    such intervals had no upper end, depending on law and scatter, against 0 to 52 % of these.
     """
     ratio, error, scale = labels / labels[-1], 1 - accuracy / 100, errors / 100
     shares = np.arange(1, len(labels) + 1) / len(labels)
     scales = scale / np.sqrt(shares)
     law = law_of(ratio, error, scales)
     expected = errors_at(law[None], ratio)[0]
-    rounds = (
-        shares.sum() ** 2 / (shares**2).sum()
-    )  # equally weighted rounds that would hold as much
+    rounds = shares.sum() ** 2 / (shares**2).sum()  # effective number of rounds (Kish)
     apart = np.abs(error - expected) * math.sqrt(rounds / (rounds - 3))
     noise = rng.normal(size=(RESAMPLES, len(labels))) * np.maximum(apart, scale)
     drawn = expected + noise
@@ -69,7 +67,7 @@ def fit(
 
 
 def errors_at(laws_S_3: np.ndarray, ratio_R: np.ndarray) -> np.ndarray:
-    """Shares of wrong answers by laws (rows) at label counts in units of the last one (columns)."""
+    """Shares of wrong answers by law (rows) and label count in units of the last one (columns)."""
     a, b, c = laws_S_3.T[:, :, None]
     return a * ratio_R**-b + c
 
@@ -79,8 +77,8 @@ def law_of(ratio_R: np.ndarray, error_R: np.ndarray, scale_R: np.ndarray) -> np.
 
     Label counts are in units of the last one, errors and their scales in shares of the images. The
     search is over log a: in these units a is the error that more labels can still remove, which the
-    data tell apart from b, where with n as it is the two trade off over orders of magnitude. It
-    starts from the best law of the grid.
+    data can separate from b. With n itself, the two would trade off over orders of magnitude. The
+    search starts from the best law on the grid.
     """
     a, b, c = laws_on_grid(ratio_R, error_R[None], scale_R**-2)[0]
 
@@ -95,10 +93,10 @@ def law_of(ratio_R: np.ndarray, error_R: np.ndarray, scale_R: np.ndarray) -> np.
 
 
 def laws_on_grid(ratio_R: np.ndarray, errors_S_R: np.ndarray, weights_R: np.ndarray) -> np.ndarray:
-    """The laws (a, b, c) that fit many curves best, with b from ``EXPONENTS``: as ``law_of``.
+    """The best laws (a, b, c) of many curves, as from ``law_of`` but with b in ``EXPONENTS``.
 
-    For a given b the law is a straight line in ratio^-b, so all fits are a few sums; SciPy's search
-    took 8 to 15 ms a curve where this takes less than 0.1 ms.
+    For a given b the law is a straight line in ratio^-b, so all fits are a few sums: less than
+    0.1 ms per curve, against 8 to 15 ms for SciPy's search.
     """
     x = ratio_R ** -EXPONENTS[:, None]
     total, w_x, w_xx = weights_R.sum(), x @ weights_R, x**2 @ weights_R
@@ -120,7 +118,7 @@ def laws_on_grid(ratio_R: np.ndarray, errors_S_R: np.ndarray, weights_R: np.ndar
 def reach(laws_S_3: np.ndarray, target: float) -> np.ndarray:
     """Label counts, in units of the last one, at which laws reach an accuracy (%).
 
-    Infinite where a law never does.
+    Infinite if a law never does.
     """
     a, b, c = laws_S_3.T
     left = 1 - target / 100 - c

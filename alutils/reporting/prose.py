@@ -16,16 +16,16 @@ from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.reporting.style import MOST_LINES, house_style
 
 DOTS_PER_INCH = 192
-"""Two pixels for one of the page."""
+"""Two image pixels per page pixel."""
 LEAST_P = 0.001
-"""Smaller p-values are told as being below it: how much so rests on normality alone."""
+"""Smaller p-values are reported as below this: how far below rests on normality alone."""
 
 
 @house_style()
 def show(figure: Figure, caption: str, alt: str, colours: int = 256) -> Picture:
     """A figure as an image, with its caption and alternative text.
 
-    A palette of so many ``colours`` makes the picture a third as large; 0 keeps every colour.
+    A palette of ``colours`` colours makes the file a third of the size; 0 keeps every colour.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
@@ -43,7 +43,7 @@ def table(frame: pd.DataFrame) -> HTML:
 
 
 def paragraphs(*texts: str) -> Markdown:
-    """Texts one below the other, each once; empty ones are left out."""
+    """Texts as paragraphs, without empty ones and repetitions."""
     return Markdown("\n\n".join(dict.fromkeys(filter(None, (text.strip() for text in texts)))))
 
 
@@ -71,10 +71,10 @@ def _without_interval(seeds: int) -> str:
 
 
 def share_of_labels(savings: pd.Series) -> str:
-    """Label savings by seed (times) as the share of the labels that are still needed, mean first.
+    """Label savings by seed (factors) as the share of labels still needed: mean and interval.
 
-    That is the mean of the shares, not one over the mean saving, which is less. Where an interval
-    holds what no share can be, below 0 or above 100 %, the range over seeds stands in its place.
+    It is the mean of the shares, not the inverse of the mean saving, which is smaller. If the
+    interval goes below 0 or above 100 %, the range over seeds is given instead.
     """
     shares = 100 / savings
     share = estimate(shares)
@@ -87,12 +87,12 @@ def share_of_labels(savings: pd.Series) -> str:
 
 
 def p_value(p: float) -> str:
-    """A p-value in the digits that one can be held to."""
+    """A p-value with two significant digits, or as below ``LEAST_P``."""
     return f"below {LEAST_P}" if p < LEAST_P else f"{p:.2g}"
 
 
 def percent(row: Any) -> str:
-    """Mean and half an interval of a row of ``statistics.curve``, as ``itertuples`` gives it."""
+    """Mean ± half the interval of a row of ``statistics.curve``, as from ``itertuples``."""
     half = f" ± {row.high - row.mean:.2f}" if row.seeds > 1 else ""
     return f"{row.mean:.2f}{half}"
 
@@ -110,7 +110,7 @@ def capital(text: str) -> str:
 
 
 def literal(name: str) -> str:
-    """A name of a user's in Markdown, of which no character means anything."""
+    """A user-given name with its Markdown characters escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#+\-!|$~&])", r"\\\1", name)
 
 
@@ -125,7 +125,7 @@ def paired_seeds(count: int) -> str:
 
 
 def seeds_of(numbers: list[int]) -> str:
-    """Certain seeds in words: seed 3, seeds 3, 7 and 9."""
+    """Given seeds in words: seed 3, seeds 3, 7 and 9."""
     return f"seed{'s' if len(numbers) > 1 else ''} {join([str(number) for number in numbers])}"
 
 
@@ -142,7 +142,7 @@ def seed_range(counts: Iterable[int]) -> str:
 
 
 def lines_of(counts: Iterable[int]) -> str:
-    """What a figure of curves shows, for its caption, from the numbers of seeds of its curves."""
+    """What a figure of curves shows, for its caption, given each curve's number of seeds."""
     counts = list(counts)
     if max(counts) < 2:
         return "the line of 1 seed, without an interval"
@@ -150,16 +150,17 @@ def lines_of(counts: Iterable[int]) -> str:
     if min(counts) > MOST_LINES:
         return f"mean and {band} of {seed_range(counts)}"
     if max(counts) > MOST_LINES:
-        return f"mean, {band} and, up to {MOST_LINES} seeds, every line of {seed_range(counts)}"
-    return f"mean, {band} and every line of {seed_range(counts)}"
+        lines = f"individual lines for up to {MOST_LINES} seeds"
+        return f"mean and {band} of {seed_range(counts)}, {lines}"
+    return f"mean, {band} and individual lines of {seed_range(counts)}"
 
 
 def mean_over(counts: Iterable[int]) -> str:
-    """What a figure of intervals shows, for its caption, from the numbers of seeds of its means."""
+    """What a figure of intervals shows, for its caption, given each mean's number of seeds."""
     counts = list(counts)
     if max(counts) < 2:
         return "1 seed, without an interval"
-    fewer = f"hollow: no interval below {FEWEST_SEEDS} seeds"
+    fewer = f"hollow: fewer than {FEWEST_SEEDS} seeds, no interval"
     if max(counts) < FEWEST_SEEDS:
         return f"mean of {seed_range(counts)}, {fewer}"
     lacks = f" ({fewer})" if min(counts) < FEWEST_SEEDS else ""

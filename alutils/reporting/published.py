@@ -1,10 +1,10 @@
 """The authors' published numbers, for drawing beside ours.
 
 Source: the raw results in the public repository ``Fuglede30/deep_learning_project``, commit
-4a055b3. They are one run of seed 42 each, accuracy in percent on the authors' held-out tenth of
-the training set, the best of 10 evaluations: not the rule of this study (official test set, last
-epoch). Of Figures 3 and 4 every tenth point or so is quoted, and where 04 takes a difference apart
-the one nearest to it.
+4a055b3. Each is from one run with seed 42: accuracy in percent on the authors' held-out tenth of
+the training set, the best of 10 evaluations. This study's rule differs (official test set, last
+epoch). For Figures 3 and 4, about every tenth point is quoted, and the one nearest to the label
+count at which 04 decomposes a difference.
 """
 
 import pandas as pd
@@ -69,21 +69,21 @@ _FIGURES_3_AND_4 = {
 _MARGIN_NEAR_1490 = {"cifar10": (1495, 44.70), "mnist": (1485, 98.38)}
 """Labels and accuracy of the point of Figures 3 and 4 that is nearest to 1,490 labels."""
 BASELINES = {"cifar10": (6549, 55.56), "mnist": (7875, 98.67)}
-"""Labels and accuracy of the authors' one random run a dataset."""
+"""Labels and accuracy of the authors' single random run per dataset."""
 ON_CLAIMS = {
-    "C1": "accuracy rises from the smallest to the largest size on both.",
+    "C1": "accuracy rises from the smallest to the largest size on both datasets.",
     "C2": "from 1,490 to 5,490 labels MNIST gains 1.15 points and CIFAR-10 12.",
-    "C3": "beside their own Figure 2 at equal label counts the arms lie, on average over their "
-    "curves, 0.7 to 1.0 points higher on MNIST, and on CIFAR-10 0.6 points lower to 0.6 higher. On "
-    "CIFAR-10 their one baseline run, trained with a fresh Adam, lies about 2 points under the "
-    "trend of that figure.",
+    "C3": "compared with their own Figure 2 at equal label counts, the arms lie, on average over "
+    "their curves, 0.7 to 1.0 points higher on MNIST, and between 0.6 points lower and 0.6 higher "
+    "on CIFAR-10. On CIFAR-10, their one baseline run, trained with a fresh Adam, lies about 2 "
+    "points below the trend of that figure.",
     "C4": "the areas of the four lie within 0.3 points on MNIST and 1.1 on CIFAR-10.",
-    "C5": "3.92 points, from the best of 600 points of the four curves (59.48 %) to the one "
+    "C5": "3.92 points, from the best of the 600 values on the four curves (59.48 %) to the one "
     "baseline run (55.56 %).",
-    "C6": "the baseline's accuracy is first touched at 1,745 to 2,362 of its 7,875 labels, a "
+    "C6": "the baseline's accuracy is first reached at 1,745 to 2,362 of its 7,875 labels, a "
     "saving of 3.3 to 4.5 times.",
 }
-"""What the authors' whole curves, of one run each, show on the poster's claims."""
+"""What the authors' complete curves, of one run each, show about the poster's claims."""
 
 
 def training_size() -> pd.DataFrame:
@@ -113,7 +113,7 @@ def active_learning(dataset: str) -> pd.DataFrame:
 def margin_beside_random(dataset: str, labels: int) -> list[tuple[int, float]] | None:
     """The published points nearest to a label count: margin's, and Figure 2's for random labels.
 
-    A point is labels and accuracy (%); None where one of them lies more than 1 % from that count.
+    A point is (labels, accuracy in %); None if either is more than 1 % from that count.
     """
     random = training_size().query("dataset == @dataset")
     margin = active_learning(dataset).query("arm == 'margin'")

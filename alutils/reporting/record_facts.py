@@ -1,4 +1,4 @@
-"""On what the records of a report were computed, and how many of them are finished."""
+"""What a report's records were computed on, and how many of them are finished."""
 
 import platform
 from collections.abc import Iterable
@@ -15,25 +15,25 @@ from alutils.protocol.study import SettingsStudy
 from alutils.records.record import Record
 from alutils.records.store import Store
 from alutils.reporting.figures import REPORTED
-from alutils.reporting.prose import join, seeds_of, table
+from alutils.reporting.prose import count, join, seeds_of, table
 
 MACHINE = ("machine", "processor", "cpu_capability")
 """Keys of a record's provenance that describe its processor."""
 Processors = set[tuple[str | None, bool | None]]
-"""Processor types, or devices other than a CPU, and whether these types have bfloat16 products."""
+"""Processor types, or devices other than a CPU, and whether these types have native bfloat16."""
 ENDED = ("finished", "failed")
-"""States of a cell that nothing is to come of."""
+"""Final states of a cell."""
 BF16 = {
     True: "by the processor's instructions",
-    False: "in float32 from the rounded values, equal up to the order of sums",
+    False: "in float32 from the rounded values, equal up to summation order",
 }
 """How a processor multiplies bfloat16 numbers (``convolutions.BF16_PRODUCTS``)."""
 
 
 def to_come(*studies: Parameters) -> bool:
-    """Whether a cell of these studies is neither finished nor failed, and can still be run.
+    """Whether any cell of these studies is neither finished nor failed and can still be run.
 
-    A seed can't whose labels are copied from a record that failed.
+    Seeds whose labels are copied from a failed record cannot.
     """
     return any(map(_to_come, studies))
 
@@ -45,7 +45,7 @@ def _to_come(study: Parameters) -> bool:
 
 
 def _source_failed(cell: Cell) -> bool:
-    """Whether the record that the cell is to copy its labels from failed."""
+    """Whether the record from which the cell copies its labels has failed."""
     profile, _, name = cell.labels_of.partition("/")
     source = Store(profile).cell(name) if name else None
     return source is not None and Store(profile).facts(source).status == "failed"
@@ -54,7 +54,7 @@ def _source_failed(cell: Cell) -> bool:
 def cells(study: Parameters) -> HTML | Markdown:
     """How many cells are finished, which failed and why, and where processor types differ.
 
-    To a reader a cell is a run.
+    The text calls a cell a run.
     """
     every, records = study.cells(), _kept(study)
     done = {name: record for name, record in records.items() if record["status"] == "finished"}
@@ -65,8 +65,8 @@ def cells(study: Parameters) -> HTML | Markdown:
     if len(done) == len(every):
         return Markdown(f"All {are}.{processors}")
     text = (
-        f"{'Interim: ' if to_come(study) else ''}{len(done):,} of {are}; what is shown below is "
-        f"made of these, and where arms are compared of the seeds that have every arm.{processors}"
+        f"{'Interim: ' if to_come(study) else ''}{len(done):,} of {are}; what is shown below rests "
+        f"on these, and comparisons of arms on the seeds that have every arm.{processors}"
     )
     failed = [
         {"failed run": name, "why": record["final"]["error"]}
@@ -79,7 +79,7 @@ def cells(study: Parameters) -> HTML | Markdown:
 
 
 def _kept(study: Parameters) -> dict[str, Record]:
-    """The records of a study's cells that are there, by their names and without their rounds."""
+    """The existing records of a study's cells, by name and without their rounds."""
     store = Store(study.profile)
     cells = [cell for cell in study.cells() if store.path(cell).exists()]
     return {cell.name: store.facts(cell).record for cell in cells}
@@ -92,10 +92,10 @@ def _finished(profile: str, cells: Iterable[Cell]) -> list[Record]:
 
 
 def _processors(study: Parameters, records: dict[str, Record]) -> str:
-    """A warning of the seeds whose compared cells ran on several processor types, or no text.
+    """A warning about seeds whose compared cells ran on several processor types, or no text.
 
-    The cells of a dataset and seed are compared, by factor where the study varies settings, and
-    by figure where not.
+    Cells of the same dataset and seed are compared: within a factor if the study varies settings,
+    otherwise within a figure.
     """
     types: dict[tuple, Processors] = {}
     for factor, cell in _compared(study):
@@ -110,16 +110,17 @@ def _processors(study: Parameters, records: dict[str, Record]) -> str:
         return ""
     phrases = [f"{what} {seeds_of(sorted(seeds))}" for what, seeds in mixed.items()]
     return (
-        " Rounding differs between processor types, and a training then goes its own way, as with "
-        "another order of batches. What is compared within a seed ran on several of them in "
-        f"{join(phrases)}: a difference there may come in part from that."
+        " Rounding differs between processor types, and trainings then drift apart, as they do "
+        "with another order of batches. Runs that are compared within a seed were computed on "
+        f"several types in {join(phrases)}, which may explain part of a difference there."
     )
 
 
 def _compared(study: Parameters) -> list[tuple[str, Cell]]:
-    """The cells, each with what is compared with it where the study varies settings, in brackets.
+    """The cells, each with the factor that it is compared within, in brackets.
 
-    A cell that several factors have stands there for each.
+    The factor is empty unless the study varies settings. A cell of several factors is listed for
+    each.
     """
     if isinstance(study, SettingsStudy):
         return [(f" ({setting.factor})", setting.cell) for setting in study.settings()]
@@ -127,9 +128,9 @@ def _compared(study: Parameters) -> list[tuple[str, Cell]]:
 
 
 def one_processor(study: SettingsStudy, factor: str) -> bool:
-    """Whether processors of one type alone computed a factor's finished cells.
+    """Whether a single type of processor computed all of a factor's finished cells.
 
-    Only then their times can be compared.
+    Only then can their times be compared.
     """
     cells = [setting.cell for setting in study.settings() if setting.factor == factor]
     types = set().union(*map(_processor_types, _finished(study.profile, cells)))
@@ -137,7 +138,10 @@ def one_processor(study: SettingsStudy, factor: str) -> bool:
 
 
 def _processor_types(record: Record) -> Processors:
-    """What computed a record's rounds; some early records name no type, but tell its products."""
+    """What computed a record's rounds.
+
+    Some early records name no processor type, but say whether it multiplies bfloat16 natively.
+    """
     return {
         (place.get("processor"), place.get("bf16_products"))
         if place["device"] == "cpu"
@@ -148,17 +152,17 @@ def _processor_types(record: Record) -> Processors:
 
 
 def _several(types: Processors) -> bool:
-    """Whether these are several types for sure: one that is not named may be any of the others."""
+    """Whether these are certainly several types: an unnamed one may be any of the others."""
     names = {name for name, _ in types if name}
     products = {able for _, able in types if able is not None}
     return len(names) > 1 or len(products) > 1
 
 
 def interim(study: Parameters) -> str:
-    """A note for an answer that lacks cells: how many are to come, and which seeds are left out.
+    """A note for an answer with missing cells: how many are finished, and which seeds are left out.
 
-    A seed is left out for every arm where one of its trainings failed, of the same factor where the
-    study varies settings. Empty where all cells are finished.
+    A seed is left out for every arm if one of its trainings failed, or for every arm of the same
+    factor if the study varies settings. Empty if all cells are finished.
     """
     every, store = study.cells(), Store(study.profile)
     status = {cell.name: store.facts(cell).status for cell in every}
@@ -166,8 +170,8 @@ def interim(study: Parameters) -> str:
     if to_come(study):
         finished = sum(each == "finished" for each in status.values())
         notes.append(
-            f" Interim, with {finished:,} of {len(every):,} runs finished: what counts is what all "
-            "seeds show, and interim results are not corrected for repeated looks."
+            f" Interim, with {finished:,} of {len(every):,} runs finished: only the results of all "
+            "seeds count, and interim ones are not corrected for repeated looks."
         )
     left_out: dict[str, set[int]] = {}
     for factor, cell in _compared(study):
@@ -177,14 +181,14 @@ def interim(study: Parameters) -> str:
     if left_out:
         seeds = [f"{name} {seeds_of(sorted(seeds))}" for name, seeds in left_out.items()]
         notes.append(
-            " Where arms are compared, a seed is left out for all of them if a training of one "
-            f"failed, and not replaced: {join(seeds)}."
+            " In comparisons of arms, a seed is left out for all of them, and not replaced, if a "
+            f"training of one failed: {join(seeds)}."
         )
     return "".join(notes)
 
 
 def provenance(study: Parameters) -> HTML:
-    """On what the records of a report were computed: device, machine, versions, checks."""
+    """What a report's records were computed on: device, machine, versions, checks."""
     records = list(_kept(study).values())
     facts = [record["provenance"] for record in records]
     where = [place for fact in facts for place in _places(fact)]
@@ -195,7 +199,7 @@ def provenance(study: Parameters) -> HTML:
         "training and scoring": f"{hours:.2f} hours of one worker",
         "device": _unique(where, "device"),
         "machine": "; ".join(filter(None, (_unique(where, key) for key in MACHINE)))
-        + f"; {_unique(facts, 'threads')} thread a worker",
+        + f"; threads per worker: {_unique(facts, 'threads')}",
         "bf16 products": ", ".join(_products(records)) or "none",
         "commits": "; ".join(dict.fromkeys(_commit(fact) for fact in facts)),
         "accuracy": REPORTED[study.reported],
@@ -226,12 +230,12 @@ def _products(records: list[dict]) -> list[str]:
 
 
 def _places(fact: dict) -> list[dict]:
-    """Facts of the machines that computed a record's rounds, in turn, from its provenance."""
+    """Facts about the machines that computed a record's rounds, in order, from its provenance."""
     return [*fact.get("earlier_places", []), fact]
 
 
 def effort(profile: str, cells: Iterable[Cell]) -> str:
-    """On what the finished cells were computed, and for how long, in a sentence."""
+    """A sentence on what computed the finished cells, and for how long."""
     facts = [record["provenance"] for record in _finished(profile, cells)]
     where = [place for fact in facts for place in _places(fact)]
     hours = sum(fact["wall_seconds"] for fact in facts) / 3600
@@ -258,9 +262,9 @@ def _checks(records: list[dict]) -> str:
         return "none recorded"
     passes = _unique([r["provenance"]["checks"] for r in checked], "mc_passes_differ")
     text = (
-        f"{len(checked)} runs ended, as a run does only when all its checks hold in every round: "
-        "scoring twice gives one order and changes no buffer, no index is labelled twice, labels "
-        f"add up. MC passes differ: {passes}."
+        f"{count(len(checked), 'run')} finished; a run finishes only if all its checks pass in "
+        "every round: scoring twice gives the same order and changes no buffer, no index is "
+        f"labelled twice, label counts match the schedule. MC passes differ: {passes}."
     )
     return f"{text} {_alike(checked, 'first_labels')} {_alike(checked, 'initial_weights')}"
 
@@ -268,8 +272,8 @@ def _checks(records: list[dict]) -> str:
 def _alike(records: list[dict], what: str) -> str:
     """Whether the arms of a seed have the same hash of first labels or of initial weights.
 
-    Cells that start with another number of labels or from another pool, or have another network,
-    are compared among themselves, and the single baseline run with none.
+    Cells that differ in number of first labels, pool or network are not compared with each other,
+    and the single baseline run is compared with none.
     """
     decides = {
         "first_labels": ("first_labels", "imbalance"),
@@ -287,5 +291,5 @@ def _alike(records: list[dict], what: str) -> str:
 
 
 def _unique(facts: list[dict], key: str) -> str:
-    """The different values of a key, in order of their first appearance."""
+    """The distinct values of a key, in order of their first appearance."""
     return "; ".join(dict.fromkeys(str(fact[key]) for fact in facts if key in fact))

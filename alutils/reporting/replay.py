@@ -1,13 +1,13 @@
-"""Forecasts and stopping rules judged on finished runs: what they would have said during them.
+"""Forecasts and stopping rules replayed on finished runs: what they would have said at the time.
 
-A curve is one arm of one record in a table of ``tidy.table``. After every round the forecast or
-the rule gets what was known by then, and is compared with the rounds that followed. Records hold
-only label counts and accuracies. What else a rule reads is an optional column of the table, with a
-value a round, and a rule without its column is left out:
+A curve is one arm of one record in a table of ``tidy.table``. After each round the forecast or
+rule is given what was known by then, and is compared with the later rounds. Records hold only
+label counts and accuracies. Anything else that a rule reads is an optional column of the table with
+one value per round, and a rule without its column is left out:
 
 - ``kappa``: agreement with the round before on a stop set (``running.stability``);
 - ``pool_entropy``: mean predictive entropy (nats) of the candidates of the round;
-- ``error_bound``: limit on the change of the expected error (the same).
+- ``error_bound``: limit on the change of the expected error (also there).
 """
 
 import math
@@ -42,13 +42,13 @@ from alutils.reporting.stopping import (
 CURVE_KEYS = ["dataset", "arm", "seed", "record"]
 """Columns that together identify a curve."""
 ROUNDING = 1e-9
-"""By how much (points) a fit of equal accuracies may miss them."""
+"""Rounding error (points) that a fit of equal accuracies may have."""
 FORECASTS = [
     *CURVE_KEYS, "round", "labels", "target", "ahead", "truth",
     "more", "low", "high", "kind", "covered",
 ]  # fmt: skip
 STOPS = [*CURVE_KEYS, "rule", "stopped", "nearest", "enough", "wasted", "lost"]
-"""Columns of the tables that ``replay_forecasts`` and ``replay_stopping`` return, even empty."""
+"""Columns of the tables from ``replay_forecasts`` and ``replay_stopping``, even if empty."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Rule:
     column: str
     says: Callable[..., np.ndarray]
     by_classes: bool = False
-    """Whether ``says`` and ``judged`` take the number of classes beside the column's values."""
+    """Whether ``says`` and ``judged`` also take the number of classes, after the values."""
     judged: Callable[..., np.ndarray] = np.asarray
-    """What is held against the threshold, a value a round."""
+    """Values compared with the threshold, one per round."""
     nearest: Callable[..., float] = min
-    """Which of these values lies nearest to a stop, or beyond."""
+    """Picks the one of these values that is nearest to a stop, or furthest beyond."""
     in_words: str = ""
-    """That value and the threshold, with a place for the value."""
+    """Format string for that value, with the threshold."""
 
 
 RULES = {
@@ -74,18 +74,18 @@ RULES = {
     ),
     "overall uncertainty": Rule(
         "pool_entropy", overall_uncertainty, by_classes=True, judged=share_of_uniform,
-        in_words=f"least {{:.3f}} of a uniform guess's, needs below {UNCERTAINTY:g}",
+        in_words=f"lowest {{:.3f}} of a uniform guess's entropy, needs below {UNCERTAINTY:g}",
     ),
     "expected-error difference": Rule(
         "error_bound", error_difference,
-        in_words=f"least bound {{:.1f}} points, needs below {TOLERANCE:g}",
+        in_words=f"lowest bound {{:.1f}} points, needs below {TOLERANCE:g}",
     ),
     "measured gain": Rule(
         "gain_limit", error_difference,
-        in_words=f"least limit {{:.1f}} points, needs below {TOLERANCE:g}",
+        in_words=f"lowest limit {{:.1f}} points, needs below {TOLERANCE:g}",
     ),
 }  # fmt: skip
-"""Rules by name; ``gain_limit`` is made from the accuracies themselves."""
+"""Rules by name; ``gain_limit`` is computed from the accuracies."""
 
 
 def curves(results: pd.DataFrame, fewest: int = 1) -> Iterator[pd.DataFrame]:
@@ -98,13 +98,13 @@ def curves(results: pd.DataFrame, fewest: int = 1) -> Iterator[pd.DataFrame]:
 def replay_forecasts(
     results: pd.DataFrame, rng: np.random.Generator, images: Callable[[str], int]
 ) -> pd.DataFrame:
-    """What would have been forecast from round ``FEWEST_ROUNDS`` on: a row a target.
+    """What would have been forecast from round ``FEWEST_ROUNDS`` on: one row per target.
 
-    Accuracies are measured on so many ``images`` of a dataset. Targets are the accuracies that a
-    monotone fit of the whole curve has in later rounds, where they are above all accuracies
-    measured so far. ``truth`` is after how many more labels the fit reaches the target, ``ahead``
-    after how many more rounds. Where no number could be forecast, ``more``, ``low`` and ``high``
-    are NaN, ``kind`` says why, and ``covered`` is false.
+    ``images`` gives the number of images that a dataset's accuracies are measured on. Targets are
+    the accuracies of a monotone fit of the complete curve in later rounds that are above all
+    accuracies measured so far. ``truth`` is the number of further labels after which the fit
+    reaches the target, ``ahead`` the number of further rounds. If no number could be forecast,
+    ``more``, ``low`` and ``high`` are NaN, ``kind`` says why, and ``covered`` is false.
     """
     rows = []
     for curve in curves(results, FEWEST_ROUNDS + 1):
@@ -126,7 +126,7 @@ def replay_forecasts(
 def _future(
     labels: np.ndarray, accuracy: np.ndarray, known: int
 ) -> Iterator[tuple[float, float, int]]:
-    """Targets that rounds after the first ``known`` reach: target, labels more, rounds ahead."""
+    """Targets that rounds after the first ``known`` reach: target, further labels, rounds ahead."""
     fit = monotone(accuracy)
     for target in np.unique(fit[known:]):
         if target > accuracy[:known].max() + ROUNDING:
@@ -172,14 +172,14 @@ def replay_stopping(
     tolerance: float = 1.0,
     rules: dict[str, Rule] = RULES,
 ) -> pd.DataFrame:
-    """Where each rule would have stopped each curve, and what that costs: a row a curve and rule.
+    """Where each rule would have stopped each curve, and the cost: one row per curve and rule.
 
-    Accuracies are measured on so many ``images`` of a dataset. A curve is judged on its monotone
-    fit. ``enough`` is the first label count at which the fit lies within ``tolerance`` points of
-    its last value. ``stopped`` is the label count at which the rule says stop; where it never does
-    it is NaN, and the curve goes to its end. ``nearest`` is the value that came nearest to the
-    rule's threshold, or NaN. ``wasted`` are the labels beyond ``enough``, ``lost`` the points that
-    the fit still gains after the stop.
+    ``images`` gives the number of images that a dataset's accuracies are measured on. A curve is
+    judged on its monotone fit. ``enough`` is the first label count at which the fit lies within
+    ``tolerance`` points of its last value. ``stopped`` is the label count at which the rule says
+    stop; if it never does, it is NaN and the curve runs to its end. ``nearest`` is the value that
+    came nearest to the rule's threshold, or NaN. ``wasted`` are the labels beyond ``enough``,
+    ``lost`` the points that the fit still gains after the stop.
     """
     rows = []
     for curve in curves(results):
@@ -209,7 +209,7 @@ def replay_stopping(
 def stopping_costs(replayed: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """What each rule costs by group: means over its ``curves``.
 
-    ``stops`` is the share of the curves that it stops, ``early`` that it stops before ``enough``.
+    ``stops`` is the share of curves that it stops, ``early`` the share stopped before ``enough``.
     """
     judged = replayed.assign(
         stops=replayed["stopped"].notna(), early=replayed["stopped"] < replayed["enough"]

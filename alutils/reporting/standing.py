@@ -18,10 +18,10 @@ MARGIN = {"mnist": 0.3, "cifar10": 1.0}
 
 @dataclass(frozen=True)
 class Standing:
-    """An arm's difference in area to random, and what two families of tests show of it.
+    """An arm's difference from random in area, and what two families of tests show about it.
 
-    ``difference`` has the simultaneous interval; ``p`` is that of the paired t test, ``p_equal``
-    that of two one-sided tests within the dataset's margin (NaN where it has none), each
+    ``difference`` has the simultaneous interval. ``p`` is the p-value of the paired t test and
+    ``p_equal`` that of two one-sided tests within the dataset's margin (NaN if it has none), both
     Holm-corrected for the arms.
     """
 
@@ -36,7 +36,7 @@ class Standing:
 
     @property
     def side(self) -> str:
-        """Where it is shown to lie, ``above`` or ``below`` random; empty where it isn't."""
+        """The side of random where it is shown to lie, ``above`` or ``below``; else empty."""
         if not self.differs:
             return ""
         return "above" if self.difference.mean > 0 else "below"
@@ -47,7 +47,7 @@ class Standing:
         return self.p_equal < 1 - LEVEL
 
     def word(self, dataset: str) -> str:
-        """What is shown of it beside random, in a few words."""
+        """What is shown about it relative to random, in a few words."""
         if self.side:
             return f"{self.side} random{f' {by_less(dataset)}' if self.equivalent else ''}"
         return "equivalent to random" if self.equivalent else "not shown to differ from random"
@@ -61,7 +61,7 @@ class Standing:
 
 
 def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
-    """Every arm beside random, from areas by seed (rows) and arm (columns) of a dataset."""
+    """Every arm compared with random, from a dataset's areas by seed (rows) and arm (columns)."""
     differences = statistics.paired_differences(areas, tests=len(areas.columns) - 1)
     p, margin = statistics.adjusted(areas), MARGIN.get(dataset)
     equal = statistics.equivalence(areas, margin) if margin else dict.fromkeys(p, float("nan"))
@@ -71,13 +71,13 @@ def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
 def tests(areas: pd.DataFrame, dataset: str) -> str:
     """The tests by which arms are compared with random, in words."""
     number = len(areas.columns) - 1
-    equal = ", and two one-sided ones of equivalence," if dataset in MARGIN else ""
+    equal = " and two one-sided tests of equivalence" if dataset in MARGIN else ""
     corrected = f", Holm-corrected for {number} arms" if number > 1 else ""
     return f"paired t tests{equal} at 5 %{corrected}"
 
 
 def sentence(areas: pd.DataFrame, dataset: str) -> str:
-    """Which arms differ from random, which are equivalent to it, and of which neither is shown."""
+    """Which arms differ from random, which are equivalent to it, and for which neither is shown."""
     by_arm = standings(areas, dataset)
     parts = []
     for small in (False, True):
@@ -106,7 +106,7 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
 
 
 def normality(areas: pd.DataFrame, dataset: str) -> str:
-    """What the p-values of the arms' tests rest on; no text with seeds enough, or too few."""
+    """What the p-values of the arms' tests assume; empty with enough seeds, or too few to test."""
     unreached = beyond_sign_flips(areas, dataset)
     if not unreached:
         return ""
@@ -117,17 +117,17 @@ def normality(areas: pd.DataFrame, dataset: str) -> str:
     number = len(areas.columns) - 1
     corrected = f", and after Holm's correction for {number} tests none below {1 - LEVEL:.2g}"
     return (
-        f"With {count(len(areas), 'seed')} a sign-flip test, which asks for no normal differences, "
-        f"gives no p below {join(values)}{corrected if number > 1 else ''}: what is shown here "
-        "rests on differences that are about normal."
+        f"With {count(len(areas), 'seed')} a sign-flip test, which does not assume normality, "
+        f"gives no p below {join(values, 'or')}{corrected if number > 1 else ''}: what is shown "
+        "here assumes that differences are approximately normal."
     )
 
 
 def beyond_sign_flips(areas: pd.DataFrame, dataset: str) -> dict[str, str]:
-    """What no sign-flip test of so many arms and seeds can show, with its smallest p-value.
+    """What no sign-flip test with these arms and seeds can show, with its smallest p-value.
 
-    Of a ``difference`` and, where the dataset has a margin, of one-sided ``equivalence``, after
-    Holm's correction; nothing with too few seeds for a test.
+    Either may be in it: ``difference`` and, if the dataset has a margin, one-sided ``equivalence``,
+    after Holm's correction. Empty with too few seeds for a test.
     """
     if len(areas) < FEWEST_SEEDS:
         return {}
@@ -142,17 +142,17 @@ def beyond_sign_flips(areas: pd.DataFrame, dataset: str) -> dict[str, str]:
 def sign_flip(seeds: int, tests: int, one_sided: bool) -> tuple[str, bool]:
     """The smallest p-value of a sign-flip test, in words: 0.25 (2/2^3).
 
-    With it whether such a test could reject after Holm's correction for so many ``tests``.
+    Also whether such a test could reject after Holm's correction for ``tests`` tests.
     """
     p = statistics.smallest_sign_flip_p(seeds, one_sided)
     return f"{p:.3g} ({1 if one_sided else 2}/2^{seeds})", tests * p < 1 - LEVEL
 
 
 def pooled(areas: pd.DataFrame) -> str:
-    """What intervals by a spread pooled over all arms would show of each arm, in a sentence.
+    """What intervals with a spread pooled over all arms would show for each arm, in a sentence.
 
-    From areas by seed and arm; no text where there is nothing to pool, and with
-    ``OWN_SPREAD_SEEDS`` or more, which tell each arm's own spread.
+    From areas by seed and arm; empty if there is nothing to pool, or with ``OWN_SPREAD_SEEDS`` or
+    more, which are enough to estimate each arm's own spread.
     """
     _, freedom = statistics.pooled_error(areas)
     seeds, arms = areas.shape
@@ -160,14 +160,15 @@ def pooled(areas: pd.DataFrame) -> str:
         return ""
     half, wide = (statistics.pooled_half_width(areas, tests) for tests in (1, arms - 1))
     return (
-        f"With one spread for all {arms} arms ({freedom} degrees of freedom) every interval would "
-        f"be ± {half:.2f} points, ± {wide:.2f} simultaneous (a much narrower one, of few seeds, "
-        f"may be so by chance). The latter would put {_sides(areas, wide)}; this decides nothing."
+        f"With a spread pooled over all {arms} arms ({freedom} degrees of freedom), every interval "
+        f"would be ± {half:.2f} points, or ± {wide:.2f} if simultaneous (with few seeds, a much "
+        "narrower interval may be so by chance). The simultaneous ones would put "
+        f"{_sides(areas, wide)}; this decides nothing."
     )
 
 
 def _sides(areas: pd.DataFrame, half: float) -> str:
-    """On which side of random arms would lie if every interval were ± ``half`` points."""
+    """On which side of random each arm would lie if every interval were ± ``half`` points."""
     gains = areas.drop(columns="random").sub(areas["random"], axis=0).mean()
     sides = {
         "above random": gains > half,
@@ -186,12 +187,12 @@ def undecided(by_arm: dict[str, Standing]) -> list[str]:
 
 
 def power(areas: pd.DataFrame, dataset: str) -> str:
-    """How large a true difference to random would likely be shown, for the undecided arms."""
+    """The true difference from random that ``POWER`` needs, for the undecided arms."""
     every, seeds = standings(areas, dataset), len(areas)
     if not (left := undecided(every)):
         return ""
     number = sum(not arm.differs for arm in every.values())
-    level = statistics.simultaneous_level(number)  # as Holm's correction has it for what is left
+    level = statistics.simultaneous_level(number)  # Holm's level for the arms that are left
     corrected = f" and corrected for {number} tests" if number > 1 else ""
     shown = [
         statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
@@ -209,7 +210,7 @@ def power(areas: pd.DataFrame, dataset: str) -> str:
 
 
 def table(results: pd.DataFrame) -> HTML | Markdown:
-    """What the tests show of every arm's difference in area to random, on one dataset."""
+    """What the tests show about every arm's difference from random in area, on one dataset."""
     areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
     if len(areas) < FEWEST_SEEDS:
         return Markdown(f"With fewer than {FEWEST_SEEDS} paired seeds nothing is tested.")
@@ -227,21 +228,21 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     number = count(len(by_arm), "arm")
     notes = [
         margin_in_labels(results),
-        f"p in brackets, after Holm's correction for {number}; intervals that hold together for "
-        f"{number} (Bonferroni).",
+        f"p in brackets, after Holm's correction for {number}; intervals simultaneous for {number} "
+        "(Bonferroni).",
         reaches_past(by_arm, dataset),
         normality(areas, dataset),
         pooled(areas),
-        "Last column, secondary and deciding nothing: all arms at once with one residual variance, "
-        "in an additive model of seed and arm.",
+        "The last column is secondary and decides nothing: all arms are tested at once with one "
+        "residual variance, in an additive model of seed and arm.",
     ]
     return HTML(f"{''.join(f'<p>{note}</p>' for note in filter(None, notes))}{tested}")
 
 
 def margin_in_labels(results: pd.DataFrame) -> str:
-    """About how many labels the margin is worth at random's end, in a sentence.
+    """About how many labels the margin is worth at the end of random's curve, in a sentence.
 
-    No text for a dataset without a margin, and where some seed's whole curve lies within it.
+    Empty for a dataset without a margin, or if some seed's complete curve lies within it.
     """
     margin = MARGIN.get(dataset := results["dataset"].iloc[0])
     labels = statistics.labels_before(results, margin) if margin else []
@@ -252,15 +253,15 @@ def margin_in_labels(results: pd.DataFrame) -> str:
     )
     by_seed = f"; {low} to {high} by seed" if len(labels) > 1 else ""
     return (
-        f"At random's end {margin_points(dataset)} of accuracy "
+        f"At random's last label count, {margin_points(dataset)} of accuracy "
         f"{'is' if margin == 1 else 'are'} worth about {mean} labels (on monotone fits{by_seed})."
     )
 
 
 def too_wide(by_arm: dict[str, Standing], dataset: str) -> str:
-    """That equivalence is shown of no arm as every interval is wider than the margin, or no text.
+    """A note that no arm is shown equivalent as every interval is wider than the margin, or none.
 
-    Wider is an interval of which the half is longer than the margin.
+    An interval is wider if its half-width exceeds the margin.
     """
     margin = MARGIN.get(dataset)
     halves = [arm.difference.high - arm.difference.mean for arm in by_arm.values()]
@@ -275,7 +276,7 @@ def too_wide(by_arm: dict[str, Standing], dataset: str) -> str:
 def columns(standing: Standing, dataset: str, equal: bool = True) -> dict[str, str]:
     """An arm's test results by column title: different from random, and equivalent to it.
 
-    The second is left out for a dataset without a margin, and where ``equal`` is false.
+    The second is left out for a dataset without a margin, or if ``equal`` is false.
     """
     results = {"different (p)": _test_result(standing.differs, standing.p)}
     if equal and dataset in MARGIN:
@@ -290,7 +291,7 @@ def _test_result(shown: bool, p: float) -> str:
 
 
 def _dunnett_p(p: float) -> str:
-    """A p-value of ``statistics.dunnett``, in the digits that its error of about 1e-4 leaves."""
+    """A p-value of ``statistics.dunnett``, with the digits that its error of about 1e-4 allows."""
     return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
@@ -305,8 +306,9 @@ def reaches_past(by_arm: dict[str, Standing], dataset: str) -> str:
         return ""
     level = f"{100 * statistics.simultaneous_level(len(by_arm)):.4g} %"
     return (
-        f"The interval of {join(past)} reaches past {margin_points(dataset)}, as it is two-sided "
-        f"at {level}; equivalence is decided by two one-sided tests at 5 %, Holm-corrected."
+        f"The interval of {join(past)} extends beyond {margin_points(dataset)} because it is "
+        f"two-sided at {level}; equivalence is decided by two one-sided tests at 5 %, "
+        "Holm-corrected."
     )
 
 

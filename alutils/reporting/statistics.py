@@ -17,13 +17,13 @@ from alutils.protocol.arms import BASELINE, ORACLES
 
 LEVEL, POWER = 0.95, 0.8
 FEWEST_SEEDS = 3
-"""Seeds that a test or a verdict needs; with fewer, none is given."""
+"""Minimum number of seeds for a test or a verdict; with fewer, none is given."""
 MOST_SEEDS = 1000
 """Number of seeds beyond which ``seeds_to_show`` and ``seeds_to_equal`` look no further."""
-FIT = "isotonic regression, between label counts linear in labels and accuracy"
+FIT = "isotonic regression, interpolated linearly between label counts"
 """How ``labels_to_reach`` reads a label count off a curve, in words."""
 OWN_SPREAD_SEEDS = 10
-"""Seeds that tell each arm's own spread; with fewer a pooled one stands beside it."""
+"""Seeds enough to estimate each arm's own spread; with fewer, a pooled one is given as well."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Estimate:
     high: float
     seeds: int
     spread: float = math.nan
-    """Standard deviation of the values behind it."""
+    """Standard deviation of the underlying values."""
 
     @property
     def decided(self) -> bool:
@@ -44,7 +44,7 @@ class Estimate:
 
 
 def enough_seeds(results: pd.DataFrame) -> bool:
-    """Whether there are seeds enough for a test."""
+    """Whether there are enough seeds for a test."""
     return results["seed"].nunique() >= FEWEST_SEEDS
 
 
@@ -59,7 +59,7 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
 
 
 def one_more(values: np.ndarray | list[float]) -> Estimate:
-    """Mean of independent replications, and the interval that one more of them would lie in."""
+    """Mean of independent replications, with the prediction interval for one more."""
     mean = estimate(values)
     half = stats.t.ppf((1 + LEVEL) / 2, mean.seeds - 1) * mean.spread * (1 + 1 / mean.seeds) ** 0.5
     return replace(mean, low=mean.mean - half, high=mean.mean + half)
@@ -69,7 +69,7 @@ def ratio(values: np.ndarray | list[float], of: np.ndarray | list[float]) -> Est
     """Mean of ``values`` over the mean of their partners ``of``, with its interval (Fieller, 1954).
 
     The interval holds every ratio r for which the mean of ``values - r * of`` is not shown to
-    differ from zero. It has ends where the interval of ``of`` excludes zero; elsewhere, and with
+    differ from zero. It has ends if the interval of ``of`` excludes zero; otherwise, and with
     fewer than ``FEWEST_SEEDS`` pairs, they are NaN.
     """
     values, of = np.asarray(values, dtype=float), np.asarray(of, dtype=float)
@@ -93,7 +93,7 @@ def _equal(values: np.ndarray) -> bool:
 def p_value(values: np.ndarray | list[float]) -> float:
     """Two-sided p-value of the one-sample t test against zero; NaN with one value.
 
-    Values without any spread decide as their mean does: p = 0, or 1 where all are zero.
+    If all values are equal, p is 0, or 1 if they are zero.
     """
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
@@ -104,10 +104,10 @@ def p_value(values: np.ndarray | list[float]) -> float:
 
 
 def smallest_sign_flip_p(seeds: int, one_sided: bool = False) -> float:
-    """Smallest p-value of a sign-flip test over so many paired differences.
+    """Smallest p-value of a sign-flip test on ``seeds`` paired differences.
 
-    It needs no normality (Fisher, 1935): of the 2^seeds equally likely sets of signs only one and
-    its mirror image are as extreme as equal signs, and one-sided that one alone.
+    The test assumes no normality (Fisher, 1935). Of the 2^seeds equally likely sets of signs, two
+    are the most extreme, all plus and all minus; in a one-sided test, only one of them.
     """
     return (1 if one_sided else 2) / 2**seeds
 
@@ -121,9 +121,10 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:
-    """p-value that the mean lies ``margin`` or more away from zero (Schuirmann, 1987).
+    """p-value of the null that the mean is ``margin`` or more from zero (Schuirmann, 1987).
 
-    Below 0.05 the values are equivalent to zero: the same as a 90 % interval within the margin.
+    Below 0.05 the values are equivalent to zero, just as if their 90 % interval lay within the
+    margin.
     NaN with one value.
     """
     from statsmodels.stats.weightstats import DescrStatsW
@@ -159,10 +160,10 @@ def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
 
 
 def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int | None:
-    """Seeds with which a two-sided paired t test shows a mean to lie above zero, with ``POWER``.
+    """Seeds for a two-sided paired t test to show, with ``POWER``, that a mean is above zero.
 
-    ``difference`` and ``spread`` (standard deviation) are the true ones. None where the mean is not
-    above zero, and where ``MOST_SEEDS`` are too few.
+    ``difference`` and ``spread`` (standard deviation) are the true ones. None if the mean is not
+    above zero or ``MOST_SEEDS`` are too few.
     """
     if difference <= 0:
         return None
@@ -177,11 +178,11 @@ def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int
 
 
 def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
-    """Seeds with which two one-sided tests show a mean to lie within ``margin``, with ``POWER``.
+    """Seeds for two one-sided tests to show, with ``POWER``, that a mean is within ``margin``.
 
-    ``mean`` and ``spread`` (standard deviation) are the true ones. The power of both tests is at
-    least the sum of their powers minus 1, which is what is asked for. None where ``MOST_SEEDS``
-    are too few.
+    ``mean`` and ``spread`` (standard deviation) are the true ones. The joint power of both tests is
+    at least the sum of their powers minus 1, and this bound has to reach ``POWER``. None if the
+    mean is not within the margin or ``MOST_SEEDS`` are too few.
     """
     if abs(mean) >= margin:
         return None
@@ -198,7 +199,7 @@ def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
 def _power(effect: float, seeds: int, alpha: float) -> float:
     """Power of a one-sided paired t test of an effect above 0, in standard deviations.
 
-    SciPy's noncentral t has no number for some effects that are so large that it is 1.
+    SciPy's noncentral t is NaN for some effects so large that the power is 1.
     """
     from statsmodels.stats.power import TTestPower
 
@@ -207,7 +208,7 @@ def _power(effect: float, seeds: int, alpha: float) -> float:
 
 
 def _fewest(enough: Callable[[int], bool]) -> int | None:
-    """The fewest seeds up to ``MOST_SEEDS`` that are enough, as all numbers above them are."""
+    """The fewest seeds up to ``MOST_SEEDS`` that are enough, assuming that any larger number is."""
     numbers = range(2, MOST_SEEDS + 1)
     first = bisect_left(numbers, True, key=enough)
     return numbers[first] if first < len(numbers) else None
@@ -237,9 +238,9 @@ def labels_to_reach(labels: np.ndarray, accuracy: np.ndarray, target: float) -> 
 
 
 def area(labels: np.ndarray, accuracy: np.ndarray) -> float:
-    """Area under the budget curve (trapezoids) over its width: a mean accuracy.
+    """Area under the budget curve (trapezoids) divided by its width: a mean accuracy.
 
-    With one label count only, that accuracy.
+    With a single label count, the accuracy there.
     """
     labels, accuracy = np.asarray(labels, dtype=float), np.asarray(accuracy, dtype=float)
     if len(labels) == 1:
@@ -255,7 +256,7 @@ def curve(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def strategies(results: pd.DataFrame) -> pd.DataFrame:
-    """The rows without a single baseline run and without oracles: those that are ranked."""
+    """The rows of ranked arms: all but the single baseline run and the oracles."""
     return results[~results["arm"].isin([BASELINE, *ORACLES])]
 
 
@@ -272,10 +273,10 @@ def areas(results: pd.DataFrame) -> pd.DataFrame:
 def paired_differences(
     by_seed: pd.DataFrame, reference: str = "random", tests: int = 1
 ) -> dict[str, Estimate]:
-    """Every arm's difference to ``reference``, taken per seed, then over seeds.
+    """Every arm's difference from ``reference``, taken per seed, then averaged over seeds.
 
     With several ``tests`` the intervals are simultaneous: all of them hold their true values in
-    95 % of studies (Bonferroni). Raises ``ValueError`` where an arm lacks a seed: such a
+    95 % of studies (Bonferroni). Raises ``ValueError`` if an arm lacks a seed, as its
     difference would not be paired.
     """
     if by_seed.isna().any(axis=None):
@@ -285,14 +286,14 @@ def paired_differences(
 
 
 def simultaneous_level(tests: int) -> float:
-    """Level of each interval with which so many hold together at ``LEVEL`` (Bonferroni)."""
+    """Level of each of ``tests`` intervals that hold together at ``LEVEL`` (Bonferroni)."""
     return 1 - (1 - LEVEL) / tests
 
 
 def gains(results: pd.DataFrame) -> pd.DataFrame:
     """The rows of all arms but random, of one dataset, with ``accuracy`` minus random's.
 
-    Random's of the same seed and label count, in points; where it has none, NaN.
+    Random's accuracy is that of the same seed and label count. In points; NaN if random has none.
     """
     by = ["seed", "labels"]
     random = results[results["arm"] == "random"].set_index(by)["accuracy"]
@@ -302,14 +303,14 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
-    """Holm-corrected p-values of every arm's paired difference to ``reference``."""
+    """Holm-corrected p-values of every arm's paired difference from ``reference``."""
     return _holm_of_arms(by_seed, reference, p_value)
 
 
 def equivalence(by_seed: pd.DataFrame, margin: float) -> dict[str, float]:
-    """Holm-corrected p-values that an arm lies ``margin`` or more away from random.
+    """Holm-corrected p-values of the null that an arm is ``margin`` or more from random.
 
-    By two one-sided tests of the paired differences; below 0.05 the arm is equivalent to it.
+    From two one-sided tests of the paired differences; below 0.05 the arm is equivalent to random.
     """
     return _holm_of_arms(by_seed, "random", lambda values: two_one_sided(values, margin))
 
@@ -323,11 +324,11 @@ def _holm_of_arms(
 
 
 def dunnett(by_seed: pd.DataFrame) -> dict[str, float]:
-    """p-values of all arms against random at once, by a pooled variance (Dunnett, 1955).
+    """p-values of all arms against random at once, with a pooled variance (Dunnett, 1955).
 
     From an additive model of seed and arm with one residual variance, which has (arms - 1)(seeds
-    - 1) degrees of freedom; two-sided, corrected for the number of arms. Integrated at random from
-    a fixed seed, to about 1e-4.
+    - 1) degrees of freedom; two-sided, corrected for the number of arms. By quasi-Monte Carlo
+    integration with a fixed seed, to about 1e-4.
     """
     error, freedom = pooled_error(by_seed)
     if not freedom:
@@ -343,10 +344,10 @@ def dunnett(by_seed: pd.DataFrame) -> dict[str, float]:
 
 
 def pooled_error(by_seed: pd.DataFrame) -> tuple[float, int]:
-    """Standard error of a difference between two arms by a pooled variance, and its freedom.
+    """Pooled standard error of a difference between two arms, and its degrees of freedom.
 
-    The residual variance of an additive model of seed and arm, the same for all arms, with
-    (arms - 1)(seeds - 1) degrees of freedom; without any the error is NaN.
+    The variance is the residual one of an additive model of seed and arm, the same for all arms,
+    with (arms - 1)(seeds - 1) degrees of freedom; if these are 0, the error is NaN.
     """
     values = by_seed.to_numpy(dtype=float)
     seeds, arms = values.shape
@@ -358,9 +359,9 @@ def pooled_error(by_seed: pd.DataFrame) -> tuple[float, int]:
 
 
 def pooled_half_width(by_seed: pd.DataFrame, tests: int = 1) -> float:
-    """Half the interval of any difference between two arms by ``pooled_error``; NaN without one.
+    """Half-width of the interval of any difference between two arms, from ``pooled_error``, or NaN.
 
-    With several ``tests`` that of intervals that hold together, as in ``paired_differences``.
+    With several ``tests`` the intervals are simultaneous, as in ``paired_differences``.
     """
     error, freedom = pooled_error(by_seed)
     return error * float(stats.t.ppf((1 + simultaneous_level(tests)) / 2, freedom or math.nan))
@@ -382,11 +383,11 @@ def dunnett_coverage(ratio: float, arms: int, freedom: int) -> float:
 
 
 def label_savings(results: pd.DataFrame) -> pd.DataFrame:
-    """Labels of random at its end over labels at which an arm reaches random's final accuracy.
+    """Random's last label count over that at which an arm reaches random's final accuracy.
 
-    By seed (rows) and arm (columns), of one dataset, on monotone fits per seed; NaN where the arm
-    never reaches it. Random's own column is above 1 where its fit is flat at the end: an arm has
-    saved labels only beyond that. A single baseline run has no curve, and so no saving; an oracle
+    By seed (rows) and arm (columns), for one dataset, on monotone fits per seed; NaN if the arm
+    never reaches it. Random's own column is above 1 if its fit is flat at the end: an arm saves
+    labels only beyond that. A single baseline run has no curve, and so no saving; an oracle
     is left out.
     """
     ends = random_ends(results)
@@ -409,9 +410,9 @@ def random_ends(results: pd.DataFrame) -> pd.Series:
 
 
 def labels_before(results: pd.DataFrame, points: float) -> np.ndarray:
-    """Labels before random's end at which its accuracy is so many points lower, by seed.
+    """How many labels before its end random's accuracy is ``points`` lower, by seed.
 
-    Of one dataset, on monotone fits; NaN where it is nowhere that low.
+    For one dataset, on monotone fits; NaN if it is never that low.
     """
     before = []
     for _, curve in results[results["arm"] == "random"].groupby("seed"):
@@ -425,10 +426,10 @@ def labels_before(results: pd.DataFrame, points: float) -> np.ndarray:
 def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     """Share of label counts at which the row's arm beats the column's (BADGE, arXiv 1906.03671).
 
-    Of one dataset. An arm wins where the paired t interval of its accuracy minus the other's lies
-    above zero, which takes ``FEWEST_SEEDS``. The first label count, at which most arms have the
-    same labels, is left out where there are others.
-    Row sums tell who wins, column means who loses (less is better).
+    For one dataset. An arm wins if the paired t interval of its accuracy minus the other's lies
+    above zero, which needs ``FEWEST_SEEDS``. The first label count, at which most arms have the
+    same labels, is left out if there are others. Row sums show which arms win, column means which
+    arms lose (lower is better).
     """
     wide = results.pivot_table(index=["labels", "seed"], columns="arm", values="accuracy")
     arms = list(dict.fromkeys(results["arm"]))

@@ -1,4 +1,4 @@
-"""The style of the study's figures: matplotlib's own, whatever a user has set."""
+"""The style of the study's figures: matplotlib's defaults, whatever a user has set."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ import matplotlib.style
 from matplotlib import font_manager
 
 LITERAL = {"text.parse_math": False}
-"""A dollar is a dollar: classes and arms of a user's may have some in their names."""
+"""Dollar signs are literal: users' classes and arms may have some in their names."""
 MOST_LINES = 10
-"""Seeds up to which a curve has a line for each; those of more would hide the means."""
+"""Maximum number of seeds for which a curve shows their lines; more would hide the means."""
 MOST_BANDS = 6
-"""Arms up to which each has its interval in a figure; those of more would hide one another."""
+"""Maximum number of arms for which a figure shows intervals; more would hide one another."""
 SCRIPTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "Hiragino Sans",
     "PingFang SC", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Noto Sans Arabic",
@@ -32,7 +32,7 @@ def _fonts() -> list[str]:
 def house_style() -> Iterator[None]:
     """Draw or save under matplotlib's defaults, not a user's ``matplotlibrc``; also a decorator.
 
-    The backend stays the user's, and so do the settings of figures that are not the study's.
+    The user's backend is kept, and so are the settings of any other figures.
     """
     own = {**LITERAL, "font.family": _fonts()}
     with matplotlib.style.context(["default", own], after_reset=True):

@@ -25,10 +25,10 @@ from alutils.reporting.prose import (
 from alutils.reporting.statistics import FEWEST_SEEDS
 
 BY_CHANCE = (
-    "An arm that is as good as random gets there in about every other seed, as random's last "
-    "accuracy is one noisy value."
+    "An arm that is as good as random gets there in about half of the seeds, because random's last "
+    "accuracy is a single noisy value."
 )
-"""Beside how many seeds an arm reaches random's last accuracy in."""
+"""Note on the number of seeds in which an arm reaches random's last accuracy."""
 
 
 def curve_table(results: pd.DataFrame) -> HTML:
@@ -50,8 +50,8 @@ def beside_published(results: pd.DataFrame) -> HTML | Markdown:
     """Figure 2 by the best held-out accuracy of each training, beside the authors' best of ten."""
     if "heldout_best" not in results:
         return Markdown(
-            "The held-out set was not judged in this run, so its accuracy can't be put beside the "
-            "published one, the best of ten evaluations on such a set: set `heldout_every`."
+            "This run was not evaluated on the held-out set, so it can't be compared with the "
+            "published accuracy, the best of ten evaluations on such a set: set `heldout_every`."
         )
     theirs = published.training_size().rename(columns={"accuracy": "published"})
     ours = results.merge(theirs, on=["dataset", "labels"], how="inner")
@@ -110,7 +110,7 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
             f"has {seeds}.{interim}"
         )
     return Markdown(
-        f"On {title}, from {low:,} to {high:,} labels and over {paired_seeds(seeds)}, by area "
+        f"On {title}, from {low:,} to {high:,} labels, over {paired_seeds(seeds)}, judged by area "
         f"under the budget curve ({standing.tests(areas, dataset)}): "
         f"{standing.sentence(areas, dataset)}.{interim}"
     )
@@ -123,8 +123,8 @@ def savings(results: pd.DataFrame) -> Markdown:
     by_arm = every.drop(columns="random")
     phrases = [f"{arm_title(arm)} {reached(by_arm[arm], last)}" for arm in by_arm]
     text = (
-        f"On {title} the accuracy that random has at its end, {last:,} labels, is reached, on "
-        f"monotone fits per seed ({statistics.FIT}), by {join(phrases)}. {head_start(every)}"
+        f"On {title}, the accuracy of random at its last label count, {last:,}, is reached (on "
+        f"monotone fits per seed: {statistics.FIT}) by {join(phrases)}. {head_start(every)}"
     ).rstrip()
     if by_arm.isna().any(axis=None):
         text += f" {BY_CHANCE}"
@@ -132,10 +132,10 @@ def savings(results: pd.DataFrame) -> Markdown:
 
 
 def reached(savings: pd.Series, last: int) -> str:
-    """With which share of the ``last`` labels an arm reaches random's accuracy there, in words.
+    """The share of the ``last`` labels with which an arm reaches random's accuracy there, in words.
 
-    From its label savings by seed. Where some seed misses it, in how many seeds, and the median
-    share over all of them where one is told.
+    From its label savings by seed. If some seeds miss that accuracy, it says how many reach it, and
+    the median share over all seeds if fewer than half miss.
     """
     missed, seeds = int(savings.isna().sum()), count(len(savings), "seed")
     if not missed:
@@ -145,22 +145,22 @@ def reached(savings: pd.Series, last: int) -> str:
         return text
     share = (1 / savings).fillna(math.inf).median()
     return (
-        f"{text} (median {100 * share:.0f} %, {share * last:,.0f} labels, seeds that miss ranked "
-        "last)"
+        f"{text} (median {100 * share:.0f} %, {share * last:,.0f} labels; seeds that miss it "
+        "ranked last)"
     )
 
 
 def _told(savings: pd.Series) -> bool:
-    """Whether a share of the labels is told of an arm: fewer than half of its seeds miss."""
+    """Whether a share of the labels is reported for an arm: fewer than half of its seeds miss."""
     return savings.isna().mean() < 0.5
 
 
 def head_start(*savings: pd.DataFrame) -> str:
-    """With which share of its labels random has its last accuracy, in a sentence, or nothing.
+    """The share of its labels at which random has its last accuracy, in a sentence, or nothing.
 
-    From the label savings of one ranking or of several, of which those count where a share is told
-    of some arm. It is less than all where random's own monotone fit is flat up to its end. Such a
-    saving is random's, and is none of an arm's.
+    From the label savings of one or several rankings; only those count in which a share is reported
+    for some arm. It is below 100 % if random's own monotone fit is flat up to its end. Such a
+    saving is random's, not an arm's.
     """
     shares = [
         (100 / by_arm["random"]).mean()
@@ -170,14 +170,14 @@ def head_start(*savings: pd.DataFrame) -> str:
     if not shares or min(shares) >= 99.5:
         return ""
     ends = dict.fromkeys(f"{end:.0f}" for end in (min(shares), max(shares)))
-    fits = "fit is" if len(savings) == 1 else "fits are"
-    return f"Random's own {fits} there at {' to '.join(ends)} % of its labels."
+    fits = "fit reaches" if len(savings) == 1 else "fits reach"
+    return f"Random's own {fits} its last accuracy at {' to '.join(ends)} % of its labels."
 
 
 def differences_table(results: pd.DataFrame) -> HTML:
-    """Every arm's area, and its paired differences to random: area, and last label count.
+    """Every arm's area, and its paired differences from random: area, and last label count.
 
-    Where there is a single baseline run, its difference to that at the last label count too.
+    If there is a single baseline run, also its difference from that at the last label count.
     """
     areas, last = statistics.areas(results), statistics.final(results)
     by_area = statistics.paired_differences(areas)
@@ -200,7 +200,7 @@ def differences_table(results: pd.DataFrame) -> HTML:
 
 
 def against(results: pd.DataFrame, arm: str) -> HTML:
-    """One arm's paired differences in area to every other arm."""
+    """One arm's paired differences in area from every other arm."""
     areas = statistics.areas(results)
     rows = [
         {f"area of {arm_title(arm)} minus that of": arm_title(other), "points": points(gain, "")}
@@ -233,13 +233,13 @@ def published_note(results: pd.DataFrame) -> Markdown:
     if theirs.empty:
         return Markdown("The authors published no numbers for this dataset.")
     if figures.published_arms(results).empty:
-        return Markdown("The authors' numbers are of other arms, or of more labels than here.")
-    same = "the same rule" if results["reported"].iloc[0] == "heldout-best" else "another rule"
+        return Markdown("The authors' numbers are for other arms, or for more labels than here.")
+    same = "the same rule" if results["reported"].iloc[0] == "heldout-best" else "a different rule"
     return Markdown(
         "Hollow points: the published curve, quoted with its source in "
-        f"`alutils/reporting/published.py` ({published.RULE}). Theirs runs from "
-        f"{theirs['labels'].min():,} to {theirs['labels'].max():,} labels, ours here to {reach:,}. "
-        f"Ours is the {figures.reported(results)}: {same}. Their optimiser's state went from round "
-        "to round, and in part from arm to arm (`adam_state`): 04 measures the effect of rule and "
-        "state, 08 of the profile `desktop` that of the training recipe."
+        f"`alutils/reporting/published.py` ({published.RULE}). It runs from "
+        f"{theirs['labels'].min():,} to {theirs['labels'].max():,} labels, ours to {reach:,}. "
+        f"Ours shows {figures.reported(results)}, {same}. The authors carried the optimiser state "
+        "from round to round, and in part from arm to arm (`adam_state`). 04 measures the effect "
+        "of rule and state, 08 of the profile `desktop` that of the training recipe."
     )

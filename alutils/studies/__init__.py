@@ -1,1 +1,1 @@
-"""A folder a question: its plan, its analysis, its page."""
+"""One folder per question, with its plan, its analysis and its page."""

@@ -25,21 +25,21 @@ class ClassBalance:
 
     @property
     def rare_in_pool(self) -> float:
-        """Share of the rarest classes in the pool: what random picks come to on average."""
+        """Share of the rarest classes in the pool, which random picks have on average."""
         return sum(self.pool[-RAREST:]) / sum(self.pool)
 
     @property
     def rare_in_picks(self) -> float:
-        """Share of the rarest classes in the picks; not a number where there are none."""
+        """Share of the rarest classes in the picks; NaN if there are none."""
         return sum(self.picks[-RAREST:]) / sum(self.picks) if any(self.picks) else float("nan")
 
 
 def class_balance(
     cell: Cell, rounds: Iterable[dict[str, Any]], train_labels_N: Tensor
 ) -> ClassBalance:
-    """Classes of what the rounds of one arm asked for, beside those of the seed's pool.
+    """Classes of what the rounds of one arm asked for, and those of the seed's pool.
 
-    Classes that are as frequent in the pool stand in the dataset's order.
+    Classes equally frequent in the pool are in the dataset's order.
     """
 
     def counts(indices: Tensor | list[int]) -> Tensor:

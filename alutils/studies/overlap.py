@@ -1,4 +1,4 @@
-"""Which trainings of a report repeat another's, told from the cells of their studies."""
+"""Which trainings of a report repeat another's, judged by the cells of their studies."""
 
 import json
 from dataclasses import dataclass
@@ -22,22 +22,23 @@ COMPARED = (
     RECIPES,
     "09-pretrained-features",
 )
-"""The notebooks of built-in arms some of whose networks are trained from scratch."""
+"""The notebooks on built-in arms with at least some networks trained from scratch."""
 NO_PART = {"figure", "rounds", "label_counts", *OBSERVED}
-"""Fields of a cell that leave each of its trainings as it is."""
+"""Fields of a cell that do not affect any single training."""
 REPEATED = (
-    "by seed and settings, and so not independent, though not equal where two types of processor "
-    "computed them"
+    "they have the same seed and settings, and so are not independent, though not identical if "
+    "computed on two types of processor"
 )
-"""What a repeated training is; rounding may lead it to other picks."""
+"""In what sense a training is repeated; rounding may lead it to other picks."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a study's cells have in common with those of another notebook, as it is named in texts.
+    """What a study's cells have in common with those of another notebook.
 
-    Cells with the same record; other cells with some of the same trainings, those on the first
-    labels apart, and how many trainings these are.
+    ``notebook`` is named as in texts. ``records`` counts cells with the same record, ``cells``
+    other cells with some of the same trainings, apart from those on the first labels, and
+    ``trainings`` these trainings.
     """
 
     notebook: str
@@ -56,10 +57,11 @@ def overlaps(study: Study, notebook: str) -> list[Overlap]:
 
 
 def others(profile: str, notebook: str) -> dict[str, list[Cell]]:
-    """The cells with which those of a profile's notebook are compared, by notebook as in texts.
+    """The cells that those of a profile's notebook are compared with, by notebook as in texts.
 
-    Those of the profile itself. Where it runs Figures 3 and 4 under one of two recipes, and for the
-    notebook that compares these, also those of the profiles that have them, but for Figure 2.
+    They are those of the profile itself. If it runs Figures 3 and 4 under one of two recipes, and
+    for the notebook that compares these, also those of the profiles that have the recipes, except
+    for Figure 2.
     """
     if profile not in profiles.profiles():
         return {}
@@ -93,19 +95,19 @@ def common(cells: list[Cell], others: list[Cell], notebook: str) -> Overlap:
 
 
 def _training(cell: Cell) -> str:
-    """What decides a cell's trainings beside its label counts."""
+    """What determines a cell's trainings apart from its label counts."""
     fields = cell.model_dump(mode="json", exclude=NO_PART)
     return json.dumps([fields, bool(cell.label_counts)], sort_keys=True)
 
 
 def _in_common(cell: Cell, other: Cell) -> int:
-    """Trainings after the first labels up to which two cells have the same label counts."""
+    """Trainings after the first labels for as long as two cells have the same label counts."""
     counts = zip(cell.schedule_of_labels(), other.schedule_of_labels(), strict=False)
     return max(0, sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], counts)) - 1)
 
 
 def sentence(study: Study, notebook: str) -> Markdown:
-    """Which of a notebook's cells are no independent evidence beside other reports."""
+    """Which of a notebook's cells are not independent evidence, given other reports."""
     own = _number(notebook)
     parts = [part for other in overlaps(study, notebook) for part in _parts(other)]
     if not parts:
@@ -119,8 +121,9 @@ def sentence(study: Study, notebook: str) -> Markdown:
 
 
 def _parts(other: Overlap) -> list[tuple[int, str]]:
-    """How many cells share what with a notebook, those on the first labels apart."""
-    records = f"{'is a record' if other.records == 1 else 'are records'} of {other.notebook} too"
+    """How many cells share what with a notebook, apart from trainings on the first labels."""
+    are = "is also a record" if other.records == 1 else "are also records"
+    records = f"{are} of {other.notebook}"
     verb = "repeats" if other.cells == 1 else "repeat"
     trainings = f"{verb} {count(other.trainings, 'training')} of {other.notebook}"
     every = ((other.records, records), (other.cells, trainings))

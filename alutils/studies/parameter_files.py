@@ -1,4 +1,4 @@
-"""Reading of parameters: a notebook's parameters cell, and a file under ``params/``."""
+"""Reading parameters: a notebook's parameters cell, and a file under ``params/``."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ def defaults(notebook: str) -> dict[str, Any]:
 
 @cache
 def _parameters_cell(file: Path, _: int) -> dict[str, Any]:
-    """The values of a notebook's parameters cell, read again when the file's time has changed."""
+    """The values of a notebook's parameters cell, read again if its file has changed."""
     return values_in(file.read_text(encoding="utf-8"))
 
 
@@ -50,7 +50,7 @@ def values_in(notebook: str) -> dict[str, Any]:
 
 
 def _literal(key: str, value: ast.expr) -> Any:
-    """The value of an expression of plain values; ``ValueError`` for any other."""
+    """The value of a literal expression; ``ValueError`` for any other."""
     try:
         return ast.literal_eval(value)
     except ValueError:
@@ -58,7 +58,7 @@ def _literal(key: str, value: ast.expr) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """A YAML loader that refuses a key that stands twice: the first would be lost unseen."""
+    """A YAML loader that refuses duplicate keys, as the first would be lost silently."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()

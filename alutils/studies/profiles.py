@@ -24,7 +24,7 @@ STUDIES = {
     "10-your-own-images": "own_images.plan.OwnImagesStudy",
     "11-label-your-own": "own_labels.plan.OwnLabelsStudy",
 }
-"""By notebook, where the class of its study lies in ``alutils.studies``; imported when needed."""
+"""By notebook, the path of its study's class in ``alutils.studies``; imported when needed."""
 
 
 def study_class(notebook: str) -> type[Parameters]:
@@ -34,12 +34,12 @@ def study_class(notebook: str) -> type[Parameters]:
 
 
 def profiles() -> list[str]:
-    """Names of the profiles there are."""
+    """Names of all profiles."""
     return sorted(folder.name for folder in paths.PARAMS.iterdir() if folder.is_dir())
 
 
 def notebooks(profile: str) -> list[str]:
-    """Names of the notebooks of a profile, in their order; raises where it has none."""
+    """Names of the notebooks of a profile, in order; raises if it has none."""
     known("PROFILE", profile, profiles(), ParameterError)
     folder = paths.PARAMS / profile
     if other := sorted(file.name for file in folder.glob("*.yml")):
@@ -85,14 +85,14 @@ def studies(profile: str) -> dict[str, Parameters]:
 
 
 def protocol_of(profile: str, notebook: str) -> dict[str, Any]:
-    """How a notebook's study in a profile trains and judges, for a study without acquisitions.
+    """How a notebook's study trains and evaluates, for use by a study without acquisitions.
 
-    Without what is recorded beside the test accuracy, and the number of candidates.
+    Without what is recorded besides the test accuracy, and the number of candidates.
     """
     return without_acquisitions(load_study(profile, notebook))
 
 
 def without_acquisitions(study: Any) -> dict[str, Any]:
-    """What ``protocol_of`` gives, of a study that is loaded already."""
+    """As ``protocol_of``, for a study that is already loaded."""
     unused = {"heldout_every": 0, "diagnostics": False, "stop_set": 0, "candidates": 0}
     return {key: getattr(study, key) for key in Protocol.model_fields} | unused

@@ -4,7 +4,7 @@ CIFAR10, MNIST = "02-cifar10-active-learning", "03-mnist-active-learning"
 DATASET_OF = {CIFAR10: "cifar10", MNIST: "mnist"}
 """By notebook of these figures, its dataset."""
 CHOSEN_UNDER = {"reduced": "desktop", "poster": "poster-recipe"}
-"""By recipe, the profile whose arms chose under it; what compares the two goes by this alone."""
+"""By recipe, the profile whose arms chose under it; all comparisons of the two use this."""
 STRONG, ROUNDS = "strong-recipe", "poster-rounds"
 """The profiles of a stronger recipe, and of the poster's 150 rounds."""
 TITLES = {
@@ -13,9 +13,9 @@ TITLES = {
     "strong": "the strong recipe",
     "head": "the head on pretrained features",
 }
-"""By recipe, what it is called; the last two train on labels of the others alone."""
+"""By recipe, its name in texts; the last two train only on labels of the others."""
 
 
 def recipe_of(profile: str) -> str:
-    """The recipe of a profile's Figures 3 and 4; empty where it is neither of the two."""
+    """The recipe of a profile's Figures 3 and 4; empty if it is neither of the two."""
     return next((recipe for recipe, name in CHOSEN_UNDER.items() if name == profile), "")

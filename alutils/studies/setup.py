@@ -1,4 +1,4 @@
-"""A study's parameters and data as reports show them, beside the poster's protocol."""
+"""A study's parameters and data as reports show them, compared with the poster's protocol."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,18 +13,18 @@ from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
 OPEN = (
-    "What the poster leaves open (learning rate, dropout, stochastic passes, what is held out, "
-    "which accuracy is told), the profile <code>poster</code> has as this study chose it; the "
-    "authors' own code, where it differs, is the profile <code>replica</code>."
+    "Where the poster leaves something open (learning rate, dropout, stochastic passes, what is "
+    "held out, which accuracy is reported), the profile <code>poster</code> has this study's "
+    "choice; where the authors' own code differs, the profile <code>replica</code> follows it."
 )
 CHOSEN_ON = ("cifar10", "mnist", "fashion-mnist")
-"""Datasets by whose held-out images the recipes that differ from the poster's were chosen."""
+"""Datasets on whose held-out images the recipes that differ from the poster's were chosen."""
 OBSERVED = ("heldout_every", "stop_set", "diagnostics")
-"""Parameters of what is recorded of a training; they don't change the training."""
+"""Parameters of what is recorded about a training; they don't change the training."""
 
 
 def protocol(study: Study) -> HTML:
-    """The study's parameters, and the poster's beside those that differ."""
+    """The study's parameters, with the poster's values beside them."""
     poster = _poster(study)
     rows = [
         {"parameter": key, "here": plain(value), "profile poster": plain(poster.get(key, ""))}
@@ -56,7 +56,7 @@ def departures(study: Study) -> Markdown:
         return Markdown(f"The poster's protocol, unreduced, for {paired_seeds(len(study.seeds))}.")
     return Markdown(
         f"This run (`{study.profile}`) departs from the poster's protocol in "
-        f"{count(len(changed), 'parameter')}, and asks for {paired_seeds(len(study.seeds))}:\n\n"
+        f"{count(len(changed), 'parameter')}, and uses {paired_seeds(len(study.seeds))}:\n\n"
         + "\n".join(changed)
         + _candidates(study)
         + _random_curve(study)
@@ -79,7 +79,7 @@ def _candidates(study: Study) -> str:
         return ""
     return (
         f"\n\nEach acquisition chooses among {study.candidates:,} candidates drawn at random from "
-        "the unlabelled pool, the same number for every arm, not among the whole pool."
+        "the unlabelled pool, the same number for every arm, rather than from the whole pool."
     )
 
 
@@ -105,18 +105,18 @@ def data_summary(names: Sequence[str], study: Study) -> HTML:
 
 
 def held_out(names: Iterable[str], study: Study) -> str:
-    """That held-out images have labels too, which no label count has, in a sentence."""
+    """A sentence that held-out images have labels, too, which no label count includes."""
     names = list(names)
     sizes = join([f"{study.heldout_size(name):,} of {dataset_title(name)}" for name in names])
     text = (
-        f"The held-out images, {sizes}, have labels as well, which stand in no label count: no "
-        "network is trained on them"
+        f"The held-out images, {sizes}, are labelled too, but not included in any label count, as "
+        "no network is trained on them"
     )
     if chosen := [dataset_title(name) for name in names if name in CHOSEN_ON]:
         text += (
-            f"; the reduced recipes, where one is used, were chosen by such images of "
-            f"{join(chosen)}, among candidates that had been decided on after a look at test "
-            "accuracy too"
+            f"; the reduced recipes, where one is used, were chosen on such images of "
+            f"{join(chosen)}, from candidates that had been picked after a look at test accuracy "
+            "as well"
         )
     return f"{text}."
 

@@ -115,7 +115,7 @@ def test_what_can_not_be_predicted_is_told_in_a_line(export, pets, tmp_path, mon
     head = str(export / "head")
     with pytest.raises(ParameterError, match="IMAGES = 'nowhere': it is not there: give image"):
         predict(head, ["nowhere"])
-    with pytest.raises(HeadDamaged, match="holds no exported head .* name the folder head of an"):
+    with pytest.raises(HeadDamaged, match="holds no exported head .* give the folder head of an"):
         predict(str(pets), [str(pets)])
     (pets / "empty").mkdir()
     with pytest.raises(ParameterError, match="IMAGES = .*empty holds no file: name others"):

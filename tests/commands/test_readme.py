@@ -146,11 +146,11 @@ def test_every_claim_has_its_verdict_and_the_finding_that_comes_nearest():
         "| above 0 |"
     )
     assert second == (
-        "| C4: the four approaches are alike | undecided (5) | MNIST, x: 1.00 points (0.00 to "
+        "| C4: the four approaches are similar | undecided (5) | MNIST, x: 1.00 points (0.00 to "
         "2.00) | above 0 |"
     )
     assert third == (
-        "| C6: a much smaller set will do on MNIST | undecided | It needs runs on MNIST. |  |"
+        "| C6: a much smaller set is enough on MNIST | undecided | It needs runs on MNIST. |  |"
     )
 
 

@@ -144,7 +144,7 @@ def test_a_session_that_was_closed_at_any_time_goes_on_with_the_same_question(tm
             session.ask(3)
     with a_session(tmp_path, pool, "parts") as session:
         assert said(session) == kept
-    assert lines[0] == "parts goes on: 1 label, 0 skipped, 0 of no class" and len(lines) == 22
+    assert lines[0] == "continuing parts: 1 label, 0 skipped, 0 of no class" and len(lines) == 22
 
 
 def test_the_oracle_skips_what_it_does_not_know_and_tells_other_classes_apart(tmp_path):

@@ -92,8 +92,8 @@ def test_all_but_the_links_is_exported_to_a_disk_that_has_none(labelled, tmp_pat
     assert read(export.folder, "labels.csv") == list(session.answers.labels)
     assert (export.without, export.unlinked) == ([], "Operation not permitted")
     assert without_links(export) == (
-        "; without classes, as links can't be made there (Operation not permitted): keep the "
-        "ledger on a disk that has links to get them"
+        "; without classes, as links can't be created there (Operation not permitted): to get "
+        "them, keep the ledger on a disk that supports links"
     )
 
 

@@ -50,7 +50,7 @@ def test_class_folders_hold_the_images_by_their_paths(tmp_path):
     for path, file in files.items():
         assert file.read_text() == "/".join(path.parts[1:])
         assert file.is_symlink()
-    with pytest.raises(ParameterError, match="is there already, and nothing is written over"):
+    with pytest.raises(ParameterError, match="already exists, and nothing is overwritten"):
         write_folders(folder, answers, root, ())
     assert not list(tmp_path.glob("*.part"))
 

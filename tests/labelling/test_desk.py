@@ -154,7 +154,7 @@ def test_an_answer_can_be_changed_and_the_change_be_taken_back(a_desk):
     do(LABEL, first[0], label="ant")
     assert said(do(LABEL, first[0], label="cat"))[0] == (LABEL, "cat")
     state = do(UNDO)
-    assert said(state)[0] == (LABEL, "ant") and state["told"] == "taken back: it is again ant"
+    assert said(state)[0] == (LABEL, "ant") and state["told"] == "taken back: it is ant again"
     assert [entry.asked for entry in desk.session.ledger.entries[1:3]] == ["first batch", "change"]
 
 
@@ -201,7 +201,7 @@ def test_a_change_on_an_earlier_page_that_is_taken_back_has_its_image_shown(a_de
     do(LABEL, changed, label="bee")
     shown = images(do("next"))
     state = do(UNDO)
-    assert state["told"] == "taken back: it is again ant"
+    assert state["told"] == "taken back: it is ant again"
     assert state["focus"] == changed and images(state)[0] == changed
     assert said(state)[0] == (LABEL, "ant")
     rest = images(state)[1:] + images(do("next"))
@@ -255,7 +255,7 @@ def test_a_new_class_is_there_at_once_and_a_refused_one_is_told_of(a_desk):
     do = Hands(desk)
     assert do(ADD_CLASS, label="dog")["classes"][-1] == {"name": "dog", "labels": 0}
     state = do(ADD_CLASS, label="DOG")
-    assert state["problem"] == "class 'DOG' is there already, as 'dog': use that"
+    assert state["problem"] == "class 'DOG' already exists as 'dog': use that"
     assert do(ADD_CLASS, label="Ka\u0308fer")["classes"][-1]["name"] == "K\xe4fer"
     assert desk.state["can_undo"]
     state = do(UNDO)
@@ -275,11 +275,11 @@ def test_an_answer_that_is_not_kept_leaves_its_image_open(a_desk):
         state = do(LABEL, first[0], label="ant")
     assert state["problem"] == "the disk is full" and said(state)[0] == ("", "")
     state = do(LABEL, first[0], label="wasp")
-    assert "label = 'wasp' is no class" in state["problem"]
+    assert "label = 'wasp' is not a class" in state["problem"]
     state = do(LABEL, "a/999.png", label="ant")
     assert "image = 'a/999.png' was not asked for" in state["problem"]
     state = do("dance")
-    assert state["problem"] == "do = 'dance' is nothing that can be asked for"
+    assert state["problem"] == "do = 'dance' is not a known action"
     assert [action for action, *_ in lines(desk)] == [START]
 
 
@@ -366,7 +366,7 @@ def test_what_went_wrong_is_told_until_something_is_done(a_desk):
     desk = a_desk()
     do, image = Hands(desk), images(desk.state)[0]
     do(LABEL, image, label="wasp")
-    assert "label = 'wasp' is no class" in do("look")["problem"]
+    assert "label = 'wasp' is not a class" in do("look")["problem"]
     assert do(LABEL, image, label="ant")["problem"] == ""
     assert do("look")["told"] == "ant"
 
@@ -385,7 +385,7 @@ def test_advice_that_fails_is_told_and_the_desk_goes_on(a_desk):
         do(LABEL, image, label="ant")
         while (state := do("look"))["advising"]:
             pass
-    assert state["advice"] == {"Accuracy": "cannot be told (ValueError: no fit)"}
+    assert state["advice"] == {"Accuracy": "not known (ValueError: no fit)"}
     assert state["labels"] == 1
 
 
@@ -394,7 +394,7 @@ def test_an_answer_is_shown_as_saved_though_advice_can_not_begin(a_desk):
     do, image = Hands(desk), images(desk.state)[0]
     with patch.object(estimate, "guesses", side_effect=IndexError("no such count")):
         state = do(LABEL, image, label="ant")
-    assert state["advice"] == {"Accuracy": "cannot be told (IndexError: no such count)"}
+    assert state["advice"] == {"Accuracy": "not known (IndexError: no such count)"}
     assert state["labels"] == 1 and said(state)[0] == (LABEL, "ant")
 
 
@@ -446,7 +446,8 @@ def test_an_answer_is_saved_though_no_training_can_begin(a_desk):
             state = do(LABEL, images(desk.state)[0], label="ant")
             assert state["problem"] == ""
     assert state["labels"] == 7
-    assert notes == ["training 1 failed (RuntimeError: no new thread): the one before it goes on"]
+    told = "training 1 failed (RuntimeError: no new thread): the previous model stays in use"
+    assert notes == [told]
 
 
 def test_a_closed_desk_says_that_it_is_closed(a_desk):

@@ -61,12 +61,12 @@ def test_the_interval_is_wilsons():
     apart = estimate.running_accuracy([guessed[0], replace(guessed[1], model=9)])
     assert "averaged over 2 heads" in str(apart)  # seven trainings between guessed nothing
     assert str(running) == (
-        "70.0 % (39.7 to 89.2, 10 images at random, 1 of them with the guess in sight), averaged "
-        "over 2 heads with 10 to 19 labels, on images not answered at the time"
+        "70.0 % (39.7 to 89.2, 10 random images, 1 of them with the guess visible), averaged over "
+        "2 heads trained on 10 to 19 labels, on images not yet answered at the time"
     )
     assert str(estimate.running_accuracy(guessed[3:4])) == (
-        "100.0 % (20.7 to 100.0, 1 image at random), of the head with 13 labels, on images not "
-        "answered at the time"
+        "100.0 % (20.7 to 100.0, 1 random image), of the head trained on 13 labels, on images not "
+        "yet answered at the time"
     )
     assert estimate.running_accuracy([]) is None
 
@@ -121,14 +121,14 @@ def test_what_can_not_be_told_says_why():
     rng = np.random.default_rng(0)
     few = estimate.more_labels(rising(4), 40, 95.0, rng)
     assert estimate.forecast_sentence(few, 95.0) == (
-        "cannot be told for 95 %: a forecast needs 5 points of 10 images at random or more, and so "
-        "far there are 4, of 8000 images"
+        "not known yet for 95 %: a forecast needs 5 points of at least 10 random images each; so "
+        "far it has 4, from 8000 images"
     )
     assert estimate.more_labels([], 0, 95.0, rng).kind == "rounds"
     unsure = estimate.more_labels(rising(), 80, 83.0, rng)
     assert unsure == CannotTell(
         "rounds",
-        "the last 100 images at random reach it and are too few to show it (84.0 %, 75.6 to 89.9)",
+        "the last 100 random images reach it, but are too few to show it (84.0 %, 75.6 to 89.9)",
     )
     flat = [Guess(i % 2 == 0, n, 10 * n, False) for n in range(1, 8) for i in range(20)]
     assert estimate.more_labels(flat, 70, 95.0, rng).kind == "constant"
@@ -154,7 +154,7 @@ def test_a_target_is_reached_once_enough_of_the_latest_images_show_it():
     shown = [isinstance(told, Reached) for told in says]
     assert shown == sorted(shown) and 0 < sum(shown) < 10
     assert estimate.forecast_sentence(says[shown.index(True)], 95.0) == (
-        "95 % is reached: 98.6 % (95.1 to 99.6) of the last 146 images at random"
+        "95 % is reached: 98.6 % (95.1 to 99.6) on the last 146 random images"
     )
 
 
@@ -166,13 +166,13 @@ def test_a_target_that_a_lucky_stretch_alone_reaches_is_not_reached():
     assert isinstance(before, Reached)
     assert estimate.more_labels(late, 1500, 95.0, rng) == CannotTell(
         "rounds",
-        "the last 146 images at random reach it and are too few to show it (96.6 %, 92.2 to 98.5)",
+        "the last 146 random images reach it, but are too few to show it (96.6 %, 92.2 to 98.5)",
     )
     lucky = two_a_training(80, wrong=tuple(range(60, 150, 3)))
     assert estimate.more_labels(lucky, 800, 95.0, rng) == CannotTell(
         "rounds",
-        "the last 10 images at random reach it, too few to show it; the last 146 do not (68.5 %, "
-        "60.6 to 75.5)",
+        "the last 10 random images reach it, too few to show it; the last 146 do not (68.5 %, 60.6 "
+        "to 75.5)",
     )
 
 
@@ -180,7 +180,7 @@ def test_a_forecast_that_the_labels_since_have_caught_up_with_is_not_measured():
     told = estimate.more_labels(rising(), 100_000, 87.0, np.random.default_rng(1))
     assert told == Forecast(0, 0, 0)
     assert estimate.forecast_sentence(told, 87.0) == (
-        "87 % should be reached by now; that is not measured yet"
+        "87 % should be reached by now, but that is not measured yet"
     )
 
 
@@ -215,11 +215,11 @@ def test_stopping_rules_read_what_has_no_answer_and_what_follows_each_other():
     assert not estimate.stopping(apart)["predictions are stable"].any()
     assert estimate.stopping_sentence(trainings) == (
         "predictions are stable (Bloodgood and Vijay-Shanker, 2009): yes, since 40 labels; little "
-        "is uncertain (Zhu et al., 2008): no longer, as it did at 30 labels; the error hardly "
+        "is uncertain (Zhu et al., 2008): no longer, but it did at 30 labels; the error hardly "
         "changes (after Ishibashi and Hino, 2020): yes, since 20 labels"
     )
     assert estimate.stopping_sentence(trainings[:1]) == (
-        "cannot be told: a rule needs two trainings at least"
+        "not known yet: a rule needs at least two trainings"
     )
 
 
@@ -257,7 +257,7 @@ def test_a_class_that_was_added_between_two_trainings_had_no_probability():
 def test_advice_tells_of_the_last_images_too_once_there_are_more():
     guessed = [Guess(i >= 30, i // 6, 10 * (1 + i // 6), False) for i in range(60)]
     told = estimate.advice(guessed, [], 100, 90.0)
-    assert list(told) == ["Accuracy", "Accuracy lately", "How many more", "Whether to stop"]
+    assert list(told) == ["Accuracy", "Recent accuracy", "How many more", "Whether to stop"]
     assert told["Accuracy"].startswith("50.0 %")
-    assert told["Accuracy lately"].startswith("100.0 % (88.6 to 100.0, 30 images at random)")
-    assert "Accuracy lately" not in estimate.advice(guessed[:30], [], 100, 90.0)
+    assert told["Recent accuracy"].startswith("100.0 % (88.6 to 100.0, 30 random images)")
+    assert "Recent accuracy" not in estimate.advice(guessed[:30], [], 100, 90.0)

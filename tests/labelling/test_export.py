@@ -164,7 +164,7 @@ def test_a_saved_head_says_what_the_head_said_and_its_example_runs(tmp_path):
     )
     zeros = predict(head.net, torch.zeros(1, 8)).argmax()
     assert done.stdout == f"['{head.classes[zeros]}']\n" and not done.stderr
-    with pytest.raises(ParameterError, match="head is there already"):
+    with pytest.raises(ParameterError, match="head already exists"):
         save_head(folder, head, "stub")
     facts = json.loads((folder / "head.json").read_text())
     others = (["ant", "bee"], ["ant"], ["ant", "bee", "cat", "dog"], "abc", None, 3)
@@ -192,7 +192,7 @@ def test_a_head_of_features_that_are_made_otherwise_by_now_is_refused(tmp_path, 
         load_head(folder)
         with monkeypatch.context() as later:
             later.setitem(ENCODERS, name, replace(ENCODERS[name], sha256="of other weights"))
-            with pytest.raises(HeadDamaged, match=f"of other features by {name} .*: export it ag"):
+            with pytest.raises(HeadDamaged, match=f"on other features of {name} .*: export it ag"):
                 load_head(folder)
         with monkeypatch.context() as later:
             later.setattr(encoders, "FEATURES_VERSION", 2)

@@ -92,15 +92,15 @@ def test_what_can_not_be_is_refused_and_leaves_no_line(written):
     before = written.read_bytes()
     with Ledger(written, CLASSES) as ledger:
         for action, fields, reason in (
-            ("label", {"image": "x", "label": "dog"}, "label = 'dog' is no class: ant, bee, çat"),
+            ("label", {"image": "x", "label": "dog"}, "label = 'dog' is not a class .ant, bee"),
             ("label", {"label": "ant"}, "names no image"),
             ("start", {}, "action = 'start' is unknown"),
             ("lable", {"image": "x", "label": "ant"}, "action = 'lable' is unknown"),
             ("undo", {"image": "a.png"}, "no answer left to undo"),
-            ("add-class", {"label": "ANT"}, "class 'ANT' is there already, as 'ant'"),
-            ("add-class", {"label": " dog"}, "class ' dog' is no name"),
-            ("add-class", {"label": "do\ng"}, "is no name"),
-            ("add-class", {"label": ""}, "is no name"),
+            ("add-class", {"label": "ANT"}, "class 'ANT' already exists as 'ant'"),
+            ("add-class", {"label": " dog"}, "class ' dog' is not a name"),
+            ("add-class", {"label": "do\ng"}, "is not a name"),
+            ("add-class", {"label": ""}, "is not a name"),
         ):
             with pytest.raises(ParameterError, match=reason):
                 ledger.append(action, **fields)
@@ -108,13 +108,13 @@ def test_what_can_not_be_is_refused_and_leaves_no_line(written):
 
 
 def test_a_ledger_of_other_classes_or_facts_is_refused(path):
-    with pytest.raises(ParameterError, match="class 'Ant' is there already, as 'ant'"):
+    with pytest.raises(ParameterError, match="class 'Ant' already exists as 'ant'"):
         Ledger(path, ["ant", "Ant"])
     assert not path.exists()
     Ledger(path, CLASSES, {"seed": 1}).close()
-    with pytest.raises(ParameterError, match=r"seed = 2, but ledger.jsonl was begun with 1: set"):
+    with pytest.raises(ParameterError, match=r"seed = 2, but ledger.jsonl was started with 1: set"):
         Ledger(path, CLASSES, {"seed": 2})
-    with pytest.raises(ParameterError, match="classes = .* was begun with"):
+    with pytest.raises(ParameterError, match="classes = .* was started with"):
         Ledger(path, ["bee", "ant"], {"seed": 1})
     Ledger(path, CLASSES, {"seed": 1}).close()
 
@@ -126,7 +126,7 @@ def test_a_setting_that_came_after_a_ledger_was_begun_is_neutral_there(path):
     Ledger(path, CLASSES, later).close()
     classes, settings = recorded(read(path))
     assert (classes, settings) == (CLASSES, Settings(seed=3))
-    with pytest.raises(ParameterError, match="clusters = 5, but .* was begun with 12: set that"):
+    with pytest.raises(ParameterError, match="clusters = 5, but .* was started with 12: set that"):
         Ledger(path, CLASSES, later | {"clusters": 5})
 
 
@@ -150,7 +150,7 @@ def test_a_class_is_taken_back_right_after_it_was_added_and_never_later(path):
         ledger.add_class("dog")
         ledger.append("label", image="b.png", label="dog")
         for label in ("dog", "dgo", "ant", ""):
-            with pytest.raises(ParameterError, match=f"'{label}' was not added just now: it stays"):
+            with pytest.raises(ParameterError, match=f"'{label}' was not added just now, so"):
                 ledger.append("remove-class", label=label)
         assert [ledger.undo().image for _ in range(2)] == ["b.png", "a.png"]
         with pytest.raises(ParameterError, match="there is no answer left to undo"):
@@ -163,10 +163,10 @@ def test_a_class_in_another_form_of_unicode_is_the_same_and_older_ledgers_still_
     path, monkeypatch
 ):
     composed, decomposed = "K\xe4fer", "Ka\u0308fer"
-    with pytest.raises(ParameterError, match="is there already, as 'Käfer'"):
+    with pytest.raises(ParameterError, match="already exists as 'Käfer'"):
         Ledger(path, [composed, decomposed])
     with Ledger(path, [composed]) as ledger:
-        with pytest.raises(ParameterError, match="is there already, as 'Käfer'"):
+        with pytest.raises(ParameterError, match="already exists as 'Käfer'"):
             ledger.add_class(decomposed.upper())
         with monkeypatch.context() as earlier:
             earlier.setattr(ledger_module, "class_refusal", lambda *_: "")
@@ -189,7 +189,7 @@ def test_a_ledger_that_can_not_be_locked_is_one_error(path, monkeypatch):
     ) as e:
         Ledger(path, CLASSES)
     assert str(e.value).endswith(
-        "): make that folder, change its rights, or keep the ledger elsewhere"
+        "): create that folder, change its permissions, or keep the ledger elsewhere"
     )
     assert not path.exists()
 
@@ -240,7 +240,7 @@ def test_no_changed_byte_goes_unnoticed_and_nothing_is_written(written):
             assert len(read(written)) == 7  # as if the line were never ended
             continue
         line = whole[:i].count(b"\n") + 1
-        where = f"in line {line} of" if line > 1 else "is no ledger"
+        where = f"in line {line} of" if line > 1 else "is not a ledger"
         with pytest.raises(LedgerDamaged, match=where):
             read(written)
         if i % 97 == 0 or i == last:
@@ -255,10 +255,10 @@ def test_damage_is_one_line_with_what_is_whole_and_the_remedy(written):
     with pytest.raises(LedgerDamaged) as error:
         read(written)
     assert str(error.value) == (
-        "ledger.jsonl is damaged in line 4 of 8 (its check does not hold); lines 1 to 3 are whole, "
-        "and 4 of the 4 after it. Nothing was changed: put a copy of the file in its place, or "
-        "call alutils.labelling.repair.repair on it, which sets it aside and goes on with the "
-        "lines that are whole"
+        "ledger.jsonl is damaged in line 4 of 8 (its check does not hold); lines 1 to 3 are "
+        "intact, and 4 of the 4 after it. Nothing was changed: put a copy of the file in its "
+        "place, or call alutils.labelling.repair.repair on it, which sets it aside and continues "
+        "with the intact lines"
     )
     for changed in ([*lines[:3], *lines[4:]], [*lines[:3], lines[4], lines[3], *lines[5:]]):
         written.write_bytes(b"".join(changed))  # a line that is gone, two in another order
@@ -340,7 +340,7 @@ def test_a_repair_takes_back_nothing_that_nobody_took_back(path, lost):
 def test_a_file_of_something_else_is_left_alone(path):
     for content in (b"file,label\n", b"file", b'{"a": 1}\n', b"[1]\n", b"\x89PNG\r\n\x1a\n\0\0\0"):
         path.write_bytes(content)
-        with pytest.raises(LedgerDamaged, match="is no ledger"):
+        with pytest.raises(LedgerDamaged, match="is not a ledger"):
             Ledger(path, CLASSES)
         assert path.read_bytes() == content
 

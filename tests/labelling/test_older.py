@@ -85,7 +85,7 @@ def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun,
     labelling = opened(photos)
     path = labelling.study.ledger_path
     assert path != begun and labelling.session.answers.labels == {}
-    assert f"older_ledger = {str(begun)!r} takes over 7 answers" in capsys.readouterr().out
+    assert f"older_ledger = {str(begun)!r} takes over 7 earlier answers" in capsys.readouterr().out
     labelling.desk.close()
     path.unlink()
 
@@ -95,7 +95,7 @@ def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun,
     expected["moved.png"] = before[labelled[0]]
     assert said(path) == expected and session.classes == ["cat", "dog", "bird"]
     assert (
-        f"taken over from {begun}: 7, of images told by their content; 1 more are of"
+        f"taken over from {begun}: 7, for images matched by content; 1 more are for"
         in (labelling.desk.state["notes"][0])
     )
     assert session.due == 1 and session.ask(1)[0].model == 1  # a model is there at once
@@ -143,7 +143,7 @@ def test_labels_of_a_table_are_taken_over(photos, opened, header):
     session = labelling.session
     assert session.answers.labels == {"0.png": "cat", "1.png": "owl", "2.png": "dog"}
     assert session.classes == ["cat", "dog", "owl"]
-    told = f"answers taken over from {table}: 3, of images told by their name alone; 1 more are of"
+    told = f"answers taken over from {table}: 3, for images matched by name only; 1 more are for"
     assert told in labelling.desk.state["notes"][0]
     assert {e.asked for e in session.ledger.entries if e.image} == {TAKEN_OVER}
 
@@ -166,7 +166,7 @@ def test_what_was_of_no_class_is_asked_for_again_where_there_are_more(photos, be
     assert said(labelling.study.ledger_path) == {
         image: answer for image, answer in before.items() if image != of_none
     }
-    told = "not here; 1 of no class are asked for again, as there are more"
+    told = "not here; 1 of no class are asked for again, as there are more classes now"
     assert any(note.endswith(told) for note in labelling.desk.state["notes"])
     mine = FolderImages(named(str(photos)), "efficientnet-lite0")
     found = older.read(begun, mine)
@@ -178,9 +178,9 @@ def test_what_was_of_no_class_is_asked_for_again_where_there_are_more(photos, be
 
 def test_a_page_larger_than_what_a_training_chooses_is_told_of(photos, opened, capsys):
     opened(photos, page=12)
-    told = "page = 12 shows more images than a training chooses (batch = 4), so that about 67% of"
+    told = "page = 12 shows more images than a training chooses (batch = 4), so about 67% of"
     assert told in (printed := capsys.readouterr().out)
-    assert "drawn at random: with page = 5 it is a share of 0.2" in printed
+    assert "drawn at random; with page = 5 the share is 0.2" in printed
     opened(photos, page=5)
     assert "than a training chooses" not in capsys.readouterr().out
 
@@ -220,7 +220,7 @@ def test_the_labels_of_an_export_are_taken_over(photos, begun, opened, tmp_path)
 def test_a_folder_that_was_renamed_or_another_profile_is_told_of_its_ledger(
     photos, begun, opened, capsys
 ):
-    told = f"older_ledger = {str(begun)!r} takes over 8 answers"
+    told = f"older_ledger = {str(begun)!r} takes over 8 earlier answers"
     opened(photos, profile="other").desk.close()
     assert told in capsys.readouterr().out
     photos.rename(moved := photos.with_name("pictures"))
@@ -257,7 +257,7 @@ def test_a_table_s_copies_count_for_the_image_that_is_kept(photos, opened, tmp_p
     labels = opened(tmp_path / "files.csv", older_ledger=str(table)).session.answers.labels
     assert sorted(labels.values()) == ["cat", "dog", "dog"]
     table.write_text("\n".join(["image,label", *rows, "photos/Backup/copy-2.png,cat"]))
-    told = "'photos/Backup/copy-2.png' is 'dog' and 'cat': leave one of them .'photos/2.png' is the"
+    told = "'photos/Backup/copy-2.png' is 'dog' and 'cat': keep only one .'photos/2.png' is the"
     with pytest.raises(ParameterError, match=told):
         opened(tmp_path / "files.csv", older_ledger=str(table), ledger=str(tmp_path / "b.jsonl"))
 
@@ -272,7 +272,7 @@ def test_labels_of_the_test_part_are_passed_over_unread(photos, opened, tmp_path
     monkeypatch.setattr(older, "_digest", None)
     labelling = opened(tmp_path / "pets", older_ledger=str(tmp_path / "known.csv"))
     assert len(labelling.session.answers.labels) == 16
-    assert "16, of images told by their name alone; 4 more" in labelling.desk.state["notes"][0]
+    assert "16, for images matched by name only; 4 more" in labelling.desk.state["notes"][0]
 
 
 def test_an_export_s_table_reads_back_whatever_files_are_called(photos, opened, tmp_path):
@@ -305,23 +305,23 @@ def test_an_export_s_table_reads_back_whatever_files_are_called(photos, opened, 
         ("file\n0.png", "lacks one of the columns image .or file. and label: it has file$"),
         (
             "file,label\n0.png,cat\n0.png,dog",
-            "can't be read: '0.png' is 'cat' and 'dog': leave",
+            "can't be read: '0.png' is 'cat' and 'dog': keep",
         ),
         (
             "file,label\n0.png,cat\n./0.png,dog",
-            "'./0.png' is 'cat' and 'dog': leave one of them .'0.png'",
+            "'./0.png' is 'cat' and 'dog': keep only one .'0.png'",
         ),
-        ("file,label\n0.png,cat\nphotos/0.png,dog", "'photos/0.png' is 'cat' and 'dog': leave"),
+        ("file,label\n0.png,cat\nphotos/0.png,dog", "'photos/0.png' is 'cat' and 'dog': keep"),
         (
             "file,label\nx.png,cat",
-            "has no answer for an image of .*photos, by their names: name a table whose images",
+            "has no answer for an image of .*photos, matched by name: give a table whose images",
         ),
-        ("file,label\n0.png,Cat", "classes has 'cat', and older_ledger = .* has 'Cat': call it"),
+        ("file,label\n0.png,Cat", "classes has 'cat', and older_ledger = .* has 'Cat': use the"),
         ("file,label\n0.png,", "is empty: leave it out"),
-        ("file,label\n0.png,a\u00a0b", "can't be read: class .* is no name: give one that prints"),
+        ("file,label\n0.png,a\u00a0b", "can't be read: class .* is not a name: use printable"),
         (
             "file,label\n0.png,Rat\n1.png,rat",
-            "can't be read: class 'rat' is there already, as 'Rat'",
+            "can't be read: class 'rat' already exists as 'Rat'",
         ),
     ],
 )
@@ -335,12 +335,12 @@ def test_a_table_that_can_not_be_taken_over_is_refused(photos, opened, content, 
 def test_files_that_were_only_renamed_are_told_by_content_too(photos, begun, opened, tmp_path):
     for file in list(photos.iterdir()):
         file.rename(photos / f"photo-{file.name}")
-    with pytest.raises(ParameterError, match="name another ledger, with this one as older_ledger"):
+    with pytest.raises(ParameterError, match="give another ledger, with this one as older_ledger"):
         opened(photos)
     ledger = tmp_path / "renamed.jsonl"
     labelling = opened(photos, ledger=str(ledger), older_ledger=str(begun))
     assert said(ledger) == {f"photo-{image}": answer for image, answer in said(begun).items()}
-    assert "told by their content; 0 more" in labelling.desk.state["notes"][0]
+    assert "matched by content; 0 more" in labelling.desk.state["notes"][0]
 
 
 def test_a_class_in_another_form_of_unicode_takes_the_older_answers(photos, opened, tmp_path):
@@ -359,7 +359,7 @@ def test_images_are_told_by_name_where_the_list_of_their_contents_is_gone(photos
     add(photos, 100)
     labelling = opened(photos, older_ledger=str(begun))
     assert said(labelling.study.ledger_path) == said(begun)
-    assert "told by their name alone; 0 more" in labelling.desk.state["notes"][0]
+    assert "matched by name only; 0 more" in labelling.desk.state["notes"][0]
 
 
 def test_a_ledger_with_answers_taken_over_can_be_given_again(photos, begun, opened, tmp_path):
@@ -380,12 +380,12 @@ def test_a_ledger_with_answers_taken_over_can_be_given_again(photos, begun, open
 
 
 def test_what_can_not_be_taken_over_is_refused(photos, begun, opened, tmp_path):
-    with pytest.raises(ParameterError, match="labelled into: set ledger to a new file as well"):
+    with pytest.raises(ParameterError, match="answers go to: set ledger to a new file as well"):
         opened(photos, older_ledger=str(begun))
     with pytest.raises(ParameterError, match="older_ledger = '.*/notebooks/none.jsonl' is no file"):
         opened(photos, older_ledger="none.jsonl")
     add(tmp_path / "others", 200, 201, 202)
-    with pytest.raises(ParameterError, match="has no answer for an image of .*others, by their co"):
+    with pytest.raises(ParameterError, match="has no answer for an image of .*, matched by con"):
         opened(tmp_path / "others", older_ledger=str(begun))
     assert not OwnLabelsStudy.parse({"dataset": str(tmp_path / "others")}).ledger_path.exists()
     (tmp_path / "empty.jsonl").touch()
@@ -493,7 +493,7 @@ def test_contents_tell_which_of_two_lists_of_the_same_names_a_ledger_was_begun_w
 def test_a_hint_is_of_ledgers_that_have_answers_for_the_folder(photos, begun, opened, capsys):
     add(photos, 100)
     labelling = opened(photos)
-    hint = f"older_ledger = {str(begun)!r} takes over 8 answers given before"
+    hint = f"older_ledger = {str(begun)!r} takes over 8 earlier answers"
     assert hint in capsys.readouterr().out
     opened(photos)
     assert hint in capsys.readouterr().out  # until there is an answer

@@ -114,7 +114,7 @@ def test_nothing_answered_is_asked_for_again_and_skipped_ones_at_the_end_alone(t
         assert sorted(order) == sorted(pool.names) and not lines
         back = session.ask(40, session.due)
         assert [q.image for q in back] == order[1::4] and {q.asked for q in back} == {SKIPPED}
-        assert lines == ["every image has an answer: those that were skipped are asked for again"]
+        assert lines == ["every image has an answer: skipped ones are asked for again"]
         for question in back:
             session.label(question.image, labels[question.image])
         assert session.ask(3) == []
@@ -230,7 +230,8 @@ def test_a_training_that_fails_is_said_once_and_labelling_goes_on(tmp_path, monk
             session.wait()
         assert [entry.model for entry in session.ledger.entries[1:]] == [0] * 5 + [1] * 10 + [3] * 2
         assert [batch.number for batch in session.trainings()] == [1, 3]
-    assert lines == ["training 2 failed (ArithmeticError: no number): the one before it goes on"]
+    told = "training 2 failed (ArithmeticError: no number): the previous model stays in use"
+    assert lines == [told]
     with pytest.raises(ArithmeticError), a_session(tmp_path, pool) as session:
         session.ask(model=2)
 
@@ -292,7 +293,7 @@ def test_settings_and_pools_that_can_not_be_are_refused_by_name(tmp_path):
     pool, _ = blobs(20)
     a_session(tmp_path, pool).close()
     other = FeaturePool.of([*pool.names[:-1], "x.png"], pool.rows, "stub")
-    with pytest.raises(ParameterError, match="was begun with other images, or other names of them"):
+    with pytest.raises(ParameterError, match="was started with other images, or other names for"):
         a_session(tmp_path, other)
     a_session(tmp_path, pool).close()  # its lock was given back
 

@@ -530,7 +530,8 @@ def test_one_at_a_time_an_answer_that_is_shown_again_is_passed_by_enter(a_screen
     screen.press("1")
     screen.desk.again(list(screen.desk.session.answers.given))
     screen.press("?")
-    assert "This one has an answer: change it, or Enter for the next one." in screen.status()
+    answered = "This image is answered: press Enter for the next one, or change the answer."
+    assert answered in screen.status()
     screen.press("Enter")
     assert screen.tiles() == [""] and screen.page.locator("dialog[open]").count() == 0
 

@@ -385,7 +385,7 @@ def test_what_reports_say_of_a_study_s_records_reads_them_once(outputs, read_fil
         save_finished(store, cell, lambda _, n: {"test_accuracy": 0.5})
         settle(store.path(cell), 60)
     read_files.clear()
-    assert "of these, and where arms" in record_facts.cells(study).data
+    assert "rests on these, and comparisons" in record_facts.cells(study).data
     assert "Interim" in record_facts.interim(study)
     assert f"{len(study.cells()) - 1} finished runs" in record_facts.provenance(study).data
     assert f"{len(study.cells()) - 1} finished" in record_facts.effort("smoke", study.cells())

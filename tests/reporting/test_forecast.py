@@ -137,9 +137,9 @@ def test_a_target_that_is_reached_needs_no_more():
 @pytest.mark.parametrize(
     "accuracy, target, kind, words",
     [
-        (truth(LABELS[:2]), 80, "rounds", "2 rounds are there, and a forecast needs 5"),
-        (truth(LABELS[:1]), 80, "rounds", "1 round is there"),
-        (np.full(8, 60.0), 80, "constant", "does not rise by more than the errors"),
+        (truth(LABELS[:2]), 80, "rounds", "2 rounds are available, and a forecast needs 5"),
+        (truth(LABELS[:1]), 80, "rounds", "1 round is available"),
+        (np.full(8, 60.0), 80, "constant", "does not rise by more than its measurement"),
         (np.full(8, 100 / 3), 80, "constant", "does not rise"),
         (60 + 0.3 * np.tile([0, 1, 1, 0], 2), 80, "constant", "does not rise"),
         (truth(LABELS)[::-1], 80, "falling", "falls as labels are added"),

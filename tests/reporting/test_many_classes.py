@@ -64,7 +64,7 @@ def test_of_many_classes_those_are_shown_in_which_arms_differ_most(unpainted):
     counts = [1 + 4] * 17 + [1 + 1, 1 + 7] * 10
     rounds.append(replace(last, entries=last.entries | {"class_counts": counts}))
     caption = picks.asked_for(rounds, names_of(37)).data
-    assert "asked for, of 37 those 20 in which arms differ most: 1 seed. Most" in caption
+    assert "acquired, the 20 of 37 in which arms differ most: 1 seed. Most" in caption
     means = [mean for mean, _ in picks._shares_by_arm(rounds).values()]
     assert picks._most_unequal(means, 37) == list(range(17, 37))
     assert picks._most_unequal(means, 20) == list(range(20))
@@ -74,7 +74,7 @@ def test_the_spread_over_seeds_is_drawn_where_there_are_several(unpainted):
     (spread,) = {spread for _, spread in picks._shares_by_arm(rounds_of(2)).values()}
     assert spread is None
     caption = picks.asked_for(rounds_of(2), names_of(2)).data
-    assert "each arm asked for: 1 seed." in caption and "standard deviation" not in caption
+    assert "each arm acquired: 1 seed." in caption and "standard deviation" not in caption
     counts = {0: [1, 3], 1: [3, 1]}
     rounds = [
         DiagnosedRound("margin", seed, number, labels, {"class_counts": classes})
@@ -84,7 +84,7 @@ def test_the_spread_over_seeds_is_drawn_where_there_are_several(unpainted):
     ((mean, spread),) = picks._shares_by_arm(rounds).values()
     assert mean.tolist() == [50, 50] and spread == pytest.approx([np.sqrt(5000)] * 2)
     caption = picks.asked_for(rounds, names_of(2)).data
-    assert "mean over seeds, lines one standard deviation either way." in caption
+    assert "mean over seeds, error bars of one standard deviation." in caption
 
 
 def test_networks_that_make_no_mistake_take_nothing_for_another(unpainted):

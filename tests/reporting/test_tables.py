@@ -39,8 +39,8 @@ def test_the_answer_says_which_arms_are_shown_to_differ():
     assert "margin lies above random" in text
     assert "K-means lies below random" in text
     assert "neither a difference nor equivalence within 0.3 points is shown for Bayesian" in text
-    assert "two one-sided ones of equivalence, at 5 %, Holm-corrected for 3 arms)" in text
-    assert "On MNIST, from 100 to 400 labels and over 3 paired seeds" in text
+    assert "two one-sided tests of equivalence at 5 %, Holm-corrected for 3 arms)" in text
+    assert "On MNIST, from 100 to 400 labels, over 3 paired seeds" in text
 
 
 def areas(**gains: list[float]) -> pd.DataFrame:
@@ -109,10 +109,10 @@ def test_what_a_test_without_normality_could_show_is_told():
     """2/2^5 = 0.0625, which four tests make 0.25; one-sided half of it."""
     text = told_of_normality(5, 4)
     assert text == (
-        "With 5 seeds a sign-flip test, which asks for no normal differences, gives no p below "
-        "0.0625 (2/2^5) for a difference and 0.0312 (1/2^5) for equivalence, and after Holm's "
-        "correction for 4 tests none below 0.05: what is shown here rests on differences that are "
-        "about normal."
+        "With 5 seeds a sign-flip test, which does not assume normality, gives no p below 0.0625 "
+        "(2/2^5) for a difference or 0.0312 (1/2^5) for equivalence, and after Holm's correction "
+        "for 4 tests none below 0.05: what is shown here assumes that differences are "
+        "approximately normal."
     )
     assert text in standing.table(five_seeds()).data
     single = told_of_normality(5, 1)
@@ -147,8 +147,8 @@ def test_the_margin_is_told_in_labels_of_random_at_its_end():
     assert statistics.labels_before(table, 0.3).tolist() == pytest.approx([6, 206, 6])
     text = standing.margin_in_labels(table)
     assert text == (
-        "At random's end 0.3 points of accuracy are worth about 70 labels (on monotone fits; 10 to "
-        "210 by seed)."
+        "At random's last label count, 0.3 points of accuracy are worth about 70 labels (on "
+        "monotone fits; 10 to 210 by seed)."
     )
     margin = table.assign(arm="margin", accuracy=table["accuracy"] + table["seed"])
     assert text in standing.table(pd.concat([table, margin])).data
@@ -164,9 +164,10 @@ def test_a_spread_pooled_over_arms_stands_beside_intervals():
     half, wide = (error * stats.t.ppf(1 - alpha / 2, 4) for alpha in (0.05, 0.025))
     text = standing.pooled(by_seed)
     assert text == (
-        f"With one spread for all 3 arms (4 degrees of freedom) every interval would be ± "
-        f"{half:.2f} points, ± {wide:.2f} simultaneous (a much narrower one, of few seeds, may be "
-        "so by chance). The latter would put all 2 on neither side; this decides nothing."
+        f"With a spread pooled over all 3 arms (4 degrees of freedom), every interval would be ± "
+        f"{half:.2f} points, or ± {wide:.2f} if simultaneous (with few seeds, a much narrower "
+        "interval may be so by chance). The simultaneous ones would put all 2 on neither side; "
+        "this decides nothing."
     )
     narrow = areas(margin=3 + NOISE[:3], kmeans=-3 + NOISE[:3], bayesian=NOISE[:3])
     told = "put margin above random, K-means below random and Bayesian on neither side;"
@@ -188,7 +189,7 @@ def test_the_figure_of_differences_has_both_intervals():
         assert any(np.allclose(line, [each.low, each.high]) for line in drawn if len(line) == 2)
     table = results(ABOVE)
     html = captions.area_differences(table).data
-    assert "not corrected; thin: the simultaneous one of 3 arms (Bonferroni); under it" in html
+    assert "not corrected; thin: the simultaneous interval for 3 arms (Bonferroni); dots" in html
     margin = wide["margin"]
     assert f"simultaneous {margin.low:+.2f} to {margin.high:+.2f}; K-means" in html
     assert "spread" not in html and standing.pooled(areas_of_arms) in standing.table(table).data
@@ -205,11 +206,11 @@ def test_an_interval_is_drawn_of_three_seeds_or_more(seeds, lines):
     assert (len(widths), len(hollow)) == (3 * lines, 0 if lines else 3)
     page = captions.area_differences(table).data
     assert ("t interval" in page, "simultaneous" in page) == (bool(lines), bool(lines))
-    assert ("a dot a seed" in page) == (seeds > 1)
+    assert ("; dots below: one per seed." in page) == (seeds > 1)
 
 
 def test_a_caption_says_which_means_have_no_interval():
-    fewer = "hollow: no interval below 3 seeds"
+    fewer = "hollow: fewer than 3 seeds, no interval"
     assert prose.mean_over([1]) == "1 seed, without an interval"
     assert prose.mean_over([2, 2]) == f"mean of 2 paired seeds, {fewer}"
     assert prose.mean_over([2, 5]) == (
@@ -219,10 +220,10 @@ def test_a_caption_says_which_means_have_no_interval():
 
 def test_labels_of_held_out_images_are_told_to_be_in_no_label_count():
     study = profiles.load_study("desktop", "02-cifar10-active-learning")
-    told = "The held-out images, 5,000 of CIFAR-10 and 6,000 of MNIST, have labels as well"
+    told = "The held-out images, 5,000 of CIFAR-10 and 6,000 of MNIST, are labelled too, but"
     page = setup.data_summary(["cifar10", "mnist"], study).data
-    assert told in page and "chosen by such images of CIFAR-10 and MNIST, among" in page
-    assert "candidates that had been decided on after a look at test accuracy too.</p>" in page
+    assert told in page and "chosen on such images of CIFAR-10 and MNIST, from" in page
+    assert "candidates that had been picked after a look at test accuracy as well.</p>" in page
 
 
 def test_no_recipe_was_chosen_by_images_of_another_dataset():
@@ -265,7 +266,7 @@ def test_a_label_saving_is_stated_as_the_share_of_labels_that_are_needed():
     curves["margin"] = [[0.5, 0.8, 0.9]] * 3
     flat = curves | {"random": [[0.5, 0.8, 0.8], *2 * [[0.5, 0.6, 0.8]]]}
     told = tables.savings(results(flat)).data
-    assert told.endswith(" Random's own fit is there at 83 % of its labels.")
+    assert told.endswith(" Random's own fit reaches its last accuracy at 83 % of its labels.")
     never = flat | {"margin": [[0.5, 0.6, 0.7]] * 3}
     assert "own fit" not in tables.savings(results(never)).data
 
@@ -274,7 +275,7 @@ def test_one_seed_that_misses_takes_no_saving_away():
     """Shares of 20, 25, 40 and 50 % and a seed that misses: the third of five is 40 %."""
     shares = [5.0, 4.0, 2.5, 2.0]
     assert tables.reached(pd.Series([*shares, float("nan")]), 200) == (
-        "in 4 of 5 seeds (median 40 %, 80 labels, seeds that miss ranked last)"
+        "in 4 of 5 seeds (median 40 %, 80 labels; seeds that miss it ranked last)"
     )
     for savings, told in (([5.0, 4.0, *2 * [float("nan")]], "in 2 of 4 seeds"),
                           (3 * [float("nan")], "in none of 3 seeds")):  # fmt: skip
@@ -289,8 +290,8 @@ def test_why_an_interval_reaches_past_the_margin_is_told_where_one_does():
     by_arm = standing.standings(areas(margin=past, kmeans=within, bayesian=within), "cifar10")
     assert by_arm["margin"].equivalent and by_arm["margin"].difference.high > 1
     assert standing.reaches_past(by_arm, "cifar10") == (
-        "The interval of margin reaches past 1 point, as it is two-sided at 98.33 %; equivalence "
-        "is decided by two one-sided tests at 5 %, Holm-corrected."
+        "The interval of margin extends beyond 1 point because it is two-sided at 98.33 %; "
+        "equivalence is decided by two one-sided tests at 5 %, Holm-corrected."
     )
     assert standing.reaches_past({"kmeans": by_arm["kmeans"]}, "cifar10") == ""
     clear = standing.standings(areas(margin=5 + within), "digits")
@@ -319,7 +320,7 @@ def test_seeds_have_lines_of_their_own_up_to_ten():
     band = "95 % t interval (clipped at the axes)"
     assert prose.lines_of([38]) == f"mean and {band} of 38 paired seeds"
     assert prose.lines_of([38, 3]) == (
-        f"mean, {band} and, up to 10 seeds, every line of 3 to 38 paired seeds"
+        f"mean and {band} of 3 to 38 paired seeds, individual lines for up to 10 seeds"
     )
 
 
@@ -336,7 +337,7 @@ def test_of_many_arms_random_alone_has_its_interval(arms, with_lines):
     drawn = [len({row["arm"] for row in rows}) for rows in (band, lines, means)]
     assert drawn == [with_lines, with_lines, arms]
     caption = captions.learning_curves(table).static.caption
-    assert ("; of arms but random the mean alone." in caption) == (arms != with_lines)
+    assert ("; for arms other than random, only the mean." in caption) == (arms != with_lines)
 
 
 def checked(labels: str = "a", weights: str = "b", **changes) -> dict:
@@ -405,10 +406,10 @@ def test_seeds_compared_on_several_processor_types_are_named():
         return record_facts._processors(study, facts)
 
     assert note("a", "a", "b", "b", "a", "a") == note("a", "", "b", "b") == note() == ""
-    assert "on several of them in MNIST seed 1: a difference there may" in note(
+    assert "on several types in MNIST seed 1, which may explain part of" in note(
         "a", "a", "a", "b", "b", "b"
     )
-    assert "in MNIST seeds 0 and 2: a" in note("a", "b", "a", "a", "b", "a")
+    assert "in MNIST seeds 0 and 2, which" in note("a", "b", "a", "a", "b", "a")
     moved = {"processor": "a", "device": "cpu"}
     moved |= {"earlier_places": [{"processor": "b", "device": "cpu"}]}
     cells = [cell.name for cell in study.cells()[:2]]
@@ -436,7 +437,7 @@ def test_cells_that_are_not_compared_may_be_of_several_processor_types():
     assert record_facts._processors(study, by_factor) == ""
     last = [name for name, factor in factors.items() if factor == "ranking"][-1]
     by_factor[last] = {"provenance": place("another")}
-    assert "in MNIST (ranking) seed 0:" in record_facts._processors(study, by_factor)
+    assert "in MNIST (ranking) seed 0," in record_facts._processors(study, by_factor)
     audit = profiles.load_study("desktop", "04-claims")
     by_figure = {cell.name: {"provenance": place(str(cell.figure))} for cell in audit.cells()}
     assert record_facts._processors(audit, by_figure) == ""
@@ -468,7 +469,7 @@ def test_a_failed_training_leaves_its_seed_out_and_nothing_to_wait_for(outputs):
         text = record_facts.cells(study).data
         assert text.startswith("**Interim: ") == (not wrong)
         assert "of 4 runs (one arm, dataset and seed each) are finished" in text
-    assert note.endswith("if a training of one failed, and not replaced: CIFAR-10 seed 3.")
+    assert note.endswith("and not replaced, if a training of one failed: CIFAR-10 seed 3.")
 
 
 def test_a_seed_is_left_out_of_what_is_compared_with_its_failed_training_alone(outputs):
@@ -478,7 +479,7 @@ def test_a_seed_is_left_out_of_what_is_compared_with_its_failed_training_alone(o
     (cell, *_) = (each.cell for each in study.settings() if each.level == "SGD")
     store.save(cell, store.load(cell) | {"status": "failed", "final": {"error": "nan"}})
     dataset = DATASETS[cell.dataset].title
-    told = f"and not replaced: {dataset} (recipe) seed {cell.seed}."
+    told = f"if a training of one failed: {dataset} (recipe) seed {cell.seed}."
     assert record_facts.interim(study).endswith(told)
 
 
@@ -516,7 +517,7 @@ def test_tables_and_figures_hold_every_arm():
     assert "<figcaption>Figure 4. Test accuracy on MNIST against labels" in html
     assert "K-means from" in html
     html = captions.gains(table).data
-    assert "every line of 3 paired seeds, not corrected." in html
+    assert "individual lines of 3 paired seeds, not corrected." in html
     assert "margin from +10.3 points at 100 labels to +10.3 points at 400" in html
 
 
@@ -549,13 +550,14 @@ def test_a_chart_holds_its_numbers_and_says_where_one_seed_leaves_no_interval():
     assert means[0] == {"arm": "random", "labels": 100, "accuracy": 55.0, "low": round(low, 3),
                         "high": round(high, 3), "interval": f"{low:.2f} to {high:.2f}"}  # fmt: skip
     assert means[2] == {"arm": "random", "labels": 400, "accuracy": 70.0, "low": None,
-                        "high": None, "interval": "one seed, none"}  # fmt: skip
+                        "high": None, "interval": "none (one seed)"}  # fmt: skip
     assert lines[3] == {"arm": "random", "labels": 100, "accuracy": 60.0, "seed": 1}
     assert json.loads(json.dumps(chart, allow_nan=False)) == chart
 
 
 def test_captions_and_tables_name_their_dataset():
-    assert "<figcaption>MNIST: difference" in captions.area_differences(results(ABOVE)).data
+    caption = captions.area_differences(results(ABOVE)).data
+    assert "<figcaption>MNIST: area under the budget curve of each arm minus" in caption
     assert "MNIST: wins of, over" in tables.wins(results(ABOVE)).data
 
 
@@ -649,4 +651,4 @@ def test_published_points_are_drawn_and_named_for_arms_of_the_table_alone():
     ):
         assert figures.published_arms(few).empty
         assert "Hollow" not in captions.learning_curves(few).static.data
-        assert "of other arms, or of more labels" in tables.published_note(few).data
+        assert "for other arms, or for more labels" in tables.published_note(few).data

@@ -194,7 +194,7 @@ def test_a_report_without_the_seed_that_diverged_is_kept_and_says_so(outputs):
     made_up(study, {("margin", 1): NOT_FINITE})
     notebooks.execute(CIFAR10, study, {"train": False})
     page = (outputs / "smoke" / f"{CIFAR10}.html").read_text()
-    assert "failed, and not replaced: digits seed 1." in page and "NotFinite: the loss is" in page
+    assert "a training of one failed: digits seed 1." in page and "NotFinite: the loss is" in page
     assert not list(outputs.rglob("*.failed.*"))
 
 

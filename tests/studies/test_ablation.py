@@ -47,7 +47,7 @@ def test_every_switch_has_the_effect_that_was_put_in():
             (1490, "choosing by margin"): 1.0,
             (1490, "choosing by margin, Adam carried"): 1.2,
             (1490, "choosing by MC-dropout entropy"): 0.8,
-            (1490, "choosing by the score that is rounding noise"): 0.7,
+            (1490, "choosing by a score that is only rounding noise"): 0.7,
         }
     )
 
@@ -57,8 +57,8 @@ def test_the_evaluation_is_described_by_seed():
     assert best.tolist() == pytest.approx([0.6] * 3)
     assert heldout.tolist() == pytest.approx([0.25] * 3)
     text = ablation_page.answer(made_up()).data
-    assert "minus its last is +0.60 points (+0.60 to +0.60 by seed, 3 seeds), and" in text
-    assert "which has other images, +0.25 points (+0.25 to +0.25 by seed, 3 seeds)." in text
+    assert "minus its last is +0.60 points (+0.60 to +0.60 by seed, 3 seeds);" in text
+    assert "which has other images, is +0.25 points (+0.25 to +0.25 by seed, 3 seeds)." in text
     assert "is +0.60 points (one seed)" in ablation_page.answer(made_up(seeds=1)).data
 
 
@@ -99,9 +99,9 @@ def test_what_is_said_is_what_was_found():
     assert "standard deviation of 1.00 points" in ablation_page.answer(results).data
     text = ablation_page.answer(made_up()).data
     assert "Of these, shown to differ from zero, not corrected: choosing labels, optimiser" in text
-    assert "Of the 8 effects of one change alone, by label count, 8 have an interval that" in text
+    assert "Of the 8 effects of a single change, by label count, 8 have an interval that" in text
     assert "excludes zero: no dropout at 540 labels -0.30" in text
-    assert "one or more would by chance in up to about 34 % of studies." in text
+    assert "one or more intervals would exclude zero by chance in up to about 34 % of" in text
     assert "evaluation (what judging both by their best adds to the difference) +0.60 (" in text
     assert "**MNIST** at 1,490 labels" in text
     assert "is +2.30 points (+2.30 to +2.30, 3 seeds)" in text

@@ -44,10 +44,10 @@ def test_of_figure_2_dips_and_the_published_curve_are_told_by_dataset():
     rows = pd.DataFrame(mnist + cifar)
     assert best_evaluation.on_sizes(rows).data.splitlines() == [
         "- **MNIST**: 2 of 3 trainings (67 %) end more than 1 point below their best evaluation on "
-        "held-out images; that best minus the published one, mean over 1 size: +1.52 points "
+        "held-out images; best minus published evaluation, mean over 1 size: +1.52 points "
         "(2 seeds, no interval).",
         "- **CIFAR-10**: 0 of 1 training end more than 1 point below their best evaluation "
-        "on held-out images; that best minus the published one, mean over 1 size: -3.54 points "
+        "on held-out images; best minus published evaluation, mean over 1 size: -3.54 points "
         "(one seed, no interval).",
     ]
     assert "published" not in best_evaluation.on_sizes(rows.assign(dataset="digits")).data

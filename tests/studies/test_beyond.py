@@ -156,7 +156,7 @@ def test_each_dataset_has_a_ranking_of_its_own(results):
     assert "**MNIST**" in lines[1] and "uncertainty lies below random" in lines[1]
     assert lines[2] == lines[4] == "" and lines[5:] == ["Interim."]
     assert lines[3].startswith("With 3 seeds a sign-flip test")
-    assert "no p below 0.25 (2/2^3) for a difference and 0.125 (1/2^3) for equi" in lines[3]
+    assert "no p below 0.25 (2/2^3) for a difference or 0.125 (1/2^3) for equi" in lines[3]
 
 
 def test_what_tests_of_few_seeds_rest_on_is_told_beside_the_largest_family(results):
@@ -212,8 +212,8 @@ def test_the_poster_s_arms_stand_beside_their_controls():
         "random": [50.0, 50.0, 50.0],
     })  # fmt: skip
     assert ranking._controls(areas) == (
-        "arms beside their controls, not corrected, deciding nothing: Bayesian minus entropy "
-        f"{points(statistics.estimate([1.0, 0.5, 1.5]), '')}."
+        "arms compared with their controls, not corrected and deciding nothing: Bayesian minus "
+        f"entropy {points(statistics.estimate([1.0, 0.5, 1.5]), '')}."
     )
     assert "K-means minus K-means centres +1.00" in ranking._controls(
         areas.assign(**{"kmeans-centre": [49.0, 50.0, 51.0]})
@@ -226,11 +226,11 @@ def test_what_decides_nothing_stands_apart_from_what_is_shown(results):
     bayesian = entropy.assign(arm="bayesian", accuracy=lambda rows: rows["accuracy"] + 1)
     text = ranking.secondary(pd.concat([results, entropy, bayesian])).data
     assert text.startswith(
-        "Beside these tests:\n\n- **CIFAR-10**: arms beside their controls, not "
-        "corrected, deciding nothing: Bayesian minus entropy +1.00 ("
+        "In addition to these tests:\n\n- **CIFAR-10**: arms compared with their controls, not "
+        "corrected and deciding nothing: Bayesian minus entropy +1.00 ("
     )
-    assert "With one spread for all 5 arms" in text
-    assert "one spread" not in ranking.sentences(results).data
+    assert "With a spread pooled over all 5 arms" in text
+    assert "spread pooled" not in ranking.sentences(results).data
     assert ranking.secondary(results[results["seed"] < 2]).data == ""
 
 
@@ -242,7 +242,7 @@ def test_without_a_finished_cell_nothing_ranks(results):
 def test_an_arm_below_random_is_said_to_be(results):
     text = ranking.sentences(results, "start").data
     assert "TypiClust lies below random" in text
-    assert "(paired t tests, and two one-sided ones of equivalence, at 5 %)" in text
+    assert "(paired t tests and two one-sided tests of equivalence at 5 %)" in text
 
 
 def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(results):
@@ -260,7 +260,8 @@ def test_the_ranking_in_short_says_where_arms_are_shown_to_lie_and_no_more(resul
     monkeypatch.setattr(tidy, "read_settings", lambda study: results)
     monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
     first, _, *lines = in_short.text(STUDY).split("\n")
-    assert first.endswith("(../outputs/smoke/07-beyond-the-poster.ipynb). Interim.")
+    assert "[Its report](../outputs/smoke/07-beyond-the-poster.ipynb)" in first
+    assert first.endswith(". Interim.")
     expected = [
         f"- **{title}, 3 paired seeds: {standing.sentence(statistics.areas(rows), name)}."
         for title, name, rows in (
@@ -296,27 +297,26 @@ def test_a_rung_is_worth_points_and_labels(results):
 
 def test_the_ladder_stands_beside_what_choosing_is_worth(results):
     text = ladder.sentences(results).data
-    assert "is worth +26.00 points" in text and "accuracy: more than 2,490, on mono" in text
-    assert "with uncertainty, of 2 arms the one with the largest mean there" in text
-    needed = text.split("the accuracy that random labels have there takes uncertainty this many: ")[
-        1
-    ].split()[0]
+    assert "is worth +26.00 points" in text and "to match it: more than 2,490, on mono" in text
+    assert "with uncertainty, the arm with the largest mean there of 2 (" in text
+    needed = text.split("that uncertainty needs to match random labels there: ")[1].split()[0]
     assert 540 < int(needed.replace(",", "")) < 1406
     within = results[~results["level"].isin(["3x3 stem"])]
     text = ladder.sentences(within).data
-    best = "(“more epochs, crops and flips, SGD”; chosen by looking)"
+    best = "(“more epochs, crops and flips, SGD”; picked after seeing the results)"
     assert (
         best in text
-        and "accuracy: 1,590 (" in text
-        and text.startswith("Of 3 other recipes on CIFAR-10 3 have a")
+        and "to match it: 1,590 (" in text
+        and text.startswith("On CIFAR-10, 3 of 3 other recipes have a")
     )
     worse = within.copy()
     worse.loc[worse["level"] == "SGD", "accuracy"] -= 30
-    chosen = "(“more epochs, crops and flips”; chosen by looking)"
+    chosen = "(“more epochs, crops and flips”; picked after seeing the results)"
     assert chosen in ladder.sentences(worse).data
-    assert "Of 3 other recipes on CIFAR-10 2 have a larger mean" in ladder.sentences(worse).data
+    assert "On CIFAR-10, 2 of 3 other recipes have a larger mean" in ladder.sentences(worse).data
     worse.loc[worse["level"].isin(["longer", "augmentation"]), "accuracy"] -= 30
-    assert "none have a larger mean than this report's at" in ladder.sentences(worse).data
+    none = "none of 3 other recipes have a larger mean accuracy than this report's at"
+    assert none in ladder.sentences(worse).data
 
 
 def test_a_recipe_that_lacks_a_seed_is_not_chosen(results):
@@ -358,14 +358,14 @@ def test_a_recipe_stands_beside_what_it_costs(results):
     (longer,) = (row for row in table.split("<tr>") if "<td>more epochs</td>" in row)
     assert "<td>45 (1.5)</td>" in stem and "<td>180 (6.0)</td>" in stem
     assert longer.count("<td>45 (1.5)</td>") == 2
-    assert "for 1.5 times the steps and 6.0 times the seconds of one worker." in (
+    assert "at 1.5 times the steps and 6.0 times the seconds of one worker." in (
         ladder.sentences(costly(results), timed=True).data
     )
 
 
 def test_times_of_unlike_processors_are_not_compared(results):
     assert "seconds" not in ladder.table(costly(results)).data
-    assert "for 1.5 times the steps." in ladder.sentences(costly(results)).data
+    assert "at 1.5 times the steps." in ladder.sentences(costly(results)).data
     untimed = costly(results).assign(seconds_train=float("nan"))
     assert "seconds" not in ladder.table(untimed, timed=True).data
 
@@ -374,9 +374,9 @@ def test_random_may_be_the_best(results):
     worse = results.copy()
     worse.loc[worse["arm"].isin(["margin", "uncertainty"]), "accuracy"] -= worse["seed"] + 1
     text = ranking.sentences(worse).data
-    poster = "of the poster's arms it isn't shown to beat any (corrected for 2 tests"
+    poster = "of the poster's arms, it isn't shown to beat any (corrected for 2 tests"
     assert re.search(
-        rf"Random has the largest mean, .* seeds\) from \w+, not corrected; {re.escape(poster)}",
+        rf"Random has the largest mean, .* seeds\) above \w+, not corrected; {re.escape(poster)}",
         text,
     )
 

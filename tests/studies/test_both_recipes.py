@@ -40,8 +40,8 @@ def test_arms_of_which_each_recipe_shows_something_else_are_named(outputs):
     assert "margin lies below random" in text.split("; under the reduced recipe, ")[0]
     assert "uncertainty, margin, K-means and Bayesian lie above random. The difference" in text
     assert text.endswith(
-        "the poster's recipe minus the reduced one's, paired and not corrected: margin -3.10 "
-        "points (-3.10 to -3.10, 5 seeds) and K-means -1.50 points (-1.50 to -1.50, 5 seeds)"
+        "the poster's recipe minus that under the reduced one, paired and not corrected: margin "
+        "-3.10 points (-3.10 to -3.10, 5 seeds) and K-means -1.50 points (-1.50 to -1.50, 5 seeds)"
     )
 
 
@@ -58,7 +58,7 @@ def test_a_difference_that_one_recipe_alone_shows_need_be_none_between_them(outp
     }
     told = both_recipes.compared(both_recipes.Both({MNIST: rows}, {}), MNIST)
     assert "come out differently for K-means" in told
-    assert told.endswith("so that the recipes are not shown to differ for K-means")
+    assert told.endswith("the recipes are thus not shown to differ for K-means")
 
 
 def test_only_the_seeds_of_both_are_compared_and_the_rest_is_interim(outputs):
@@ -129,7 +129,7 @@ def test_a_claim_whose_runs_are_lacking_is_not_judged(outputs):
     told = [[text.partition(":")[0] for text in row] for row in under.to_numpy()]
     assert told == [*3 * [2 * ["not judged"]], 2 * ["undecided"]]
     _, _, line = both_recipes.verdicts(both)
-    assert line.data == "Lacking under both: CIFAR-10 with 3 seeds or more (C3, C4 and C5)."
+    assert line.data == "Missing under both: CIFAR-10 with at least 3 seeds (C3, C4 and C5)."
 
 
 def test_no_verdict_is_shown_while_no_dataset_has_the_seeds(outputs):

@@ -78,7 +78,7 @@ def curves(**columns) -> pd.DataFrame:
 
 def test_a_ceiling_is_a_line_that_caption_text_and_chart_tell():
     top = curves()[:1].assign(labels=54_000, accuracy=98.765)
-    said = "Dotted: 98.77 % on MNIST with all 54,000 labels, one training by the same recipe"
+    said = "Dotted: 98.77 % on MNIST with all 54,000 labels, one training with the same recipe"
     for draw, show in (
         (figures.learning_curves, lambda *given: captions.learning_curves(*given).static),
         (figures.training_size, captions.training_size),

@@ -232,7 +232,7 @@ def test_the_evidence_is_a_finding_that_decides():
     claim = judged(sizes([98, 97, 96, 95], [34, 34, 34, 34.3]), "C1")
     assert (
         claim.verdict == "not supported"
-        and "nearest not supported one: MNIST" in page._evidence(claim)
+        and "closest not supported one: MNIST" in page._evidence(claim)
     )
 
 
@@ -275,7 +275,7 @@ def test_how_many_seeds_would_show_equivalence_is_told():
     assert claim.change.startswith("More seeds than 5: if the true differences were those found, ")
     assert claim.change.count("“") == len(undecided)
     assert f" {seeds} seeds for “CIFAR-10, uncertainty minus margin”" in claim.change
-    assert claim.change.endswith(", each by itself.")
+    assert claim.change.endswith(", each on its own.")
 
 
 def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
@@ -284,18 +284,19 @@ def test_a_difference_beyond_the_margin_needs_more_seeds_than_are_asked_for():
     assert claim.change.endswith("needs more than 1,000 seeds for “MNIST, x”.")
 
 
-NEVER = " If the true values were those found, no number of seeds up to 1,000 would do."
+NEVER = " If the true values were those found, no number of seeds up to 1,000 would be enough."
 
 
 def test_how_many_seeds_would_support_what_is_undecided_is_told():
     """Values 0.5, 1 and -1 points beyond a line, with a spread of 1 over 4 seeds."""
     claim = Claim("C2", "words", "rule", findings=(beyond("x", 0.5), beyond("y", 1.0)))
     seeds = [statistics.seeds_to_show(mean, 1.0) for mean in (1.0, 0.5)]
-    told = "If the true values were those found, that power takes"
+    told = "If the true values were those found, that power needs"
     assert claim.change.endswith(f" {told} {seeds[0]} to {seeds[1]} seeds by finding.")
     claim = Claim("C2", "words", "rule", findings=(beyond("x", 0.5), beyond("y", -1.0)))
     assert claim.change.endswith(
-        f" {told} {seeds[1]} seeds, and no number of seeds up to 1,000 would do for “MNIST, y”."
+        f" {told} {seeds[1]} seeds, and no number of seeds up to 1,000 would be enough for "
+        "“MNIST, y”."
     )
 
 
@@ -318,7 +319,7 @@ def test_thresholds_of_few_findings_are_told_one_by_one():
     change = Claim("C2", "words", "rule", findings=findings).change
     assert change.removesuffix(NEVER).endswith(
         f"a true value of {2 + shown:.2f} points or more for “MNIST, x”, of {2 - shown:.2f} "
-        "points or less for “MNIST, y”. That is below zero, and hardly to be had."
+        "points or less for “MNIST, y”. That is below zero, and hardly attainable."
     )
     change = Claim("C2", "words", "rule", findings=findings[:1]).change
     assert change.removesuffix(NEVER).endswith(f"{2 + shown:.2f} points or more for “MNIST, x”.")
@@ -372,7 +373,7 @@ def test_that_an_equivalent_difference_is_not_zero_is_called_uncorrected():
     claim = judged(arms({"cifar10": {}, "mnist": {"margin": 0.1}}), "C4")
     notes = {finding.what: finding.note for finding in claim.findings}
     note = notes["MNIST, uncertainty minus margin"]
-    assert note.endswith("or more; its own interval, not corrected, excludes zero")
+    assert note.endswith("or more; its uncorrected 95 % interval excludes zero")
 
 
 @pytest.mark.parametrize("expected", ["supported", "undecided"])
@@ -383,7 +384,7 @@ def test_c4_shows_the_interval_that_it_goes_by(expected):
         low, high = finding.lines
         within = low < finding.judged.low and finding.judged.high < high
         assert within == (finding.verdict == "supported")
-    assert "thick the 90 % one" in page._forest_text(claim)[0]
+    assert "thick: the 90 % interval" in page._forest_text(claim)[0]
     assert "thick" not in page._forest_text(judged(CASES["C5"][expected], "C5"))[0]
 
 
@@ -563,7 +564,7 @@ def test_a_label_saving_from_the_first_label_count_on_is_none():
     claim = judged(rows, "C6")
     assert claim.verdict == "undecided"
     assert all(f.estimate.mean == pytest.approx(7875 / 540) for f in claim.findings)
-    note = "random's accuracy is there from the first label count in 5 seeds"
+    note = "random's accuracy reached at the first label count in 5 seeds"
     assert all(finding.note == note for finding in claim.findings)
     assert claim.change.startswith("Runs in which “MNIST, label saving of uncertainty”, ")
     assert claim.change.endswith("can be measured in every seed.")
@@ -676,16 +677,16 @@ def test_verdicts_that_hang_on_a_seed_are_told_with_it():
         claim("C4", undecided, lacking="runs"),
     ]
     assert page.left_out(claims).data == (
-        "The verdicts above use all seeds. Leaving one out, C1 would be undecided without seed 1 "
-        "and not supported without seed 2 (stays supported in 1 of 3 sets); C3 would be undecided "
-        "without seed 0, 1, 2 or 4 (stays not supported in 1 of 5 sets); C2 keeps its verdict "
-        "whichever is left out. One seed fewer also widens every interval (t is 12.7 with 2, 4.3 "
-        "with 3, 3.2 with 4 and 2.8 with 5 seeds): with mean and spread as found, no verdict "
-        "changes."
+        "The verdicts above use all seeds. With one of them left out: C1 would be undecided "
+        "without seed 1 and not supported without seed 2 (stays supported in 1 of 3 sets); C3 "
+        "would be undecided without seed 0, 1, 2 or 4 (stays not supported in 1 of 5 sets); C2 "
+        "keeps its verdict whichever is left out. Having one seed fewer also widens every interval "
+        "(t is 12.7 with 2, 4.3 with 3, 3.2 with 4 and 2.8 with 5 seeds): with mean and spread as "
+        "found, that alone would change no verdict."
     )
-    assert "left out C3 would be undecided without" in page.claim_in_full(claims, "C3").data
-    assert "left out C2" not in page.claim_in_full(claims, "C2").data
-    assert "No claim has the runs" in page.left_out(claims[3:]).data
+    assert "left out: C3 would be undecided without" in page.claim_in_full(claims, "C3").data
+    assert "left out: C2" not in page.claim_in_full(claims, "C2").data
+    assert "No claim has enough runs" in page.left_out(claims[3:]).data
 
 
 def test_what_one_seed_fewer_alone_changes_is_told():
@@ -703,8 +704,8 @@ def test_what_one_seed_fewer_alone_changes_is_told():
         for key, finding in findings.items()
     ]
     assert page.left_out(claims).data.endswith(
-        "(t is 12.7 with 2 and 4.3 with 3 seeds): with mean and spread as found, C1 and C4 would "
-        "be undecided on any one seed fewer."
+        "(t is 12.7 with 2 and 4.3 with 3 seeds): with mean and spread as found, that alone would "
+        "leave C1 and C4 undecided."
     )
 
 
@@ -758,19 +759,20 @@ def test_what_rests_on_normal_differences_is_told_by_claim():
     rows = pd.DataFrame([*CASES["C1"]["supported"], *CASES["C3"]["supported"]])
     claims = judge(rows[(rows["figure"] != 2) | (rows["seed"] < 3)])
     assert page.normality(claims).data.endswith(
-        "can give with these seeds no p below 0.25 (2/2^3) for C1 and C2, 0.0625 (2/2^5) for C3, "
-        "C5 and C6 and 0.0312 (1/2^5) for each one-sided test of C4. What is shown on C1, C2, C3, "
-        "C5 and C6 rests on normal differences."
+        "gives no p below 0.25 (2/2^3) for C1 and C2, 0.0625 (2/2^5) for C3, C5 and C6 or 0.0312 "
+        "(1/2^5) for each one-sided test of C4. What is shown for C1, C2, C3, C5 and C6 rests on "
+        "this assumption."
     )
     assert (
-        page.normality(judge(rows[rows["seed"] < 2])).data == "No claim has the seeds for a test."
+        page.normality(judge(rows[rows["seed"] < 2])).data
+        == "No claim has enough seeds for a test."
     )
 
 
 def test_a_claim_whose_runs_are_lacking_rests_on_no_normality():
     rows = [each for each in CASES["C3"]["supported"] if each["dataset"] == "cifar10"]
     told = page.normality([judged(rows, key) for key in ("C3", "C4", "C5", "C6")]).data
-    assert told.endswith("for C5. What is shown on C5 rests on normal differences.")
+    assert told.endswith("for C5. What is shown for C5 rests on this assumption.")
     assert "C3" not in told and "C4" not in told
 
 
@@ -796,9 +798,9 @@ def test_what_rests_on_seeds_is_told_by_finding():
     assert page._forest_text(claims["C6"])[0].startswith("C6. Mean over 3 paired seeds with its 95")
     assert page.normality(every).data.endswith(
         "no p below 0.25 (2/2^3) for C3 with 3 seeds and C6, 0.0625 (2/2^5) for C3 with 5 seeds "
-        "and C5, 0.125 (1/2^3) for each one-sided test of C4 with 3 seeds and 0.0312 (1/2^5) for "
-        "each one-sided test of C4 with 5 seeds. What is shown on C5 and C6 rests on normal "
-        "differences."
+        "and C5, 0.125 (1/2^3) for each one-sided test of C4 with 3 seeds or 0.0312 (1/2^5) for "
+        "each one-sided test of C4 with 5 seeds. What is shown for C5 and C6 rests on this "
+        "assumption."
     )
 
 
@@ -816,13 +818,15 @@ def test_a_seed_that_c6_hangs_on_is_told_to_be_the_one_in_which_random_ends_high
     (claim,) = (c for c in rules.with_seeds_left_out(results, judge(results)) if c.key == "C6")
     assert [seed for seed, verdict in claim.without if verdict != claim.verdict] == [3]
     remark = (
-        "Seed 3, without which C6 would be supported, is that in which random's fit ends highest: "
-        "there an arm has to get further to save labels."
+        "Seed 3, without which C6 would be supported, is the one in which random's fit ends "
+        "highest: there, an arm has to reach a higher accuracy."
     )
     assert claim.aside.endswith(remark) == told
 
 
-@pytest.mark.parametrize(("rise", "outcome"), [(0.0, "both stay so"), (9.0, "C2 is undecided")])
+@pytest.mark.parametrize(
+    ("rise", "outcome"), [(0.0, "both verdicts stay the same"), (9.0, "C2 is undecided")]
+)
 def test_what_claims_were_before_seeds_were_added_is_told(rise, outcome):
     """C2 is supported on seeds 0 to 2; where seeds 3 and 4 rise on MNIST, not on all five."""
     rows = pd.DataFrame(CASES["C2"]["supported"])
@@ -830,11 +834,11 @@ def test_what_claims_were_before_seeds_were_added_is_told(rise, outcome):
     rows.loc[late, "accuracy"] += rise
     told = first_seeds.told(rows, "desktop").data
     c2 = rules.c2(rows[rows["seed"] < 3])
-    assert told.startswith("On seeds 0, 1 and 2 C1 was supported (")
-    assert f" and C2 was supported ({page.measured(c2, c2.nearest)}); seeds 3 and 4 of" in told
+    assert told.startswith("On seeds 0, 1 and 2, C1 was supported (")
+    assert f" and C2 was supported ({page.measured(c2, c2.nearest)}). Seeds 3 and 4 of" in told
     now = rules.c2(rows)
-    both = f"{outcome} ({page.measured(now, now.nearest)}) with all of them."
-    assert told.endswith(f"less than 95 %: {both}") == bool(rise)
+    both = f"With all of them, {outcome} ({page.measured(now, now.nearest)})."
+    assert told.endswith(f"less than 95 %. {both}") == bool(rise)
     assert outcome in told
     assert first_seeds.told(rows[rows["seed"] < 3], "desktop").data == ""
     assert first_seeds.told(rows, "quick").data == first_seeds.told(rows[:0], "desktop").data == ""
@@ -848,7 +852,7 @@ def test_profiles_whose_first_seeds_were_seen_run_more():
 def test_c6_says_which_of_its_clauses_were_added_after_results():
     plain = judged(CASES["C6"]["supported"], "C6")
     assert plain.aside.startswith("Two clauses of this rule were added after results were known.")
-    assert plain.aside.endswith("No finding here goes by either.")
+    assert plain.aside.endswith("Neither applies to a finding here.")
     assert plain.aside in page.claim_in_full([plain], "C6").data.replace("&#x27;", "'")
     never = arms({**all_arms(2.0, 1.5), "mnist": {"kmeans": -1.0, **dict.fromkeys(OTHERS, 1.5)}})
-    assert "No finding here" not in judged(never, "C6").aside
+    assert "Neither applies" not in judged(never, "C6").aside

@@ -88,8 +88,8 @@ def test_every_phase_that_a_round_is_timed_by_is_shown():
 def test_without_diagnostics_it_says_so(ran):
     results, _ = ran
     for shown in (evidence.reliability([]), evidence.auroc([], []), picks.gallery([], None)):
-        assert "`diagnostics` switches them on" in shown.data
-    assert "did not judge" in evidence.likelihood(results.drop(columns="test_nll")).data
+        assert "`diagnostics` turns them on" in shown.data
+    assert "not evaluated" in evidence.likelihood(results.drop(columns="test_nll")).data
 
 
 def likely(*by_seed: list[float]) -> str:
@@ -105,7 +105,7 @@ def likely(*by_seed: list[float]) -> str:
 
 def test_where_a_uniform_guess_has_the_better_likelihood_is_told():
     """Its is log 10 = 2.303; a later count that is worse again does not count."""
-    worse = "Up to {} random labels the networks' likelihood is worse than that of a uniform guess"
+    worse = "Up to {} random labels, the networks' likelihood is worse than that of a uniform guess"
     assert worse.format(200) in likely([3.0, 2.5, 2.2], [2.4, 2.2, 2.2])
     assert worse.format(100) in likely([3.0, 2.2, 2.5])
     assert worse.format(300) in likely([3.0, 3.0, 3.0])
@@ -158,5 +158,5 @@ def test_an_area_near_1_keeps_its_digits():
         for seed, area in enumerate((0.99998, 0.99997))
     ]
     page = evidence.auroc(diagnosed, ["zero", "one"]).data
-    assert "in 1/10,000" in page and "<td>0.25</td>" in page and "<td>0.00</td>" in page
+    assert "in units of 1/10,000" in page and "<td>0.25</td>" in page and "<td>0.00</td>" in page
     assert "<td>0.12 ± 0.32</td>" in page

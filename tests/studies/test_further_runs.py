@@ -14,7 +14,7 @@ def test_sections_without_runs_are_one_line_with_their_commands(outputs):
 def test_a_section_is_shown_once_it_has_runs(outputs):
     run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
     page = further_runs.sections().data
-    assert page.startswith("### Does a verdict depend on the recipe?\n\nFigures 3 and 4 whole")
+    assert page.startswith("### Does a verdict depend on the recipe?\n\nFigures 3 and 4 in full")
     assert "the same is shown of every arm under both" in page and "<td>C3</td>" in page
     later = page.split("Still to come: ")[1]
     assert "verdict" not in later and "Training or picking?" in later

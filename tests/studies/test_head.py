@@ -40,6 +40,6 @@ def test_the_document_names_the_choice_of_each_part():
     many = judged({(10, 3e-3, 0.0): (75.0, 90.0), (20, 3e-3, 1.0): (75.1, 90.1)})
     text = head.document(pd.concat([few.assign(part="few"), many.assign(part="many")]))
     assert "**Chosen: 20 epochs, peak rate 0.03, weight decay 0.**" in text
-    assert "At an end of those tried: epochs, rate, decay." in text
+    assert "At an end of the range tried: epochs, rate, decay." in text
     assert "**Chosen: 10 epochs, peak rate 0.003, weight decay 0.** At an end of" in text
     assert "| 20 | 0.03 | 0 | 62.00 | 80.00 | 71.00 |" in text

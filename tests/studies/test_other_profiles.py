@@ -28,10 +28,10 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
     save(other_profiles.REDUCED, NOTEBOOKS[0], {"margin": 0.5})
     (text,) = other_profiles.strong_recipe()
     told = text.data
-    assert told.startswith("On CIFAR-10, from 450 to 5,018 labels, over 3 paired seeds, by area")
+    assert told.startswith("On CIFAR-10, from 450 to 5,018 labels, over 3 paired seeds, judged")
     assert "margin lies above random; BADGE lies below random" in told
     assert "margin +2.00 (+1.64 to +2.36, 3 seeds); BADGE -3.00 (" in told
-    assert "not tested: +1.50 points (+1.50 to +1.50, 3 seeds). With 3 seeds a sign-flip" in told
+    assert "(not tested): +1.50 points (+1.50 to +1.50, 3 seeds). With 3 seeds a sign-flip" in told
     paragraphs = in_short.told(load_study("desktop", "08-reductions"))
     assert paragraphs[-1].startswith(
         "Choosing under a stronger recipe (random, margin and BADGE with crops and flips, 30 "
@@ -68,11 +68,11 @@ def test_150_rounds_stand_within_or_outside_what_one_more_seed_would_give(output
     save("poster-rounds", NOTEBOOKS[1], {"margin": 0.7, "kmeans": 2.0})
     (text,) = other_profiles.poster_rounds()
     (line,) = text.data.splitlines()
-    assert line.startswith("- **MNIST**, 150 rounds, 1 seed, beside 4 other seeds under the")
+    assert line.startswith("- **MNIST**, 150 rounds, 1 seed, compared with 4 other seeds")
     values = np.array([0.5, 0.6, 0.7, 0.8])  # of seeds 1 to 4
     half = 3.182446 * values.std(ddof=1) * np.sqrt(1 + 1 / 4)
-    ends = f"{0.65 - half:+.2f} to {0.65 + half:+.2f} about +0.65"
-    interval = f"the prediction interval for one more seed, {ends}"
+    ends = f"{0.65 - half:+.2f} to {0.65 + half:+.2f}, centred on +0.65"
+    interval = f"the prediction interval for one more seed ({ends})"
     assert f"margin +0.60 points over random, within {interval}" in line
     assert f"K-means +1.90 points over random, outside {interval}" in line
     assert "uncertainty +0.00 points over random, within" in line
@@ -82,10 +82,10 @@ def test_without_the_reduced_recipe_nothing_stands_beside(outputs):
     save("strong-recipe", NOTEBOOKS[0], {"margin": 2.0})
     save("poster-rounds", NOTEBOOKS[1], {"margin": 0.7})
     (strong,) = other_profiles.strong_recipe()
-    assert "under the reduced recipe is not there to compare." in strong.data
+    assert "under the reduced recipe is not available for comparison." in strong.data
     (text,) = other_profiles.poster_rounds()
     (line,) = text.data.splitlines()
-    assert "nothing beside it, which takes 3 other seeds" in line and "nan" not in line
+    assert "no comparison, which takes 3 other seeds" in line and "nan" not in line
     assert "margin +0.60 points over random; K-means" in line
 
 

@@ -76,9 +76,9 @@ def test_what_compares_the_recipes_names_the_profile_of_a_figure_that_is_not_its
     (profile,) = (p for p in CHOSEN_UNDER.values() if "08-reductions" in profiles.notebooks(p))
     (other,) = set(CHOSEN_UNDER.values()) - {profile}
     text = told(profile, "08-reductions")
-    assert text.startswith("6 of 08's 44 runs are records of 01 too, ")
+    assert text.startswith("6 of 08's 44 runs are also records of 01, ")
     assert {f" of 03 of `{other}`", " of 03", " of 07"} <= {
-        part.partition("trainings")[2] for part in text.partition(": by")[0].split(", ")
+        part.partition("trainings")[2] for part in text.partition(": they")[0].split(", ")
     }
     assert "01 of" not in text
 

@@ -108,8 +108,8 @@ class TestContents:
         assert contents.sentence(dataset).data == (
             "**digits** has 1,513 usable images in 3 classes: 1,210 for training and 303 for the "
             "test set. The most frequent class, bee, has 1,200 training images, and the rarest, "
-            "cow, 5. The class with the fewest test images has 1: what is said of a single class "
-            "below rests on no more."
+            "cow, has 5. The class with the fewest test images has 1: statements below about a "
+            "single class may rest on no more than that."
         )
         assert rows_of(contents.classes(dataset).data) == [
             ["bee", "1,200", "300"], ["ant", "5", "2"], ["cow", "5", "1"],
@@ -155,7 +155,7 @@ class TestContents:
         page = contents.left_out(name).data
         assert "in the data cache. The 10 most frequent of 11 reasons:" in page
         assert [row[0] for row in rows_of(page)] == [f"reason {i:02}" for i in range(10)]
-        assert contents.left_out("digits").data == "digits is no folder: nothing of it is left out."
+        assert contents.left_out("digits").data == "digits is not a folder: no file is left out."
 
 
 LABELS = (100, 200, 300, 400)
@@ -196,8 +196,8 @@ class TestSavings:
         text = savings.sentences(results_of(CURVES, drift=1.0)).data
         low, high = (110 + sign * 4.302653 * 10 / 3**0.5 for sign in (-1, 1))
         assert text == (
-            "On digits 400 random labels give 80.00 % (80.00 to 80.00, 3 seeds). For that "
-            "accuracy, on monotone fits seed by seed:\n\n"
+            "On digits, 400 random labels give 80.00 % (80.00 to 80.00, 3 seeds). How arms reach "
+            "that accuracy, on monotone fits seed by seed:\n\n"
             f"- **margin** would have saved 110 labels ({low:.0f} to {high:.0f}, 3 seeds).\n"
             "- **K-means** never gets there.\n"
             "- **TypiClust** is not shown to save or to cost labels: +0 labels (+0 to +0, 3 seeds)."
@@ -207,14 +207,16 @@ class TestSavings:
     def test_a_cost_and_a_saving_in_some_seeds_are_told(self):
         worse = {"random": (50, 80, 80, 80), "margin": (50, 60, 80, 90)}
         text = savings.sentences(results_of(worse)).data
-        assert "**margin** would have cost 100 labels (100 to 100, 3 seeds) more." in text
+        assert "**margin** would have cost 100 labels (100 to 100, 3 seeds)." in text
         some = results_of(CURVES, drift=-3.0)  # the end: 85, 82, 79
-        told = "gets there in 2 of 3 seeds (median 90 %, 360 labels, seeds that miss ranked last)."
+        told = (
+            "gets there in 2 of 3 seeds (median 90 %, 360 labels; seeds that miss it ranked last)."
+        )
         assert f"**margin** {told}" in savings.sentences(some).data
 
     def test_two_seeds_tell_nothing(self):
         text = savings.sentences(results_of(CURVES, seeds=2)).data
-        assert text == "With 2 seeds no label saving is told: 3 are needed."
+        assert text == "With 2 seeds no label saving is given: 3 are needed."
 
     def test_the_end_is_told_of_every_arm(self):
         text = savings.ends(results_of(CURVES, drift=1.0)).data
@@ -234,34 +236,34 @@ class TestSavings:
         assert "the same accuracy" not in savings.ends(results_of(curves, drift=1.0)).data
 
     TEST_SET = (
-        "The test set has 360 images, the same for every seed and arm: by its size alone an "
-        "accuracy of 85.0 % lies within 3.7 points of that on other images of the kind (95 %), "
-        "which more seeds do not narrow."
+        "The test set has 360 images, the same for every seed and arm: because of its size alone, "
+        "an accuracy of 85.0 % is certain only to within 3.7 points of that on other images of the "
+        "kind (95 %), and more seeds do not narrow that."
     )
     """1.96 standard errors of 307 of 362, on 360 images: 1.96 * 35.93 / 18.97."""
 
     def test_what_all_rests_on_is_told(self):
         two = {arm: CURVES[arm] for arm in ("random", "margin")}
         assert savings.certainty(results_of(two, seeds=2)).data == (
-            "All of this rests on 2 paired seeds. A test needs 3: with these, what is seen may be "
-            f"chance. {self.TEST_SET}"
+            "All of this rests on 2 paired seeds. A test needs 3: with these, differences may be "
+            f"due to chance. {self.TEST_SET}"
         )
         assert savings.certainty(results_of(two)).data == (
-            "All of this rests on 3 paired seeds. They show of every arm on which side of random "
+            "All of this rests on 3 paired seeds. They show for every arm on which side of random "
             f"it lies. {self.TEST_SET}"
         )
 
     def test_an_arm_that_is_equivalent_to_random_has_no_side(self):
         equal = results_of({"random": CURVES["random"], "margin": CURVES["random"]}, drift=0.01)
         text = savings.certainty(equal.assign(dataset="mnist")).data
-        assert "They show of every arm that it differs from random, or is equivalent to it." in text
+        assert "They show that every arm differs from random or is equivalent to it." in text
 
     def test_an_arm_that_is_left_open_is_named_with_what_the_seeds_could_show(self):
         noisy = results_of({arm: CURVES[arm] for arm in ("random", "margin")}, drift=-9.0)
         text = savings.certainty(noisy).data
         assert text.startswith(
-            "All of this rests on 3 paired seeds. They leave margin open. For these, with 3 seeds, "
-            "80 % power needs a true difference of "
+            "All of this rests on 3 paired seeds. They leave margin undecided. For these, with 3 "
+            "seeds, 80 % power needs a true difference of "
         )
         heldout = savings.certainty(noisy.assign(reported="heldout-last")).data
         assert "test set" not in heldout and heldout.endswith("points.")
@@ -274,7 +276,7 @@ class TestWanted:
         ("target", "expected"),
         [
             (40, "100 or fewer"), (50, "100 or fewer"), (65, "250"), (80, "400"),
-            (90, "cannot be told: too few rounds"),
+            (90, "no forecast: too few rounds"),
         ],
     )  # fmt: skip
     def test_a_target_is_read_off_the_curve_or_not_told(self, target, expected):
@@ -320,7 +322,7 @@ class TestRequests:
         assert rows_of(page) == [["random", "cow", "40.00", "30.00"]] and "rarest" not in page
 
     def test_nothing_asked_for_is_said(self):
-        assert requests.table({}).data == "No arm has asked for labels yet."
+        assert requests.table({}).data == "No arm has selected any images yet."
 
 
 def ended(confusion: list[list[int]], seed: int, arm: str = "margin") -> DiagnosedRound:
@@ -351,7 +353,8 @@ class TestMistakes:
 
     def test_without_a_mistake_that_is_said(self):
         right = [ended([[5, 0], [0, 4]], 0)]
-        assert mistakes.table(right, ["a", "b"]).data == "No image is mistaken at the last round."
+        told = mistakes.table(right, ["a", "b"]).data
+        assert told == "No image is misclassified at the last round."
 
 
 @pytest.mark.parametrize(

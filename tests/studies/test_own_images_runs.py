@@ -59,7 +59,7 @@ def test_what_the_notebook_shows_is_of_its_classes(finished, classes, unpainted)
     images, diagnosed = data.load(study.dataset), diagnosed_rounds.read(study, results)
     total = classes * EACH[classes]
     assert f"{total} usable images in {classes} classes" in contents.sentence(images).data
-    assert contents.classes(images).data == "All classes have as many images."
+    assert contents.classes(images).data == "All classes have the same number of images."
     assert contents.left_out(study.dataset).data == "Every file of the folder is used."
     shares = requests.shares(study, results, images)
     assert list(shares) == ["random", "margin", "typiclust"]
@@ -67,5 +67,5 @@ def test_what_the_notebook_shows_is_of_its_classes(finished, classes, unpainted)
     assert np.allclose(shares["margin"].picks.sum(axis=1), 100)
     assert requests.table(shares).data.count("<tr>") == 3
     assert mistakes.table(diagnosed, images.classes).data.count("<td>margin</td>") >= 1
-    assert "Asked for at 10 labels" in picks.gallery(diagnosed, images).data
+    assert "Selected at 10 labels" in picks.gallery(diagnosed, images).data
     assert "taken for kind" in evidence.confusion(diagnosed, images.classes).data

@@ -68,11 +68,11 @@ def test_the_folder_s_labels_answer_in_batch(pets, opened):
     assert labelling.study.ledger_path.parts[-4:] == ("quick", "labels", "batch", "ledger.jsonl")
     lines = progress.sentences(labelling).data.splitlines()
     assert lines[0] == "- Of 32 images: 25 labels, 0 skipped, 0 of no class."
-    (test,) = [line for line in lines if "keeps for a test" in line]
-    assert "on the 8 images" in test and "the head of 25 labels" in test
+    (test,) = [line for line in lines if "keeps for testing" in line]
+    assert "on the 8 images" in test and "the head trained on 25 labels" in test
     accuracy = labelling.images.test_accuracy(labelling.session.trainings()[-1].head)
     low, high = wilson(round(8 * accuracy / 100), 8)
-    assert test.endswith(f"is right on {accuracy:.1f} % ({low:.1f} to {high:.1f}).")
+    assert f"has an accuracy of {accuracy:.1f} % ({low:.1f} to {high:.1f}) on the 8" in test
     for shown in (progress.curve, progress.asked_for, galleries.asked_for, galleries.unsure):
         assert isinstance(shown(labelling), HTML)
 
@@ -129,13 +129,12 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
     assert [tile["image"] for tile in first.desk.state["tiles"]] == [none]
     first.session.undo()
     second = opened(dataset=str(pets))  # the cell runs again, in the same kernel
-    assert "ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class" in capsys.readouterr().out
+    assert "continuing ledger.jsonl: 1 label, 0 skipped, 0 of no class" in capsys.readouterr().out
     assert second.session.answers.labels == {image: "cat"}
     widget._received(widget, {"do": LABEL, "image": image, "label": "dog", "id": "2"}, [])
     assert "is closed: open it again" in widget.state["problem"]
-    assert (
-        second.desk.state["notes"][-1] == "ledger.jsonl goes on: 1 label, 0 skipped, 0 of no class"
-    )
+    told = "continuing ledger.jsonl: 1 label, 0 skipped, 0 of no class"
+    assert second.desk.state["notes"][-1] == told
 
 
 def test_folders_that_are_no_classes_are_told_of_and_a_table_asks_for_all(
@@ -143,10 +142,10 @@ def test_folders_that_are_no_classes_are_told_of_and_a_table_asks_for_all(
 ):
     photos = plain_folder(tmp_path / "photos", ("2019", "2020", "2021", "2022"))
     opened(dataset=str(photos), classes=["cat", "dog"])
-    told = "own classes (2019, 2020, 2021, ...) are none of yours, and 8 images of them are kept"
+    told = "own classes (2019, 2020, 2021, ...) is one of yours, and 8 images of them are kept"
     assert told in capsys.readouterr().out
     opened(dataset=str(photos), classes=["2019", "dog"], ledger=str(tmp_path / "a.jsonl"))
-    assert "none of yours" not in capsys.readouterr().out
+    assert "is one of yours" not in capsys.readouterr().out
 
     monkeypatch.setenv("HOME", str(tmp_path))
     (code,) = re.findall(r"```python\n(import csv.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
@@ -202,14 +201,14 @@ def test_the_test_part_is_left_out_where_its_classes_are_others(pets, opened):
         labelling.session.label(question.image, labelling.session.classes[i % 2])
     labelling.session.wait()
     assert "10 labels" in progress.sentences(labelling).data
-    assert "keeps for a test" not in progress.sentences(labelling).data
+    assert "keeps for testing" not in progress.sentences(labelling).data
 
 
 def test_two_runs_in_batch_do_not_share_their_folder(pets, opened, monkeypatch):
     first = opened(dataset=str(pets), answers="labels")
     monkeypatch.setattr(by_hand, "_open", {})  # as another process sees it
     with pytest.raises(
-        LedgerHeld, match="another run in batch has .*batch .*is being written by process"
+        LedgerHeld, match="another batch run is using .*batch .*is being written by process"
     ):
         opened(dataset=str(pets), answers="labels")
     assert first.study.ledger_path.exists()
@@ -222,7 +221,7 @@ def test_a_run_in_batch_that_is_just_opening_keeps_its_folder(pets, opened, monk
     def session(path: Path, *rest) -> by_hand.Session:
         monkeypatch.setattr(by_hand, "Session", real)
         (path.parent / "mine").touch()
-        with pytest.raises(LedgerHeld, match="another run in batch has .*/batch .*by process"):
+        with pytest.raises(LedgerHeld, match="another batch run is using .*/batch .*by process"):
             by_hand.open_ledger(study_of(**values))
         assert (path.parent / "mine").exists()
         return real(path, *rest)
@@ -241,7 +240,7 @@ def test_an_interrupt_while_a_ledger_opens_leaves_it_free(pets, opened):
 def test_outputs_that_can_not_be_written_are_told_of_in_a_line(pets, opened, outputs):
     (outputs / "quick").parent.mkdir(parents=True, exist_ok=True)
     (outputs / "quick").write_text("no folder")
-    with pytest.raises(CanNotWrite, match="can't be made for the answers") as caught:
+    with pytest.raises(CanNotWrite, match="can't be created for the answers") as caught:
         opened(dataset=str(pets))
     assert "\n" not in str(caught.value)
 
@@ -268,7 +267,7 @@ def test_a_recorded_ledger_answers(pets, opened, tmp_path):
     kept = tmp_path / "kept.jsonl"
     kept.write_bytes(recorded.study.ledger_path.read_bytes())
     again = opened(dataset=str(pets), answers=str(kept))
-    assert "asked for as they were then: 12 labels" in by_hand.label(again).data
+    assert "with the same images asked for as then: 12 labels" in by_hand.label(again).data
     said = [[(e.image, e.label, e.asked, e.guess) for e in chain.read(path)]
             for path in (kept, again.study.ledger_path)]  # fmt: skip
     assert said[0] == said[1] and again.session.settings.seed == 3
@@ -314,7 +313,7 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
     labelling.desk.handle({"do": "export", "id": "2"})
     assert labelling.desk.state["told"] == (
         f"exported to {labelling.study.folder / 'export-3'}; 1 image without a link, as the file "
-        f"is gone or another one by now: {gone} first"
+        f"is gone or has changed (the first: {gone})"
     )
     rows = table(labelling.study.folder / "export-3/labels.csv")
     assert {row["image"] for row in rows} == labels.keys()
@@ -332,7 +331,7 @@ def test_a_recorded_ledger_of_other_images_is_refused(pets, opened, tmp_path):
     kept = tmp_path / "kept.jsonl"
     kept.write_bytes(recorded.study.ledger_path.read_bytes())
     birds = plain_folder(tmp_path / "birds", ("tit", "owl"))
-    expected = f"answers = '{kept}' answers none of the images of {birds}: name the folder"
+    expected = f"answers = '{kept}' answers none of the images of {birds}: give the folder"
     with pytest.raises(ParameterError, match=re.escape(expected)):
         opened(dataset=str(birds), answers=str(kept))
 
@@ -343,7 +342,7 @@ def test_a_ledger_that_a_run_in_batch_would_remove_is_refused(pets, opened):
     ledger = study_of(**values).ledger_path
     kept = ledger.read_bytes()
     for key in ("answers", "ledger"):
-        expected = f"{key} = '{ledger}' lies in the folder that every run in batch makes anew"
+        expected = f"{key} = '{ledger}' lies in the folder that every batch run deletes first"
         with pytest.raises(ParameterError, match=re.escape(expected)):
             study_of(dataset=str(pets), **{key: str(ledger)})
     assert ledger.read_bytes() == kept
@@ -390,8 +389,8 @@ def test_a_report_is_out_of_date_once_there_is_another_answer(pets, opened, tmp_
     [
         ({"dataset": "mnist"}, "dataset = 'mnist' is no folder of images: give the path of one"),
         ({"dataset": "/nowhere/at/all"}, "dataset = '/nowhere/at/all' is not allowed: "),
-        ({"classes": ["cat", "Cat"]}, "classes: class 'Cat' is there already, as 'cat': use that"),
-        ({"answers": "labels", "dataset": "CAT"}, "but the folder has no labels that could answer"),
+        ({"classes": ["cat", "Cat"]}, "classes: class 'Cat' already exists as 'cat': use that"),
+        ({"answers": "labels", "dataset": "CAT"}, "but the folder has no labels to answer with"),
         (
             {"answers": "no.jsonl"},
             "answers = '.*/no.jsonl' is no file: give 'person', 'labels', or",
@@ -400,7 +399,7 @@ def test_a_report_is_out_of_date_once_there_is_another_answer(pets, opened, tmp_
             {"answers": "labels", "ledger": "me.jsonl"},
             "ledger = '.*/me.jsonl' is for a person's answers",
         ),
-        ({"ledger": "labels.csv"}, "ledger = '.*/labels.csv' is not called as one: give a file"),
+        ({"ledger": "labels.csv"}, "ledger = '.*/labels.csv' is not a ledger's name: give a file"),
         ({"arm": "oracle"}, "arm = 'oracle' is unknown: "),
         ({"share": 1.0}, "share = 1.0 is no share: give 0 to below 1"),
         ({"batch": 0}, "batch = 0 asks for nothing: give 1 or more"),

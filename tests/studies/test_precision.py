@@ -33,9 +33,9 @@ def test_the_verdicts_tell_equal_better_and_worse_apart():
     assert (
         precision.verdict(estimate(equal, 0.9), "mnist") == "MNIST: equivalent within 0.3 points."
     )
-    assert "not the worse by as much" in precision.verdict(estimate(better, 0.9), "mnist")
+    assert "bf16 is not worse by that much" in precision.verdict(estimate(better, 0.9), "mnist")
     verdict = precision.verdict(estimate(worse, 0.9), "mnist")
-    assert verdict == "MNIST: not shown equivalent within 0.3 points."
+    assert verdict == "MNIST: not shown to be equivalent within 0.3 points."
 
 
 def test_the_comparison_uses_neither_test_set_nor_seeds_of_kept_runs():

@@ -78,8 +78,8 @@ def short(results: pd.DataFrame, others: pd.DataFrame | None = None) -> str:
 
 
 SCRATCH = (
-    "the network from scratch by the poster's recipe has 61.00 % (58.52 to 63.48, 3 seeds) with "
-    "2,000 random labels"
+    "the network trained from scratch with the poster's recipe reaches 61.00 % (58.52 to 63.48, 3 "
+    "seeds) with 2,000 random labels"
 )
 
 
@@ -95,11 +95,11 @@ class TestInShort:
         monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
         text, table = in_short.text(STUDY, results).split("\n\n")
         assert (
-            "EfficientNet-Lite0, classes as they are, 3 paired seeds; few labels are 10 to 40 and "
-            "many labels are 100 to 400, with 3 arms and 2 arms, random among them." in text
+            "EfficientNet-Lite0, classes not thinned, 3 paired seeds; few labels are 10 to 40 and "
+            "many labels are 100 to 400, with 3 arms and 2 arms, including random." in text
         )
-        link = "(../outputs/smoke/09-pretrained-features.ipynb)."
-        assert text.endswith(f"{link}{in_short.leads(results)} Interim.")
+        link = "(../outputs/smoke/09-pretrained-features.ipynb) says by how much, and what there is"
+        assert text.endswith(f"{link} to gain.{in_short.leads(results)} Interim.")
         assert table.split("\n") == [
             "| arm | CIFAR-10, few | many |", "|---|---|---|", "| margin | 1 + | 1 + |",
             "| random | 2 | 2 |", "| TypiClust | 3 - |  |",
@@ -122,15 +122,15 @@ class TestInShort:
         """The network ends at 61 %, the head begins at 67: 40 + a hundredth + 1, and 25 more."""
         gain = 2.2 * (10 / 2 + 10 + 10) / 30  # none at 10 labels, 2.2 on average from 20 to 40
         assert short(results) == (
-            "A linear layer on frozen features of an encoder trained on ImageNet (nearly all "
-            "CIFAR-10 classes are in it) has 67.00 % on CIFAR-10 with 100 random labels (from "
+            "A linear layer on frozen features of an encoder trained on ImageNet (which has nearly "
+            "all CIFAR-10 classes) reaches 67.00 % on CIFAR-10 with 100 random labels (from "
             "scratch: 61.00 % with 2,000 by the poster's recipe). With 10 to 40 labels, "
             "3 paired seeds, margin lies above random "
             "([ranks](docs/strategies.md#how-they-rank))."
         )
         assert in_short.leads(results) == (
-            " With few labels the largest mean gain over random (points of area) is that of margin "
-            f"on CIFAR-10 ({gain:+.2f}), found by looking."
+            " With few labels, the arm with the largest mean gain over random (points of area), "
+            f"picked after seeing the results, is margin on CIFAR-10 ({gain:+.2f})."
         )
         assert in_short.leads(changed(results, -2.2, arm="margin")) == ""
         assert in_short.leads(results) in in_short.text(STUDY, results)
@@ -141,10 +141,10 @@ class TestInShort:
         margin = results[results["arm"] == "margin"]
         twin = changed(changed(margin, -0.4, seed=0), 0.1).assign(arm="typiclust")
         told = in_short.leads(pd.concat([results[results["arm"] != "typiclust"], twin]))
-        second = "not told apart from TypiClust, +1.80"
-        assert f"that of margin on CIFAR-10 (+1.83; {second}), found" in told
+        second = "not shown to differ from TypiClust, +1.80"
+        assert f"is margin on CIFAR-10 (+1.83; {second})." in told
         worse = pd.concat([results[results["arm"] != "typiclust"], changed(twin, -0.8)])
-        assert "that of margin on CIFAR-10 (+1.83), found" in in_short.leads(worse)
+        assert "is margin on CIFAR-10 (+1.83)." in in_short.leads(worse)
 
     def test_the_poster_s_arms_that_lie_on_one_side_everywhere_are_named(self, results):
         two = pd.concat([results, results.assign(dataset="mnist")])
@@ -161,11 +161,11 @@ class TestInShort:
         weak = changed(results, -20, factor="head")
         told = "needs 500 random labels of CIFAR-10 for 51.00 % (from scratch: 1,000)."
         assert told in short(weak)
-        assert "has 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
+        assert "reaches 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
         weak = changed(weak, 5 * 3 / 1000, factor="head", seed=0)  # a mean of 51.005
         rounded = f"{worth.beside_scratch(weak, 'cifar10').head.mean:.2f} %"
         assert f"of CIFAR-10 for {rounded}" in short(weak)
-        assert f"has {rounded} (" in worth.sentences(weak).data
+        assert f"reaches {rounded} (" in worth.sentences(weak).data
 
     def test_the_network_from_scratch_stands_beside_its_best_recipe(self, results):
         rungs = {"own": {990: 41, 4990: 60, 20_000: 79}, "3x3 stem": {990: 52, 4990: 77}}
@@ -183,13 +183,15 @@ class TestInShort:
 class TestWorth:
     def test_what_encoder_and_choosing_are_worth_is_told_dataset_by_dataset(self, results):
         few, many = few_and_many()
-        best = "margin has the largest mean area of the arms beside random, and reaches random's"
+        best = (
+            "margin has the largest mean area of the arms other than random, and reaches random's"
+        )
         assert worth.sentences(results, " Interim.", STUDY.scratch_recipe).data == (
-            f"- **CIFAR-10**: {SCRATCH}; a linear head on frozen features has 67.00 % (64.52 to "
-            f"69.48, 3 seeds) with 100, the fewest of its series; by the recipe of the part with "
-            f"few labels 10 or fewer random ones are enough for 61.00 %, read off its mean curve. "
-            f"From 10 to 40 labels {best} last accuracy with {few}. From 100 to 400 labels {best} "
-            f"last accuracy with {many}.\n\nInterim."
+            f"- **CIFAR-10**: {SCRATCH}; a linear head on frozen features reaches 67.00 % (64.52 "
+            f"to 69.48, 3 seeds) with 100, the fewest of its series; with the recipe of the part "
+            f"with few labels, 10 or fewer random labels are enough for 61.00 %, as read off its "
+            f"mean curve. From 10 to 40 labels, {best} last accuracy with {few}. From 100 to 400 "
+            f"labels, {best} last accuracy with {many}.\n\nInterim."
         )
 
     def test_another_recipe_than_the_poster_s_is_not_called_by_its_name(self):
@@ -201,7 +203,7 @@ class TestWorth:
     def test_fewer_labels_than_the_series_has_are_told_where_the_other_part_has_them(self, results):
         lower = results.copy()
         lower.loc[lower["factor"] == "few", "accuracy"] -= 5.25  # of 66.1 to 66.4 %
-        told = "few labels about 25 random ones are enough for 61.00 %, read off its mean curve."
+        told = "about 25 random labels are enough for 61.00 %, as read off its mean curve."
         assert told in worth.sentences(lower).data
         lower.loc[lower["factor"] == "few", "accuracy"] -= 5
         assert "with 100, the fewest of its series. From" in worth.sentences(lower).data
@@ -212,14 +214,14 @@ class TestWorth:
         assert "own fit" not in worth.sentences(flat).data
         flat.loc[random & flat["labels"].isin([30, 40]), "accuracy"] = 60
         flat.loc[random & (flat["labels"] < 30), "accuracy"] = 50
-        told = "\n\nRandom's own fits are there at 75 to 100 % of its labels."
+        told = "\n\nRandom's own fits reach its last accuracy at 75 to 100 % of its labels."
         assert worth.sentences(flat).data.endswith(told)
 
     @pytest.mark.parametrize(
         ("change", "expected"),
         [
-            (-8, "has 63.00 % (60.52 to 65.48, 3 seeds) with 500."),
-            (-20, "does not get there, and has 51.00 % (48.52 to 53.48, 3 seeds) with 500."),
+            (-8, "reaches 63.00 % (60.52 to 65.48, 3 seeds) with 500."),
+            (-20, "stays below that and reaches 51.00 % (48.52 to 53.48, 3 seeds) with 500."),
         ],
     )
     def test_a_head_that_needs_more_labels_or_never_gets_there_is_said_to(
@@ -243,8 +245,8 @@ class TestWorth:
     ):
         text = worth.sentences(results[~results["factor"].isin(factors)]).data
         assert text.startswith(
-            f"- **CIFAR-10**: {lacking} on it, so that the encoder's worth is not told. From 10 to "
-            "40 labels"
+            f"- **CIFAR-10**: {lacking} on it, so the encoder's worth is not known. From 10 to 40 "
+            "labels,"
         )
 
     def test_an_arm_that_misses_random_s_last_accuracy_saves_in_some_seeds_or_none(self, results):
@@ -253,18 +255,18 @@ class TestWorth:
         worse.loc[margin & (worse["seed"] == 1), "accuracy"] -= 20
         reaches = "and reaches random's last accuracy in"
         assert (  # seed 0 needs 200 labels, seed 2 fewer
-            f"{reaches} 2 of 3 seeds (median 50 %, 200 labels, seeds that miss ranked last)."
+            f"{reaches} 2 of 3 seeds (median 50 %, 200 labels; seeds that miss it ranked last)."
         ) in worth.sentences(worse).data
         worse.loc[margin, "accuracy"] -= 20
         assert f"{reaches} none of 3 seeds." in worth.sentences(worse).data
 
     def test_what_choosing_is_worth_needs_three_seeds(self, results):
         for seeds, told in (
-            ((0, 1), "has 60.50 % (2 seeds, no interval) with 2,000 random labels"),
-            ((0,), "has 60.00 % (one seed, no interval) with 2,000 random labels"),
+            ((0, 1), "reaches 60.50 % (2 seeds, no interval) with 2,000 random labels"),
+            ((0,), "reaches 60.00 % (one seed, no interval) with 2,000 random labels"),
         ):
             text = worth.sentences(results[results["seed"].isin(seeds)]).data
-            assert told in text and text.endswith("%, read off its mean curve.")
+            assert told in text and text.endswith("%, as read off its mean curve.")
 
     def test_the_table_bounds_the_labels_that_the_network_from_scratch_needs(self, results):
         def needed(change: float) -> list[str]:
@@ -273,7 +275,7 @@ class TestWorth:
             lines = worth.head_table(rows).data.split("<tr>")[1:]
             return [line.rsplit("<td>", 1)[1].split("</td>")[0] for line in lines]
 
-        assert needed(0) == 2 * ["more than 2,000 (there 61.00 %)"]
+        assert needed(0) == 2 * ["more than 2,000 (61.00 % there)"]
         assert needed(-16) == ["1,000", "1,400"]
         assert needed(-24) == ["500 or fewer", "600"]
         lines = worth.head_table(less(results, factor="scratch")).data
@@ -283,15 +285,16 @@ class TestWorth:
     def test_the_figure_shows_what_there_is(self, unpainted, results):
         picture = worth.figure(results)
         assert picture.caption.endswith(
-            "and the network trained from scratch on random labels. Mean, 95 % t interval (clipped "
-            "at the axes) and every line of 3 paired seeds."
+            "and for the network trained from scratch on random labels; the parts with few and "
+            "with many labels have recipes and labels of their own. Mean, 95 % t interval (clipped "
+            "at the axes) and individual lines of 3 paired seeds."
         )
         assert picture.alt == (
             "Learning curves. CIFAR-10, few labels: the head on random labels ends at 66.4 % with "
             "40; CIFAR-10, many labels: the head on random labels ends at 70.0 % with 400."
         )
         short = results[~((results["factor"] == "few") & (results["seed"] == 2))]
-        assert "every line of 2 to 3 paired seeds." in worth.figure(short).caption
+        assert "individual lines of 2 to 3 paired seeds." in worth.figure(short).caption
         without = worth.figure(less(less(results, factor="scratch"), factor="many"))
         assert "scratch" not in without.caption
         assert without.alt == (
@@ -351,16 +354,14 @@ class TestGap:
         share = gap.gaps(beaten)[0].share.mean
         assert share > 100 and f"<td>{share:.2f} % (" in rows[0]
         assert gap.sentences(gap.gaps(beaten)).data == (
-            "The oracle is shown to gain over random in 2 of 2 rankings. The arm with the largest "
-            f"mean area beside random has 40 to {share:.0f} % of the oracle's gain there; above "
-            "100 % in 1 of 2: a greedy oracle, which looks at a part of the pool, is no "
+            "The oracle is shown to gain over random in 2 of 2 rankings. There, the arm with the "
+            f"largest mean area, random aside, achieves 40 to {share:.0f} % of the oracle's gain, "
+            "above 100 % in 1 of 2: a greedy oracle that looks at only part of the pool is not an "
             "upper bound."
         )
         few = [each for each in gap.gaps(beaten) if each.part == "few"]
         assert "in 2 of 2, all with few labels: a greedy" in gap.sentences(2 * few).data
-        assert gap.sentences(gap.gaps(results)).data.endswith(
-            "has 40 % of the oracle's gain there."
-        )
+        assert gap.sentences(gap.gaps(results)).data.endswith("achieves 40 % of the oracle's gain.")
         assert "gain over random in 1 of 2 rankings. The" in gap.sentences(gap.gaps(unsure)).data
         alone = gap.table(gap.gaps(results[results["seed"] == 0])).data
         assert alone.count("needs 3 seeds") == 4 and "nan" not in alone
@@ -372,7 +373,7 @@ class TestGap:
             assert ranking.sentences(results[results["level"] == 1.0], part).data == (
                 ranking.sentences(without[without["level"] == 1.0], part).data
             )
-        assert gap.table(gap.gaps(without)).data == "No seed has the oracle beside every arm."
+        assert gap.table(gap.gaps(without)).data == "No seed has the oracle and every arm."
 
 
 def shares(**by_arm: list[float]) -> pd.DataFrame:
@@ -389,8 +390,8 @@ class TestBalance:
         each = balance.Balance("few", "cifar10", 10.0, self.ROWS, 6.25)
         assert balance.sentences([each]).data == (
             "- CIFAR-10, few labels, 1 : 10, 3 paired seeds (paired t tests at 5 %, Holm-corrected "
-            "for 3 arms): for the 3 rarest classes margin asks more often, CoreSet asks less often "
-            "than random."
+            "for 3 arms): margin selects images of the 3 rarest classes more often, and CoreSet "
+            "selects them less often than random."
         )
 
     def test_several_arms_and_none_are_told_in_sentences_too(self):
@@ -401,9 +402,10 @@ class TestBalance:
         ).data.splitlines()
         assert lines == [
             "- MNIST, many labels, 1 : 100, 3 paired seeds (paired t tests at 5 %, Holm-corrected "
-            "for 2 arms): for the 3 rarest classes margin and BADGE ask more often than random.",
+            "for 2 arms): margin and BADGE select images of the 3 rarest classes more often than "
+            "random.",
             "- MNIST, many labels, 1 : 100, 3 paired seeds (paired t tests at 5 %): no arm is "
-            "shown to ask for the 3 rarest classes more or less often than random.",
+            "shown to select images of the 3 rarest classes more or less often than random.",
         ]
 
     def test_two_seeds_are_in_the_table_and_in_no_test(self):
@@ -486,7 +488,7 @@ class TestForesight:
     def test_a_study_without_parts_names_none(self, results):
         held = [forecast(1, "", True, part="", seed=i, record=i) for i in range(3)]
         text = foresight.coverage_sentence(pd.DataFrame(held)).data
-        assert "hold the truth in 100 % on MNIST (median width 1.0 times" in text
+        assert "contain the truth this often: 100 % on MNIST (median width 1.0 times" in text
         assert "<th>labels</th>" not in foresight.coverage_table(pd.DataFrame(held)).data
         one = results[results["factor"] == "few"].assign(factor="")
         page = foresight.stopping_table(foresight.stops(one, STUDY.measured_on)).data
@@ -503,23 +505,23 @@ class TestForesight:
         refused = [forecast(5, "far", False), forecast(1, "far", False, "many")]
         text = foresight.coverage_sentence(pd.DataFrame(held + refused)).data
         assert text == (
-            "Of 12 forecasts asked for, 10 were given as a number, on 3 runs of 3 seeds. Of these, "
-            "the 95 % intervals hold the truth in 90 % on MNIST with few labels (median width 1.0 "
-            "times the truth; 91 % of those asked for were given). Nowhere do they fall more than "
-            "5 points short. Forecasts of one run are not independent of each other, nor are runs "
-            "of one seed."
+            "Of 12 requested forecasts, 10 were given as a number, on 3 runs of 3 seeds. Their "
+            "95 % intervals contain the truth this often: 90 % on MNIST with few labels (median "
+            "width 1.0 times the truth; 91 % of those requested were given). Coverage is nowhere "
+            "more than 5 points short. Forecasts of one run are not independent of each other, nor "
+            "are runs of one seed."
         )
         short = [forecast(1, "", False, "many")]
         text = foresight.coverage_sentence(pd.DataFrame(held + refused + short)).data
-        assert "91 % of those asked for were given) and 0 % on MNIST with many labels (" in text
-        assert "They fall short on MNIST with many labels. Forecasts" in text
+        assert "91 % of those requested were given) and 0 % on MNIST with many labels (" in text
+        assert "Coverage falls short on MNIST with many labels. Forecasts" in text
         wide = [row for row in held if row["covered"]]
         told = foresight.coverage_sentence(pd.DataFrame(wide)).data
-        assert " They are wider than 95 % asks for on MNIST with few labels. F" in told
+        assert " Intervals are wider than 95 % requires on MNIST with few labels. F" in told
         wide += [row | {"dataset": "cifar10"} for row in wide]
         told = foresight.coverage_sentence(pd.DataFrame(wide + short)).data
-        assert "They fall short on MNIST with many labels. They are wider" in told
-        assert " They are wider than 95 % asks for with few labels. F" in told
+        assert "Coverage falls short on MNIST with many labels. Intervals are wider" in told
+        assert " Intervals are wider than 95 % requires with few labels. F" in told
         one_seed = pd.DataFrame(held + refused + short).assign(seed=0)
         assert "A verdict needs 3 seeds." in foresight.coverage_sentence(one_seed).data
 
@@ -527,8 +529,8 @@ class TestForesight:
         ("rows", "expected"),
         [
             ([], "No run is long enough for a forecast."),
-            ([forecast(1, "far", False)], "Of 1 forecast asked for, none could be given as a"),
-            ([forecast(1, "", True)], "Of 1 forecast asked for, 1 was given as a number, on"),
+            ([forecast(1, "far", False)], "Of 1 requested forecast, none could be given as a"),
+            ([forecast(1, "", True)], "Of 1 requested forecast, 1 was given as a number, on"),
         ],
     )  # fmt: skip
     def test_few_forecasts_are_counted_in_words_that_fit(self, rows, expected):
@@ -582,15 +584,15 @@ class TestForesight:
         told = foresight.stopping_sentence(stops, "Now.")
         assert told.data.startswith(
             "Of 12 runs, stabilising predictions stops 100 %; overall uncertainty stops 100 %; "
-            "measured gain stops 25 %; expected-error difference (least bound 9.0 points, needs "
-            "below 0.5) stops none. What"
+            "measured gain stops 25 %; expected-error difference (lowest bound 9.0 points, needs "
+            "below 0.5) stops none. The cost of a rule says little if it seldom stops a run:"
         )
-        assert told.data.endswith("counts with its end.\n\nNow.")
+        assert told.data.endswith("counts as stopped at its end.\n\nNow.")
         unsure = results.assign(kappa=0.98, pool_entropy=0.5)
         unsure.loc[first, "kappa"] = float("nan")
         none = foresight.stopping_sentence(foresight.stops(unsure, STUDY.measured_on)).data
         assert "stabilising predictions (largest mean kappa of 3 rounds 0.980, needs 0.99)" in none
-        assert "overall uncertainty (least 0.217 of a uniform guess's, needs below 0.05)" in none
+        assert "(lowest 0.217 of a uniform guess's entropy, needs below 0.05)" in none
 
 
 class TestStarters:

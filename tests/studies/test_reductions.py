@@ -91,7 +91,7 @@ def test_the_piece_of_the_authors_protocol_departs_as_their_code_does():
 
 def test_the_guide_has_nearness_in_half_a_sentence(results):
     short = published_curves.short(results)
-    assert "near within 0.5 on MNIST: on MNIST +0.30 points" in short
+    assert "(near: a mean within 0.5 on MNIST): on MNIST +0.30 points" in short
     assert "with fresh Adam (near by the mean) and" in short
     assert short.endswith("with carried Adam (not near by the mean)")
     assert published_curves.short(results[:0]) == ""
@@ -105,10 +105,10 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert "fixed beforehand: 0.5 on MNIST" in text
     fresh, carried = (line for line in text.splitlines() if line.startswith("- "))
     assert fresh.startswith("- **MNIST, fresh Adam**: +0.30 points")
-    more = "mean within 0.5, interval in part"
+    more = "mean within 0.5, interval only in part"
     assert f"labels: {more}" in fresh
     assert carried.startswith("- **MNIST, carried Adam**: +0.70 points")
-    less = "mean not within 0.5, interval in part"
+    less = "mean not within 0.5, interval only in part"
     assert f"labels: {less}" in carried
     assert published_curves._nearness_in_words(
         Estimate(-2.23, -3.47, -0.99, 3), 1.0
@@ -116,13 +116,13 @@ def test_nearness_is_the_mean_signed_difference_by_their_rule_from_the_settled_s
     assert published_curves._nearness_in_words(Estimate(0.1, -0.57, 0.77, 3), 0.5) == more
     assert (
         published_curves._nearness_in_words(Estimate(0.1, -0.4, 0.5, 3), 0.5)
-        == "near, by the whole interval"
+        == "near, with the entire interval"
     )
     assert published_curves._nearness_in_words(Estimate(-0.9, -1.2, -0.6, 3), 0.5).startswith(
-        "not near, by the whole"
+        "not near, with the entire"
     )
     assert "carried minus fresh is +0.40 points" in published_curves.state_sentences(results).data
-    assert "interval in part; at 540 labels +0.30" in text
+    assert "interval only in part; at 540 labels +0.30" in text
 
 
 def test_nearness_is_judged_from_the_second_size_by_the_line_of_each_dataset(results):
@@ -142,7 +142,7 @@ def test_the_recipe_is_worth_what_it_changes_at_equal_sizes(results):
     assert gains.mean().tolist() == pytest.approx([0.0, -0.5, -0.5])
     text = comparisons.recipe_sentences(results).data
     assert "-0.33 points" in text and "excludes zero at 1,240 and 1,990 labels" in text
-    assert text.startswith("The recipe matters on random labels of MNIST, by the mean over sizes (")
+    assert text.startswith("The recipe matters on random labels of MNIST, judged by the mean over")
 
 
 @pytest.mark.parametrize(("seeds", "told"), [(1, "one seed"), (2, "2 seeds")])
@@ -162,7 +162,7 @@ def test_what_margin_is_worth_is_compared_between_recipes(results, monkeypatch):
     assert gains["poster"].mean().tolist() == pytest.approx([2.0, 2.0])
     assert gains["reduced"].mean().tolist() == pytest.approx([1.5, 1.5])
     text = comparisons.picks_sentences(results).data
-    means = "- On MNIST margin minus random, mean over 2 label counts from 1,063 to 1,581, is +2.00"
+    means = "- On MNIST, margin minus random (mean over 2 label counts from 1,063 to 1,581) is +2."
     assert text.startswith(means) and "At 1,581 labels it is +2.00 points" in text
     assert text.count("a difference of -0.50 points") == 2 and "undecided" not in text
     monkeypatch.setattr(comparisons, "QUOTED_LABELS", 1000)
@@ -185,7 +185,7 @@ def test_trainings_that_end_in_a_dip_are_counted(results):
         "than 1 point below their best"
     )
     assert dips in text
-    best = "by that best, margin minus random over the same label counts is +1.20 points"
+    best = "by that evaluation, margin minus random over the same label counts is +1.20 points"
     assert f"{best} (+1.20 to +1.20, 3 seeds) under the poster's recipe and " in text
     short = dipped[~((dipped["level"] == "reduced") & (dipped["seed"] == 0))]
     assert "0 of 8 trainings under the poster's recipe" in comparisons.picks_sentences(short).data

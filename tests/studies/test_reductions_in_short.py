@@ -29,11 +29,11 @@ def run_both(seeds: int, poster: dict[str, float]) -> None:
 def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, study):
     (told,) = in_short.told(study)
     assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
-    open_ = "verdicts on C3, C4, C5 and C6 depend on the recipe is open until 3 seeds are whole"
+    open_ = "verdicts on C3, C4, C5 and C6 depend on the recipe is open until 3 seeds are complete"
     assert f"{open_} under both on CIFAR-10 and MNIST ([plan]" in told
     assert in_short.on_recipe(arms("reduced")) == (
         "All verdicts rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs per training under a "
-        "one-cycle rate (poster: 100, constant) and 16 trainings an arm (poster: 150)."
+        "one-cycle rate (poster: 100, constant) and 16 trainings per arm (poster: 150)."
     )
     in_fp32 = [cell.model_copy(update={"precision": "fp32"}) for cell in arms("reduced")]
     assert in_short.on_recipe(in_fp32).startswith("C3 to C6 rest on 20 epochs")
@@ -45,8 +45,8 @@ def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, s
 def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study):
     run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
     (told,) = in_short.told(study)
-    assert "on MNIST, on the 3 seeds that are whole under both, the same is shown of every" in told
-    assert "whole under both on CIFAR-10 ([plan]" in told and "Does a verdict" not in told
+    assert "on MNIST, on the 3 seeds that are complete under both, the same is shown of" in told
+    assert "complete under both on CIFAR-10 ([plan]" in told and "Does a verdict" not in told
     assert "Whether the verdicts on C3, C4 and C5 depend on the recipe is open" in told
 
 
@@ -61,14 +61,14 @@ def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster,
     run_both(3, poster)
     _, sentence, table = in_short.told(study)
     agree = both_recipes.agreement(both_recipes.read())
-    assert f"whole under both, {agree}. C1 and C2 rest on 01" in sentence
+    assert f"complete under both, {agree}. C1 and C2 rest on 01" in sentence
     assert sentence.endswith(in_short.INTERIM)  # CIFAR-10 ends with five seeds
     head, _, first, *_ = table.splitlines()
     assert head == "| claim | under the poster's recipe | seeds | under the reduced recipe |"
     assert first.startswith(f"| C3 | {c3}: CIFAR-10, ")
     assert " points, p " in first and "| 3 | supported: CIFAR-10, " in first
     assert in_short.on_recipe(arms("reduced")).endswith(
-        f"; on the seeds of both recipes {differ} which so far ([results](docs/results.md))."
+        f"; on the seeds of both recipes {differ} the recipe so far ([results](docs/results.md))."
     )
 
 
@@ -78,7 +78,7 @@ def test_at_the_planned_end_nothing_is_interim(outputs, study):
     told = in_short.told(study)
     assert in_short.INTERIM not in " ".join(told)
     assert in_short.on_recipe(arms("reduced")).endswith(
-        "; on the seeds of both recipes none depends on which ([results](docs/results.md))."
+        "; on the seeds of both recipes none depends on the recipe ([results](docs/results.md))."
     )
 
 
@@ -87,7 +87,7 @@ def test_the_seeds_on_which_the_recipes_are_compared_are_told(outputs, study):
     run_both(3, CLEAR)
     for told in ("CIFAR-10", "MNIST"):
         start = (
-            f"Over the whole range of labels on {told}, on the 3 seeds that are whole under both"
+            f"Over the whole range of labels on {told}, on the 3 seeds that are complete under both"
         )
         assert f"{start}, the same is shown" in in_short.told(study)[0]
     assert "; on the seeds of both recipes" in in_short.on_recipe(arms("reduced"))
@@ -101,9 +101,9 @@ def test_two_seeds_judge_nothing(outputs, study):
 def test_what_the_runs_have_less_than_the_poster_s_is_computed(outputs, study):
     (bullet,) = in_short.reach(study, arms("reduced")).splitlines()
     assert bullet == (
-        "- How far C3 to C6 reach: 02 and 03 have 20 epochs per training under a one-cycle rate "
-        "(poster: 100, constant), 16 trainings an arm (poster: 150), bf16 (poster: fp32) and "
-        "0.98 % of what remains labelled at a time (poster: 0.1 %)."
+        "- Scope of C3 to C6: 02 and 03 have 20 epochs per training under a one-cycle rate "
+        "(poster: 100, constant), 16 trainings per arm (poster: 150), bf16 (poster: fp32) and "
+        "0.98 % of the remaining pool labelled at a time (poster: 0.1 %)."
     )
     assert "epochs" not in in_short.reach(study, arms("poster"))
     whole = load_study("poster", CIFAR10).cells()

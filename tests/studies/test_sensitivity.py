@@ -63,7 +63,7 @@ def test_areas_end_where_the_shortest_curve_does(results):
 
 def test_what_is_said_is_what_was_found(results):
     text = effects.sentences(results, "clusters").data
-    assert "**digits**: the largest mean difference to random is that of 12, +" in text
+    assert "**digits**: the largest mean difference from random is that of 12, +" in text
     page = effects.figure(results, "acquisition").data
     assert "share of the remaining pool labelled at a time" in page and "3 seeds" in page
     assert "clusters: 2 of 2" in effects.answer(results).data
@@ -82,7 +82,7 @@ def test_below_three_seeds_no_level_is_compared_and_figure_and_text_have_the_sam
     text = effects.sentences(short, "clusters").data
     assert text == f"- **digits**: {told} every level, and a comparison needs 3."
     page = effects.figure(short, "clusters").data
-    few = "mean of 2 paired seeds, hollow: no interval below 3 seeds; beside it a dot a seed"
+    few = "of 2 paired seeds, hollow: fewer than 3 seeds, no interval; beside it one dot per seed"
     assert (few in page) == (lost == 1) == ("(2 seeds, no interval)" in page)
     assert "t interval" not in page
     assert "clusters" not in effects.answer(short).data
@@ -110,7 +110,7 @@ def test_levels_of_passes_and_of_steps_are_held_against_the_poster_s_too(results
 def test_steps_are_told_arm_by_arm(results):
     text = effects.sentences(results, "acquisition").data
     assert text.startswith(
-        "- **digits, margin**: the largest mean difference to random is that of "
+        "- **digits, margin**: the largest mean difference from random is that of "
     )
     assert "margin," not in text
 
@@ -131,5 +131,5 @@ def test_areas_are_on_the_same_label_counts():
 def test_without_runs_it_says_so(outputs):
     nothing = tidy.read_settings(STUDY)
     assert "No setting has 3 seeds yet" in effects.answer(nothing).data
-    assert "By clusters no seed has every level yet." == effects.figure(nothing, "clusters").data
-    assert "By dropout rate no seed has" in effects.sentences(nothing, "dropout").data
+    assert "No seed has every level yet (clusters)." == effects.figure(nothing, "clusters").data
+    assert "yet (dropout rate)" in effects.sentences(nothing, "dropout").data

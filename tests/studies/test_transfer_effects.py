@@ -85,15 +85,15 @@ def test_parts_are_told_as_the_plan_concludes_from_them(made):
     (title, margin, kmeans, _, normal) = page.parts().data.splitlines()
     assert title == "- **MNIST**, 3 paired seeds:"
     assert margin.startswith(
-        "  - margin: gain over random under the poster's recipe minus that under the reduced one "
-        "+0.60 points (+0.60 to +0.60, 3 seeds), not corrected. Of this +0.40 (+0.40 to "
-        "+0.40, 3 seeds) by its picks (the recipe changed what is picked for the better; trained "
-        "by the poster's recipe +0.40 "
+        "  - margin: gain over random under the poster's recipe minus that under the reduced one: "
+        "+0.60 points (+0.60 to +0.60, 3 seeds), not corrected. Of this, +0.40 (+0.40 to +0.40, 3 "
+        "seeds) is due to its picks (the recipe changed what is picked for the better; trained "
+        "with the poster's recipe +0.40 "
     )
-    assert "by the training (the recipe makes more of what is picked, by too little to" in margin
+    assert "to the training (the recipe makes more of what is picked, by too little to" in margin
     assert "the recipe changed what is picked for the worse" in kmeans
-    assert "(which recipe trained makes no difference; of the poster's picks +0.00" in kmeans
-    assert normal.startswith("With 3 seeds a sign-flip test, which asks for no normal differences")
+    assert "(which recipe trained makes no difference; on the poster's picks +0.00" in kmeans
+    assert normal.startswith("With 3 seeds a sign-flip test, which does not assume normality,")
 
 
 def test_picks_travel_where_both_recipes_gain_by_them(made):
@@ -101,13 +101,14 @@ def test_picks_travel_where_both_recipes_gain_by_them(made):
     poster, reduced = sorted(lines.splitlines())
     assert normal.startswith("With 3 seeds a sign-flip test")
     assert (
-        "chosen under the poster's recipe, trained by the head on pretrained features, 3" in poster
+        "chosen under the poster's recipe, trained with the head on pretrained features, 3"
+        in poster
     )
     assert "margin gains +0.40 (+0.40 to +0.40, 3 seeds), simultaneous; minus its gain" in poster
-    assert "its own recipe -0.70 (" in poster
-    assert "not corrected: its picks travel; K-means gains -0.40" in poster
+    assert "its own recipe: -0.70 (" in poster
+    assert "not corrected; its picks travel; K-means gains -0.40" in poster
     assert poster.endswith("no gain is shown that could travel.")
-    assert "not corrected: its picks do not travel; K-means" in reduced  # 0.5 becomes 0, within 0.3
+    assert "not corrected; its picks do not travel; K-means" in reduced  # 0.5 becomes 0, within 0.3
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_what_lacks_seeds_is_interim_and_not_tested_below_three(made):
         if cell.seed:
             Store("transfer").path(cell).unlink()
     told = page.parts().data
-    assert "**MNIST**, 1 seed (interim: of 3, too few for a test: 3 at least):" in told
+    assert "**MNIST**, 1 seed of 3 (interim; a test needs 3):" in told
     assert told.count("not tested") == 4 and "for the better" not in told
     assert "sign-flip" not in told
 
@@ -145,11 +146,11 @@ def test_a_seed_whose_training_failed_is_not_waited_for(made):
     failed = {"status": "failed", "rounds": [], "final": {"error": "the loss is nan"}}
     store.save(margin, store.load(margin) | failed)
     told = page.parts().data
-    assert "2 paired seeds (in the others a training failed: of 3, too few for a test" in told
+    assert "2 paired seeds of 3 (a training failed in the others; a test needs 3)" in told
     source, copy = plan.transfer_study(MNIST, "poster", "reduced").copies()[-1]
     assert source.seed == 2
     Store("transfer").path(copy).unlink()
-    assert "1 seed (interim: of 3" in page.parts().data
+    assert "1 seed of 3 (interim" in page.parts().data
 
 
 def test_the_table_has_every_gain_there_is(made):

@@ -8,22 +8,23 @@ const TYPING_MS = 1000; // between two keys of one name that is typed
 const DOUBLE_MS = 300; // between the clicks of a double click
 const KEPT_PICTURES = 150;
 const SIDES = { tile: 320, one: 768, zoom: 2048 };
-const COMPLETE = "The page is answered: Enter for the next images, or go back to change an answer.";
-const ONE_COMPLETE = "This one has an answer: change it, or Enter for the next one.";
+const COMPLETE =
+  "Every image on this page is answered: press Enter for the next images, or change an answer.";
+const ONE_COMPLETE = "This image is answered: press Enter for the next one, or change the answer.";
 const UNDOING = "an answer is being taken back: press again";
 const SAVING = "an answer is being saved: press again";
 const ADDING = "a class is being added: pause, then press again";
 const KEYS = [
   ["1 to 9", "one of the first nine classes"],
-  ["letters", "a class by the beginning of its name; Enter where two begin alike"],
+  ["letters", "a class, by the first letters of its name; Enter if another name begins with it"],
   ["Space", "skip: ask again at the end"],
   ["-", "none of these"],
   ["Backspace", "undo"],
-  ["?", "show or hide what the model guesses"],
+  ["?", "show or hide the model's guess"],
   ["+", "new class"],
-  ["Enter", "zoom; the next images where all are answered"],
-  ["/", "a page of images, or one at a time"],
-  ["arrows", "another image"],
+  ["Enter", "zoom; next images once all are answered"],
+  ["/", "switch between a page of images and one at a time"],
+  ["arrows", "move to another image"],
 ];
 
 function element(tag, attributes = {}, ...children) {
@@ -149,7 +150,8 @@ class View {
         ...key.slice(0, 1).map((sign) => element("kbd", { "aria-hidden": "true" }, sign))
       );
     this.counts = element("p", { class: "al-counts" });
-    this.hint = element("p", { class: "al-hint" }, "Click an image to begin: keys answer it then.");
+    const hint = "Click an image to begin, then answer with the keyboard.";
+    this.hint = element("p", { class: "al-hint" }, hint);
     this.status = element("p", { class: "al-status", role: "status" });
     this.problem = element("p", { class: "al-problem", role: "alert" });
     this.images = element("ul", { class: "al-images", "aria-label": "Images" });
@@ -329,7 +331,7 @@ class View {
       `${number(s.labels)} label${s.labels === 1 ? "" : "s"} of ${number(s.images)} images`,
       `${number(s.skipped)} skipped`,
       `${number(s.none)} of no class`,
-      s.trained_on ? `model of ${number(s.trained_on)} labels` : "no model yet",
+      s.trained_on ? `model trained on ${number(s.trained_on)} labels` : "no model yet",
     ];
     if (s.training) parts.push("training …");
     this.counts.textContent = parts.join(" · ");
@@ -354,8 +356,8 @@ class View {
     const late = [...this.pending.values()].filter((one) => Date.now() - one.sent > LATE_MS);
     const answers = late.filter((one) => one.said).length;
     const lost =
-      `${answers ? `${answers} not saved yet: the` : "The"} kernel is busy, or gone. Where it was ` +
-      "restarted, run the cells again: labelling goes on after the last answer that was saved.";
+      `${answers ? `${answers} not saved yet: the` : "The"} kernel is busy, or gone. If it was ` +
+      "restarted, run the cells again: labelling continues after the last saved answer.";
     const text = [this.state.problem, ...(late.length ? [lost] : [])].filter(Boolean).join(" ");
     if (this.problem.textContent !== text) this.problem.textContent = text;
   }
@@ -449,7 +451,7 @@ class View {
   take_typed() {
     const typed = this.typed;
     const exact = this.state.classes.find((one) => folded(one.name) === typed);
-    if (!exact) return this.say(`several classes begin with “${typed}”: type on`);
+    if (!exact) return this.say(`several classes begin with “${typed}”: keep typing`);
     this.answer("label", exact.name);
   }
 
@@ -460,7 +462,7 @@ class View {
     const item = this.item_of(this.focused);
     if (!item) return this.say(this.next.hidden ? "" : COMPLETE);
     if (this.waiting(this.focused)) return;
-    if (!item.classList.contains("al-there")) return this.say("the image is not there yet");
+    if (!item.classList.contains("al-there")) return this.say("the image has not loaded yet");
     const said = label || { skip: "skipped", "none-of-these": "none of these" }[what];
     const image = this.focused;
     this.send({ do: what, image, label }, said);

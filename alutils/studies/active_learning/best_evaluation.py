@@ -1,7 +1,7 @@
-"""What a training's best evaluation on held-out images says beside its last epoch.
+"""The best evaluation of a training on held-out images, compared with its last epoch.
 
-It decides no verdict: how near the authors' curves come by their own rule, and how many trainings
-end in a dip (``docs/plan.md``).
+It decides no verdict. It shows how near ours come to the authors' curves by their own rule, and how
+many trainings end in a dip (``docs/plan.md``).
 """
 
 import numpy as np
@@ -15,24 +15,24 @@ from alutils.reporting.prose import count, join, points
 from alutils.reporting.statistics import estimate
 
 DIP = 1
-"""Points; a training that ends by more below its best held-out evaluation ends in a dip."""
+"""A training ends in a dip if it ends more points than this below its best held-out evaluation."""
 NEAREST = 0.01
 """Share by which the label counts of a published and of one of our points may differ."""
 
 
 def dips(trainings: pd.DataFrame) -> int:
-    """How many of the trainings, a row each, end in a dip."""
+    """How many of the trainings (rows) end in a dip."""
     lost = 100 * (trainings["heldout_best"] - trainings["heldout_last"])
     return int((lost > DIP).sum())
 
 
 def _judged(results: pd.DataFrame) -> bool:
-    """Whether trainings were judged on held-out images on their way."""
+    """Whether held-out images were evaluated during training."""
     return "heldout_best" in results and results["heldout_best"].notna().any()
 
 
 def _dips_in_words(trainings: pd.DataFrame) -> str:
-    """How many of the trainings, a row each, end in a dip."""
+    """How many of the trainings (rows) end in a dip, in words."""
     low, number = dips(trainings), len(trainings)
     share = f" ({100 * low / number:.0f} %)" if number > 1 else ""
     return (
@@ -42,9 +42,9 @@ def _dips_in_words(trainings: pd.DataFrame) -> str:
 
 
 def on_sizes(results: pd.DataFrame) -> Markdown:
-    """What ``sentences`` tells, of Figure 2 and dataset by dataset; nothing where none is judged.
+    """As ``sentences``, but for Figure 2 and by dataset; empty without held-out evaluations.
 
-    Beside the published curve over the sizes that both have.
+    The comparison with the published curve is over the sizes that both have.
     """
     lines = []
     for dataset, ours in results.groupby("dataset", sort=False) if _judged(results) else ():
@@ -54,7 +54,7 @@ def on_sizes(results: pd.DataFrame) -> Markdown:
         if apart.notna().any():
             mean = estimate(apart.groupby(ours["seed"]).mean())
             sizes = count(ours.loc[apart.notna(), "labels"].nunique(), "size")
-            line += f"; that best minus the published one, mean over {sizes}: {points(mean)}"
+            line += f"; best minus published evaluation, mean over {sizes}: {points(mean)}"
         lines.append(f"{line}.")
     return Markdown("\n".join(lines))
 
@@ -63,7 +63,7 @@ def sentences(results: pd.DataFrame) -> Markdown:
     """How many trainings end in a dip, and how far every arm lies from its published curve."""
     if not _judged(results):
         return Markdown(
-            "No training was judged on held-out images on its way, as the authors' were: set "
+            "No training was evaluated on held-out images along the way, as the authors' were: set "
             "`heldout_every`."
         )
     first = results["labels"].eq(results["labels"].min())
@@ -72,9 +72,9 @@ def sentences(results: pd.DataFrame) -> Markdown:
     if by_arm := beside_published(results):
         phrases = [f"{arm_title(arm)} {points(estimate(apart))}" for arm, apart in by_arm.items()]
         text += (
-            " By that best, which is the authors' own rule, minus their published curve, mean over "
+            " That best, which is the authors' own rule, minus their published curve, mean over "
             f"the label counts that both have on {dataset_title(results['dataset'].iloc[0])}: "
-            f"{join(phrases)}. Theirs is one run, whose own spread is not known."
+            f"{join(phrases)}. Theirs is a single run of unknown spread."
         )
     return Markdown(text)
 
@@ -82,8 +82,8 @@ def sentences(results: pd.DataFrame) -> Markdown:
 def beside_published(results: pd.DataFrame) -> dict[str, pd.Series]:
     """An arm's best held-out evaluation minus the published curve, by seed, in points.
 
-    The mean over our label counts to which a published one is near, of one dataset; random, of
-    which they published a single point, is left out.
+    The mean over our label counts that are near a published one, for one dataset; random, for which
+    they published a single point, is left out.
     """
     theirs = figures.published_arms(results)
     apart = {}

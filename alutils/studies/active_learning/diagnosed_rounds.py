@@ -17,7 +17,7 @@ from alutils.records.store import Store, finished_records, rounds
 
 @dataclass(frozen=True)
 class DiagnosedRound:
-    """A round that has diagnostics; ``entries`` is what its record holds of it."""
+    """A round that has diagnostics; ``entries`` is what its record holds about it."""
 
     arm: str
     seed: int
@@ -48,7 +48,7 @@ def needs(key: str) -> Callable:
         def draw_or_say(diagnosed: list[DiagnosedRound], *args: Any) -> HTML | Markdown:
             kept = [each for each in diagnosed if key in each.entries]
             if not kept:
-                return Markdown("This run kept no diagnostics (`diagnostics` switches them on).")
+                return Markdown("This run recorded no diagnostics (`diagnostics` turns them on).")
             return draw(kept, *args)
 
         return draw_or_say
@@ -57,29 +57,29 @@ def needs(key: str) -> Callable:
 
 
 def arms_of(diagnosed: list[DiagnosedRound]) -> list[str]:
-    """The arms, in the order in which they come."""
+    """The arms, in order of appearance."""
     return list(dict.fromkeys(each.arm for each in diagnosed))
 
 
 def by_arm(
     diagnosed: list[DiagnosedRound], seed: int | None = None
 ) -> list[tuple[str, list[DiagnosedRound]]]:
-    """Arms with their rounds, by seed and number; of one seed where it is given."""
+    """Arms with their rounds, by seed and number; only those of ``seed`` if it is given."""
     kept = [each for each in diagnosed if seed in (None, each.seed)]
     kept = sorted(kept, key=lambda each: (each.seed, each.number))
     return [(arm, [each for each in kept if each.arm == arm]) for arm in arms_of(diagnosed)]
 
 
 def spread_out(diagnosed: list[DiagnosedRound], count: int = 3) -> list[DiagnosedRound]:
-    """``count`` rounds at even distances, the first and last among them; all if there are fewer."""
+    """``count`` evenly spaced rounds, including first and last; all if there are fewer."""
     positions = np.linspace(0, len(diagnosed) - 1, min(count, len(diagnosed))).round().astype(int)
     return [diagnosed[position] for position in positions]
 
 
 def abbreviated(classes: Sequence[str]) -> list[str]:
-    """The first three letters of each class name, or of what follows a beginning that all share.
+    """The first three letters of each class name, or of what follows a prefix common to all.
 
-    Numbers from 0 where these are the same for several classes.
+    Numbers from 0 if neither is unique for every class.
     """
     common = len(os.path.commonprefix(list(classes)))
     for start in (0, common):

@@ -1,4 +1,4 @@
-"""What a run's records hold beyond accuracy, shown: calibration, errors, time.
+"""Figures of what a run's records hold beyond accuracy: calibration, errors, time.
 
 Nothing here trains; what is shown was written into the rounds (``diagnostics`` in the parameters).
 What the arms asked for is shown by ``picks``.
@@ -34,15 +34,15 @@ PHASES = {
     "seconds_diagnose": "diagnostics and checks",
 }
 MIN_PREDICTIONS, MIN_SHARE, LEAST_PREDICTIONS = 100, 1 / 50, 20
-"""Predictions below which a confidence bin is not drawn: so many, or this share of all of an arm's
-where that is less, but the last at least."""
+"""Fewest predictions for a confidence bin to be drawn: the first number, or the share of an arm's
+predictions if that is less, but not below the last number."""
 
 
 @house_style()
 def likelihood(results: pd.DataFrame) -> HTML | Markdown:
     """Negative log-likelihood and calibration error against labels, for every arm."""
     if "test_nll" not in results:
-        return Markdown("This run did not judge the test set.")
+        return Markdown("This run was not evaluated on the test set.")
     arms = list(dict.fromkeys(results["arm"]))
     figure, axes = figures.grid(1, 2, (10, 3.8))
     for panel, (column, (title, scale)) in zip(axes[0], LIKELIHOOD.items(), strict=True):
@@ -69,7 +69,7 @@ def likelihood(results: pd.DataFrame) -> HTML | Markdown:
         f"set: {f'mean over {seeds} seeds' if seeds > 1 else 'one seed'}. At the last label "
         f"count: {at_the_end}.{_worse_than_uniform(results)}"
     )
-    return show(figure, caption, "Two panels of lines, one line an arm, against labels.")
+    return show(figure, caption, "Two line plots against labels, one line per arm.")
 
 
 def _worse_than_uniform(results: pd.DataFrame) -> str:
@@ -80,8 +80,8 @@ def _worse_than_uniform(results: pd.DataFrame) -> str:
     if worse.empty:
         return ""
     return (
-        f" Up to {worse.max():,} random labels the networks' likelihood is worse than that of a "
-        f"uniform guess ({uniform:.2f} nats): where they are wrong, they are too sure."
+        f" Up to {worse.max():,} random labels, the networks' likelihood is worse than that of a "
+        f"uniform guess ({uniform:.2f} nats): they are overconfident where they are wrong."
     )
 
 
@@ -89,13 +89,13 @@ LIKELIHOOD = {
     "test_nll": ("negative log-likelihood (nats)", 1),
     "test_ece": ("expected calibration error (points)", 100),
 }
-"""Columns with their titles, and what they are multiplied by."""
+"""Columns with their titles and scale factors."""
 
 
 @needs("closing")
 @house_style()
 def reliability(diagnosed: list[DiagnosedRound]) -> HTML:
-    """Accuracy against confidence at the last round, all seeds of an arm together."""
+    """Accuracy against confidence at the last round, pooled over each arm's seeds."""
     figure, ((axes,),) = figures.grid(size=(7, 4.2))
     axes.plot([0, 1], [0, 1], color="black", linewidth=0.8, linestyle=":", label="calibrated")
     arms, gaps = arms_of(diagnosed), []
@@ -116,16 +116,16 @@ def reliability(diagnosed: list[DiagnosedRound]) -> HTML:
     figures.legend(axes)
     sns.despine(ax=axes)
     caption = (
-        "Reliability at the last round: accuracy by confidence of the likeliest class; below the "
-        "dotted line a network is too sure of itself (test set, or the held-out set where the test "
-        "set is not used). Mean confidence minus accuracy, in points: "
+        "Reliability diagram at the last round: accuracy against confidence in the likeliest "
+        "class; below the dotted line, a network is overconfident (test set, or the held-out set "
+        "if the test set is not used). Mean confidence minus accuracy, in points: "
         f"{', '.join(gaps)}. Bins of fewer than {fewest} predictions are left out."
     )
-    return show(figure, caption, "Accuracy against confidence, one line an arm.")
+    return show(figure, caption, "Accuracy against confidence, one line per arm.")
 
 
 BINS = ("bin_count", "bin_confidence", "bin_accuracy")
-"""Predictions by confidence, as a record has them: columns of equal-width bins."""
+"""Keys of a record's equal-width confidence bins, with counts, confidences and accuracies."""
 
 
 def _pooled(rounds: list[DiagnosedRound], column: str) -> np.ndarray:
@@ -160,8 +160,8 @@ def confusion(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
         panel.set(xlabel="predicted", ylabel="true" if panel is axes[0, 0] else "")
         worst.append(f"{arm_title(arm)}: {_most_often(share, classes)}")
     caption = (
-        "Confusion at the last round, all seeds together: per cent of the true class that is taken "
-        f"for another; right answers are left white. Most often: {'; '.join(worst)}."
+        "Confusion matrices at the last round, all seeds together: per cent of each true class "
+        f"that is taken for another; the diagonal is left white. Most often: {'; '.join(worst)}."
     )
     return show(figure, caption, f"A confusion matrix for each of {len(arms)} arms.")
 
@@ -185,7 +185,7 @@ def _errors(rounds: list[DiagnosedRound]) -> np.ndarray:
 def auroc(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
     """1 minus the area under the ROC curve at the last round, by class and arm, and its mean.
 
-    In 1/10,000: where hardly any image is mistaken, the area itself would round to 1.
+    In units of 1/10,000: if hardly any image is misclassified, the area itself would round to 1.
     """
     rows: list[dict[str, str]] = [{"class": name} for name in [*classes, "mean of classes"]]
     for arm, rounds in by_arm(diagnosed):
@@ -196,8 +196,8 @@ def auroc(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
             row[arm_title(arm)] = f"{lacking.mean:.2f}{half if row is rows[-1] else ''}"
     lacking_table = table(pd.DataFrame(rows)).data
     return HTML(
-        "<p>1 - area under the ROC curve of each class against the rest, at the last round, in "
-        f"1/10,000 (0 is perfect):</p>{lacking_table}"
+        "<p>1 minus the area under the ROC curve of each class against the rest, at the last "
+        f"round, in units of 1/10,000 (0 is perfect):</p>{lacking_table}"
     )
 
 
@@ -222,8 +222,8 @@ def phases(results: pd.DataFrame) -> HTML:
     total = mean.sum(axis=1)
     seconds = ", ".join(f"{arm_title(arm)} {s:.1f} s" for arm, s in total.items())
     caption = (
-        f"Time of a round by phase: {seconds}. {left_out}In the last round nothing is chosen. "
-        "Training is the same work in every arm: where it differs, other work was on the machine, "
-        "or it was another machine."
+        f"Time per round by phase: {seconds}. {left_out}Nothing is chosen in the last round. "
+        "Training takes the same work in every arm: where its time differs, the machine was busy "
+        "with other work, or it was a different machine."
     )
-    return show(figure, caption, "Stacked bars, one an arm.")
+    return show(figure, caption, "Stacked bars, one per arm.")

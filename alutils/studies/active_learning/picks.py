@@ -24,13 +24,13 @@ from alutils.studies.active_learning.diagnosed_rounds import (
 )
 
 SHOWN = 16
-"""Picks of a round in the gallery."""
+"""Maximum number of picks per round in the gallery."""
 LARGEST = 56
-"""Pixels of a side of an image in the gallery; larger ones are made smaller."""
+"""Gallery images are downscaled, by an integer factor, to no less than this side (pixels)."""
 NAMES_IN_A_ROW = 110
-"""Letters of all classes' names that fit under an axis side by side."""
+"""Maximum number of letters in all class names together that fit side by side under an axis."""
 GALLERIES = 4
-"""Acquisitions of which the gallery shows picks, from the first to the last."""
+"""Maximum number of acquisitions whose picks the gallery shows, from the first to the last."""
 
 
 @needs("class_counts")
@@ -38,7 +38,7 @@ GALLERIES = 4
 def asked_for(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
     """Classes of what every arm asked for, from its first pick to its last.
 
-    Of many classes, those that the arms asked for most unequally.
+    If there are many classes, those that the arms asked for most unequally.
     """
     arms, by_class = arms_of(diagnosed), _shares_by_arm(diagnosed)
     shown = _most_unequal([mean for mean, _ in by_class.values()], len(classes))
@@ -58,16 +58,16 @@ def asked_for(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
     axes.set(ylabel="share of acquired labels (%)")
     figures.legend(axes)
     sns.despine(ax=axes)
-    few = f", of {len(classes)} those {len(shown)} in which arms differ most"
+    few = f", the {len(shown)} of {len(classes)} in which arms differ most"
     sentence = f" Most often: {'; '.join(most_asked)}." if most_asked else ""
-    over = "mean over seeds, lines one standard deviation either way"
+    over = "mean over seeds, error bars of one standard deviation"
     if all(spread is None for _, spread in by_class.values()):
         over = "1 seed"
     caption = (
-        f"Classes of the labels that each arm asked for{few if len(shown) < len(classes) else ''}: "
+        f"Classes of the labels that each arm acquired{few if len(shown) < len(classes) else ''}: "
         f"{over}.{sentence}"
     )
-    return show(figure, caption, "Bars by class, one colour an arm.")
+    return show(figure, caption, "Bars by class, one colour per arm.")
 
 
 def _shares_by_arm(
@@ -111,7 +111,7 @@ def gallery(diagnosed: list[DiagnosedRound], dataset: Any) -> HTML:
         f"{picks_by_arm[0][1].labels:,} labels": _acquisition(picks_by_arm, dataset)
         for picks_by_arm in acquisitions
     }
-    return Steps("gallery", pictures, f"The first {SHOWN} picks of seed {seed}, asked for at")
+    return Steps("gallery", pictures, f"The first {SHOWN} picks of seed {seed}, selected at")
 
 
 @house_style()
@@ -126,7 +126,7 @@ def _acquisition(picks_by_arm: Sequence[tuple[str, DiagnosedRound]], dataset: An
         sns.despine(ax=panel, left=True, bottom=True)
     labels, names = picks_by_arm[0][1].labels, dataset.classes
     caption = (
-        f"Asked for at {labels:,} labels. Under an image its true class; below that the two "
+        f"Selected at {labels:,} labels. Under each image its true class, and below that the two "
         "classes that the network found likeliest."
     )
     truths = "; ".join(
@@ -153,7 +153,7 @@ def _strip(panel: Any, picks: dict[str, list], dataset: Any) -> None:
 
 
 def smaller(image_S_S_C: np.ndarray, step: int) -> np.ndarray:
-    """An image (uint8) with the mean of every ``step`` x ``step`` pixels as one."""
+    """An image (uint8) downscaled by averaging blocks of ``step`` x ``step`` pixels."""
     if step == 1:
         return image_S_S_C
     side, channels = len(image_S_S_C) // step, image_S_S_C.shape[-1]
@@ -164,7 +164,7 @@ def smaller(image_S_S_C: np.ndarray, step: int) -> np.ndarray:
 @needs("map")
 @house_style()
 def pool_map(diagnosed: list[DiagnosedRound], dataset: Any) -> HTML:
-    """Fixed pool images on two principal components, with what was asked for, of one seed."""
+    """Fixed pool images on two principal components, with the picks of one seed marked."""
     seed = diagnosed[0].seed
     arms = [(arm, spread_out(rounds)) for arm, rounds in by_arm(diagnosed, seed)]
     columns = max(len(rounds) for _, rounds in arms)
@@ -177,19 +177,20 @@ def pool_map(diagnosed: list[DiagnosedRound], dataset: Any) -> HTML:
         panel.set_title(f"{each.labels:,} labels", fontsize=9)
     if len(dataset.classes) <= figures.LEGIBLE:
         points = [axes[0, 0].scatter([], [], s=14, color=c) for c in _class_colours(dataset)]
-        # named here, as a label of a point's own would be hidden where it begins with "_"
+        # named here, as a point's own label would be hidden if it began with "_"
         figure.legend(points, dataset.classes, loc="outside right upper", fontsize=8, frameon=False)
     first = arms[0][1][0].entries["map"]
     caption = (
         f"{len(first['index']):,} pool images of seed {seed} on the first two principal components "
-        "of the network's features, each map with axes of its own, coloured by true class. Black "
-        "rings: the first picks of the next acquisition; in the last round, of the last one."
+        "of the network's features, coloured by true class; each map has its own axes. Black "
+        "rings: the first picks of the next acquisition or, in the last round, of the last one."
     )
-    return show(figure, caption, "Scatter plots of the pool, a row an arm, a column a round.", 64)
+    alt = "Scatter plots of the pool, one row per arm, one column per round."
+    return show(figure, caption, alt, 64)
 
 
 def _class_colours(dataset: Any) -> list[tuple[float, float, float]]:
-    """A colour a class; beyond ten classes they go round the colour wheel."""
+    """One colour per class; beyond ten classes, evenly spaced hues."""
     count = len(dataset.classes)
     return sns.color_palette("tab10" if count <= 10 else "husl", count)
 

@@ -32,7 +32,7 @@ class ActiveLearningStudy(Study):
         return int(self.first_labels * self.pool_size(self.dataset))
 
     def cells(self) -> list[Cell]:
-        """One cell a seed and arm.
+        """One cell per seed and arm.
 
         With ``adam_state = "arms"`` all arms but random are one cell, in their order. The single
         baseline is one training at the last label count, with a fresh Adam.

@@ -1,4 +1,4 @@
-"""What README and guides tell of 07: how arms rank from scratch, and its best recipe."""
+"""What README and guides say about 07: how arms rank from scratch, and its best recipe."""
 
 import pandas as pd
 
@@ -20,11 +20,11 @@ def text(study: BeyondStudy) -> str:
     return "\n".join(
         [
             f"Trained from scratch ({study.epochs} epochs, {study.schedule} rate), by 07 of the "
-            f"profile `{study.profile}`: by area, paired t tests and two one-sided ones of "
-            "equivalence, at 5 %, Holm-corrected for the arms of a line. What differences these "
-            "could have shown, that tests of few seeds rest on differences that are about normal, "
-            "and what other recipes are worth, is in [its report](../outputs/"
-            f"{study.profile}/07-beyond-the-poster.ipynb).{interim(study)}",
+            f"profile `{study.profile}`: by area, with paired t tests and two one-sided tests of "
+            "equivalence at 5 %, Holm-corrected for the arms of a line. [Its report](../outputs/"
+            f"{study.profile}/07-beyond-the-poster.ipynb) says which differences these could have "
+            "shown, that tests on few seeds assume approximately normal differences, and what "
+            f"other recipes are worth.{interim(study)}",
             "",
             *(lines or [f"A test needs {FEWEST_SEEDS} seeds with every arm."]),
         ]
@@ -32,7 +32,7 @@ def text(study: BeyondStudy) -> str:
 
 
 def _lines(results: pd.DataFrame, factor: str) -> list[str]:
-    """A list item for each dataset with seeds enough for a test."""
+    """A list item for each dataset with enough seeds for a test."""
     lines = []
     for dataset in tidy.datasets_of(results, factor):
         rows = ranked_rows(results, factor, dataset)
@@ -50,7 +50,7 @@ def _lines(results: pd.DataFrame, factor: str) -> list[str]:
 def best_recipe(results: pd.DataFrame, dataset: str) -> str:
     """The largest mean accuracy of a recipe at the last label count that all have, with that count.
 
-    On random labels. Empty where no recipe was tried on the dataset.
+    On random labels. Empty if no recipe was tried on the dataset.
     """
     if results.empty:
         return ""

@@ -1,4 +1,4 @@
-"""What another recipe is worth, rung by rung, beside what choosing labels is worth."""
+"""What other recipes are worth, rung by rung, compared with choosing labels."""
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -13,10 +13,10 @@ from alutils.studies.beyond.plan import LADDER
 from alutils.studies.beyond.ranking import ranked_rows
 
 RUNGS = ("own", *LADDER)
-"""The recipes; each adds to the ones before it, but for SGD, which the next leaves out again."""
+"""The recipes; each adds to the ones before it, except that the one after SGD drops it again."""
 STYLES = dict(zip(RUNGS, figures.OTHER_STYLES, strict=True))
-"""Colours and markers of recipes, none of which an arm has."""
-NOTHING = "No recipe beside the report's own is finished yet."
+"""Colours and markers of recipes, different from those of arms."""
+NOTHING = "No recipe other than the report's own is finished yet."
 
 
 def titles(results: pd.DataFrame) -> dict[str, str]:
@@ -43,7 +43,7 @@ def gains_of(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def curves_of(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Accuracy by seed and label count of every rung that is there, in their order."""
+    """Accuracy by seed and label count of every rung with results, in order."""
     rows = results[results["factor"] == "recipe"]
     return {
         name: rows[rows["level"] == name].pivot(index="seed", columns="labels", values="accuracy")
@@ -53,9 +53,9 @@ def curves_of(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
-    """Labels at which the report's own recipe has a rung's accuracy at ``labels``, by seed.
+    """Labels that the report's own recipe needs for a rung's accuracy at ``labels``, by seed.
 
-    On monotone fits; NaN where it never gets there.
+    On monotone fits; NaN if it never gets there.
     """
     curves = curves_of(results)
     own, accuracy = curves["own"], curves[rung][labels]
@@ -66,7 +66,7 @@ def labels_of(results: pd.DataFrame, rung: str, labels: int) -> pd.Series:
 
 
 def table(results: pd.DataFrame, timed: bool = False) -> HTML | Markdown:
-    """Every rung at every label count: accuracy, gain, labels that this replaces, and cost.
+    """Every rung at every label count: accuracy, gain, labels that the gain replaces, and cost.
 
     Over the seeds that have both the rung and the report's own recipe. ``timed`` says that one kind
     of processor computed all of them, so that their seconds can be compared; steps always can.
@@ -98,9 +98,9 @@ def table(results: pd.DataFrame, timed: bool = False) -> HTML | Markdown:
 def _costs(
     results: pd.DataFrame, rung: str, labels: int, seeds: pd.Index, timed: bool
 ) -> dict[str, tuple[float, float]]:
-    """Optimiser steps of a rung's training and, where ``timed``, its seconds: means over seeds.
+    """Optimiser steps of a rung's training and, if ``timed``, its seconds: means over seeds.
 
-    Beside each how many times that of the report's own recipe it is.
+    Each comes with its ratio to that of the report's own recipe.
     """
     rows = results[(results["factor"] == "recipe") & (results["labels"] == labels)]
     mean = rows[rows["seed"].isin(seeds)].groupby("level").mean(numeric_only=True)
@@ -113,7 +113,7 @@ def _costs(
 
 
 def _needed(labels: pd.Series, sizes: pd.Index) -> str:
-    """Mean labels with their range, or what bounds them alone where some seed never gets there."""
+    """Mean labels with their range, or only a lower bound if some seed never gets there."""
     if missed := int(labels.isna().sum()):
         seeds = "" if missed == len(labels) else f" in {missed} of {count(len(labels), 'seed')}"
         return f"more than {sizes[-1]:,}{seeds}"
@@ -121,8 +121,8 @@ def _needed(labels: pd.Series, sizes: pd.Index) -> str:
 
 
 def _by_seed(labels: pd.Series, first: int) -> str:
-    """Mean labels over seeds, the fewest and the most; a bound where one is the first count."""
-    bound = "at most " if labels.min() < first + 0.5 else ""  # as a quotient it may be rounded
+    """Mean labels over seeds, the fewest and the most; an upper bound if one is the first count."""
+    bound = "at most " if labels.min() < first + 0.5 else ""  # a quotient may be off by rounding
     if len(labels) < 2:
         return f"{bound}{labels.mean():,.0f} (one seed)"
     return f"{bound}{labels.mean():,.0f} ({labels.min():,.0f} to {labels.max():,.0f} by seed)"
@@ -145,7 +145,7 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
     axes[0, 0].set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes[0, 0].minorticks_off()
     caption = (
-        f"{prose.capital(figures.reported(rows))} on random labels, by how the network is trained. "
+        f"{prose.capital(figures.reported(rows))} on random labels, by training recipe. "
         f"{prose.capital(prose.lines_of(rows.groupby('level')['seed'].nunique()))}."
     )
     ends = [
@@ -156,9 +156,9 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
 
 
 def sentences(results: pd.DataFrame, timed: bool = False) -> Markdown:
-    """What the best recipe is worth beside what choosing labels is worth, in points and labels.
+    """What the best recipe is worth, in points and labels, compared with choosing labels.
 
-    The best is taken of the recipes that have the most seeds. ``timed`` is as in ``table``.
+    The best is one of the recipes that have the most seeds. ``timed`` is as in ``table``.
     """
     gains = gains_of(results)
     if not gains:
@@ -177,33 +177,32 @@ def sentences(results: pd.DataFrame, timed: bool = False) -> Markdown:
     cost = [f"{times:.1f} times the {name}" for name, (_, times) in costs.items()]
     better = sum(gain.mean() > 0 for gain in by_seed.values())
     return Markdown(
-        f"Of {count(len(by_seed), 'other recipe')} on {dataset_title(dataset)} {better or 'none'} "
-        f"{'has' if better == 1 else 'have'} a larger mean than this report's at {labels:,} random "
-        f"labels. The one with the largest (“{title}”; chosen by looking) is worth "
-        f"{points(estimate(gains[rung][labels]))}"
-        f"{f', for {join(cost)}' if cost else ''}. Labels that this report's recipe "
-        f"needs for its accuracy: {needed}, on monotone fits ({statistics.FIT}). "
-        f"{_choosing(ranked)}"
+        f"On {dataset_title(dataset)}, {better or 'none'} of {count(len(by_seed), 'other recipe')} "
+        f"{'has' if better == 1 else 'have'} a larger mean accuracy than this report's at "
+        f"{labels:,} random labels. The one with the largest mean (“{title}”; picked after seeing "
+        f"the results) is worth {points(estimate(gains[rung][labels]))}"
+        f"{f', at {join(cost)}' if cost else ''}. Labels that this report's recipe needs to match "
+        f"it: {needed}, on monotone fits ({statistics.FIT}). {_choosing(ranked)}"
     )
 
 
 def _choosing(ranked: pd.DataFrame) -> str:
     """What choosing labels is worth at the end of the ranking, in points and in labels."""
     if ranked.empty:
-        return "What choosing labels is worth on it, this run does not tell."
+        return "This run does not show what choosing labels is worth on this dataset."
     last = statistics.paired_differences(statistics.final(ranked))
     arm = max(last, key=lambda name: last[name].mean)
     end = ranked["labels"].max()
     needed = end / statistics.label_savings(ranked)[arm]
     there = needed.dropna()
-    reached = f"is never reached by {arm_title(arm)}"
+    reached = f"{arm_title(arm)} never reaches the accuracy that random labels have there"
     if len(there):
         labels = _by_seed(there, ranked["labels"].min())
-        reached = f"takes {arm_title(arm)} this many: {labels}"
+        reached = f"labels that {arm_title(arm)} needs to match random labels there: {labels}"
     if 0 < len(there) < len(needed):
         reached += f", in {len(there)} of {count(len(needed), 'seed')}"
     return (
-        f"Choosing them instead is worth {points(last[arm])} at {end:,} labels with "
-        f"{arm_title(arm)}, of {count(len(last), 'arm')} the one with the largest mean there "
-        f"(chosen by looking); the accuracy that random labels have there {reached}."
+        f"Choosing labels instead is worth {points(last[arm])} at {end:,} labels with "
+        f"{arm_title(arm)}, the arm with the largest mean there of {len(last)} (picked after "
+        f"seeing the results); {reached}."
     )

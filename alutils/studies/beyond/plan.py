@@ -28,7 +28,7 @@ LADDER: dict[str, dict[str, Any]] = {
 """Other recipes, rung by rung, each trained longer than the study's own.
 
 Crops, flips and the stem are those of He et al. (arXiv 1512.03385) on CIFAR-10. SGD's rate,
-and that the stem goes with Adam, were decided on held-out data (``choices.recipe``).
+and to train the stem with Adam, were decided on held-out data (``choices.recipe``).
 """
 
 
@@ -36,8 +36,8 @@ class BeyondStudy(SettingsStudy):
     """Strategies and recipes beyond the poster's.
 
     Every arm from ``first_labels`` to about ``last_labels`` (``ranking``); other recipes on random
-    labels, each rung with what the rungs before it have, beside the report's own recipe on more
-    labels (``recipe``); and few labels, trained in small batches (``start``).
+    labels, each rung building on those before it, and the report's own recipe on more labels
+    (``recipe``); and a start with few labels, trained in small batches (``start``).
     """
 
     datasets: Levels[DatasetName] = ("mnist", "cifar10")

@@ -1,4 +1,4 @@
-"""Arms ranked by the area under their curves: what the runs show, and how that is shown."""
+"""Arms ranked by the area under their curves: what the runs show, and its presentation."""
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -30,7 +30,7 @@ def _no_seed_yet(dataset: str) -> Markdown:
 
 
 def figure(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
-    """Every arm's difference in area to random, the best first."""
+    """Every arm's difference from random in area, the best first."""
     rows = ranked_rows(results, factor, dataset)
     return captions.area_differences(rows) if len(rows) else _no_seed_yet(dataset)
 
@@ -42,10 +42,10 @@ def curves(results: pd.DataFrame, factor: str, dataset: str) -> Chart | Markdown
 
 
 def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
-    """Arms by their mean area, with the difference to random, and pairs won and lost.
+    """Arms by their mean area, with the difference from random, and pairs won and lost.
 
-    A pair is won when the paired 95 % interval of the difference in area lies above zero. Where
-    equivalence is out of reach for every arm, a sentence says so in place of a column.
+    A pair is won when the paired 95 % interval of the difference in area lies above zero. If
+    equivalence is out of reach for every arm, a sentence says so instead of a column.
     """
     rows = ranked_rows(results, factor, dataset)
     if rows.empty:
@@ -78,8 +78,8 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
 def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "") -> Markdown:
     """What the ranking supports, by dataset: which arms are shown above random, and the first.
 
-    What tests of few seeds rest on is told once, of the factor with the most arms of those that
-    have seeds for a test. ``interim`` says that runs are still to come.
+    What tests with few seeds assume is said once, for the factor with the most arms among those
+    with enough seeds for a test. ``interim`` says that runs are still to come.
     """
     lines, notes = [], []
     tested = results.groupby(["factor", "dataset"]).filter(statistics.enough_seeds)
@@ -102,9 +102,9 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
 
 
 def secondary(results: pd.DataFrame, factor: str = "ranking") -> Markdown:
-    """What decides nothing, by dataset: arms beside their controls, and a spread pooled over arms.
+    """What decides nothing, by dataset: arms against their controls, and a spread pooled over arms.
 
-    No text where there is neither.
+    Empty if there is neither.
     """
     lines = []
     for dataset in tidy.datasets_of(results, factor):
@@ -113,7 +113,7 @@ def secondary(results: pd.DataFrame, factor: str = "ranking") -> Markdown:
             areas = statistics.areas(rows)
             told = " ".join(filter(None, (_controls(areas), standing.pooled(areas))))
             lines += [f"- **{dataset_title(dataset)}**: {told}"] if told else []
-    return prose.paragraphs("Beside these tests:" if lines else "", "\n".join(lines))
+    return prose.paragraphs("In addition to these tests:" if lines else "", "\n".join(lines))
 
 
 def _first(areas: pd.DataFrame) -> str:
@@ -121,7 +121,7 @@ def _first(areas: pd.DataFrame) -> str:
     first, second = areas.columns[:2]
     text = (
         f"{prose.capital(arm_title(first))} has the largest mean, "
-        f"{points(estimate(areas[first] - areas[second]))} from {arm_title(second)}, not corrected"
+        f"{points(estimate(areas[first] - areas[second]))} above {arm_title(second)}, not corrected"
     )
     poster = [arm for arm in areas.columns[1:] if arm in POSTER_ARMS[1:]]
     if not poster:
@@ -130,8 +130,8 @@ def _first(areas: pd.DataFrame) -> str:
     beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
     shown = f"is shown to beat {join(beaten)}" if beaten else "isn't shown to beat any"
     return (
-        f"{text}; of the poster's arms it {shown} (corrected for {count(len(poster), 'test')}, not "
-        "for having picked the largest)."
+        f"{text}; of the poster's arms, it {shown} (corrected for {count(len(poster), 'test')}, "
+        "but not for having picked the largest mean)."
     )
 
 
@@ -145,4 +145,7 @@ def _controls(areas: pd.DataFrame) -> str:
     ]
     if not differences:
         return ""
-    return f"arms beside their controls, not corrected, deciding nothing: {join(differences)}."
+    return (
+        f"arms compared with their controls, not corrected and deciding nothing: "
+        f"{join(differences)}."
+    )

@@ -1,4 +1,4 @@
-"""Where the guides that tell of a choice are written."""
+"""Writing the guides that document a choice."""
 
 from alutils.paths import ROOT
 from alutils.records.files import write_whole

@@ -2,13 +2,13 @@
 
 What is trained on an encoder's features is one linear layer (``learning.head``). Every candidate
 has a one-cycle rate and Adam, with decoupled weight decay or none; it is tried on random labels at
-the label counts of both parts of the ranking (``pretrained.plan``), in the batches that these have.
+the label counts of both parts of the ranking (``pretrained.plan``), with their batch sizes.
 The rule, fixed beforehand, for each part: the cheapest candidate (in epochs) whose mean held-out
 accuracy over datasets and label counts lies within ``TOLERANCE`` of the best one's; between equal
 costs the more accurate one.
 
-Nothing is judged on the test set, and the seeds are not those of kept runs. That these were the
-candidates was decided after a look at held-out accuracies on CIFAR-10 of the same seeds.
+Nothing is judged on the test set, and the seeds are not those of kept runs. The candidates
+were chosen after a look at held-out accuracies on CIFAR-10 with the same seeds.
 """
 
 from itertools import product
@@ -27,7 +27,7 @@ DATASETS = ("cifar10", "mnist", "fashion-mnist")
 EPOCHS, RATES, DECAYS = (10, 20), (3e-3, 1e-2, 3e-2), (0.0, 1.0)
 CANDIDATES = list(product(EPOCHS, RATES, DECAYS))
 RANGES = {"few": (10, (10, 20, 50, 100, 200)), "many": (50, (200, 500, 1000, 2000))}
-"""Images a step and label counts, by part of the ranking."""
+"""Batch size and label counts, by part of the ranking."""
 TOLERANCE = 0.3
 """Percentage points that a cheaper recipe may lose."""
 
@@ -58,7 +58,7 @@ def studies() -> list[TrainingSizeStudy]:
 
 
 def compare() -> pd.DataFrame:
-    """Held-out accuracy (%): a row a part, candidate, dataset, label count and seed."""
+    """Held-out accuracy (%): one row per part, candidate, dataset, label count and seed."""
     rows = []
     for part, (epochs, peak, decay) in product(RANGES, CANDIDATES):
         results = run.run(candidate_study(part, epochs, peak, decay))
@@ -81,18 +81,18 @@ def document(results: pd.DataFrame) -> str:
     parts = [_part(part, rows) for part, rows in results.groupby("part", sort=False)]
     return (
         "# The recipe of the linear head\n\n"
-        "One linear layer on the frozen features of EfficientNet-Lite0, dropout 0.5 before it, "
-        "Adam under a one-cycle rate, weight decay decoupled (AdamW). Everything here is accuracy "
-        f"(%) on the held-out 10 %, last epoch, on random labels, mean over the seeds {seeds}. "
-        "Nothing was judged on the test set; that these were the candidates was decided after a "
-        "look at held-out accuracies on CIFAR-10 of the same seeds.\n\n"
+        "One linear layer on the frozen features of EfficientNet-Lite0, with dropout 0.5 before "
+        "it, trained with Adam, a one-cycle schedule and decoupled weight decay (AdamW). All "
+        "numbers are accuracies (%) on the held-out 10 %, last epoch, on random labels, mean over "
+        f"the seeds {seeds}. Nothing was evaluated on the test set; the candidates were decided on "
+        "after a look at held-out accuracies on CIFAR-10 with the same seeds.\n\n"
         "Rule, fixed before the runs, for each part: the cheapest candidate within "
-        f"{TOLERANCE:g} points of the best, by the mean over datasets and label counts; between "
-        "equal costs the more accurate one.\n\n"
-        "Features are standardised column by column, over the training set. Of images unlike "
-        "those that the encoder was trained on, as MNIST's, many columns are almost always zero, "
-        "and their spread is small: divided by it, the few images in which they are not zero lie "
-        "far from all others. How many these are, and what that does to CoreSet, is in "
+        f"{TOLERANCE:g} points of the best, by the mean over datasets and label counts; at equal "
+        "cost, the more accurate one.\n\n"
+        "Features are standardised column by column over the training set. For images unlike "
+        "those that the encoder was trained on, such as MNIST's, many columns are almost always "
+        "zero and have a small spread; after division by it, the few images in which they are not "
+        "zero lie far from all others. How many there are, and what that does to CoreSet, is in "
         "[strategies.md](strategies.md#coreset-on-frozen-features).\n\n"
         f"{''.join(parts)}"
         "Made by `.venv/bin/python -m alutils head` from the records in `outputs/head/runs/`.\n"
@@ -100,7 +100,7 @@ def document(results: pd.DataFrame) -> str:
 
 
 def _part(part: str, results: pd.DataFrame) -> str:
-    """One part's table, a row a candidate, and its choice."""
+    """One part's table, with one row per candidate, and its choice."""
     batch_size, counts = RANGES[part]
     index = ["epochs", "peak", "decay"]
     table = results.pivot_table(index=index, columns="dataset", values="accuracy", sort=False)
@@ -114,10 +114,10 @@ def _part(part: str, results: pd.DataFrame) -> str:
     rows = markdown_table(["epochs", "peak rate", "weight decay", *titles], candidates)
     tried = {"epochs": (epochs, EPOCHS), "rate": (peak, RATES), "decay": (decay, DECAYS)}
     ends = [name for name, (value, of) in tried.items() if value in (of[0], of[-1])]
-    edge = f" At an end of those tried: {', '.join(ends)}." if ends else ""
+    edge = f" At an end of the range tried: {', '.join(ends)}." if ends else ""
     return (
         f"## {counts[0]} to {counts[-1]:,} labels\n\n"
-        f"Mean over {', '.join(f'{n:,}' for n in counts)} labels; {batch_size} images a step.\n\n"
+        f"Mean over {', '.join(f'{n:,}' for n in counts)} labels; {batch_size} images per step.\n\n"
         f"{rows}\n\n"
         f"**Chosen: {epochs} epochs, peak rate {peak:g}, weight decay {decay:g}.**{edge}\n\n"
     )

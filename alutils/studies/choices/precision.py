@@ -16,7 +16,7 @@ from alutils.studies.choices.documents import write
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
 EQUIVALENCE_LEVEL = 0.90
-"""Of the interval: two one-sided tests at 5 %."""
+"""Level of the interval that stands for two one-sided tests at 5 %."""
 
 
 def study_at(precision: str) -> TrainingSizeStudy:
@@ -71,10 +71,10 @@ def verdict(difference: Estimate, dataset: str) -> str:
         return f"{title}: equivalent within {margin} points."
     if difference.low > -margin:
         return (
-            f"{title}: not shown equivalent within {margin} points; bf16 is not the worse by as "
-            f"much, the interval reaches {difference.high:+.2f} in its favour."
+            f"{title}: not shown to be equivalent within {margin} points; bf16 is not worse by "
+            f"that much, and the interval reaches {difference.high:+.2f} in its favour."
         )
-    return f"{title}: not shown equivalent within {margin} points."
+    return f"{title}: not shown to be equivalent within {margin} points."
 
 
 def document(accuracy: pd.DataFrame) -> str:
@@ -94,10 +94,10 @@ def document(accuracy: pd.DataFrame) -> str:
     seeds = ", ".join(str(seed) for seed in sorted(accuracy.index.unique("seed")))
     return (
         "# bf16 against fp32\n\n"
-        "Accuracy (%) on the held-out 10 %, last epoch, one-cycle rate over 20 epochs, mean over "
-        f"the seeds {seeds}; difference bf16 minus fp32, paired by seed, with its "
+        "Accuracy (%) on the held-out 10 %, last epoch, one-cycle schedule over 20 epochs, mean "
+        f"over the seeds {seeds}; the difference is bf16 minus fp32, paired by seed, with its "
         f"{EQUIVALENCE_LEVEL:.0%} t interval. Pooled: the mean over the sizes, by seed. Nothing "
-        "was judged on the test set.\n\n"
+        "was evaluated on the test set.\n\n"
         + markdown_table(["dataset", "labels", "fp32", "bf16", "difference (points)"], rows)
         + "\n\n"
         + " ".join(verdicts)

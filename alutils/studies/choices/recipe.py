@@ -6,8 +6,8 @@ whose mean held-out accuracy lies within ``TOLERANCE`` of the best candidate's, 
 between equal costs the more accurate one over both.
 
 The ladder of other recipes has a rung with SGD. Its rate is the one of ``SGD_RATES`` with the
-highest mean held-out accuracy on CIFAR-10; a rate at which some training ended in numbers that are
-not finite is out. The rung after it goes with the optimiser whose mean is the higher one.
+highest mean held-out accuracy on CIFAR-10; a rate at which some training ended in non-finite
+numbers is out. The rung after it is trained with the optimiser whose mean is higher.
 
 Nothing is judged on the test set, and the seeds are not those of kept runs. The short list of
 candidates came from exploratory runs whose test accuracy was seen.
@@ -31,7 +31,7 @@ CANDIDATES = [(10, 1e-3), (10, 2e-3), (20, 2e-3)]
 TOLERANCE = MARGIN
 """Percentage points that a cheaper recipe may lose."""
 SGD_RATES = (0.005, 0.01, 0.02, 0.05)
-"""The lowest was added when 0.01 was the best, and the lowest that had been tried."""
+"""The lowest was added because 0.01, the lowest tried before, was the best."""
 OPTIMISERS = {"adam": "Adam, one-cycle", "sgd": "SGD, cosine"}
 HELD_OUT = {
     "profile": "recipe",
@@ -84,7 +84,7 @@ def rung_studies() -> list[TrainingSizeStudy]:
 
 
 def studies() -> list[TrainingSizeStudy]:
-    """All studies that a recipe was chosen by."""
+    """All studies by which a recipe was chosen."""
     return candidate_studies() + rung_studies()
 
 
@@ -92,7 +92,7 @@ def compare_rungs() -> pd.DataFrame:
     """Held-out accuracy (%) by optimiser, rate, labels and seed: Adam, and SGD at every rate."""
     parts = []
     for study in rung_studies():
-        with suppress(RunFailed):  # no training at this rate came to its end: it is out
+        with suppress(RunFailed):  # no training at this rate finished: it is out
             parts.append(run.run(study).assign(optimiser=study.optimiser, rate=study.learning_rate))
     return pd.concat(parts)[["optimiser", "rate", "labels", "seed", "accuracy"]]
 
@@ -105,7 +105,7 @@ def choose_rate(rungs: pd.DataFrame) -> float:
 
 
 def choose_optimiser(rungs: pd.DataFrame) -> str:
-    """Adam, or SGD where its mean at the chosen rate is higher."""
+    """Adam, or SGD if its mean at the chosen rate is higher."""
     means = rungs.groupby(["optimiser", "rate"])["accuracy"].mean()
     return "sgd" if means["sgd", choose_rate(rungs)] > means["adam"].max() else "adam"
 
@@ -137,7 +137,7 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
     by_data["column"] = by_data["dataset"].map(dataset_title) + sizes
     epochs, peak = choose(results)
     rate = choose_rate(rungs)
-    edge = " the last of those tried," if rate in (SGD_RATES[0], SGD_RATES[-1]) else ""
+    edge = " an end of the range tried," if rate in (SGD_RATES[0], SGD_RATES[-1]) else ""
     after = OPTIMISERS[choose_optimiser(rungs)].partition(",")[0]
     limits = " and ".join(f"{v} points ({dataset_title(k)})" for k, v in TOLERANCE.items())
     by_labels = rungs.sort_values("labels")
@@ -145,24 +145,24 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
     by_labels["optimiser"] = by_labels["optimiser"].map(OPTIMISERS)
     return (
         "# The recipes\n\n"
-        "Everything here is accuracy (%) on the held-out 10 %, last epoch, mean ± standard "
-        f"deviation over the seeds {_seeds(results)}; batch 64. Nothing was "
-        "judged on the test set here; that these were the candidates had been decided after a look "
-        "at short runs, test accuracy among what they showed.\n\n"
+        "All numbers are accuracies (%) on the held-out 10 %, last epoch, mean ± standard "
+        f"deviation over the seeds {_seeds(results)}; batch size 64. Nothing was evaluated on the "
+        "test set here, but the candidates had been decided on after a look at short runs, "
+        "including their test accuracy.\n\n"
         "## The reduced recipe\n\n"
-        "One-cycle rate, Adam; columns: dataset and label count.\n\n"
+        "Adam with a one-cycle schedule; columns: dataset and label count.\n\n"
         f"{_grid(by_data, ['epochs', 'peak'], ['epochs', 'peak rate'])}\n\n"
         f"Rule, fixed before the runs: the cheapest candidate within {limits} of the best on "
-        "each dataset; between equal costs the more accurate one over both.\n\n"
+        "each dataset; at equal cost, the more accurate one over both.\n\n"
         f"**Chosen: {epochs} epochs, peak rate {peak:g}.**\n\n"
         f"{_shorter(results)}"
         "## SGD on the ladder of other recipes\n\n"
-        "30 epochs with crops and mirroring on CIFAR-10: with Adam as before, and with SGD at "
-        "several rates, weight decay 0.0005.\n\n"
+        "30 epochs with crops and flips on CIFAR-10: with Adam as before, and with SGD at several "
+        "learning rates and weight decay 0.0005.\n\n"
         f"{_grid(by_labels, ['optimiser', 'rate'], ['optimiser', 'rate'])}\n\n"
         "Rule, fixed before the runs: the rate with the highest mean accuracy over both sizes. The "
-        f"lowest, {SGD_RATES[0]:g}, was added when the lowest tried was the best. The rung after "
-        "it, the stem, goes with the optimiser that has the higher mean; that was decided when the "
+        f"lowest, {SGD_RATES[0]:g}, was added when the lowest rate tried so far was the best. The "
+        "next rung, the stem, uses the optimiser with the higher mean; that was decided once the "
         "first of these numbers were known.\n\n"
         f"**Chosen: rate {rate:g} for SGD,{edge} and {after} for the stem.**\n\n"
         "Made by `.venv/bin/python -m alutils recipe` from the records in `outputs/recipe/runs/`.\n"
@@ -170,7 +170,7 @@ def document(results: pd.DataFrame, rungs: pd.DataFrame) -> str:
 
 
 def _grid(rows: pd.DataFrame, index: list[str], names: list[str]) -> str:
-    """Mean and standard deviation over seeds: a row a candidate, columns as they come first."""
+    """Mean and standard deviation over seeds: one row per candidate, columns as they appear."""
     spread = rows.groupby([*index, "column"])["accuracy"].agg(["mean", "std"])
     texts = spread.apply(lambda row: f"{row['mean']:.2f} ± {row['std']:.2f}", axis=1)
     wide = texts.unstack("column")[list(dict.fromkeys(rows["column"]))]
@@ -183,16 +183,16 @@ def _seeds(results: pd.DataFrame) -> str:
 
 
 def _shorter(results: pd.DataFrame) -> str:
-    """What the quickest candidate loses to the chosen one, where that is another."""
+    """What the quickest candidate loses to the chosen one, if they differ."""
     chosen, short = choose(results), quickest(results)
     if short == chosen:
         return ""
     loss = _means(results).loc[chosen] - _means(results).loc[short]
     losses = " and ".join(f"{loss[name]:.2f} points ({dataset_title(name)})" for name in loss.index)
     return (
-        f"The `quick` profile, which must end within minutes, takes the best candidate of "
+        f"The `quick` profile, which must end within minutes, uses the best candidate with "
         f"{short[0]} epochs (peak rate {short[1]:g}) instead: on average {losses} below the chosen "
-        "one, the same for every arm.\n\n"
+        "one, for every arm alike.\n\n"
     )
 
 

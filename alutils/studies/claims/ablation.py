@@ -1,8 +1,8 @@
 """What the authors' evaluation and optimiser add to accuracy: ``python -m alutils ablation``.
 
-Each way in which the authors' training departs from the poster's protocol is switched alone, on
-pieces small enough for a CPU: trained as the poster does, 100 epochs at a constant rate, at two
-label counts. Its effect is a difference paired by seed. Their evaluation is described beside it.
+Each departure of the authors' training from the poster's protocol is switched on alone, in runs
+small enough for a CPU: trained as on the poster, 100 epochs at a constant rate, at two label
+counts. Its effect is a difference paired by seed. Their evaluation is only described.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from alutils.reporting.statistics import Estimate, estimate
 CHOOSING_BY_MARGIN = "choosing by margin"
 """Name of the effect that is margin minus random labels, all else being the poster's."""
 NOISE = {"dropout": 0.0, "mc_passes": 10, "mc_score": "mutual-information"}
-"""The authors' Bayesian arm: equal passes, and a score that is zero up to rounding."""
+"""The authors' Bayesian arm: identical passes, and a score that is zero up to rounding."""
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "random": ("random", {}),
     "margin": ("margin", {}),
@@ -42,7 +42,7 @@ class AblationStudy(Study):
     seeds: Seeds = (0, 1, 2)
 
     def variants(self) -> dict[str, Cell]:
-        """The cells by a name of variant, dataset and seed."""
+        """The cells, keyed by ``variant/dataset/seed``."""
         return {
             f"{variant}/{dataset}/{seed}": self._cell(dataset, seed, arm, changes)
             for seed in self.seeds
@@ -51,7 +51,7 @@ class AblationStudy(Study):
         }
 
     def cells(self) -> list[Cell]:
-        """One cell a seed, dataset and variant."""
+        """One cell per seed, dataset and variant."""
         return list(self.variants().values())
 
     def _cell(self, dataset: str, seed: int, arm: str, changes: dict[str, Any]) -> Cell:
@@ -86,7 +86,7 @@ class Effect:
 
 
 def effects(results: pd.DataFrame) -> list[Effect]:
-    """The effect of every change, from the table that ``results`` gives; none of an empty one."""
+    """The effect of every change, from the table that ``results`` gives; none if it is empty."""
     every: list[Effect] = []
     if results.empty:
         return every
@@ -111,11 +111,11 @@ def evaluation(results: pd.DataFrame, dataset: str) -> tuple[pd.Series, pd.Serie
 
 
 def contributions(results: pd.DataFrame, dataset: str) -> dict[str, Estimate]:
-    """The difference as the authors would measure it at the last count, and what it consists of.
+    """The difference as the authors would measure it at the last count, and its parts.
 
-    Margin with a carried Adam against random with a fresh one, both by the best of the held-out
-    evaluations: that is the sum of what choosing labels, the optimiser's state and the evaluation
-    contribute, seed by seed.
+    Margin with a carried Adam minus random with a fresh one, both by their best held-out
+    evaluation: seed by seed, this is the sum of the contributions of choosing labels, optimiser
+    state and evaluation.
     """
     at = _at_the_end(results, dataset)
     carried = _accuracy(at, "arms in sequence", arm="margin")
@@ -161,7 +161,7 @@ def _differences(at: pd.DataFrame, first: bool) -> dict[str, pd.Series]:
         CHOOSING_BY_MARGIN: _accuracy(at, "margin") - random,
         "choosing by margin, Adam carried": margin_carried - carried,
         "choosing by MC-dropout entropy": _accuracy(at, "bayesian") - random,
-        "choosing by the score that is rounding noise": noise - without,
+        "choosing by a score that is only rounding noise": noise - without,
     }
 
 

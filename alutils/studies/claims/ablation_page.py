@@ -10,15 +10,13 @@ from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate
 from alutils.reporting.style import house_style
 from alutils.studies.claims.ablation import Effect, contributions, effects, evaluation
 
-NOTHING = (
-    "No such runs are in the outputs folder: `.venv/bin/python -m alutils ablation` makes them."
-)
+NOTHING = "The outputs folder has no such runs; `.venv/bin/python -m alutils ablation` makes them."
 GLOSS = {"evaluation": "evaluation (what judging both by their best adds to the difference)"}
-"""Contributions with a word on what they are."""
+"""Contributions with an explanation of what they are."""
 
 
 def answer(results: pd.DataFrame) -> Markdown:
-    """What a difference measured as the authors do consists of, dataset by dataset."""
+    """The parts of a difference that is measured as the authors do, by dataset."""
     if results.empty:
         return Markdown(NOTHING)
     lines = []
@@ -28,10 +26,11 @@ def answer(results: pd.DataFrame) -> Markdown:
         labels, title = rows["labels"].max(), dataset_title(dataset)
         at_once = labels - rows["labels"].min()
         lines.append(
-            f"- **{title}** at {labels:,} labels, {at_once:,} of them asked for at once: margin "
-            "with a carried Adam minus random labels with a fresh one, both by the best held-out "
-            f"evaluation of a training, is {points(difference)}. Changed one after another, in "
-            f"this order, it consists of: {each}.{_shown(shares)}{_changes_alone(results, dataset)}"
+            f"- **{title}** at {labels:,} labels, {at_once:,} of them acquired at once: margin "
+            "with a carried Adam state minus random labels with a fresh one, both by the best "
+            f"held-out evaluation of each training, is {points(difference)}. It is the sum of what "
+            "these add when changed one after another, in this order: "
+            f"{each}.{_shown(shares)}{_changes_alone(results, dataset)}"
             f"{_evaluation(results, dataset)}{_one_run(rows)}"
             f"{_published(dataset, labels)}"
         )
@@ -63,10 +62,11 @@ def _changes_alone(results: pd.DataFrame, dataset: str) -> str:
     listed = f": {join(decided)}" if decided else ""
     by_chance = 100 * (1 - LEVEL ** len(every))
     return (
-        f" Of the {count(len(every), 'effect')} of one change alone, by label count, "
+        f" Of the {count(len(every), 'effect')} of a single change, by label count, "
         f"{len(decided) or 'none'} {'has' if len(decided) == 1 else 'have'} an interval that "
-        f"excludes zero{listed}. These are not corrected: of {len(every)} without any effect, one "
-        f"or more would by chance in up to about {by_chance:.0f} % of studies."
+        f"excludes zero{listed}. These are not corrected: if none of the {len(every)} had any "
+        "effect, one or more intervals would exclude zero by chance in up to about "
+        f"{by_chance:.0f} % of studies."
     )
 
 
@@ -74,14 +74,14 @@ def _evaluation(results: pd.DataFrame, dataset: str) -> str:
     """How the authors' rule differs from the last epoch on the test set, on random labels."""
     best, heldout = (_by_seed(values) for values in evaluation(results, dataset))
     return (
-        " On random labels the best held-out evaluation of a training minus its last is "
-        f"{best}, and that last one minus the accuracy on the test set, which has other images, "
+        " On random labels, the best held-out evaluation of a training minus its last is "
+        f"{best}; the last minus the accuracy on the test set, which has other images, is "
         f"{heldout}."
     )
 
 
 def _by_seed(values: pd.Series) -> str:
-    """A mean with the least and the most of its seeds."""
+    """A mean with its range over seeds."""
     mean = f"{values.mean():+.2f} points"
     if len(values) < 2:
         return f"{mean} (one seed)"
@@ -94,8 +94,9 @@ def _one_run(rows: pd.DataFrame) -> str:
     if len(random) < 2:
         return ""
     return (
-        f" One baseline run instead of several: by the same rule the {len(random)} seeds of random "
-        f"labels have a standard deviation of {(100 * random['heldout_best']).std():.2f} points."
+        " One baseline run instead of several: by the best held-out evaluation, the "
+        f"{len(random)} seeds of random labels have a standard deviation of "
+        f"{(100 * random['heldout_best']).std():.2f} points."
     )
 
 
@@ -112,7 +113,7 @@ def _published(dataset: str, labels: int) -> str:
 
 @house_style()
 def figure(results: pd.DataFrame) -> HTML | Markdown:
-    """Every change's effect with its interval, a panel a dataset and label count."""
+    """Every change's effect with its interval, one panel per dataset and label count."""
     if results.empty:
         return Markdown(NOTHING)
     every = effects(results)
@@ -139,8 +140,8 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
     axes[-1, 0].set_xlabel("points of accuracy")
     counts = {effect.estimate.seeds for effect in every}
     caption = (
-        f"Each switch alone: its effect on accuracy, {prose.mean_over(counts)}, not corrected "
-        "for their number; grey where nothing is shown."
+        f"Effect of each change alone on accuracy, {prose.mean_over(counts)}, not corrected for "
+        "their number; grey where no difference is shown."
     )
     return show(drawing, caption, f"Interval plots. {'; '.join(map(_effect_text, every))}.")
 

@@ -14,11 +14,11 @@ NEVER = f"no number of seeds up to {statistics.MOST_SEEDS:,}"
 
 @dataclass(frozen=True)
 class Finding:
-    """One test of a claim: what was compared, its interval, where that is judged, the verdict.
+    """One test of a claim: what was compared, its interval, its thresholds and the verdict.
 
     ``dataset`` is a title, and ``compared`` what was compared on it.
     ``lines`` are the thresholds: one, or the two ends of a margin. ``judged`` is the 90 % interval
-    of two one-sided tests at 5 %, where that decides rather than the 95 % one of ``estimate``.
+    of two one-sided tests at 5 %, if that decides rather than the 95 % one of ``estimate``.
     """
 
     dataset: str
@@ -34,11 +34,11 @@ class Finding:
     unmeasured: int = 0
     """Seeds of a finding without an estimate."""
     bounded: bool = False
-    """Whether some seed bounds the estimate rather than measuring it, which no more seeds mend."""
+    """Whether some seed only bounds the estimate, which more seeds can't mend."""
     simultaneous: Estimate | None = None
-    """With the interval that holds together with those of the other tests that are corrected."""
+    """The estimate with its simultaneous interval, over all tests that are corrected for."""
     stays: tuple[int, int] | None = None
-    """In how many of how many sets of all seeds but one the verdict is the same."""
+    """Leave-one-seed-out sets in which the verdict is the same, and number of such sets."""
 
     @property
     def what(self) -> str:
@@ -56,7 +56,7 @@ class Finding:
         return self.judged or self.simultaneous or self.estimate
 
     def gap(self) -> float:
-        """How far the interval's ends lie from where it is judged; infinite without an interval."""
+        """Distance of the interval's ends from the nearest line; infinite without an interval."""
         interval = self.interval
         if interval is None or math.isnan(interval.low):
             return math.inf
@@ -70,9 +70,9 @@ class Finding:
         return f"{'above' if self.above else 'below'} {self.lines[0]:g}"
 
     def change(self, unit: str, tests: int) -> str:
-        """What would change this finding's verdict, where it is one of ``tests`` corrected ones."""
+        """What would change this finding's verdict, if it is one of ``tests`` corrected ones."""
         if self.estimate is None:
-            return f"“{self.what}” with a number in some seed"
+            return f"a value of “{self.what}” in some seed"
         if tests > 1:
             return f"a corrected p of {1 - LEVEL:.2g} or more for “{self.what}”"
         line = min(self.lines, key=lambda line: _distance(self.interval, line))
@@ -90,7 +90,7 @@ class Claim:
     """A claim of the poster, the rule that judges it, and the findings.
 
     ``lacking`` says which runs are missing, ``tests`` how many tests the verdicts are corrected
-    for, and ``aside`` is a remark by which nothing is judged.
+    for, and ``aside`` is a remark that decides nothing.
     """
 
     key: str
@@ -102,7 +102,7 @@ class Claim:
     tests: int = 1
     aside: str = ""
     without: tuple[tuple[int, Verdict], ...] = ()
-    """By seed that is left out, the verdict on the others; changes nothing."""
+    """By seed left out, the verdict on the others; for information only."""
 
     @property
     def verdict(self) -> Verdict:
@@ -116,13 +116,13 @@ class Claim:
 
     @property
     def nearest(self) -> Finding:
-        """The finding nearest to its line; where some have the claim's verdict, of these."""
+        """The finding nearest to its threshold, with the claim's verdict if any finding has it."""
         deciding = [finding for finding in self.findings if finding.verdict == self.verdict]
         return min(deciding or self.findings, key=Finding.gap)
 
     @property
     def seed_counts(self) -> list[int]:
-        """The numbers of seeds behind its findings, each once, the lowest first."""
+        """The distinct numbers of seeds behind its findings, in ascending order."""
         return sorted({finding.seeds for finding in self.findings if finding.seeds})
 
     @property
@@ -144,7 +144,7 @@ class Claim:
         nearest = self.nearest.change(self.unit, self.tests)
         if self.verdict == "supported" or deciding == 1:
             return f"It would be undecided with {nearest}."
-        return f"Other verdicts on all {deciding} findings that oppose it; nearest: {nearest}."
+        return f"It takes other verdicts on all {deciding} opposing findings; closest: {nearest}."
 
     def _change_of_undecided(self) -> str:
         undecided = [f for f in self.findings if f.verdict == "undecided"]
@@ -165,7 +165,7 @@ class Claim:
         """Which true values these seeds would show with the usual power."""
         decided = sum(finding.verdict != "undecided" for finding in self.findings)
         tests = max(1, self.tests - decided)
-        level = statistics.simultaneous_level(tests)  # as Holm's correction has it for what is left
+        level = statistics.simultaneous_level(tests)  # Holm's level for the tests that are left
         detectable = [
             statistics.detectable(finding.estimate.spread, finding.seeds, level=level)
             for finding in undecided
@@ -185,7 +185,7 @@ class Claim:
             f"More seeds than {seeds}: with {seeds}{corrected}, "
             f"{100 * statistics.POWER:.0f} % power needs a true value of "
             f"{self._values(undecided, ends)}."
-            f"{' That is below zero, and hardly to be had.' if below_zero else ''}"
+            f"{' That is below zero, and hardly attainable.' if below_zero else ''}"
             f" {self._seeds_to_support(undecided, level)}"
         )
 
@@ -201,18 +201,18 @@ class Claim:
         }
         seeds = {what: number for what, number in needed.items() if number}
         if not seeds:
-            return f"If the true values were those found, {NEVER} would do."
+            return f"If the true values were those found, {NEVER} would be enough."
         least, most = min(seeds.values()), max(seeds.values())
         takes = f"{least:,} seeds" if least == most else f"{least:,} to {most:,} seeds by finding"
-        told = f"If the true values were those found, that power takes {takes}"
+        told = f"If the true values were those found, that power needs {takes}"
         never = [f"“{what}”" for what in needed if what not in seeds]
         if not never:
             return f"{told}."
         few = join(never) if len(never) < 3 else f"{len(never)} of {len(needed)} findings"
-        return f"{told}, and {NEVER} would do for {few}."
+        return f"{told}, and {NEVER} would be enough for {few}."
 
     def _values(self, undecided: list[Finding], ends: list[float]) -> str:
-        """Each finding's value, or their range where many are judged by the same line."""
+        """Each finding's value, or their range if many are judged by the same line."""
         sides = ["or more" if finding.above else "or less" for finding in undecided]
         if len({(f.lines[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
             return f"{min(ends):.2f} to {max(ends):.2f}{self.unit} {sides[0]}, by finding"
@@ -229,7 +229,7 @@ class Claim:
             enough = statistics.seeds_to_equal(mean, spread, finding.lines[1])
             number = f"{enough:,}" if enough else f"more than {statistics.MOST_SEEDS:,}"
             needed.append(f"{number} seeds for “{finding.what}”")
-        alone = ", each by itself" if len(needed) > 1 else ""
+        alone = ", each on its own" if len(needed) > 1 else ""
         seeds = span(finding.seeds for finding in undecided)
         return (
             f"More seeds than {seeds}: if the true differences were those found, "

@@ -1,9 +1,9 @@
-"""What the claims on Figure 2 were before seeds were added to it, beside what they are now."""
+"""Verdicts on Figure 2 before seeds were added to it, compared with those now."""
 
 import pandas as pd
 from IPython.display import Markdown
 
-from alutils.reporting.prose import join, seeds_of
+from alutils.reporting.prose import capital, join, seeds_of
 from alutils.studies.claims import page, rules
 from alutils.studies.claims.findings import Claim
 
@@ -14,9 +14,9 @@ KEYS = tuple(key for key, (figures, _) in rules.RULES.items() if figures == ("2"
 
 
 def told(results: pd.DataFrame, profile: str) -> Markdown:
-    """Verdicts and intervals on the seeds that were seen first, and which come out otherwise.
+    """Verdicts and intervals on the seeds that were seen first, and which verdicts changed since.
 
-    Empty where the profile has none such, or no seeds beyond them.
+    Empty if the profile has no such seeds, or none beyond them.
     """
     sizes = results[results["figure"].astype(str) == "2"]
     first = sizes[sizes["seed"].isin(SEEN.get(profile, ()))]
@@ -32,13 +32,14 @@ def told(results: pd.DataFrame, profile: str) -> Markdown:
         for first, claim in zip(before, now, strict=True)
         if first.verdict != claim.verdict
     ]
-    outcome = f"{join(changed)} with all of them" if changed else "with all of them both stay so"
+    outcome = join(changed) if changed else "both verdicts stay the same"
     return Markdown(
-        f"On {seeds_of(seen)} {on_first}; {seeds_of(added)} of Figure 2 came after these were "
-        f"known, so that intervals of all cover somewhat less than 95 %: {outcome}."
+        f"On {seeds_of(seen)}, {on_first}. {capital(seeds_of(added))} of Figure 2 came after this "
+        "was known, so that the intervals over all seeds cover somewhat less than 95 %. With all "
+        f"of them, {outcome}."
     )
 
 
 def _verdict(claim: Claim) -> str:
-    """A verdict with the finding nearest to its line."""
+    """A verdict with the finding nearest to its threshold."""
     return f"{claim.verdict} ({page.measured(claim, claim.nearest)})"

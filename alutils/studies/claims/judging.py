@@ -1,4 +1,4 @@
-"""How a claim's rule is applied: to which runs, with which of them lacking, and a test alone."""
+"""How a claim's rule is applied: the runs that it needs, which are missing, and single tests."""
 
 import math
 from collections.abc import Callable, Collection, Iterable
@@ -25,7 +25,7 @@ SLACK = 0.05
 
 
 class Lacking(LookupError):
-    """The runs don't reach what a claim speaks of; the message says which are lacking."""
+    """The runs don't cover what a claim is about; the message says which are missing."""
 
 
 def on_sizes(
@@ -36,7 +36,7 @@ def on_sizes(
 ) -> Claim:
     """The claim with the findings of ``test`` on accuracy (%) by seed and label count.
 
-    Where the counts don't span ``SIZES`` the findings describe, and decide nothing.
+    If the counts don't span ``SIZES``, the findings only describe and decide nothing.
     """
 
     def of_dataset(dataset: str, lacking: list[str]) -> list[Finding]:
@@ -77,17 +77,17 @@ def on_arms(
 
 
 def poster_rows(arms: pd.DataFrame, dataset: str) -> pd.DataFrame:
-    """The rows of a dataset that are of the poster's arms."""
+    """The rows of the poster's arms on a dataset."""
     return arms[(arms["dataset"] == dataset) & arms["arm"].isin(POSTER_ARMS)]
 
 
 def _collect(
     claim: Claim, datasets: Iterable[str], of_dataset: Callable[[str, list[str]], list[Finding]]
 ) -> Claim:
-    """The claim with its findings; where runs are lacking they describe, and decide nothing.
+    """The claim with its findings; if runs are missing, they only describe and decide nothing.
 
-    ``of_dataset`` adds to its second argument what is lacking though its findings can be computed,
-    and raises ``Lacking`` where they can't.
+    ``of_dataset`` adds missing runs to its second argument if its findings can still be computed,
+    and raises ``Lacking`` if they can't.
     """
     findings: list[Finding] = []
     lacking: list[str] = []
@@ -113,7 +113,7 @@ def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str], fewest
     if by_seed.isna().any(axis=None):
         raise Lacking(f"{dataset_title(dataset)} with the same seeds throughout")
     if len(by_seed) < fewest:
-        lacking.append(f"{dataset_title(dataset)} with {fewest} seeds or more")
+        lacking.append(f"{dataset_title(dataset)} with at least {fewest} seeds")
 
 
 Side = Callable[[Estimate, float], Verdict]
@@ -121,14 +121,14 @@ Side = Callable[[Estimate, float], Verdict]
 
 
 def above(interval: Estimate, line: float) -> Verdict:
-    """Supported where the whole interval lies above the line, not supported where below."""
+    """Supported if the whole interval lies above the line, not supported if below."""
     if interval.low > line:
         return "supported"
     return "not supported" if interval.high < line else "undecided"
 
 
 def below(interval: Estimate, line: float) -> Verdict:
-    """Supported where the whole interval lies below the line, not supported where above."""
+    """Supported if the whole interval lies below the line, not supported if above."""
     if interval.high < line:
         return "supported"
     return "not supported" if interval.low > line else "undecided"
@@ -137,7 +137,7 @@ def below(interval: Estimate, line: float) -> Verdict:
 def gain(
     dataset: str, curves: pd.DataFrame, low: int, high: int, line: float, side: Side
 ) -> Finding:
-    """The test of what accuracy gains from one label count to another."""
+    """The test of the gain in accuracy from one label count to another."""
     gains = curves[high] - curves[low]
     return difference(dataset, gains, f"gain from {low:,} to {high:,} labels", line, side)
 
@@ -153,9 +153,9 @@ def difference(dataset: str, values: pd.Series, what: str, line: float, side: Si
 
 
 def corrected(claim: Claim) -> Claim:
-    """The claim with its findings as Holm's correction for all its tests has them.
+    """The claim with its findings after Holm's correction for all its tests.
 
-    Those count too whose runs are lacking.
+    Tests whose runs are missing count, too.
     """
     p_values = [finding.p for finding in claim.findings]
     lacking = [math.nan] * (claim.tests - len(p_values))
@@ -168,7 +168,7 @@ def corrected(claim: Claim) -> Claim:
 
 
 def _corrected(finding: Finding, p: float, tests: int) -> Finding:
-    """The finding as Holm's test has it, which may reject where Bonferroni's interval holds 0."""
+    """The finding after Holm's test, which may reject though Bonferroni's interval contains 0."""
     if finding.estimate is None or math.isnan(finding.p):
         return replace(finding, verdict="undecided")
     interval, level = finding.estimate, statistics.simultaneous_level(tests)
@@ -185,19 +185,19 @@ def _corrected(finding: Finding, p: float, tests: int) -> Finding:
 
 
 def with_one_seed_fewer(claim: Claim) -> Claim:
-    """The claim on one seed fewer, if means and spreads were those found: what the number does."""
+    """The claim on one seed fewer, with means and spreads as found: the effect of the number."""
     fewer = replace(claim, findings=tuple(map(_with_one_seed_fewer, claim.findings)))
     return corrected(fewer) if claim.tests > 1 else fewer
 
 
 def undecided_with_one_seed_fewer(claims: Iterable[Claim]) -> list[str]:
-    """The decided claims, by their keys, that would not be so then."""
+    """Keys of the decided claims that would then be undecided."""
     decided = (claim for claim in claims if claim.verdict != "undecided")
     return [c.key for c in decided if with_one_seed_fewer(c).verdict == "undecided"]
 
 
 def _with_one_seed_fewer(finding: Finding) -> Finding:
-    """The finding on values with its mean and spread; unchanged where no interval decides it."""
+    """The finding on values with its mean and spread; unchanged if no interval decides it."""
     if finding.estimate is None or finding.bounded or finding.seeds < 3:
         return finding
     even = np.linspace(-1, 1, finding.seeds - 1)
@@ -213,7 +213,7 @@ def _with_one_seed_fewer(finding: Finding) -> Finding:
 def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Finding:
     """Two one-sided tests of whether a difference by seed lies within the margin of zero.
 
-    Its opposite is shown where the whole 95 % interval lies beyond the margin.
+    The opposite is shown if the whole 95 % interval lies beyond the margin.
     """
     interval, p = estimate(values), statistics.two_one_sided(values, margin)
     narrow = estimate(values, 2 * LEVEL - 1)  # the two tests are this interval
@@ -221,7 +221,7 @@ def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Fi
     few = interval.seeds < FEWEST_SEEDS
     note = "" if few else f"{_p(p)} against a difference of {margin:g} or more"
     if note and verdict == "supported" and interval.decided:
-        note += "; its own interval, not corrected, excludes zero"
+        note += "; its uncorrected 95 % interval excludes zero"
     judged = None if few or verdict == "not supported" else narrow
     ends = (-margin, margin)
     return Finding(dataset_title(dataset), what, interval, ends, verdict, p, note, judged)
@@ -233,7 +233,7 @@ def _p(p: float) -> str:
 
 
 def _within(interval: Estimate, p: float, margin: float) -> Verdict:
-    """Supported where the two tests reject, not supported where the interval lies beyond."""
+    """Supported if both tests reject, not supported if the interval lies beyond the margin."""
     if p < 1 - LEVEL:
         return "supported"
     beyond = interval.low > margin or interval.high < -margin
@@ -243,11 +243,11 @@ def _within(interval: Estimate, p: float, margin: float) -> Verdict:
 def saving(dataset: str, savings: pd.Series, gains: pd.Series, most: float, title: str) -> Finding:
     """The test of whether an arm saves more than half of random's labels.
 
-    ``savings`` by seed are NaN where the arm never gets to random's last accuracy, and at most
+    ``savings`` by seed are NaN if the arm never gets to random's last accuracy, and at most
     ``most``, the ratio of the last label count to the first. ``gains`` are its last accuracy minus
-    random's. Judged where the arm gets there in every seed, and in none at its first labels, as
-    those bound a saving. Not supported where it gets there in no seed and the gain is shown to lie
-    below zero: on one plateau with random, no arm reaching it is chance.
+    random's. Judged by the interval if the arm gets there in every seed, and in none at its first
+    labels, as those only bound a saving. Not supported if it gets there in no seed and the gain is
+    shown to lie below zero: on the same plateau as random, not getting there is chance.
     """
     finding = partial(Finding, dataset_title(dataset), f"label saving of {title}")
     reached = savings.dropna()
@@ -255,7 +255,7 @@ def saving(dataset: str, savings: pd.Series, gains: pd.Series, most: float, titl
         interval = estimate(savings)
         if not (early := int((savings == most).sum())):
             return finding(interval, (2.0,), above(interval, 2.0))
-        note = f"random's accuracy is there from the first label count in {count(early, 'seed')}"
+        note = f"random's accuracy reached at the first label count in {count(early, 'seed')}"
         return finding(interval, (2.0,), "undecided", note=note, bounded=True)
     opposed = not len(reached) and estimate(gains).high < 0
     verdict: Verdict = "not supported" if opposed else "undecided"

@@ -1,4 +1,4 @@
-"""How the audit of the poster's claims is shown: verdicts, one figure a claim, sentences."""
+"""How the audit of the poster's claims is shown: verdicts, one figure per claim, sentences."""
 
 import math
 from collections import Counter
@@ -32,17 +32,17 @@ SHORT = {
     "C1": "more labels, better accuracy",
     "C2": "MNIST constant from 1,500 labels, CIFAR-10 rising at 5,500",
     "C3": "every approach beats random labels",
-    "C4": "the four approaches are alike",
+    "C4": "the four approaches are similar",
     "C5": "choosing gains at most 4 points on CIFAR-10",
-    "C6": "a much smaller set will do on MNIST",
+    "C6": "a much smaller set is enough on MNIST",
 }
 NAMED = 2
-"""Findings that are named where they decide a claim; more are counted."""
+"""Maximum number of findings named as deciding a claim; if there are more, they are counted."""
 TRAINING = (
     "batch_size", "optimiser", "weight_decay", "augmentation", "start", "adam_state", "dropout",
     "stem",
 )  # fmt: skip
-"""Fields of a recipe that are told, beside epochs and rate, where they are not the poster's."""
+"""Fields of a recipe that are stated, besides epochs and rate, if they are not the poster's."""
 
 
 def answer(claims: list[Claim], interim: str = "") -> Markdown:
@@ -58,16 +58,16 @@ def answer(claims: list[Claim], interim: str = "") -> Markdown:
             number = f"{len(names)} {'is' if len(names) == 1 else 'are'}"
             parts.append(f"{number} {verdict}: {join(names)}")
     lacking = [claim.key for claim in claims if claim.lacking]
-    note = f" Runs are lacking for {join(lacking)}." if lacking else ""
+    note = f" Runs are missing for {join(lacking)}." if lacking else ""
     return Markdown(
         f"Of the poster's {len(claims)} claims, {'; '.join(parts)}.{note}{_seeds(claims)}{interim}"
     )
 
 
 def left_out(claims: list[Claim]) -> Markdown:
-    """Which verdicts of ``rules.with_seeds_left_out`` change as a seed is left out, and which not.
+    """Which verdicts of ``rules.with_seeds_left_out`` change when a seed is left out, or don't.
 
-    A claim whose runs are lacking is left out.
+    A claim with missing runs is passed over.
     """
     judged = [claim for claim in claims if claim.without]
     changed = {claim.key: text for claim in judged if (text := _without(claim))}
@@ -77,29 +77,27 @@ def left_out(claims: list[Claim]) -> Markdown:
         verb = "keeps its verdict" if len(stay) == 1 else "keep their verdicts"
         parts.append(f"{join(stay)} {verb} whichever is left out")
     if not parts:
-        return Markdown("No claim has the runs that it takes to leave a seed out.")
+        return Markdown("No claim has enough runs to leave a seed out.")
     return Markdown(
-        f"The verdicts above use all seeds. Leaving one out, {'; '.join(parts)}. "
+        f"The verdicts above use all seeds. With one of them left out: {'; '.join(parts)}. "
         f"{_one_seed_fewer(judged)}"
     )
 
 
 def _one_seed_fewer(claims: list[Claim]) -> str:
-    """What of that is due to the number of seeds alone, whichever is left out."""
+    """How much of that is due to the number of seeds alone, whichever is left out."""
     counts = sorted({n - fewer for c in claims for n in c.seed_counts for fewer in (0, 1)})
     quantiles = [f"{stats.t.ppf((1 + LEVEL) / 2, n - 1):.1f} with {n}" for n in counts]
     lost = judging.undecided_with_one_seed_fewer(claims)
-    told = (
-        f"{join(lost)} would be undecided on any one seed fewer" if lost else "no verdict changes"
-    )
+    told = f"leave {join(lost)} undecided" if lost else "change no verdict"
     return (
-        f"One seed fewer also widens every interval (t is {join(quantiles)} seeds): with mean and "
-        f"spread as found, {told}."
+        f"Having one seed fewer also widens every interval (t is {join(quantiles)} seeds): with "
+        f"mean and spread as found, that alone would {told}."
     )
 
 
 def _without(claim: Claim) -> str:
-    """Other verdicts of a claim without some seed, in words; an empty text where there are none."""
+    """Other verdicts of a claim without some seed, in words; empty if there are none."""
     seeds: dict[Verdict, list[str]] = {}
     for seed, verdict in claim.without:
         seeds.setdefault(verdict, []).append(str(seed))
@@ -113,7 +111,7 @@ def _without(claim: Claim) -> str:
 def normality(claims: list[Claim]) -> Markdown:
     """The smallest p-values of sign-flip tests, by claim, and which claims rest on normality.
 
-    A claim whose runs are lacking shows nothing, and is left out.
+    A claim with missing runs shows nothing, and is left out.
     """
     families: dict[str, list[str]] = {}
     normal: list[str] = []
@@ -129,12 +127,12 @@ def normality(claims: list[Claim]) -> Markdown:
             if not rejects and any(shown):
                 normal.append(key)
     if not families:
-        return Markdown("No claim has the seeds for a test.")
-    smallest = join([f"{what}{join(keys)}" for what, keys in families.items()])
-    rests = f" What is shown on {join(normal)} rests on normal differences." if normal else ""
+        return Markdown("No claim has enough seeds for a test.")
+    smallest = join([f"{what}{join(keys)}" for what, keys in families.items()], "or")
+    rests = f" What is shown for {join(normal)} rests on this assumption." if normal else ""
     return Markdown(
-        "The t tests and intervals take differences to be about normal. A sign-flip test, which "
-        f"doesn't, can give with these seeds no p below {smallest}.{rests}"
+        "The t tests and intervals assume approximately normal differences. With these seeds, a "
+        f"sign-flip test, which doesn't, gives no p below {smallest}.{rests}"
     )
 
 
@@ -164,7 +162,7 @@ def protocols(cells: list[Cell]) -> Markdown:
 
 
 def _recipe(cell: Cell) -> str:
-    """Epochs and rate of a cell, and what else of its training differs from the poster's."""
+    """Epochs and rate of a cell, and what else in its training differs from the poster's."""
     rate = f"{cell.schedule} rate with peak" if cell.schedule != "constant" else "constant rate"
     recipe = f"{cell.epochs} epochs, {rate} {cell.learning_rate:g}"
     for key in TRAINING:
@@ -174,7 +172,7 @@ def _recipe(cell: Cell) -> str:
 
 
 def _tally(claim: Claim) -> str:
-    """How many of a claim's findings are for it and how many against, where verdicts differ."""
+    """How many of a claim's findings are for it and how many against, if verdicts differ."""
     counts = Counter(finding.verdict for finding in claim.findings)
     if len(counts) < 2:
         return ""
@@ -183,7 +181,7 @@ def _tally(claim: Claim) -> str:
 
 
 def _deciding(claim: Claim) -> str:
-    """Which findings keep a claim from being supported; nothing where they are many or all."""
+    """Which findings keep a claim from being supported; empty if they are many or all."""
     names = [f"“{f.what}”" for f in claim.findings if f.verdict == claim.verdict]
     if claim.verdict == "supported" or not _tally(claim) or not 0 < len(names) <= NAMED:
         return ""
@@ -210,7 +208,7 @@ def overview(claims: list[Claim]) -> HTML:
     axes.xaxis.tick_top()
     sns.despine(ax=axes, left=True, bottom=True)
     verdict_texts = "; ".join(f"{c.key}, {SHORT[c.key]}: {c.verdict}{_tally(c)}" for c in claims)
-    caption = "The poster's claims and what the runs say of them."
+    caption = "The poster's claims and what the runs say about them."
     return show(figure, caption, f"Verdicts. {verdict_texts}.")
 
 
@@ -240,7 +238,7 @@ def claim_in_full(claims: list[Claim], key: str) -> HTML:
         f"What would change it: {escape(claim.change)}</p>",
     ]
     if text := _without(claim):
-        words.append(f"<p>With one seed left out {claim.key} {text}.</p>")
+        words.append(f"<p>With one seed left out: {claim.key} {text}.</p>")
     parts = [HTML("\n".join(words))]
     if any(finding.estimate for finding in claim.findings):
         parts.append(show(forest(claim), *_forest_text(claim)))
@@ -294,16 +292,16 @@ def _forest_text(claim: Claim) -> tuple[str, str]:
     counts = {finding.estimate.seeds for finding in measured}
     spread = "" if max(counts) < FEWEST_SEEDS else " with its 95 % interval"
     if spread and any(finding.judged for finding in claim.findings):
-        spread += ", thick the 90 % one of two one-sided tests at 5 %"
+        spread += "; thick: the 90 % interval of two one-sided tests at 5 %"
     if spread and claim.tests > 1:
-        spread += f", not corrected, and thin the simultaneous one of {claim.tests} tests"
+        spread += f", not corrected; thin: the simultaneous interval for {claim.tests} tests"
     seeds = f"paired seeds ({claim.seeds})" if len(counts) > 1 else seed_range(counts)
     caption = f"{claim.key}. Mean over {seeds}{spread}; black line: the threshold."
     return caption, f"Intervals. {intervals}."
 
 
 def _ends(interval: Estimate | None) -> str:
-    """The ends of an interval; an empty text where there is none."""
+    """The ends of an interval; empty if there is none."""
     return f"{interval.low:.2f} to {interval.high:.2f}" if interval else ""
 
 
@@ -316,12 +314,12 @@ def _mean_and_interval(estimate: Estimate | None, unit: str) -> str:
 
 
 def _evidence(claim: Claim) -> str:
-    """How many findings have which verdict; in full the deciding one nearest to its line.
+    """The number of findings by verdict, and in full the deciding one nearest to its threshold.
 
-    None is nearest where several decide and none of them has an interval.
+    None is nearest if several decide and none of them has an interval.
     """
     if not claim.findings:
-        return "nothing to judge by"
+        return "no runs to judge it by"
     nearest = claim.nearest
     deciding = sum(finding.verdict == claim.verdict for finding in claim.findings)
     if deciding > 1 and math.isinf(nearest.gap()):
@@ -330,12 +328,12 @@ def _evidence(claim: Claim) -> str:
     text = measured(claim, nearest)
     if nearest.stays:
         sets = "{} of {}".format(*nearest.stays)
-        text += f"; with one seed left out this finding stays {nearest.verdict} in {sets} sets"
+        text += f"; with one seed left out, this finding stays {nearest.verdict} in {sets} sets"
     if len(claim.findings) == 1:
         return text
     if len({finding.verdict for finding in claim.findings}) == 1:
-        return f"{_counted(claim)}; the nearest: {text}"
-    return f"{_counted(claim)}; nearest {nearest.verdict} one: {text}"
+        return f"{_counted(claim)}; closest to its threshold: {text}"
+    return f"{_counted(claim)}; closest {nearest.verdict} one: {text}"
 
 
 def measured(claim: Claim, finding: Finding) -> str:
@@ -353,9 +351,10 @@ def measured(claim: Claim, finding: Finding) -> str:
 
 
 def _counted(claim: Claim) -> str:
-    """How many of a claim's findings have which verdict."""
+    """The number of a claim's findings by verdict."""
     counts = Counter(finding.verdict for finding in claim.findings)
     if len(counts) == 1:
-        return f"All {len(claim.findings)} findings {claim.findings[0].verdict}"
+        every = "Both" if len(claim.findings) == 2 else f"All {len(claim.findings)}"
+        return f"{every} findings {claim.findings[0].verdict}"
     tally = ", ".join(f"{counts[verdict]} {verdict}" for verdict in COLOUR if counts[verdict])
-    return f"Of {len(claim.findings)} findings {tally}"
+    return f"Of {len(claim.findings)} findings, {tally}"

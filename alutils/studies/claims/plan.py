@@ -7,10 +7,10 @@ from alutils.studies.profiles import FIGURES, load_study, notebooks
 
 
 class ClaimsStudy(Parameters):
-    """The audit of the poster's claims: reads what a profile's notebooks of its figures ran."""
+    """The audit of the poster's claims, on the runs of a profile's notebooks on its figures."""
 
     def cells(self) -> list[Cell]:
-        """The cells of the poster's figures, each once; raises where two would be taken for one."""
+        """The cells of the poster's figures, each once; raises if two would be taken for one."""
         by_key: dict[tuple, Cell] = {}
         for cell in (cell for study in self.related() for cell in study.cells()):
             key = (cell.figure, cell.dataset, cell.arm, cell.seed)
@@ -24,7 +24,7 @@ class ClaimsStudy(Parameters):
 
     @property
     def reported(self) -> str:
-        """The accuracy that the profile's notebooks report; raises where they differ in that."""
+        """The accuracy that the profile's notebooks report; raises if they differ."""
         kinds = {study.reported for study in self.related()}
         if len(kinds) > 1:
             raise ParameterError(

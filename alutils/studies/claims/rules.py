@@ -1,8 +1,8 @@
 """The audit of the poster's claims, from a results table; nothing here trains.
 
 The rules were fixed before the runs. Intervals are 95 % t intervals over paired seeds. A claim is
-supported when its test says so, not supported when the opposite is shown, and undecided otherwise;
-it is undecided, too, where the runs don't span the poster's label range or have under three seeds.
+supported when its test says so, not supported when the opposite is shown, and undecided otherwise.
+It is also undecided if the runs don't span the poster's label range or have under three seeds.
 """
 
 import math
@@ -22,21 +22,21 @@ from alutils.studies.claims.findings import Claim, Finding
 from alutils.studies.claims.judging import RANGE, Lacking, above, below, on_arms, on_sizes
 
 APPROACHES = POSTER_ARMS[1:]
-"""The poster's four; arms of a user's own are not judged."""
+"""The poster's four; users' own arms are not judged."""
 
 
 def judge(results: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> list[Claim]:
     """The six claims, judged on a results table: a row per record and round.
 
     Columns: ``figure``, ``dataset``, ``arm``, ``seed``, ``labels``, ``accuracy`` (%).
-    Rows of figure 2 are the training-size runs; those of figures 3 and 4 the arms. With less than
-    the ``fewest`` seeds nothing is decided.
+    Rows of figure 2 are the training-size runs; those of figures 3 and 4 the arms. With fewer than
+    ``fewest`` seeds nothing is decided.
     """
     return [judge_claim(key, results, fewest) for key in RULES]
 
 
 def judge_claim(key: str, results: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
-    """One of the six claims, as ``judge`` has it."""
+    """One of the six claims, as in ``judge``."""
     figures, rule = RULES[key]
     return rule(results[results["figure"].astype(str).isin(figures)], fewest)
 
@@ -44,9 +44,9 @@ def judge_claim(key: str, results: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> 
 def with_seeds_left_out(results: pd.DataFrame, claims: list[Claim]) -> list[Claim]:
     """The claims of ``judge``, each judged again ``without`` each of its seeds.
 
-    A finding has how often it ``stays``. That changes no verdict. Two seeds are enough to compute a
-    finding again, though not to decide one by the rules; where runs are lacking, nothing is decided
-    that could stay.
+    Each finding says how often it ``stays``. This changes no verdict. Two seeds are enough to
+    compute a finding again, though not to decide one by the rules; if runs are missing, nothing is
+    decided that could stay.
     """
     seeds = sorted(results["seed"].unique())
     again = {int(seed): judge(results[results["seed"] != seed], 2) for seed in seeds}
@@ -60,7 +60,7 @@ def with_seeds_left_out(results: pd.DataFrame, claims: list[Claim]) -> list[Clai
 
 
 def _by_random(claim: Claim, results: pd.DataFrame) -> Claim:
-    """C6, with a remark where it hangs on the seed in which random ends highest."""
+    """C6, with a remark if it depends on the seed in which random ends highest."""
     if not claim.without:
         return claim
     arms = results[results["figure"].astype(str).isin(RULES["C6"][0])]
@@ -69,16 +69,16 @@ def _by_random(claim: Claim, results: pd.DataFrame) -> Claim:
         return claim
     return replace(
         claim,
-        aside=f"{claim.aside} Seed {seed}, without which C6 would be {verdict}, is that in "
-        "which random's fit ends highest: there an arm has to get further to save labels.",
+        aside=f"{claim.aside} Seed {seed}, without which C6 would be {verdict}, is the one in "
+        "which random's fit ends highest: there, an arm has to reach a higher accuracy.",
     )
 
 
 def _left_out(claim: Claim, again: dict[int, Claim]) -> Claim:
     """The claim with its verdicts in ``again``, the same claim by the seed that is left out.
 
-    Its findings stand in the same order in all of them. Not counted for a finding is a set that
-    has all of its seeds, and for the claim one that has all seeds of all findings.
+    Its findings are in the same order in all of them. A set that has all seeds of a finding is not
+    counted for it, and one that has all seeds of all findings is not counted for the claim.
     """
     findings = []
     fewer: set[int] = set()
@@ -97,7 +97,8 @@ def c1(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     claim = Claim(
         "C1",
         "For both datasets it is clear that larger training set size gives better accuracy.",
-        "The gain from the smallest to the largest size has its lower bound above 0, on both.",
+        "The lower bound of the gain from the smallest to the largest size is above 0 on both "
+        "datasets.",
     )
 
     def test(dataset: str, curves: pd.DataFrame) -> list[Finding]:
@@ -136,9 +137,9 @@ def c2(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     ]
     return replace(
         claim,
-        aside="Described, not judged by, as a training may end in a dip: by its best evaluation on "
-        f"held-out images, {'; '.join(gains)}; seeds: {claim.seeds}. Such a best flatters the size "
-        "at which accuracy swings more.",
+        aside="For description only, as a training may end in a dip: by the best evaluation on "
+        f"held-out images, {'; '.join(gains)}; seeds: {claim.seeds}. Such a best favours the size "
+        "at which accuracy fluctuates more.",
     )
 
 
@@ -148,8 +149,8 @@ def c3(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
         "C3",
         "It is clear that for the same amount of data points the baseline is outperformed by the "
         "active learning models.",
-        "Per arm and dataset, the paired difference in area to the random arm has its lower bound "
-        "above 0, Holm-corrected over the eight.",
+        "For each arm and dataset, the lower bound of the paired difference in area from the "
+        "random arm is above 0, Holm-corrected over the eight.",
         tests=2 * len(APPROACHES),
     )
 
@@ -169,8 +170,8 @@ def c4(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     claim = Claim(
         "C4",
         "For both datasets the accuracy of the 4 active learning approaches are very similar.",
-        "Two one-sided tests on the differences in area between the four arms, margin 1.0 point "
-        "on CIFAR-10 and 0.3 on MNIST.",
+        "Two one-sided tests on the differences in area between the four arms, with a margin of "
+        "1.0 point on CIFAR-10 and 0.3 on MNIST.",
     )
 
     def test(dataset: str, areas: pd.DataFrame, _: pd.DataFrame) -> list[Finding]:
@@ -193,7 +194,7 @@ def c4(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     ]
     aside = (
         f"By such tests, Holm-corrected, random labels are equivalent to {' and '.join(alike)}: "
-        "where they are, the likeness of the four says nothing about the benefit of choosing."
+        "where they are, the similarity of the four says nothing about the benefit of choosing."
     )
     return replace(claim, aside=aside)
 
@@ -210,7 +211,7 @@ def c5(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
         "C5",
         "For the same size training data the active learning approaches have atmost a 4% better "
         "accuracy than that of the baseline.",
-        "On CIFAR-10, the upper bound of the best arm's difference to random at the last label "
+        "On CIFAR-10, the upper bound of the best arm's difference from random at the last label "
         "count is below 4 points.",
     )
 
@@ -235,8 +236,9 @@ def c5(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     arm, labels = bounds.idxmax()
     return replace(
         claim,
-        aside="The claim is of every size, its rule of the last label count alone. Over all label "
-        f"counts and arms the largest upper bound, not corrected, is {bounds.max():.2f} points "
+        aside="The claim is about every size, its rule only about the last label count. Over all "
+        "label counts and arms, the largest upper bound, not corrected, is "
+        f"{bounds.max():.2f} points "
         f"({arm_title(arm)} at {labels:,} labels).",
     )
 
@@ -247,14 +249,15 @@ def c6(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
         "C6",
         "For the MNIST dataset the accuracy of the 4 active learning approaches are better than "
         "the baseline for a much smaller dataset.",
-        "On MNIST, per arm, the lower bound of the label saving is above 2: labels at the end of "
-        "the random arm, over labels at which the arm reaches the accuracy that random ends with, "
-        f"on monotone fits per seed ({statistics.FIT}).",
+        "On MNIST, the lower bound of each arm's label saving is above 2. The saving is random's "
+        "last label count divided by the count at which the arm reaches random's last accuracy, on "
+        f"monotone fits per seed ({statistics.FIT}).",
         " times",
         aside="Two clauses of this rule were added after results were known. An arm that reaches "
-        "random's last accuracy in no seed opposes the claim only where its own last accuracy is "
-        "shown to lie below random's, and is undecided otherwise. One that has it from the first "
-        "label count on in some seed is undecided, as the saving is bounded there.",
+        "random's last accuracy in no seed opposes the claim only if its own last accuracy is "
+        "shown to lie below random's, and is undecided otherwise. An arm that has this accuracy "
+        "from the first label count on in some seed is undecided, as the saving is only bounded "
+        "there.",
     )
 
     def test(dataset: str, _: pd.DataFrame, rows: pd.DataFrame) -> list[Finding]:
@@ -267,7 +270,7 @@ def c6(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
 
     claim = on_arms(claim, arms, test, fewest, ["mnist"])
     if claim.findings and not any(finding.note for finding in claim.findings):
-        claim = replace(claim, aside=f"{claim.aside} No finding here goes by either.")
+        claim = replace(claim, aside=f"{claim.aside} Neither applies to a finding here.")
     return claim
 
 

@@ -1,1 +1,1 @@
-"""10: a labelled folder of one's own."""
+"""Notebook 10: a user's own labelled folder."""

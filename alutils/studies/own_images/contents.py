@@ -14,16 +14,16 @@ from alutils.reporting import prose
 from alutils.reporting.prose import count, literal
 
 LISTED = 10
-"""Classes at either end, and kinds of files left out, that a table lists."""
+"""Maximum number of classes at either end, and of kinds of left-out files, in a table."""
 COPY, COPIES = "same content as ", "same content as another file"
 DISPUTED = f"{COPY}a file with another label"
-"""What ``folders.scan`` says of copies."""
+"""What ``folders.scan`` says about copies."""
 
 
 def sizes(dataset: Any) -> pd.DataFrame:
-    """Training and test images of every class (index), the most frequent class first.
+    """Numbers of training and test images by class (index), the most frequent class first.
 
-    Of a loaded dataset; classes that are as frequent stand in its order.
+    For a loaded dataset; equally frequent classes are in its order.
     """
     names = list(dataset.classes)
     counts = {
@@ -48,19 +48,19 @@ def sentence(dataset: Any) -> Markdown:
         first, last = literal(most.name), literal(least.name)
         text += (
             f"The most frequent class, {first}, has {count(int(most['train']), 'training image')}, "
-            f"and the rarest, {last}, {least['train']:,}. "
+            f"and the rarest, {last}, has {least['train']:,}. "
         )
     return Markdown(
-        f"{text}The class with the fewest test images has {each['test'].min():,}: what is said of "
-        "a single class below rests on no more."
+        f"{text}The class with the fewest test images has {each['test'].min():,}: statements below "
+        "about a single class may rest on no more than that."
     )
 
 
 def classes(dataset: Any) -> HTML | Markdown:
-    """Images of every class; of many classes, those of the most frequent and the rarest."""
+    """Numbers of images by class; of many classes, only the most frequent and the rarest."""
     each = sizes(dataset)
     if len(each.drop_duplicates()) == 1:
-        return Markdown("All classes have as many images.")
+        return Markdown("All classes have the same number of images.")
     each = each.map("{:,}".format)
     each = each.rename(columns={"train": "training images", "test": "test images"})
     note = ""
@@ -73,7 +73,7 @@ def classes(dataset: Any) -> HTML | Markdown:
 def left_out(name: str) -> HTML | Markdown:
     """How many of the folder's files are not used, by what is wrong with them."""
     if not name.startswith(PREFIX):
-        return Markdown(f"{dataset_title(name)} is no folder: nothing of it is left out.")
+        return Markdown(f"{dataset_title(name)} is not a folder: no file is left out.")
     try:
         with left_out_file(name).open(newline="", encoding="utf-8") as lines:
             rows = [(_kind(row["problem"]), row["file"]) for row in csv.DictReader(lines)]

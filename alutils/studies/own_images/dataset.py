@@ -1,4 +1,4 @@
-"""The parameter that names a folder of one's own."""
+"""The parameter that names a user's own folder."""
 
 from typing import Annotated
 
@@ -13,4 +13,4 @@ NameOrExample = Annotated[
     AfterValidator(named),
     Field(validate_default=True),
 ]
-"""A dataset's name or path; an empty one means the small folder that is made as an example."""
+"""A dataset's name or path; if empty, a small example folder is made."""

@@ -1,4 +1,4 @@
-"""How good every class is at the end, and which classes are taken for which."""
+"""Accuracy of every class at the end, and which classes are confused with which."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from alutils.reporting.statistics import estimate
 from alutils.studies.active_learning.diagnosed_rounds import DiagnosedRound, by_arm, needs
 
 WORST = 3
-"""Pairs of classes an arm that are listed."""
+"""Maximum number of pairs of classes listed per arm."""
 
 
 @needs("closing")
@@ -30,7 +30,7 @@ def table(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML | Mar
         for true, predicted, number, of in worst(rounds)
     ]
     if not rows:
-        return Markdown("No image is mistaken at the last round.")
+        return Markdown("No image is misclassified at the last round.")
     return prose.table(pd.DataFrame(rows))
 
 
@@ -56,10 +56,10 @@ def by_class(diagnosed: list[DiagnosedRound], classes: Sequence[str]) -> HTML:
 
 
 def worst(rounds: Sequence[DiagnosedRound]) -> list[tuple[int, int, int, int]]:
-    """The largest numbers of images of one class (first) that are taken for another (second).
+    """The most frequent confusions: true class, predicted class, number, images of the true class.
 
-    Third is the number, fourth all images of the first class; over all rounds together. Of equal
-    numbers the larger share of its class comes first, then the first class.
+    Over all rounds together. Of equal numbers, the larger share of its true class comes first, then
+    the first true class.
     """
     counts_C_C = np.sum([each.entries["closing"]["confusion"] for each in rounds], axis=0)
     of_C = counts_C_C.sum(axis=1)

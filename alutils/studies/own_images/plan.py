@@ -1,4 +1,4 @@
-"""A labelled folder of one's own: what each arm would have saved there."""
+"""A user's own labelled folder: what each arm would have saved there."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,16 +13,16 @@ from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.own_images.dataset import NameOrExample
 
 LARGEST_DECAY = 0.1
-"""Weight decay beyond which a whole network is not trained: that of the head is 1."""
+"""Largest weight decay for training a whole network; the head's is 1."""
 
 
 class OwnImagesStudy(ActiveLearningStudy):
     """Every arm on one folder of images, paired by seed, on an encoder's frozen features.
 
-    An empty ``dataset`` is a small folder of digits that is made for it (``folders.example``).
-    ``acquisition_size`` is a number of labels a round, in the place of a share. In a small folder
-    ``stop_set`` and ``batch_size`` are no more than the held-out images and the first labels (see
-    ``as_run``). ``targets`` are the accuracies (%) whose labels are told or forecast.
+    An empty ``dataset`` means a small folder of digits made for the study (``folders.example``).
+    ``acquisition_size`` is a number of labels per round, instead of a share. In a small folder
+    ``stop_set`` and ``batch_size`` are at most the numbers of held-out images and of first labels
+    (see ``as_run``). ``targets`` are accuracies (%) whose label counts are reported or forecast.
     """
 
     dataset: NameOrExample = ""
@@ -42,7 +42,7 @@ class OwnImagesStudy(ActiveLearningStudy):
         return [*super().files(), index.left_out_file(self.dataset)]
 
     def cells(self) -> list[Cell]:
-        """One cell a seed and arm, as in ``ActiveLearningStudy``."""
+        """One cell per seed and arm, as in ``ActiveLearningStudy``."""
         increasing("targets", self.targets)
         self._check_recipe()
         return super().cells()
@@ -52,7 +52,7 @@ class OwnImagesStudy(ActiveLearningStudy):
         return super()._cell(arm, seed).model_copy(update=size)
 
     def as_run(self) -> dict[str, Any]:
-        """The parameters, those of the protocol as this folder's cells have them."""
+        """The parameters, with those of the protocol as in this folder's cells."""
         return self.model_dump() | self._protocol()
 
     def _protocol(self) -> dict[str, Any]:

@@ -15,19 +15,21 @@ from alutils.reporting.statistics import estimate
 from alutils.studies.class_balance import class_balance
 
 UNEQUAL = 2
-"""Times the images of the rarest class from which on the most frequent makes classes unequal."""
+"""Ratio of the most frequent class to the rarest from which on classes count as unequal."""
 
 
 class Shares(NamedTuple):
-    """Shares (%) of the classes by seed (rows) and class (columns, by name): in an arm's picks,
-    and in the pool before any label."""
+    """Class shares (%) by seed (rows) and class name (columns): in an arm's picks, and in the pool.
+
+    The pool is the one before any label.
+    """
 
     picks: pd.DataFrame
     pool: pd.DataFrame
 
 
 def shares(study: Study, results: pd.DataFrame, dataset: Any) -> dict[str, Shares]:
-    """Of every arm, over the seeds in a results table; without arms that asked for nothing."""
+    """Shares by arm, over the seeds in a results table, without arms that asked for nothing."""
     shown, by_arm = set(results["record"]), {}
     for cell, record in finished_records(Store(study.profile), study.cells()):
         if cell.name not in shown or cell.sequence or cell.arm == BASELINE:
@@ -47,12 +49,12 @@ def shares(study: Study, results: pd.DataFrame, dataset: Any) -> dict[str, Share
 
 
 def table(by_arm: dict[str, Shares]) -> HTML | Markdown:
-    """Of every arm the class that it asked for most beyond the pool's share, and the rarest.
+    """For each arm, the class that it asked for most beyond the pool's share, and the rarest.
 
-    The first was found by looking. The rarest class is shown where classes are unequal.
+    The former is selected post hoc. The rarest class is shown if classes are unequal.
     """
     if not by_arm:
-        return Markdown("No arm has asked for labels yet.")
+        return Markdown("No arm has selected any images yet.")
     pool = next(iter(by_arm.values())).pool.mean()
     rarest = pool.idxmin() if pool.max() >= UNEQUAL * pool.min() else None
     rows = [_row(arm, each, rarest) for arm, each in by_arm.items()]

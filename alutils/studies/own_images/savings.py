@@ -1,4 +1,4 @@
-"""What each arm would have saved in labels, and how much that rests on."""
+"""How many labels each arm would have saved, and how certain that is."""
 
 import pandas as pd
 from IPython.display import Markdown
@@ -13,10 +13,10 @@ from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
 
 
 def saved_labels(savings: pd.DataFrame, last: int) -> pd.DataFrame:
-    """Labels that an arm needs fewer than random for random's last accuracy, at ``last`` labels.
+    """How many fewer labels than random an arm needs for random's accuracy at ``last`` labels.
 
-    From label savings (times) by seed (rows) and arm (columns), and like these; below zero where
-    it needs more, and NaN where it never gets there.
+    From label savings (factors) by seed (rows) and arm (columns), in the same form; below zero if
+    it needs more, and NaN if it never gets there.
     """
     needed = last / savings
     return needed.rsub(needed["random"], axis=0).drop(columns="random")
@@ -31,14 +31,14 @@ def sentences(results: pd.DataFrame) -> Markdown:
     saved = saved_labels(savings, last)
     if len(saved) < FEWEST_SEEDS:
         return Markdown(
-            f"With {count(len(saved), 'seed')} no label saving is told: {FEWEST_SEEDS} are needed."
+            f"With {count(len(saved), 'seed')} no label saving is given: {FEWEST_SEEDS} are needed."
         )
     lines = [f"- **{arm_title(arm)}** {_saving(saved[arm], savings[arm], last)}" for arm in saved]
     if saved.isna().any(axis=None):
         lines.append(f"\n{tables.BY_CHANCE}")
     return Markdown(
-        f"On {dataset_title(results['dataset'].iloc[0])} {last:,} random labels give "
-        f"{interval(ends, '%')}. For that accuracy, on monotone fits seed by seed:\n\n"
+        f"On {dataset_title(results['dataset'].iloc[0])}, {last:,} random labels give "
+        f"{interval(ends, '%')}. How arms reach that accuracy, on monotone fits seed by seed:\n\n"
         + "\n".join(lines)
     )
 
@@ -54,7 +54,7 @@ def _saving(labels: pd.Series, savings: pd.Series, last: int) -> str:
         return f"is not shown to save or to cost labels: {_labels(saved, '+')}."
     if saved.mean > 0:
         return f"would have saved {_labels(saved, '')}."
-    return f"would have cost {_labels(estimate(-labels), '')} more."
+    return f"would have cost {_labels(estimate(-labels), '')}."
 
 
 def _labels(saved: Estimate, sign: str) -> str:
@@ -76,7 +76,7 @@ def ends(results: pd.DataFrame) -> Markdown:
 def _alike(results: pd.DataFrame) -> str:
     """Which arms have the same accuracy in every round of every seed.
 
-    With two classes that holds of uncertainty, margin and entropy, which then rank images alike.
+    With two classes this holds for uncertainty, margin and entropy, which then rank images alike.
     """
     by_curve: dict[tuple[float, ...], list[str]] = {}
     for arm, rows in results.groupby("arm", sort=False):
@@ -90,32 +90,33 @@ def _alike(results: pd.DataFrame) -> str:
 
 
 def certainty(results: pd.DataFrame) -> Markdown:
-    """On how many seeds and test images all rests, and what these could show."""
+    """How many seeds and test images everything rests on, and what these could show."""
     areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
     text = f"All of this rests on {paired_seeds(len(areas))}."
     if len(areas) < FEWEST_SEEDS:
-        text += f" A test needs {FEWEST_SEEDS}: with these, what is seen may be chance."
+        text += f" A test needs {FEWEST_SEEDS}: with these, differences may be due to chance."
     else:
         by_arm = standing.standings(areas, dataset)
         if left := standing.undecided(by_arm):
             arms = join([arm_title(arm) for arm in left])
-            text += f" They leave {arms} open.{standing.power(areas, dataset)}"
+            text += f" They leave {arms} undecided.{standing.power(areas, dataset)}"
         elif all(arm.differs for arm in by_arm.values()):
-            text += " They show of every arm on which side of random it lies."
+            text += " They show for every arm on which side of random it lies."
         else:
-            text += " They show of every arm that it differs from random, or is equivalent to it."
+            text += " They show that every arm differs from random or is equivalent to it."
     return Markdown(f"{text} {_test_error(results)}".strip())
 
 
 def _test_error(results: pd.DataFrame) -> str:
-    """How far the test set's size alone lets an accuracy lie from the true one."""
+    """How far an accuracy may be from the true one by the test set's size alone."""
     if results["reported"].iloc[0] != "test":
         return ""
     images = DATASETS[results["dataset"].iloc[0]].test
     best = float(statistics.final(results).mean().max())
     half = stats.norm.ppf((1 + LEVEL) / 2) * standard_errors([best], images)[0]
     return (
-        f"The test set has {count(images, 'image')}, the same for every seed and arm: by its size "
-        f"alone an accuracy of {best:.1f} % lies within {half:.1f} points of that on other images "
-        f"of the kind ({100 * LEVEL:.0f} %), which more seeds do not narrow."
+        f"The test set has {count(images, 'image')}, the same for every seed and arm: because of "
+        f"its size alone, an accuracy of {best:.1f} % is certain only to within {half:.1f} points "
+        f"of that on other images of the kind ({100 * LEVEL:.0f} %), and more seeds do not narrow "
+        "that."
     )

@@ -1,4 +1,4 @@
-"""How many labels a wanted accuracy needs: read off the curves, or forecast beyond their end."""
+"""How many labels a target accuracy needs: read off the curves, or forecast beyond their end."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from alutils.reporting import prose, statistics
 from alutils.reporting.forecast import KINDS, CannotTell, forecast
 
 SEED = 0
-"""Of the resamples; the same table gives the same answers."""
+"""Seed of the resamples; the same table gives the same answers."""
 
 
 def table(results: pd.DataFrame, targets: Sequence[float], images: int) -> HTML:
     """Labels that every arm needs for each target, on its mean curve over seeds.
 
-    ``images`` is on how many accuracy is measured.
+    ``images`` is the number of images that accuracy is measured on.
     """
     curves = statistics.strategies(results).groupby("arm", sort=False)
     means = {arm: curve.groupby("labels")["accuracy"].mean() for arm, curve in curves}
@@ -39,5 +39,5 @@ def needed(mean: pd.Series, target: float, images: int) -> str:
         return f"{np.ceil(reached):,.0f}"
     answer = forecast(labels, accuracy, target, np.random.default_rng(SEED), size=images)
     if isinstance(answer, CannotTell):
-        return f"cannot be told: {KINDS[answer.kind]}"
+        return f"no forecast: {KINDS[answer.kind]}"
     return f"{answer.more:,} more than {labels[-1]:,} ({answer.low:,} to {answer.high:,})"

@@ -1,1 +1,1 @@
-"""11: labelling one's own images by hand."""
+"""Notebook 11: labelling a user's own images by hand."""

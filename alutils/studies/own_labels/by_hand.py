@@ -1,4 +1,4 @@
-"""A ledger at work in a notebook: opened, shown to a person, or answered in batch."""
+"""A ledger in use in a notebook: opened, shown to a person, or answered in batch."""
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ from alutils.studies.own_labels.plan import LABELS, PERSON, OwnLabelsStudy
 
 @dataclass(frozen=True)
 class Labelling:
-    """A ledger that is open, and what is labelled into it.
+    """An open ledger, and what is labelled into it.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ Shown = TypeVar("Shown")
 
 
 def undisturbed(report: Callable[[Labelling], Shown]) -> Callable[[Labelling], Shown]:
-    """A report on one state of the answers: those that are given meanwhile wait for it."""
+    """Decorate a report to see one state of the answers: new answers wait until it is done."""
 
     @wraps(report)
     def alone(labelling: Labelling) -> Shown:
@@ -60,16 +60,16 @@ def undisturbed(report: Callable[[Labelling], Shown]) -> Callable[[Labelling], S
     return alone
 
 
-NOTHING = "Nothing is labelled yet: once it is, run this cell again."
+NOTHING = "Nothing is labelled yet: label some images, then run this cell again."
 _open: dict[Path, Labelling] = {}
-"""By ledger, what this process has open: a cell that runs again closes it first."""
+"""By ledger, what this process has open; it is closed first when the cell runs again."""
 
 
 def open_ledger(study: OwnLabelsStudy) -> Labelling:
-    """Begin the study's ledger or go on with it; in batch a new one.
+    """Start the study's ledger or continue it; in batch, start a new one.
 
-    Raises as ``Session``; ``LedgerHeld`` where another process labels into it; ``ParameterError``
-    where a recorded ledger is of other images; ``CanNotWrite`` where the folder can't be made.
+    Raises as ``Session``; ``LedgerHeld`` if another process labels into it; ``ParameterError`` if a
+    recorded ledger is of other images; ``CanNotWrite`` if the folder can't be made.
     """
     images = FolderImages(study.dataset, study.encoder)
     path = study.ledger_path.resolve()
@@ -107,22 +107,22 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
 
 
 def _much_at_random(study: OwnLabelsStudy) -> str:
-    """That a page takes more images than a training chooses, and the largest one that doesn't."""
+    """A note that a page takes more images than a training chooses, with the largest allowed."""
     return (
         f"page = {study.page} shows more images than a training chooses (batch = {study.batch}), "
-        f"so that about {1 - study.batch / study.page:.0%} of what is asked for is drawn at "
-        f"random: with page = {study.largest_page} it is a share of {study.share:g}"
+        f"so about {1 - study.batch / study.page:.0%} of the images asked for are drawn at random; "
+        f"with page = {study.largest_page} the share is {study.share:g}"
     )
 
 
 def _no_classes(images: FolderImages) -> str:
-    """That the folder has classes of its own, and what follows, where none is to be labelled."""
+    """A note that none of the folder's own classes is to be labelled, and what follows."""
     names = ", ".join(images.classes[:3]) + (", ..." if len(images.classes) > 3 else "")
     kept = count(len(images.test_labels), "image")
     return (
-        f"the folder's own classes ({names}) are none of yours, and {kept} of them "
-        f"{'is' if len(images.test_labels) == 1 else 'are'} kept for a test and never asked for: "
-        "where its folders are no classes give a table (docs/labelling.md)"
+        f"none of the folder's own classes ({names}) is one of yours, and {kept} of them "
+        f"{'is' if len(images.test_labels) == 1 else 'are'} kept for testing and never asked for: "
+        "if its subfolders are not classes, give a table (docs/labelling.md)"
     )
 
 
@@ -131,8 +131,8 @@ def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry
     entries = chain.read(Path(study.answers))
     if entries and images.pool.position.keys().isdisjoint(Answers(entries).current):
         raise ParameterError(
-            f"answers = {study.answers!r} answers none of the images of {images.folder}: name the "
-            "folder that the ledger is of, or another ledger"
+            f"answers = {study.answers!r} answers none of the images of {images.folder}: give the "
+            "folder that the ledger belongs to, or another ledger"
         )
     return entries
 
@@ -143,7 +143,7 @@ def _older_answers(
     classes: Sequence[str],
     say: Callable[[str], None],
 ) -> older.Older | None:
-    """What the older ledger that is named says of the images; ``say`` is told of one that isn't."""
+    """The answers of the older ledger that is named; if none is, ``say`` may suggest one."""
     if study.older_ledger:
         return older.read(Path(study.older_ledger), images, classes)
     if study.answers == PERSON and not study.ledger:
@@ -154,10 +154,10 @@ def _older_answers(
 
 @contextmanager
 def _folder_made(study: OwnLabelsStudy) -> Iterator[None]:
-    """The ledger's folder is there; in batch without what was in it.
+    """Make sure that the ledger's folder exists; in batch, empty it first.
 
-    One that is made here for ``ledger`` is no class of a dataset that it lies in. In batch no other
-    run has it meanwhile, which is until the ledger is open, and refuses them.
+    If it is made here for ``ledger``, it is marked so as not to be a class of a dataset that it
+    lies in. In batch, other runs are kept out until the ledger is open, which then refuses them.
     """
     with ExitStack() as opening:
         try:
@@ -173,20 +173,20 @@ def _folder_made(study: OwnLabelsStudy) -> Iterator[None]:
                 (missing[-1] / NO_IMAGES).touch()
         except OSError as error:
             raise CanNotWrite(
-                f"{study.folder} can't be made for the answers ({error.strerror or error}): change "
-                "the rights there, or name another place, by ledger or ALUTILS_OUTPUTS"
+                f"{study.folder} can't be created for the answers ({error.strerror or error}): "
+                "change the permissions there, or set another place in ledger or ALUTILS_OUTPUTS"
             ) from error
         yield
 
 
 def _refuse_two_runs(path: Path, study: OwnLabelsStudy) -> FileLock:
-    """The lock of a path, acquired; raises where another run in batch has it."""
+    """Acquire the lock of a path; raises if another run in batch has it."""
     try:
         return locked(path)
     except LedgerHeld as error:
         raise LedgerHeld(
-            f"another run in batch has {study.folder} ({error}): wait for it, close its "
-            "notebook's kernel, or give another profile"
+            f"another batch run is using {study.folder} ({error}): wait for it, close its "
+            "notebook's kernel, or use another profile"
         ) from error
 
 
@@ -197,22 +197,22 @@ def _export(labelling: Labelling) -> str:
 
 
 def without_links(export: bundle.Export) -> str:
-    """The end of a sentence on what has no link in an export, and why; empty without."""
+    """The end of a sentence on what has no link in an export, and why; empty if nothing."""
     if export.unlinked:
         return (
-            f"; without classes, as links can't be made there ({export.unlinked}): keep the ledger "
-            "on a disk that has links to get them"
+            f"; without classes, as links can't be created there ({export.unlinked}): to get them, "
+            "keep the ledger on a disk that supports links"
         )
     if not export.without:
         return ""
     return (
-        f"; {count(len(export.without), 'image')} without a link, as the file is gone or another "
-        f"one by now: {export.without[0]} first"
+        f"; {count(len(export.without), 'image')} without a link, as the file is gone or has "
+        f"changed (the first: {export.without[0]})"
     )
 
 
 def label(labelling: Labelling) -> LabellingWidget | Markdown:
-    """The widget for a person; in batch the answers are given, and said to be."""
+    """The widget for a person; in batch, give the answers and report that."""
     study, session = labelling.study, labelling.session
     if study.answers == PERSON:
         return LabellingWidget(labelling.desk, labelling.images)
@@ -224,14 +224,14 @@ def label(labelling: Labelling) -> LabellingWidget | Markdown:
             'given them. In JupyterLab, with `answers = "person"`, this cell shows the images.'
         )
     entries = chain.read(Path(study.answers))
-    said = "asked for as they were then"
+    said = "with the same images asked for as then"
     try:
         replay(session, entries)
     except ReplayDiffers:
         labels = Answers(entries).labels
         answer_from(labels, session, len(labels) - len(session.answers.labels))
         given = len(session.answers.labels)
-        said = f"{given:,} of its {len(labels):,} labels, as other images are asked for than then"
+        said = f"{given:,} of its {len(labels):,} labels, as other images are asked for now"
     session.wait()
     return Markdown(
         f"The answers come from the recorded ledger `{Path(study.answers).name}`, {said}: "

@@ -13,19 +13,19 @@ from alutils.studies.own_labels.plan import PERSON
 
 @undisturbed
 def overview(labelling: Labelling) -> HTML | Markdown:
-    """What an export has; in batch it is written, a person asks for it."""
+    """What an export contains; in batch it is written here, a person has to ask for it."""
     study, labels = labelling.study, labelling.session.answers.labels
     if not labels:
         return Markdown(NOTHING)
     if study.answers == PERSON:
         files = "; ".join(f"`{name}`: {what}" for name, what in FILES.items())
         return Markdown(
-            f"To have all of it in a new folder beside the ledger, press *Export* under the images "
-            f"({files})."
+            "To write all of it to a new folder next to the ledger, press *Export* under the "
+            f"images ({files})."
         )
     export = write_all(study.folder, labelling.session, labelling.images)
     folder = export.folder
     rows = [{"file": name, "what": FILES[name]} for name in FILES if (folder / name).exists()]
     text = f"{count(len(labels), 'label')}, in the folder <code>{folder.name}</code>"
-    text += f" beside the ledger{escape(without_links(export))}:"
+    text += f" next to the ledger{escape(without_links(export))}:"
     return HTML(f"<p>{text}</p>{table(pd.DataFrame(rows)).data}")

@@ -16,9 +16,9 @@ from alutils.studies.own_labels.progress import reason
 
 SHOWN, COLUMNS = 24, 8
 LONGEST = 14
-"""Letters of a class that are drawn; in the alternative text it is whole."""
+"""Maximum number of letters of a class name drawn; the alternative text has the full name."""
 STEPS = 4
-"""Batches that are shown, from the first to the last."""
+"""Maximum number of batches that are shown, from the first to the last."""
 
 
 @undisturbed
@@ -42,13 +42,13 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
 def _batch(labelling: Labelling, entries: Sequence[Entry]) -> Picture:
     first = labelling.session.answers.first  # a later answer may be a change
     texts = [(each.said, reason(first[each.image].asked)) for each in entries]
-    caption = "Under an image its answer, and what asked for it."
+    caption = "Under each image its answer, and what asked for it."
     return _grid(labelling, [entry.image for entry in entries], texts, caption)
 
 
 @undisturbed
 def unsure(labelling: Labelling) -> HTML | Markdown:
-    """Images without an answer of which the head is least sure."""
+    """Unanswered images that the head is least sure of."""
     session = labelling.session
     if len(set(session.answers.labels.values())) < 2:
         return Markdown("There is no head yet: it needs labels of two classes.")
@@ -57,8 +57,8 @@ def unsure(labelling: Labelling) -> HTML | Markdown:
         return Markdown("Every image has an answer.")
     texts = [(guess, f"{100 * p:.0f} %") for guess, p in zip(guesses, probabilities, strict=True)]
     caption = (
-        "The images without an answer of which the head of all labels is least sure. Under an "
-        "image the likeliest class and its probability."
+        "The unanswered images that the head trained on all labels is least sure of. Under each "
+        "image the most likely class and its probability."
     )
     return _grid(labelling, names, texts, caption)
 
@@ -67,7 +67,7 @@ def unsure(labelling: Labelling) -> HTML | Markdown:
 def _grid(
     labelling: Labelling, images: Sequence[str], texts: Sequence[tuple[str, str]], caption: str
 ) -> Picture:
-    """Images in rows, a class, cut where it is long, and a line under each."""
+    """Images in rows; under each a class, cut if it is long, and a further line."""
     rows = -(-len(images) // COLUMNS)
     figure, axes = figures.grid(rows, COLUMNS, (8.4, 1.45 * rows))
     for panel in axes.flat:

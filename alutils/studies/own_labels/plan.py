@@ -18,14 +18,14 @@ from alutils.protocol.parameters import Parameters
 from alutils.studies.own_images.dataset import NameOrExample
 
 PERSON, LABELS = "person", "labels"
-"""Who answers, where it is no recorded ledger: a person, or the folder's own labels."""
+"""Who answers, if it is not a recorded ledger: a person, or the folder's own labels."""
 
 
 def _absolute(path: str) -> str:
-    """Where a path leads that a user wrote in the notebook; a ``~`` of nobody stays as it is.
+    """The absolute form of a path from the notebook; a ``~`` of an unknown user is kept.
 
-    A relative one is relative to the notebook's folder, in which its kernel runs, whichever folder
-    a command is given in.
+    A relative path starts at the notebook's folder, in which its kernel runs, whichever folder a
+    command is given in.
     """
     own = Path(path)
     with suppress(RuntimeError):
@@ -44,12 +44,12 @@ Answerer = Annotated[
 class OwnLabelsStudy(Parameters):
     """A folder of images that is labelled; it has no cells, as nothing is compared.
 
-    An empty ``dataset`` is a small folder of digits that is made for it (``folders.example``), and
-    an empty ``ledger`` lies under the outputs; a new one begins with the answers of
-    ``older_ledger``, which is of an earlier state of the folder, or a table of labels. ``classes``
-    are those to begin with; where none are given they are the folder's own. Answers come from a
-    person; in batch from the folder's labels, ``answer_count`` of them; or from the recorded ledger
-    whose path ``answers`` is.
+    An empty ``dataset`` means a small folder of digits made for the study (``folders.example``), an
+    empty ``ledger`` one under the outputs. A new ledger starts with the answers of
+    ``older_ledger``, which is one of an earlier state of the folder, or a table of labels.
+    ``classes`` are the first ones, by default the folder's own. Answers come from a person; in
+    batch they come from the folder's labels (``answer_count`` of them), or from the recorded ledger
+    whose path is given as ``answers``.
     """
 
     dataset: NameOrExample = ""
@@ -70,11 +70,11 @@ class OwnLabelsStudy(Parameters):
     page: Annotated[int, Field(ge=1, le=LARGEST_PAGE)] = 12
 
     def cells(self) -> list[Cell]:
-        """None: labels are no results of a run."""
+        """None, as labels are not results of a run."""
         return []
 
     def own_features(self) -> list[tuple[str, str]]:
-        """Those of the folder, on which a head is trained between answers."""
+        """The folder's features, on which a head is trained between answers."""
         return [(self.dataset, self.encoder)]
 
     def files(self) -> list[Path]:
@@ -89,17 +89,17 @@ class OwnLabelsStudy(Parameters):
 
     @property
     def largest_page(self) -> int:
-        """Images on a page up to which a training chooses all but the ``share`` at random."""
+        """Largest page of which a training chooses all images but the random ``share``."""
         return int(self.batch / (1 - self.share) + 1e-9)
 
     @property
     def batch_folder(self) -> Path:
-        """The folder that every run in batch makes anew; no ledger that is to last lies in it."""
+        """The folder that every run in batch recreates; no ledger that is to last lies in it."""
         return outputs() / self.profile / "labels" / "batch"
 
     @property
     def folder(self) -> Path:
-        """Where the ledger and what is exported lie, unless ``ledger`` says where."""
+        """The folder of the ledger and of exports; that of ``ledger`` if it is given."""
         if self.answers != PERSON:
             return self.batch_folder
         return self.ledger_path.parent if self.ledger else self.batch_folder.with_name(self.dataset)
@@ -123,8 +123,8 @@ class OwnLabelsStudy(Parameters):
                 raise ValueError(f"classes: {refusal}")
         if self.ledger and not self.ledger.endswith(".jsonl"):
             raise ValueError(
-                f"ledger = {self.ledger!r} is not called as one: give a file whose name ends in "
-                ".jsonl, which is made where it is not there"
+                f"ledger = {self.ledger!r} is not a ledger's name: give a file whose name ends in "
+                ".jsonl, which is created if it doesn't exist"
             )
         self.settings  # noqa: B018  raises where it is not allowed
         self._check_answers()
@@ -136,8 +136,8 @@ class OwnLabelsStudy(Parameters):
     def _check_answers(self) -> None:
         if self.answers == LABELS and not DATASETS[self.dataset].classes:
             raise ValueError(
-                f"answers = {LABELS!r}, but the folder has no labels that could answer: set "
-                f"{PERSON!r}, or sort its images into a folder a class"
+                f"answers = {LABELS!r}, but the folder has no labels to answer with: set "
+                f"{PERSON!r}, or sort its images into one folder per class"
             )
         if self.answers not in (PERSON, LABELS) and not os.path.isfile(self.answers):
             raise ValueError(
@@ -159,7 +159,7 @@ class OwnLabelsStudy(Parameters):
         elif not os.path.isfile(older):
             problem = "is no file: give the path of a ledger or table, or leave it empty"
         elif older == self.ledger_path.resolve():
-            problem = "is the ledger that is labelled into: set ledger to a new file as well"
+            problem = "is the ledger that answers go to: set ledger to a new file as well"
         else:
             return
         raise ValueError(f"older_ledger = {self.older_ledger!r} {problem}")
@@ -168,6 +168,6 @@ class OwnLabelsStudy(Parameters):
         """Refuse a ledger that a run in batch would remove."""
         if Path(value).is_relative_to(self.batch_folder.resolve()):
             raise ValueError(
-                f"{key} = {value!r} lies in the folder that every run in batch makes anew: copy "
-                "the ledger to another folder, or name another"
+                f"{key} = {value!r} lies in the folder that every batch run deletes first: copy "
+                "the ledger to another folder, or give another"
             )

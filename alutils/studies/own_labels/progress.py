@@ -1,4 +1,4 @@
-"""How good the head is by now, how many more labels it takes, and what was asked for."""
+"""How good the head is so far, how many more labels it takes, and what was asked for."""
 
 from collections import Counter
 
@@ -20,7 +20,7 @@ COLOUR, OTHER = "#0173b2", "#8c0800"
 
 @undisturbed
 def sentences(labelling: Labelling) -> Markdown:
-    """What there is by now, in words."""
+    """The current state of labelling, in words."""
     session, target = labelling.session, labelling.study.target
     answers = session.answers
     if not answers.labels:
@@ -37,7 +37,7 @@ def sentences(labelling: Labelling) -> Markdown:
 
 
 def _test_sentence(labelling: Labelling) -> str | None:
-    """What the head is worth on the folder's own test part, if it has one with labels."""
+    """The head's accuracy on the folder's own test part, if it has one with labels."""
     heads = [batch.head for batch in labelling.session.trainings()]
     accuracy = labelling.images.test_accuracy(heads[-1]) if heads else None
     if accuracy is None:
@@ -45,14 +45,14 @@ def _test_sentence(labelling: Labelling) -> str | None:
     labels, images = heads[-1].labels, len(labelling.images.test_labels)
     low, high = estimate.wilson(round(accuracy / 100 * images), images)
     return (
-        f"To compare, on the {images:,} images that the folder keeps for a test, which nobody was "
-        f"asked about, the head of {labels:,} labels is right on {accuracy:.1f} % "
-        f"({low:.1f} to {high:.1f})."
+        f"For comparison, the head trained on {labels:,} labels has an accuracy of "
+        f"{accuracy:.1f} % ({low:.1f} to {high:.1f}) on the {images:,} images that the folder "
+        "keeps for testing, which nobody was asked about."
     )
 
 
 def test_curve(labelling: Labelling) -> list[tuple[int, float]]:
-    """Labels and accuracy (%) on the folder's test part of every training; empty without one."""
+    """Labels and accuracy (%) on the folder's test part for every training; empty without one."""
     heads = [batch.head for batch in labelling.session.trainings()]
     measured = [(head.labels, labelling.images.test_accuracy(head)) for head in heads]
     return [(labels, accuracy) for labels, accuracy in measured if accuracy is not None]
@@ -61,14 +61,14 @@ def test_curve(labelling: Labelling) -> list[tuple[int, float]]:
 @undisturbed
 @house_style()
 def curve(labelling: Labelling) -> HTML | Markdown:
-    """Accuracy against labels: on what was drawn at random, and on the folder's test part."""
+    """Accuracy against labels: on random images, and on the folder's test part."""
     session, target = labelling.session, labelling.study.target
     guessed = estimate.guesses(session.answers, session.settings.batch)
     labels, right, images = estimate.curve(guessed)
     test = test_curve(labelling)
     if not len(labels) and not test:
         return Markdown(
-            f"No curve yet: a point of it needs {estimate.MERGED} images at random that the head "
+            f"No curve yet: a point needs {estimate.MERGED} randomly drawn images that the head "
             "guessed and that have a label."
         )
     figure, ((axes,),) = figures.grid(size=(8, 4.5))
@@ -76,10 +76,10 @@ def curve(labelling: Labelling) -> HTML | Markdown:
     ends = [estimate.wilson(int(r), int(n)) for r, n in zip(right, images, strict=True)]
     low, high = np.array(ends).reshape(-1, 2).T
     axes.errorbar(labels, accuracy, (accuracy - low, high - accuracy), fmt="o", color=COLOUR,
-                  capsize=3, label="on images at random, with 95 % interval")  # fmt: skip
+                  capsize=3, label="on random images, with 95 % interval")  # fmt: skip
     if test:
         axes.plot(*zip(*test, strict=True), color=OTHER, label="on the folder's test images")
-    axes.axhline(target, color="grey", linewidth=1, linestyle="--", label=f"{target:g} %, the aim")
+    axes.axhline(target, color="grey", linewidth=1, linestyle="--", label=f"target: {target:g} %")
     axes.set(xlabel="labels", ylabel="accuracy (%)")
     figures.legend(axes)
     sns.despine(ax=axes)
@@ -88,9 +88,9 @@ def curve(labelling: Labelling) -> HTML | Markdown:
         for x, y, (a, b), n in zip(labels, accuracy, ends, images, strict=True)
     )
     caption = (
-        "Accuracy of the head against the labels it was trained on. Points: images drawn at random "
-        "and guessed before they were answered, at least "
-        f"{estimate.MERGED} a point, with Wilson's interval."
+        "Accuracy of the head against the number of labels it was trained on. Points: images drawn "
+        "at random and guessed before they were answered, at least "
+        f"{estimate.MERGED} per point, with Wilson's interval."
     )
     return prose.show(figure, caption, f"Accuracy by labels. {points or 'No point yet.'}")
 
@@ -103,7 +103,7 @@ def reason(asked: str) -> str:
 
 @undisturbed
 def asked_for(labelling: Labelling) -> HTML | Markdown:
-    """Labels of every class, what had asked for their images, and guesses at random that held."""
+    """Labels by class, what asked for their images, and right guesses on random images."""
     answers = labelling.session.answers
     if not answers.labels:
         return Markdown(NOTHING)
@@ -126,6 +126,6 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
     shown = sum(answers.current[image].shown for image in answers.labels)
     text = (
         f"{prose.count(undone, 'answer')} taken back, {changed} changed later, {shown} given with "
-        "the guess in sight. The ledger keeps all of it."
+        "the guess visible. The ledger keeps all of them."
     )
     return HTML(prose.table(pd.DataFrame(rows)).data + f"<p>{text}</p>")

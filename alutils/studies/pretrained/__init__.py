@@ -1,1 +1,1 @@
-"""09: an encoder's frozen features."""
+"""Notebook 09: an encoder's frozen features."""

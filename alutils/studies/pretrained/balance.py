@@ -1,4 +1,4 @@
-"""How often the arms ask for rare classes, where the pool has some."""
+"""How often the arms ask for rare classes, if the pool has some."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -35,12 +35,12 @@ class Balance:
 
 
 def heading(part: str, dataset: str, imbalance: float) -> Markdown:
-    """What stands above the ranking of such a part."""
+    """The heading above the ranking of such a part."""
     return Markdown(f"**{part_title(part, dataset, imbalance)}**")
 
 
 def balances(study: PretrainedStudy, labels: dict[str, Tensor]) -> list[Balance]:
-    """Of every part, dataset and ratio with imbalanced classes, over the seeds with every arm.
+    """Balances by part, dataset and ratio of imbalance, over the seeds with every arm.
 
     ``labels`` are the training labels by dataset, int64 (N,).
     """
@@ -107,6 +107,7 @@ def _sentence(shares: pd.DataFrame) -> str:
     """The tests of one part, from its shares by seed and arm."""
     shares = shares.drop(columns=list(ORACLES), errors="ignore")
     p, means = statistics.adjusted(shares), shares.mean()
+    which = f"images of the {RAREST} rarest classes"
     phrases = []
     for words, sign in (("more", 1), ("less", -1)):
         shown = [
@@ -115,10 +116,10 @@ def _sentence(shares: pd.DataFrame) -> str:
             if p[arm] < 1 - LEVEL and sign * (means[arm] - means["random"]) > 0
         ]
         if shown:
-            phrases.append(f"{join(shown)} {'asks' if len(shown) == 1 else 'ask'} {words} often")
-    which = f"for the {RAREST} rarest classes"
-    result = f"no arm is shown to ask {which} more or less often than random"
+            verb, what = "selects" if len(shown) == 1 else "select", "them" if phrases else which
+            phrases.append(f"{join(shown)} {verb} {what} {words} often")
+    result = f"no arm is shown to select {which} more or less often than random"
     if phrases:
-        result = f"{which} {', '.join(phrases)} than random"
+        result = f"{', and '.join(phrases)} than random"
     corrected = f", Holm-corrected for {len(p)} arms" if len(p) > 1 else ""
     return f"{paired_seeds(len(shares))} (paired t tests at 5 %{corrected}): {result}."

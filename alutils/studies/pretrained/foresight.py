@@ -15,15 +15,15 @@ from alutils.studies.pretrained.plan import PARTS
 AHEAD = {"in the next round": 1, "2 or 3 rounds ahead": 3, "4 or more rounds ahead": np.inf}
 """Groups of forecasts, up to how many rounds after the last known one the target is reached."""
 CLOSE = 0.05
-"""By how much coverage may fall short of the interval's level before it is said."""
+"""By how much coverage may fall short of the interval's level without being reported."""
 WIDE = (1 + LEVEL) / 2
-"""Coverage from which intervals are called too wide: half as many miss as may."""
+"""Coverage from which intervals are called too wide: at most half of the misses allowed."""
 SEED = 0
-"""Of the resamples; the same table gives the same answers."""
+"""Seed of the resamples; the same table gives the same answers."""
 
 
 def judged(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
-    """The rows of both parts that are replayed: some arms, classes as they are."""
+    """The rows of both parts that are replayed: of some arms, with classes not made rare."""
     rows = results[results["factor"].isin(PARTS) & (results["level"] == 1.0)]
     return rows[rows["arm"].isin(arms)]
 
@@ -31,8 +31,8 @@ def judged(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
 def forecasts(results: pd.DataFrame, images: Callable[[str], int]) -> pd.DataFrame:
     """Every forecast that would have been given, with ``part`` and how far ahead it looked.
 
-    ``images`` says on how many of a dataset accuracy is measured (a study's ``measured_on``). A
-    part is a ``factor`` of the results; a study that has no parts has an empty one.
+    ``images`` gives the number of images that a dataset's accuracy is measured on (a study's
+    ``measured_on``). A part is a ``factor`` of the results; in a study without parts it is empty.
     """
     replayed = _by_part(
         results, lambda rows: replay.replay_forecasts(rows, np.random.default_rng(SEED), images)
@@ -42,7 +42,7 @@ def forecasts(results: pd.DataFrame, images: Callable[[str], int]) -> pd.DataFra
 
 
 def stops(results: pd.DataFrame, images: Callable[[str], int]) -> pd.DataFrame:
-    """Where each rule would have stopped each run, with ``part`` as ``forecasts`` have it."""
+    """Where each rule would have stopped each run, with ``part`` as in ``forecasts``."""
     return _by_part(results, lambda rows: replay.replay_stopping(rows, images))
 
 
@@ -81,12 +81,12 @@ def coverage_table(replayed: pd.DataFrame) -> HTML | Markdown:
 
 
 def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
-    """Whether the intervals hold what they say, by dataset and part."""
+    """Whether the intervals have their nominal coverage, by dataset and part."""
     if replayed.empty:
         return prose.paragraphs("No run is long enough for a forecast.", interim)
-    given, asked = replayed[replayed["kind"] == ""], count(len(replayed), "forecast")
+    given, asked = replayed[replayed["kind"] == ""], count(len(replayed), "requested forecast")
     if given.empty:
-        return prose.paragraphs(f"Of {asked} asked for, none could be given as a number.", interim)
+        return prose.paragraphs(f"Of {asked}, none could be given as a number.", interim)
     held: dict[tuple[str, str], float] = {}
     phrases = []
     for (part, dataset), row in replay.coverage(replayed, ["part", "dataset"]).iterrows():
@@ -94,16 +94,16 @@ def coverage_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
             held[part, dataset] = row.covered
             phrases.append(
                 f"{100 * row.covered:.0f} % {_where(part, dataset)} (median width "
-                f"{row.width:.1f} times the truth; {100 * row.told:.0f} % of those asked for were "
+                f"{row.width:.1f} times the truth; {100 * row.told:.0f} % of those requested were "
                 "given)"
             )
     seeds, runs = replayed["seed"].nunique(), replayed["record"].nunique()
     verdict = _verdict(held) if seeds >= FEWEST_SEEDS else f"A verdict needs {FEWEST_SEEDS} seeds."
     return prose.paragraphs(
-        f"Of {asked} asked for, {len(given):,} {'was' if len(given) == 1 else 'were'} given as a "
-        f"number, on {count(runs, 'run')} of {count(seeds, 'seed')}. Of these, the "
-        f"{100 * LEVEL:.0f} % intervals hold the truth in {join(phrases)}. {verdict} Forecasts of "
-        "one run are not independent of each other, nor are runs of one seed.",
+        f"Of {asked}, {len(given):,} {'was' if len(given) == 1 else 'were'} given as a number, on "
+        f"{count(runs, 'run')} of {count(seeds, 'seed')}. Their {100 * LEVEL:.0f} % intervals "
+        f"contain the truth this often: {join(phrases)}. {verdict} Forecasts of one run are not "
+        "independent of each other, nor are runs of one seed.",
         interim,
     )
 
@@ -112,16 +112,17 @@ def _verdict(held: dict[tuple[str, str], float]) -> str:
     """Where intervals fall short, and where they are too wide, from coverage by part, dataset."""
     short = [where for where, share in held.items() if share < LEVEL - CLOSE]
     wide = [where for where, share in held.items() if share >= WIDE]
-    verdict = f"Nowhere do they fall more than {100 * CLOSE:.0f} points short."
+    verdict = f"Coverage is nowhere more than {100 * CLOSE:.0f} points short."
     if short:
-        verdict = f"They fall short {_places(short, list(held))}."
+        verdict = f"Coverage falls short {_places(short, list(held))}."
     if wide:
-        verdict += f" They are wider than {100 * LEVEL:.0f} % asks for {_places(wide, list(held))}."
+        needs = f"wider than {100 * LEVEL:.0f} % requires"
+        verdict += f" Intervals are {needs} {_places(wide, list(held))}."
     return verdict
 
 
 def _places(some: list[tuple[str, str]], every: list[tuple[str, str]]) -> str:
-    """Some parts and datasets in words, a part alone where it has several datasets, all of them."""
+    """Some parts and datasets in words; a part alone if it has several datasets, all among them."""
     words = []
     for part in dict.fromkeys(part for part, _ in some):
         here, whole = ([name for p, name in places if p == part] for places in (some, every))
@@ -138,8 +139,8 @@ def _where(part: str, dataset: str) -> str:
 def stopping_table(replayed: pd.DataFrame) -> HTML | Markdown:
     """Where each rule would have stopped, and what that costs in labels or in accuracy.
 
-    Of the rules that stop some run. What one that stops none of a dataset's runs costs is left
-    empty: it would be where these end.
+    Only rules that stop some run are shown. The cost of a rule that stops none of a dataset's runs
+    is left empty: it would only reflect where these end.
     """
     if replayed.empty:
         return Markdown("There is no run to be stopped.")
@@ -175,28 +176,28 @@ def stopping_sentence(replayed: pd.DataFrame, interim: str = "") -> Markdown:
         stop = "stops" if len(never) == 1 else "stop"
         parts.append(f"{join([_nearest(replayed, rule) for rule in never])} {stop} none")
     return prose.paragraphs(
-        f"Of {runs}, {'; '.join(parts)}. What a rule costs says little where it seldom stops: a "
-        "run that it doesn't stop counts with its end.",
+        f"Of {runs}, {'; '.join(parts)}. The cost of a rule says little if it seldom stops a run: "
+        "a run that it doesn't stop counts as stopped at its end.",
         interim,
     )
 
 
 def _nearest(replayed: pd.DataFrame, name: str) -> str:
-    """A rule with the value that came nearest to its threshold, where there is one."""
+    """A rule with the value that came nearest to its threshold, if there is one."""
     rule, values = replay.RULES[name], replayed.loc[replayed["rule"] == name, "nearest"].dropna()
     return f"{name} ({rule.in_words.format(rule.nearest(values))})" if len(values) else name
 
 
 def _labels(part: str) -> dict[str, str]:
-    """The column of a table that names the part, where there are parts."""
+    """The column of a table that names the part, if there are parts."""
     return {"labels": part} if part else {}
 
 
 def _share(value: float) -> str:
-    """A share in percent; empty where no forecast was given."""
+    """A share in percent; empty if no forecast was given."""
     return "" if np.isnan(value) else f"{100 * value:.0f}"
 
 
 def _number(value: float) -> str:
-    """Two decimals; empty where no forecast was given."""
+    """Two decimals; empty if no forecast was given."""
     return "" if np.isnan(value) else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""How much of what choosing could gain the strategies do gain: the gap to the oracle."""
+"""How much of the possible gain from choosing strategies achieve: the gap to the oracle."""
 
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ class Gap(NamedTuple):
     dataset: str
     imbalance: float
     best: str
-    """The arm with the largest mean area, random aside."""
+    """The arm with the largest mean area, except random."""
     best_gain: Estimate
     """Its area minus random's."""
     oracle_gain: Estimate
@@ -28,7 +28,7 @@ class Gap(NamedTuple):
     gap: Estimate
     """The oracle's area minus the best arm's."""
     share: Estimate
-    """The best arm's gain as a share (%) of the oracle's; without ends where that may be zero."""
+    """The best arm's gain as a share (%) of the oracle's; with NaN ends if that may be zero."""
 
 
 def gaps(results: pd.DataFrame) -> list[Gap]:
@@ -54,13 +54,13 @@ def _gap(rows: pd.DataFrame, part: str, dataset: str, imbalance: float) -> Gap:
 
 
 def sentences(found: list[Gap], interim: str = "") -> Markdown:
-    """In how many rankings the oracle is shown to gain, and how much of that an arm has in these.
+    """In how many rankings the oracle is shown to gain, and an arm's share of that in these.
 
-    Of the arm with the largest mean area.
+    The arm is the one with the largest mean area.
     """
     every = [gap for gap in found if gap.gap.seeds >= FEWEST_SEEDS]
     if not every:
-        return prose.paragraphs(f"A sentence needs {FEWEST_SEEDS} seeds with every arm.", interim)
+        return prose.paragraphs(f"A summary needs {FEWEST_SEEDS} seeds with every arm.", interim)
     gaining = [gap for gap in every if gap.oracle_gain.low > 0]
     text = (
         f"The oracle is shown to gain over random in {len(gaining) or 'none'} of "
@@ -70,8 +70,8 @@ def sentences(found: list[Gap], interim: str = "") -> Markdown:
         shares = [gap.share.mean for gap in gaining]
         ends = dict.fromkeys(f"{end:.0f}" for end in (min(shares), max(shares)))
         text += (
-            " The arm with the largest mean area beside random has "
-            f"{' to '.join(ends)} % of the oracle's gain there{_above(gaining)}."
+            " There, the arm with the largest mean area, random aside, achieves "
+            f"{' to '.join(ends)} % of the oracle's gain{_above(gaining)}."
         )
     return prose.paragraphs(text, interim)
 
@@ -84,13 +84,13 @@ def _above(gaining: list[Gap]) -> str:
     parts = {gap.part for gap in above}
     alone = f", all with {above[0].part} labels" if len(parts) == 1 < len(above) else ""
     return (
-        f"; above 100 % in {len(above)} of {len(gaining)}{alone}: a greedy oracle, which looks "
-        "at a part of the pool, is no upper bound"
+        f", above 100 % in {len(above)} of {len(gaining)}{alone}: a greedy oracle that looks at "
+        "only part of the pool is not an upper bound"
     )
 
 
 def table(found: list[Gap]) -> HTML | Markdown:
-    """What the oracle gains over random, what the best arm gains, and what is between them."""
+    """What the oracle gains over random, what the best arm gains, and the gap between them."""
     rows = [
         {
             "dataset": part_title(gap.part, gap.dataset, gap.imbalance),
@@ -103,12 +103,12 @@ def table(found: list[Gap]) -> HTML | Markdown:
         for gap in found
     ]
     if not rows:
-        return Markdown("No seed has the oracle beside every arm.")
+        return Markdown("No seed has the oracle and every arm.")
     return prose.table(pd.DataFrame(rows))
 
 
 def _share(gap: Gap) -> str:
-    """How much of the oracle's gain an arm has; only where that gain is shown."""
+    """How much of the oracle's gain an arm has; only if that gain is shown."""
     if gap.gap.seeds < FEWEST_SEEDS:
         return f"needs {FEWEST_SEEDS} seeds"
     if not gap.oracle_gain.low > 0:

@@ -1,4 +1,4 @@
-"""What README and the guides tell of 09: its findings in short, and every arm's rank."""
+"""What README and the guides say about 09: its findings in short, and every arm's rank."""
 
 import pandas as pd
 
@@ -21,7 +21,7 @@ from alutils.studies.pretrained.worth import (
 )
 
 SIDE = {"above": " +", "below": " -", "": ""}
-"""How a rank is marked whose arm is shown to lie above or below random."""
+"""Mark on the rank of an arm that is shown to lie above or below random."""
 
 
 def whole_seeds(study: PretrainedStudy) -> pd.DataFrame:
@@ -32,15 +32,15 @@ def whole_seeds(study: PretrainedStudy) -> pd.DataFrame:
 def short(study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame) -> str:
     """What the features are worth, and the poster's arms on them, in a few sentences.
 
-    From the rows of ``whole_seeds``, and those of 07 (``others``), which has other recipes. Without
-    seeds enough for a test there is no text.
+    From the rows of ``whole_seeds``, and those of 07 (``others``), which has other recipes. Empty
+    without enough seeds for a test.
     """
     few = _with_few_labels(results)
     return f"{_worth(study, results, others, list(few))} {_of_poster(few)}".strip() if few else ""
 
 
 def _with_few_labels(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The rows of the part with few labels, by dataset, of those that have seeds for a test."""
+    """The rows of the part with few labels, by dataset, if it has enough seeds for a test."""
     few = {name: rows_of(results, "few", name) for name in ranked_datasets(results)}
     return {name: rows for name, rows in few.items() if statistics.enough_seeds(rows)}
 
@@ -48,7 +48,7 @@ def _with_few_labels(results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _worth(
     study: PretrainedStudy, results: pd.DataFrame, others: pd.DataFrame, datasets: list[str]
 ) -> str:
-    """The head beside the network from scratch, dataset by dataset, in a sentence."""
+    """The head compared with the network from scratch, by dataset, in a sentence."""
     better, worse = [], []
     for name in datasets:
         if not (beside := beside_scratch(results, name)):
@@ -69,8 +69,8 @@ def _worth(
         )
     if not better and not worse:
         return ""
-    known = " (nearly all CIFAR-10 classes are in it)" if "cifar10" in datasets else ""
-    has = [f"has {join(better)}"] if better else []
+    known = " (which has nearly all CIFAR-10 classes)" if "cifar10" in datasets else ""
+    has = [f"reaches {join(better)}"] if better else []
     has += [f"needs {join(worse)}"] if worse else []
     return (
         f"A linear layer on frozen features of an encoder trained on ImageNet{known} "
@@ -79,10 +79,10 @@ def _worth(
 
 
 def leads(results: pd.DataFrame) -> str:
-    """Which arm has the largest mean gain with few labels, where that is shown to be one.
+    """Which arm has the largest mean gain with few labels, if that is shown to be a gain.
 
-    A sentence with a blank before it, from the rows of ``whole_seeds``. Beside that arm stands the
-    next one, where the two are not shown to differ (paired, not corrected).
+    A sentence with a space before it, from the rows of ``whole_seeds``. The next arm is named, too,
+    if the two are not shown to differ (paired, not corrected).
     """
     gains: dict[str, list[str]] = {}
     for name, rows in _with_few_labels(results).items():
@@ -94,14 +94,14 @@ def leads(results: pd.DataFrame) -> str:
         gain = f"{arms[arm].difference.mean:+.2f}"
         if others and not estimate(areas[arm] - areas[others[0]]).decided:
             next_one = arms[others[0]].difference.mean
-            gain += f"; not told apart from {arm_title(others[0])}, {next_one:+.2f}"
+            gain += f"; not shown to differ from {arm_title(others[0])}, {next_one:+.2f}"
         gains.setdefault(arm_title(arm), []).append(f"{dataset_title(name)} ({gain})")
     if not gains:
         return ""
     firsts = join([f"{arm} on {join(datasets)}" for arm, datasets in gains.items()])
     return (
-        f" With few labels the largest mean gain over random (points of area) is that of {firsts}, "
-        "found by looking."
+        " With few labels, the arm with the largest mean gain over random (points of area), picked "
+        f"after seeing the results, is {firsts}."
     )
 
 
@@ -136,13 +136,13 @@ def text(study: PretrainedStudy, results: pd.DataFrame) -> str:
     ]
     arms = {part: len(areas.columns) for (_, part), areas in by_part.items()}
     sentence = (
-        f"Ranks by mean area under the curve, by 09 of the profile `{study.profile}`: a linear "
-        f"layer on frozen features of {encoder_title(study.encoder)}, classes as they are, "
+        f"Ranks by mean area under the curve, from 09 of the profile `{study.profile}`: a linear "
+        f"layer on frozen features of {encoder_title(study.encoder)}, classes not thinned, "
         f"{seed_range([len(areas) for areas in by_part.values()])}; {join(spans)}, with "
-        f"{join([f'{number} arms' for number in arms.values()])}, random among them. Marked are "
-        "those that are shown to lie above (+) or below (-) random (paired t tests at 5 %, "
-        f"Holm-corrected within a column). By how much, and what there is to gain, is in [its "
-        f"report](../outputs/{study.profile}/09-pretrained-features.ipynb)."
+        f"{join([f'{number} arms' for number in arms.values()])}, including random. Arms that are "
+        "shown to lie above (+) or below (-) random are marked (paired t tests at 5 %, "
+        f"Holm-corrected within a column). [Its report](../outputs/{study.profile}/"
+        "09-pretrained-features.ipynb) says by how much, and what there is to gain."
         f"{leads(results)}{interim(study)}"
     )
     return f"{sentence}\n\n{table(results)}"
@@ -159,7 +159,7 @@ def areas_by_part(results: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
 
 
 def table(results: pd.DataFrame) -> str:
-    """Arms by their mean rank with few labels, or with many where they have no other."""
+    """Arms by their mean rank with few labels, or with many if they have no other."""
     by_part = areas_by_part(results)
     ranks = pd.DataFrame(
         {key: areas.mean().rank(ascending=False) for key, areas in by_part.items()}
@@ -176,7 +176,7 @@ def table(results: pd.DataFrame) -> str:
 
 
 def _shown(areas: pd.DataFrame, ranks: pd.Series, dataset: str) -> dict[str, str]:
-    """An arm's rank, and where it is shown to lie beside random."""
+    """Ranks by arm, each marked if the arm is shown to lie above or below random."""
     tested = standing.standings(areas, dataset) if len(areas) >= FEWEST_SEEDS else {}
     side = {arm: SIDE[each.side] for arm, each in tested.items()}
     return {arm: f"{ranks[arm]:g}{side.get(arm, '')}" for arm in areas.columns}

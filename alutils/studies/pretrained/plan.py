@@ -19,7 +19,7 @@ from alutils.protocol.study import (
 
 Ratio = Annotated[float, Field(gt=1)]
 SCRATCH_RECIPE = ("epochs", "batch_size", "learning_rate", "schedule")
-"""What must be the poster's for the network from scratch to be trained by its recipe."""
+"""Fields that must have the poster's values for the scratch recipe to be the poster's."""
 PARTS = ("few", "many")
 """Parts of the ranking: a start with few labels, and from where it ends to many."""
 FEW_ARMS = (
@@ -31,7 +31,7 @@ MANY_ARMS = (*POSTER_ARMS, "coreset", "badge", "dropquery", "uherding", *ORACLES
 
 
 def part_title(part: str, dataset: str, imbalance: float = 1.0) -> str:
-    """A part of the ranking on a dataset in words, with the ratio where classes were made rare."""
+    """A part of the ranking on a dataset in words, with the ratio if classes were made rare."""
     ratio = "" if imbalance == 1 else f", 1 : {imbalance:g}"
     return f"{dataset_title(dataset)}, {part} labels{ratio}"
 
@@ -41,8 +41,8 @@ class PretrainedStudy(SettingsStudy):
 
     Arms with few labels, from ``few_first`` to ``few_last``, and with many, from ``first_labels``
     to ``last_labels`` (factors ``few`` and ``many``; the level is the imbalance).
-    The head on nested random labels (``head``), beside the network trained from scratch on nested
-    random labels by a recipe of its own (``scratch``), as Figure 2 has it.
+    The head on nested random labels (``head``), and the network trained from scratch on nested
+    random labels by its own recipe (``scratch``), as in Figure 2.
     """
 
     encoder: EncoderName = "efficientnet-lite0"

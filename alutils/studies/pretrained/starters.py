@@ -1,4 +1,4 @@
-"""The arms that were proposed for a start with hardly any labels, beside random and margin."""
+"""Arms proposed for a start with hardly any labels, compared with random and margin."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -42,7 +42,7 @@ def starts(results: pd.DataFrame) -> Iterator[Start]:
 
 
 def table(results: pd.DataFrame) -> HTML | Markdown:
-    """Their differences to random, with simultaneous intervals, and to margin."""
+    """Their differences from random, with simultaneous intervals, and from margin."""
     rows = [
         {
             "dataset": dataset_title(start.dataset),
@@ -58,7 +58,7 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
 
 
 def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
-    """Whether they are shown above or below random, and where they lie beside margin.
+    """Whether they are shown above or below random, and how they compare with margin.
 
     ``interim`` says that runs are still to come, here and in the other sentences of this study.
     """

@@ -1,4 +1,4 @@
-"""What an encoder is worth in labels, beside what choosing is worth on its features."""
+"""What an encoder is worth in labels, compared with choosing on its features."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from alutils.reporting.style import house_style
 from alutils.studies.pretrained.plan import PARTS, part_title
 
 SCRATCH_STYLE = figures.OTHER_STYLES[0]
-"""Colour and marker of the network from scratch, which no arm of the study has."""
+"""Colour and marker of the network from scratch, not used by any arm of the study."""
 NO_SEED = "No seed has every arm yet."
 
 
@@ -40,15 +40,15 @@ def ranked_datasets(results: pd.DataFrame) -> list[str]:
 
 
 def best_arm(rows: pd.DataFrame) -> str:
-    """The arm with the largest mean area, random aside, of one part of the ranking."""
+    """The arm with the largest mean area, except random, in one part of the ranking."""
     return str(statistics.areas(rows).drop(columns="random").mean().idxmax())
 
 
 class Beside(NamedTuple):
-    """The head beside the network from scratch, on random labels: accuracies in percent.
+    """The head compared with the network from scratch, on random labels: accuracies in percent.
 
-    The network at its last label count; the head at the first of its own where it is as good, or
-    at its last where it is so at none. ``first`` says that these are the fewest of its series.
+    The network is taken at its last label count, the head at the first at which it is as good, or
+    at its last if there is none. ``first`` says that this is the lowest label count of its series.
     """
 
     scratch_labels: int
@@ -64,7 +64,7 @@ class Beside(NamedTuple):
 
 
 def beside_scratch(results: pd.DataFrame, dataset: str) -> Beside | None:
-    """The head beside the network from scratch on a dataset; None where either has no run."""
+    """The head beside the network from scratch on a dataset; None if either has no run."""
     head, scratch = rows_of(results, "head", dataset), rows_of(results, "scratch", dataset)
     if head.empty or scratch.empty:
         return None
@@ -77,7 +77,7 @@ def beside_scratch(results: pd.DataFrame, dataset: str) -> Beside | None:
 
 
 def figure(results: pd.DataFrame) -> Picture | Markdown:
-    """Accuracy against labels: from scratch, the head on random labels, the best arm's."""
+    """Accuracy against labels: from scratch, and the head on random and the best arm's labels."""
     datasets = ranked_datasets(results)
     if not datasets:
         return Markdown(NO_SEED)
@@ -88,13 +88,13 @@ def figure(results: pd.DataFrame) -> Picture | Markdown:
         if len(rows := rows_of(results, factor, dataset))
     }
     scratch = any(factor == "scratch" for _, factor in curves)
-    besides = "; and the network trained from scratch on random labels" if scratch else ""
+    besides = ", and for the network trained from scratch on random labels" if scratch else ""
     seeds = [rows["seed"].nunique() for rows in curves.values()]
     caption = (
-        f"{prose.capital(figures.reported(results))} against labels (logarithmic): a linear head "
-        "on frozen features, on random labels and on those that the arm with the largest mean area "
-        f"asked for, with few labels and with many, which have recipes and labels of their own"
-        f"{besides}. {prose.capital(lines_of(seeds))}."
+        f"{prose.capital(figures.reported(results))} against labels (logarithmic axis) for a "
+        "linear head on frozen features, on random labels and on those selected by the arm with "
+        f"the largest mean area{besides}; the parts with few and with many labels have recipes and "
+        f"labels of their own. {prose.capital(lines_of(seeds))}."
     )
     ends = [_end(rows, dataset, part) for (dataset, part), rows in curves.items() if part in PARTS]
     return show(_drawn(results, datasets), caption, f"Learning curves. {'; '.join(ends)}.")
@@ -158,14 +158,14 @@ def head_table(results: pd.DataFrame, recipe: str = "a recipe of its own") -> HT
 
 
 def needed(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
-    """Labels at which the mean curve from scratch, made monotone, has an accuracy (%)."""
+    """Labels at which the mean curve from scratch, made monotone, reaches an accuracy (%)."""
     scratch = rows_of(results, "scratch", dataset)
     if scratch.empty:
         return "not trained"
     mean = scratch.groupby("labels")["accuracy"].mean()
     labels = statistics.labels_to_reach(mean.index, mean, accuracy)
     if np.isnan(labels):
-        return f"more than {mean.index.max():,} (there {mean.iloc[-1]:.2f} %)"
+        return f"more than {mean.index.max():,} ({mean.iloc[-1]:.2f} % there)"
     if labels == mean.index.min():
         return f"{labels:,.0f} or fewer"
     return f"{labels:,.0f}"
@@ -196,14 +196,14 @@ def _encoder(results: pd.DataFrame, dataset: str, recipe: str) -> str:
         lacks = "run of the head is finished"
         if rows_of(results, "scratch", dataset).empty:
             lacks = "network was trained from scratch"
-        return f"no {lacks} on it, so that the encoder's worth is not told."
+        return f"no {lacks} on it, so the encoder's worth is not known."
     fewer = ""
     if beside.reached and beside.first:
         fewer = f", the fewest of its series{_with_fewer(results, dataset, beside.scratch.mean)}"
     return (
-        f"the network from scratch by {recipe} has {interval(beside.scratch, '%')} with "
-        f"{beside.scratch_labels:,} random labels; a linear head on frozen features "
-        f"{'has' if beside.reached else 'does not get there, and has'} "
+        f"the network trained from scratch with {recipe} reaches {interval(beside.scratch, '%')} "
+        f"with {beside.scratch_labels:,} random labels; a linear head on frozen features "
+        f"{'reaches' if beside.reached else 'stays below that and reaches'} "
         f"{interval(beside.head, '%')} with {beside.labels:,}{fewer}."
     )
 
@@ -219,8 +219,8 @@ def _with_fewer(results: pd.DataFrame, dataset: str, accuracy: float) -> str:
         return ""
     about = f"{labels:.0f} or fewer" if labels == mean.index.min() else f"about {labels:.0f}"
     return (
-        f"; by the recipe of the part with few labels {about} random ones are enough for "
-        f"{accuracy:.2f} %, read off its mean curve"
+        f"; with the recipe of the part with few labels, {about} random labels are enough for "
+        f"{accuracy:.2f} %, as read off its mean curve"
     )
 
 
@@ -228,7 +228,7 @@ def _choosing(rows: pd.DataFrame, best: str, savings: pd.Series) -> str:
     """What the arm with the largest mean area saves, from its label savings by seed."""
     last = rows["labels"].max()
     return (
-        f"From {rows['labels'].min():,} to {last:,} labels {arm_title(best)} has the largest mean "
-        "area of the arms beside random, and reaches random's last accuracy "
+        f"From {rows['labels'].min():,} to {last:,} labels, {arm_title(best)} has the largest mean "
+        "area of the arms other than random, and reaches random's last accuracy "
         f"{tables.reached(savings, last)}."
     )

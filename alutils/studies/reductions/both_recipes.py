@@ -28,9 +28,9 @@ from alutils.studies.reductions import comparisons
 ON_ARMS = tuple(key for key, (figures, _) in rules.RULES.items() if "3" in figures)
 """The claims that are judged on these figures."""
 RECIPES = ("poster", "reduced")
-"""In the order in which they stand side by side."""
+"""In the order in which they are shown."""
 Rows = dict[str, dict[str, pd.DataFrame]]
-"""By notebook and recipe, a row a cell and round."""
+"""By notebook and recipe, one row per cell and round."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Both:
         return self.shared[notebook]["poster"]["seed"].nunique()
 
     def areas(self, notebook: str) -> dict[str, pd.DataFrame]:
-        """Areas by recipe of these seeds, of which there must be one."""
+        """Areas by recipe on these seeds, of which there must be at least one."""
         return {name: statistics.areas(rows) for name, rows in self.shared[notebook].items()}
 
     @cached_property
@@ -61,13 +61,13 @@ class Both:
 
     @property
     def pairs(self) -> list[tuple[Claim, Claim]]:
-        """These claims under the poster's and the reduced recipe, where both could be judged."""
+        """These claims under the poster's and the reduced recipe, if both could be judged."""
         both = zip(self.claims["poster"], self.claims["reduced"], strict=True)
         return [pair for pair in both if not any(claim.lacking for claim in pair)]
 
 
 def read() -> Both:
-    """What is finished of both."""
+    """The finished runs of both."""
     whole = {
         notebook: {name: tidy.read(load_study(p, notebook)) for name, p in CHOSEN_UNDER.items()}
         for notebook in DATASET_OF
@@ -82,7 +82,7 @@ def read() -> Both:
 
 
 def parts() -> list[HTML | Markdown]:
-    """What is shown of both: sentences, figure, table, verdicts; nothing without a seed of both."""
+    """The section's parts: sentences, figure, table, verdicts; empty without a shared seed."""
     both = read()
     if not any(map(both.seeds, DATASET_OF)):
         return []
@@ -90,7 +90,7 @@ def parts() -> list[HTML | Markdown]:
 
 
 def sentences(both: Both) -> Markdown:
-    """What the tests show of every arm under either recipe, and where that is not the same."""
+    """What the tests show about every arm under either recipe, and where that differs."""
     lines, notes = [], []
     for notebook, dataset in DATASET_OF.items():
         if seeds := both.seeds(notebook):
@@ -106,9 +106,9 @@ def sentences(both: Both) -> Markdown:
 
 
 def compared(both: Both, notebook: str) -> str:
-    """What is shown under both recipes, or under each, and of which arms that is not the same.
+    """What is shown under both recipes, or under each, and for which arms that differs.
 
-    Empty where they share too few seeds for a test.
+    Empty if they share too few seeds for a test.
     """
     if both.seeds(notebook) < FEWEST_SEEDS:
         return ""
@@ -130,33 +130,33 @@ def compared(both: Both, notebook: str) -> str:
 
 
 def _apart(areas: dict[str, pd.DataFrame], arms: list[str]) -> str:
-    """By how much the arms' differences to random differ between the recipes, not corrected."""
+    """By how much the arms' differences from random change with the recipe, not corrected."""
     more = _more(areas)
     by_arm = {arm: estimate(more[arm]) for arm in arms}
     text = join([f"{arm_title(arm)} {points(each)}" for arm, each in by_arm.items()])
     text = (
-        "The difference to random under the poster's recipe minus the reduced one's, paired and "
-        f"not corrected: {text}"
+        "The difference from random under the poster's recipe minus that under the reduced one, "
+        f"paired and not corrected: {text}"
     )
     if alike := [arm_title(arm) for arm, each in by_arm.items() if not each.decided]:
-        text += f"; so that the recipes are not shown to differ for {join(alike)}"
+        text += f"; the recipes are thus not shown to differ for {join(alike)}"
     return text
 
 
 def _more(areas: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Every arm's difference to random under the poster's recipe minus that under the reduced."""
+    """Every arm's difference from random under the poster's recipe minus that under the reduced."""
     gains = {name: each.sub(each["random"], axis=0) for name, each in areas.items()}
     return gains["poster"] - gains["reduced"]
 
 
 def _standings(areas: dict[str, pd.DataFrame], dataset: str) -> dict[str, dict[str, Standing]]:
-    """Every arm beside random, by recipe."""
+    """Every arm compared with random, by recipe."""
     return {name: standing.standings(areas[name], dataset) for name in RECIPES}
 
 
 @house_style()
 def figure(both: Both) -> HTML:
-    """Every arm's difference in area to random under either recipe, beside the margin."""
+    """Every arm's difference from random in area under either recipe, with the margin."""
     areas = {dataset: both.areas(name) for name, dataset in DATASET_OF.items() if both.seeds(name)}
     drawing, axes = figures.grid(1, len(areas), (5.6 * len(areas), 3.8))
     intervals = []
@@ -172,7 +172,7 @@ def figure(both: Both) -> HTML:
     seeds = [number for number in map(both.seeds, DATASET_OF) if number]
     together = ", simultaneous over a dataset's arms" if max(seeds) >= FEWEST_SEEDS else ""
     caption = (
-        "Difference of each arm to random in area under the budget curve, under either recipe: "
+        "Area under the budget curve of each arm minus that of random, under each recipe: "
         f"{mean_over(seeds)}{together}. Shaded: the margin within which an arm counts as equal to "
         "random."
     )
@@ -196,7 +196,7 @@ def _panel(panel: Axes, dataset: str, of_recipe: dict[str, dict[str, Standing]])
 
 
 def table(both: Both) -> HTML:
-    """Every arm's difference in area to random under either recipe, and the paired difference."""
+    """Every arm's difference from random in area under either recipe, and their difference."""
     rows = [
         row
         for notebook, dataset in DATASET_OF.items()
@@ -239,12 +239,12 @@ def _judged(rows: Rows) -> dict[str, list[Claim]]:
 
 
 def enough_for_claims(both: Both) -> bool:
-    """Whether every figure has the seeds for a test under both recipes."""
+    """Whether every figure has enough seeds for a test under both recipes."""
     return min(map(both.seeds, DATASET_OF)) >= FEWEST_SEEDS
 
 
 def lacking(both: Both) -> dict[str, list[str]]:
-    """The claims for which runs under both recipes are lacking, by what is lacking."""
+    """The claims for which runs under both recipes are missing, by what is missing."""
     by_runs: dict[str, list[str]] = {}
     for claim in both.claims["poster"]:
         if claim.lacking:
@@ -253,9 +253,9 @@ def lacking(both: Both) -> dict[str, list[str]]:
 
 
 def verdict_rows(both: Both) -> pd.DataFrame:
-    """A row a claim: its verdict under either recipe on the seeds of both, and how many these are.
+    """One row per claim: its verdict under either recipe on the shared seeds, and their number.
 
-    With the finding nearest to its line, and the verdict on all seeds of a recipe where it is
+    With the finding nearest to its threshold, and the verdict on all seeds of a recipe if that is
     another one.
     """
     lines = [{"claim": key} for key in ON_ARMS]
@@ -271,7 +271,7 @@ def verdict_rows(both: Both) -> pd.DataFrame:
 
 
 def agreement(both: Both) -> str:
-    """Which claims have another verdict under the other recipe on the seeds of both, in words."""
+    """Which claims have different verdicts under the two recipes on the shared seeds, in words."""
     same, parts = [], []
     for poster, reduced in both.pairs:
         if poster.verdict == reduced.verdict:
@@ -291,14 +291,14 @@ def _on_all(claim: Claim) -> str:
 
 
 def verdicts(both: Both) -> list[HTML | Markdown]:
-    """The claims that rest on these figures under either recipe, and for which runs are lacking.
+    """The claims that rest on these figures under either recipe, and those with missing runs.
 
-    Nothing where no figure has the seeds for a test under both.
+    Empty if no figure has enough seeds for a test under both.
     """
     if max(map(both.seeds, DATASET_OF)) < FEWEST_SEEDS:
         return []
     missing = [f"{runs} ({join(keys)})" for runs, keys in lacking(both).items()]
-    line = [Markdown(f"Lacking under both: {'; '.join(missing)}.")] if missing else []
+    line = [Markdown(f"Missing under both: {'; '.join(missing)}.")] if missing else []
     text = agreement(both)
     told = [Markdown(f"On the seeds of both, {text}.")] if text else []
     return [*told, prose.table(verdict_rows(both)), *line]

@@ -1,4 +1,4 @@
-"""What the reduced recipe is worth beside the poster's, and how that is shown."""
+"""What the reduced recipe is worth compared with the poster's, and how that is shown."""
 
 import pandas as pd
 import seaborn as sns
@@ -15,14 +15,14 @@ from alutils.studies import recipes
 from alutils.studies.active_learning import best_evaluation
 
 QUOTED_LABELS = 1500
-"""At the label count nearest to this one margin minus random is quoted, too."""
+"""Margin minus random is also quoted at the label count nearest to this one."""
 TITLES = {
     "fresh": "fresh Adam",
     "carried": "carried Adam",
     **{name: recipes.TITLES[name] for name in ("poster", "reduced")},
 }
 STYLES = dict(zip(TITLES, figures.OTHER_STYLES[:2] * 2, strict=True))
-"""Colours and markers of recipes and states, none of which an arm has."""
+"""Colours and markers of recipes and states, different from those of arms."""
 
 
 def by_size(results: pd.DataFrame, column: str = "accuracy", **where: str) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def by_size(results: pd.DataFrame, column: str = "accuracy", **where: str) -> pd
 
 
 def _paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Differences by seed and label count, where both are there."""
+    """Differences by seed and label count, where both exist."""
     return (first - second).dropna()
 
 
@@ -49,7 +49,7 @@ def recipe_gains(results: pd.DataFrame, dataset: str) -> pd.DataFrame:
 
 
 def recipe_figure(results: pd.DataFrame) -> HTML | Markdown:
-    """What the reduced recipe gives more or less than the poster's, size by size."""
+    """The reduced recipe's accuracy minus the poster's, size by size."""
     series = {
         dataset: {"reduced": gains}
         for dataset in tidy.datasets_of(results, "recipe")
@@ -60,7 +60,7 @@ def recipe_figure(results: pd.DataFrame) -> HTML | Markdown:
 
 
 def recipe_sentences(results: pd.DataFrame) -> Markdown:
-    """The mean over sizes, and the sizes at which the recipes are apart, by dataset."""
+    """The mean over sizes, and the sizes whose interval excludes zero, by dataset."""
     lines, matters, open_ = [], [], []
     for dataset in tidy.datasets_of(results, "recipe"):
         gains = recipe_gains(results, dataset)
@@ -83,11 +83,12 @@ def recipe_sentences(results: pd.DataFrame) -> Markdown:
     if not lines:
         return Markdown("No size is finished under both recipes yet.")
     matter = f"The recipe matters on random labels of {join(matters)}" if matters else ""
-    not_shown = f"that it matters on random labels of {join(open_)} is not shown" if open_ else ""
+    it = "it" if matters else "the recipe"
+    not_shown = f"{it} is not shown to matter on random labels of {join(open_)}" if open_ else ""
     concluded = f"Nothing is tested with fewer than {FEWEST_SEEDS} seeds."
     if matters or open_:
         concluded = capital("; ".join(filter(None, (matter, not_shown))))
-        concluded += ", by the mean over sizes (95 % intervals, not corrected)."
+        concluded += ", judged by the mean over sizes (95 % intervals, not corrected)."
     return prose.paragraphs(concluded, "\n".join(lines))
 
 
@@ -96,7 +97,7 @@ def pick_gains(
 ) -> dict[str, pd.DataFrame]:
     """Margin minus random by recipe, each by seed and label count; only recipes that have both.
 
-    Of the seeds that both recipes have, where there are some. In points of ``column``.
+    On the seeds that both recipes have, if there are any. In points of ``column``.
     """
     gains = {}
     for level in ("poster", "reduced"):
@@ -132,7 +133,7 @@ def picks_sentences(results: pd.DataFrame) -> Markdown:
                 span = f"{sizes[0]:,} labels"
             near = min(sizes, key=lambda size: abs(size - QUOTED_LABELS))
             lines.append(
-                f"- On {dataset_title(dataset)} margin minus random, mean over {span}, is "
+                f"- On {dataset_title(dataset)}, margin minus random (mean over {span}) is "
                 f"{_under({name: gain.mean(axis=1) for name, gain in gains.items()})}. At {near:,} "
                 f"labels it is {_under({name: gain[near] for name, gain in gains.items()})}."
                 f"{_dips(results, dataset)}"
@@ -143,7 +144,7 @@ def picks_sentences(results: pd.DataFrame) -> Markdown:
 def _comparable(
     results: pd.DataFrame, dataset: str, column: str = "accuracy"
 ) -> dict[str, pd.DataFrame]:
-    """``pick_gains`` at the label counts of both recipes; nothing where they share no seed."""
+    """``pick_gains`` at the label counts of both recipes; empty if they share no seed."""
     gains = pick_gains(results, dataset, column)
     if len(gains) < 2 or not gains["poster"].index.equals(gains["reduced"].index):
         return {}
@@ -154,7 +155,7 @@ def _comparable(
 def _dips(results: pd.DataFrame, dataset: str) -> str:
     """How many trainings of either recipe end in a dip, and margin's gain by the best evaluation.
 
-    Counted are the label counts and seeds that the gain is averaged over.
+    Only label counts and seeds that the gain is averaged over are counted.
     """
     if "heldout_best" not in results or not (
         gains := _comparable(results, dataset, "heldout_best")
@@ -170,8 +171,8 @@ def _dips(results: pd.DataFrame, dataset: str) -> str:
         dips.append(f"{low} of {len(trainings):,}{noun} under {TITLES[level]}")
     return (
         f" {join(dips)} end more than {count(best_evaluation.DIP, 'point')} below their best "
-        "evaluation on held-out images; by that best, margin minus random over the same label "
-        f"counts is {_under({name: gain.mean(axis=1) for name, gain in gains.items()})}."
+        "evaluation on held-out images; by that evaluation, margin minus random over the same "
+        f"label counts is {_under({name: gain.mean(axis=1) for name, gain in gains.items()})}."
     )
 
 
@@ -185,7 +186,7 @@ def _under(gains: dict[str, pd.Series]) -> str:
 
 @house_style()
 def _intervals(series: dict[str, dict[str, pd.DataFrame]], axis: str, what: str) -> HTML | Markdown:
-    """Differences by label count with their intervals, a panel a dataset, a colour a recipe."""
+    """Differences by label count with intervals, one panel per dataset, one colour per recipe."""
     if not series:
         return Markdown("No pair of runs is finished yet.")
     drawing, axes = figures.grid(1, len(series), (5.6 * len(series), 3.8))

@@ -1,4 +1,4 @@
-"""What README and the guide on results tell of the poster's recipe beside the reduced one."""
+"""What README and the guide on results say about the poster's and the reduced recipe."""
 
 import pandas as pd
 
@@ -26,19 +26,19 @@ from alutils.studies.reductions.plan import ReductionsStudy
 
 FIRST, LAST = ON_ARMS[0], ON_ARMS[-1]
 """The first and last of the claims on choosing."""
-INTERIM = "Interim: some of these runs are to come."
+INTERIM = "Interim: some of these runs are still to come."
 
 
 def told(study: ReductionsStudy) -> list[str]:
     """Paragraphs on the recipe of Figures 3 and 4, the verdicts under both, and a strong recipe.
 
-    None where the study's profile holds neither recipe.
+    Empty if the study's profile holds neither recipe.
     """
     if not (recipe := recipe_of(study.profile)):
         return []
     phrases = [_recipe_gain(dataset_title(name), gains) for name, gains in _gains(study).items()]
     gain = (
-        " On the same random labels the reduced recipe's accuracy minus the poster's is "
+        " On the same random labels, the reduced recipe's accuracy minus the poster's is "
         f"{join(phrases)} ({link(study)})."
         if phrases
         else ""
@@ -50,7 +50,7 @@ def told(study: ReductionsStudy) -> list[str]:
 
 
 def _strong(study: ReductionsStudy) -> list[str]:
-    """What choosing is worth where training is better; nothing without runs."""
+    """What choosing is worth with better training; empty without runs."""
     strong = profiles.load_study(STRONG, CIFAR10)
     trained = (
         f"Choosing under a stronger recipe ({join([arm_title(arm) for arm in strong.arms])} with "
@@ -61,7 +61,7 @@ def _strong(study: ReductionsStudy) -> list[str]:
 
 
 def strong_in_short(dataset: str) -> str:
-    """What is shown of arms on a dataset where training is better, after a blank; else no text."""
+    """What is shown about arms with better training, after a space; empty with too few seeds."""
     study = profiles.load_study(STRONG, CIFAR10)
     results = tidy.read(study) if study.dataset == dataset else pd.DataFrame()
     areas = statistics.areas(results) if len(results) else results
@@ -73,7 +73,7 @@ def strong_in_short(dataset: str) -> str:
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
-    """By dataset the reduced recipe's gain on random labels, where some of it is finished."""
+    """By dataset, the reduced recipe's gain on random labels, if any of it is finished."""
     results = tidy.read_settings(study)
     gains = {name: comparisons.recipe_gains(results, name) for name in DATASETS}
     return {name: each for name, each in gains.items() if each.size}
@@ -99,7 +99,7 @@ def _whole_curves(both: Both) -> str:
             note = f" {INTERIM}" if _interim(notebook) else ""
             sentences.append(
                 f"Over the whole range of labels on {dataset_title(dataset)}, on the "
-                f"{both.seeds(notebook)} seeds that are whole under both, {text}.{note}"
+                f"{both.seeds(notebook)} seeds that are complete under both, {text}.{note}"
             )
         else:
             open_.append(dataset_title(dataset))
@@ -107,8 +107,8 @@ def _whole_curves(both: Both) -> str:
         keys = sorted(sum(both_recipes.lacking(both).values(), []))
         sentences.append(
             f"Whether the verdicts on {join(keys)} depend on the recipe is open until "
-            f"{FEWEST_SEEDS} seeds are whole under both on {join(open_)} ([plan](plan.md)); pieces "
-            "are in 04 and 08."
+            f"{FEWEST_SEEDS} seeds are complete under both on {join(open_)} ([plan](plan.md)); "
+            "partial results are in 04 and 08."
         )
     return "".join(f" {sentence}" for sentence in sentences)
 
@@ -124,8 +124,8 @@ def _verdicts(both: Both) -> list[str]:
         return []
     note = f" {INTERIM}" if any(map(_interim, DATASET_OF)) else ""
     sentence = (
-        "Does a verdict depend on the recipe? On the seeds that are whole under both, "
-        f"{both_recipes.agreement(both)}. C1 and C2 rest on 01, which has the poster's "
+        "Does a verdict depend on the recipe? On the seeds that are complete under both, "
+        f"{both_recipes.agreement(both)}. C1 and C2 rest on 01, which uses the poster's "
         f"recipe.{note}"
     )
     rows = both_recipes.verdict_rows(both)
@@ -133,9 +133,9 @@ def _verdicts(both: Both) -> list[str]:
 
 
 def on_recipe(cells: list[Cell]) -> str:
-    """What README's verdicts rest on.
+    """The precision and recipe that README's verdicts rest on.
 
-    Empty where these have the poster's protocol.
+    Empty if these are the poster's.
     """
     precision, less = _precision(cells), _reductions([c for c in cells if c.figure != 2])
     on_choosing = f"{FIRST} to {LAST}"
@@ -151,17 +151,17 @@ def on_recipe(cells: list[Cell]) -> str:
     other = [poster.key for poster, reduced in both.pairs if poster.verdict != reduced.verdict]
     differ = f"that on {join(other)}" if other else "none"
     where = "on the seeds of both recipes"
-    return f"{text}; {where} {differ} depends on which{interim} ([results](docs/results.md))."
+    return f"{text}; {where} {differ} depends on the recipe{interim} ([results](docs/results.md))."
 
 
 def _precision(cells: list[Cell]) -> str:
-    """The precision of these runs beside the poster's, where all have the same other one."""
+    """The precision of these runs, with the poster's; empty if some run has the poster's."""
     poster, used = ActiveLearningStudy().precision, {cell.precision for cell in cells}
     return "" if poster in used else f"{join(sorted(used))} (poster: {poster})"
 
 
 def _reductions(arms: list[Cell]) -> list[str]:
-    """What Figures 3 and 4 have less than the poster's, with its value; precision apart."""
+    """In what Figures 3 and 4 fall short of the poster's, with its values, except precision."""
     cell, poster = arms[0], ActiveLearningStudy()
     phrases = []
     if (cell.epochs, cell.schedule) != (poster.epochs, poster.schedule):
@@ -170,19 +170,20 @@ def _reductions(arms: list[Cell]) -> list[str]:
             f"{poster.epochs}, {poster.schedule})"
         )
     if cell.rounds != poster.rounds:
-        phrases.append(f"{cell.rounds} trainings an arm (poster: {poster.rounds})")
+        phrases.append(f"{cell.rounds} trainings per arm (poster: {poster.rounds})")
     return phrases
 
 
 def reach(study: ReductionsStudy, arms: list[Cell]) -> str:
-    """Bullets of the guide: what the runs have less than the poster's, and its published curves."""
+    """Bullets of the guide: how runs fall short of the poster's, and the published curves."""
     bullets, share = [], arms[0].acquisition_fraction
     if less := list(filter(None, [*_reductions(arms), _precision(arms)])):
         theirs = ActiveLearningStudy().acquisition_fraction
         step = (
-            f"{100 * share:.2g} % of what remains labelled at a time (poster: {100 * theirs:.2g} %)"
+            f"{100 * share:.2g} % of the remaining pool labelled at a time (poster: "
+            f"{100 * theirs:.2g} %)"
         )
-        bullets.append(f"- How far {FIRST} to {LAST} reach: 02 and 03 have {join([*less, step])}.")
+        bullets.append(f"- Scope of {FIRST} to {LAST}: 02 and 03 have {join([*less, step])}.")
     if near := published_curves.short(tidy.read_settings(study)):
         bullets.append(f"- {near} ({link(study)}).")
     return "\n".join(bullets)

@@ -29,9 +29,9 @@ def studies_read() -> list[Study]:
 
 
 def strong_recipe() -> list[Markdown]:
-    """Whether choosing is worth something where training is better, and whether more or less.
+    """Whether choosing is worth something with better training, and whether more or less.
 
-    Nothing where no seed is whole.
+    Empty if no seed is complete.
     """
     study = load_study(STRONG, CIFAR10)
     results = tidy.read(study)
@@ -52,7 +52,7 @@ def strong_recipe() -> list[Markdown]:
     rests_on = standing.normality(areas, study.dataset)
     text = (
         f"On {title}, from {results['labels'].min():,} to {results['labels'].max():,} labels, over "
-        f"{seeds}, by area under the budget curve ({standing.tests(areas, study.dataset)}): "
+        f"{seeds}, judged by area under the budget curve ({standing.tests(areas, study.dataset)}): "
         f"{standing.sentence(areas, study.dataset)}. In points, with simultaneous intervals: "
         f"{by_arm}.{_more_than_reduced(results)} {rests_on}{interim}"
     )
@@ -60,25 +60,25 @@ def strong_recipe() -> list[Markdown]:
 
 
 def _more_than_reduced(results: pd.DataFrame) -> str:
-    """What margin gains more than under the reduced recipe at the same seeds and label counts."""
+    """How much more margin gains than under the reduced recipe, on the same seeds and counts."""
     reduced = tidy.read(load_study(REDUCED, CIFAR10))
     same = reduced["labels"].isin(results["labels"]) & reduced["seed"].isin(results["seed"])
     if not same.any():
-        return " Margin's difference under the reduced recipe is not there to compare."
+        return " Margin's difference under the reduced recipe is not available for comparison."
     both = [statistics.areas(rows) for rows in (results, reduced[same])]
     gain, before = (areas["margin"] - areas["random"] for areas in both)
     more = estimate((gain - before).dropna())
     return (
         " Margin's difference minus that under the reduced recipe, on the same seeds and label "
-        f"counts, not tested: {points(more)}."
+        f"counts (not tested): {points(more)}."
     )
 
 
 def poster_rounds() -> list[Markdown]:
-    """Every arm's difference with 0.1 % asked for at a time, beside other seeds with 1 %.
+    """Every arm's difference with 0.1 % asked for at a time, compared with other seeds with 1 %.
 
-    The same seed has the same split, first labels and weights, so that it is none to come. Nothing
-    where no seed is whole.
+    The same seed is left out, as its split, first labels and weights are the same, so that it is
+    not a further one. Empty if no seed is complete.
     """
     lines = []
     for notebook in (CIFAR10, MNIST):
@@ -87,9 +87,9 @@ def poster_rounds() -> list[Markdown]:
         coarse = statistics.areas(tidy.read(load_study(REDUCED, notebook)))
         coarse = coarse.drop(index=fine.index, errors="ignore")
         if len(fine):
-            beside = "nothing beside it, which takes 3 other seeds under the reduced recipe"
+            beside = "no comparison, which takes 3 other seeds under the reduced recipe"
             if len(coarse) >= FEWEST_SEEDS:
-                beside = f"beside {len(coarse)} other seeds under the reduced recipe"
+                beside = f"compared with {len(coarse)} other seeds under the reduced recipe"
             lines.append(
                 f"- **{dataset_title(study.dataset)}**, {count(study.rounds, 'round')}, "
                 f"{paired_seeds(len(fine))}, {beside}: {_beside(fine, coarse)}."
@@ -99,7 +99,7 @@ def poster_rounds() -> list[Markdown]:
 
 
 def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
-    """Each arm's difference in area to random, and whether one more seed could well give it."""
+    """Each arm's difference from random in area, and whether one more seed could well give it."""
     parts = []
     for arm in fine.columns.drop("random"):
         difference = estimate(fine[arm] - fine["random"]).mean
@@ -110,7 +110,7 @@ def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
         inside = "within" if seeds.low <= difference <= seeds.high else "outside"
         parts.append(
             f"{arm_title(arm)} {difference:+.2f} points over random, {inside} the prediction "
-            f"interval for one more seed, {seeds.low:+.2f} to {seeds.high:+.2f} about "
-            f"{seeds.mean:+.2f}"
+            f"interval for one more seed ({seeds.low:+.2f} to {seeds.high:+.2f}, centred on "
+            f"{seeds.mean:+.2f})"
         )
     return "; ".join(parts)

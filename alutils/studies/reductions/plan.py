@@ -1,4 +1,4 @@
-"""Each reduction beside the poster's own value."""
+"""Each reduction compared with the poster's own value."""
 
 from typing import Annotated, Any, Literal
 
@@ -25,11 +25,11 @@ REPLICA = {
 }
 """The authors' own protocol, where it departs from the poster's in how a network is trained."""
 REPLICA_ARMS = ("uncertainty", "random")
-"""Uncertainty ran first in the authors' code, so has no other arm's state; random is ours."""
+"""Uncertainty ran first in the authors' code, so it has no other arm's state; random is ours."""
 
 
 class ReductionsStudy(SettingsStudy):
-    """What each reduction is worth: beside the poster's own value, all else equal.
+    """What each reduction is worth, compared with the poster's own value, all else being equal.
 
     The study's own protocol is the poster's. On nested random labels (``label_counts``): Adam's
     state fresh or carried from size to size, the recipe the poster's or the reduced one. Arm by
@@ -59,7 +59,7 @@ class ReductionsStudy(SettingsStudy):
         return [*sized, *(each for s in self.seeds for each in self._by_arm(s)), *self._replica()]
 
     def related(self) -> list[Study]:
-        """The studies of other profiles that the notebook tells of."""
+        """The studies of other profiles that the notebook reports on."""
         from alutils.studies.reductions import other_profiles
         from alutils.studies.transfer import effects
 

@@ -63,7 +63,7 @@ def sentences(results: pd.DataFrame) -> Markdown:
     shown = [name for name in NEAR if name in tidy.datasets_of(results, "optimiser")]
     limits = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in shown])
     return Markdown(
-        "A curve counts as near where its mean lies within these points of the published one, "
+        "A curve counts as near if its mean lies within this many points of the published one, "
         f"fixed beforehand: {limits}.\n\n" + "\n".join(lines)
     )
 
@@ -79,20 +79,20 @@ def short(results: pd.DataFrame) -> str:
     apart = join([f"on {dataset_title(name)} {join(each)}" for name, each in by_dataset.items()])
     limits = join([f"{NEAR[name]:g} on {dataset_title(name)}" for name in by_dataset])
     return (
-        "Random labels minus the published curve, by the authors' rule and mean over the sizes "
-        f"from {SETTLED:,} labels on, where the mean counts as near within {limits}: {apart}"
+        "Random labels minus the published curve, by the authors' rule, mean over the sizes from "
+        f"{SETTLED:,} labels on (near: a mean within {limits}): {apart}"
     )
 
 
 def _nearness_in_words(mean: Estimate, near: float) -> str:
-    """Whether a mean lies within ``near`` of zero, and what else its interval holds."""
+    """Whether a mean lies within ``near`` of zero, and whether the entire interval agrees."""
     inside = abs(mean.mean) <= near
     verdict = "near" if inside else "not near"
     if mean.seeds < 2:
         return verdict
     if (-near <= mean.low and mean.high <= near) or mean.low > near or mean.high < -near:
-        return f"{verdict}, by the whole interval"
-    return f"mean {'' if inside else 'not '}within {near:g}, interval in part"
+        return f"{verdict}, with the entire interval"
+    return f"mean {'' if inside else 'not '}within {near:g}, interval only in part"
 
 
 def state_sentences(results: pd.DataFrame) -> Markdown:
@@ -115,10 +115,10 @@ def state_sentences(results: pd.DataFrame) -> Markdown:
 
 @house_style()
 def figure(results: pd.DataFrame) -> HTML | Markdown:
-    """Figure 2 by the authors' rule with fresh and carried state, beside their points."""
+    """Figure 2 by the authors' rule with fresh and carried state, and their points."""
     datasets = tidy.datasets_of(results, "optimiser")
     if not datasets or "heldout_best" not in results:
-        return Markdown("No run that was judged on the held-out set is finished yet.")
+        return Markdown("No run that was evaluated on the held-out set is finished yet.")
     drawing, axes = figures.grid(1, len(datasets), (6 * len(datasets), 4.2))
     theirs, curves = published.training_size(), []
     for panel, dataset in zip(axes[0], datasets, strict=True):
@@ -159,8 +159,8 @@ def replica_figure(results: pd.DataFrame) -> HTML | Markdown:
     title = f"The authors' protocol on {dataset_title(datasets[0])}"
     figures.finish(axes[0, 0], title, figures.REPORTED["heldout-best"])
     caption = (
-        "The authors' protocol in how a network is trained (no dropout, Adam's state carried from "
-        "round to round), by their rule, the best evaluation on the held-out set; "
+        "The authors' training protocol (no dropout, Adam's state carried from round to round), "
+        "judged by their rule, the best evaluation on the held-out set; "
         f"{paired_seeds(shown['seed'].nunique())}. The random arm is ours."
     )
     if len(theirs):
@@ -170,7 +170,7 @@ def replica_figure(results: pd.DataFrame) -> HTML | Markdown:
 
 
 def replica_sentences(results: pd.DataFrame) -> Markdown:
-    """How far that piece lies from the published curve, at the label counts both have."""
+    """How far that piece lies from the published curve, at the label counts of both."""
     lines = []
     for dataset in tidy.datasets_of(results, "replica"):
         theirs = published.active_learning(dataset)
@@ -188,4 +188,4 @@ def replica_sentences(results: pd.DataFrame) -> Markdown:
                     f"- **{dataset_title(dataset)}, {arm_title(arm)}**: {join(pairs)} labels; "
                     f"{points(mean)} on average."
                 )
-    return Markdown("\n".join(lines) or "No label count that the authors published is there yet.")
+    return Markdown("\n".join(lines) or "No label count that the authors published is done yet.")

@@ -1,4 +1,4 @@
-"""What the arms' own settings are worth: areas against random, level by level, and how shown."""
+"""What the arms' own settings are worth: areas against random by level, and how that is shown."""
 
 from collections.abc import Iterator
 from textwrap import fill
@@ -29,8 +29,8 @@ POSTER = {"passes": 20, "clusters": 12, "acquisition": 0.001}
 def areas(results: pd.DataFrame, factor: str) -> pd.DataFrame:
     """Area by dataset and seed (rows) and (arm, level) (columns), for one factor.
 
-    Areas of a dataset are on the same label counts, so that they compare: those of its curve with
-    the fewest, to the end of its shortest; in between, others are interpolated.
+    Areas of a dataset are over the same label counts, to be comparable: those of its curve with the
+    fewest, up to the end of its shortest. Other curves are interpolated there.
     """
     levels = results[results["factor"] == factor]
     grids = {dataset: _grid(rows) for dataset, rows in levels.groupby("dataset")}
@@ -59,10 +59,10 @@ def _on(curve: pd.DataFrame, grid: list[int]) -> np.ndarray:
 
 
 def gains(results: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float | str, pd.Series]]:
-    """Dataset, arm, level, and the area's difference to random, by seed.
+    """Dataset, arm, level, and the area's difference from random, by seed.
 
-    Over the seeds that have every level of the dataset, so that means compare; there may be none.
-    Random at the same level where it was run at every level, or else the one there is.
+    Over the seeds that have every level of the dataset, so that means are comparable; there may be
+    none. Random is taken at the same level if it was run at every level, or else the only one.
     """
     if not (results["factor"] == factor).any():
         return
@@ -80,7 +80,7 @@ def gains(results: pd.DataFrame, factor: str) -> Iterator[tuple[str, str, float 
 
 @house_style()
 def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
-    """Difference in area to random at every level of a factor, a panel a dataset."""
+    """Difference from random in area at every level of a factor, one panel per dataset."""
     every = [each for each in gains(results, factor) if len(each[-1])]
     if not every:
         return _nothing(factor)
@@ -105,20 +105,20 @@ def figure(results: pd.DataFrame, factor: str) -> HTML | Markdown:
         parts.append(f"{dataset_title(dataset)}, {_listed(factor, levels)}")
     axes[0, 0].set_ylabel("area minus random's (points)")
     counts = {len(gain) for *_, gain in every}
-    dots = "" if max(counts) < 2 else "; beside it a dot a seed"
+    dots = "" if max(counts) < 2 else "; beside it one dot per seed"
     caption = (
-        f"By {FACTORS[factor]}: area under the curve minus that of random labels, "
-        f"{mean_over(counts)}{dots}; {_range(results, factor)}, all on the label counts of the "
-        "curve with the fewest and at the end of the shortest, linear in between."
+        f"Area under the curve minus that of random labels, by {FACTORS[factor]}: "
+        f"{mean_over(counts)}{dots}. {_range(results, factor)}. Areas use the label counts of the "
+        "curve with the fewest, up to the end of the shortest, interpolated linearly in between."
     )
     return show(drawing, caption, f"Interval plots. {'; '.join(parts)}.")
 
 
 def sentences(results: pd.DataFrame, factor: str) -> Markdown:
-    """By dataset, the level with the largest mean difference, and every level beside the poster's.
+    """By dataset, the level with the largest mean difference, and every level against the poster's.
 
-    Nothing with fewer than three seeds, but how many there are. Where several arms have the same
-    levels, arm by arm.
+    With fewer than three seeds, only how many there are. If several arms have the same levels, arm
+    by arm.
     """
     every = list(gains(results, factor))
     groups: dict[str, dict[tuple[str, float | str], pd.Series]] = {}
@@ -132,11 +132,11 @@ def sentences(results: pd.DataFrame, factor: str) -> Markdown:
 
 
 def _nothing(factor: str) -> Markdown:
-    return Markdown(f"By {FACTORS[factor]} no seed has every level yet.")
+    return Markdown(f"No seed has every level yet ({FACTORS[factor]}).")
 
 
 def _best(factor: str, levels: dict[tuple[str, float | str], pd.Series]) -> str:
-    """The level with the largest mean difference to random, in words."""
+    """The level with the largest mean difference from random, in words."""
     seeds = min(map(len, levels.values()))
     if seeds < FEWEST_SEEDS:
         have = f"{count(seeds, 'seed')} {'has' if seeds == 1 else 'have'}"
@@ -148,7 +148,7 @@ def _best(factor: str, levels: dict[tuple[str, float | str], pd.Series]) -> str:
         for arm, level in levels
     }
     best = max(levels, key=lambda key: levels[key].mean())
-    parts = [f"the largest mean difference to random is that of {names[best]}, "]
+    parts = [f"the largest mean difference from random is that of {names[best]}, "]
     parts[0] += points(estimate(levels[best]))
     for poster in (key for key in levels if key[1] == POSTER.get(factor)):
         parts += [
@@ -179,12 +179,13 @@ def answer(results: pd.DataFrame) -> Markdown:
         if levels
     ]
     if not parts:
-        return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; on fewer nothing is said.")
+        return Markdown(f"No setting has {FEWEST_SEEDS} seeds yet; fewer are not evaluated.")
     counted = {dataset for levels in known.values() for dataset, _ in levels}
     names = [dataset_title(name) for name in dict.fromkeys(results["dataset"]) if name in counted]
     return Markdown(
-        "Settings whose area lies above that of random labels with the whole 95 % interval, over "
-        f"{join(names)} (not corrected for their number). By {'; by '.join(parts)}."
+        "Settings for which the entire 95 % interval of the difference in area from random labels "
+        f"is above zero, on {join(names)} (not corrected for their number). By "
+        f"{'; by '.join(parts)}."
     )
 
 

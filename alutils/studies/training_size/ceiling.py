@@ -1,6 +1,6 @@
 """Accuracy with every label of the pool, as the learning curves' reports show it.
 
-One training a dataset by each recipe of the active-learning curves, which it bounds from above.
+One training per dataset by each recipe of the active-learning curves, which it bounds from above.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ class CeilingStudy(Study):
     seeds: Seeds = (0,)
 
     def cells(self) -> list[Cell]:
-        """One cell a seed and dataset, of one round."""
+        """One cell per seed and dataset, of one round."""
         check_datasets("datasets", self.datasets)
         return [
             self._sizes_cell("ceiling", name, seed, (self.pool_size(name),))
@@ -38,7 +38,7 @@ def records_of_recipe(study: Study) -> list[Path]:
 
 
 def of_recipe(study: Study) -> pd.DataFrame:
-    """What is finished of the trainings on every label by a study's own recipe, a row a dataset."""
+    """The finished trainings on every label by a study's own recipe, one row per dataset."""
     return table(Store("ceiling"), cells_of_recipe(study))
 
 
@@ -46,7 +46,7 @@ def cells_of_recipe(study: Study) -> list[Cell]:
     """The trainings on every label of a study's datasets by its own recipe.
 
     None for a study that reports held-out accuracy, as these trainings are judged on the test set,
-    or whose trainings go on from one another.
+    or whose trainings continue from one another.
     """
     if study.reported != "test" or study.trains_on:
         return []

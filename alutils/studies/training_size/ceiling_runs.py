@@ -1,6 +1,6 @@
 """The trainings of ``python -m alutils ceiling``: on every label of the pool, by either recipe.
 
-Apart from what reports read of them, so that none is made from this.
+Kept apart from what reports read about them, so that no report depends on this module.
 """
 
 from alutils.running import run

@@ -20,7 +20,7 @@ class TrainingSizeStudy(Study):
     )  # fmt: skip
 
     def cells(self) -> list[Cell]:
-        """One cell a seed and dataset; its rounds are the sizes."""
+        """One cell per seed and dataset; its rounds are the sizes."""
         check_datasets("datasets", self.datasets)
         increasing("label_counts", self.label_counts)
         return [

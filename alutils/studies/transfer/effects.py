@@ -1,7 +1,7 @@
 """What picks and training each contribute to an arm's gain, and whether picks travel.
 
-Tables have a row a seed and a column an arm, random among them, so that ``standing.standings``
-takes them: it tests every arm against random. What is concluded is fixed in ``docs/plan.md``.
+Tables have one row per seed and one column per arm, including random, as ``standing.standings``
+expects: it tests every arm against random. What is concluded is fixed in ``docs/plan.md``.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from alutils.studies.recipes import CHOSEN_UNDER
 from alutils.studies.transfer.plan import SETS, studies, transfer_study, transfers
 
 Gains = dict[tuple[str, str], pd.DataFrame]
-"""By recipe under which the arms chose, and recipe that trained on it."""
+"""By recipe under which the arms chose, and recipe that trained on their labels."""
 
 
 def gains(notebook: str, label_counts: tuple[int, ...] = ()) -> Gains:
     """Every arm's mean accuracy (%) over label counts, minus random's of the same seed.
 
-    Over those of ``SETS`` unless given. Of the seeds that have finished every arm. Where both
-    recipes are the same, the arm's own rounds at these label counts count.
+    Label counts are those of ``SETS`` unless given, seeds those that have finished every arm. If
+    both recipes are the same, the arm's own rounds at these label counts are used.
     """
     counts = label_counts or SETS[notebook].label_counts
     return {
@@ -34,9 +34,9 @@ def gains(notebook: str, label_counts: tuple[int, ...] = ()) -> Gains:
 
 
 def ended(notebook: str) -> bool:
-    """Whether nothing is to come of the cells that ``gains`` compares.
+    """Whether no runs are to come of the cells that ``gains`` compares.
 
-    All of a seed are finished then, or one of them failed, which leaves the seed out.
+    Then all cells of a seed are finished, or one of them failed, which leaves the seed out.
     """
     status = [
         (cell.seed, Store(profile).facts(cell).status)
@@ -91,7 +91,7 @@ class Effect:
 def picks_and_training(gains: Gains) -> tuple[Effect, Effect]:
     """What the poster's recipe adds to an arm's gain by its picks, and by its training.
 
-    Of the seeds that have all four gains. The two means add up to the gain under the poster's
+    On the seeds that have all four gains. The two means add up to the gain under the poster's
     recipe minus that under the reduced one.
     """
     pairs = [(s, t) for s in CHOSEN_UNDER for t in CHOSEN_UNDER]

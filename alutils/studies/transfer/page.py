@@ -1,4 +1,4 @@
-"""How it is told what picks and training contribute, and whether picks travel."""
+"""How the report says what picks and training contribute, and whether picks travel."""
 
 import pandas as pd
 from IPython.display import HTML, Markdown
@@ -14,8 +14,8 @@ from alutils.studies.transfer.effects import Effect, Gains, ended, gains, picks_
 from alutils.studies.transfer.plan import SETS
 
 NOTHING = (
-    "No dataset has all it takes in the outputs folder: `.venv/bin/python -m alutils transfer` "
-    "trains on the labels that 02 and 03 held under either recipe, once these are finished."
+    "The outputs folder has these runs for no dataset: `.venv/bin/python -m alutils transfer` "
+    "trains on the labels that 02 and 03 had under each recipe, once those are finished."
 )
 ABOUT_PICKS = (
     "the recipe changed what is picked for the better",
@@ -27,17 +27,17 @@ ABOUT_TRAINING = (
     "the recipe makes less of what is picked",
     "which recipe trained makes no difference",
 )
-"""What is said of a part of a gain that is shown above zero, below it, or equivalent to it."""
+"""What is said about a part of a gain that is shown above zero, below it, or equivalent to it."""
 
 
 def shown() -> list[HTML | Markdown]:
-    """What 08 shows of label sets that were copied; nothing while none is trained on."""
+    """What 08 shows about copied label sets; empty until one is trained on."""
     every = table()
     return [] if every is None else [parts(), travel(), every]
 
 
 def parts() -> Markdown:
-    """What of the recipes' difference is in the picks and what in the training, arm by arm."""
+    """How much of the recipes' difference is due to picks and how much to training, arm by arm."""
     lines, notes = [], []
     for notebook, dataset in DATASET_OF.items():
         picks, training = picks_and_training(gains(notebook))
@@ -56,15 +56,15 @@ def _page(lines: list[str], notes: list[str]) -> Markdown:
 def _seeds(notebook: str, seeds: int) -> str:
     """How many seeds there are, and why fewer than planned: to come, or a training failed."""
     planned = len(SETS[notebook].seeds)
-    few = f", too few for a test: {FEWEST_SEEDS} at least" if seeds < FEWEST_SEEDS else ""
+    few = f"; a test needs {FEWEST_SEEDS}" if seeds < FEWEST_SEEDS else ""
     if seeds == planned:
         return paired_seeds(seeds)
-    why = "in the others a training failed" if ended(notebook) else "interim"
-    return f"{paired_seeds(seeds)} ({why}: of {planned}{few})"
+    why = "a training failed in the others" if ended(notebook) else "interim"
+    return f"{paired_seeds(seeds)} of {planned} ({why}{few})"
 
 
 def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
-    """A sentence an arm: by how much its gain differs, and which part of that is shown."""
+    """One sentence per arm: by how much its gain differs, and which part of that is shown."""
     whole = picks.mean + training.mean
     by_picks, by_training = standings(picks.mean, dataset), standings(training.mean, dataset)
     lines = []
@@ -72,11 +72,11 @@ def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
         by_its_picks, by_the_training = by_picks[arm], by_training[arm]
         lines.append(
             f"{arm_title(arm)}: gain over random under the poster's recipe minus that under the "
-            f"reduced one {points(estimate(whole[arm]))}, not corrected. Of this "
-            f"{points(by_its_picks.difference, '')} by its picks "
-            f"({_verdict(by_its_picks, ABOUT_PICKS)}; trained by the poster's recipe "
-            f"{_both(picks, arm)}), and {points(by_the_training.difference, '')} by the training "
-            f"({_verdict(by_the_training, ABOUT_TRAINING)}; of the poster's picks "
+            f"reduced one: {points(estimate(whole[arm]))}, not corrected. Of this, "
+            f"{points(by_its_picks.difference, '')} is due to its picks "
+            f"({_verdict(by_its_picks, ABOUT_PICKS)}; trained with the poster's recipe "
+            f"{_both(picks, arm)}), and {points(by_the_training.difference, '')} to the training "
+            f"({_verdict(by_the_training, ABOUT_TRAINING)}; on the poster's picks "
             f"{_both(training, arm)})."
         )
     return lines
@@ -89,7 +89,7 @@ def _both(effect: Effect, arm: str) -> str:
 
 
 def _verdict(standing: Standing, sentences: tuple[str, str, str]) -> str:
-    """What is concluded of a part of a gain, as the plan has it."""
+    """What is concluded about a part of a gain, by the plan's rule."""
     if standing.difference.seeds < FEWEST_SEEDS:
         return "not tested"
     if standing.differs:
@@ -107,7 +107,7 @@ def travel() -> Markdown:
             if trained_by not in CHOSEN_UNDER and len(moved):
                 lines.append(
                     f"- **{dataset_title(dataset)}**, chosen under {TITLES[chosen_under]}, "
-                    f"trained by {TITLES[trained_by]}, {_seeds(notebook, len(moved))}: "
+                    f"trained with {TITLES[trained_by]}, {_seeds(notebook, len(moved))}: "
                     f"{_travel(every[chosen_under, chosen_under], moved, dataset)}."
                 )
                 notes.append(normality(moved, dataset))
@@ -121,13 +121,13 @@ def _travel(own: pd.DataFrame, moved: pd.DataFrame, dataset: str) -> str:
         change = points(estimate((moved[arm] - own[arm]).dropna()), "")
         parts.append(
             f"{arm_title(arm)} gains {points(there.difference, '')}, simultaneous; minus its gain "
-            f"with its own recipe {change}, not corrected: {_travels(at_home[arm], there)}"
+            f"with its own recipe: {change}, not corrected; {_travels(at_home[arm], there)}"
         )
     return "; ".join(parts)
 
 
 def _travels(own: Standing, moved: Standing) -> str:
-    """Whether an arm's picks travel, as the plan has it."""
+    """Whether an arm's picks travel, by the plan's rule."""
     if min(own.difference.seeds, moved.difference.seeds) < FEWEST_SEEDS:
         return "not tested"
     if own.side != "above":
@@ -143,7 +143,7 @@ def _travels(own: Standing, moved: Standing) -> str:
 def table() -> HTML | None:
     """Every arm's gain over random, by who chose and who trained, and that at the last count.
 
-    With intervals that are not corrected. None without any, as the sentences say.
+    With intervals that are not corrected. None without gains on copied labels.
     """
     rows = [row for notebook in DATASET_OF for row in _rows(notebook)]
     return prose.table(pd.DataFrame(rows)) if rows else None
@@ -169,7 +169,7 @@ def _rows(notebook: str) -> list[dict[str, str]]:
 
 
 def _trained(every: Gains) -> Gains:
-    """The gains that there are, if one of them at least is of labels that were copied."""
+    """The gains with finished runs, if at least one of them is on copied labels."""
     if not any(len(table) for (s, t), table in every.items() if s != t):
         return {}
     return {recipes: table for recipes, table in every.items() if len(table)}

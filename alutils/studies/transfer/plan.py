@@ -1,7 +1,7 @@
 """Labels that one network chose, trained on by another: ``python -m alutils transfer``.
 
-An arm's accuracy is that of its picks and of the training on them. Here the labels that an arm held
-under one recipe are trained on by other recipes, so that the two come apart. What is concluded, and
+An arm's accuracy depends on its picks and on the training on them. Here the labels that an arm held
+under one recipe are trained on by other recipes, to tell the two apart. What is concluded, and
 how, was fixed beforehand: ``docs/plan.md``.
 """
 
@@ -41,12 +41,12 @@ class TransferStudy(Study):
     source: str = CHOSEN_UNDER["reduced"]
     """Profile of the records that hold the label sets."""
     notebook: str = CIFAR10
-    """Whose records these are."""
+    """Notebook that these records are of."""
     arms: Levels[str] = SETS[CIFAR10].arms
     label_counts: Levels[Count] = SETS[CIFAR10].label_counts
 
     def cells(self) -> list[Cell]:
-        """One cell a seed and arm; its rounds are the label counts."""
+        """One cell per seed and arm; its rounds are the label counts."""
         return [cell for _, cell in self.copies()]
 
     def copies(self) -> list[tuple[Cell, Cell]]:
@@ -94,7 +94,7 @@ def transfer_study(notebook: str, chosen_under: str, trained_by: str) -> Transfe
 def transfers() -> list[tuple[str, str, str]]:
     """Notebook, recipe under which its arms chose, and recipe that trains, in their order.
 
-    The strong recipe is for CIFAR-10 alone.
+    The strong recipe is for CIFAR-10 only.
     """
     return [
         (notebook, chosen_under, trained_by)
@@ -111,7 +111,7 @@ def studies() -> list[TransferStudy]:
 
 
 def with_finished_sources(study: TransferStudy, say: Say) -> TransferStudy | None:
-    """The study with the seeds whose label sets are all there, or None; the others are told."""
+    """The study with the seeds whose label sets all exist, or None; ``say`` reports the others."""
     seeds = []
     for seed in study.seeds:
         try:
