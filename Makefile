@@ -7,7 +7,7 @@ SCHEDULER ?=
 TRAIN ?=
 STEP_MS ?=
 SOAK ?=
-# What else JupyterLab is told; it refuses to start as root unless it is allowed to.
+# Further options for JupyterLab, which refuses to start as root unless it is allowed to.
 LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 READY := .venv/.ready
 
@@ -18,7 +18,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
-	@.venv/bin/python -m compileall -qq -j 0 .venv/lib || true  # with all cores; pip takes one
+	@.venv/bin/python -m compileall -qq -j 0 .venv/lib || true  # on all cores; pip uses one
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -31,8 +31,8 @@ estimate: $(READY)
 verify: $(READY)
 	@.venv/bin/python -m alutils verify "$(PROFILE)"
 
-# SOAK=1 has what takes long, too: kills, interrupts, clusters by hand, whole sweeps. What is skipped
-# is told; ALUTILS_REQUIRE_DATA=1 and ALUTILS_REQUIRE_BROWSER=1 have it fail instead.
+# SOAK=1 also runs the slow tests: kills, interrupts, clusters by hand, complete sweeps. Skipped
+# tests are listed; with ALUTILS_REQUIRE_DATA=1 and ALUTILS_REQUIRE_BROWSER=1 they fail instead.
 test: $(READY)
 	.venv/bin/python -m pytest -rs --numprocesses auto --maxprocesses 4 $(if $(SOAK),,-m "not soak")
 
@@ -40,7 +40,7 @@ test: $(READY)
 lab: $(READY)
 	JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter:$$JUPYTER_PATH" .venv/bin/python -m jupyter lab notebooks $(LAB_ARGS)
 
-# The peers live in an environment of their own, on top of .venv; without them the rest is measured.
+# baal and skorch get a separate environment on top of .venv; without them the rest is measured.
 bench: $(READY)
 	.venv/bin/python -m venv --clear .venv-bench
 	@.venv/bin/python -c 'import site; print("import site; site.addsitedir(%r)" % site.getsitepackages()[0])' \

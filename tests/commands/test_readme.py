@@ -282,8 +282,8 @@ def test_the_guide_tells_where_records_have_no_bfloat16_products(committed):
             facts = Store(profile).facts(cell).record
             products = facts["provenance"].get("bf16_products", True)
             without[profile] += cell.precision == "bf16" and not products
-    told = f"Without such products are {without['desktop']} of 07's 129 records"
-    assert f"{told} and {without['sensitivity']} of 06's." in prose_of("reproducibility")
+    told = f"Of 07's records, {without['desktop']} of 129 have no bfloat16 products"
+    assert f"{told}, and {without['sensitivity']} of 06's." in prose_of("reproducibility")
     assert set(+without) == {"desktop", "sensitivity"}
 
 
