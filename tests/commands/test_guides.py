@@ -31,8 +31,8 @@ def test_what_a_target_costs_in_answers_is_as_told():
     right = next(n for n in range(images) if estimate.wilson(n, images)[0] >= 95)
     assert f"({images} for 95 %, {estimate.enough(99)} for 99 %)" in text
     assert (
-        f"95 % takes {fewest} images at random that are all guessed right, or {right} of {images}: "
-        f"with a `share` of a fifth that is {5 * fewest} answers, or {5 * images}, once" in text
+        f"95 % takes {fewest} random images that are all guessed right, or {right} of {images}: "
+        f"with a `share` of a fifth, that is {5 * fewest} or {5 * images} answers, once" in text
     )
 
 
