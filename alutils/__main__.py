@@ -11,26 +11,26 @@ from alutils.protocol.parameters import ParameterError, StudyError
 
 
 def main() -> int:
-    """Run a command; 0 on success, else one line on the standard error."""
+    """Run a command; returns 0, or on failure another status, with a line on standard error."""
     parser = argparse.ArgumentParser(prog="python -m alutils")
     commands = parser.add_subparsers(dest="command", required=True)
     study = commands.add_parser("study", help="run a profile's notebooks and render their reports")
     a_folder = "a folder under params/"
     profile = f"{a_folder}; or {', '.join(RUNS)}"
     study.add_argument("profile", help=a_folder)
-    study.add_argument("--notebook", default="", help="one alone, such as 03-mnist-active-learning")
-    study.add_argument("--workers", default="", help="local processes (one for each core)")
+    study.add_argument("--notebook", default="", help="only one, such as 03-mnist-active-learning")
+    study.add_argument("--workers", default="", help="local processes (default: one per core)")
     study.add_argument("--scheduler", default="", help="a running Dask scheduler, tcp://HOST:8786")
-    study.add_argument("--train", default="", help="no: show what is finished (yes)")
-    estimate = commands.add_parser("estimate", help="what a profile will take")
+    study.add_argument("--train", default="", help="no: only show what is finished (default: yes)")
+    estimate = commands.add_parser("estimate", help="how much work and time a profile takes")
     estimate.add_argument("profile", help=profile)
-    estimate.add_argument("--step-ms", default="", help="milliseconds a step, instead of timing it")
-    verify = commands.add_parser("verify", help="check a profile's records, recompute a few picks")
+    estimate.add_argument("--step-ms", default="", help="milliseconds per step (default: timed)")
+    verify = commands.add_parser("verify", help="check a profile's records, recompute a few rounds")
     verify.add_argument("profile", help=profile)
-    readme = commands.add_parser("readme", help="put a profile's results into README and guides")
+    readme = commands.add_parser("readme", help="update README and guides with a profile's results")
     readme.add_argument("profile", help=a_folder)
-    predict = commands.add_parser("predict", help="classes of new images, as CSV")
-    predict.add_argument("head", help="the folder head of an export of 11-label-your-own")
+    predict = commands.add_parser("predict", help="classify new images, as CSV")
+    predict.add_argument("head", help="the folder head in an export from 11-label-your-own")
     predict.add_argument("images", nargs="+", help="image files, or folders of them")
     for name, run in RUNS.items():
         commands.add_parser(name, help=run.purpose)
@@ -52,7 +52,7 @@ COMMANDS = {
     "readme": "readme.update",
     "predict": "predict.predict",
 }
-"""By command, its module in ``alutils.commands`` and its function, imported when it is called."""
+"""Each command's module in ``alutils.commands`` and function, imported when it is called."""
 
 
 def _call(command: str, options: dict[str, Any]) -> None:
@@ -72,9 +72,9 @@ def _study(**options: str) -> None:
     try:
         notebooks.make_reports(**options)
     except KeyboardInterrupt:
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # the notebook's end is meant
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # ending the notebook is intended
         progress = notebooks.progress(options["profile"], options["notebook"])
-        print(f"stopped: {progress}; the same command goes on from there", file=sys.stderr)
+        print(f"stopped: {progress}; run the same command again to continue", file=sys.stderr)
         raise
 
 

@@ -1,4 +1,4 @@
-"""What a profile will take: cells, rounds, steps, and hours on this device or at a given speed."""
+"""The work in a profile: cells, rounds, steps, and hours on this device or at a given speed."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,17 @@ from alutils.protocol.parameters import ParameterError, cells_of
 from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.reporting.markdown import markdown_table
+from alutils.reporting.prose import count
 from alutils.running.outlook import NOT_COUNTED, measure
 from alutils.running.workload import by_cost, step_cost, work
 from alutils.studies import profiles
 
 SCORED_A_STEP = 230
-"""Images scored in the time of a training step, as measured; for when only that time is given."""
+"""Images scored in the time of a training step, as measured; used if only that time is given."""
 
 
 def estimate(profile: str, step_ms: str = "") -> None:
-    """Print what each notebook of a profile takes, in all and without what is finished."""
+    """Print what each notebook of a profile takes, in total and for what is left."""
     given = _step(step_ms)
     store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
     counted: set[str] = set()
@@ -42,28 +43,30 @@ def estimate(profile: str, step_ms: str = "") -> None:
                 hours += whole.hours(*speeds[key])
                 left_hours += left.hours(*speeds[key])
             print(
-                f"{name}, {dataset_title(key[0])}, {_network(key)}: {whole.cells:,} cells, "
-                f"{whole.rounds:,} rounds, {whole.steps:,} steps ({_each(cells)}), "
-                f"{whole.images:,} images scored; left: {left.cells:,} cells, {left.steps:,} steps"
+                f"{name}, {dataset_title(key[0])}, {_network(key)}: {count(whole.cells, 'cell')}, "
+                f"{count(whole.rounds, 'round')}, {count(whole.steps, 'step')} ({_each(cells)}), "
+                f"{count(whole.images, 'image')} scored; left: {count(left.cells, 'cell')}, "
+                f"{count(left.steps, 'step')}"
             )
     source = "given" if given else "measured here on one worker"
     for key, seconds in speeds.items():
         dataset, _, precision, *_ = key
-        pace = "can't be timed, as a few steps don't stay finite: not among the hours"
+        pace = "can't be timed, as the few steps timed diverge: not included in the hours"
         if seconds:
             pace = (
-                f"{1000 * seconds[0]:.1f} ms a step, {1 / seconds[1]:,.0f} images scored a second"
+                f"{1000 * seconds[0]:.1f} ms per step, "
+                f"{1 / seconds[1]:,.0f} images scored per second"
             )
             pace += f" ({source})"
         print(f"{dataset}, {precision}, {_network(key)}: {pace}")
     print(
-        f"{hours:,.1f} hours of one worker in all, {left_hours:,.1f} left, {NOT_COUNTED}; "
-        "n workers on n cores or GPUs take about an n-th of it"
+        f"{hours:,.1f} hours of one worker in total, {left_hours:,.1f} left, {NOT_COUNTED}; "
+        "n workers on n cores or GPUs take about 1/n of that"
     )
 
 
 def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
-    """What the named profiles take at given milliseconds a network's step, as a Markdown table."""
+    """What the named profiles take at given milliseconds per network step, as a Markdown table."""
     head = ["profile", "cells", "rounds", "network steps", "head steps", "images scored"]
     rows = []
     for profile in names:
@@ -83,24 +86,24 @@ def markdown_hours(names: Sequence[str], steps_ms: Sequence[float]) -> str:
 
 
 def _network(key: tuple[str, str, str, str, int]) -> str:
-    """What is trained, and by batches of how many images, from a key of ``by_cost``."""
+    """What is trained, and its batch size, from a key of ``by_cost``."""
     _, encoder, _, stem, batch = key
     network = stem if encoder == "none" else f"a linear head on {encoder}"
     return f"{network}, batch {batch}"
 
 
 def _each(cells: list[Cell]) -> str:
-    """How many steps one arm and seed takes, in words."""
+    """The number of steps per arm and seed, in words."""
     counts = {sum(cell.steps()) // len(cell.arms) for cell in cells if cell.arm != BASELINE}
     if not counts:
-        return "single baseline runs alone"
+        return "only single baseline runs"
     low, high = min(counts), max(counts)
     span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
-    return f"{span} an arm and seed"
+    return f"{span} per arm and seed"
 
 
 def _step(step_ms: str) -> float:
-    """Seconds of a step from what the user gave; 0 where nothing was given."""
+    """Seconds per step, as given by the user; 0 if nothing was given."""
     if not step_ms:
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""What a report is made from, as a hash: while it holds, the report is not made again."""
+"""A hash of all that a report is made from: while it is the same, the report isn't made again."""
 
 import hashlib
 import json
@@ -17,13 +17,13 @@ from alutils.studies.claims.ablation import AblationStudy
 from alutils.studies.claims.plan import ClaimsStudy
 
 NO_PART = {"workers", "cells_per_gpu", "scheduler", "train"}
-"""Parameters that change nothing in a report."""
+"""Parameters that don't affect a report."""
 
 
 def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
     """Hash of the records of a notebook's cells, and of all else that its report is made from.
 
-    ``hashed`` is an earlier value of ``all_else``, which otherwise is read now.
+    ``hashed`` is an earlier value of ``all_else``, which is otherwise computed now.
     """
     digest = hashlib.sha256((hashed or all_else(name, study)).encode())
     for cell, store in _read_by(study):
@@ -32,10 +32,10 @@ def fingerprint(name: str, study: Parameters, hashed: str = "") -> str:
 
 
 def all_else(name: str, study: Parameters) -> str:
-    """Hash of what a report is made from, and its notebook's run does not write.
+    """Hash of all that a report is made from, except what its notebook's run writes.
 
-    That is its ``sources``, files, and the records of other studies that it tells of. Of these,
-    what is finished counts: a report shows nothing of the others but how many there are.
+    That is its ``sources``, files, and the records of other studies that it covers. Of these, only
+    finished ones count by their content: of the others, a report shows just the number.
     """
     digest = hashlib.sha256(sources(name, study).encode())
     for each in study.related():
@@ -52,10 +52,10 @@ def all_else(name: str, study: Parameters) -> str:
 def sources(name: str, study: Parameters) -> str:
     """Hash of the code, notebook and parameters that a report is made from.
 
-    The code is what the notebook reaches by import, the page that it is rendered in, and the files
-    beside the notebook, where strategies of a user may lie. The parameters are also those of the
-    other studies that the report tells of; of those that it has trainings in common with, the
-    cells count.
+    The code is what the notebook imports, directly or not, the page that it is rendered in, and the
+    files beside the notebook, which may hold a user's strategies. The parameters include those of
+    the other studies that the report covers; of studies that share trainings with it, the cells
+    count.
     """
     digest = hashlib.sha256()
     code = reached(NOTEBOOKS / f"{name}.ipynb")
@@ -73,9 +73,9 @@ def sources(name: str, study: Parameters) -> str:
 
 
 def reached(notebook: Path) -> list[Path]:
-    """Files of the package that a notebook reaches by import, in order of their names.
+    """Files of the package that a notebook imports, directly or not, sorted by name.
 
-    Every strategy counts where ``strategies/own.py`` is reached, as that imports them by name.
+    With ``strategies/own.py``, every strategy is among them, as that imports them by name.
     """
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     sources = ("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
@@ -93,14 +93,14 @@ def reached(notebook: Path) -> list[Path]:
 
 
 def _python(source: str) -> str:
-    """A cell as Python: magics as calls, and what stands below a cell's magic once more."""
+    """A cell as Python: magics as calls, and the body of a cell magic also as code."""
     from IPython.core.inputtransformer2 import TransformerManager
 
     python = TransformerManager().transform_cell
     first, _, below = source.partition("\n")
     code = python(source)
     if first.startswith("%%"):
-        with suppress(SyntaxError):  # it may be of another language
+        with suppress(SyntaxError):  # it may be in another language
             compile(python(below), "cell", "exec")
             code += python(below)
     return code
@@ -113,9 +113,9 @@ def _read_by(study: Parameters) -> list[tuple[Cell, Store]]:
 
 
 def is_current(name: str, study: Parameters) -> bool:
-    """Whether a report shows every cell, and was made from today's sources and records.
+    """Whether a report shows every cell, and was made from the current sources and records.
 
-    A cell that diverged is shown as that.
+    A cell that diverged counts as shown.
     """
     file = outputs() / study.profile / f"{name}.ipynb"
     if not file.with_suffix(".html").exists():
@@ -130,7 +130,7 @@ def is_current(name: str, study: Parameters) -> bool:
 
 
 def kept_report(file: Path) -> dict[str, Any]:
-    """A kept report's notebook; empty where there is none or it is damaged."""
+    """A kept report's notebook; empty if there is none or it is damaged."""
     import nbformat
 
     try:

@@ -1,4 +1,4 @@
-"""First cells that were edited: every profile takes from them what its files don't hold."""
+"""Edited first cells: a profile takes from them all parameters that its files don't set."""
 
 import subprocess
 
@@ -9,9 +9,9 @@ from alutils.studies.parameter_files import defaults, read_file, values_in
 
 
 def tell(profile: str, notebook: str = "") -> None:
-    """Say in a line which first cells make another study of a profile than the last commit did.
+    """Print which first cells make a profile another study than at the last commit, one per line.
 
-    Of the profile's notebooks, or of one alone; nothing of a profile that has none.
+    Those of all its notebooks, or of one; nothing for a profile without notebooks.
     """
     if profile not in profiles.profiles():
         return
@@ -19,16 +19,16 @@ def tell(profile: str, notebook: str = "") -> None:
         if keys := edited(profile, name):
             print(
                 f"notebooks/{name}.ipynb: its first cell differs from the last commit in "
-                f"{', '.join(keys)}, so {profile!r} is another study than it was; "
+                f"{', '.join(keys)}, so {profile!r} is now another study; "
                 f"`git checkout HEAD notebooks/{name}.ipynb` undoes all edits there",
                 flush=True,
             )
 
 
 def edited(profile: str, notebook: str) -> list[str]:
-    """Parameters that a profile takes from a first cell, where they are not as committed.
+    """Parameters that a profile takes from a first cell and that differ from the last commit.
 
-    Empty where the last commit can't be had, or has no such notebook.
+    Empty if that commit can't be read or has no such notebook.
     """
     try:
         committed = values_in(git("show", f"HEAD:./notebooks/{notebook}.ipynb"))

@@ -1,7 +1,7 @@
 """Runs a profile's notebooks with papermill and keeps their reports.
 
-A report is an executed notebook, its HTML, and a fingerprint of all it was made from. While that
-still holds, the report is not made again.
+A report is an executed notebook, its HTML, and a fingerprint of all that it was made from. While
+that stays the same, the report is not made again.
 """
 
 import base64
@@ -25,21 +25,21 @@ from alutils.studies import profiles
 
 
 class StudyFailed(StudyError):
-    """Some notebook did not run to its end; the message names it and the reason."""
+    """A notebook did not run to its end; the message names it and the reason."""
 
 
 def make_reports(
     profile: str, notebook: str = "", workers: str = "", scheduler: str = "", train: str = ""
 ) -> None:
-    """Make those of a profile's reports (or the one named) that are missing or out of date.
+    """Make a profile's reports (or only the one named) if they are missing or out of date.
 
-    With ``train = "no"`` nothing is trained: reports show the finished cells alone, and notebooks
-    for which nothing is finished, or that train by themselves, are left out; ``StudyError`` where
-    that leaves none.
+    With ``train = "no"`` nothing is trained: reports show only finished cells, and notebooks for
+    which nothing is finished, or which always train, are left out; raises ``StudyError`` if none is
+    left.
 
-    Parameters, device, data and encoders' weights are checked before anything runs, with
-    ``ParameterError``, ``DataUnavailable`` and ``EncoderUnavailable``. Where a notebook fails, the
-    others are run all the same, and then ``StudyFailed`` names it.
+    Parameters, device, data and encoders' weights are checked before anything runs, which may raise
+    ``ParameterError``, ``DataUnavailable`` and ``EncoderUnavailable``. If a notebook fails, the
+    others still run, and then ``StudyFailed`` is raised and names it.
     """
     overrides = _overrides(workers, scheduler, train)
     every = profiles.studies(profile)
@@ -83,7 +83,7 @@ def make_reports(
 
 
 def _one_of(studies: dict[str, Parameters], notebook: str) -> dict[str, Parameters]:
-    """The study of one notebook alone; ``ParameterError`` where there is none."""
+    """Only the study of one notebook; raises ``ParameterError`` if there is none."""
     known("NOTEBOOK", notebook, studies, ParameterError)
     return {notebook: studies[notebook]}
 
@@ -117,9 +117,9 @@ def execute(name: str, study: Parameters, overrides: dict[str, Any]) -> None:
 def render(
     source: Path, folder: Path, parameters: dict[str, Any], made_from: Callable[[], str] = str
 ) -> None:
-    """Run a notebook; its report replaces the last one only when it ran to its end.
+    """Run a notebook; its report replaces the last one only if it ran to its end.
 
-    ``made_from`` gives the report's fingerprint after the run; by default the report has none, and
+    ``made_from`` returns the report's fingerprint after the run; by default the report has none and
     counts as out of date.
     """
     import papermill
@@ -144,7 +144,7 @@ def render(
         )
         notebook = _tidy(partial, folder, dropped="runs")
     except Exception:
-        with suppress(StudyError, OSError, ValueError):  # the first error is the one to tell
+        with suppress(StudyError, OSError, ValueError):  # the first error is the one to report
             notebook = _tidy(partial, folder)
             _write(failed, _text(notebook))
             _write(failed.with_suffix(".html"), page.to_html(notebook, index))
@@ -163,7 +163,7 @@ def render(
 
 
 def _sweep(folder: Path, name: str) -> None:
-    """Remove the unfinished notebooks that dead processes left."""
+    """Remove the unfinished notebooks that dead processes left behind."""
     import psutil
 
     for left in folder.glob(f"{name}.*.partial.ipynb"):
@@ -175,14 +175,14 @@ def _sweep(folder: Path, name: str) -> None:
 def _tidy(file: Path, folder: Path, dropped: str = "") -> Any:
     """The executed notebook without what differs from run to run: times, paths, papermill's id.
 
-    The outputs of cells with the tag ``dropped`` go too: progress lines. In the repository, links
-    to the guides lead there from the report's ``folder``.
+    The outputs of cells with the tag ``dropped`` (progress lines) go too. In the repository, links
+    to the guides are made relative to the report's ``folder``.
     """
     import nbformat
 
     notebook = nbformat.read(file, as_version=4)
     guides = "](../docs/"
-    if folder.is_relative_to(ROOT):  # elsewhere a report names no place of this machine
+    if folder.is_relative_to(ROOT):  # elsewhere, no path of this machine is shown
         guides = f"]({Path(os.path.relpath(ROOT / 'docs', folder)).as_posix()}/"
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
@@ -199,7 +199,7 @@ def _tidy(file: Path, folder: Path, dropped: str = "") -> Any:
 
 
 def _check_machine(training: list[Study]) -> None:
-    """Raise where a study that is to train lacks its scheduler, its device or its data.
+    """Raise an error if a study that is to train lacks its scheduler, its device or its data.
 
     The devices of a scheduler's workers are checked later, when a notebook connects to it.
     """
@@ -217,9 +217,10 @@ def _check_machine(training: list[Study]) -> None:
 
 
 def _check_encoders(training: list[Study], to_run: Iterable[Parameters]) -> None:
-    """Raise ``EncoderUnavailable`` where features are to be computed and weights can't be had.
+    """Raise ``EncoderUnavailable`` if features must be computed and weights are unavailable.
 
-    They are looked for, or fetched, and nothing is computed. With a scheduler its workers do that.
+    Weights are looked up, or fetched; no features are computed. With a scheduler, its workers do
+    that.
     """
     from alutils.learning import encoders, features
 
@@ -253,7 +254,7 @@ def _workers(training: list[Study]) -> Iterator[None]:
 
 
 def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
-    """The parameters that the command line sets, by their names; ``ParameterError``."""
+    """The parameters that the command line sets, by name; may raise ``ParameterError``."""
     if workers and not workers.isdecimal():
         raise ParameterError(
             f"WORKERS = {workers!r} is not allowed: give a whole number, 0 or more"
@@ -269,7 +270,7 @@ def _overrides(workers: str, scheduler: str, train: str) -> dict[str, Any]:
 
 
 def _left_out(studies: dict[str, Parameters]) -> dict[str, str]:
-    """Why notebooks are left out where nothing is trained, by their names."""
+    """Why notebooks are left out if nothing is trained, by their names."""
     from alutils.records.tidy import read
 
     reasons = {}
@@ -282,7 +283,7 @@ def _left_out(studies: dict[str, Parameters]) -> dict[str, str]:
 
 
 def _write(file: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     write_whole(file, content.encode() if isinstance(content, str) else content)
 
 
@@ -301,5 +302,5 @@ def _reason(error: Exception) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path as it is printed: from the repository's root, where it lies in there."""
+    """A path as it is printed: relative to the repository's root if it lies below that."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

@@ -20,8 +20,8 @@ from alutils.reporting import page
 def write(profile: str, studies: dict[str, Parameters]) -> None:
     """Write ``results.csv`` and ``index.html`` of a profile's notebooks.
 
-    Where the table that is there has cells whose records are not here, as in a fresh clone, it is
-    left as it is, and so is what the page says of the records.
+    If the existing table has cells whose records are not here, as in a fresh clone, it is left
+    unchanged, and so is what the page says about the records.
     """
     from alutils.reporting.record_facts import effort
 
@@ -31,8 +31,8 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
         facts = _kept_facts(folder / "index.html")
         print(
             f"results.csv and the index's count of cells are left as they are: {len(lost):,} of "
-            f"the cells there have no finished record in {outputs()}, {lost[0]} first; remove "
-            "results.csv to have both made anew"
+            f"the cells there have no finished record in {outputs()} (the first is {lost[0]}); "
+            "remove results.csv to have both made again"
         )
     elif results is not None:
         _write_changed(folder / "results.csv", results.to_csv(index=False).encode())
@@ -43,7 +43,7 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
 
 
 def _write_changed(file: Path, content: bytes) -> None:
-    """Write a file, unless it says the same already: the table is many megabytes."""
+    """Write a file unless it already has this content: the table has many megabytes."""
     with suppress(OSError):
         if file.read_bytes() == content:
             return
@@ -54,8 +54,8 @@ def _results(profile: str, studies: list[Study]) -> pd.DataFrame | None:
     """One row per cell and round of all notebooks of the profile, each once; None without studies.
 
     It has the arms in the parameter files, not those that a notebook registers. The protocol's
-    fields are columns too, as one figure may hold several recipes. Where the label counts are given
-    they are text, and what a round would ask for is empty.
+    fields are columns too, as one figure may hold several recipes. If label counts are given, they
+    are text, and the columns of the acquisition size are empty.
     """
     if not studies:
         return None  # the audit alone has no rounds of its own
@@ -68,7 +68,7 @@ def _results(profile: str, studies: list[Study]) -> pd.DataFrame | None:
 
 
 def _fields(cell: Cell) -> dict[str, Any]:
-    """A cell's fields as they stand in the table."""
+    """A cell's fields as they appear in the table."""
     fields = dict(cell)
     if cell.label_counts:
         fields |= {"acquisition_fraction": "", "acquisition_size": ""}
@@ -78,8 +78,8 @@ def _fields(cell: Cell) -> dict[str, Any]:
 def _lost(file: Path, results: pd.DataFrame | None, profile: str) -> list[str]:
     """The cells of a kept table that new results lack, without a finished record anywhere.
 
-    Those of other parameters have their records still, here or where another profile's runs are
-    now, and are left out of the new table.
+    Cells of other parameters still have their records, here or among another profile's runs, and
+    are just left out of the new table.
     """
     kept: list[str] = []
     with suppress(OSError, ValueError):
@@ -97,7 +97,7 @@ def _finished(store: Store, name: str) -> bool:
 
 
 def _kept_facts(index: Path) -> str:
-    """What a kept index says of the records; empty where there is none."""
+    """What a kept index says about the records; empty if there is none."""
     with suppress(OSError, ValueError):
         return page.facts_of(index.read_text(encoding="utf-8"))
     return ""

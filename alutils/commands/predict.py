@@ -1,4 +1,4 @@
-"""Classes of new images by a head that notebook 11 exported, as CSV."""
+"""Classify new images with a head that notebook 11 exported, as CSV."""
 
 import os
 import sys
@@ -20,11 +20,11 @@ class NothingPredicted(StudyError):
 
 
 def predict(head: str, images: list[str]) -> None:
-    """Write a row an image to the standard output, in the form of an export's ``predictions.csv``.
+    """Write one row per image to standard output, in the format of an export's ``predictions.csv``.
 
-    ``head`` is an exported folder, ``images`` are files, and folders with all that is in them.
-    Files that are no usable images are told on the standard error. Raises ``ParameterError`` where
-    a path leads nowhere, ``HeadDamaged``, ``EncoderUnavailable``, and ``NothingPredicted``.
+    ``head`` is an exported folder; ``images`` are files, or folders with everything in them. Files
+    that aren't usable images are reported on standard error. Raises ``ParameterError`` if a path
+    can't be read, ``HeadDamaged``, ``EncoderUnavailable``, and ``NothingPredicted``.
     """
     from alutils.labelling.export import prediction_columns, prediction_row
     from alutils.labelling.predictions import predictions
@@ -32,7 +32,7 @@ def predict(head: str, images: list[str]) -> None:
 
     files = list(chain.from_iterable(map(_files, images)))
     if not files:
-        raise ParameterError(f"IMAGES = {', '.join(images)} holds no file: name others")
+        raise ParameterError(f"IMAGES = {', '.join(images)} has no file: give other paths")
     saved = load_head(Path(head))
     known("encoder of the head", saved.encoder, ENCODERS, ParameterError)
     classes, left_out = saved.head.classes, 0
@@ -52,7 +52,7 @@ def predict(head: str, images: list[str]) -> None:
                 shown.update()
         with _written():
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has enough
+    except BrokenPipeError:  # the reader has stopped reading
         return
     if left_out == len(files):
         raise NothingPredicted(f"none of {left_out:,} files is an image that can be read")
@@ -60,9 +60,9 @@ def predict(head: str, images: list[str]) -> None:
 
 @contextmanager
 def _written() -> Iterator[None]:
-    """Once the standard output can't be written, the rest of it is dropped; ``CanNotWrite``.
+    """If standard output can't be written, drop the rest of it and raise ``CanNotWrite``.
 
-    Raises ``BrokenPipeError`` where nobody reads any more.
+    Raises ``BrokenPipeError`` if nobody reads it any more.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def _written() -> Iterator[None]:
 
 
 def _files(path: str) -> Iterator[Path]:
-    """The file that a path leads to, or all below a folder, in their order."""
+    """The file at a path, or all files below a folder, sorted."""
     try:
         place = listing.existing(path)
         if place is None:

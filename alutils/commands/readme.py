@@ -1,4 +1,4 @@
-"""The parts of README and guides that are made from a profile's records, between marks."""
+"""The parts of README and guides that are generated from a profile's records, between markers."""
 
 import textwrap
 from collections import Counter
@@ -34,18 +34,18 @@ WIDTH = 100
 LONG = ("desktop", "poster", "replica")
 """Profiles whose hours the guide on machines shows."""
 STEP_MS = (75, 10)
-"""Milliseconds a step for which it shows them."""
+"""Milliseconds per step for which it shows them."""
 VERDICTS = (
-    "Rules fixed before the runs (two clauses of C6 excepted) judge the claims. *Not "
+    "The claims are judged by rules fixed before the runs (except two clauses of C6). *Not "
     "supported*: the opposite is shown; *undecided*: neither is shown."
 )
 """Above the table of claims."""
 APART = "09-pretrained-features"
-"""The notebook on features, of whose runs the table of results and its notes tell nothing."""
+"""The notebook on features, whose runs the table of results and its notes leave out."""
 
 
 def update(profile: str) -> None:
-    """Write ``blocks`` into the README and the guides, each between its marks."""
+    """Write ``blocks`` into the README and the guides, each between its markers."""
     files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     texts = {file: file.read_text(encoding="utf-8") for file in files}
     for name, block in blocks(profile).items():
@@ -58,18 +58,18 @@ def update(profile: str) -> None:
                 break
         else:
             raise StudyError(
-                f"neither README.md nor docs has the marks of {name!r}: nothing was written"
+                f"neither README.md nor docs has the markers of {name!r}: nothing was written"
             )
     for file, text in texts.items():
         write_whole(file, text.encode())
 
 
 def blocks(profile: str) -> dict[str, str]:
-    """The Markdown blocks by their marks' names.
+    """The Markdown blocks by the names of their markers.
 
     These are the findings in short (``found``) and in full (``answer``), the table of results,
     which reports and profiles lack runs, the hours of the long profiles, and how strategies rank
-    (``ranking``, by 07, and ``ranks``, by 09).
+    (``ranking``, from 07, and ``ranks``, from 09).
     """
     studies = profiles.studies(profile)
     if "04-claims" not in studies:
@@ -105,7 +105,7 @@ def _found(
     claims: list[rules.Claim],
     on_features: str,
 ) -> str:
-    """A sentence for each dataset, what 09 has to say, the verdicts and what they rest on."""
+    """A sentence for each dataset, the findings of 09, the verdicts and what they rest on."""
     reduced = studies.get("08-reductions")
     rest_on = reductions.on_recipe(studies["04-claims"].cells()) if reduced else ""
     strong = {name: reductions.strong_in_short(name) if reduced else "" for name in by_dataset}
@@ -119,7 +119,7 @@ def _found(
 
 
 def _claims(claims: list[rules.Claim]) -> str:
-    """A table of the claims: verdict, seeds, and the finding nearest to where it is judged."""
+    """A table of the claims: verdict, seeds, and the finding nearest to its threshold."""
     rows = []
     for claim in claims:
         verdict = f"{claim.verdict} ({claim.seeds})" if claim.seeds else claim.verdict
@@ -127,12 +127,12 @@ def _claims(claims: list[rules.Claim]) -> str:
         if claim.findings and not claim.lacking:
             nearest, wanted = page.measured(claim, claim.nearest), claim.nearest.wanted
         rows.append([f"{claim.key}: {page.SHORT[claim.key]}", verdict, nearest, wanted])
-    head = ["claim", "verdict (seeds)", "closest call (interval, 95 % unless told)", "needed"]
+    head = ["claim", "verdict (seeds)", "closest call (interval, 95 % unless noted)", "needed"]
     return markdown_table(head, rows)
 
 
 def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
-    """Which verdicts hang on single seeds, and which on the number of seeds, in sentences."""
+    """Which verdicts depend on single seeds, and which on the number of seeds, in sentences."""
     by_outcome: dict[str, list[str]] = {}
     for claim in claims:
         verdicts = Counter(verdict for _, verdict in claim.without if verdict != claim.verdict)
@@ -141,11 +141,14 @@ def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
             by_outcome.setdefault(outcome, []).append(claim.key)
     sentences = []
     if by_outcome:
-        told = "; ".join(f"{join(keys)} {outcome}" for outcome, keys in by_outcome.items())
-        sentences.append(f"With each seed left out in turn: {told}.")
+        told = "; ".join(
+            f"{join(keys)} {'is' if len(keys) == 1 else 'are'} {outcome}"
+            for outcome, keys in by_outcome.items()
+        )
+        sentences.append(f"With each seed left out in turn, {told}.")
     if fewer := judging.undecided_with_one_seed_fewer(claims):
         on_fewer = f"one seed fewer would leave {join(fewer)} undecided"
-        sentences.append(f"With mean and spread as found, {on_fewer}.")
+        sentences.append(f"With the observed mean and spread, {on_fewer}.")
     return sentences
 
 
@@ -155,13 +158,13 @@ def _answer(
     claims: list[rules.Claim],
     on_first_seeds: str,
 ) -> str:
-    """The findings in full: by dataset, of the claims, and how far they reach."""
+    """The findings in full: by dataset, on the claims, and their scope."""
     note = {study.dataset: interim(study) for study in _curves(studies)}
     audit = studies["04-claims"]
     verdicts = page.answer(claims, interim(audit)).data
     paragraphs = [
         *(f"{tables.answer(o).data} {_saving(o)}{note[name]}" for name, o in by_dataset.items()),
-        f"{verdicts} What each would be with a seed left out: {reductions.link(audit)}.",
+        f"{verdicts} Verdicts with one seed left out: {reductions.link(audit)}.",
         on_first_seeds,
     ]
     if reduced := studies.get("08-reductions"):
@@ -183,13 +186,13 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
         f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. Area: mean accuracy "
-        "over the curve. Label saving: random's last label count over that at which an arm "
-        f"matches random's last accuracy{_by_chance(by_dataset)}. "
-        f"Records, but for those of report 09: {effort(profile, cells_of(told))}"
+        "over the curve. Label saving: random's last label count divided by that at which an arm "
+        f"reaches random's last accuracy{_by_chance(by_dataset)}. "
+        f"Records, without those of report 09: {effort(profile, cells_of(told))}"
     )
     rests_on = (
-        "Intervals of differences hold together for a dataset's arms (Bonferroni; in C3 for both "
-        "datasets' arms); p, after Holm's correction for them, is of paired t tests and of two "
+        "Intervals of differences are simultaneous for a dataset's arms (Bonferroni; in C3 for "
+        "both datasets' arms); p, Holm-corrected for the same arms, is from paired t tests and two "
         "one-sided tests of equivalence, whose margins were fixed for C4 before the runs. "
         f"{_normality(by_dataset)}Label savings are read off monotone fits per seed "
         f"(isotonic regression), with 95 % t intervals. {_held_out(studies).rstrip()}"
@@ -200,7 +203,7 @@ def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.D
 
 
 def _profile(profile: str) -> str:
-    """A profile and, where it has one of the two, its recipe."""
+    """A profile and, if it has one of the two recipes, that recipe."""
     if not (recipe := recipe_of(profile)):
         return f"Profile `{profile}`"
     guide = "docs/plan.md#what-is-run" if recipe == "poster" else "docs/recipe.md"
@@ -213,9 +216,10 @@ def _curves(studies: dict[str, Study]) -> list[Study]:
 
 
 def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
-    """What rests on normal differences alone, with a blank after it; no text with seeds enough.
+    """What is shown only under normality, in a sentence with a space at its end.
 
-    Where the datasets have other seeds, what holds of the most holds of fewer.
+    Empty with enough seeds. If the datasets differ in their number of seeds, what cannot be shown
+    with the most cannot be shown with fewer either.
     """
     lacking: dict[str, set[int]] = {}
     for dataset, ours in by_dataset.items():
@@ -225,33 +229,34 @@ def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
     shown: dict[str, list[str]] = {}
     for what, counts in lacking.items():
         fewer = " or fewer" if len(counts) > 1 else ""
-        shown.setdefault(f"{count(max(counts), 'seed')}{fewer}", []).append(what)
+        named = "a difference" if what == "difference" else what
+        shown.setdefault(f"{count(max(counts), 'seed')}{fewer}", []).append(named)
     if not shown:
         return ""
-    parts = join([f"with {seeds} no {join(what, 'or')}" for seeds, what in shown.items()])
+    parts = join([f"{join(what, 'or')} with {seeds}" for seeds, what in shown.items()], "or")
     return (
-        f"A sign-flip test, which asks for no normal differences, could show {parts} after Holm's "
-        "correction: what is shown here rests on normal differences (04). "
+        f"A sign-flip test, which does not assume normality, could not show {parts} after Holm's "
+        "correction: what is shown here assumes normal differences (04). "
     )
 
 
 def _by_chance(by_dataset: dict[str, pd.DataFrame]) -> str:
-    """What a number of seeds in the table's last column says, where it has any."""
+    """What a number of seeds in the table's last column means; empty if there is none there."""
     missed = any(
         statistics.label_savings(ours).isna().any(axis=None) for ours in by_dataset.values()
     )
     if not missed:
         return ""
-    return ", or the seeds in which it gets there (about half for an arm as good as random)"
+    return ", or in how many seeds it does (about half for an arm as good as random)"
 
 
 def _held_out(studies: dict[str, Study]) -> str:
-    """How many images Figures 3 and 4 hold out, with a blank after it."""
+    """How many images Figures 3 and 4 hold out, in a sentence with a space at its end."""
     sizes = [
         f"{study.heldout_size(study.dataset):,} of {dataset_title(study.dataset)}"
         for study in _curves(studies)
     ]
-    return f"Held-out images are labelled too and counted nowhere: {join(sizes)}. "
+    return f"Labels of held-out images are not counted: {join(sizes)}. "
 
 
 def _in_short(ours: pd.DataFrame, dataset: str) -> str:
@@ -267,20 +272,20 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     seeds, fewer = paired_seeds(len(areas)), _fewer(areas, dataset)
     if all(arm.equivalent for arm in by_arm):
         return (
-            f"{within} all {number} ways of choosing are within {standing.margin_points(dataset)} "
-            f"of random labels ({seeds}; a test added once results of the reduced recipe were "
+            f"{within} all {number} strategies are within {standing.margin_points(dataset)} "
+            f"of random labels ({seeds}; a test added after results of the reduced recipe were "
             f"known){_sides(standings)}.{fewer}"
         )
     if all(arm.side == "above" for arm in by_arm):
         return (
-            f"{within} all {number} ways of choosing beat random labels, by {min(gains):.2f} "
+            f"{within} all {number} strategies beat random labels, by {min(gains):.2f} "
             f"to {max(gains):.2f} points{_saved(ours)} ({seeds}).{fewer}"
         )
     return f"{within} {standing.sentence(areas, dataset)} ({seeds}).{fewer}"
 
 
 def _saved(ours: pd.DataFrame) -> str:
-    """With which share of random's labels all arms have its last accuracy, where that is sure."""
+    """The share of random's labels with which all arms reach its last accuracy, if certain."""
     shares = 100 / statistics.label_savings(ours).drop(columns="random")
     if shares.isna().any(axis=None) or any(estimate(shares[arm]).high >= 100 for arm in shares):
         return "; how many labels that saves is open"
@@ -294,13 +299,13 @@ def _sides(standings: dict[str, standing.Standing]) -> str:
     for where in ("above", "below"):
         if shown := [arm_title(arm) for arm, each in standings.items() if each.side == where]:
             phrases.append(f"{join(shown)} {verb(shown)} {where} random")
-    return f"; within that, {join(phrases)}" if phrases else ""
+    return f"; within that margin, {join(phrases)}" if phrases else ""
 
 
 def _fewer(areas: pd.DataFrame, dataset: str) -> str:
-    """What of all that is shown not every set of all seeds but one shows, or no text.
+    """Which results are lost in some of the sets that leave out one seed; empty if none are.
 
-    A set has the seeds that a test needs.
+    Also empty if such sets have too few seeds for a test.
     """
     if len(areas) <= FEWEST_SEEDS:
         return ""
@@ -324,17 +329,17 @@ def _fewer(areas: pd.DataFrame, dataset: str) -> str:
 
 
 def _saving(ours: pd.DataFrame) -> str:
-    """The label savings of every arm, where they are told."""
+    """The label savings of every arm; empty with too few seeds."""
     return tables.savings(ours).data if enough_seeds(ours) else ""
 
 
 def _details(text: str) -> list[str]:
-    """Paragraphs that a reader unfolds."""
+    """Paragraphs that are folded until a reader opens them."""
     return ["<details><summary>What these numbers rest on</summary>", text, "</details>"]
 
 
 def _folded(text: str) -> str:
-    """Markdown with lines folded at ``WIDTH``; further lines of a list item are indented.
+    """Markdown wrapped at ``WIDTH``; continuation lines of a list item are indented.
 
     Rows of a table stay as they are.
     """
@@ -378,7 +383,7 @@ def _rows(ours: pd.DataFrame) -> list[list[str]]:
 
 
 def _on_all_labels(ours: pd.DataFrame, ceilings: list[Any]) -> list[list[str]]:
-    """The row of a training on every label of a dataset; none where there was none."""
+    """The row of a training on every label of a dataset; none if there was no such training."""
     return [
         [dataset_title(one.dataset), f"all {one.labels:,} labels (one training)"]
         + [f"{one.accuracy:.2f}", *[""] * 4]
@@ -390,7 +395,7 @@ def _on_all_labels(ours: pd.DataFrame, ceilings: list[Any]) -> list[list[str]]:
 def _times(saved: pd.Series) -> str:
     """An arm's label saving, or in how many seeds it reaches random's last accuracy.
 
-    Where an interval holds what no saving can be, below 1, the range over seeds.
+    If the interval extends below 1, where no saving can lie, the range over seeds is given instead.
     """
     reached = saved.dropna()
     if len(reached) < len(saved):
@@ -401,6 +406,6 @@ def _times(saved: pd.Series) -> str:
 
 
 def _mean(value: Estimate, sign: str = "") -> str:
-    """A mean and its interval, where it has seeds for one; with ``sign`` = "+" signed."""
+    """A mean, with its interval if it has enough seeds; with ``sign`` = "+", both are signed."""
     ends = f" ({value.low:{sign}.2f} to {value.high:{sign}.2f})"
     return f"{value.mean:{sign}.2f}{ends if value.seeds >= FEWEST_SEEDS else ''}"

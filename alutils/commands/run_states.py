@@ -6,13 +6,13 @@ from alutils.reporting.record_facts import to_come
 from alutils.studies import profiles
 
 ALSO = ("sensitivity",)
-"""Profiles whose reports stand beside those of the one that README is made from."""
+"""Profiles whose reports README lists beside those of the profile that it is made from."""
 ANYONE_S = ("quick", "smoke")
-"""Profiles that are run by whoever wants to, of whose runs nothing is told."""
+"""Profiles for anyone to run, on whose runs nothing is reported."""
 
 
 def interim_reports(profile: str) -> str:
-    """Which reports lack runs, their own or another profile's that they tell of, in a sentence."""
+    """Which reports lack runs, their own or another profile's that they cover, in a sentence."""
     lacking = sorted(
         notebook[:2]
         for name in (profile, *ALSO)
@@ -22,7 +22,7 @@ def interim_reports(profile: str) -> str:
     if not lacking:
         return ""
     are, their = ("is", "its") if len(lacking) == 1 else ("are", "their")
-    return f"{join(lacking)} {are} interim: some of {their} runs are to come."
+    return f"{join(lacking)} {are} interim: some of {their} runs are still to come."
 
 
 def states() -> str:
@@ -35,5 +35,5 @@ def states() -> str:
                 none.append(f"`{name}`")
             elif to_come(*studies):
                 some.append(f"`{name}`")
-    parts = [f"Some runs of {join(some)} are to come."] if some else []
-    return " ".join([*parts, *([f"No run of {join(none)} is kept yet."] if none else [])])
+    parts = [f"Some runs of {join(some)} are still to come."] if some else []
+    return " ".join([*parts, *([f"No run of {join(none)} is committed yet."] if none else [])])

@@ -1,4 +1,4 @@
-"""The studies of a profile, with a notebook or without."""
+"""The studies of a profile, with or without a notebook."""
 
 from importlib import import_module
 from typing import NamedTuple
@@ -20,7 +20,7 @@ class Command(NamedTuple):
 RUNS = {
     "ablation": Command("claims.ablation", "run the authors' evaluation, switch by switch"),
     "recipe": Command("choices.recipe", "choose the recipes again, on held-out data"),
-    "precision": Command("choices.precision", "hold bf16 against fp32, on held-out data"),
+    "precision": Command("choices.precision", "compare bf16 with fp32, on held-out data"),
     "head": Command("choices.head", "choose the linear head's recipe again, on held-out data"),
     "ceiling": Command("training_size.ceiling_runs", "train on every label of the pool"),
     "transfer": Command("transfer.plan", "train on labels that another recipe's arms chose"),
@@ -34,7 +34,7 @@ def run_module(name: str) -> object:
 
 
 def named_studies(profile: str) -> list[tuple[str, Parameters]]:
-    """The studies of a profile's notebooks, by these; or those that have none, by the profile."""
+    """The studies of a profile, each named after its notebook, or after the profile without one."""
     if profile in RUNS:
         return [(profile, study) for study in run_module(profile).studies()]
     known("PROFILE", profile, [*profiles.profiles(), *RUNS], ParameterError)

@@ -34,24 +34,24 @@ RECOMPUTED = 3
 DEVIATIONS, LEAST = 3, 0.02
 """How far the accuracy of a round computed again on another machine may lie from the record's.
 
-So many standard deviations of the difference between two of the profile's trainings by one
-protocol on as many labels, or ``LEAST`` (a share: two points) where that is more."""
+This many standard deviations of the difference between two of the profile's trainings with the same
+protocol and number of labels, or ``LEAST`` (a share: two points) if that is more."""
 CHANCE = 0.001
-"""On another machine, the picks of an arm that ranks by a score must lie so far forward in the new
-ranking that as many drawn at random would with at most this probability."""
+"""On another machine, the picks of an arm that ranks by a score must rank so high in the new
+ranking that as many random picks would do so with at most this probability."""
 NEAR = 0.05
 """Share by which label counts may differ to count as equal in that comparison."""
 
 
 class NotVerified(StudyError):
-    """Some record fails a check; the message says which and why."""
+    """A record fails a check; the message says which and why."""
 
 
 def verify(profile: str) -> None:
     """Check every record of a profile and recompute a few rounds; raise ``NotVerified``.
 
-    Records of a dataset that can't be had are held against their checksums and digests alone, which
-    is said; ``DataUnavailable`` where all are of such datasets.
+    Records of an unavailable dataset are checked only by their checksums and digests, which is
+    reported; raises ``DataUnavailable`` if all records are of such datasets.
     """
     store = Store(profile)
     cells = cells_of(studies_of(profile))
@@ -76,10 +76,10 @@ def verify(profile: str) -> None:
     print(f"{len(read)} of {len(cells)} records, {rounds:,} rounds: {len(wrong)} problems")
     if others:
         strays = count(len(others), "record")
-        print(f"{strays} of no cell of these parameters, not checked: {min(others)} first")
+        print(f"{strays} not checked, of no cell of these parameters; the first is {min(others)}")
     for dataset, why in lacking.items():
         unread = sum(cell.dataset == dataset for cell, _ in records)
-        print(f"{count(unread, 'record')} by checksums and digests alone: {why}")
+        print(f"{count(unread, 'record')} checked only by checksums and digests: {why}")
     again = sample(sound)
     if not again:
         print("no round is computed again: no run has a built-in arm that asks for labels")
@@ -92,7 +92,7 @@ def verify(profile: str) -> None:
 
 
 def _lacking_data(records: list[tuple[Cell, Record]]) -> dict[str, str]:
-    """The datasets of records that can't be had, with the reason; raises where none can."""
+    """The unavailable datasets of these records, with the reason; raises if all are."""
     lacking: dict[str, str] = {}
     names = dict.fromkeys(cell.dataset for cell, _ in records)
     for name in names:
@@ -106,11 +106,11 @@ def _lacking_data(records: list[tuple[Cell, Record]]) -> dict[str, str]:
 
 
 def problems(cell: Cell, record: Record) -> Iterator[str]:
-    """What is wrong in a record whose checksum and digests are right, one line each."""
+    """What is wrong in a record whose checksum and digests hold, one line per problem."""
     facts = DATASETS[cell.dataset]
     classes = len(facts.classes)
     if record["provenance"]["dataset_checksum"] != facts.checksum:
-        yield "its dataset is another one"
+        yield "its dataset has another checksum"
     if record["status"] == "failed" and not diverged(record):
         yield f"failed ({record['final']['error']})"
     labels_N, may_label_N = data.labels(cell.dataset)[0], new_pool(cell).may_label
@@ -121,10 +121,10 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
         if number == 0:
             labelled = []
         elif done["labelled"] != record["rounds"][i - 1]["picks"]:
-            yield f"round {i + 1} labelled something else than {arm} asked for"
+            yield f"round {i + 1} labelled other images than {arm} asked for"
         there = all(0 <= index < images for index in done["labelled"])
         if not (there and may_label_N[done["labelled"]].all()):
-            yield f"round {i + 1} labelled what is held out, or not there"
+            yield f"round {i + 1} labelled images that are held out or don't exist"
             return
         labelled += done["labelled"]
         expected = counts[number]
@@ -141,8 +141,8 @@ def problems(cell: Cell, record: Record) -> Iterator[str]:
 def wrong_draws(cell: Cell, record: Record) -> Iterator[str]:
     """Which first labels and random picks are not those that the seed draws, one line each.
 
-    These draws depend on no training, and so must be the same on every machine. Copied labels must
-    be those of the record that they are of.
+    These draws don't depend on training, so they must be the same on every machine. Copied labels
+    must be those of the record that they were copied from.
     """
     rounds = record["rounds"]
     try:
@@ -166,8 +166,8 @@ def wrong_draws(cell: Cell, record: Record) -> Iterator[str]:
 def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
     """Up to three cells with an early acquisition to compute again.
 
-    First those whose features need not be computed for it, then of different arms, then of
-    different datasets, then of different seeds.
+    Preferably cells whose features need not be computed first; then cells of different arms, then
+    of different datasets, then of different seeds.
     """
     able = [
         (cell, record)
@@ -194,12 +194,12 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
 
 
 def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) -> tuple[str, bool]:
-    """Compute a record's second round again (or its first), and compare it with the kept one.
+    """Compute a record's second round (or its first) again, and compare it with the kept one.
 
     Returns the comparison in words, and whether the record passes. On the same processor type and
-    versions the round must be the same. On others a training goes its own way from its first
-    rounding on: its accuracy must be near that of the record, and the record's picks must lie
-    towards the front of its ranking.
+    versions the round must be identical. On others, rounding makes a training drift apart from the
+    start: its accuracy must be near the record's, and the record's picks must lie near the front of
+    its ranking.
     """
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
     past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
@@ -214,7 +214,7 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
         for done in range(number):
             _, _, state = run_round([cell], record["rounds"][:done], state, "auto", {}, by_record)
     (again,), done_here, _ = run_round([cell], past, state, "auto", {}, by_record)
-    if place_of(done_here) != place_of(then):  # memory ran out here, or had there
+    if place_of(done_here) != place_of(then):  # memory ran out here, or did there
         return _elsewhere(CurrentRound(cell, past, device, copied), kept, records)
     equal = len(set(again["picks"]) & set(kept["picks"]))
     other = [key for key, value in lasting(kept).items() if again.get(key) != value]
@@ -228,13 +228,13 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
 def _elsewhere(
     current: CurrentRound, kept: Round, records: list[tuple[Cell, Record]]
 ) -> tuple[str, bool]:
-    """``recompute`` of a record of another processor type or other versions."""
+    """``recompute`` for a record made with another processor type or other versions."""
     trained = current.train(None)
     accuracy = _accuracy(current.judge() | {"heldout_accuracy": trained.heldout_accuracy})
     allowed = max(DEVIATIONS * math.sqrt(2) * _spread(current.cell, current.number, records), LEAST)
     comparison = (
-        f"round {current.number + 1}, elsewhere: accuracy {100 * accuracy:.2f} %, kept "
-        f"{100 * _accuracy(kept):.2f} %, {100 * allowed:.2f} points apart allowed"
+        f"round {current.number + 1}, recorded elsewhere: accuracy {100 * accuracy:.2f} % here, "
+        f"{100 * _accuracy(kept):.2f} % there, up to {100 * allowed:.2f} points apart allowed"
     )
     near = abs(accuracy - _accuracy(kept)) <= allowed
     if current.arm not in ARMS or not ARMS[current.arm].by_score:
@@ -267,11 +267,11 @@ def _accuracy(done: Round) -> float:
 
 
 def _spread(cell: Cell, number: int, records: list[tuple[Cell, Record]]) -> float:
-    """Standard deviation of accuracy between trainings by one protocol on as many labels.
+    """Standard deviation of accuracy over trainings with one protocol and number of labels.
 
-    Over other cells of the cell's own protocol; where these are few, within each of the profile's
-    protocols for the dataset, pooled. 0 for a linear head, whose training is convex, so that
-    rounding stays as small as it is, and where there is too little to compare.
+    Over other cells of the cell's own protocol; if these are few, within each of the profile's
+    protocols for the dataset, pooled. 0 for a linear head, whose training is convex and doesn't
+    amplify rounding, and if there is too little to compare.
     """
     if cell.encoder != "none":
         return 0.0

@@ -18,16 +18,16 @@ from tests.records.test_records import rounds
 def test_the_poster_takes_what_its_protocol_says(capsys):
     estimate.estimate("poster", "3")
     told = capsys.readouterr().out
-    assert "25 cells, 3,750 rounds, 20,756,000 steps (830,800 an arm and seed)" in told
-    assert "24,976,500 steps (999,700 an arm and seed)" in told
-    assert "3.0 ms a step" in told and "(given)" in told
+    assert "25 cells, 3,750 rounds, 20,756,000 steps (830,800 per arm and seed)" in told
+    assert "24,976,500 steps (999,700 per arm and seed)" in told
+    assert "3.0 ms per step" in told and "(given)" in told
 
 
 def test_a_step_of_the_small_stem_takes_longer(capsys):
     estimate.estimate("smoke", "2")
     told = capsys.readouterr().out
-    assert "digits, bf16, 7x7, batch 64: 2.0 ms a step, 115,000 images scored a second" in told
-    assert "digits, bf16, 3x3, batch 64: 30.0 ms a step, 7,667 images scored a second" in told
+    assert "digits, bf16, 7x7, batch 64: 2.0 ms per step, 115,000 images scored per second" in told
+    assert "digits, bf16, 3x3, batch 64: 30.0 ms per step, 7,667 images scored per second" in told
 
 
 def test_the_hours_of_the_long_profiles_count_a_step_as_what_it_costs():
@@ -51,11 +51,11 @@ def test_what_has_no_notebook_is_estimated_too(outputs, capsys):
     estimate.estimate("ceiling", "75")
     told = capsys.readouterr().out
     assert (
-        "ceiling, CIFAR-10, 7x7, batch 64: 1 cells, 1 rounds, 14,060 steps (14,060 an arm and seed)"
-        in told
+        "ceiling, CIFAR-10, 7x7, batch 64: 1 cell, 1 round, 14,060 steps (14,060 per arm and "
+        "seed)" in told
     )
     assert (
-        "ceiling, MNIST, 7x7, batch 64: 1 cells, 1 rounds, 84,300 steps (84,300 an arm and seed)"
+        "ceiling, MNIST, 7x7, batch 64: 1 cell, 1 round, 84,300 steps (84,300 per arm and seed)"
         in told
     )
 
@@ -68,7 +68,7 @@ def test_a_profile_of_single_baselines_alone_is_estimated(monkeypatch, capsys):
     estimate.estimate("replica", "3")
     told = capsys.readouterr().out
     assert (
-        "b, MNIST, 7x7, batch 64: 1 cells, 1 rounds, 12,300 steps (single baseline runs alone), "
+        "b, MNIST, 7x7, batch 64: 1 cell, 1 round, 12,300 steps (only single baseline runs), "
         in told
     )
 
@@ -158,8 +158,8 @@ def test_a_run_whose_steps_can_not_be_timed_is_told_without_hours(
     assert told == f"to do: 1 cells, 3 rounds, {sum(cells[0].steps())} steps"
     estimate.estimate("smoke")
     told = capsys.readouterr().out
-    assert "digits, bf16, 7x7, batch 64: can't be timed, as a few steps don't stay finite" in told
-    assert "0.0 hours of one worker in all, 0.0 left, without choosing" in told
+    assert "digits, bf16, 7x7, batch 64: can't be timed, as the few steps timed diverge" in told
+    assert "0.0 hours of one worker in total, 0.0 left, without choosing" in told
 
 
 def diverging(cell, device):

@@ -14,8 +14,8 @@ from tests.processes import ARMS_NOTEBOOK
 
 FILE = f"notebooks/{ARMS_NOTEBOOK}.ipynb"
 LINE = (
-    f"{FILE}: its first cell differs from the last commit in rounds, epochs, so 'mine' is another "
-    f"study than it was; `git checkout HEAD {FILE}` undoes all edits there\n"
+    f"{FILE}: its first cell differs from the last commit in rounds, epochs, so 'mine' is now "
+    f"another study; `git checkout HEAD {FILE}` undoes all edits there\n"
 )
 
 

@@ -118,7 +118,7 @@ def test_what_can_not_be_predicted_is_told_in_a_line(export, pets, tmp_path, mon
     with pytest.raises(HeadDamaged, match="holds no exported head .* give the folder head of an"):
         predict(str(pets), [str(pets)])
     (pets / "empty").mkdir()
-    with pytest.raises(ParameterError, match="IMAGES = .*empty holds no file: name others"):
+    with pytest.raises(ParameterError, match="IMAGES = .*empty has no file: give other paths"):
         predict(head, [str(pets / "empty")])
     with pytest.raises(ParameterError, match="IMAGES = '~nosuchuser/x': it can't be read"):
         predict(head, ["~nosuchuser/x"])

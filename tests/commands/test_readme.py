@@ -64,14 +64,14 @@ def in_short(**points: np.ndarray) -> str:
 
 def test_arms_within_the_margin_that_are_shown_to_differ_are_named_in_short():
     noise = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
-    within = "all 2 ways of choosing are within 0.3 points of random labels"
+    within = "all 2 strategies are within 0.3 points of random labels"
     start = (
         f"On MNIST, 20 epochs per training, averaged over 100 to 400 labels, {within} (5 paired "
-        "seeds; a test added once results of the reduced recipe were known)"
+        "seeds; a test added after results of the reduced recipe were known)"
     )
     assert in_short(margin=noise, kmeans=noise) == f"{start}."
     assert in_short(margin=noise + 0.1, kmeans=noise - 0.1) == (
-        f"{start}; within that, margin lies above random and K-means lies below random."
+        f"{start}; within that margin, margin lies above random and K-means lies below random."
     )
 
 
@@ -117,9 +117,9 @@ def test_arms_that_hang_on_single_seeds_are_told_together():
 @pytest.mark.parametrize(
     ("seeds", "told"),
     [
-        ((5, 3), "with 5 seeds or fewer no difference or equivalence after"),
-        ((5, 5), "with 5 seeds no difference or equivalence after"),
-        ((7, 3), "with 7 seeds or fewer no difference and with 3 seeds no equivalence after"),
+        ((5, 3), "not show a difference or equivalence with 5 seeds or fewer after"),
+        ((5, 5), "not show a difference or equivalence with 5 seeds after"),
+        ((7, 3), "a difference with 7 seeds or fewer or equivalence with 3 seeds after"),
     ],
 )
 def test_what_rests_on_normal_differences_is_one_sentence(seeds, told):
@@ -163,9 +163,9 @@ def test_what_hangs_on_few_seeds_is_named():
         Claim("C5", "", "", findings=(found("supported", 1.05),)),
     ]
     assert readme._on_few_seeds(claims) == [
-        "With each seed left out in turn: C1 undecided in 2 of 3 sets; C4 supported in 1 of 1 "
-        "sets.",
-        "With mean and spread as found, one seed fewer would leave C5 undecided.",
+        "With each seed left out in turn, C1 is undecided in 2 of 3 sets; C4 is supported in 1 of "
+        "1 sets.",
+        "With the observed mean and spread, one seed fewer would leave C5 undecided.",
     ]
     assert readme._on_few_seeds(claims[1:2]) == []
 
@@ -204,7 +204,7 @@ def test_a_block_replaces_what_stands_between_its_marks_and_nothing_else(tmp_pat
         assert file.read_text() == "a\n<!-- x -->\nnew\n<!-- end of x -->\nb\n"
     for damaged in ("a\n<!-- x -->\nold\nrest\n", "old\n<!-- end of x -->\nrest\n"):
         file.write_text(damaged)
-        with pytest.raises(StudyError, match="has the marks of 'x'"):
+        with pytest.raises(StudyError, match="has the markers of 'x'"):
             readme.update("desktop")
         assert file.read_text() == damaged
 

@@ -23,17 +23,17 @@ def alone(outputs, monkeypatch) -> None:
 def test_a_report_is_interim_until_nothing_of_it_is_to_come(alone):
     study, store = load_study(PROFILE, CIFAR10), Store(PROFILE)
     assert record_facts.to_come(study)
-    told = "02 is interim: some of its runs are to come."
+    told = "02 is interim: some of its runs are still to come."
     assert run_states.interim_reports(PROFILE) == told
-    assert run_states.states() == f"No run of `poster-rounds` and `{PROFILE}` is kept yet."
+    assert run_states.states() == f"No run of `poster-rounds` and `{PROFILE}` is committed yet."
     save(PROFILE, CIFAR10, {})
     assert not record_facts.to_come(study) and run_states.interim_reports(PROFILE) == ""
-    assert run_states.states() == "No run of `poster-rounds` is kept yet."
+    assert run_states.states() == "No run of `poster-rounds` is committed yet."
     cell = study.cells()[0]
     record = store.load(cell)
     store.path(cell).unlink()
     assert run_states.interim_reports(PROFILE) == told
-    assert run_states.states().startswith(f"Some runs of `{PROFILE}` are to come. No run of")
+    assert run_states.states().startswith(f"Some runs of `{PROFILE}` are still to come. No run of")
     store.save(cell, record | {"status": "failed", "rounds": [], "final": {"error": "nan"}})
     assert not record_facts.to_come(study)
 

@@ -115,7 +115,7 @@ def test_a_record_of_a_thinned_training_set_is_made_again_and_holds_no_other_ima
         record["rounds"][1]["picks"][0] = record["rounds"][2]["labelled"][0] = thinned_out
 
     change(store, cell, other_image)
-    with pytest.raises(NotVerified, match="round 3 labelled what is held out, or not there"):
+    with pytest.raises(NotVerified, match="round 3 labelled images that are held out or don't"):
         verify.verify("test")
 
 
@@ -182,9 +182,9 @@ def out_of_range(record):
         (other_classes, "the classes of round 2 are not those of its labels"),
         (fewer_steps, "round 3 was trained for other than"),
         (asks_at_the_end, "round 3, the last one, asked for labels"),
-        (out_of_range, "round 3 labelled what is held out, or not there"),
+        (out_of_range, "round 3 labelled images that are held out or don't exist"),
         (twice, "the labels of round 3 don't add up"),
-        (other_labels, "round 3 labelled something else than margin asked for"),
+        (other_labels, "round 3 labelled other images than margin asked for"),
         (fewer_rounds, "it is finished with 2 of 3 rounds"),
     ],
     ids=lambda value: getattr(value, "__name__", "told"),
@@ -241,7 +241,7 @@ def test_records_of_no_cell_of_the_parameters_are_told(made, digits_cell, monkey
     stray = digits_cell(arm="entropy")
     store.save(stray, store.load(stray))
     verify.verify("test")
-    assert f"1 record of no cell of these parameters, not checked: {stray.name}" in (
+    assert f"1 record not checked, of no cell of these parameters; the first is {stray.name}" in (
         capsys.readouterr().out
     )
 
@@ -253,7 +253,7 @@ def test_elsewhere_other_picks_are_told_and_another_accuracy_is_refused(made, ca
     change(store, cells[0], elsewhere)
     verify.verify("test")
     told = capsys.readouterr().out
-    assert "round 2, elsewhere: accuracy" in told and "the kept picks lie at" in told
+    assert "round 2, recorded elsewhere: accuracy" in told and "the kept picks lie at" in told
     change(store, cells[0], less_accurate)
     with pytest.raises(NotVerified, match=f"{cells[0].name}.*elsewhere.*points apart allowed"):
         verify.verify("test")
@@ -292,7 +292,7 @@ def test_a_record_that_went_on_elsewhere_is_not_held_bit_for_bit(made, capsys):
     store, cells = made
     change(store, cells[0], lambda record: record["provenance"].update(earlier_places=[{}]))
     verify.verify("test")
-    assert "round 2, elsewhere: accuracy" in capsys.readouterr().out
+    assert "round 2, recorded elsewhere: accuracy" in capsys.readouterr().out
 
 
 def test_the_allowance_grows_with_the_spread_over_trainings_on_as_many_labels(digits_cell):
@@ -419,7 +419,7 @@ def test_records_whose_dataset_can_not_be_had_are_told_and_the_others_checked(
     verify.verify("test")
     told = capsys.readouterr().out
     assert "3 of 3 records, 6 rounds: 0 problems" in told and told.count("22 of 22 picks") == 2
-    assert "1 record by checksums and digests alone: fashion-mnist can't be fetched" in told
+    assert "1 record checked only by checksums and digests: fashion-mnist can't be fetched" in told
     lacking = {"fashion-mnist", "digits"}
     with pytest.raises(data.DataUnavailable, match="digits can't be fetched; fashion-mnist can't"):
         verify.verify("test")

@@ -95,7 +95,7 @@ class TestInShort:
         monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
         text, table = in_short.text(STUDY, results).split("\n\n")
         assert (
-            "EfficientNet-Lite0, classes not thinned, 3 paired seeds; few labels are 10 to 40 and "
+            "EfficientNet-Lite0, all classes complete, 3 paired seeds; few labels are 10 to 40 and "
             "many labels are 100 to 400, with 3 arms and 2 arms, including random." in text
         )
         link = "(../outputs/smoke/09-pretrained-features.ipynb) says by how much, and what there is"

@@ -28,18 +28,18 @@ def run_both(seeds: int, poster: dict[str, float]) -> None:
 
 def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, study):
     (told,) = in_short.told(study)
-    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the reduced")
+    assert told.startswith("02 and 03, on which C3 to C6 are judged, use the reduced")
     open_ = "verdicts on C3, C4, C5 and C6 depend on the recipe is open until 3 seeds are complete"
     assert f"{open_} under both on CIFAR-10 and MNIST ([plan]" in told
     assert in_short.on_recipe(arms("reduced")) == (
-        "All verdicts rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs per training under a "
-        "one-cycle rate (poster: 100, constant) and 16 trainings per arm (poster: 150)."
+        "All verdicts rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs per training with a "
+        "one-cycle schedule (poster: 100, constant) and 16 trainings per arm (poster: 150)."
     )
     in_fp32 = [cell.model_copy(update={"precision": "fp32"}) for cell in arms("reduced")]
     assert in_short.on_recipe(in_fp32).startswith("C3 to C6 rest on 20 epochs")
     assert in_short.told(study.model_copy(update={"profile": "quick"})) == []
     (told,) = in_short.told(study.model_copy(update={"profile": CHOSEN_UNDER["poster"]}))
-    assert told.startswith("02 and 03, on which C3 to C6 are judged, are trained by the poster's r")
+    assert told.startswith("02 and 03, on which C3 to C6 are judged, use the poster's r")
 
 
 def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study):
@@ -101,9 +101,9 @@ def test_two_seeds_judge_nothing(outputs, study):
 def test_what_the_runs_have_less_than_the_poster_s_is_computed(outputs, study):
     (bullet,) = in_short.reach(study, arms("reduced")).splitlines()
     assert bullet == (
-        "- Scope of C3 to C6: 02 and 03 have 20 epochs per training under a one-cycle rate "
+        "- Scope of C3 to C6: 02 and 03 have 20 epochs per training with a one-cycle schedule "
         "(poster: 100, constant), 16 trainings per arm (poster: 150), bf16 (poster: fp32) and "
-        "0.98 % of the remaining pool labelled at a time (poster: 0.1 %)."
+        "0.98 % of the remaining pool labelled per round (poster: 0.1 %)."
     )
     assert "epochs" not in in_short.reach(study, arms("poster"))
     whole = load_study("poster", CIFAR10).cells()

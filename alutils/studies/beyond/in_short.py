@@ -19,12 +19,12 @@ def text(study: BeyondStudy) -> str:
     lines = [line for factor in ("ranking", "start") for line in _lines(results, factor)]
     return "\n".join(
         [
-            f"Trained from scratch ({study.epochs} epochs, {study.schedule} rate), by 07 of the "
-            f"profile `{study.profile}`: by area, with paired t tests and two one-sided tests of "
-            "equivalence at 5 %, Holm-corrected for the arms of a line. [Its report](../outputs/"
-            f"{study.profile}/07-beyond-the-poster.ipynb) says which differences these could have "
-            "shown, that tests on few seeds assume approximately normal differences, and what "
-            f"other recipes are worth.{interim(study)}",
+            f"Trained from scratch ({study.epochs} epochs, {study.schedule} schedule), from 07 of "
+            f"the profile `{study.profile}`: judged by area, with paired t tests and two one-sided "
+            "tests of equivalence at 5 %, Holm-corrected for the arms on a line. [Its report]("
+            f"../outputs/{study.profile}/07-beyond-the-poster.ipynb) says which differences these "
+            "tests could have shown, that with few seeds they assume approximately normal "
+            f"differences, and what other recipes are worth.{interim(study)}",
             "",
             *(lines or [f"A test needs {FEWEST_SEEDS} seeds with every arm."]),
         ]

@@ -137,7 +137,7 @@ def text(study: PretrainedStudy, results: pd.DataFrame) -> str:
     arms = {part: len(areas.columns) for (_, part), areas in by_part.items()}
     sentence = (
         f"Ranks by mean area under the curve, from 09 of the profile `{study.profile}`: a linear "
-        f"layer on frozen features of {encoder_title(study.encoder)}, classes not thinned, "
+        f"layer on frozen features of {encoder_title(study.encoder)}, all classes complete, "
         f"{seed_range([len(areas) for areas in by_part.values()])}; {join(spans)}, with "
         f"{join([f'{number} arms' for number in arms.values()])}, including random. Arms that are "
         "shown to lie above (+) or below (-) random are marked (paired t tests at 5 %, "

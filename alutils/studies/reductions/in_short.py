@@ -43,7 +43,7 @@ def told(study: ReductionsStudy) -> list[str]:
         if phrases
         else ""
     )
-    trained = f"02 and 03, on which {FIRST} to {LAST} are judged, are trained by {TITLES[recipe]}"
+    trained = f"02 and 03, on which {FIRST} to {LAST} are judged, use {TITLES[recipe]}"
     trained += ", not the poster's." if recipe == "reduced" else "."
     both = both_recipes.read()
     return [f"{trained}{gain}{_whole_curves(both)}", *_verdicts(both), *_strong(study)]
@@ -67,7 +67,7 @@ def strong_in_short(dataset: str) -> str:
     areas = statistics.areas(results) if len(results) else results
     if len(areas) < FEWEST_SEEDS:
         return ""
-    runs = f"{study.epochs} epochs, to {results['labels'].max():,} labels"
+    runs = f"{study.epochs} epochs, up to {results['labels'].max():,} labels"
     runs += f", {count(len(areas), 'seed')}"
     return f" With crops and flips ({runs}), {standing.sentence(areas, dataset)}."
 
@@ -161,12 +161,12 @@ def _precision(cells: list[Cell]) -> str:
 
 
 def _reductions(arms: list[Cell]) -> list[str]:
-    """In what Figures 3 and 4 fall short of the poster's, with its values, except precision."""
+    """Where Figures 3 and 4 fall short of the poster's, with its values, except precision."""
     cell, poster = arms[0], ActiveLearningStudy()
     phrases = []
     if (cell.epochs, cell.schedule) != (poster.epochs, poster.schedule):
         phrases.append(
-            f"{cell.epochs} epochs per training under a {cell.schedule} rate (poster: "
+            f"{cell.epochs} epochs per training with a {cell.schedule} schedule (poster: "
             f"{poster.epochs}, {poster.schedule})"
         )
     if cell.rounds != poster.rounds:
@@ -180,7 +180,7 @@ def reach(study: ReductionsStudy, arms: list[Cell]) -> str:
     if less := list(filter(None, [*_reductions(arms), _precision(arms)])):
         theirs = ActiveLearningStudy().acquisition_fraction
         step = (
-            f"{100 * share:.2g} % of the remaining pool labelled at a time (poster: "
+            f"{100 * share:.2g} % of the remaining pool labelled per round (poster: "
             f"{100 * theirs:.2g} %)"
         )
         bullets.append(f"- Scope of {FIRST} to {LAST}: 02 and 03 have {join([*less, step])}.")
