@@ -360,7 +360,7 @@ def _table(by_dataset: Iterable[pd.DataFrame], ceilings: list[Any]) -> str:
     """The table of results: a row for each dataset and arm, and one for all labels, if trained."""
     rows = [row for ours in by_dataset for row in (*_rows(ours), *_on_all_labels(ours, ceilings))]
     margins = join([f"{margin:g} ({dataset_title(name)})" for name, margin in MARGIN.items()])
-    head = ["dataset", "arm", "last accuracy (%)", "area, difference to random (points)"]
+    head = ["dataset", "arm", "last accuracy (%)", "area, difference from random (points)"]
     head += ["different (p)", f"equivalent within {margins} (p)", "label saving (times)"]
     return markdown_table(head, rows)
 

@@ -1,1 +1,1 @@
-"""Images of a person's own: what lies in a folder or a table, looked at once, as a dataset."""
+"""A user's own images: a folder or table of images, scanned once, as a dataset."""

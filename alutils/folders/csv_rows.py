@@ -1,20 +1,20 @@
-"""Rows of a CSV file with line feeds, which read back as they were."""
+"""Write CSV rows that end with a line feed and read back unchanged."""
 
 import csv
 from typing import Any, TextIO
 
 
 def csv_writer(file: TextIO) -> Any:
-    """A ``csv.writer`` that ends rows by a line feed and quotes every field with a line break.
+    """Return a ``csv.writer`` that ends rows with a line feed and quotes fields with line breaks.
 
-    Python 3.11's own leaves a carriage return bare where rows end by a line feed alone, and a
-    reader takes it for the end of a row. ``file`` is opened with ``newline=""``.
+    If rows end with a line feed alone, Python 3.11's ``csv.writer`` doesn't quote a carriage
+    return, and a reader takes it for the end of a row. ``file`` must be opened with ``newline=""``.
     """
     return csv.writer(_LineFeeds(file), lineterminator="\r\n")
 
 
 class _LineFeeds:
-    """Takes rows that end by ``\\r\\n`` one by one, and writes them with a line feed there."""
+    """Takes rows that end with ``\\r\\n`` one by one, and writes them with a line feed instead."""
 
     def __init__(self, file: TextIO):
         self.file = file

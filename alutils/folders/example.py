@@ -1,9 +1,9 @@
-"""A small folder of images that is made here, for whoever has none at hand.
+"""A small folder of example images, generated for users who have none at hand.
 
-It has scikit-learn's handwritten digits of 8 x 8 pixels in class folders, dark on white, fewer of
-every further digit, as classes of one's own are seldom equal. The files are the same to the byte on
-every machine, so that records have the same names: a PNG's compressed bytes differ between versions
-of zlib, so the pixels are stored as they are.
+It holds scikit-learn's handwritten digits (8 x 8 pixels, dark on white) in class folders, with
+fewer images of each successive digit, since real classes are seldom equal in size. The files are
+byte-identical on every machine, so that records get the same names: as a PNG's compressed bytes
+differ between versions of zlib, the pixels are stored uncompressed.
 """
 
 import os
@@ -23,9 +23,9 @@ IMAGES = range(96, 16, -8)
 
 
 def example_folder() -> Path:
-    """The folder in the data cache, made first where it is not there, whole or not at all.
+    """Return the folder in the data cache; if missing, create it, completely or not at all.
 
-    Raises ``ValueError``, in a line, where it can't be written.
+    Raises a one-line ``ValueError`` if it can't be written.
     """
     folder = data_cache() / NAME
     try:
@@ -37,13 +37,13 @@ def example_folder() -> Path:
     except OSError as error:
         raise ValueError(
             f"the example can't be written to {folder.parent} ({error.strerror or error}): make "
-            "room, change its rights, or name another folder in ALUTILS_DATA"
+            "room, change its permissions, or name another folder in ALUTILS_DATA"
         ) from error
     return folder
 
 
 def _make(folder: Path) -> None:
-    """Write the class folders under another name, which is changed when all is there."""
+    """Write the class folders under a temporary name, and rename it once it is complete."""
     from sklearn.datasets import load_digits
 
     for left in folder.parent.glob(f".{NAME}-*"):
@@ -59,12 +59,13 @@ def _make(folder: Path) -> None:
 
 
 def png(pixels_H_W: np.ndarray) -> bytes:
-    """A grey picture (uint8) as a PNG file without compression, of 65,535 bytes at most.
+    """Encode a grey image (uint8) as an uncompressed PNG file.
 
-    Its one deflate block is a stored one (RFC 1951), in the frame of RFC 1950.
+    The data are one stored deflate block (RFC 1951) of at most 65,535 bytes, in the zlib format
+    (RFC 1950).
     """
     height, width = pixels_H_W.shape
-    rows = np.insert(pixels_H_W, 0, 0, axis=1).tobytes()  # before every row its filter: none
+    rows = np.insert(pixels_H_W, 0, 0, axis=1).tobytes()  # filter type before each row: none
     block = struct.pack("<BHH", 1, len(rows), len(rows) ^ 0xFFFF) + rows
     stream = b"\x78\x01" + block + struct.pack(">I", zlib.adler32(rows))
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)

@@ -1,9 +1,9 @@
-"""The index of a dataset of one's own: a small file of facts, and a line an image.
+"""The index of a user's own dataset: a small file of facts, and a list with one line per image.
 
-Both lie in the data cache under the dataset's name, ``folder-NAME-CHECKSUM``, so that this name is
-all that a record or a worker needs. The checksum is over classes, labels and contents in their
-order, and over how pictures are prepared, not over names of files: so a changed folder is another
-dataset, and a renamed one the same.
+Both are kept in the data cache under the dataset's name, ``folder-NAME-CHECKSUM``, so that a record
+or a worker needs only this name. The checksum covers the classes, the labels and contents in their
+order, and how images are prepared, but not file names: a changed folder is another dataset, while
+renaming its files changes nothing.
 """
 
 import filecmp
@@ -41,9 +41,9 @@ class Facts:
     Attributes
     ----------
     title : name of the folder or table
-    folder : where the images are, for this machine alone
+    folder : where the images are on this machine
     train, test : images of each part
-    smallest_class : training images of the class that has fewest; 0 without labels
+    smallest_class : number of training images in the smallest class; 0 without labels
     classes : empty without labels
     """
 
@@ -61,7 +61,7 @@ class NotIndexed(LookupError):
 
 
 def facts(name: str) -> Facts:
-    """Facts of a dataset by its name; raises ``NotIndexed``."""
+    """Return a dataset's facts by its name; raises ``NotIndexed`` if they can't be read."""
     file = _file(name, ".facts.json")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
@@ -69,17 +69,17 @@ def facts(name: str) -> Facts:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise NotIndexed(
             f"{name} is not known in {file.parent}: give the folder's path once on this machine, "
-            "or copy the files of that name from one where it is known"
+            "or copy the files of that name from a machine that has them"
         ) from error
 
 
 def rows(name: str) -> Iterator[Row]:
-    """The images in their order, training set first; raises ``NotIndexed`` for a spoiled list."""
+    """Yield the images in order, training set first; raises ``NotIndexed`` for a damaged list."""
     return _rows(name, _file(name, LIST))
 
 
 def _rows(name: str, file: Path) -> Iterator[Row]:
-    """The images of a dataset by a list of them, which may have the names of an earlier time."""
+    """Yield a dataset's images from a list of them, which may hold earlier file names."""
     expected = facts(name)
     digest = _Digest(expected.classes)
     try:
@@ -97,10 +97,10 @@ def _rows(name: str, file: Path) -> Iterator[Row]:
 
 
 def lists_of(count: int, is_wanted: Callable[[list[str]], bool]) -> Iterator[tuple[str, list[Row]]]:
-    """Every list in the cache of a training part with ``count`` images whose names are wanted.
+    """Yield every cached list of ``count`` training images whose file names are wanted.
 
-    With the name of its dataset. ``is_wanted`` is given the images' names in their order; a list
-    that can't be read is passed over.
+    Each comes after the name of its dataset. ``is_wanted`` takes the file names in their order;
+    lists that can't be read are skipped.
     """
     for file in sorted(data_cache().glob(f"{PREFIX}*{LIST}*")):
         name = file.name.partition(LIST)[0]
@@ -121,8 +121,8 @@ def left_out_file(name: str) -> Path:
 def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
     """Write the index of a folder's or table's images, training set first; returns its name.
 
-    A list that is there already with other names of the same images is kept beside, for ledgers
-    that were begun with those.
+    If there is already a list with other file names of the same images, a copy of it is kept, for
+    ledgers that were begun with those names.
     """
     digest, part = _Digest(classes), data_cache() / f".index-{os.getpid()}"
     train = dict.fromkeys(range(len(classes)), 0)
@@ -151,7 +151,7 @@ def write(path: Path, classes: tuple[str, ...], images: Iterable[Row]) -> str:
 
 
 def _keep_other_names(file: Path, new: Path) -> None:
-    """Copy a list of images aside, by its digest, where the new one is not the same."""
+    """Keep a copy of the old list, named by its digest, if the new one differs."""
     if file.exists() and not filecmp.cmp(file, new, shallow=False):
         digest = hashlib.sha256(file.read_bytes()).hexdigest()[:16]
         shutil.copyfile(file, file.with_name(f"{file.name}.{digest}"))

@@ -1,6 +1,6 @@
-"""Which files a dataset of one's own consists of, with their labels: a folder, or a table of files.
+"""The files of a user's own dataset, a folder or a table of files, with their labels.
 
-Nothing is opened here but the table.
+Only the table is opened here.
 """
 
 import csv
@@ -13,23 +13,23 @@ from unicodedata import normalize
 
 PARTS = ("train", "test")
 LIKE_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-"""Names, in lower case, that folders of parts have elsewhere, and hardly a class."""
+"""Lower-case folder names that are common for parts of a dataset, and unlikely for a class."""
 IGNORED = {
     "thumbs.db", "desktop.ini", "__macosx", "@eadir", "#recycle", "#snapshot", "$recycle.bin",
     "system volume information", "lost+found",
 }  # fmt: skip
-"""Names, in lower case, that systems and network drives leave in folders; those that begin with a
-point are ignored too."""
+"""Lower-case names of what systems and network drives leave behind in folders; names that begin
+with a dot are ignored too."""
 NO_IMAGES = ".no-images"
-"""A file by which a folder says that nothing in it belongs to a dataset around it, as an export."""
+"""A file that marks a folder, such as an export, as not part of the dataset around it."""
 TABLES = (".csv", ".parquet")
 TIMES = 2**63 - 1
-"""The latest time (ns) that a database can hold; some file systems have others."""
+"""The latest time (ns) that the database can hold; some file systems report later ones."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file that may be an image of the dataset, or why it is none.
+    """A file that may be an image of the dataset, or the reason why it isn't one.
 
     Attributes
     ----------
@@ -49,9 +49,9 @@ class Entry:
 
 
 def existing(path: str | Path) -> Path | None:
-    """A path, its ``~`` replaced by the home that it means; None where nothing is there.
+    """Return a path with ``~`` expanded, or None if nothing is there.
 
-    Raises ``ValueError``, in a line, where that can't be told.
+    Raises a one-line ``ValueError`` if that can't be determined.
     """
     try:
         place = Path(path).expanduser()
@@ -60,18 +60,20 @@ def existing(path: str | Path) -> Path | None:
         return None
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error).rstrip(".")
-        raise ValueError(f"it can't be read ({reason}): check the path and its rights") from error
+        raise ValueError(
+            f"it can't be read ({reason}): check the path and its permissions"
+        ) from error
     return place
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """The files of a folder or table, in no order that matters.
+    """Return the files of a folder or table, in arbitrary order.
 
-    A folder has class folders, or ``train`` and ``test`` with class folders each, or images alone,
-    which are then without labels. A table is CSV or Parquet with the columns ``file``, relative to
-    it, and ``label``, in any case and with blanks around; without the latter, images are without
-    labels. ``train`` or ``test`` without a folder in it is a class like others. Raises
-    ``ValueError`` for anything else.
+    A folder holds class folders, or ``train`` and ``test`` with class folders in each, or only
+    images, which then have no labels. A table is a CSV or Parquet file with the columns ``file``
+    (relative to the table) and ``label``, whose case and surrounding blanks don't matter; without
+    ``label``, images have no labels. A ``train`` or ``test`` that holds no folder is an ordinary
+    class. Raises ``ValueError`` for anything else.
     """
     if path.is_dir():
         return _of_folder(path)
@@ -88,10 +90,10 @@ def has_labels(path: Path) -> bool:
 
 
 def labels(path: Path) -> Iterator[tuple[str, str]]:
-    """File and label of every row of a table that has a label, files as they are written there.
+    """Return file and label of every labelled row of a table, files as they are written there.
 
-    Its columns are ``file``, or ``image``, and ``label``. Raises ``ValueError`` where it lacks one,
-    and ``OSError``.
+    The table's columns are ``file`` (or ``image``) and ``label``. Raises ``ValueError`` if one is
+    missing, and ``OSError`` if the table can't be read.
     """
     columns = _columns(path)
     file, label = _column(columns, "file") or _column(columns, "image"), _column(columns, "label")
@@ -114,16 +116,16 @@ def _of_folder(path: Path) -> Iterator[Entry]:
     if len(given) == 1:
         (other,) = set(PARTS) - set(given)
         raise ValueError(
-            f"it has {given[0]}/ and no {other}/ with class folders: add that, or name the folder "
-            f"of the class folders, which is then split by itself; if {given[0]} is a class, "
-            "rename it"
+            f"it has {given[0]}/ but no {other}/ with class folders: add it, or give the folder "
+            f"that holds the class folders, which is then split automatically; if {given[0]} is a "
+            "class, rename it"
         )
     like_parts = len(folders) > 1 and {name.lower() for name in folders} <= LIKE_PARTS
     if not given and (like_parts or set(PARTS) <= folders):
         raise ValueError(
             f"its folders {', '.join(sorted(folders))} would be its classes: if they are parts, "
-            "name them train and test, with class folders in each; for images of one part, name "
-            "that folder"
+            "name them train and test, with class folders in each; to use the images of one part, "
+            "give that folder"
         )
     if given:
         for part in PARTS:
@@ -145,7 +147,7 @@ def _of_classes(root: Path, folder: Path, part: str) -> Iterator[Entry]:
 
 
 def _of_class(root: Path, folder: os.DirEntry, part: str) -> Iterator[Entry]:
-    """The files of a class; a class folder that can't be read makes none."""
+    """Yield the files of a class; a class folder that can't be read makes no class."""
     if folder.name != folder.name.encode(errors="replace").decode():
         raise ValueError(f"the name of its class folder {folder.name!r} is not UTF-8: rename it")
     name, empty = os.path.relpath(folder.path, root), True
@@ -161,10 +163,10 @@ def _of_class(root: Path, folder: os.DirEntry, part: str) -> Iterator[Entry]:
 
 
 def files_below(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[str]:
-    """Paths of all files under a folder, through links too, but never round in a circle.
+    """Yield the paths of all files under a folder; links are followed, but never in a cycle.
 
-    A folder in it that can't be read is among them. ``above`` are the folders, without links, that
-    lead to it. Raises ``OSError`` where the folder itself can't be read.
+    A subfolder that can't be read is yielded like a file. ``above`` are the real paths of the
+    folders that lead to this one. Raises ``OSError`` if the folder itself can't be read.
     """
     real = os.path.realpath(folder)
     if real in above:
@@ -191,7 +193,7 @@ def _visible(folder: Path) -> Iterator[os.DirEntry]:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link round in a circle, for one: told when its file is looked for
+    except OSError:  # such as a cyclic link, which is reported when its file is looked up
         return False
 
 
@@ -233,9 +235,9 @@ def _of_table(path: Path) -> Iterator[Entry]:
 
 
 def _spelt(file: str, folder: Path) -> str:
-    """How a folder spells a file's name of a table: so, without blanks, in a form of Unicode.
+    """A table's file name as the folder spells it: as is, stripped, or in another Unicode form.
 
-    One that is not there is the name without blanks around.
+    If no such file exists, the stripped name is returned.
     """
     bare = file.strip()
     for name in dict.fromkeys((file, bare, normalize("NFC", bare), normalize("NFD", bare))):
@@ -245,22 +247,24 @@ def _spelt(file: str, folder: Path) -> str:
 
 
 def utf_8(text: str) -> str:
-    """Text of a table; raises ``ValueError`` where the table has it in another encoding."""
+    """Return a table's text; raises ``ValueError`` if it is not encoded in UTF-8."""
     if text != text.encode(errors="replace").decode():
         raise ValueError("the table is not in UTF-8: save it as CSV UTF-8")
     return text
 
 
 def _column(columns: Sequence[str], kind: str) -> str | None:
-    """What a table calls its column ``file`` or ``label``: that, but for case and blanks around.
+    """Find a table's name for the column ``kind``, ignoring case and surrounding blanks.
 
-    None without one; raises ``ValueError`` where several may be meant.
+    None if there is none; raises ``ValueError`` if several may be meant.
     """
     if columns.count(kind) == 1:
         return kind
     alike = [name for name in columns if name.strip().casefold() == kind]
     if len(alike) > 1:
-        raise ValueError(f"its columns {', '.join(alike)} may all be {kind}: call one of them that")
+        raise ValueError(
+            f"its columns {', '.join(alike)} may all be {kind}: give only one of them that name"
+        )
     return alike[0] if alike else None
 
 
@@ -271,10 +275,10 @@ def _columns(path: Path) -> list[str]:
 
 
 def _csv(path: Path) -> Iterator[list[str]]:
-    """The rows of a CSV file, with its header; what is not UTF-8 stands for its bytes.
+    """Yield the rows of a CSV file, header included; bytes that aren't UTF-8 become surrogates.
 
-    Columns end by commas or, where the header has none, by semicolons or tabs, as spreadsheets of
-    countries with a decimal comma write them.
+    Columns are separated by commas or, if the header has none, by semicolons or tabs, as
+    spreadsheets write them in countries with a decimal comma.
     """
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
         header = lines.readline()
@@ -284,9 +288,9 @@ def _csv(path: Path) -> Iterator[list[str]]:
 
 
 def _rows(path: Path, files: str, labels: str | None) -> Iterator[tuple[str, str]]:
-    """File and label of every row by the names of their columns; no label where there is none.
+    """Yield file and label of every row, given the column names; a missing label is empty.
 
-    Blanks around belong to a file's name and not to a label.
+    Surrounding blanks are kept in file names and stripped from labels.
     """
     if path.suffix.lower() == ".parquet":
         columns = [files] if labels is None else [files, labels]

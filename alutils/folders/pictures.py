@@ -1,8 +1,8 @@
 """One image file as uint8 (3, S, S): what is read, what is left out, and how it is made square.
 
-The encoders' input is S = 112 pixels wide, so that is what is kept: of an image the largest square
-about its centre, resized with antialiasing (bilinear), which is the shorter side resized to S and a
-centre crop. Smaller images are enlarged.
+The encoders' input is S = 112 pixels wide, so that is the size kept: the largest centred square of
+an image, resized with antialiasing (bilinear), which amounts to resizing the shorter side to S and
+cropping the centre. Smaller images are enlarged.
 """
 
 import io
@@ -17,28 +17,28 @@ from typing import BinaryIO
 import numpy as np
 
 SIZE = 112
-"""Pixels of a side of what is kept: what the encoders take."""
+"""Side length (pixels) of a kept image: the encoders' input size."""
 SMALLEST = 8
-"""Pixels of a side below which an image is left out."""
+"""Images with a side below this (pixels) are left out."""
 LARGEST = 89_478_485
-"""Pixels above which an image is left out: Pillow's own bound against decompression bombs."""
+"""Images with more pixels are left out: Pillow's own limit against decompression bombs."""
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What is read, whatever a file's name ends with; no format that runs another program."""
+"""Formats that are read, whatever the file's extension; none of them runs another program."""
 LOSSLESS = 256
-"""Pixels of a side up to which a preview is without loss."""
+"""Previews are lossless up to this side length (pixels)."""
 PREPARATION = "rgb-112-1"
-"""Changed by hand when the same file would give another picture: it enters a dataset's checksum."""
+"""Changed by hand when the same file would give another image; part of a dataset's checksum."""
 
 
 class Unusable(ValueError):
-    """A file is no image that can be learnt from; the message says why."""
+    """A file is not a usable image; the message says why."""
 
 
 def picture(file: BinaryIO) -> np.ndarray:
     """The first frame of an image file, upright, as uint8 (3, SIZE, SIZE).
 
-    Transparent parts become white; grey of 16 bits keeps its upper 8. Raises ``Unusable`` for what
-    can't be decoded to its end and for sizes out of bounds, and ``OSError`` with an ``errno`` where
+    Transparent parts become white; 16-bit grey keeps its upper 8 bits. Raises ``Unusable`` if the
+    file can't be fully decoded or its size is out of bounds, and ``OSError`` with an ``errno`` if
     the system can't read the file or memory runs out.
     """
     from PIL import Image
@@ -53,10 +53,10 @@ def picture(file: BinaryIO) -> np.ndarray:
 
 
 def preview(file: BinaryIO, side: int) -> bytes:
-    """An image file as a page shows it: whole, at most ``side`` pixels wide and high, in WebP.
+    """Return an image file as a WebP preview: uncropped, at most ``side`` pixels wide and high.
 
-    Prepared as ``picture`` but for the crop, and never enlarged; without loss where it is small.
-    Raises as ``picture``.
+    Prepared as in ``picture`` but not cropped, and never enlarged; lossless if it is small. Raises
+    the same errors as ``picture``.
     """
     with _reading():
         whole = _decoded(file, side)
@@ -65,7 +65,7 @@ def preview(file: BinaryIO, side: int) -> bytes:
 
 
 def picture_preview(picture_3_S_S: np.ndarray) -> bytes:
-    """What ``picture`` gave, uint8 (3, S, S), in WebP."""
+    """Return the result of ``picture``, uint8 (3, S, S), as WebP."""
     from PIL import Image
 
     return _webp(Image.fromarray(np.ascontiguousarray(picture_3_S_S.transpose(1, 2, 0))))
@@ -74,7 +74,7 @@ def picture_preview(picture_3_S_S: np.ndarray) -> bytes:
 def stored_size(path: Path) -> tuple[int, int]:
     """Width and height (pixels) of an image file as it is stored, before it is turned upright.
 
-    Raises ``OSError`` where it can't be read.
+    Raises ``OSError`` if it can't be read.
     """
     from PIL import Image
 
@@ -90,12 +90,12 @@ def _webp(image) -> bytes:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Whatever a file's bytes raise is ``Unusable``, and want of memory an ``OSError``."""
+    """Turn errors from a file's bytes into ``Unusable``, and lack of memory into ``OSError``."""
     try:
         yield
     except Unusable:
         raise
-    except Exception as error:  # Pillow's readers raise nearly anything on spoiled bytes
+    except Exception as error:  # Pillow's readers raise nearly anything on corrupt bytes
         if getattr(error, "errno", None):
             raise
         if isinstance(error, MemoryError) or "out of memory" in str(error):
@@ -104,7 +104,7 @@ def _reading() -> Iterator[None]:
 
 
 def _decoded(file: BinaryIO, side: int):
-    """The first frame, upright, in RGB; of a photograph no more than ``side`` pixels need hold."""
+    """The first frame, upright, in RGB; a JPEG may be reduced, to no less than ``side`` pixels."""
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -125,12 +125,12 @@ def _decoded(file: BinaryIO, side: int):
 
 
 def _upright(image):
-    """The image turned as its EXIF says; as it is where that is spoiled."""
+    """The image rotated as its EXIF says, or unchanged if the EXIF is corrupt."""
     from PIL import ImageOps
 
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # of spoiled EXIF alone: the pixels are decoded already
+    except Exception:  # only corrupt EXIF: the pixels are already decoded
         return image
 
 
@@ -153,6 +153,6 @@ def _rgb(image):
 
 
 def _plain(error: Exception) -> str:
-    """An error's first line, without what it has in brackets, which may differ between runs."""
+    """An error's first line without bracketed parts, which may differ between runs."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return re.sub(r" ?[<(].*[>)]", "", lines[0])[:100]

@@ -1,13 +1,13 @@
-"""What a folder or table of images holds: every file looked at once, and an index of the good ones.
+"""Scan a folder or table of images: open every file once, and index the usable ones.
 
-A database in the data cache remembers of every file its content's SHA-256 and what is wrong with
-it, until its size or time changes: so an interrupted scan goes on, and only what is new is opened.
-From it the index is made: which images are left, in which order, in which part.
+For every file, a database in the data cache stores its content's SHA-256 and what is wrong with it,
+until its size or time changes: so an interrupted scan resumes, and only new and changed files are
+opened. The index is made from it: which images are kept, in which order, and in which part.
 
-Files of equal content are one image. Where their labels differ, none is used; where the same image
-is in both parts, that of the test set is. A dataset that is not split gets its test set here: of
-every class a fifth, those whose SHA-256 comes first, so that all seeds share it and few images
-change sides when others are added. Rows are in the order of the SHA-256 too.
+Files of equal content are one image. If their labels differ, none is used; if the same image is in
+both parts, the test image is used. A dataset without a split gets its test set here: a fifth of
+every class, the images whose SHA-256 comes first, so that all seeds share it and few images change
+sides when others are added. Rows are in order of their SHA-256, too.
 """
 
 import csv
@@ -29,11 +29,11 @@ from alutils.threads import ordered
 from alutils.waiting import alone, bar
 
 TEST_SHARE = 0.2
-"""Of every class, where a dataset is not split; one image at least."""
+"""Share of every class used for testing if a dataset has no split; at least one image."""
 BATCH = 64
-"""Files that a thread looks at in one go."""
+"""Number of files that a thread opens per batch."""
 Looked = tuple[bytes, int, int, str, str]
-"""File, size, time, SHA-256, and what is wrong with it (nothing: an empty string)."""
+"""File, size, time, SHA-256, and what is wrong with it (an empty string if nothing)."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS looked (
     file BLOB PRIMARY KEY, size INT, mtime INT, sha256 TEXT, problem TEXT) WITHOUT ROWID;
@@ -41,7 +41,7 @@ CREATE TEMP TABLE listed (
     file BLOB, part TEXT, label TEXT, size INT, mtime INT, problem TEXT);
 """
 BEGUN = "SELECT 1 FROM sqlite_master WHERE name = 'looked'"
-"""Finds a row where a file has the schema, which one lacks that was cut off at its beginning."""
+"""Finds a row if a database has the schema, which it lacks if its creation was interrupted."""
 IMAGES = """
 CREATE TEMP TABLE images AS
 SELECT file, part, label, sha256,
@@ -74,10 +74,10 @@ ORDER BY file
 
 
 def scan(path: Path) -> str:
-    """Look at a folder or table of images, and return the name of the dataset that it holds.
+    """Scan a folder or table of images, and return the name of the dataset that it holds.
 
-    How many files are left out, and where their list is, is said. Raises ``ValueError``, in a
-    line, where it holds no dataset, and where the cache can't be written.
+    Prints how many files are left out, and where they are listed. Raises a one-line ``ValueError``
+    if it holds no dataset, or if the cache can't be written.
     """
     if (place := listing.existing(path)) is None:
         raise ValueError("there is no such folder, CSV or Parquet file")
@@ -85,23 +85,24 @@ def scan(path: Path) -> str:
     database = data_cache() / f"scan-{_key(path)}.sqlite"
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
-        waiting = f"{path.name}: waiting for another process to look at its images"
+        waiting = f"{path.name}: waiting for another process to scan its images"
         with alone(database.with_suffix(".lock"), waiting):
             return _scanned(path, database)
     except csv.Error as error:
         raise ValueError(f"the table can't be read ({error})") from error
     except (OSError, sqlite3.Error) as error:
         raise ValueError(
-            f"its images can't be looked at ({error}): check its rights, and the rights and room "
-            f"of {database.parent}, where what is known of them is kept"
+            f"its images can't be scanned ({error}): check its permissions, and the permissions "
+            f"and free space of {database.parent}, where the results are kept"
         ) from error
 
 
 def forget(file: str) -> None:
-    """Have the next scan open a file again, in whichever folders it is.
+    """Make the next scan open a file again, in every folder that has it.
 
-    ``file`` is relative to the folder. For one that is not as it was looked at, though its size and
-    time are. Where that can't be written, as while another process writes there, it is said.
+    Meant for a file whose content changed since it was scanned, though its size and time did not.
+    ``file`` is relative to the folder. Prints a message if a database can't be changed, for example
+    while another process writes to it.
     """
     row = (os.fsencode(file),)
     for database in data_cache().glob("scan-*.sqlite"):
@@ -111,14 +112,14 @@ def forget(file: str) -> None:
                 if begun and known.execute("SELECT 1 FROM looked WHERE file = ?", row).fetchone():
                     known.execute("DELETE FROM looked WHERE file = ?", row)
         except sqlite3.OperationalError as error:
-            told = f"{file!r} counts as before, as {database} can't be changed ({error})"
-            print(f"{told}: remove that file first", file=sys.stderr)
-        except sqlite3.DatabaseError:  # spoiled: the next scan begins it anew
+            told = f"{file!r} will not be opened again, as {database} can't be changed ({error})"
+            print(f"{told}: remove that database first", file=sys.stderr)
+        except sqlite3.DatabaseError:  # corrupt: the next scan rebuilds it
             continue
 
 
 def _key(path: Path) -> str:
-    """Of the path, and of what says which files can be read."""
+    """A hash of the path, and of what determines which files can be read."""
     from PIL import __version__
 
     facts = f"{pictures.PREPARATION} {__version__} ".encode() + os.fsencode(path)
@@ -126,10 +127,10 @@ def _key(path: Path) -> str:
 
 
 def _scanned(path: Path, database: Path) -> str:
-    """The name of the dataset; a database that is spoiled is begun anew."""
+    """Return the name of the dataset; a corrupt database is rebuilt."""
     try:
         return _scan(path, database)
-    except sqlite3.OperationalError:  # of the disk or the folder, not of what is in the file
+    except sqlite3.OperationalError:  # caused by the disk or the folder, not by the file's content
         raise
     except sqlite3.DatabaseError:
         database.unlink(missing_ok=True)
@@ -164,7 +165,7 @@ def _scan(path: Path, database: Path) -> str:
 
 
 def _look(known: sqlite3.Connection, path: Path) -> None:
-    """Open every file that is new or changed, on all cores, and keep what it is."""
+    """Open every new or changed file, on all cores, and store what was found."""
     new = (
         "FROM listed WHERE problem = '' AND NOT EXISTS (SELECT 1 FROM looked WHERE "
         "(looked.file, looked.size, looked.mtime) = (listed.file, listed.size, listed.mtime))"
@@ -174,11 +175,11 @@ def _look(known: sqlite3.Connection, path: Path) -> None:
     if not total:
         return
     folder = listing.base(path)
-    print(f"{path.name}: looking at {total:,} images", file=sys.stderr)
+    print(f"{path.name}: scanning {total:,} images", file=sys.stderr)
     files = known.execute("SELECT * FROM new ORDER BY file")
     batches = iter(lambda: files.fetchmany(BATCH), [])
     with warnings.catch_warnings(), bar(total, " images") as shown:
-        warnings.simplefilter("ignore")  # Pillow's, of odd files
+        warnings.simplefilter("ignore")  # Pillow's warnings about odd files
         for looked in ordered(lambda batch: [_looked(folder, *new) for new in batch], batches):
             known.executemany("INSERT OR REPLACE INTO looked VALUES (?, ?, ?, ?, ?)", looked)
             known.commit()
@@ -186,11 +187,11 @@ def _look(known: sqlite3.Connection, path: Path) -> None:
 
 
 def _looked(folder: Path, file: bytes, size: int, mtime: int) -> Looked:
-    """What a file is; that the system can't read it now is not kept beyond this scan.
+    """Examine a file; a failure of the system to read it is not kept beyond this scan.
 
-    Its picture is made and dropped, as less would not do: a JPEG or WebP that is cut off, and data
-    that is damaged under a right checksum, show when they are decoded to their end. It is not kept
-    for the map, whose order, by SHA-256, is known when the scan is over.
+    The image is decoded and then dropped, since nothing less is enough: a truncated JPEG or WebP,
+    and corrupt data with a valid checksum, only show when they are decoded to the end. It is not
+    kept for the memory map, whose order (by SHA-256) is known only after the scan.
     """
     try:
         with (folder / os.fsdecode(file)).open("rb") as opened:
@@ -205,7 +206,7 @@ def _looked(folder: Path, file: bytes, size: int, mtime: int) -> Looked:
 
 
 def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
-    """Names of the classes, sorted; refuses what leaves one without images in a part."""
+    """Return the sorted class names; refuses a dataset in which a class has no image in a part."""
     if not listing.has_labels(path):
         if not known.execute("SELECT 1 FROM split").fetchone():
             raise ValueError("it has no usable image")
@@ -215,8 +216,8 @@ def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
     if len(classes) < 2:
         found = f"one, {classes[0]!r}" if classes else "none"
         raise ValueError(
-            f"two classes at least are needed, and it has {found}; for images without labels name "
-            "the folder that they lie in themselves, or a table of them"
+            f"at least two classes are needed, and it has {found}; for images without labels, give "
+            "the folder that directly contains them, or a table of them"
         )
     _check_forms(classes, path.name)
     _check_parts(known, classes)
@@ -224,23 +225,23 @@ def _classes(known: sqlite3.Connection, path: Path) -> tuple[str, ...]:
 
 
 def _check_forms(classes: Iterable[str], title: str) -> None:
-    """Refuse two classes whose names look the same, and tell of those that hardly differ."""
+    """Refuse classes whose names look the same, and report those whose names hardly differ."""
     known: dict[str, str] = {}
     for name in classes:
         if (other := known.setdefault(unicodedata.normalize("NFC", name), name)) != name:
             raise ValueError(
                 f"classes {other!a} and {name!a} are one name, {name!r}, in two forms of Unicode: "
-                "call one as the other"
+                "rename one to match the other"
             )
     folded: dict[str, str] = {}
     for name in classes:
         if (other := folded.setdefault(name.casefold(), name)) != name:
-            told = f"classes {other!r} and {name!r} are two, though they differ in case alone"
+            told = f"classes {other!r} and {name!r} are two classes, though only their case differs"
             print(f"{title}: {told}", file=sys.stderr)
 
 
 def _check_parts(known: sqlite3.Connection, classes: Iterable[str]) -> None:
-    """Refuse a class that leaves a part without an image."""
+    """Refuse a class that has no image in one of the parts."""
     counts = dict.fromkeys(((c, p) for c in classes for p in listing.PARTS), 0)
     counts |= {
         (label, part): count
@@ -253,12 +254,12 @@ def _check_parts(known: sqlite3.Connection, classes: Iterable[str]) -> None:
             other = "test" if part == "train" else "train"
             raise ValueError(
                 f"class {label!r} has {counts[label, other]} usable images, none of which is for "
-                f"the {part} set, and each set needs one: add images, or take the class out"
+                f"the {part} set, and each set needs one: add images, or remove the class"
             )
 
 
 def _rows(known: sqlite3.Connection, classes: tuple[str, ...]) -> Iterator[index.Row]:
-    """The images, training set first, by their content."""
+    """Yield the images, training set first, in order of their SHA-256."""
     numbers = {label: number for number, label in enumerate(classes)}
     images = known.execute("SELECT file, part, label, sha256 FROM split ORDER BY part DESC, sha256")
     for file, part, label, sha256 in images:
@@ -266,7 +267,7 @@ def _rows(known: sqlite3.Connection, classes: tuple[str, ...]) -> Iterator[index
 
 
 def _report(known: sqlite3.Connection, file: Path) -> str:
-    """Write the table of the files that are left out, and say how many where there are some."""
+    """Write the table of left-out files; return a message with their number if there are any."""
     number, part = 0, file.with_name(f".{file.name}-{os.getpid()}")
     try:
         with part.open("w", newline="", encoding="utf-8") as lines:

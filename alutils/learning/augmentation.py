@@ -1,4 +1,4 @@
-"""Random changes to the images of training; scoring and judging never change an image."""
+"""Random augmentation of training images; scoring and evaluation never change an image."""
 
 import torch
 import torch.nn.functional as F
@@ -9,10 +9,10 @@ PADDING = 4
 
 
 def crop_flip(images: Tensor, rng: torch.Generator) -> Tensor:
-    """A random crop of each padded image, mirrored in one case of two.
+    """A random crop of each padded image, flipped horizontally with probability 1/2.
 
-    Images are uint8 (B, C, H, W) on any device, and so is the result; ``rng`` is on the CPU. Draws
-    are independent and uniform over the (2 * ``PADDING`` + 1) ** 2 crops.
+    Images and result are uint8 (B, C, H, W), on any one device; ``rng`` is on the CPU. Draws are
+    independent, and uniform over the (2 * ``PADDING`` + 1) ** 2 crops.
     """
     count, _, height, width = images.shape
     offset_2_B = torch.randint(2 * PADDING + 1, (2, count), generator=rng)

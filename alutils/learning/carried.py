@@ -1,4 +1,4 @@
-"""What a round hands on to the next: weights, the optimiser's state, and predictions."""
+"""State passed from one round to the next: weights, optimiser state, and predictions."""
 
 import torch
 from safetensors.torch import load, save
@@ -8,8 +8,8 @@ from alutils.learning.network import Classifier, build
 from alutils.protocol.cell import Cell
 
 SHRINK, PERTURB = 0.4, 0.1
-"""Share of the weights before, and of freshly drawn ones: the defaults of the code that Ash and
-Adams published with arXiv 1910.08475 (``JordanAsh/warm_start``), there for ResNet-18 and Adam."""
+"""Factors for the previous weights and for freshly initialised ones: the defaults of the code that
+Ash and Adams published with arXiv 1910.08475 (``JordanAsh/warm_start``), for ResNet-18 and Adam."""
 PREFIX = "weights."
 
 
@@ -19,12 +19,13 @@ def weights(net: Classifier) -> dict[str, Tensor]:
 
 
 def restart(net: Classifier, state: bytes, cell: Cell, round_: int) -> None:
-    """Put into a new ``net``, in place, the weights that its training starts from.
+    """Set the initial weights of a new ``net``, in place.
 
-    ``state`` is what the round before handed on (see ``pack``). A warm start takes all of it.
-    Shrink and perturb (Ash and Adams, arXiv 1910.08475) takes each parameter times ``SHRINK``, and
-    adds that of another network times ``PERTURB``; batch-norm statistics start afresh, as they do
-    in the authors' code. That other network is drawn anew every round, the same for every arm.
+    ``state`` comes from the previous round (see ``pack``). A warm start copies its weights and
+    batch-norm statistics. Shrink and perturb (Ash and Adams, arXiv 1910.08475) multiplies each
+    parameter by ``SHRINK`` and adds ``PERTURB`` times that of another network; batch-norm
+    statistics start afresh, as in the authors' code. The other network is drawn again every round,
+    the same one for every arm.
     """
     before = {
         key.removeprefix(PREFIX): value
@@ -52,9 +53,9 @@ def pack(
     net: Classifier | None = None,
     probs_N_C: Tensor | None = None,
 ) -> bytes:
-    """Adam's moments and step counts, a network's weights, predictions, as safetensors.
+    """Serialise Adam's moments and step counts, weights and predictions as safetensors.
 
-    Each is left out where it is None.
+    What is None is left out.
     """
     states = optimiser.state_dict()["state"] if optimiser else {}
     tensors = {f"{i}.{key}": v.contiguous() for i, of in states.items() for key, v in of.items()}
@@ -68,9 +69,9 @@ def predictions(state: bytes) -> Tensor:
 
 
 def unpack(state: bytes, optimiser: torch.optim.Optimizer) -> None:
-    """Put what ``pack`` gave of an Adam into one over parameters of the same shapes.
+    """Load the Adam state from ``pack`` into an Adam over parameters of the same shapes.
 
-    Moments get their parameter's memory layout, which the fused update takes for granted.
+    Moments get their parameter's memory layout, which the fused update relies on.
     """
     tensors = load(state)
     parameters = optimiser.param_groups[0]["params"]

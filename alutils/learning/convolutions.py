@@ -1,4 +1,4 @@
-"""The forms that compute a convolution here: plain, one pixel, small maps."""
+"""Equivalent forms of a convolution: plain, 1 x 1, and for small feature maps."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,14 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 BF16_PRODUCTS = any("bf16" in name and has for name, has in torch.cpu.get_capabilities().items())
-"""Whether this processor multiplies bfloat16 numbers itself."""
+"""Whether this processor has native bfloat16 multiplication."""
 
 
 def _product(op: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor) -> Tensor:
-    """``op(x, weight)`` in the precision of ``x``; the weight is kept in float32.
+    """``op(x, weight)`` in the precision of ``x``; the weight is stored in float32.
 
-    A processor without bfloat16 products multiplies the rounded values in float32 and rounds the
-    result: the same but for the order of sums, at float32's speed.
+    Without native bfloat16, the rounded values are multiplied in float32 and the result is rounded:
+    the same except for the order of summation, at float32's speed.
     """
     weight = weight.to(x.dtype)
     if x.dtype == torch.bfloat16 and x.device.type == "cpu" and not BF16_PRODUCTS:
@@ -32,7 +32,7 @@ class Conv2d(nn.Conv2d):
 
 
 class PointwiseConv2d(Conv2d):
-    """A 1 x 1 convolution as what it is: a matrix product on every ``stride``-th pixel."""
+    """A 1 x 1 convolution, computed as a matrix product on every ``stride``-th pixel."""
 
     def forward(self, x: Tensor) -> Tensor:
         step = self.stride[0]
@@ -43,12 +43,12 @@ class PointwiseConv2d(Conv2d):
 class SmallMapConv2d(nn.Module):
     """A convolution on a map so small that every output pixel sees every input pixel.
 
-    Then it is one matrix product, and kernel taps that only ever meet padding are left out: their
-    gradient is exactly zero, and Adam without weight decay never moves them. Weight decay would
-    shrink them, each by itself, which no output can tell. None of them is kept. Same function and
-    same gradients as the convolution it replaces; at 32 x 32 inputs 4.2 M parameters live on
-    instead of 11.2 M. Measured on a 2.4 GHz AVX2 core, batch 64, a 256-channel 3 x 3 convolution on
-    2 x 2 maps: 24.5 ms forward and backward as a convolution, 7.2 ms so.
+    It is then a single matrix product. Kernel taps that only ever meet padding are left out: their
+    gradient is exactly zero, so Adam without weight decay never changes them, and weight decay only
+    shrinks each of them independently, which affects no output. The function and the gradients are
+    those of the convolution that it replaces; at 32 x 32 inputs, 4.2 M parameters remain instead of
+    11.2 M. Measured on a 2.4 GHz AVX2 core with batch size 64, a 256-channel 3 x 3 convolution on
+    2 x 2 maps takes 24.5 ms forward and backward as a convolution, and 7.2 ms in this form.
     """
 
     def __init__(self, conv: nn.Conv2d, size: int):
@@ -64,7 +64,7 @@ class SmallMapConv2d(nn.Module):
 
     @staticmethod
     def fits(conv: nn.Conv2d, size: int) -> bool:
-        """Whether every output pixel of ``conv`` on a ``size`` x ``size`` map sees all of it."""
+        """Whether every output pixel of ``conv`` sees all of a ``size`` x ``size`` map."""
         return all(0 <= tap < conv.kernel_size[0] for row in _line(conv, size) for tap in row)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +76,7 @@ class SmallMapConv2d(nn.Module):
         return y.contiguous(memory_format=torch.channels_last)
 
     def full_weight(self) -> Tensor:
-        """The convolution's whole kernel (O, I, K, K), zero at its dead taps."""
+        """The complete kernel (O, I, K, K) of the convolution, zero at the taps left out."""
         outputs, _, inputs = self.weight.shape
         full = self.weight.new_zeros(outputs, inputs, self.kernel**2)
         full[:, :, self.live] = self.weight.detach().transpose(1, 2)
@@ -84,16 +84,16 @@ class SmallMapConv2d(nn.Module):
 
 
 def _line(conv: nn.Conv2d, size: int) -> list[list[int]]:
-    """Kernel tap by output and input pixel along one axis; outside the kernel: not connected."""
+    """Kernel tap for each output and input pixel along one axis; out of range if unconnected."""
     kernel, stride, padding = conv.kernel_size[0], conv.stride[0], conv.padding[0]
     outputs = range((size + 2 * padding - kernel) // stride + 1)
     return [[i - o * stride + padding for i in range(size)] for o in outputs]
 
 
 def shaped(conv: nn.Conv2d, size: int, live_taps: bool) -> nn.Module:
-    """The module that computes ``conv`` here, on ``size`` x ``size`` maps, with its weights.
+    """The module that replaces ``conv`` on ``size`` x ``size`` maps, with the same weights.
 
-    With ``live_taps`` the cheapest exact form; without, a plain convolution.
+    With ``live_taps``, that is the cheapest exact form; without, a plain convolution.
     """
     if live_taps and SmallMapConv2d.fits(conv, size):
         return SmallMapConv2d(conv, size)

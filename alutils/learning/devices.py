@@ -16,11 +16,14 @@ from alutils.protocol.parameters import ParameterError
 DESCRIBED = (
     "vendor_id", "cpu family", "model", "CPU implementer", "CPU variant", "CPU part",
 )  # fmt: skip
-"""What is kept of Linux's description of a processor: the first three on x86, the rest on ARM."""
+"""Fields kept from ``/proc/cpuinfo``: the first three on x86, the rest on ARM."""
 
 
 def pick_device(name: str) -> torch.device:
-    """The device by name; ``auto`` takes cuda, then mps, then cpu; else ``ParameterError``."""
+    """Return the device by name; ``auto`` takes cuda, else mps, else cpu.
+
+    Raises ``ParameterError`` if this machine doesn't have the device.
+    """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         name = next((kind for kind, has in present.items() if has), "cpu")
@@ -53,9 +56,9 @@ def settle(name: str) -> torch.device:
 
 @cache
 def processor() -> str:
-    """The processor's vendor, family and model: with another one, sums are rounded otherwise.
+    """The processor's vendor, family and model, on which the rounding of sums depends.
 
-    Of ARM its maker, variant and part, as Linux has them; on macOS its name.
+    On ARM, its implementer, variant and part, as given by Linux; on macOS, its name.
     """
     with suppress(OSError):
         return described(Path("/proc/cpuinfo").read_text())
@@ -68,6 +71,6 @@ def processor() -> str:
 
 
 def described(cpuinfo: str) -> str:
-    """A processor by the text that Linux has on it."""
+    """Describe a processor by the text of ``/proc/cpuinfo``."""
     lines = dict(re.findall(r"^(\S.*?)\s*: (.*)$", cpuinfo, re.MULTILINE))
     return ", ".join(lines[key] for key in DESCRIBED if key in lines)

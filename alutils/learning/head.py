@@ -7,9 +7,9 @@ from torch import Tensor, nn
 class FeatureNet(nn.Module):
     """Standardised features, dropout, and one linear layer: what is trained on an encoder.
 
-    It stands where the network does, so that training, scoring and strategies are the same: what
-    they call images are rows of features, float16 (B, D). Their mean and standard deviation, (D,)
-    each, are those of the training set, whose labels that takes no part of.
+    It takes the place of ``Net``, so training, scoring and strategies stay the same: what they call
+    images are then rows of features, float16 (B, D). The features' mean and standard deviation,
+    (D,) each, are computed over the training set, without its labels.
     """
 
     def __init__(self, mean: Tensor, std: Tensor, classes: int):

@@ -1,4 +1,4 @@
-"""Which training images are left where classes are to be rare."""
+"""Class imbalance: which training images are kept so that some classes are rare."""
 
 from collections.abc import Sequence
 
@@ -11,17 +11,18 @@ from alutils.protocol.datasets import DATASETS
 
 
 def kept_mask(cell: Cell, labels_N: Tensor) -> Tensor:
-    """Mask (N,) of the training images that a cell's protocol leaves; nothing is drawn for all."""
+    """Mask (N,) of the training images that a cell's protocol keeps; with imbalance 1, all."""
     if cell.imbalance == 1:
         return torch.ones(len(labels_N), dtype=torch.bool)
     return thinned(labels_N, DATASETS[cell.dataset].long_tail(cell.imbalance), cell.seed)
 
 
 def thinned(labels_N: Tensor, counts: Sequence[int], seed: int) -> Tensor:
-    """Mask (N,) of as many images of every class as ``counts`` has for its place.
+    """Mask (N,) that keeps ``counts`` images per class, with the counts assigned at random.
 
-    The seed draws which class has which place, so that over seeds no class is always the rare one,
-    and which of its images stay: at a smaller count some of those at a larger one.
+    The seed determines which class gets which count, so that no class is the rare one for all
+    seeds, and which of its images are kept: those kept at a smaller count are among those kept at a
+    larger one.
     """
     places = torch.randperm(len(counts), generator=stream(seed, "imbalance", "classes"))
     order = torch.randperm(len(labels_N), generator=stream(seed, "imbalance", "images"))

@@ -14,16 +14,16 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 
 ARITHMETIC = 1
-"""Raised by hand when a network's outputs or gradients change in their last bits, as with another
-form of a convolution: records from before are then checked as those of another place."""
+"""Incremented by hand when a network's outputs or gradients change in their last bits, as with
+another form of a convolution: older records are then checked like those of another machine."""
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Net(nn.Module):
     """ResNet-18 (He et al., arXiv 1512.03385) in two parts: a trunk to 512 features, and a head.
 
-    The parts are apart because dropout stands between them: T stochastic passes need the trunk
-    once. Images go in as uint8 (B, C, H, W) and are normalised here, (x / 255 - 0.5) / 0.5.
+    The parts are separate because dropout is applied between them, so T stochastic passes run the
+    trunk only once. Images are uint8 (B, C, H, W) and are normalised here, (x / 255 - 0.5) / 0.5.
     """
 
     def __init__(
@@ -54,16 +54,16 @@ class Net(nn.Module):
 
 
 Classifier = Net | FeatureNet
-"""Both have ``features``, float32 (B, D), a linear ``head``, and logits of what they are given."""
+"""Both have ``features``, float32 (B, D), and a linear ``head``, and return logits."""
 
 
 def build(
     cell: Cell, device: torch.device, drawn: tuple[str | int, ...] = ("weights",)
 ) -> Classifier:
-    """The network of a cell's seed, on ``device``, in the form and precision of its protocol.
+    """Build a cell's network on ``device``, as its protocol specifies, initialised from its seed.
 
-    With an encoder that is a linear head on its features, which are computed first if need be.
-    ``drawn`` names the stream of the seed that its initial weights are drawn from.
+    With an encoder, it is a linear head on its features, which are computed first if necessary.
+    ``drawn`` names the random stream from which the initial weights are drawn (see ``stream``).
     """
     facts = DATASETS[cell.dataset]
     if cell.encoder != "none":
@@ -94,10 +94,10 @@ def initialise(net: nn.Module, rng: torch.Generator) -> None:
 
 
 def shape_convolutions(net: Net, live_taps: bool) -> None:
-    """Give each convolution of torchvision's network, in place, the form that computes it here.
+    """Replace torchvision's convolutions, in place, by their forms from ``convolutions``.
 
-    With ``live_taps`` that is its cheapest exact form: a matrix product where the map is small or
-    the kernel is a single pixel.
+    With ``live_taps``, that is the cheapest exact form: a matrix product if the map is small or the
+    kernel is 1 x 1.
     """
     sizes = {name: shape[-1] for name, shape in map_shapes(net).items()}
     for name, module in list(net.named_modules()):

@@ -1,12 +1,13 @@
-"""Rows of numbers in a file that is written chunk by chunk, with a journal of what is in it.
+"""An array of rows in a file that is written chunk by chunk, with a journal of its contents.
 
-Beside ``NAME.npy`` lies ``NAME.jsonl``: in its first line the facts that say what the rows are of,
-then a line a chunk with its first row and the SHA-256 of its bytes. A chunk that has no line, or
-whose bytes are others, is missing: so an interrupted computation goes on, and a damaged file mends
-itself. After a power cut a line may be on the disk before its chunk: the digest then tells.
+Next to ``NAME.npy`` is its journal ``NAME.jsonl``: the first line has the facts that identify the
+rows, followed by one line per chunk with its first row and the first 16 hex digits of the SHA-256
+of its bytes. A chunk without a line, or whose bytes don't match, counts as missing, so that an
+interrupted computation is resumed and a damaged file is repaired. After a power failure, a line may
+be on disk without its chunk; the digest detects this.
 
-Other processes may have the file mapped. It is never truncated, which would end them with SIGBUS:
-a file of something else is replaced by renaming.
+Other processes may have the file mapped. It is never truncated, which would kill them with SIGBUS:
+a file that holds something else is replaced by renaming.
 """
 
 import hashlib
@@ -29,19 +30,19 @@ from alutils.learning.data import DataUnavailable
 from alutils.waiting import alone, bar
 
 CHUNK_ROWS = 128
-"""Rows of a chunk. A thread encodes as many images at once, for which it needs about 250 MB."""
+"""Rows per chunk. A thread encodes this many images at a time, which takes about 250 MB."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a file holds.
+    """Contents of a file.
 
     Attributes
     ----------
-    rows : (N, ...), a memory map for reading only; None without a file
-    digests : of the chunks that are there, by their first row, in order
-    missing : first rows of the others
-    damaged : how many of the missing ones the journal has with other bytes
+    rows : (N, ...), a read-only memory map; None without a usable file
+    digests : of the valid chunks, keyed by first row, in order
+    missing : first rows of all other chunks
+    damaged : number of missing chunks that are in the journal but whose bytes don't match
     """
 
     rows: np.ndarray | None
@@ -51,7 +52,7 @@ class Content:
 
     @property
     def tensor(self) -> Tensor:
-        """The rows as a tensor, into which nothing may be written: that would end the process."""
+        """The rows as a tensor that must not be written to: a write would crash the process."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             return torch.from_numpy(self.rows)
@@ -64,7 +65,7 @@ class RowFile:
     Attributes
     ----------
     path : ends with ``.npy``
-    facts : what the rows are of, in values that JSON has; a file with other ones is not used
+    facts : what identifies the rows, as JSON values; a file with other facts is not used
     shape : (N, ...)
     dtype : of the rows
     """
@@ -79,10 +80,10 @@ class RowFile:
         return self.path.with_suffix(".jsonl")
 
     def read(self) -> Content:
-        """What the file holds, after a check of every digest; it is opened for reading only.
+        """Open the file read-only, check every digest, and return its contents.
 
-        The map is not copied where it is changed, as such a one has to fit into memory and swap.
-        Raises ``DataUnavailable`` where the file is there and can't be read.
+        The map is not copy-on-write, as such a map has to fit into memory and swap. Raises
+        ``DataUnavailable`` if the file exists but can't be read.
         """
         starts = range(0, self.shape[0], CHUNK_ROWS)
         try:
@@ -104,7 +105,7 @@ class RowFile:
     def _digests(self, rows: np.memmap) -> Iterator[str]:
         """Digests of the file's chunks.
 
-        Not read through the map, whose pages, all of the file, would be this process's memory.
+        Not read through the map, whose pages would add the complete file to this process's memory.
         """
         size = rows[:CHUNK_ROWS].nbytes
         with self.path.open("rb") as file:
@@ -113,7 +114,7 @@ class RowFile:
                 yield _digest(chunk)
 
     def _is_of(self, head: Any, rows: np.memmap) -> bool:
-        """Whether journal and file are of these facts; the notes beside them are not compared."""
+        """Whether journal and file match these facts; the journal's notes are not compared."""
         return (
             isinstance(head, dict)
             and {key: head.get(key) for key in self.facts} == self.facts
@@ -128,16 +129,16 @@ class RowFile:
         chunks: Callable[[list[int]], Iterable[np.ndarray]],
         notes: dict[str, Any] | None = None,
     ) -> Content:
-        """What the file holds once all that it lacks is made, here or by another process.
+        """Return the file's contents, with what was missing computed here or by another process.
 
         Parameters
         ----------
-        waiting : is said every minute while another process makes it
-        doing : is said where something is made here
-        chunks : gives the chunks that begin at some rows, in their order
-        notes : as of ``create``
+        waiting : message printed every minute while another process computes it
+        doing : message printed if something is computed here
+        chunks : computes the chunks that begin at the given rows, in order
+        notes : see ``create``
 
-        Raises ``DataUnavailable`` where the file can't be read, written or locked.
+        Raises ``DataUnavailable`` if the file can't be read, written or locked.
         """
         with self._locked(waiting):
             content = self.read()
@@ -145,7 +146,7 @@ class RowFile:
                 self.create(notes or {})
             if content.damaged:
                 print(
-                    f"{self.path.name}: {content.damaged} damaged chunks are made again",
+                    f"{self.path.name}: computing {content.damaged} damaged chunks again",
                     file=sys.stderr,
                 )
             if content.missing:
@@ -154,14 +155,14 @@ class RowFile:
                 content = self.read()
         if content.missing:
             raise DataUnavailable(
-                f"{self.path} reads back otherwise than it was written: check the disk"
+                f"{self.path} doesn't read back as it was written: check the disk"
             )
         return content
 
     def _fill(
         self, missing: list[int], chunks: Callable[[list[int]], Iterable[np.ndarray]]
     ) -> None:
-        """Write the chunks that begin at the missing rows, and show how far that is."""
+        """Write the chunks that begin at the missing rows, with a progress bar."""
         total = self.shape[0]
         done = total - sum(min(CHUNK_ROWS, total - start) for start in missing)
         with bar(total, " images", done) as shown:
@@ -171,9 +172,9 @@ class RowFile:
 
     @contextmanager
     def _locked(self, waiting: str) -> Iterator[None]:
-        """Hold the file's lock; ``waiting`` is said every minute while another process has it.
+        """Hold the file's lock; print ``waiting`` every minute while another process holds it.
 
-        Raises ``DataUnavailable`` where the lock can't be written.
+        Raises ``DataUnavailable`` if the lock file can't be written.
         """
         with ExitStack() as stack:
             with self._writing():
@@ -182,10 +183,10 @@ class RowFile:
             yield
 
     def create(self, notes: dict[str, Any]) -> None:
-        """Put a file without a chunk in the place of what is there; call it with the lock held.
+        """Create a file without chunks, replacing any existing one; call it with the lock held.
 
-        ``notes`` stand beside the facts in the journal, for people. The disk's space is reserved:
-        raises ``DataUnavailable`` where it is full.
+        ``notes`` are stored with the facts in the journal, for human readers. Disk space is
+        reserved; raises ``DataUnavailable`` if the disk is full.
         """
         part = self.path.with_suffix(".part")
         with self._writing():
@@ -200,9 +201,9 @@ class RowFile:
     def write(self, start: int, chunk: np.ndarray) -> None:
         """Write a chunk of rows at row ``start``, then its line in the journal.
 
-        Its place is counted from the file's end, before which there is the header. Not through a
-        memory map, where a disk that is full all the same would be a SIGBUS; here it raises
-        ``DataUnavailable``.
+        The position is counted from the end of the file, as a header precedes the rows. The write
+        doesn't go through a memory map, where a disk that is full despite the reservation would
+        cause SIGBUS; here it raises ``DataUnavailable``.
         """
         with self._writing():
             with self.path.open("r+b") as file:
@@ -221,7 +222,7 @@ class RowFile:
     def _unavailable(self, how: str, error: OSError) -> DataUnavailable:
         return DataUnavailable(
             f"{self.path.name} can't be {how} {self.path.parent} ({error.strerror or error}): "
-            "make room, change its rights, or name another folder in ALUTILS_DATA"
+            "make room, change its permissions, or name another folder in ALUTILS_DATA"
         )
 
 
@@ -238,7 +239,7 @@ def _finished(lines: list[str]) -> dict[int, str]:
 
 
 def _reserve(path: Path) -> None:
-    """Give a sparse file its blocks on the disk, where system and file system can do that."""
+    """Allocate a sparse file's blocks on disk, if operating system and file system support it."""
     if not hasattr(os, "posix_fallocate"):
         return
     with path.open("r+b") as file:

@@ -1,4 +1,4 @@
-"""Predicting with a network in bounded memory, and how good the predictions are."""
+"""Prediction with a network in bounded memory, and metrics of the predictions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from alutils.learning.network import Classifier
 SCORING_BATCH = 500
 """Images that are scored at once; their activations take about 150 MB."""
 BINS = 15
-"""Bins of equal width by confidence, for the calibration error and the diagnostics."""
+"""Number of equal-width confidence bins, for the calibration error and the diagnostics."""
 
 
 def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
     """Features (at most ``SCORING_BATCH``, D) of the images, in their order, in eval mode.
 
-    Where memory runs out, a chunk is halved and tried again; ``net.halved_to`` then has the
-    smallest size, as the last bits of what is computed may depend on it.
+    If memory runs out, the chunk is halved and retried; ``net.halved_to`` then holds the smallest
+    size used, because the last bits of the results may depend on it.
     """
     net.eval()
     total = len(images if indices is None else indices)
@@ -58,13 +58,13 @@ def predict(net: Classifier, images: Tensor, indices: Tensor | None = None) -> T
 
 
 def accuracy(probs_N_C: Tensor, labels_N: Tensor) -> float:
-    """Share of right predictions, 0 to 1."""
+    """Share of correct predictions, 0 to 1."""
     return (probs_N_C.argmax(1) == labels_N.cpu()).double().mean().item()
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Predictions by confidence in equal-width bins: how many, and their sums (float64)."""
+    """Per equal-width confidence bin: predictions, summed confidence, correct ones (float64)."""
 
     count: Tensor
     confidence: Tensor
@@ -77,7 +77,7 @@ class Reliability:
 
 
 def reliability(probs_N_C: Tensor, labels_N: Tensor) -> Reliability:
-    """The predictions of ``probs_N_C``, held against int64 ``labels_N``, by confidence."""
+    """Bin the predictions ``probs_N_C`` by confidence and compare them with int64 ``labels_N``."""
     confidence, predicted = probs_N_C.double().max(1)
     bin_N = (confidence * BINS).long().clamp_max(BINS - 1)
 

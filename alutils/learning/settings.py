@@ -1,7 +1,7 @@
-"""Settings of a process that decide what is computed in it: read, and put back after others.
+"""Process-wide settings that affect results: reading them, and restoring them after changes.
 
-PyTorch, NumPy, scikit-learn and Python's warnings keep them for the whole process, or its thread:
-what one caller sets, all that is computed there afterwards would be computed with.
+PyTorch, NumPy, scikit-learn and Python's warnings keep them per process or per thread: what one
+caller sets would affect everything computed there afterwards.
 """
 
 import warnings
@@ -14,9 +14,9 @@ import torch
 from torch import backends
 
 _Setting = tuple[Callable[[], Any], Callable[[Any], None]]
-"""What reads a setting, and what sets it."""
+"""Getter and setter of a setting."""
 _Values = list[tuple[Callable[[Any], None], Any]]
-"""What sets each setting, and a value of it."""
+"""Setter and value of each setting."""
 
 
 def _attribute(owner: object, name: str) -> _Setting:
@@ -52,16 +52,16 @@ SETTINGS: tuple[_Setting, ...] = (
 )
 """PyTorch's settings, in an order in which they can be set.
 
-The older names of precision change those of several operations, so they come first; what is for
-all backends comes before what is for one of them, and that before its operations.
+The older precision flags change the precision of several operations, so they come first; settings
+for all backends come before those for one backend, and these before those for its operations.
 """
 
 
 def read() -> _Values:
-    """PyTorch's settings as they are, each with what sets it.
+    """PyTorch's current settings, each with its setter.
 
-    An older name of precision is left out where the newer ones say what it can't: PyTorch then
-    refuses to read it.
+    An older precision flag is left out if the newer ones have values that it can't express:
+    PyTorch then refuses to read it.
     """
     settings = []
     for get, put in SETTINGS:
@@ -71,10 +71,10 @@ def read() -> _Values:
 
 
 def put_back(settings: _Values) -> None:
-    """Set PyTorch's settings as ``read`` found them.
+    """Restore PyTorch's settings to what ``read`` returned.
 
-    Two that this study never changes get PyTorch's own values: no default device, and numbers too
-    small to be normal are kept.
+    Two that this study never changes are set to PyTorch's defaults: no default device, and
+    denormal numbers are not flushed to zero.
     """
     torch.set_default_device(None)
     torch.set_flush_denormal(False)
@@ -84,7 +84,7 @@ def put_back(settings: _Values) -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """All settings are as they were afterwards, whatever was set meanwhile."""
+    """Context that restores all settings at its end, whatever was set within it."""
     from sklearn import config_context
 
     with warnings.catch_warnings(), np.errstate(), config_context(), _torch_kept():
@@ -93,7 +93,7 @@ def kept() -> Iterator[None]:
 
 @contextmanager
 def under(settings: _Values) -> Iterator[None]:
-    """What is computed meanwhile is computed with these settings of PyTorch."""
+    """Context in which everything is computed with these PyTorch settings."""
     with _torch_kept():
         put_back(settings)
         yield

@@ -6,12 +6,13 @@ import torch
 
 
 def stream(seed: int, *name: str | int) -> torch.Generator:
-    """Generator, on the CPU, of the stream ``name`` under ``seed``.
+    """CPU generator of the stream ``name`` under ``seed``.
 
-    Streams of different names are independent, so that one arm's use of randomness can't shift
-    another's, and a resumed run needs no saved generator state. PyTorch's generator takes 32 bits
-    of the seed: that two of a study's names share a stream is unlikely, not impossible. On Intel's
-    processors ``bernoulli_``, and so dropout and MC masks, draws other numbers from it, by MKL.
+    Streams with different names are independent, so one arm's use of randomness can't shift
+    another's, and a resumed run needs no saved generator state. PyTorch's generator uses 32 bits of
+    the seed, so it is unlikely but not impossible that two names in a study share a stream. On
+    Intel processors, ``bernoulli_``, and hence dropout and MC masks, draws different numbers from
+    it, because of MKL.
     """
     return torch.Generator().manual_seed(derived(seed, *name))
 

@@ -17,16 +17,16 @@ from alutils.protocol.cell import Cell, Protocol
 
 ONE_CYCLE_WARM_UP = 0.25
 MOMENTUM = 0.9
-"""Of SGD, after Nesterov."""
+"""Of SGD with Nesterov momentum."""
 
 
 class NotFinite(ArithmeticError):
-    """The training loss, or a weight, left the real numbers."""
+    """The training loss or a weight is not finite."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What one training leaves behind beside the weights."""
+    """Result of one training run, besides the weights."""
 
     steps: int
     train_accuracy: float
@@ -35,11 +35,11 @@ class Training:
 
 
 def learning_rate(protocol: Protocol, step: int, steps: int) -> float:
-    """Rate at ``step`` of ``steps``: constant, one cycle, or half a cosine.
+    """Learning rate at ``step`` of ``steps``: constant, one cycle, or half a cosine.
 
-    One cycle (after Smith and Topin, arXiv 1708.07120, momentum fixed): linear from 0 to the peak
-    in the first quarter, to 0 again in the rest. Cosine (Loshchilov and Hutter, arXiv 1608.03983,
-    without restarts or warm-up): from the peak towards 0, step by step.
+    One cycle (after Smith and Topin, arXiv 1708.07120, with fixed momentum): linear from 0 to the
+    peak in the first quarter, then linear back to 0. Cosine (Loshchilov and Hutter, arXiv
+    1608.03983, without restarts or warm-up): from the peak towards 0, updated every step.
     """
     if protocol.schedule == "constant":
         return protocol.learning_rate
@@ -53,9 +53,9 @@ def learning_rate(protocol: Protocol, step: int, steps: int) -> float:
 def make_optimiser(net: Classifier, protocol: Protocol) -> torch.optim.Optimizer:
     """Adam, or SGD with Nesterov momentum, over all parameters.
 
-    Weight decay is decoupled from Adam (AdamW; Loshchilov and Hutter, arXiv 1711.05101): a step
-    shrinks a parameter by the rate times ``weight_decay``. With SGD it is the plain L2 penalty.
-    Biases and batch norms are decayed as all else is.
+    With Adam, weight decay is decoupled (AdamW; Loshchilov and Hutter, arXiv 1711.05101): a step
+    shrinks a parameter by a fraction, learning rate times ``weight_decay``. With SGD, it is a plain
+    L2 penalty. It applies to all parameters, including biases and those of batch norm.
     """
     fused = net.head.weight.device.type != "mps"
     options = {"lr": protocol.learning_rate, "weight_decay": protocol.weight_decay, "fused": fused}
@@ -74,16 +74,16 @@ def train(
     heldout: tuple[Tensor, Tensor] | None = None,
     state: bytes | None = None,
 ) -> Training:
-    """Train ``net`` in place, as the cell has it, from the weights that it has.
+    """Train ``net`` in place, as the cell specifies, starting from its current weights.
 
     Parameters
     ----------
     images, labels : uint8 (N, C, H, W), or features (N, D), and int64 (N,), on ``net``'s device
-    round_ : names, with the cell's seed, the random streams of batches, dropout masks and crops
-    heldout : images and labels judged every ``cell.heldout_every`` epochs
-    state : of the round before (see ``pack``), whose Adam to go on from; None starts afresh
+    round_ : with the cell's seed, determines the streams of batches, dropout masks and crops
+    heldout : images and labels evaluated every ``cell.heldout_every`` epochs
+    state : of the previous round (see ``pack``), to continue from its Adam; None starts afresh
 
-    Raises ``NotFinite`` when the loss does. An incomplete last batch is dropped.
+    Raises ``NotFinite`` if the loss or a weight is not finite. An incomplete last batch is dropped.
     """
     batches = stream(cell.seed, "batches", round_)
     masks = stream(cell.seed, "dropout", round_)
@@ -128,7 +128,7 @@ def _step(
     labels: Tensor,
     keep: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """One step on a batch: its loss, and how many of its images were right before it."""
+    """Take one step on a batch; return its loss and number of correct predictions before it."""
     for group in optimiser.param_groups:
         group["lr"] = rate
     logits = net(images, keep)
@@ -161,10 +161,10 @@ def dropout_mask(rows: int, features: int, rate: float, rng: torch.Generator) ->
 
 @cache
 def bernoulli_is_uniform() -> bool:
-    """Whether ``bernoulli_`` draws the numbers of ``uniform_`` in float64, and keeps what is below.
+    """Whether ``bernoulli_`` compares the float64 numbers of ``uniform_`` with the probability.
 
-    So it does but with MKL on Intel's processors. It draws them one by one; all at once they give
-    the same masks in half the time.
+    It does, except with MKL on Intel processors. ``bernoulli_`` draws them one by one; drawing all
+    of them at once gives the same masks in half the time.
     """
     one, other = (torch.Generator().manual_seed(0) for _ in range(2))
     uniform = torch.empty(256, dtype=torch.float64).uniform_(generator=one) < 0.5

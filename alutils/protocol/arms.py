@@ -1,7 +1,7 @@
-"""The arms: the random baseline and the ways to choose what to label, a row each.
+"""The arms: the random baseline and the ways to choose what to label, one row each.
 
-Everything else that must know something of an arm reads it here: titles and colours of figures,
-what a check may ask of it, and where its function lies.
+Everything else reads an arm's properties here: its title and colour in figures, what a check may
+require of it, and where its function is.
 """
 
 from dataclasses import dataclass
@@ -13,31 +13,32 @@ class Arm:
     """What the study knows of an arm before it runs."""
 
     function: str
-    """Of its strategy, in ``alutils.strategies``: module and name, which ``own`` there imports."""
+    """Its strategy in ``alutils.strategies``, as ``module.name``; imported by ``own`` there."""
     colour: str
     marker: str
     title: str = ""
-    """As it is shown, where that is not its name."""
+    """The name to show, if it is not the arm's name."""
     group: Literal["poster", "control", "further", "oracle"] = "further"
-    """One of the poster's five, a control that shows what a part of one does, or a further arm.
+    """One of the poster's five, a control that shows the effect of a part of one, or a further arm.
 
-    An oracle alone sees the labels of the candidates: it is no strategy, and shows how much there
-    is to gain by choosing.
+    Only an oracle sees the labels of the candidates: it is not a strategy, but shows how much can
+    be gained by choosing.
     """
     control: str = ""
-    """Name of the arm that is the same but for the one thing that this arm adds."""
+    """Name of the arm that lacks only the one thing that this arm adds."""
     from_passes: bool = False
-    """Whether it compares MC passes, so that there must be several, and dropout."""
+    """Whether it compares MC passes, and so needs several passes and dropout above 0."""
     clusters: bool = False
-    """Whether it makes ``clusters`` clusters, which need at least as many candidates."""
+    """Whether it forms ``clusters`` clusters, and so needs at least as many candidates."""
     by_score: bool = False
-    """Whether its picks have the highest score, and lie far forward in a ranking made elsewhere.
+    """Whether its picks have the highest scores, and so rank high on any other processor.
 
-    ``verify`` holds them to that where another processor trains. Variation ratios are left out,
-    though they are a score: of few values, on which trainings agree less (CIFAR-10, second round,
-    3 seeds: the kept picks lie at 44 to 46 % of another processor's ranking on average, those of
-    one seed no further forward than chance allows ``verify``; margin's and BALD's at 42 %). So are
-    the K-means arms, whose scores are those of clusters that begin at random.
+    ``verify`` requires this of a record from another processor. Variation ratios are left out,
+    though they are scores: they take few values, on which trainings agree less (CIFAR-10, second
+    round, 3 seeds: the recorded picks lie at 44 to 46 % of another processor's ranking on average,
+    and for one seed no nearer its front than ``verify`` allows for chance; margin's and BALD's lie
+    at 42 %). The K-means arms are left out too, as their scores depend on clusters that start at
+    random.
     """
     a_million: bool = True
     """Whether it chooses among a million candidates in minutes."""
@@ -78,11 +79,11 @@ ARMS = {
     "oracle": Arm("oracle.oracle", "#7A7A00", "X", "oracle (sees labels)", "oracle"),
 }  # fmt: skip
 BASELINE = "baseline"
-"""Name of the one run at the last label count that the authors hold their arms against."""
+"""Name of the single run at the last label count with which the authors compare their arms."""
 COPIED = "copied"
-"""Name in an arm's stead where a cell's labels are those of another record."""
+"""Used in place of an arm's name if a cell's labels are those of another record."""
 LARGEST_BATCHBALD = 100
-"""Labels a round up to which BatchBALD is defined: its passes tell no more batches apart."""
+"""Most labels per round for which BatchBALD is defined: it can't tell larger batches apart."""
 
 
 def _of(group: str) -> tuple[str, ...]:

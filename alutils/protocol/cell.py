@@ -1,4 +1,4 @@
-"""How one cell is trained and judged, and what makes its record's name."""
+"""How one cell is trained and evaluated, and how its record is named."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from alutils.protocol.datasets import DATASETS
 from alutils.protocol.encoders import ENCODERS, EncoderName
 
 PROTOCOL_VERSION = 1
-"""Raised by hand whenever the same cell would give another record than before."""
+"""Increased by hand whenever the same cell would give a different record than before."""
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 MOST_ROUNDS = 60_000
@@ -20,7 +20,7 @@ Rounds = Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
 
 
 class Protocol(BaseModel):
-    """How one training is done and judged; the defaults are the poster's protocol."""
+    """How a network is trained and evaluated; the defaults are the poster's protocol."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -44,35 +44,35 @@ class Protocol(BaseModel):
     live_taps: bool = True
     compiled: bool = False
     imbalance: Annotated[float, Field(ge=1, le=60_000)] = 1.0
-    """Training images of the most frequent class over those of the rarest; 1 leaves all images.
+    """Ratio of the training images of the most frequent class to the rarest's; 1 keeps all images.
 
-    See ``DatasetFacts.long_tail``. The training set is thinned first and the held-out share is
-    split off it then, so that held-out images come from the same distribution as the pool. The test
-    set stays as it is: where its classes are equal in size, test accuracy is balanced accuracy.
+    See ``DatasetFacts.long_tail``. The training set is thinned before the held-out share is split
+    off, so that held-out images come from the same distribution as the pool. The test set stays as
+    it is: if its classes are equal in size, test accuracy is balanced accuracy.
     """
     heldout_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     heldout_every: Annotated[int, Field(ge=0)] = 0
     test: bool = True
     stop_set: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Held-out images on which each round's predictions are compared with the round before's."""
+    """Held-out images used to compare each round's predictions with the previous round's."""
     diagnostics: bool = False
 
     @property
     def trains_on(self) -> bool:
-        """Whether a round's training goes on from something that the round before it left."""
+        """Whether training in a round continues from something that the previous round left."""
         return self.adam_state != "fresh" or self.start != "cold"
 
     @property
     def carries_state(self) -> bool:
-        """Whether a round is handed something by the round before it, beside what is recorded."""
+        """Whether a round takes anything over from the previous one besides what is recorded."""
         return self.trains_on or self.stop_set > 0
 
     def heldout_size(self, dataset: str) -> int:
-        """Images held out: a share of the training images that the imbalance leaves."""
+        """Number of held-out images: a share of the training images that the imbalance leaves."""
         return int(DATASETS[dataset].kept_count(self.imbalance) * self.heldout_fraction)
 
     def pool_size(self, dataset: str) -> int:
-        """Images that may be labelled: the others that the imbalance leaves."""
+        """Number of images that may be labelled: all others that the imbalance leaves."""
         return DATASETS[dataset].kept_count(self.imbalance) - self.heldout_size(dataset)
 
 
@@ -83,11 +83,11 @@ class Cell(Protocol):
     identity, so a new option with a neutral default leaves finished records valid.
 
     A cell with ``sequence`` runs these arms one after another, ``rounds`` rounds each, so that the
-    optimiser's state can go from arm to arm.
+    optimiser's state can be passed from arm to arm.
 
-    A cell with ``labels_of`` trains on labels that another record's arm chose: at each of its
-    ``label_counts`` on the first so many, in the order in which that arm asked for them. Its arm is
-    ``COPIED``. Without ``labels_of``, ``label_counts`` are of nested random labels.
+    A cell with ``labels_of`` trains on labels that another record's arm chose: for each n in
+    ``label_counts``, on the first n that this arm asked for. Its arm is ``COPIED``. Without
+    ``labels_of``, ``label_counts`` are sizes of nested random label sets.
     """
 
     figure: int | str = 3
@@ -97,7 +97,7 @@ class Cell(Protocol):
     first_labels: Count
     acquisition_fraction: Share = 0.001
     acquisition_size: Annotated[int, Field(ge=0, le=1_000_000)] = 0
-    """Labels a round asks for; 0 asks for ``acquisition_fraction`` of the remaining pool."""
+    """Labels to ask for per round; 0 means ``acquisition_fraction`` of the remaining pool."""
     rounds: Rounds = 150
     label_counts: tuple[int, ...] = ()
     labels_of: str = ""
@@ -106,7 +106,7 @@ class Cell(Protocol):
     strategy_source: str = ""
 
     def identity(self) -> dict[str, Any]:
-        """The fields that make this cell another one than the defaults would be."""
+        """The fields that differ from their defaults, which identify the cell."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
     @property
@@ -140,7 +140,7 @@ class Cell(Protocol):
 
     @property
     def acquisition(self) -> str:
-        """What decides how many labels a round asks for, with its value, for messages."""
+        """The parameter that sets the labels per round, with its value, for messages."""
         if self.acquisition_size:
             return f"acquisition_size = {self.acquisition_size}"
         return f"acquisition_fraction = {self.acquisition_fraction}"
@@ -150,7 +150,7 @@ class Cell(Protocol):
         return list(self.label_counts) or list(islice(self.growing(), self.rounds))
 
     def growing(self) -> Iterator[int]:
-        """Label counts of an arm that chooses, without an end.
+        """Yield the label counts of an arm that chooses, without end.
 
         A round asks for no more than the pool still holds.
         """

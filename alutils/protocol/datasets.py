@@ -17,7 +17,7 @@ class DatasetFacts:
 
     train: int
     smallest_class: int
-    """Training images of the class that has fewest."""
+    """Number of training images in the smallest class."""
     test: int
     channels: int
     size: int
@@ -29,20 +29,20 @@ class DatasetFacts:
     colour: str = "#8c0800"
     marker: str = "X"
     crops: bool = False
-    """Whether an image keeps its class when it is mirrored or its edge is cut."""
+    """Whether an image keeps its class when it is mirrored or cropped at the edge."""
 
     def long_tail(self, imbalance: float) -> list[int]:
         """Images of each class in a thinned training set, from the most frequent to the rarest.
 
         Class k of C keeps n * imbalance^(-k / (C - 1)), rounded down, as in long-tailed CIFAR (Cui
-        et al., arXiv 1901.05555). n is the smallest class of the whole training set, so that the
-        profile is the same whichever classes are the rare ones.
+        et al., arXiv 1901.05555). n is the size of the smallest class of the full training set, so
+        that the profile is the same whichever classes are rare.
         """
         last = len(self.classes) - 1
         return [int(self.smallest_class / imbalance ** (k / last)) for k in range(last + 1)]
 
     def kept_count(self, imbalance: float) -> int:
-        """Training images left by an imbalance; 1 leaves all."""
+        """Number of training images that an imbalance leaves; 1 leaves all."""
         return self.train if imbalance == 1 else sum(self.long_tail(imbalance))
 
 
@@ -100,11 +100,11 @@ def dataset_title(name: str) -> str:
 
 
 def named(value: str) -> str:
-    """The name of the dataset that a parameter means: its own, or that of a folder or table.
+    """Return the name of the dataset that a parameter gives by name, or by path (folder or table).
 
-    A path is what has a separator, ends like a table, begins with ``~``, or is a folder here. Its
-    images are looked at, which takes a while the first time (``folders.scan``). Raises
-    ``ValueError`` where they are no dataset that can be studied.
+    A value is a path if it contains a separator, ends like a table, begins with ``~``, or is a
+    folder in the working directory. The images there are scanned, which takes a while the first
+    time (``folders.scan``). Raises ``ValueError`` if they are not a dataset that can be studied.
     """
     if value in DATASETS:
         return value

@@ -1,10 +1,10 @@
-"""The encoders: networks that somebody else trained, whose features may be classified here."""
+"""The encoders: networks pretrained by others, whose features can be classified here."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 FEATURES_VERSION = 1
-"""Raised by hand when the same images and weights would give other features than before."""
+"""Increased by hand when the same images and weights would give different features."""
 
 
 @dataclass(frozen=True)
@@ -15,12 +15,12 @@ class EncoderFacts:
     features: int
     """Length of an image's feature vector."""
     size: int
-    """Pixels of a side that images are enlarged to, antialiased, before the encoder sees them."""
+    """Side length (pixels) to which images are enlarged, antialiased, for the encoder."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    """Of red, green and blue, 0 to 255: subtracted, then divided by, as the encoder was trained."""
+    """Mean and std of red, green and blue (0 to 255): inputs are normalised as in its training."""
     file: str
-    """Name of the file of its weights."""
+    """Name of its weights file."""
     sha256: str
     """Of that file."""
     source: str
@@ -28,7 +28,7 @@ class EncoderFacts:
 
     @property
     def identity(self) -> list[str | int]:
-        """What features depend on beside the images: in the names of records, and of the cache."""
+        """What features depend on besides the images; enters record names and cached features."""
         return [self.sha256, self.size, FEATURES_VERSION]
 
 

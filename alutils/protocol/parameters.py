@@ -12,13 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from alutils.protocol.cell import Cell
 
 PLAIN = (bool, int, float, str, list, tuple)
-"""What a parameter may be in a notebook."""
+"""Types that a parameter may have in a notebook."""
 INJECTED = "# Parameters\n"
-"""What the cell begins with that papermill puts after a notebook's parameters cell."""
+"""Start of the cell that papermill injects after a notebook's parameters cell."""
 
 
 class StudyError(RuntimeError):
-    """A study can't be done or did not end well; the message says why and what is kept."""
+    """A study can't be run or did not finish; the message says why, and what is kept."""
 
 
 class ParameterError(ValueError):
@@ -34,7 +34,7 @@ class Parameters(BaseModel):
 
     @classmethod
     def parse(cls, values: dict[str, Any], source: str = "parameters") -> Self:
-        """Validate plain values (as YAML or a notebook gives them); raise one clear error."""
+        """Validate plain values from YAML or a notebook; raises ``ParameterError`` for bad ones."""
         values = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         try:
             return cls(**values)
@@ -45,10 +45,10 @@ class Parameters(BaseModel):
     def from_notebook(cls, namespace: dict[str, Any]) -> Self:
         """Parameters from a notebook's globals, which must name every one of them.
 
-        In a live kernel a global may stem from an earlier version of the parameters cell. So the
-        names that this cell set as it ran last, and papermill's injected cell after it, are read
-        off IPython's input history (``In``); only these count. Refused are names that were injected
-        and are no parameters, parameters that are missing, and those that are left over.
+        In a live kernel, a global may come from an earlier version of the parameters cell. So only
+        those names count that this cell set when it last ran, and papermill's injected cell after
+        it; they are read from IPython's input history (``In``). Injected names that are not
+        parameters, missing parameters, and leftover ones are refused.
         """
         first, injected, left = _cells(namespace, cls.model_fields)
         named = (first if first is not None else namespace.keys()) | injected
@@ -64,7 +64,7 @@ class Parameters(BaseModel):
         if left := [key for key in cls.model_fields if key in left]:
             raise ParameterError(
                 f"notebook parameters: {left[0]!r} = {namespace.get(left[0])!r} is left over from "
-                "a cell that was changed since: run the first cell again, then those after it"
+                "a cell that has since changed: run the first cell again, then those after it"
             )
         return parameters
 
@@ -73,7 +73,7 @@ class Parameters(BaseModel):
         raise NotImplementedError
 
     def files(self) -> list[Path]:
-        """Files that the notebook reads beside the records of its cells."""
+        """Files that the notebook reads besides the records of its cells."""
         return []
 
     def related(self) -> list["Parameters"]:
@@ -81,7 +81,7 @@ class Parameters(BaseModel):
         return []
 
     def own_features(self) -> list[tuple[str, str]]:
-        """Dataset and encoder of features on which the notebook trains by itself, without cells."""
+        """Dataset and encoder of features on which the notebook itself trains, without cells."""
         return []
 
 
@@ -93,7 +93,7 @@ def cells_of(studies: Iterable[Parameters]) -> list[Cell]:
 def known(
     key: str, name: str, allowed: Any, error: type[ValueError] = ValueError, or_else: str = ""
 ) -> None:
-    """Refuse a name that is not among the allowed ones, and say the nearest."""
+    """Refuse a name that is not allowed, and suggest the nearest one."""
     if name not in allowed:
         near = _nearest(str(name), allowed, cutoff=0.4)
         hint = f"did you mean {near!r}? " if near else ""
@@ -102,13 +102,13 @@ def known(
 
 
 def no_duplicates(key: str, values: tuple) -> None:
-    """Refuse values that are not all different."""
+    """Refuse duplicate values."""
     if len(set(values)) < len(values):
-        raise ValueError(f"{key} = {list(values)} holds duplicates: name each once")
+        raise ValueError(f"{key} = {list(values)} holds duplicates: list each value once")
 
 
 def increasing(key: str, values: tuple) -> None:
-    """Refuse values that do not go up throughout."""
+    """Refuse values that are not strictly increasing."""
     if list(values) != sorted(set(values)):
         raise ValueError(f"{key} = {list(values)} must increase")
 
@@ -131,33 +131,33 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
 
 
 def _nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
-    """The name among others that is most like this one, whatever its case; empty where none is."""
+    """The name among others that is most similar, ignoring case; empty if none is similar."""
     by_lower = {each.lower(): each for each in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
     return by_lower[near[0]] if near else ""
 
 
 def _reason(model: type[BaseModel], error: Any) -> str:
-    """What is wrong with a value, and how it would be right."""
+    """What is wrong with a value, and how to correct it."""
     key = error["loc"][0]
     if error["type"] == "tuple_type":
         example = json.dumps(list(model.model_fields[key].default[:2]) or ["a", "b"])
         reason = f"it should be a list, as in {example}"
         if isinstance(error["input"], str):
-            reason += f"; papermill's -p gives text, so give it -y '{key}: {example}'"
+            reason += f"; papermill's -p passes text, so use -y '{key}: {example}'"
         return reason
     if error["type"] == "value_error":
         return str(error["ctx"]["error"])
     if error["type"] == "string_pattern_mismatch":
-        return "it should be of small letters, digits and hyphens, and begin with no hyphen"
+        return "it should be lower-case letters, digits and hyphens, and not begin with a hyphen"
     if error["type"] == "string_type" and type(error["input"]) in (int, float):
         reason = "it should be text, in quotes"
         if len(error["loc"]) == 1:
-            reason += f"; papermill's -p made a number of it: use -r {key}"
+            reason += f"; papermill's -p turned it into a number: use -r {key}"
         return reason
     reason = error["msg"].lower()
     if error["type"] == "float_type" and isinstance(error["input"], str):
-        reason += ", not text: YAML takes 5.0e-4, with a point, for a number"
+        reason += ", not text: YAML reads 5.0e-4, with a decimal point, as a number"
     return reason
 
 
@@ -166,9 +166,10 @@ def _cells(
 ) -> tuple[set[str] | None, set[str], set[str]]:
     """Names set by a notebook's parameters cell, by its injected cell, and by neither any more.
 
-    From IPython's input history, where the parameters cell is the last one that sets at least half
-    of the parameters, misspelt or not, and None where there is none. Papermill's injected cell
-    follows it; where that ran again, changed, what only its earlier versions set is left over.
+    Read from IPython's input history, where the parameters cell is the last one that sets at least
+    half of the parameters, misspelt or not (None if there is no such cell). Papermill's injected
+    cell follows it; if that was changed and run again, names that only its earlier versions set are
+    left over.
     """
     history = [(text.startswith(INJECTED), text) for text in namespace.get("In", [])]
     first, injected = None, []
@@ -189,7 +190,7 @@ def _among(key: str, names: Iterable[str]) -> bool:
 
 
 def _assigned(text: str) -> set[str]:
-    """Names that a cell's own statements give values; of one that is no Python, none."""
+    """Names that a cell's top-level statements assign; none if it is not valid Python."""
     try:
         nodes = ast.parse(text).body
     except (SyntaxError, ValueError):

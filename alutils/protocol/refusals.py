@@ -1,4 +1,4 @@
-"""What no cell may ask for: fields that are each allowed, but not together."""
+"""What no cell may ask for: values that are each allowed, but not together."""
 
 import re
 from itertools import pairwise
@@ -14,12 +14,12 @@ def check(cell: Cell) -> None:
     if cell.heldout_every > cell.epochs:
         raise ValueError(
             f"heldout_every = {cell.heldout_every} is more than epochs = {cell.epochs}, so the "
-            "held-out set would never be judged: lower it, or set 0"
+            "held-out set would never be evaluated: lower it, or set 0"
         )
     if cell.heldout_every and not cell.heldout_size(cell.dataset):
         raise ValueError(
-            f"heldout_fraction = {cell.heldout_fraction} holds out no image of {cell.dataset}, and "
-            f"heldout_every = {cell.heldout_every} judges them: raise it, or set heldout_every 0"
+            f"heldout_fraction = {cell.heldout_fraction} holds out no image of {cell.dataset}, but "
+            f"heldout_every = {cell.heldout_every} needs some: raise it, or set heldout_every to 0"
         )
     _check_imbalance(cell)
     _check_stop_set(cell)
@@ -39,13 +39,13 @@ def _check_imbalance(cell: Cell) -> None:
     if not facts.long_tail(cell.imbalance)[-1]:
         raise ValueError(
             f"imbalance = {cell.imbalance} leaves the rarest class of {cell.dataset} without an "
-            f"image, as the most frequent one has {facts.smallest_class}: lower it to that or less"
+            f"image, as the most frequent one has {facts.smallest_class}: lower it to at most that"
         )
     if cell.imbalance > 1 and cell.diagnostics and not cell.test:
         raise ValueError(
             f"imbalance = {cell.imbalance} may leave a class without a held-out image, and "
-            "diagnostics = true with test = false shows the errors on these: set test true, or "
-            "diagnostics false"
+            "diagnostics = true with test = false shows the errors on these images: set test to "
+            "true, or diagnostics to false"
         )
 
 
@@ -53,16 +53,16 @@ def _check_stop_set(cell: Cell) -> None:
     heldout = cell.heldout_size(cell.dataset)
     if cell.stop_set and not 2 <= cell.stop_set <= heldout:
         raise ValueError(
-            f"stop_set = {cell.stop_set} takes so many of the {heldout} held-out images of "
-            f"{cell.dataset}, and their spread needs 2 of them: set 2 to {heldout}, or 0 for none"
+            f"stop_set = {cell.stop_set} is not possible with the {heldout} held-out images of "
+            f"{cell.dataset}, as their spread needs at least 2: set 2 to {heldout}, or 0 for none"
         )
 
 
 def _check_recipe(cell: Cell) -> None:
     if cell.adam_state == "arms" and cell.start != "cold":
         raise ValueError(
-            f"start = {cell.start!r} goes on from an arm's own round before, adam_state = 'arms' "
-            "from the arm before: use adam_state rounds or fresh, or start cold"
+            f"start = {cell.start!r} continues from the arm's own previous round, adam_state = "
+            "'arms' from the previous arm: use adam_state rounds or fresh, or start cold"
         )
     if cell.adam_state != "fresh" and cell.optimiser != "adam":
         raise ValueError(
@@ -71,8 +71,8 @@ def _check_recipe(cell: Cell) -> None:
         )
     if cell.augmentation != "none" and not DATASETS[cell.dataset].crops:
         raise ValueError(
-            f"augmentation = {cell.augmentation!r} is not for {cell.dataset}, whose images may say "
-            "something else when they are mirrored or cut: set none"
+            f"augmentation = {cell.augmentation!r} is not for {cell.dataset}, whose images may "
+            "change meaning when they are mirrored or cropped: set none"
         )
 
 
@@ -80,7 +80,7 @@ OF_THE_NETWORK = {
     "stem": "7x7", "precision": "fp32", "live_taps": True, "compiled": False,
     "augmentation": "none",
 }  # fmt: skip
-"""Fields that say something of ResNet-18 or of its images, which frozen features leave out."""
+"""Fields about ResNet-18 or its images, which don't apply to frozen features."""
 
 
 def _check_encoder(cell: Cell) -> None:
@@ -90,13 +90,13 @@ def _check_encoder(cell: Cell) -> None:
     for key, neutral in OF_THE_NETWORK.items():
         if (value := getattr(cell, key)) != neutral:
             raise ValueError(
-                f"{key} = {value!r} does nothing where encoder = {cell.encoder!r}, whose frozen "
+                f"{key} = {value!r} has no effect with encoder = {cell.encoder!r}, whose frozen "
                 f"features one linear layer classifies: set {key} to {neutral!r}, or encoder none"
             )
 
 
 def _check_copied(cell: Cell) -> None:
-    """Refuse labels of a record that could not be this cell's."""
+    """Refuse a ``labels_of`` that does not fit the cell."""
     if not cell.labels_of:
         if COPIED in cell.arms:
             raise ValueError(f"arm = {COPIED!r} needs labels_of: name the record, PROFILE/NAME")
@@ -108,8 +108,8 @@ def _check_copied(cell: Cell) -> None:
         )
     if not cell.label_counts:
         raise ValueError(
-            f"labels_of = {cell.labels_of!r} needs label_counts: those of that record's label "
-            "counts at which to train"
+            f"labels_of = {cell.labels_of!r} needs label_counts: list the label counts of that "
+            "record at which to train"
         )
     name = rf"{re.escape(cell.dataset)}-[^/]+-seed{cell.seed}-[0-9a-f]{{12}}"
     if not re.fullmatch(rf"[a-z0-9][a-z0-9-]*/{name}", cell.labels_of):
@@ -120,7 +120,7 @@ def _check_copied(cell: Cell) -> None:
 
 
 def check_first(cell: Cell) -> None:
-    """Refuse first labels beyond the pool, or that leave nothing of it to choose."""
+    """Refuse more first labels than the pool holds, or so many that nothing is left to choose."""
     pool, first = cell.pool_size(cell.dataset), cell.first_labels
     if cell.label_counts or first < pool or (first == pool and cell.rounds == 1):
         return
@@ -158,18 +158,18 @@ def _check_labels(cell: Cell, counts: list[int]) -> None:
 
 
 def _check_steps(cell: Cell) -> None:
-    """Refuse a training of one step where that has the rate 0, with which one cycle begins."""
+    """Refuse to train for a single step if one-cycle gives it a learning rate of 0."""
     if cell.schedule == "one-cycle" and min(cell.steps()) == 1:
         raise ValueError(
-            f"batch_size = {cell.batch_size} and epochs = {cell.epochs} make one step of the first "
-            f"{min(cell.schedule_of_labels())} labels of {cell.dataset}, and "
-            "schedule = 'one-cycle' begins at rate 0, so nothing would be trained: raise epochs, "
-            "or lower batch_size"
+            f"batch_size = {cell.batch_size} and epochs = {cell.epochs} give a single step on the "
+            f"first {min(cell.schedule_of_labels())} labels of {cell.dataset}, and schedule = "
+            "'one-cycle' begins at learning rate 0, so nothing would be trained: raise epochs, or "
+            "lower batch_size"
         )
 
 
 def _check_passes(cell: Cell) -> None:
-    """Refuse MC passes that are all equal, or one alone, where an arm needs them to differ."""
+    """Refuse MC passes that are all equal, or a single one, if an arm needs them to differ."""
     if cell.mc_score == "mutual-information" and cell.mc_passes < 2:
         raise ValueError("mc_score = 'mutual-information' needs mc_passes of 2 or more")
     if "bayesian" in cell.arms and cell.dropout == 0 and cell.mc_score == "entropy":
@@ -189,7 +189,7 @@ def _check_passes(cell: Cell) -> None:
 
 
 def _check_acquisitions(cell: Cell, largest: int) -> None:
-    """Refuse more labels in a round than its candidates, or than BatchBALD can choose."""
+    """Refuse more labels per round than there are candidates, or than BatchBALD can choose."""
     if cell.candidates and not cell.label_counts and largest > cell.candidates:
         raise ValueError(
             f"candidates = {cell.candidates} is fewer than the {largest} labels of a round: "
@@ -198,13 +198,13 @@ def _check_acquisitions(cell: Cell, largest: int) -> None:
     if "batchbald" in cell.arms and largest > LARGEST_BATCHBALD:
         raise ValueError(
             f"{cell.acquisition} asks for up to {largest} labels "
-            f"a round of {cell.dataset}, and the batchbald arm chooses at most "
-            f"{LARGEST_BATCHBALD}: lower it, or take power-bald"
+            f"per round of {cell.dataset}, and the batchbald arm chooses at most "
+            f"{LARGEST_BATCHBALD}: lower it, or use power-bald"
         )
 
 
 def _check_clusters(cell: Cell) -> None:
-    """Refuse more clusters than an arm that clusters has candidates to begin with."""
+    """Refuse more clusters than a clustering arm has candidates at the start."""
     arms = [arm for arm in cell.arms if arm in ARMS and ARMS[arm].clusters]
     left = cell.pool_size(cell.dataset) - cell.first_labels
     candidates = min(cell.candidates or left, left)

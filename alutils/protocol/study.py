@@ -1,4 +1,4 @@
-"""What all studies of runs have: their parameters, and cells named by what is varied.
+"""What all studies that run cells share: their parameters, and cells listed by what they vary.
 
 Nothing here imports torch, so that a wrong parameter is refused within a second.
 """
@@ -21,10 +21,10 @@ Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 
 class Study(Protocol, Parameters):
-    """The parameters that every notebook of runs has."""
+    """The parameters of every notebook that runs cells."""
 
     sequences: ClassVar[bool] = False
-    """Whether arms may run one after another, the optimiser's state going from arm to arm."""
+    """Whether arms may run one after another, passing on the optimiser's state."""
 
     seeds: Seeds = (0, 1, 2)
     reported: Literal["test", "heldout-best", "heldout-last"] = "test"
@@ -43,7 +43,7 @@ class Study(Protocol, Parameters):
         return self
 
     def measured_on(self, dataset: str) -> int:
-        """Images on which the accuracy that is reported is measured."""
+        """Number of images on which the reported accuracy is measured."""
         return DATASETS[dataset].test if self.reported == "test" else self.heldout_size(dataset)
 
     def _protocol(self) -> dict[str, Any]:
@@ -52,7 +52,7 @@ class Study(Protocol, Parameters):
     def _sizes_cell(
         self, figure: int | str, dataset: str, seed: int, sizes: tuple[int, ...], **changes: Any
     ) -> Cell:
-        """One training a size on nested random labels, with changes to the study's protocol."""
+        """A cell that trains once per size on nested random labels, with the given changes."""
         schedule = {"label_counts": sizes, "first_labels": sizes[0], "rounds": len(sizes)}
         fields = self._protocol() | schedule | changes
         return Cell(figure=figure, dataset=dataset, arm="random", seed=seed, **fields)
@@ -66,16 +66,16 @@ def check_datasets(key: str, names: tuple[str, ...]) -> None:
         if not DATASETS[name].classes:
             raise ValueError(
                 f"{key} = {name!r} has no labels, which a study needs: give them in the notebook "
-                "11-label-your-own, sort its images into a folder a class, or list them in a CSV "
+                "11-label-your-own, sort its images into class folders, or list them in a CSV "
                 "file with the columns file and label"
             )
 
 
 def _check_judging(study: Study) -> None:
     if study.adam_state == "arms" and not study.sequences:
-        raise ValueError("adam_state = 'arms' needs arms to go through: use rounds or fresh")
+        raise ValueError("adam_state = 'arms' needs arms that run in sequence: use rounds or fresh")
     if study.reported == "test" and not study.test:
-        raise ValueError("reported = 'test' needs test = true, or report heldout-best")
+        raise ValueError("reported = 'test' needs test = true: set it, or report heldout-best")
     if study.reported != "test" and not study.heldout_every:
         raise ValueError(f"reported = {study.reported!r} needs heldout_every above 0")
 
@@ -123,7 +123,7 @@ class SettingsStudy(Study):
 
 
 def _ending_near(cell: Cell, last: int) -> Cell:
-    """The cell with as many rounds as bring it nearest to ``last`` labels; it must go up."""
+    """The cell with the number of rounds that ends nearest to ``last``, above ``first_labels``."""
     if last <= cell.first_labels:
         raise ValueError(
             f"last_labels = {last} is not above first_labels = {cell.first_labels}: raise it"
@@ -142,8 +142,8 @@ def _ending_near(cell: Cell, last: int) -> Cell:
     nearest = min(counts, key=lambda count: abs(count - last))
     if nearest == cell.first_labels:
         raise ValueError(
-            f"{cell.acquisition} leads nowhere between {cell.first_labels} and {last} "
-            f"labels of {cell.dataset}: take another one, or raise last_labels"
+            f"{cell.acquisition} gives no label count nearer to {last} than the first "
+            f"{cell.first_labels} labels of {cell.dataset}: change it, or raise last_labels"
         )
     return cell.model_copy(update={"rounds": counts.index(nearest) + 1})
 
@@ -152,6 +152,6 @@ def refuse_best(study: Study) -> None:
     """Refuse to compare recipes by their best evaluation: the best of more is higher by chance."""
     if study.reported == "heldout-best":
         raise ValueError(
-            "reported = 'heldout-best' is the best of more evaluations where a training is longer, "
-            "so it compares no recipes: use test or heldout-last"
+            "reported = 'heldout-best' is the best of more evaluations if training is longer, so "
+            "it can't compare recipes: use test or heldout-last"
         )

@@ -9,14 +9,15 @@ OF_THE_POOL = ("dataset", "seed", "heldout_fraction", "imbalance")
 
 
 class SourceNotFinished(StudyError):
-    """The record to copy labels from is not there, not whole or damaged; the message names it."""
+    """The record to copy labels from is missing, unfinished or damaged; the message names it."""
 
 
 def copied_labels(cell: Cell) -> list[int]:
-    """Dataset indices that the record ``cell.labels_of`` labelled, in the order it asked for them.
+    """Dataset indices labelled in the record ``cell.labels_of``, in the order of acquisition.
 
-    Its first labels come first, ascending. Raises ``SourceNotFinished``, and ``ParameterError``
-    where that record has another pool, several arms, or lacks one of the cell's label counts.
+    That record's first labels come first, ascending. Raises ``SourceNotFinished`` if the record is
+    missing, unfinished or damaged, and ``ParameterError`` if it has another pool, several arms, or
+    lacks one of the cell's label counts.
     """
     profile, _, name = cell.labels_of.partition("/")
     store = Store(profile)
@@ -36,7 +37,7 @@ def _check_source(cell: Cell, source: Cell) -> None:
         if (theirs := getattr(source, key)) != (ours := getattr(cell, key)):
             raise ParameterError(
                 f"labels_of = {cell.labels_of!r} has {key} = {theirs!r}, and this cell {ours!r}, "
-                "so that its labels may lie outside this pool: set the same"
+                "so that its labels may be outside this cell's pool: set both to the same value"
             )
     if source.sequence:
         raise ParameterError(
@@ -46,13 +47,13 @@ def _check_source(cell: Cell, source: Cell) -> None:
     counts = source.schedule_of_labels()
     if lacking := set(cell.label_counts) - set(counts):
         raise ParameterError(
-            f"label_counts = {list(cell.label_counts)} has {min(lacking)}, which is no label count "
-            f"of {cell.labels_of}: it has {counts}"
+            f"label_counts = {list(cell.label_counts)} has {min(lacking)}, which is not a label "
+            f"count of {cell.labels_of}: it has {counts}"
         )
 
 
 def _not_finished(cell: Cell, profile: str, why: str) -> SourceNotFinished:
     return SourceNotFinished(
-        f"labels_of = {cell.labels_of!r} {why}: its labels can be copied once it is finished, by a "
-        f"run of the profile {profile!r}"
+        f"labels_of = {cell.labels_of!r} {why}: its labels can be copied once a run of the "
+        f"profile {profile!r} has finished it"
     )

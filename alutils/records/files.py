@@ -17,21 +17,20 @@ except ImportError:  # of any other system than macOS
 
 
 class CanNotWrite(StudyError):
-    """A file can't be written, for want of space or rights."""
+    """A file can't be written, for lack of space or permissions."""
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """All of a file or nothing of it, as ``whole_file``."""
+    """Write a file completely or not at all (see ``whole_file``)."""
     with whole_file(path) as file:
         file.write(content)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to fill: a temporary one, flushed to the disk, then renamed.
+    """Open a file for writing: a temporary one, flushed to the disk, then renamed.
 
-    Raises ``CanNotWrite``; after that, and after an error amid filling it, the file that was there
-    stays.
+    Raises ``CanNotWrite`` if that fails. After this or any other error, the previous file is kept.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -52,8 +51,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     sync(path.parent)
 
 
-def remedy_for(error: OSError, otherwise: str = "change its rights") -> str:
-    """What helps where nothing can be written: room where there is none."""
+def remedy_for(error: OSError, otherwise: str = "change its permissions") -> str:
+    """What to do about a failed write: make room on a full disk, ``otherwise`` in other cases."""
     return "make room" if error.errno in (ENOSPC, EDQUOT, EFBIG) else otherwise
 
 
@@ -63,10 +62,10 @@ def _remove(path: Path) -> None:
 
 
 def to_disk(descriptor: int) -> None:
-    """Wait until the disk has what was written; raises ``OSError``.
+    """Wait until what was written is on the disk; raises ``OSError`` if that fails.
 
-    On macOS ``fsync`` leaves it in the disk's cache, which another call empties where the file
-    system has it.
+    On macOS, ``fsync`` leaves it in the disk's cache. ``F_FULLFSYNC`` flushes that too, on file
+    systems that support it.
     """
     if F_FULLFSYNC is not None:
         with suppress(OSError):
@@ -76,7 +75,7 @@ def to_disk(descriptor: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Bring a file's content, or the names in a folder, to the disk, where that can be done."""
+    """Flush a file's content, or a folder's entries, to the disk, if that is possible."""
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -86,6 +85,6 @@ def sync(path: Path) -> None:
 
 
 def unused(path: Path) -> Path:
-    """The path, or the first one like it that no file has yet."""
+    """The path, or if it exists, the first of its numbered variants (``-2`` on) that doesn't."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
     return path if not path.exists() else next(other for other in numbered if not other.exists())

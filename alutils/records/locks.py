@@ -1,4 +1,4 @@
-"""Locks that go with their process, each with a note beside it that says who has it."""
+"""Locks that end with their process, each with a note beside it that says who holds it."""
 
 import os
 import platform
@@ -13,15 +13,15 @@ from alutils.records import files
 
 
 class CanNotLock(StudyError):
-    """A lock can't be had, so that two processes could write the same file."""
+    """A lock can't be acquired, so two processes could write the same file."""
 
 
 def hold(file: Path, refusal: str, remedy: str) -> FileLock | None:
-    """A lock, acquired, and noted as this process's; None where somebody else has it.
+    """Acquire a lock and note that this process holds it; None if somebody else does.
 
-    Raises ``CanNotLock`` with ``refusal``, the reason in brackets, and ``remedy`` (or to make room,
-    on a full disk), also on a file system without locks: a file in the place of one would outlast
-    its process.
+    Raises ``CanNotLock`` with ``refusal``, the reason in brackets, and ``remedy`` (on a full disk:
+    to make room). It does so on a file system without locks, too: an ordinary file used as a lock
+    would outlast its process.
     """
     lock = FileLock(file, thread_local=False, fallback_to_soft=False)
     try:
@@ -38,7 +38,7 @@ def hold(file: Path, refusal: str, remedy: str) -> FileLock | None:
 
 
 def holder(file: Path) -> str:
-    """Who has a lock while somebody does: process, machine, and since when."""
+    """The holder of a lock that is held: process, machine, and since when."""
     try:
         return _note(file).read_text()
     except (OSError, ValueError):

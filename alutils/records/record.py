@@ -1,4 +1,4 @@
-"""What a record says: digests of its rounds, its text in a file, and what in it is sound."""
+"""A record's content: digests of its rounds, its text in a file, and which of it is intact."""
 
 import hashlib
 import json
@@ -14,20 +14,19 @@ PLACE = (
     "processor", "device", "machine", "cpu_capability", "bf16_products", "versions", "features",
     "scoring_batch",
 )  # fmt: skip
-"""What of a provenance must be equal for a round to come out bit for bit (see ``place_of``)."""
+"""Provenance fields that must be equal to reproduce a round bit for bit (see ``place_of``)."""
 NEXT = "labelled in the next round"
-"""What stands in a file for a round's picks where the next round repeats them."""
+"""Replaces a round's picks in a file if the next round repeats them."""
 END_OF_ROUND = "\n  }"
 """What every round ends with in a file, as ``_dump`` indents it."""
 
 
 def place_of(provenance: dict[str, Any]) -> dict[str, Any]:
-    """The part of a provenance that must be equal in two places where a round is to be the same.
+    """The part of a provenance that must be equal for a round to be reproduced bit for bit.
 
-    The same bit for bit, that is. It has processor, device, libraries, and the number of the
-    arithmetic (``network.ARITHMETIC``; 1 for records that are older than it), and the images that
-    were scored at once where memory ran out for more. It has not this package's version: code that
-    computes the same may change.
+    It has the processor, the device, the libraries, the version of the arithmetic
+    (``network.ARITHMETIC``; 1 for older records), and the scoring batch if memory ran out for the
+    full one. It lacks this package's version, as changed code may compute the same.
     """
     place = {key: provenance[key] for key in PLACE if key in provenance}
     if "versions" in place:
@@ -46,26 +45,26 @@ def chained(done: dict[str, Any], before: str) -> str:
 
 
 def lasting(done: dict[str, Any]) -> dict[str, Any]:
-    """What a round computed, without how long that took and without its digest."""
+    """What a round computed: the round without its times and its digest."""
     return {k: v for k, v in done.items() if k != "digest" and not k.startswith("seconds_")}
 
 
 def final(record: Record) -> dict[str, Any]:
-    """What stands at the end of a finished record."""
+    """The entry ``final`` of a finished record."""
     last = record["rounds"][-1]
     keys = ("labels", "test_accuracy", "heldout_accuracy")
     return {key: last[key] for key in keys if key in last}
 
 
 def state_digest(state: bytes) -> str:
-    """Short hash of what a round hands on, kept in that round."""
+    """Short hash of the state that a round passes on, kept in that round."""
     return hashlib.sha256(state).hexdigest()[:16]
 
 
 def diverged(record: Record) -> bool:
-    """Whether the cell failed because a training diverged, to values that are not finite.
+    """Whether the cell failed because a training diverged to non-finite values.
 
-    The same training does so again: its seed is left out, and nothing is to be mended.
+    The same training would diverge again: its seed is left out, and there is nothing to fix.
     """
     error = record["final"].get("error", "")
     return record["status"] == "failed" and error.startswith("NotFinite:")
@@ -83,15 +82,15 @@ def empty_record(cell: Cell) -> Record:
 
 
 def checksum(record: Record) -> str:
-    """SHA-256 of all that the record says beside its checksum."""
+    """SHA-256 of everything in the record except its checksum."""
     facts = {key: value for key, value in record.items() if key != "checksum"}
     return hashlib.sha256(canonical(facts).encode()).hexdigest()
 
 
 def parse(text: str) -> tuple[Record, str]:
-    """The record that a file's text holds, and what is wrong with it (nothing: an empty string).
+    """The record in a file's text, and what is wrong with it (empty if nothing is).
 
-    Of a text that is cut or spoiled, the cell and the rounds before that.
+    From a truncated or corrupted text, the record has the cell and the rounds before the damage.
     """
     try:
         record = json.loads(text)
@@ -101,12 +100,12 @@ def parse(text: str) -> tuple[Record, str]:
         return {}, "not a record"
     _restore(record)
     if record.get("checksum") != checksum(record):
-        return record, "its checksum does not hold"
+        return record, "its checksum does not match"
     return record, ""
 
 
 def _before_cut(text: str, end: int) -> Record:
-    """The record's cell, and the rounds that end before position ``end`` of its spoiled text."""
+    """The record's cell, and the rounds that end before position ``end`` of its corrupted text."""
     while (end := text.rfind(END_OF_ROUND, 0, end)) >= 0:
         with suppress(ValueError, RecursionError):  # a later part of a record ends so too
             record = json.loads(text[:end] + END_OF_ROUND + "]}")
@@ -116,7 +115,7 @@ def _before_cut(text: str, end: int) -> Record:
 
 
 def _shortened(record: Record) -> Record:
-    """The record as its file has it: a round's picks are not written twice."""
+    """The record as written to its file: ``NEXT`` replaces picks that the next round repeats."""
     rounds = record["rounds"]
     short = [
         done | {"picks": NEXT} if done.get("picks") == after.get("labelled", "") else done
@@ -126,7 +125,7 @@ def _shortened(record: Record) -> Record:
 
 
 def _restore(record: Record) -> None:
-    """Undo ``_shortened`` in place, so far as the record has the form of one."""
+    """Undo ``_shortened`` in place, as far as the record is well formed."""
     rounds = record.get("rounds")
     for done, after in pairwise(rounds if isinstance(rounds, list) else []):
         if isinstance(done, dict) and isinstance(after, dict) and done.get("picks") == NEXT:
@@ -134,7 +133,7 @@ def _restore(record: Record) -> None:
 
 
 def belongs_to(record: Record, cell: Cell) -> bool:
-    """Whether the record says that it is the cell's."""
+    """Whether the record states that it belongs to the cell."""
     try:
         return cell_of(record).name == cell.name
     except (ValueError, LookupError):
@@ -142,9 +141,9 @@ def belongs_to(record: Record, cell: Cell) -> bool:
 
 
 def cell_of(record: Record) -> Cell:
-    """The cell that the record says it is of; keys that are not known here don't count.
+    """The cell that the record names; keys that are unknown here are ignored.
 
-    ``ValueError`` where it names none.
+    Raises ``ValueError`` if it names none.
     """
     if not isinstance(record.get("cell"), dict):
         raise ValueError("the record names no cell")
@@ -153,16 +152,16 @@ def cell_of(record: Record) -> Cell:
 
 
 KEPT = {"status": str, "rounds": list, "final": dict, "provenance": dict}
-"""What a record has beside its cell."""
+"""A record's entries besides its cell, with their types."""
 
 
 def unsound_reason(record: Record, cell: Cell) -> str:
-    """What is wrong with a record whose checksum holds (nothing: an empty string)."""
+    """What is wrong with a record whose checksum matches (empty if nothing is)."""
     wrong = [key for key, kind in KEPT.items() if not isinstance(record.get(key), kind)]
     if wrong:
         return f"it lacks {wrong[0]}"
     if len(sound_rounds(record)) < len(record["rounds"]):
-        return "the digest of a round does not hold"
+        return "the digest of a round does not match"
     done, whole = len(record["rounds"]), cell.length
     if done > whole or (done == whole) != (record["status"] == "finished"):
         return f"it is {record['status']} with {done} of {whole} rounds"
@@ -170,7 +169,7 @@ def unsound_reason(record: Record, cell: Cell) -> str:
 
 
 def sound_rounds(record: Record) -> list[dict[str, Any]]:
-    """The rounds up to the first one whose chained digest does not hold."""
+    """The rounds before the first whose chained digest does not match, without their times."""
     sound: list[dict[str, Any]] = []
     rounds = record.get("rounds")
     for done in rounds if isinstance(rounds, list) else []:
@@ -182,7 +181,7 @@ def sound_rounds(record: Record) -> list[dict[str, Any]]:
 
 
 def as_text(record: Record) -> str:
-    """The text of the record's file: JSON, a round's picks not written twice."""
+    """The text of the record's file: JSON, without repeated picks (see ``_shortened``)."""
     return _dump(_shortened(record)) + "\n"
 
 

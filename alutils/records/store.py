@@ -32,27 +32,27 @@ from alutils.records.record import (
 )
 
 ABANDONED_S = 3600
-"""Age from which on a temporary file is no longer being written."""
+"""Age from which a temporary file counts as abandoned."""
 
 
 SETTLED_S = 2
-"""Age from which on a file's time, size and inode tell it from every later one of its name."""
+"""Age from which time, size and inode distinguish a file from all later ones of its name."""
 
 
 class StateLost(StudyError):
-    """What a training goes on from was removed or damaged amid a run."""
+    """The state that a training continues from was removed or damaged during a run."""
 
 
 class CanNotRead(StudyError):
-    """A record is there but can't be read, so that nothing may be said of it, or done to it."""
+    """A record exists but can't be read: its content is unknown, and it must not be changed."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is remembered of a record that was read: all but its rounds.
+    """What is kept in memory of a record that was read: everything but its rounds.
 
-    ``rounds`` is their number, ``damage`` what is wrong with the file; ``checksum`` is empty
-    without a sound file, ``rest`` the JSON text of cell, final and provenance.
+    ``rounds`` is their number, ``damage`` says what is wrong with the file, ``checksum`` is empty
+    without an intact file, and ``rest`` is the JSON text of cell, final and provenance.
     """
 
     status: str
@@ -63,13 +63,13 @@ class Facts:
 
     @property
     def record(self) -> Record:
-        """The record without its rounds, made anew each time: nobody else has it."""
+        """The record without its rounds: a new copy each time, safe to change."""
         return {"status": self.status} | json.loads(self.rest)
 
 
 _remembered: dict[Path, tuple[tuple[int, ...], Facts]] = {}
-"""What this process has read, with time, size and inode of the file: a record takes milliseconds
-to read and check. Records are replaced by a rename, which changes these."""
+"""Cache of what this process has read, with the file's time, size and inode: reading and checking a
+record takes milliseconds. Records are replaced by a rename, which changes these."""
 
 
 class Store:
@@ -79,10 +79,10 @@ class Store:
         self.folder = outputs() / profile / "runs"
 
     def prepare(self) -> None:
-        """Make the folder; raise ``ParameterError`` where it can't be written.
+        """Create the folder, and remove what killed processes left in it.
 
-        ``CanNotLock`` where its file system has no locks. Temporary files that killed processes
-        left there are removed, and states of finished cells.
+        That is temporary files and the states of finished cells. Raises ``ParameterError`` if the
+        folder can't be written, and ``CanNotLock`` if its file system has no locks.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -107,8 +107,8 @@ class Store:
     def _drop_states_of_finished(self) -> None:
         """Remove states whose writer was killed after it had finished their cell's record.
 
-        No run visits a finished cell again. Only records that have states are read; where a run
-        holds the cell, or a file can't be read or removed, all is left as it is.
+        No run returns to a finished cell. Only records that have states are read. If a run holds
+        the cell, or a file can't be read or removed, everything is left as it is.
         """
         states: dict[str, list[Path]] = {}
         for path in self.folder.glob("*.state"):
@@ -130,7 +130,7 @@ class Store:
         return self.folder / f"{cell.name}.json"
 
     def cell(self, name: str) -> Cell | None:
-        """The cell of the record of this name; None where there is none, or it can't be told."""
+        """The cell of the record with this name; None if it is missing or can't be determined."""
         try:
             text = (self.folder / f"{name}.json").read_text(encoding="utf-8", errors="replace")
             cell = cell_of(parse(text)[0])
@@ -140,14 +140,14 @@ class Store:
         return cell if own == name else None
 
     def hold(self, cell: Cell) -> FileLock | None:
-        """The cell's lock, acquired; None where another run has it, which ``holder`` names.
+        """Acquire the cell's lock; None if another run, which ``holder`` names, has it.
 
-        It dies with its process. Raises ``CanNotLock``.
+        The lock ends with its process. Raises ``CanNotLock`` if locking fails.
         """
         return self._hold(cell.name)
 
     def holder(self, cell: Cell) -> str:
-        """Who has the cell's lock while somebody does: process, machine, and since when."""
+        """The holder of the cell's lock while it is held: process, machine, and since when."""
         return locks.holder(self._lock_file(cell.name))
 
     def _lock_file(self, name: str) -> Path:
@@ -161,14 +161,15 @@ class Store:
         return locks.hold(self._lock_file(name), f"cells can't be locked in {self.folder}", remedy)
 
     def load(self, cell: Cell) -> Record:
-        """The cell's record, or an empty one; of a damaged file what is sound in it."""
+        """The cell's record, or an empty one; from a damaged file, the part that is intact."""
         return self.read(cell)[0]
 
     def read(self, cell: Cell) -> tuple[Record, str]:
-        """The cell's record, and what is wrong with its file (nothing: an empty string).
+        """The cell's record, and what is wrong with its file (empty if nothing is).
 
-        Without a file an empty record; of a damaged one the rounds whose digests hold, without
-        their times, which no digest covers. ``CanNotRead`` where the disk or its rights fail.
+        Without a file, the record is empty; from a damaged file, it has the rounds whose digests
+        match, without their times, which no digest covers. Raises ``CanNotRead`` if the disk fails
+        or permissions are missing.
         """
         try:
             text = self.path(cell).read_text(encoding="utf-8", errors="replace")
@@ -195,9 +196,10 @@ class Store:
         return record, damage
 
     def facts(self, cell: Cell) -> Facts:
-        """What the cell's record comes to; it is read only where its file has changed since.
+        """The facts about the cell's record, which is read again only if its file has changed.
 
-        Of an unfinished cell that trains on a state it is read each time, as that may get lost.
+        If an unfinished cell continues from a state, it is read every time, as the state may get
+        lost.
         """
         path = self.path(cell)
         version = _version(path)
@@ -214,9 +216,9 @@ class Store:
         return facts
 
     def recover(self, cell: Cell) -> Record:
-        """The cell's record to go on from; call it under the cell's lock.
+        """The cell's record to continue from; call this while holding the cell's lock.
 
-        A damaged file is set aside, and what is sound in it written anew.
+        A damaged file is set aside, and its intact part is written again.
         """
         record, damage = self.read(cell)
         if not damage:
@@ -229,22 +231,22 @@ class Store:
         else:
             path.replace(aside)
         print(
-            f"{path.name} is damaged ({damage}): set aside as {aside.name}, going on after "
-            f"{kept} sound rounds",
+            f"{path.name} is damaged ({damage}): set aside as {aside.name}, continuing after "
+            f"{kept} intact rounds",
             file=sys.stderr,
         )
         return record
 
     def save(self, cell: Cell, record: Record) -> None:
-        """Write the record whole, with its checksum, through a temporary file and a rename."""
+        """Write the complete record, with its checksum, through a temporary file and a rename."""
         record["checksum"] = checksum(record)
         write_whole(self.path(cell), as_text(record).encode())
 
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
-        """What the record's last round handed on.
+        """The state that the record's last round passed on.
 
-        None where the protocol carries nothing, and where it is lost and no training needs it;
-        raises ``StateLost`` where one does.
+        None if the protocol carries none, or if it is lost and no training needs it; raises
+        ``StateLost`` if it is lost and a training does.
         """
         if not cell.carries_state or not record["rounds"]:
             return None
@@ -258,12 +260,12 @@ class Store:
         return self._state(cell, record["rounds"][-1]).read_bytes()
 
     def save_state(self, cell: Cell, record: Record, state: bytes | None) -> None:
-        """Keep the state that the next round goes on from; to be called before ``save``."""
+        """Save the state that the next round continues from; call this before ``save``."""
         if state:
             write_whole(self._state(cell, record["rounds"][-1]), state)
 
     def drop_states(self, cell: Cell, record: Record) -> None:
-        """Remove the states that no round will go on from; to be called after ``save``."""
+        """Remove the states that no round will continue from; call this after ``save``."""
         if not cell.carries_state:
             return
         needed = None if record["status"] == "finished" else self._state(cell, record["rounds"][-1])
@@ -272,11 +274,11 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def _state(self, cell: Cell, last: dict[str, Any]) -> Path:
-        """File of what a round hands on, named by the round's digest."""
+        """File of the state that a round passes on, named after the round's digest."""
         return self.folder / f"{cell.name}.{last['digest']}.state"
 
     def _lacks_state(self, cell: Cell, record: Record) -> bool:
-        """Whether what an unfinished cell goes on from is lost or damaged."""
+        """Whether the state that an unfinished cell continues from is lost or damaged."""
         if not cell.carries_state or not record["rounds"] or record["status"] == "finished":
             return False
         last = record["rounds"][-1]
@@ -300,12 +302,12 @@ class Store:
         return self.facts(cell).status == "finished"
 
     def sound(self, cell: Cell) -> bool:
-        """Whether the cell has all its rounds, in a file that is as it was written."""
+        """Whether the cell has all its rounds, in an undamaged file."""
         facts = self.facts(cell)
         return facts.status == "finished" and not facts.damage
 
     def unfinished(self, cells: Iterable[Cell]) -> list[Cell]:
-        """Those of the cells that are to be computed, as they are not ``sound``."""
+        """The cells that still have to be computed: those that are not ``sound``."""
         return [cell for cell in cells if not self.sound(cell)]
 
 
@@ -323,7 +325,7 @@ def rounds(cell: Cell, record: Record) -> Iterator[tuple[dict[str, Any], tuple[s
 
 
 def _version(path: Path) -> tuple[int, ...] | None:
-    """What a file is told from later ones by; None without a file, or where it is too new."""
+    """What distinguishes a file from later ones; None if it is missing or too new."""
     try:
         file = path.stat()
     except OSError:
@@ -335,6 +337,6 @@ def _version(path: Path) -> tuple[int, ...] | None:
 
 def _cannot_read(path: Path, error: OSError) -> CanNotRead:
     return CanNotRead(
-        f"{path.name} can't be read ({error.strerror}) and is left as it is: change its rights, or "
-        "look at the disk, then run the same command again"
+        f"{path.name} can't be read ({error.strerror}) and is left as it is: change its "
+        "permissions, or check the disk, then run the same command again"
     )

@@ -16,9 +16,9 @@ COLUMNS = ["figure", "dataset", "arm", "seed", "round", "labels", "accuracy", "r
 def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.DataFrame:
     """One row per cell and round of the finished cells, in the order of ``cells``.
 
-    ``accuracy`` (%) is what is ``reported``: on the ``test`` set after the last epoch, or on the
-    held-out set, its best or its last evaluation (``heldout-best``, ``heldout-last``). NaN where
-    a record has no such number.
+    ``reported`` decides what the column ``accuracy`` (%) has: accuracy on the ``test`` set after
+    the last epoch, or the best or the last evaluation on the held-out set (``heldout-best``,
+    ``heldout-last``). It is NaN if a record has no such number.
     """
     rows = []
     for cell, record in finished_records(store, cells):
@@ -38,21 +38,21 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
 
 
 def by_setting(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
-    """The rows once for every setting that their record serves, with ``factor`` and ``level``."""
+    """The rows, once per setting that uses their record, with ``factor`` and ``level``."""
     served = [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in settings]
     return results.merge(pd.DataFrame(served), on="record")
 
 
 def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
-    """The rows of those seeds of a figure and dataset that have finished every cell."""
+    """The rows of the seeds that have finished every cell of their figure and dataset."""
     return _without_gaps(results, results["figure"], ((str(cell.figure), cell) for cell in cells))
 
 
 def complete_seeds(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
-    """The rows of those seeds of a factor, level and dataset that have finished every cell.
+    """The rows of the seeds that have finished every cell of their factor, level and dataset.
 
-    ``results`` and ``settings`` are as in ``by_setting``. Where a factor compares arms, a seed
-    thus has all of them or none.
+    ``results`` and ``settings`` are as in ``by_setting``. If a factor compares arms, a seed thus
+    has all of them or none.
     """
     groups = results["factor"] + " " + results["level"].astype(str)
     return _without_gaps(results, groups, ((f"{s.factor} {s.level}", s.cell) for s in settings))
@@ -75,7 +75,7 @@ def _without_gaps(
 
 
 def read(parameters: Parameters) -> pd.DataFrame:
-    """The results that are there already: a row per round, of seeds that have every cell."""
+    """The results so far: one row per round, of the seeds that have every cell."""
     cells = parameters.cells()
     return complete(table(Store(parameters.profile), cells, parameters.reported), cells)
 

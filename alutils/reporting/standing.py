@@ -218,7 +218,9 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     rows = [
         {
             dataset_title(dataset): arm_title(arm),
-            "difference to random, simultaneous interval (points)": points(standing.difference, ""),
+            "difference from random, simultaneous interval (points)": points(
+                standing.difference, ""
+            ),
             **columns(standing, dataset),
             "p by pooled variance (Dunnett)": _dunnett_p(dunnett[arm]),
         }

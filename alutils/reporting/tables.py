@@ -188,11 +188,11 @@ def differences_table(results: pd.DataFrame) -> HTML:
         row = {"arm": arm_title(arm), "area (%)": f"{areas[arm].mean():.2f}"}
         if arm in by_area:
             row |= {
-                "area, difference to random (points)": points(by_area[arm], ""),
-                "last label count, difference to random (points)": points(by_last[arm], ""),
+                "area, difference from random (points)": points(by_area[arm], ""),
+                "last label count, difference from random (points)": points(by_last[arm], ""),
             }
         if single:
-            row["last label count, difference to the single baseline run (points)"] = points(
+            row["last label count, difference from the single baseline run (points)"] = points(
                 single[arm], ""
             )
         rows.append(row)

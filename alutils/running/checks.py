@@ -1,4 +1,4 @@
-"""Checks that every round makes of itself; one that fails ends the cell with an error."""
+"""Checks that every round runs on itself; one that fails ends the cell with an error."""
 
 import hashlib
 from collections.abc import Iterator
@@ -16,18 +16,18 @@ from alutils.strategies.pool import Pool
 from alutils.strategies.view import PoolView
 
 SAMPLE = 200
-"""Images that may be labelled on which scoring is checked."""
+"""Number of images of the pool on which scoring is checked."""
 ROUNDING = 1e-4
-"""Difference of two logits, over the largest one, that rounding may make."""
+"""Difference between two logits, relative to the largest one, that rounding may cause."""
 
 
 class SelfCheckFailed(RuntimeError):
-    """A round did not hold what the protocol promises; the message says what."""
+    """A round violated the protocol; the message says how."""
 
 
 @contextmanager
 def buffers_unchanged(net: Classifier) -> Iterator[None]:
-    """Refuse what changes a buffer of ``net``: the running statistics of its batch norms."""
+    """Raise if a buffer of ``net`` changes: the running statistics of its batch norms."""
     before = [buffer.clone() for buffer in net.buffers()]
     yield
     if not all(map(torch.equal, before, net.buffers())):
@@ -35,7 +35,7 @@ def buffers_unchanged(net: Classifier) -> Iterator[None]:
 
 
 def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> None:
-    """Refuse label lists by round that name an index twice or don't add up to the schedule."""
+    """Raise if the rounds' label lists repeat an index or don't add up to the schedule."""
     everything = [index for added in labelled for index in added]
     expected = cell.schedule_of_labels()[number]
     if not len(set(everything)) == len(everything) == len(pool.labelled) == expected:
@@ -46,7 +46,7 @@ def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> No
 
 
 def copied(cell: Cell, order: list[int], labelled: list[list[int]]) -> None:
-    """Refuse label lists by round that are not the first labels of the record they come from."""
+    """Raise if the rounds' labels are not the first labels of the record they are copied from."""
     everything = sorted(index for added in labelled for index in added)
     if everything != sorted(order[: len(everything)]):
         raise SelfCheckFailed(
@@ -56,9 +56,9 @@ def copied(cell: Cell, order: list[int], labelled: list[list[int]]) -> None:
 
 
 def scoring(net: Classifier, images: Tensor, pool: Pool, cell: Cell, number: int) -> str:
-    """Refuse scoring that depends on when it is done, or MC passes that don't follow their masks.
+    """Raise if scoring is not repeatable, or if MC passes don't differ exactly when masks do.
 
-    Returns whether two passes differ: they do where their dropout masks do.
+    Returns, in words, whether two passes differ.
     """
     sample = pool.may_label.nonzero().squeeze(1)[:SAMPLE]
     name = (cell.seed, "self-check", number)

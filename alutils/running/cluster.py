@@ -14,29 +14,30 @@ from alutils.running.placement import Placement, dask_settings
 from alutils.running.workers import Workers, versions
 
 CONNECT_S = 10
-"""How long to look for a scheduler."""
+"""Seconds to wait for a scheduler."""
 SHARED = "ALUTILS_CLUSTER"
-"""Environment variable that tells child processes of the local cluster of ``shared``."""
+"""Environment variable that tells child processes about the local cluster of ``shared``."""
 
 
 @contextmanager
 def cluster(placement: Placement, say: Callable[[str], None] = print) -> Iterator[Workers]:
     """The workers of a scheduler, or of a local cluster of one-thread worker processes.
 
-    The local cluster is that of ``shared`` where a parent process has one for this placement.
-    Raises ``StudyError`` when there is no scheduler, or no worker that fits.
+    The local cluster is that of ``shared`` if a parent process has one for this placement.
+    Raises ``StudyError`` if there is no scheduler or no suitable worker.
     """
     with dask_settings(placement), ExitStack() as stack:
         client = stack.enter_context(_client(placement, stack))
-        with suppress(KeyError, ValueError):  # a link as the user's Dask writes it, if that can be
+        with suppress(KeyError, ValueError):  # a user's Dask may set a link template that fails
             say(f"dashboard: {client.dashboard_link}")
         yield Workers(client, placement, say)
 
 
 def reach(scheduler: str) -> None:
-    """Raise ``ParameterError`` where no Dask scheduler answers at the address.
+    """Raise ``ParameterError`` if no Dask scheduler answers at the address.
 
-    Bounded whatever answers there: Dask's client waits for ever for another service's handshake.
+    The wait is bounded, whatever answers: Dask's client would wait forever for the handshake of
+    another service.
     """
 
     async def greet() -> None:
@@ -47,9 +48,9 @@ def reach(scheduler: str) -> None:
             raise ValueError(f"a Dask {identity['type'].lower()} answers there")
 
     try:
-        with ThreadPoolExecutor(1) as thread:  # a notebook's own has an event loop already
+        with ThreadPoolExecutor(1) as thread:  # a notebook's thread already has an event loop
             thread.submit(asyncio.run, greet()).result()
-    except Exception as error:  # whatever another service's answer makes of Dask's reader
+    except Exception as error:  # another service's answer may make Dask raise anything
         reason = (str(error) or "no Dask scheduler answers there").splitlines()[0]
         raise ParameterError(
             f"scheduler = {scheduler!r} can't be reached ({reason}): start one with `dask "
@@ -59,9 +60,9 @@ def reach(scheduler: str) -> None:
 
 @contextmanager
 def shared(placement: Placement) -> Iterator[None]:
-    """A local cluster for all that child processes compute at this placement, until the end.
+    """Start a local cluster that child processes with this placement share, until the context ends.
 
-    So the notebooks of a run need not start workers, and import torch in them, one after another.
+    This saves the notebooks of a run from each starting workers and importing torch in them.
     """
     with local_cluster(placement) as address:
         os.environ[SHARED] = f"{address} {placement} {versions()}"
@@ -72,18 +73,18 @@ def shared(placement: Placement) -> Iterator[None]:
 
 
 def _shared_address(placement: Placement) -> str:
-    """Address of the local cluster that a parent process has for this placement, or nothing.
+    """Address of a parent process's local cluster for this placement; empty if there is none.
 
-    A cluster that was started before the code was changed is not for this process.
+    A cluster that was started before the code was changed doesn't count.
     """
     address, _, serves = os.environ.get(SHARED, "").partition(" ")
     return address if serves == f"{placement} {versions()}" else ""
 
 
 def _client(placement: Placement, stack: ExitStack) -> Client:
-    """A client of the given scheduler, or of a local cluster: a parent's, or one for ``stack``.
+    """A client of the given scheduler, or of a local cluster: a parent's, or a new one.
 
-    A parent's whose process has died is replaced.
+    ``stack`` closes a new cluster, which also replaces a parent's whose process has died.
     """
     if placement.scheduler:
         return _connected(placement.scheduler)

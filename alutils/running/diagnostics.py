@@ -1,6 +1,6 @@
-"""What a record tells beyond accuracy: picks, a map of the pool, and how the last network errs.
+"""What a record has beyond accuracy: picks, a map of the pool, and the last network's errors.
 
-Everything here is plain lists, rounded, ready to be written into a round.
+Everything here is returned as plain lists of rounded numbers, ready to be written into a round.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def gallery(net: Classifier, images: Tensor, labels: Tensor, picks: Tensor) -> d
 
 
 class PoolMap:
-    """Features of fixed pool images on their first two principal components."""
+    """Features of fixed pool images, projected on their first two principal components."""
 
     def __init__(self, net: Classifier, images: Tensor, indices: Tensor):
         from sklearn.decomposition import PCA
@@ -67,11 +67,11 @@ class PoolMap:
 
 
 def closing(probs_N_C: Tensor, labels_N: Tensor) -> dict[str, list]:
-    """How a network errs on judged images.
+    """How a network errs on images with known labels.
 
-    ``bin_count``, ``bin_confidence`` and ``bin_accuracy`` of 15 equal-width confidence bins (mean
-    in the bin, 0 where it is empty); ``confusion``, counts by true (rows) and predicted class;
-    ``auroc`` of each class against the rest, and ``roc``, its true-positive rate at 101 equally
+    ``bin_count``, ``bin_confidence`` and ``bin_accuracy`` are of 15 equal-width confidence bins
+    (means in the bin, 0 if it is empty); ``confusion`` counts by true (rows) and predicted class;
+    ``auroc`` is of each class against the rest, and ``roc`` its true-positive rate at 101 equally
     spaced false-positive rates.
     """
     from sklearn.metrics import auc, confusion_matrix, roc_curve

@@ -1,7 +1,7 @@
 """Runs cells, round by round, on a Dask cluster; the client alone writes records.
 
-A task is one round: a worker gets cells and their history and gives back the next round. So a
-worker that dies, or a run that is killed, costs the rounds in flight and no more.
+A task is one round: a worker gets cells and their history and returns the next round. So if a
+worker dies or a run is killed, only the rounds in progress are lost.
 """
 
 import time
@@ -32,15 +32,15 @@ from alutils.strategies.own import BrokenContract
 from alutils.waiting import Waiting
 
 DEATHS = 3
-"""Workers that a cell may lose on one round; with the next one it has failed."""
+"""Worker deaths that a cell may have in one round; one more, and it fails."""
 PATIENCE = 3
-"""Looks in a row at which a job's worker is missing before the job is given to another."""
+"""Checks in a row at which a job's worker may be missing before another gets the job."""
 POLL_S = 1.0
-"""How often a run looks whether another run has let go of a cell, or workers have joined."""
+"""Seconds between checks whether another run has released a cell, or workers have joined."""
 FETCH_S = 60.0
-"""How long to wait for a finished round to arrive, before a look at whether its worker is there."""
+"""Seconds to wait for a finished round to arrive, before checking on its worker."""
 FETCHES = 10
-"""Waits in a row for one round, of a worker that is there, before its cell has failed."""
+"""Waits in a row for one round, from a worker that is there, before its cell fails."""
 OF_THE_CELL = (ArithmeticError, BrokenContract, SelfCheckFailed, StrategyFailed)
 """Errors of a round that another worker would raise as well."""
 LOST = (CancelledError, CommClosedError, ClosedClientError)
@@ -54,11 +54,11 @@ class RunFailed(StudyError):
 
 @dataclass
 class Job:
-    """Cells that await the same next round, with their records and locks.
+    """Cells that wait for the same next round, with their records and locks.
 
-    ``worker`` computes it; ``missed`` counts the looks at which that worker was not there, and
-    ``late`` how often its round did not arrive within ``FETCH_S``. ``tried`` are the workers on
-    which this round failed, ``without`` those on which any round of these cells did.
+    ``worker`` computes that round; ``missed`` counts the checks at which the worker was missing,
+    and ``late`` how often the round did not arrive within ``FETCH_S``. ``tried`` are the workers on
+    which this round failed, ``without`` those on which any round of these cells failed.
     """
 
     cells: list[Cell]
@@ -72,10 +72,10 @@ class Job:
     without: set[str] = field(default_factory=set)
 
     def lock(self, store: Store) -> list[Cell]:
-        """Lock the cells and read their records; returns the cells that the job lets go of.
+        """Lock the cells and read their records; returns the cells that the job gives up.
 
-        That is what another run holds, and where several cells share their first round, what
-        another run has given a round meanwhile. What another run has finished leaves for good.
+        These are held by another run or, if several cells share their first round, have been given
+        a round by another run in the meantime. Cells that another run has finished are dropped.
         """
         cells, self.cells, taken = self.cells, [], []
         for cell in cells:
@@ -98,7 +98,7 @@ class Job:
         return taken
 
     def release(self) -> None:
-        """Let go of the cells."""
+        """Release the locks of the cells."""
         for lock in self.locks:
             lock.release()
 
@@ -108,14 +108,14 @@ class Job:
         return [replace(self.of(*row), tried=set(self.tried)) for row in rows]
 
     def of(self, cell: Cell, record: Record, lock: FileLock) -> "Job":
-        """A job for the next round of one of the cells, which goes on without the same workers."""
+        """A job for the next round of one of the cells, which avoids the same workers."""
         return Job([cell], [record], [lock], without=set(self.without))
 
     def pick(self, free: list[str], able: set[str]) -> str:
-        """A free worker, of those that are ``able`` to take cells.
+        """A free worker among those ``able`` to take cells; empty if all that qualify are busy.
 
-        One on which no round of these cells failed; where there is none, one on which this round
-        did not; else any. Empty where all of those are busy.
+        Workers on which no round of these cells failed qualify; if there are none, those on which
+        this round did not fail; if there are none either, all.
         """
         avoided = next((bad for bad in (self.without, self.tried) if able - bad), set())
         return next((worker for worker in free if worker not in avoided), "")
@@ -129,20 +129,20 @@ def run(
     placement: Placement,
     say: Say = print,
 ) -> None:
-    """Bring every cell's record to its end; raise ``RunFailed`` when some can't be.
+    """Finish every cell's record; raise ``RunFailed`` if some cells fail.
 
-    ``StudyError`` where there is no scheduler, or no worker that fits, when the scheduler is gone,
-    or when no worker has been there for long; ``CanNotWrite`` when a record can't be written, and
-    ``CanNotLock`` when a cell can't be locked. What was finished is kept.
+    Raises ``StudyError`` if there is no scheduler or no suitable worker, if the scheduler is lost,
+    or if there has been no worker for long; ``CanNotWrite`` if a record can't be written, and
+    ``CanNotLock`` if a cell can't be locked. What was finished is kept.
 
     Parameters
     ----------
-    store : where the records lie, are locked and written
+    store : where the records are kept, locked and written
     task : ``(cells, history, state) -> (a round per cell, provenance, state)``, sent to the
-        workers; ``state`` is what a round hands on to the next beside its record, or None
+        workers; ``state`` is what a round passes to the next besides its record, or None
     code : the commit (``provenance.commit``), added to each record's provenance
     placement : where to compute: a running Dask scheduler's workers, or a local cluster
-    say : gets one line a finished round
+    say : called with one line per finished round
     """
     unfinished = store.unfinished(cells)
     if not unfinished:
@@ -162,7 +162,7 @@ def run(
 
 
 class Run:
-    """One call of ``run``: jobs that wait, jobs that are computed, and cells that failed."""
+    """One call of ``run``: waiting jobs, running jobs, and failed cells."""
 
     def __init__(
         self,
@@ -207,8 +207,9 @@ class Run:
     def _submit(self) -> None:
         """Send the next jobs to free workers; a cell that another run holds waits.
 
-        The study's first cells go first, whatever came back first: seed after seed gets whole.
-        A job is for one worker, so that a worker's death counts against the job that it ran alone.
+        The study's first cells go first, whatever finishes first: so seed after seed is completed.
+        A job is sent to one chosen worker, so that a worker's death counts only against the job
+        that it ran.
         """
         busy = Counter(job.worker for job in self.running.values())
         slots = self.slots.items()
@@ -232,14 +233,14 @@ class Run:
             self._queue(held)
 
     def _lock(self, job: Job) -> list[Job]:
-        """Lock a job's cells; returns jobs for those that it lets go of."""
+        """Lock a job's cells; returns jobs for those that it gives up."""
         cells, taken = job.cells, job.lock(self.store)
         left = {cell.name for cell in (*job.cells, *taken)}
         self.progress.elsewhere(cell for cell in cells if cell.name not in left)
         return _jobs(taken, self.store)
 
     def _able(self) -> set[str]:
-        """The workers that take cells: beside those with a GPU there may be some without."""
+        """The workers that take cells; others, such as those without a GPU, may take none."""
         return {worker for worker, count in self.slots.items() if count}
 
     def _queue(self, jobs: Iterable[Job]) -> None:
@@ -248,16 +249,16 @@ class Run:
             insort(self.waiting, job, key=lambda job: self.order[job.cells[0].name])
 
     def _tell_held(self) -> None:
-        """Say who holds the cells that are left, where free workers wait for nothing else."""
+        """Say who holds the remaining cells, if free workers have nothing else to wait for."""
         if self.running or not self.waiting or not any(self.slots.values()):
             self.wait_for_others.end()
             return
         cells = [cell for job in self.waiting for cell in job.cells]
         more = f", and {len(cells) - 1} more" if cells[1:] else ""
         self.wait_for_others.go_on(
-            f"waiting for what another run holds: {cells[0].name} ({self.store.holder(cells[0])})"
-            f"{more}; it goes on where that run ends, as a notebook's does when its kernel is shut "
-            "down"
+            f"waiting for cells held by another run: {cells[0].name} "
+            f"({self.store.holder(cells[0])}){more}; this run continues when that one ends (a "
+            "notebook's run ends when its kernel is shut down)"
         )
 
     def _send(self, job: Job, worker: str) -> None:
@@ -272,7 +273,7 @@ class Run:
         self.running[future] = job
 
     def _take_back(self) -> None:
-        """Give jobs whose worker is gone without a word to another."""
+        """Give jobs whose worker has disappeared to another one."""
         for future, job in list(self.running.items()):
             job.missed = 0 if job.worker in self.slots or future.done() else job.missed + 1
             if job.missed > PATIENCE:
@@ -281,17 +282,17 @@ class Run:
                 del self.running[future]
 
     def _done(self) -> list[Future]:
-        """What workers have finished, failed or lost; waits for it up to ``POLL_S``."""
+        """Futures that are finished, failed or lost; waits up to ``POLL_S`` for the first."""
         try:
             return list(wait([*self.running], POLL_S, return_when="FIRST_COMPLETED").done)
         except TimeoutError:
             return []
 
     def _collect(self, future: Future, job: Job) -> bool:
-        """Write what a worker gave back; the cells that go on wait for their next round.
+        """Write what a worker returned, and queue the cells that have a next round.
 
-        Returns whether the job is settled. It is not where a worker has finished a round and died
-        before it was fetched: Dask then awaits that worker, until ``_take_back``.
+        Returns whether the job is settled. It is not if a worker has finished a round but died
+        before it was fetched: Dask then waits for that worker, until ``_take_back``.
         """
         try:
             rounds, provenance, state = future.result(timeout=FETCH_S)
@@ -321,7 +322,7 @@ class Run:
         return True
 
     def _late(self, job: Job) -> bool:
-        """A finished round did not arrive in time; its cells have failed where it never does."""
+        """Wait again for a finished round that is late; after too many waits, its cells fail."""
         job.late += 1
         reason = f"the round of {job.cells[0].name} can't be fetched from {job.worker}"
         if job.late < FETCHES:
@@ -331,7 +332,7 @@ class Run:
         return True
 
     def _died(self, job: Job) -> None:
-        """Count a worker's death; the job is tried again, or fails where it has cost too many."""
+        """Count a worker's death; the job is tried again, or fails after too many deaths."""
         job.deaths += 1
         self.looked = -POLL_S  # its worker is still among the slots
         if job.deaths > DEATHS:
@@ -341,9 +342,9 @@ class Run:
             self._queue([job])
 
     def _refused(self, job: Job, error: Exception) -> None:
-        """Try a round that failed on another worker, unless the cell itself is at fault.
+        """Try a failed round on another worker, unless the cell itself is at fault.
 
-        A worker may lack its GPU, its disk or the data, which fails every cell that it is given.
+        A worker may lack its GPU, its disk or the data, so that every cell fails on it.
         """
         reason = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
         job.tried.add(job.worker)
@@ -359,9 +360,9 @@ class Run:
         self._queue([job])
 
     def _fail(self, job: Job, reason: str) -> None:
-        """Note in the record that its cell failed, and why; the rounds that it has stay.
+        """Note in the record that its cell failed, and why; its rounds are kept.
 
-        Of several cells that share a round only one may be at fault: each is tried by itself.
+        If several cells share the round, only one may be at fault, so each is tried by itself.
         """
         if len(job.cells) > 1:
             self._queue(job.apart())
@@ -382,7 +383,7 @@ def _allow_files() -> None:
 
 
 def _jobs(cells: list[Cell], store: Store) -> list[Job]:
-    """Cells without a round go together where only their arm differs; others each alone."""
+    """One job for cells without a round that differ only in their arm, one per other cell."""
     jobs: dict[str, Job] = {}
     for cell in cells:
         key = cell.name if store.facts(cell).rounds else cell.twin.name
@@ -391,14 +392,14 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
 
 
 def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[str, Any]) -> None:
-    """Add a round to the record, with what is known of where and by which commit it was made."""
+    """Add a round to the record, with where and by which commit it was computed."""
     before = record["provenance"]
     if record["rounds"]:
         for key, fact in (("earlier_places", place_of), ("earlier_commits", _code)):
             earlier = before.get(key, [])
             if fact(before) != fact(provenance) and fact(before) not in earlier:
                 before[key] = [*earlier, fact(before)]
-    for key in set(PLACE) - provenance.keys():  # what held of earlier rounds alone
+    for key in set(PLACE) - provenance.keys():  # what was true only of earlier rounds
         before.pop(key, None)
     record["rounds"].append(done)
     whole = len(record["rounds"]) == cell.length
@@ -411,6 +412,6 @@ def _append(cell: Cell, record: Record, done: dict[str, Any], provenance: dict[s
 
 
 def _code(provenance: dict[str, Any]) -> str:
-    """The commit that rounds were made by, and in brackets what was changed on top of it."""
+    """The commit that computed the rounds and, in brackets, what was changed on top of it."""
     commit, changed = provenance.get("commit", "unknown"), provenance.get("changed_since_commit")
     return f"{commit} ({', '.join(changed)} changed)" if changed else commit

@@ -17,9 +17,9 @@ from alutils.protocol.parameters import StudyError
 from alutils.running.placement import REMEDY, START_S, Placement, dask_settings
 
 CLOSE_S = 30
-"""How long the process of local workers may take to end; then it is ended."""
+"""Seconds that the local workers' process may take to end before it is killed."""
 MEND_S = 5
-"""How often a local cluster looks whether all its workers are there."""
+"""Seconds between a local cluster's checks that all its workers are there."""
 SERVE = (
     "import json, sys; fields, sys.path[:] = json.loads(sys.argv[1]); "
     "from alutils.running import local_workers; local_workers.serve(fields)"
@@ -29,11 +29,11 @@ SERVE = (
 
 @contextmanager
 def local_cluster(placement: Placement) -> Iterator[str]:
-    """The address of a new local cluster; ``StudyError`` where its workers can't be started.
+    """Start a local cluster; gives its address, or raises ``StudyError`` if it can't start.
 
-    It is a process in a session of its own, which an interrupt from a terminal does not reach, and
-    ends with this one, however that ends: at the end of its standard input. Its workers don't
-    import this process's main module, so that a script needs no guard against being run again.
+    It is a process in its own session, which an interrupt from a terminal does not reach. It ends
+    with this process, however that ends, as its standard input then ends. Its workers don't import
+    this process's main module, so a script needs no ``__main__`` guard.
     """
     with subprocess.Popen(
         [sys.executable, "-c", SERVE, json.dumps([asdict(placement), sys.path])],
@@ -56,11 +56,11 @@ def local_cluster(placement: Placement) -> Iterator[str]:
 
 
 def serve(fields: dict[str, Any]) -> None:
-    """What the process that ``local_cluster`` starts does: run the cluster until its input ends.
+    """Run the cluster until standard input ends, in the process that ``local_cluster`` starts.
 
-    ``fields`` are those of its placement, as JSON has them. The first line of standard output is
+    ``fields`` are those of its placement, as parsed from JSON. The first line of standard output is
     ``address`` and the scheduler's address, or ``error`` and the reason. What workers print goes to
-    standard error: nobody reads this process's output but for that line.
+    standard error, as nothing else is read from this process's output.
     """
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -74,10 +74,10 @@ def serve(fields: dict[str, Any]) -> None:
 
 
 def _keep_up(cluster: SpecCluster) -> None:
-    """Start workers again that did not come back, until the standard input ends.
+    """Restart workers that did not come back, until standard input ends.
 
-    A nanny replaces a worker that dies. Where that can't start, as on a machine with too much to
-    do, the nanny gives up, or Dask does with the nanny.
+    A nanny replaces a worker that dies. If the new one can't start, as on an overloaded machine,
+    the nanny gives up, or Dask gives up the nanny.
     """
     ended, said = threading.Event(), False
     threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
@@ -91,16 +91,16 @@ def _keep_up(cluster: SpecCluster) -> None:
         said = gone > 0
         if gone:
             with suppress(Exception):  # it can't start now: again at the next look
-                cluster.sync(lambda: cluster)  # a cluster that is awaited starts what it lacks
+                cluster.sync(lambda: cluster)  # awaiting a cluster starts missing workers
 
 
 @contextmanager
 def _started(placement: Placement) -> Iterator[SpecCluster]:
-    """A new cluster: one process a core, or one for each cell that a GPU takes.
+    """A new cluster: one process per core, or one per cell that a GPU takes.
 
     The workers notice when this process is gone, however it ended, and end too (Dask's own pipe).
     """
-    # What Dask logs here is workers that are ended on purpose, or errors that are told in a line.
+    # All that Dask logs here is workers ended on purpose, and errors that are reported in a line.
     quiet = logging.CRITICAL
     options = {
         "nthreads": 1,
@@ -126,13 +126,13 @@ def _started(placement: Placement) -> Iterator[SpecCluster]:
     try:
         yield cluster
     finally:
-        # Dask's, when a busy machine ends a worker late; all that they computed is written.
+        # Dask raises these if a busy machine ends a worker late; all results are written by then.
         with suppress(AssertionError, OSError, TimeoutError):
             cluster.close()
 
 
 def _gpu_options(placement: Placement, i: int) -> dict[str, Any]:
-    """What pins the ``i``-th worker to one of the local GPUs; nothing where there are none."""
+    """Options that pin the ``i``-th worker to one of the local GPUs; empty if there are none."""
     if not placement.gpus:
         return {}
     gpu = placement.gpus[i % len(placement.gpus)]
@@ -140,7 +140,7 @@ def _gpu_options(placement: Placement, i: int) -> dict[str, Any]:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what was at the root of an error."""
+    """The first line of an error's root cause."""
     while error.__cause__:
         error = error.__cause__
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,18 +9,18 @@ from alutils.running.progress import duration
 from alutils.running.workload import by_cost, step_cost, work
 
 STEPS, IMAGES = 20, 2_000
-"""Training steps and images scored that are timed; fewer, as they cost more, with the 3x3 stem."""
+"""Training steps and scored images that are timed; fewer with the 3x3 stem, as they cost more."""
 LONG = 2_000
-"""Steps from which on a run says how long it will take; 2 minutes at 75 ms on one worker."""
-NOT_COUNTED = "without choosing (on an encoder's features over half as long again)"
-"""What no estimate of time has: in kept records it is from none to most of an arm's time there."""
+"""Steps from which a run says how long it will take; 2.5 minutes at 75 ms on one worker."""
+NOT_COUNTED = "without the time for choosing (over half as much again on an encoder's features)"
+"""What no time estimate includes; on features, none to most of an arm's time in kept records."""
 
 
 def measure(cell: Cell, device: str) -> tuple[float, float] | None:
-    """Seconds of a training step and of an image scored, on one worker of this machine.
+    """Seconds per training step and per scored image, on one worker of this machine.
 
-    None where the cell's training does not stay finite in the few steps that are timed, which are
-    of a shorter schedule than its own. This process's settings and memory are left as they were.
+    None if the cell's training diverges in the few steps that are timed, which have a shorter
+    schedule than its own. This process's settings and memory are left as they were.
     """
     from alutils.learning import settings
     from alutils.learning.training import NotFinite
@@ -58,9 +58,9 @@ def _measure(cell: Cell, device: str) -> tuple[float, float]:
 
 
 def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) -> str:
-    """What is left of a run, in a line; with its hours where it is long and computed here.
+    """What is left of a run, in one line, with its hours if it is long and computed here.
 
-    ``processes`` local workers share it; 0 where it is computed elsewhere. Without hours where
+    ``processes`` local workers share it; 0 if it is computed elsewhere. The hours are left out if
     some of it can't be timed.
     """
     cells = list(cells)

@@ -13,13 +13,13 @@ WORKER_ENVIRONMENT = {
     "MALLOC_MMAP_MAX_": 0,
     "MALLOC_TRIM_THRESHOLD_": 2**32,
     "MALLOC_TOP_PAD_": 2**28,
-    # An error in a task reaches its client; all else that is logged is workers that are ended.
+    # A task's error reaches its client; everything else that is logged is about ended workers.
     "DASK_LOGGING__DISTRIBUTED": "critical",
 }
 """Environment variables of every local worker."""
 START_S = 120
-"""How long a local worker may take to start; then it is ended, and another one started."""
-REMEDY = "free memory and processes, or ask for fewer with WORKERS=1"
+"""Seconds that a local worker may take to start before it is ended and replaced."""
+REMEDY = "free memory and processes, or start fewer workers with WORKERS=1"
 """What helps where local workers can't be started."""
 SETTINGS = {
     "distributed.nanny.pre-spawn-environ": WORKER_ENVIRONMENT,
@@ -32,9 +32,9 @@ SETTINGS = {
     "distributed.admin.system-monitor.interval": "2s",
     # An optimiser's state travels with its task.
     "distributed.admin.large-graph-warning-threshold": "100MB",
-    # A run that was suspended goes on where it was.
+    # A suspended run continues where it stopped.
     "distributed.scheduler.worker-ttl": None,
-    # Dask gives a local worker up that is away for longer, even one that is just starting.
+    # Dask gives up a local worker that is away for longer, even one that is just starting.
     "distributed.deploy.lost-worker-timeout": f"{START_S}s",
 }
 """Dask's settings, of a cluster and its clients."""
@@ -49,9 +49,9 @@ class Placement:
     Parameters
     ----------
     scheduler : address of a running Dask scheduler; empty for local worker processes
-    device : the study's: auto, cpu, cuda or mps
-    workers : local processes; 0 for one a core, or one for each cell that a GPU takes
-    gpus : the local GPUs by CUDA's names
+    device : the study's device: auto, cpu, cuda or mps
+    workers : local processes; 0 for one per core, or one per cell that the GPUs take
+    gpus : CUDA's names of the local GPUs
     cells_per_gpu : how many cells share a GPU, here or on the cluster
     """
 
@@ -68,15 +68,15 @@ class Placement:
 
     @property
     def share(self) -> float:
-        """Part of a GPU that a cell takes; rounded down, so that the shares never exceed it."""
+        """Share of a GPU that a cell takes; rounded down, so that the sum never exceeds one GPU."""
         return int(1e6 / self.cells_per_gpu) / 1e6
 
 
 def dask_settings(placement: Placement) -> dask.config.set:
-    """A context with ``SETTINGS`` over Dask's others.
+    """A context with ``SETTINGS`` on top of Dask's other settings.
 
-    With a given scheduler these are the user's, which it may need (TLS, time-outs). A local cluster
-    takes nothing from the user's Dask configuration: there they are Dask's defaults.
+    With a given scheduler, the others are the user's, which it may need (TLS, time-outs). A local
+    cluster ignores the user's Dask configuration: the others are Dask's defaults.
     """
     before = {} if placement.scheduler else dask.config.merge(*dask.config.defaults)
     return dask.config.set(before | SETTINGS)

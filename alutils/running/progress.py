@@ -1,4 +1,4 @@
-"""What a run says while it runs: a line a round, and in JupyterLab one display that is renewed."""
+"""What a run reports: one line per round; in JupyterLab, one display updated in place."""
 
 import time
 from collections import deque
@@ -20,10 +20,10 @@ SHOWN = 8
 
 @contextmanager
 def telling(say: Say | None) -> Iterator[Say]:
-    """What a run is to say its lines with.
+    """The function that a run reports its lines with.
 
-    That is ``say`` where it is given; in JupyterLab a display that is renewed in place; ``print``
-    otherwise.
+    That is ``say`` if given; else, in JupyterLab, a display that is updated in place, and otherwise
+    ``print``.
     """
     if say or not in_jupyterlab():
         yield say or print
@@ -36,7 +36,7 @@ def telling(say: Say | None) -> Iterator[Say]:
 
 
 class Live:
-    """A bar and the last lines, in one display; ``close`` leaves the last line alone."""
+    """A bar and the last lines, in one display; ``close`` keeps only the last line."""
 
     def __init__(self):
         self.lines: deque[str] = deque(maxlen=SHOWN)
@@ -50,17 +50,17 @@ class Live:
         self.text.update(Pretty("\n".join(self.lines)))
 
     def advance(self, share: float) -> None:
-        """Move the bar to a share of the whole, 0 to 1."""
+        """Set the bar to a fraction of the total, 0 to 1."""
         self.bar.progress = round(1000 * share)
 
     def close(self) -> None:
-        """Leave what was said last."""
+        """Keep only the last line."""
         self.lines = deque([*self.lines][-1:], maxlen=SHOWN)
         self.text.update(Pretty("\n".join(self.lines)))
 
 
 class Progress:
-    """One line a finished round, with the time left at the pace so far."""
+    """One line per finished round, with the time left at the pace so far."""
 
     def __init__(self, cells: list[Cell], store: Store, say: Say):
         self.say = say

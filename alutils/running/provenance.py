@@ -38,9 +38,9 @@ CODE = ("alutils", "notebooks", "params", "requirements.lock")
 
 
 def commit() -> dict[str, object]:
-    """Short hash of the code's commit, and what of it was changed since.
+    """Short hash of the code's commit, and the parts that were changed since.
 
-    Unknown where the code is no checkout of its own, but unpacked, perhaps inside of another one.
+    Unknown if the code is not a checkout itself, but was unpacked, perhaps inside another one.
     """
     with suppress(OSError, ValueError, subprocess.CalledProcessError):
         top, head = paths.git("rev-parse", "--show-toplevel", "--short=12", "HEAD").splitlines()

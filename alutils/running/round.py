@@ -1,4 +1,4 @@
-"""One round of a cell: train on its labels, judge, score the pool, choose what to label next."""
+"""One round of a cell: train on its labels, evaluate, score the pool, choose what to label next."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ PHASES = ("seconds_train", "seconds_test", "seconds_diagnose", "seconds_score", 
 
 
 class Clock:
-    """Wall seconds by phase; while a phase runs within another, the outer one stands still."""
+    """Wall-clock seconds per phase; while a phase runs within another, the outer one is paused."""
 
     def __init__(self):
         self.spent = dict.fromkeys(PHASES, 0.0)
@@ -46,7 +46,7 @@ class Clock:
         return {phase: round(spent, 3) for phase, spent in self.spent.items()}
 
     def share(self, among: int) -> dict[str, float]:
-        """An equal share, by phase, of what several cells spent together."""
+        """Each cell's equal share of the seconds that several spent together, by phase."""
         return {phase: spent / among for phase, spent in self.spent.items()}
 
     @contextmanager
@@ -68,8 +68,8 @@ class Clock:
 class CurrentRound:
     """A cell at the round after ``history``: its pool, its new labels, its network.
 
-    ``clock`` is the one that runs for whatever is computed at the time; ``copied`` has the dataset
-    indices of the record that the cell's labels are of, in their order.
+    ``clock`` times whatever is being computed; ``copied`` has the dataset indices that were
+    labelled in the record that the cell copies, in their order.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class CurrentRound:
 
     @cached_property
     def order(self) -> Tensor:
-        """Indices that may be labelled, in an order that no network of the cell decides.
+        """Indices that may be labelled, in an order that doesn't depend on the cell's networks.
 
-        Its beginning is labelled first. It is the order of the record that the cell copies, or the
-        seed's permutation of the pool, which is the same in every arm.
+        Those at the beginning are labelled first. It is the order of the record that the cell
+        copies, or the seed's permutation of the pool, which is the same in every arm.
         """
         if self.cell.labels_of:
             return torch.tensor(self.copied, dtype=torch.long)
@@ -98,7 +98,7 @@ class CurrentRound:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The dataset, its images in features where the cell has an encoder."""
+        """The dataset, with features in place of images if the cell has an encoder."""
         return inputs(self.cell.dataset, self.cell.encoder)
 
     @cached_property
@@ -113,7 +113,7 @@ class CurrentRound:
 
     @property
     def last(self) -> bool:
-        """Whether the arm's rounds end with this one."""
+        """Whether this is the arm's last round."""
         return self.number + 1 == self.cell.rounds
 
     def check_start(self) -> dict[str, str]:
@@ -128,9 +128,9 @@ class CurrentRound:
         }
 
     def train(self, state: bytes | None) -> Training:
-        """Train the network on what is labelled, from where the protocol starts it.
+        """Train the network on the labelled images, starting as the protocol says.
 
-        ``state`` is what the round before handed on.
+        ``state`` is what the previous round passed on.
         """
         chosen, heldout = self.pool.labelled.to(self.device), self.pool.heldout.to(self.device)
         judges = (self.images[heldout], self.labels[heldout]) if self.cell.heldout_every else None
@@ -141,7 +141,7 @@ class CurrentRound:
         return training.train(self.net, images, labels, cell, number, judges, state)
 
     def hand_on(self, trained: Training) -> bytes | None:
-        """What the next round goes on from; None where the protocol carries nothing."""
+        """The state that the next round continues from; None if the protocol carries none."""
         if not self.cell.carries_state:
             return None
         optimiser = trained.optimiser if self.cell.adam_state != "fresh" else None
@@ -150,14 +150,14 @@ class CurrentRound:
 
     @cached_property
     def stop_probs_N_C(self) -> Tensor:
-        """What the network says of the stop set: held-out images that the seed draws."""
+        """Class probabilities of the stop set: held-out images drawn by the seed."""
         heldout = self.pool.heldout
         order = torch.randperm(len(heldout), generator=stream(self.cell.seed, "stop-set"))
         indices = heldout[order[: self.cell.stop_set]]
         return scoring.predict(self.net, self.images, indices.to(self.device))
 
     def stability(self, state: bytes | None) -> dict[str, float]:
-        """What stopping rules read: see ``stability``; ``state`` is what the round before gave."""
+        """Input of stopping rules (see ``stability``); the previous round passed on ``state``."""
         if not self.cell.stop_set:
             return {}
         facts = {}
@@ -169,14 +169,14 @@ class CurrentRound:
         return facts
 
     def _trained_before(self) -> "CurrentRound":
-        """The round before, trained again, where what it said of the stop set is lost."""
+        """The previous round, trained again as its predictions on the stop set are lost."""
         before = CurrentRound(self.cell, self.past[:-1], self.device, self.copied)
         before.train(None)
         return before
 
     @cached_property
     def test_probs_N_C(self) -> Tensor:
-        """What the network says of the test images."""
+        """Class probabilities of the test images."""
         return scoring.predict(self.net, self.dataset.test_images.to(self.device))
 
     def judge(self) -> dict[str, float]:
@@ -191,10 +191,10 @@ class CurrentRound:
         return self.labels[self.pool.labelled.to(self.device)].bincount(minlength=classes).tolist()
 
     def acquire(self, cell: Cell, custom: dict[str, bytes]) -> Tensor:
-        """Dataset indices that ``cell`` labels next, in its order of preference; none at the end.
+        """Dataset indices that ``cell`` labels next, most preferred first; none in the last round.
 
-        ``cell`` is the round's own or one that differs from it in nothing but the arm; ``custom``
-        are the packed strategies of a user.
+        ``cell`` is the round's own or one that differs from it only in the arm; ``custom`` has a
+        user's packed strategies.
         """
         if self.last:
             return torch.empty(0, dtype=torch.long)
@@ -210,7 +210,7 @@ class CurrentRound:
 
     @cached_property
     def view(self) -> PoolView:
-        """What the network says of the candidates."""
+        """The network's view of the candidates, as strategies get it."""
         cell, number = self.cell, self.number
         return PoolView(
             self.net,
@@ -226,7 +226,7 @@ class CurrentRound:
         )
 
     def looks(self, picks: Tensor) -> dict[str, Any]:
-        """Picks described, and in the first, middle and last round the map of the pool."""
+        """Descriptions of picks and, in the first, middle and last round, the map of the pool."""
         if not self.cell.diagnostics:
             return {}
         looks: dict[str, Any] = {}
@@ -244,7 +244,7 @@ class CurrentRound:
         return diagnostics.PoolMap(self.net, self.images, fixed)
 
     def closing(self) -> dict[str, Any]:
-        """In the last round, how the network errs: on the test set, or else on what is held out."""
+        """In the last round, how the network errs: on the test set, or else on the held-out set."""
         if not (self.cell.diagnostics and self.last):
             return {}
         if self.cell.test:
@@ -260,7 +260,7 @@ def _images_on_device(name: str, encoder: str, device: torch.device) -> Tensor:
 
 
 def forget_images() -> None:
-    """Free the images on devices; whatever needs them next brings them there anew."""
+    """Free the images on devices; they are moved there again when next needed."""
     _images_on_device.cache_clear()
 
 
@@ -272,16 +272,16 @@ def new_pool(cell: Cell) -> Pool:
 
 
 def _pool_alone(cell: Cell) -> Cell:
-    """A cell that is equal for all cells of the same pool."""
+    """A cell with only the fields of the pool: equal for all cells that have the same pool."""
     fields = {key: getattr(cell, key) for key in OF_THE_POOL}
     return Cell(arm="random", first_labels=1, **fields)
 
 
 @lru_cache(maxsize=16)
 def _drawn(cell: Cell) -> tuple[Pool, Tensor]:
-    """A pool as the seed draws it, and its indices in the seed's order; neither is to be changed.
+    """A pool as the seed draws it, and its indices in the seed's order; neither may be changed.
 
-    Remembered, as many records have the same pool.
+    Cached, as many records have the same pool.
     """
     labels_N, _ = data.labels(cell.dataset)
     pool = Pool(kept_mask(cell, labels_N), cell.heldout_fraction, stream(cell.seed, "split"))
@@ -291,9 +291,9 @@ def _drawn(cell: Cell) -> tuple[Pool, Tensor]:
 
 
 def _label(cell: Cell, history: list[Round], order: Tensor) -> tuple[Pool, Tensor]:
-    """The pool as it stands in the round after ``history``, and the indices new in it.
+    """The pool in the round after ``history``, and the indices that are newly labelled in it.
 
-    The first labels are the beginning of ``order``.
+    The first labels are those at the beginning of ``order``.
     """
     pool = new_pool(cell)
     if history:
@@ -314,22 +314,22 @@ def run_round(
 ) -> tuple[list[Round], dict[str, Any], bytes | None]:
     """Compute the round after ``history`` for each of ``cells``.
 
-    Returns a round for each cell, the provenance, and what the next round goes on from where the
-    protocol carries it (the optimiser's state, the weights). A round is a pure function of cell,
-    history and state: it doesn't matter where it is computed.
+    Returns a round for each cell, the provenance, and the state that the next round continues from,
+    if the protocol carries one (the optimiser's state, the weights). A round is a pure function of
+    cell, history and state: it doesn't matter where it is computed.
 
     Parameters
     ----------
-    cells : one; or several without history, equal but for the arm: they share one training
-    history : the rounds before, of the cell or of the sequence of arms that it stands for
-    state : what the round before handed on, or None
+    cells : one, or several without history that differ only in the arm and share one training
+    history : the previous rounds, of the cell or of the sequence of arms that it stands for
+    state : what the previous round passed on, or None
     device : auto, cpu, cuda or mps
-    custom : strategies by arm that aren't the study's own, packed (see ``own.packed``)
+    custom : a user's strategies by arm, packed (see ``own.packed``)
     copied : dataset indices by ``labels_of``, for cells that have it (see ``records.copied``)
 
-    Raises ``NotFinite`` when training does not stay finite, ``SelfCheckFailed`` when the round
-    contradicts itself, ``ParameterError`` when a strategy breaks its contract or the device is not
-    there, ``StrategyFailed`` when one of a user raises an error.
+    Raises ``NotFinite`` if training diverges, ``SelfCheckFailed`` if a check of the round fails,
+    ``ParameterError`` if a strategy breaks its contract or the device is missing, and
+    ``StrategyFailed`` if a user's strategy raises an error.
     """
     labels = (copied or {}).get(cells[0].labels_of, [])
     current = CurrentRound(cells[0], history, settle(device), labels)

@@ -24,13 +24,13 @@ from alutils.strategies.own import packed
 def run(study: Study, say: Say | None = None) -> pd.DataFrame:
     """Run what is not finished yet, and return the results, one row per cell and round.
 
-    Of a study that varies settings they are one row per setting and round (``by_setting``), of all
+    A study that varies settings has one row per setting and round instead (``by_setting``), of all
     finished cells once one seed has every cell.
-    ``say`` gets a line a round, and before all what is to be done and how long it will take.
-    Where the study is not to be trained, the results are those that are there already.
+    ``say`` gets one line per round and, at the start, what is to be done and how long it will take.
+    If the study is not to be trained, the results are those that already exist.
     Data, device, outputs folder and records to copy labels from are checked before any training.
-    Where cells fail, all others finish first, and the results are those of the seeds that have
-    every cell; ``RunFailed`` is raised when no such seed is left (see ``finish`` for the others).
+    If cells fail, all others finish first, and the results are those of the seeds that have every
+    cell; ``RunFailed`` is raised if no such seed is left (see ``finish`` for the others).
     """
     if not study.train:
         return _finished(study)
@@ -64,7 +64,7 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
 
 
 def _results(study: Study) -> pd.DataFrame:
-    """The results as the study's notebook takes them; empty where no seed has every cell."""
+    """The results as the study's notebook uses them; empty if no seed has every cell."""
     cells = study.cells()
     rows = table(Store(study.profile), cells, study.reported)
     whole = complete(rows, cells)
@@ -77,16 +77,16 @@ def _finished(study: Study) -> pd.DataFrame:
     results = _results(study)
     if results.empty:
         raise StudyError(
-            f"train = False, and no seed of {study.profile!r} has all its cells finished: nothing "
+            f"train = False, and no seed of {study.profile!r} has finished all its cells: nothing "
             "can be shown yet"
         )
     return results
 
 
 def placement_of(study: Study) -> Placement:
-    """Where the study is computed; ``ParameterError`` where this machine lacks the device.
+    """Where the study is computed; raises ``ParameterError`` if this machine lacks the device.
 
-    On a cluster the device is the workers', not this machine's. Locally, a GPU takes
+    With a scheduler, the device is the workers', not this machine's. Locally, a GPU takes
     ``cells_per_gpu`` cells at a time, other accelerators one.
     """
     if study.scheduler:
@@ -98,7 +98,7 @@ def placement_of(study: Study) -> Placement:
 
 
 def run_all(studies: Sequence[Study]) -> None:
-    """Run one study after another; ``RunFailed`` at the end where some of their cells failed."""
+    """Run one study after another; raise ``RunFailed`` at the end if some of their cells failed."""
     for study in studies:
         try:
             run(study)
@@ -108,10 +108,10 @@ def run_all(studies: Sequence[Study]) -> None:
 
 
 def finish(*studies: Study) -> None:
-    """End a notebook: raise ``RunFailed`` where some cells of its study, or studies, failed.
+    """End a notebook: raise ``RunFailed`` if some cells of its study, or studies, failed.
 
-    A training that diverged leaves its seed out and raises nothing, as long as
-    another seed of its dataset has every cell.
+    For a training that diverged, its seed is left out and nothing is raised, as long as another
+    seed of its dataset has every cell.
     """
     failed = [cell for study in studies for cell in _failed(study)]
     if failed:
@@ -122,7 +122,7 @@ def finish(*studies: Study) -> None:
 
 
 def _failed(study: Study) -> list[Cell]:
-    """The cells that failed; where results of a dataset are left, without those that diverged."""
+    """The cells that failed, except diverged ones of datasets that still have results."""
     store, cells = Store(study.profile), study.cells()
     failed = [cell for cell in cells if store.facts(cell).status == "failed"]
     if not failed:

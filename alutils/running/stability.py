@@ -1,7 +1,7 @@
-"""How far a round's predictions moved since the round before: what stopping rules read.
+"""How much predictions changed since the previous round: the input of stopping rules.
 
-A record has it a round, where the protocol has a stop set (Bloodgood and Vijay-Shanker, 2009):
-held-out images, whose labels take no part. ``reporting.stopping`` has the rules.
+A record has it per round if the protocol has a stop set (Bloodgood and Vijay-Shanker, 2009):
+held-out images, whose labels are not used. ``reporting.stopping`` has the rules.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 from alutils.strategies.scores import entropies
 
 LEVEL = 0.95
-"""Confidence of a bound on the error, one-sided."""
+"""One-sided confidence level of a bound on the error."""
 
 
 def mean_entropy(probs_N_C: Tensor) -> float:
@@ -23,7 +23,7 @@ def mean_entropy(probs_N_C: Tensor) -> float:
 
 
 def changes(before_N_C: np.ndarray, now_N_C: np.ndarray) -> dict[str, float]:
-    """What two rounds' class probabilities of the same N images say of the step between them."""
+    """How the class probabilities of the same N images changed between two rounds."""
     return {
         "kappa": kappa(before_N_C.argmax(1), now_N_C.argmax(1)),
         "error_bound": error_bound(before_N_C, now_N_C),
@@ -31,22 +31,22 @@ def changes(before_N_C: np.ndarray, now_N_C: np.ndarray) -> dict[str, float]:
 
 
 def kappa(before_N: np.ndarray, now_N: np.ndarray) -> float:
-    """Cohen's kappa between two rounds' classes; 1 where both give every image the same class."""
+    """Cohen's kappa between two rounds' predicted classes; 1 if they agree on every image."""
     if (before_N == now_N).all():
         return 1.0
     return float(cohen_kappa_score(before_N, now_N))
 
 
 def error_bound(before_N_C: np.ndarray, now_N_C: np.ndarray) -> float:
-    """Upper limit (points) on how far the expected error changed between two rounds.
+    """Upper limit (points) on how much the expected error changed between two rounds.
 
-    Of an image, whatever its true class, the chance that a class drawn from the predictive
-    distribution is wrong changes by no more than the total variation distance between the
-    distributions before and after. Its mean over images like the N given ones therefore bounds the
-    change of the expected error, without any confidence of its own. Where the distributions are
-    means over posteriors, this is never above the bound by the divergence between those (data
-    processing and Pinsker's inequality), which is that of Ishibashi and Hino (2020). The N images
-    are a sample: the limit is the upper end of a one-sided t interval for that mean.
+    For an image of any true class, the probability that a class drawn from the predictive
+    distribution is wrong changes by at most the total variation distance between the distributions
+    before and after. The mean of that distance over images like the N given ones therefore bounds
+    the change of the expected error; no confidence level is involved. If the distributions are
+    means over posteriors, this mean is never above the bound of Ishibashi and Hino (2020), which
+    uses the divergence between the posteriors (data processing and Pinsker's inequality). The N
+    images are a sample: the limit is the upper end of a one-sided t interval for that mean.
     """
     apart = 100 * np.abs(now_N_C.astype(float) - before_N_C.astype(float)).sum(axis=1) / 2
     count = len(apart)

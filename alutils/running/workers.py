@@ -19,20 +19,20 @@ from alutils.running.placement import PROFILER_OFF, REMEDY, Placement
 from alutils.waiting import Waiting
 
 JOIN_S = 60
-"""How long a scheduler may be without a worker, when a run begins, before that is an error."""
+"""Seconds to wait for a scheduler's first worker when a run begins; then that is an error."""
 LEFT_S = {"local": 300, "scheduler": 3600}
-"""How long a run goes on without any worker: its local ones, or those of a given scheduler."""
+"""Seconds that a run without any worker waits for one, local or of a given scheduler."""
 BLINK_S = 10
-"""How long no worker may be there before a run says so: one that died is replaced within it."""
+"""Seconds without a worker before a run says so: one that died is replaced within this time."""
 
 
 class Workers:
     """The workers of a cluster that can take cells; each is checked once, when it is first seen.
 
-    A worker must run the same versions as this process does (``versions``), and have a ``GPU``
-    resource where cells are for GPUs: with ``device = "cuda"``, and with ``"auto"`` wherever a
-    worker offers it. ``resources`` is what a cell takes of it. ``checked`` has, by a worker's
-    address, why it takes no cells; an empty string where it does.
+    A worker must have the same versions as this process (``versions``), and a ``GPU`` resource if
+    cells are computed on GPUs: with ``device = "cuda"``, and with ``"auto"`` if any worker offers
+    it. ``resources`` is what a cell takes of it. ``checked`` maps a worker's address to the reason
+    why it takes no cells, or to an empty string if it does.
     """
 
     def __init__(self, client: Client, placement: Placement, say: Callable[[str], None]):
@@ -46,8 +46,8 @@ class Workers:
     def slots(self) -> dict[str, int]:
         """How many cells each worker takes at a time, by its address.
 
-        Raises ``StudyError`` when there are workers, and none that fits, and when there has been
-        none that takes cells for ``LEFT_S``; until then it is said that one is waited for.
+        Raises ``StudyError`` if there are workers but none is suitable, or if there has been none
+        that takes cells for ``LEFT_S``; until then, a message says that the run waits for one.
         """
         joined = self._joined()
         self._check(joined)
@@ -61,25 +61,25 @@ class Workers:
         return fit
 
     def _wait(self) -> None:
-        """Tell that no worker takes cells; ``StudyError`` where that has lasted too long."""
+        """Say that no worker takes cells; raise ``StudyError`` if that has lasted too long."""
         limit = LEFT_S["scheduler" if self.placement.scheduler else "local"]
         if self.placement.scheduler:
             kind, remedy = "worker", f"start some with {self._command(bool(self.resources))}"
         else:
             kind, remedy = "local worker", REMEDY
         waited = self.waiting.go_on(
-            f"no {kind} is left: waiting up to {limit / 60:.0f} minutes for one to come; {remedy}"
+            f"no {kind} is left: waiting up to {limit / 60:.0f} minutes for one to join; {remedy}"
         )
         if waited > limit:
             raise StudyError(
-                f"no {kind} has come for {limit / 60:.0f} minutes; all finished rounds are kept: "
+                f"no {kind} has joined for {limit / 60:.0f} minutes; all finished rounds are kept: "
                 f"{remedy}, then run the same command again"
             )
 
     def submit(self, worker: str, task: Callable, *arguments: Any) -> Future:
         """Have a worker call ``task``.
 
-        It travels packed: what Dask's scheduler unpacks, it would have to import torch for.
+        It is sent pickled, as Dask's scheduler would have to import torch to unpickle it.
         """
         return self.client.submit(
             _call, cloudpickle.dumps(task), *arguments, key=f"{funcname(task)}-{uuid.uuid4()}",
@@ -87,14 +87,14 @@ class Workers:
         )  # fmt: skip
 
     def _first_look(self) -> None:
-        """Wait for the first worker, check all that are there, settle what a cell takes of one."""
+        """Wait for the first worker, check all that joined, decide what a cell takes of one."""
         try:
             self.client.wait_for_workers(1, timeout=JOIN_S)
         except TimeoutError:
             raise StudyError(
                 f"{self.placement.scheduler} has no worker: start some with {self._command()}"
                 if self.placement.scheduler
-                else f"no local worker was there within {JOIN_S} s: {REMEDY}"
+                else f"no local worker started within {JOIN_S} s: {REMEDY}"
             ) from None
         joined = self._joined()
         self._check(joined)
@@ -105,7 +105,7 @@ class Workers:
             self.resources = {"GPU": self.placement.share}
 
     def _for_gpus(self, joined: dict[str, Any]) -> bool:
-        """Whether cells need a GPU; ``StudyError`` where they do and no worker offers one."""
+        """Whether cells need a GPU; raises ``StudyError`` if they do and no worker offers one."""
         device = self.placement.device
         offered = any(facts["resources"].get("GPU") for facts in joined.values())
         if offered or device in ("cpu", "mps"):
@@ -123,9 +123,9 @@ class Workers:
         return False
 
     def _check(self, joined: dict[str, Any]) -> None:
-        """Compare the versions of workers that are new; those that leave are forgotten.
+        """Compare the versions of new workers; those that left are forgotten.
 
-        One that does not fit is told of where others do; where none does, that is an error.
+        A worker that does not fit is reported if others do; if none does, that is an error.
         """
         self.checked = {name: reason for name, reason in self.checked.items() if name in joined}
         new = [name for name in joined if name not in self.checked]
@@ -145,7 +145,7 @@ class Workers:
     def _joined(self) -> dict[str, Any]:
         """What the scheduler knows of its workers, by address.
 
-        ``CommClosedError`` when the scheduler is gone, of which Dask's client only makes a note.
+        Raises ``CommClosedError`` if the scheduler is gone, which Dask's client only logs.
         """
         identity = self.client.scheduler_info(n_workers=-1)
         if "workers" not in identity:
@@ -153,7 +153,7 @@ class Workers:
         return identity["workers"]
 
     def _slots(self, facts: dict[str, Any]) -> int:
-        """How many cells a worker takes at a time: one a thread, and as its GPU has shares."""
+        """How many cells a worker takes at a time: one per thread, limited by its GPU's shares."""
         shares = facts["resources"].get("GPU", 0) / self.placement.share if self.resources else 1e9
         return min(facts["nthreads"], int(shares + 1e-3))
 
@@ -168,7 +168,7 @@ class Workers:
 
 @cache
 def versions() -> dict[str, str]:
-    """What must be equal wherever a study is computed; alutils by its source, read once."""
+    """Versions that must match wherever a study is computed; alutils by its source, read once."""
     digest = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
         digest.update(file.read_bytes())
@@ -180,7 +180,7 @@ def versions() -> dict[str, str]:
 
 
 def _difference(worker: str, there: Any, here: dict[str, str]) -> str:
-    """What a worker's versions lack of this process's, in words; nothing: an empty string."""
+    """How a worker's versions differ from this process's, in words; empty if they don't."""
     remedy = "install there what is installed here (the same commit, requirements.lock)"
     if isinstance(there, Exception):
         return f"worker {worker} can't import alutils ({there}): {remedy}"
@@ -189,7 +189,7 @@ def _difference(worker: str, there: Any, here: dict[str, str]) -> str:
 
 
 def _call(packed: bytes, *arguments: Any) -> Any:
-    """Call a packed task; what would end the worker, as ``sys.exit`` does, is an error of it."""
+    """Call a pickled task; what would end the worker, such as ``sys.exit``, becomes its error."""
     try:
         return cloudpickle.loads(packed)(*arguments)
     except (Exception, KeyboardInterrupt):

@@ -8,10 +8,10 @@ from alutils.protocol.datasets import DATASETS
 from alutils.records.store import Store
 
 STEP_COST = {"encoder": 0.02, "7x7": 1, "3x3": 15}
-"""What a training step costs, and an image scored, relative to ResNet-18 with its 7x7 stem: by
-multiply-adds, 0.037 G an image with that stem, and 0.56 G with 3x3. A linear head on an encoder's
-features has few, and takes mostly calls: 1.5 to 2 ms in kept records, where a step of the network
-takes 75 ms."""
+"""Cost of a training step and of a scored image, relative to ResNet-18 with its 7x7 stem: by
+multiply-adds, 0.037 G per image with that stem, and 0.56 G with 3x3. A linear head on an encoder's
+features has few, and spends its time mostly on calls: 1.5 to 2 ms in kept records, where a step of
+the network takes 75 ms."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Work:
     images: int
 
     def hours(self, step: float, image: float) -> float:
-        """Hours of one worker, from the seconds of a step and of an image scored."""
+        """Hours of one worker, given the seconds per step and per scored image."""
         return (self.steps * step + self.images * image) / 3600
 
 
@@ -43,10 +43,10 @@ def step_cost(cell: Cell) -> float:
 
 
 def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
-    """What these cells take in all, or, with a store, what is left of them.
+    """The total work of these cells or, with a store, what is left of it.
 
-    A first round that several arms of a seed share is trained once, for those without a round; of
-    these arms, the one that asks most of the model decides what is scored in it.
+    A first round that several arms of a seed share is trained once, for those without a round; the
+    arm among them that needs the most images scored decides what is scored in it.
     """
     number, rounds = 0, 0
     rest: list[tuple[int, int]] = []
@@ -66,14 +66,14 @@ def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
 
 
 def _images(cell: Cell, i: int) -> int:
-    """Images that are scored in a round: judged, and candidates where the arm asks the model."""
+    """Images scored in a round: for evaluation, and candidates if the arm uses the model."""
     arm, number = cell.position(i)
     judged = DATASETS[cell.dataset].test * cell.test
     if cell.heldout_every:
         judged += cell.heldout_size(cell.dataset) * (cell.epochs // cell.heldout_every)
     judged += cell.stop_set
     asks = arm != "random" and not cell.label_counts and number + 1 < cell.rounds
-    if not asks and not cell.stop_set:  # what stopping rules read has the entropy of candidates
+    if not asks and not cell.stop_set:  # stopping rules read the entropy of candidates
         return judged
     unlabelled = cell.pool_size(cell.dataset) - cell.schedule_of_labels()[number]
     return judged + min(unlabelled, cell.candidates or unlabelled)

@@ -1,1 +1,1 @@
-"""What the model says about the pool, and which of it to label next."""
+"""The model's view of the pool, and the strategies that choose what to label next."""

@@ -10,12 +10,12 @@ from alutils.strategies.view import PoolView
 
 
 def badge(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """K-means++ on the gradients that the likeliest labels would give the last layer.
+    """K-means++ on the last layer's gradients, with the most likely class as the label.
 
-    Ash et al., arXiv 1906.03671: the first pick has the longest gradient, the next are drawn in
-    proportion to the squared distance from the nearest pick. A gradient is the outer product of
-    the output's error (C) and the features (D); only these factors are held, as the product of two
-    gradients is the product of their factors' products.
+    Ash et al., arXiv 1906.03671: the first pick has the gradient with the largest norm, the next
+    are drawn in proportion to the squared distance to the nearest pick. A gradient is the outer
+    product of the output error (C) and the features (D). Only these factors are stored, as the
+    inner product of two gradients is the product of the inner products of their factors.
     """
     points = Points(view.embeddings_N_D)
     probs_N_C = view.probs_N_C.to(points.rows_N_D.device)

@@ -1,4 +1,4 @@
-"""Arms that compare MC passes, candidate by candidate."""
+"""Arms that score each candidate on its own, by how its MC passes differ."""
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from alutils.strategies.view import PoolView
 def bald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The highest mutual information between label and weights.
 
-    Houlsby et al., arXiv 1112.5745; by MC dropout: Gal et al., arXiv 1703.02910.
+    Houlsby et al., arXiv 1112.5745; with MC dropout: Gal et al., arXiv 1703.02910.
     """
     return smallest(-view.over_passes(mutual_information), budget, rng)
 
@@ -19,8 +19,8 @@ def bald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 def power_bald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """Drawn in proportion to BALD's score, without replacement (Kirsch et al., arXiv 2106.12059).
 
-    The highest log scores after Gumbel noise, which is that draw; the paper's exponent beta is 1.
-    A score of zero, or below it by rounding, is drawn after all others.
+    This equals taking the highest log scores after adding Gumbel noise. The paper's exponent beta
+    is 1. Scores that are zero, or below zero through rounding, are drawn after all others.
     """
     score_N = view.over_passes(mutual_information).double()
     gumbel_N = -torch.empty_like(score_N).exponential_(generator=rng).log()
@@ -29,8 +29,9 @@ def power_bald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def variation_ratios(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """The most passes that don't predict the modal class (Freeman, 1965).
+    """The largest share of passes that don't predict the modal class (Freeman, 1965).
 
-    By MC dropout: Gal, thesis (Cambridge, 2016), section 3.3. Votes are counted, 1 - f / T.
+    With MC dropout: Gal, thesis (Cambridge, 2016), section 3.3. The score is 1 - f / T, where f of
+    the T passes predict the modal class.
     """
     return smallest(view.over_passes(modal_share), budget, rng)

@@ -1,4 +1,4 @@
-"""BatchBALD: the batch whose labels tell most together."""
+"""BatchBALD: the batch whose labels are jointly most informative."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,21 @@ from alutils.strategies.scores import entropies, mutual_information
 from alutils.strategies.view import PoolView
 
 CONFIGURATIONS = 1000
-"""Joint labellings of a batch that BatchBALD looks at: with 10 classes all of those of 3 picks."""
+"""Joint labellings of a batch that BatchBALD evaluates: with 10 classes, all those of 3 picks."""
 BLOCK = 2**22
 """Numbers that BatchBALD holds at a time (16 MB)."""
 RESOLUTION = 1e-5
-"""Nats below which a gain in information is rounding: float32 leaves about 2e-6."""
+"""Nats below which an information gain counts as rounding error: float32's is about 2e-6."""
 
 
 def batchbald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The batch with the highest mutual information between its labels and the weights, greedily.
 
-    Kirsch et al., arXiv 1906.08158. The batch's joint entropy is exact while its labellings number
-    at most ``CONFIGURATIONS``; after that it is estimated from as many, drawn from the passes.
-    Information about T passes is at most log T nats, which a few picks may exhaust: what a batch
-    asks for beyond that is drawn at random. Batches above ``arms.LARGEST_BATCHBALD`` are refused
-    before a study begins.
+    Kirsch et al., arXiv 1906.08158. The batch's joint entropy is exact while there are at most
+    ``CONFIGURATIONS`` joint labellings; after that it is estimated from that many, drawn from the
+    passes. Information about T passes is at most log T nats, which a few picks may exhaust: the
+    rest of the batch is then drawn at random. Batches larger than ``arms.LARGEST_BATCHBALD`` are
+    refused before a study begins.
     """
     probs_N_T_C = view.mc_probs_T_N_C.transpose(0, 1)
     labellings = Labellings(probs_N_T_C.shape[1], rng)
@@ -41,10 +41,10 @@ def batchbald(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 class Labellings:
-    """The joint labels that picks may have, each with its probability in every pass.
+    """The possible joint labels of the picks, each with its probability in every pass.
 
-    All of them while they number at most ``limit``; after that ``limit`` or a little more drawn
-    ones, an equal share from each pass. Given the weights, labels are independent.
+    All of them while there are at most ``limit``; after that, ``limit`` or slightly more samples,
+    equally many from each pass. Given the weights, labels are independent.
     """
 
     def __init__(self, passes: int, rng: torch.Generator, limit: int = CONFIGURATIONS):
@@ -54,7 +54,7 @@ class Labellings:
         self.all_M_T: Tensor | None = torch.zeros(1, passes, dtype=torch.double)
 
     def add(self, probs_T_C: Tensor) -> None:
-        """Take one more pick, with its class probabilities by pass, into the joint labels."""
+        """Extend the joint labels by one more pick, given its class probabilities in each pass."""
         log_C_T = probs_T_C.double().log().T
         label_M = torch.multinomial(probs_T_C[self.source_M], 1, generator=self.rng).squeeze(1)
         self.drawn_M_T += log_C_T[label_M]
@@ -64,18 +64,18 @@ class Labellings:
             self.all_M_T = possible_M_T if len(possible_M_T) <= self.limit else None
 
     def gain(self, probs_B_T_C: Tensor) -> Tensor:
-        """Information (B,) about the weights that a candidate adds to that of the picks.
+        """Information (B,) about the weights that each candidate adds to that of the picks.
 
-        Its expected mutual information once the picks' labels are known, where a labelling
-        weights the passes by how likely they find it. Equal to the difference of the joint
-        entropies minus the candidate's own mean entropy, without their underflow.
+        This is its expected mutual information once the picks' labels are known: a labelling
+        weights each pass by its likelihood under that pass. It equals the difference of the joint
+        entropies minus the candidate's mean entropy over the passes, without underflow.
         """
         exact = self.all_M_T is not None
         joint_M_T = self.all_M_T if exact else self.drawn_M_T
         share_M = joint_M_T.exp().mean(1) if exact else torch.full((len(joint_M_T),), 1.0)
         weights_M_T = joint_M_T.softmax(1).to(probs_B_T_C.dtype)
         predicted_M_BC = weights_M_T @ probs_B_T_C.transpose(0, 1).flatten(1)
-        # Twice as fast as ``entropies``, and here is where the time goes.
+        # Twice as fast as ``entropies``, and most of the time is spent here.
         terms_M_BC = predicted_M_BC.clamp_min(1e-30).log_().mul_(predicted_M_BC)
         entropy_M_B = -terms_M_BC.view(len(joint_M_T), len(probs_B_T_C), -1).sum(2)
         share_M = (share_M / share_M.sum()).to(entropy_M_B.dtype)
@@ -85,10 +85,10 @@ class Labellings:
 def _best(
     bound_N: Tensor, picked: int, probs_N_T_C: Tensor, labellings: Labellings, rng: torch.Generator
 ) -> int:
-    """The candidate with the highest gain; updates ``bound_N`` where it had to look.
+    """The candidate with the highest gain; updates ``bound_N`` for the candidates evaluated.
 
-    A gain only falls as picks are added (submodularity), so an earlier one is a bound: candidates
-    whose bound is below the best gain found need no look (Minoux, 1978).
+    Gains only decrease as picks are added (submodularity), so an earlier gain is an upper bound:
+    candidates whose bound is below the best gain found are not evaluated (Minoux, 1978).
     """
     size = max(1, BLOCK // (labellings.limit * probs_N_T_C.shape[2]))
     order = bound_N.argsort(descending=True)[: len(bound_N) - picked]

@@ -9,17 +9,18 @@ from alutils.strategies.scores import gap
 from alutils.strategies.view import PoolView
 
 MARGIN_SHARE = 10
-"""Candidates that Cluster-Margin looks at for each one that it picks; its paper leaves it open."""
+"""Candidates that Cluster-Margin considers per pick; its paper leaves this number open."""
 
 
 def cluster_margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """Candidates of small margin, a random one from each of their clusters.
+    """Candidates with small margins, a random one from each of their clusters in turn.
 
     Citovsky et al., arXiv 2107.14263: of the ``MARGIN_SHARE`` times ``budget`` smallest margins,
-    a random one from each cluster, the smallest cluster first, and round again. The paper clusters
-    the whole pool once, by agglomeration, whose memory grows with its square; here the candidates
-    of these margins alone are, by K-means into ``budget`` clusters. So one round takes one from
-    each, and more rounds are for features so alike that K-means leaves clusters empty.
+    a random one from each cluster, smallest cluster first, round robin. The paper clusters the
+    complete pool once, by agglomerative clustering, whose memory grows with the square of the pool;
+    here only the candidates with these margins are clustered, by K-means into ``budget`` clusters.
+    One pass over the clusters is then enough, unless features are so alike that K-means leaves
+    clusters empty.
     """
     unsure = smallest(gap(view.probs_N_C), MARGIN_SHARE * budget, rng)
     unsure = unsure[torch.randperm(len(unsure), generator=rng)]

@@ -1,4 +1,4 @@
-"""Clusters of features, and how dense they lie."""
+"""K-means clusters of features."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from sklearn.cluster import KMeans
 
 FEW_CLUSTERS = 50
-"""Clusters up to which K-means sees all points in every step; beyond, mini-batches of 5,000."""
+"""Up to this many clusters, K-means uses all points in every step; above, mini-batches of 5,000."""
 
 
 def clusters(features_N_D: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """K-means cluster (N,) of each row, from 0 to below ``count``; some may be empty."""
+    """K-means cluster (N,) of each row, in [0, ``count``); some clusters may be empty."""
     in_batches = min(count, len(features_N_D)) > FEW_CLUSTERS
     return torch.from_numpy(fitted(features_N_D, count, rng, in_batches).labels_).long()
 
@@ -23,9 +23,9 @@ def clusters(features_N_D: Tensor, count: int, rng: torch.Generator) -> Tensor:
 def fitted(
     features_N_D: Tensor, count: int, rng: torch.Generator, in_batches: bool = False
 ) -> "KMeans":
-    """K-means of the rows, into ``count`` clusters or one for each row.
+    """Fit K-means to the rows, with ``count`` clusters, or one per row if there are fewer rows.
 
-    On one thread: several add up centroids in another order, and so to other last bits.
+    On one thread: several would sum centroids in another order, which changes their last bits.
     """
     from sklearn.cluster import KMeans, MiniBatchKMeans
     from sklearn.exceptions import ConvergenceWarning

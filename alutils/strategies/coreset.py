@@ -9,10 +9,10 @@ from alutils.strategies.view import PoolView
 
 
 def coreset(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """K-centre, greedily: always the candidate farthest from all that is labelled or picked.
+    """Greedy k-centre: always the candidate farthest from everything labelled or picked.
 
-    Sener and Savarese, arXiv 1708.00489; the distance is that of the features. The first pick is
-    random where nothing is labelled.
+    Sener and Savarese, arXiv 1708.00489, with distances between features. The first pick is random
+    if nothing is labelled.
     """
     points = Points(view.embeddings_N_D)
     nearest_N = nearest(points, Points(view.labelled_embeddings_M_D))

@@ -1,4 +1,4 @@
-"""Calling a user's strategy apart from all else, so that it changes nothing for other arms."""
+"""Calling a user's strategy in isolation, so that it changes nothing for other arms."""
 
 import linecache
 import random
@@ -20,14 +20,14 @@ from alutils.strategies.view import PoolView, PrivateView
 
 
 class StrategyFailed(RuntimeError):
-    """A strategy of a user raised an error; the message names it, and the user's line.
+    """A user's strategy raised an error; the message names the error and the line of user code.
 
     That line is read where the message is shown: a worker has neither the notebook nor the files.
 
     Parameters
     ----------
     arm, reason : the strategy's name, and what it raised
-    file, line : where the user's code was at that time; line 0 where it was not reached
+    file, line : position in the user's code when it failed; line 0 if the code was not reached
     """
 
     def __init__(self, arm: str, reason: str, file: str = "", line: int = 0):
@@ -43,11 +43,12 @@ class StrategyFailed(RuntimeError):
 
 
 def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """What a packed strategy returns, asked as if it were the only one.
+    """Call a packed strategy as if it were the only one, and return its result.
 
-    It is unpacked anew, gets copies of what the view holds, and finds scikit-learn on one thread
-    and the global generators on streams derived from ``rng``'s seed; they, and all settings of the
-    process that decide what is computed, are put back after it. Raises ``StrategyFailed``.
+    The strategy is unpickled for each call and gets copies of what the view holds. During the call,
+    scikit-learn runs on one thread, and the global random generators are seeded from ``rng``'s
+    seed; both, and all process-wide settings that affect results, are restored afterwards. Raises
+    ``StrategyFailed`` if the strategy raises an error.
     """
     device = view.images.device
     with settings.kept(), threadpool_limits(1), _seeded(rng.initial_seed(), device):
@@ -59,10 +60,10 @@ def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generat
 
 @contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the generators of Python, NumPy and torch; afterwards they are as they were.
+    """Seed the generators of Python, NumPy and torch, and restore them afterwards.
 
-    Each has a stream of its own, derived from ``seed``: none repeats what another draws, or what a
-    generator with that seed does. NumPy's and torch's are the same algorithm.
+    Each gets its own seed derived from ``seed``, so that none repeats the draws of another, or of a
+    generator seeded with ``seed`` itself: NumPy's and torch's use the same algorithm.
     """
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -81,7 +82,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _users_line(error: BaseException) -> tuple[str, int] | tuple[()]:
-    """File and line number at which the user's own code, which is not installed, ran last."""
+    """File and line of the innermost frame in the user's own code, which is not installed."""
     users = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)

@@ -8,7 +8,10 @@ BLOCK = 2048
 
 
 class Points:
-    """Rows of features (N, D) with their squared norms; ``ValueError`` where one is not finite."""
+    """Rows of features (N, D) with their squared norms.
+
+    Raises ``ValueError`` if a norm is not finite.
+    """
 
     def __init__(self, rows_N_D: Tensor, squares_N: Tensor | None = None):
         if squares_N is None:

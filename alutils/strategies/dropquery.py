@@ -1,4 +1,4 @@
-"""Acquisition by predictions that dropout changes, spread over the clusters of the features."""
+"""Acquisition of candidates whose predicted class dropout changes, spread over clusters."""
 
 import torch
 import torch.nn.functional as F
@@ -10,23 +10,25 @@ from alutils.strategies.scores import votes
 from alutils.strategies.view import PoolView
 
 UNSURE = 0.5
-"""A candidate is unsure where more than this share of the passes predict another class."""
+"""A candidate is uncertain if more than this share of the passes change its predicted class."""
 
 
 def dropquery(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """The candidates in the middle of K-means clusters of those whose class dropout changes.
+    """The most central candidates of clusters of those whose predicted class dropout changes.
 
-    DropQuery, Gupte et al., arXiv 2401.14555: of the candidates whose predicted class more than
-    half of the passes change, ``budget`` clusters are made, and from each the candidate nearest to
-    its mean is taken. Where no more than ``budget`` are so unsure, all of them are taken, and then
-    those that most passes change, ties in a random order. Clusters that K-means leaves empty, as it
-    does where features are alike, are made up for in the same way.
+    DropQuery, Gupte et al., arXiv 2401.14555: candidates whose predicted class is changed by more
+    than half of the passes are grouped into ``budget`` K-means clusters, and from each the
+    candidate nearest to its mean is picked. If there are at most ``budget`` such candidates, all of
+    them are picked, followed by those whose class the most passes change, with ties in random
+    order. If K-means leaves clusters empty, as it does when features are alike, the missing picks
+    are filled in the same way.
 
-    The paper has 3 passes at dropout 0.75 with a mask per candidate; here they are the view's, and
-    a pass keeps its mask for all candidates. As in the authors' code, features are scaled to unit
-    length and a cluster's own members alone are looked at; that code also lowers the threshold
-    while fewer than 25 times ``budget`` pass it, of which the paper says nothing. A study with
-    ``mc_passes`` or ``dropout`` too low for passes that differ is refused before it begins.
+    The paper uses 3 passes at dropout 0.75 with one mask per candidate; here the passes are the
+    view's, and a pass uses the same mask for all candidates. As in the authors' code, features are
+    scaled to unit length and only a cluster's own members are considered; that code also lowers the
+    threshold while fewer than 25 times ``budget`` candidates pass it, which the paper doesn't
+    mention. A study whose ``mc_passes`` or ``dropout`` is too low for passes to differ is refused
+    before it begins.
     """
     share_N = inconsistency(view)
     order_N = smallest(-share_N, len(view), rng)
@@ -48,9 +50,9 @@ def inconsistency(view: PoolView) -> Tensor:
 
 
 def central(features_N_D: Tensor, cluster_N: Tensor, rng: torch.Generator) -> Tensor:
-    """Position of the row nearest to the mean of its cluster (K,), for each that has rows.
+    """Position (K,) of the row nearest to its cluster's mean, for each non-empty cluster.
 
-    ``cluster_N`` holds int64 labels; a tie is broken by ``rng``.
+    ``cluster_N`` holds int64 labels; ties are broken with ``rng``.
     """
     size_K = cluster_N.bincount()
     sum_K_D = features_N_D.new_zeros(len(size_K), features_N_D.shape[1])

@@ -1,4 +1,4 @@
-"""Acquisition by what a label would tell about the predictions at other inputs, from MC passes.
+"""Acquisition by how informative a label is about predictions at other inputs, from MC passes.
 
 Each pass is a sample of the weights (Gal and Ghahramani, arXiv 1506.02142). Entropies in nats.
 """
@@ -14,26 +14,26 @@ from alutils.strategies.scores import entropies
 from alutils.strategies.view import PoolView
 
 TARGETS = 100
-"""Candidates at whose inputs predictions are to improve, as many as in the authors' code."""
+"""Number of target inputs, drawn from the candidates; as many as in the authors' code."""
 BLOCK = 2**22
-"""Joint probabilities held at a time (32 MB), or those of one candidate with one target."""
+"""Joint probabilities held at a time (32 MB), at least those of one candidate and one target."""
 RESOLUTION = 1e-12
-"""Nats below which a score is rounding: float64 leaves about 1e-15 of passes that are equal."""
+"""Nats below which a score is rounding error: with equal passes, float64's is about 1e-15."""
 
 
 def epig(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The highest expected information of a candidate's label about the label of a random input.
 
-    Expected predictive information gain, Bickford Smith et al., arXiv 2304.08151. The paper's
-    estimator for classification: labels of two inputs are independent given the weights, so their
-    joint distribution is the mean over the passes of the product of their class probabilities.
-    The paper's inputs of interest are drawn from a target distribution; here they are ``TARGETS``
-    candidates drawn from ``rng``, all of them in a smaller pool. It takes one label at a time;
-    here the ``budget`` highest scores are taken at once.
+    Expected predictive information gain, Bickford Smith et al., arXiv 2304.08151. This is the
+    paper's estimator for classification: labels of two inputs are independent given the weights, so
+    their joint distribution is the mean over the passes of the product of their class
+    probabilities. The paper draws target inputs from a target distribution; here they are
+    ``TARGETS`` candidates drawn with ``rng``, or all candidates in a smaller pool. The paper
+    acquires one label at a time; here the ``budget`` highest scores are taken at once.
 
-    A study with ``mc_passes`` or ``dropout`` too low for passes that differ is refused before it
-    begins. Joint probabilities are taken in blocks of ``BLOCK``; the passes of the targets alone
-    are held.
+    A study whose ``mc_passes`` or ``dropout`` is too low for passes to differ is refused before it
+    begins. Joint probabilities are computed in blocks of ``BLOCK``; only the passes of the targets
+    are kept in memory.
     """
     targets_T_M_C = _targets(view, rng)
     score_N = view.over_passes(partial(predictive_information, targets_T_M_C=targets_T_M_C))
@@ -41,10 +41,10 @@ def epig(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def predictive_information(probs_T_N_C: Tensor, targets_T_M_C: Tensor) -> Tensor:
-    """Information (N,), float64, of a candidate's label about a target's, mean over M targets.
+    """Mutual information (N,), float64, of a candidate's and a target's label, mean over M targets.
 
-    Entropy of the one plus entropy of the other minus the joint one, whose difference float64
-    holds to about 1e-15; a pass's probabilities may add up to 1 within float32's rounding.
+    The sum of both entropies minus the joint entropy, a difference that float64 resolves to about
+    1e-15. A pass's probabilities need to add up to 1 only within float32's rounding.
     """
     probs_T_N_C, targets_T_M_C = _exact(probs_T_N_C), _exact(targets_T_M_C)
     _, targets, classes = targets_T_M_C.shape
@@ -55,7 +55,7 @@ def predictive_information(probs_T_N_C: Tensor, targets_T_M_C: Tensor) -> Tensor
 
 
 def _joint(probs_T_B_C: Tensor, targets_T_M_C: Tensor) -> Tensor:
-    """Entropy (B,) of the labels of a candidate and a target together, mean over the targets."""
+    """Joint entropy (B,) of the labels of a candidate and a target, mean over the targets."""
     passes, count, classes = probs_T_B_C.shape
     most = max(1, BLOCK // (count * classes**2))
     total_BC = 0.0
@@ -66,7 +66,7 @@ def _joint(probs_T_B_C: Tensor, targets_T_M_C: Tensor) -> Tensor:
 
 
 def _exact(probs: Tensor) -> Tensor:
-    """Probabilities in float64, each pass's adding up to 1."""
+    """Probabilities in float64, normalised to add up to 1 in each pass."""
     probs = probs.double()
     return probs / probs.sum(-1, keepdim=True)
 

@@ -1,8 +1,8 @@
-"""Acquisition by coverage: picks that are similar to as much of the pool as can be.
+"""Acquisition by coverage: picks that are similar to as much of the pool as possible.
 
-A point is covered by its similarity to the most similar chosen point, exp(-(distance / scale)^2)
-of features scaled to unit length. A copy of the features is held, and no N x N matrix: gains are
-taken in blocks.
+The coverage of a point is its similarity to the most similar chosen point,
+exp(-(distance / scale)^2) on features scaled to unit length. A copy of the features is kept in
+memory but no N x N matrix, as gains are computed in blocks.
 """
 
 import torch
@@ -15,46 +15,47 @@ from alutils.strategies.scores import gap
 from alutils.strategies.view import PoolView
 
 SCALE = 1.0
-"""Distance at which similarity is 1 / e, MaxHerding's; unit vectors are at most 2 apart."""
+"""Distance at which similarity is 1 / e, as in MaxHerding; unit vectors are at most 2 apart."""
 SAMPLE = 2000
 """Candidates on which coverage is estimated; in a pool up to this size it is exact.
 
-Measured on 10,000 points in 40 clusters: 100 picks cover 99.6 % of what those of an exact search
-do, in a sixth of its time; random ones cover 92.5 %.
+Measured on 10,000 points in 40 clusters: 100 picks reach 99.6 % of the coverage of an exact search
+in a sixth of its time; random picks reach 92.5 %.
 """
 BLOCK = 2**20
 """Similarities held at a time (4 MB)."""
 FIRST_LOOK = 16
-"""Candidates of the first block in a search; each one that follows is twice as large."""
+"""Candidates in the first block of a search; each following block is twice as large."""
 RESOLUTION = 2e-3
-"""Distance of unit vectors below which they are equal; float32 may set equal ones 1e-3 apart."""
+"""Distance below which unit vectors count as equal; in float32, equal ones may be 1e-3 apart."""
 TIE = 1e-5
-"""Relative difference of gains that is rounding: two points that cover each other alone tie."""
+"""Relative difference of gains that counts as rounding: points that cover only each other tie."""
 
 
 def max_herding(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """Always the candidate that adds the most to the coverage of all candidates.
 
-    MaxHerding, Bae et al., arXiv 2407.12212, with its Gaussian kernel of scale 1; what is labelled
-    is chosen already, and there may be none. Where there are more than ``SAMPLE`` candidates, what
-    one adds to the coverage of others is estimated on so many, drawn from ``rng``; what it adds to
-    its own is exact, so that the drawn ones have no advantage. The authors' code draws at most
-    35,000 candidates, and picks from these alone.
+    MaxHerding, Bae et al., arXiv 2407.12212, with its Gaussian kernel of scale 1; labelled images,
+    if there are any, count as chosen. With more than ``SAMPLE`` candidates, what one adds to the
+    coverage of others is estimated on a sample of that size, drawn with ``rng``; what it adds to
+    its own coverage is exact, so that sampled candidates have no advantage. The authors' code draws
+    at most 35,000 candidates, and picks only from these.
     """
     return _herd(*_unit(view), torch.ones(len(view)), SCALE, budget, rng)
 
 
 def uherding(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
-    """Always the candidate that adds the most to the coverage of unsure candidates.
+    """Always the candidate that adds the most to the coverage of uncertain candidates.
 
-    UHerding, Bae et al., arXiv 2412.20644: MaxHerding's coverage, each point weighted by one minus
-    the gap between its two likeliest classes. The scale is the smallest distance between two
-    labelled images, so that it shrinks as they grow in number; MaxHerding's 1 while fewer than two
-    differ. Where nothing is labelled, weights are 1: it is MaxHerding then.
+    UHerding, Bae et al., arXiv 2412.20644: MaxHerding's coverage, with each point weighted by one
+    minus the gap between its two most likely classes. The scale is the smallest distance between
+    two labelled images that differ, so it shrinks as their number grows; while fewer than two
+    differ, it is 1, as in MaxHerding. If nothing is labelled, weights are 1, which is MaxHerding.
 
     The paper also divides the logits by a temperature, calibrated on a part of the labelled images
     with a network trained on the others. A strategy sees neither labels nor training, so the
-    probabilities are the network's own: one that is too sure brings it nearer to ``margin``.
+    network's own probabilities are used: an overconfident network brings UHerding nearer to
+    ``margin``.
     """
     if not len(view.labelled_embeddings_M_D):
         return max_herding(view, budget, rng)
@@ -75,10 +76,10 @@ def smallest_distance(points: Points) -> float:
 
 
 class Coverage:
-    """How much of N weighted points is covered by what is chosen, and what a candidate would add.
+    """Coverage of N weighted points by those chosen so far, and each candidate's gain in it.
 
-    ``points`` and ``weights_N`` are the candidates and what covering each is worth, 0 or more.
-    Raises ``ValueError`` where a weight is not finite.
+    ``points`` are the candidates; ``weights_N``, 0 or more, are their weights in the coverage.
+    Raises ``ValueError`` if a weight is not finite.
     """
 
     def __init__(self, points: Points, weights_N: Tensor, scale: float, rng: torch.Generator):
@@ -96,7 +97,7 @@ class Coverage:
         self.nearest_N = self.nearest_N.minimum(nearest(self.points, chosen))
 
     def gain(self, candidates: Tensor) -> Tensor:
-        """What each of B candidates, int64 positions, would add to the covered weight (B,)."""
+        """Gain in weighted coverage (B,) from each of B candidates, given as int64 positions."""
         squares_B_S = self.points[candidates].squared_distances(self.sampled)
         added_B_S = self._similarity(squares_B_S)
         added_B_S.sub_(self._similarity(self.nearest_N[self.sample])).clamp_min_(0)
@@ -114,7 +115,7 @@ def _herd(
     points: Points, labelled: Points, weights_N: Tensor, scale: float, budget: int,
     rng: torch.Generator,
 ) -> Tensor:  # fmt: skip
-    """The greedy maximum of coverage, one candidate after the other."""
+    """Maximise coverage greedily, one candidate after the other."""
     coverage = Coverage(points, weights_N, scale, rng)
     coverage.add(labelled)
     bound_N = torch.full_like(coverage.weights_N, torch.inf)
@@ -129,8 +130,8 @@ def _herd(
 def _unit(view: PoolView) -> tuple[Points, Points]:
     """Candidates and labelled images, scaled to unit length; features that are all 0 stay so.
 
-    Both are moved by the candidates' mean, which leaves distances as they are and lets float32
-    tell small ones where all features point the same way.
+    The candidates' mean is subtracted from both, which leaves distances unchanged and lets float32
+    resolve small ones if all features point the same way.
     """
     rows_N_D, labelled_M_D = F.normalize(view.embeddings_N_D), view.labelled_embeddings_M_D
     mean_D = rows_N_D.mean(0)
@@ -138,11 +139,11 @@ def _unit(view: PoolView) -> tuple[Points, Points]:
 
 
 def _best(coverage: Coverage, bound_N: Tensor, picked: int, rng: torch.Generator) -> int:
-    """The candidate with the highest gain; updates ``bound_N`` where it had to look.
+    """The candidate with the highest gain; updates ``bound_N`` for the candidates evaluated.
 
-    A gain only falls as picks are added (submodularity), so an earlier one is a bound: candidates
-    whose bound is below the best gain found need no look (Minoux, 1978), nor do those without any.
-    Ties are drawn from ``rng``.
+    Gains only decrease as picks are added (submodularity), so an earlier gain is an upper bound:
+    candidates whose bound is 0, or below the best gain found, are not evaluated (Minoux, 1978).
+    Ties are broken with ``rng``.
     """
     order = bound_N.argsort(descending=True)[: len(bound_N) - picked]
     most = max(1, BLOCK // len(coverage.sample))

@@ -1,4 +1,4 @@
-"""The poster's boundary points between clusters, and the centres beside them."""
+"""The poster's boundary points between clusters, and cluster centres as a control."""
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -30,7 +30,7 @@ def kmeans_centre(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 def _centroid_distances(view: PoolView, rng: torch.Generator) -> Tensor:
     """Euclidean distances (N, K) of the features to the K centroids, float32, all held at once.
 
-    Taken in blocks of rows, their last bits could depend on where a block ends.
+    If computed in blocks of rows, their last bits could depend on where a block ends.
     """
     fit = fitted(view.embeddings_N_D, view.clusters, rng)
     with threadpool_limits(1):  # as in ``fitted``

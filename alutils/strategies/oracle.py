@@ -1,4 +1,4 @@
-"""What there is to gain by choosing: picks made with the true labels, which no strategy has."""
+"""How much there is to gain by choosing: picks made with the true labels, which no strategy has."""
 
 import torch
 import torch.nn.functional as F
@@ -10,32 +10,33 @@ from alutils.strategies.view import LabelledView
 RIDGE = 0.1
 """Strength of the ridge penalty, on features whose squared length is 1 on average.
 
-On held-out images of CIFAR-10 (EfficientNet-Lite0's features, 20 to 200 labels, 3 seeds) 0.01 to
-0.3 give the head the same accuracy within the spread over seeds, and 3 one to two points less.
-Cross-entropy or 0/1 error, to choose among the 30 best by squared error, show no gain either.
+On held-out images of CIFAR-10 (EfficientNet-Lite0's features, 20 to 200 labels, 3 seeds), values
+from 0.01 to 0.3 give the head the same accuracy within the spread over seeds; 3 gives one to two
+points less. Choosing among the 30 best by squared error with cross-entropy or 0/1 error instead
+shows no gain either.
 """
 LOOKED_AT = 1000
-"""Candidates among which a round chooses; in a pool up to this size all."""
+"""Candidates among which a round chooses; all of them in a pool up to this size."""
 SAMPLE = 1000
-"""Candidates on which the error is measured; in a pool up to this size all.
+"""Candidates on which the error is measured; all of them in a pool up to this size.
 
-Twice as many of both gave 1 to 2 points more from 20 to 100 labels, none at 200, and take four
-times as long a pick.
+Doubling both numbers gave 1 to 2 points more from 20 to 100 labels and none at 200, and takes four
+times as long per pick.
 """
 TIE = 1e-9
-"""Difference of two errors, as a share of the error, that rounding may make (float64)."""
+"""Difference of two errors, relative to the error, that may be due to rounding (float64)."""
 
 
 def oracle(view: LabelledView, budget: int, rng: torch.Generator) -> Tensor:
     """Always the candidate that, with its true label, leaves the least error on the pool.
 
-    No strategy: it sees the labels that others are to ask for. Expected error reduction (Roy and
-    McCallum, ICML 2001) with the true labels in the place of the model's expectations. The model is
-    ridge regression on one-hot labels, which can be refitted with one more label in closed form,
-    and the error is its squared error. That is measured on ``SAMPLE`` candidates; ``LOOKED_AT``,
-    or ``budget`` where that is more, may be chosen. Both are drawn from ``rng``, apart, so that
-    memory doesn't grow with the pool: K that may be chosen take (``SAMPLE`` + K) K numbers of
-    float64, for a ``budget`` of 10,000 0.9 GB.
+    This is not a strategy: it sees the labels that strategies have to ask for. It is expected error
+    reduction (Roy and McCallum, ICML 2001) with the true labels in place of the model's
+    expectations. The model is ridge regression on one-hot labels, which can be refitted with one
+    more label in closed form, and the error is its squared error, measured on ``SAMPLE``
+    candidates. The picks come from ``LOOKED_AT`` candidates, or ``budget`` if that is more. Both
+    sets are drawn with ``rng``, separately, so that memory doesn't grow with the pool: K candidates
+    to pick from take (``SAMPLE`` + K) * K float64 numbers, 0.9 GB for a ``budget`` of 10,000.
     """
     looked_at = torch.randperm(len(view), generator=rng)[: max(LOOKED_AT, budget)]
     sample = torch.randperm(len(view), generator=rng)[:SAMPLE]
@@ -52,14 +53,15 @@ def oracle(view: LabelledView, budget: int, rng: torch.Generator) -> Tensor:
 
 
 Rows = tuple[Tensor, Tensor]
-"""Features with a last 1 for the bias (B, D), and one-hot labels (B, C); both float64."""
+"""Features with a 1 appended for the bias (B, D), and one-hot labels (B, C); both float64."""
 
 
 class Ridge:
-    """Ridge regression on what is labelled, its error on a sample, and K candidates to add.
+    """Ridge regression on the labelled images, its error on a sample, and K candidates to add.
 
-    Adding one changes a prediction by the product of two numbers: what the two images share, and
-    what the model lacked on the added one (Sherman and Morrison, 1950).
+    Adding a candidate changes the prediction for an image by the product of two numbers: what the
+    two images share (``shared_R_K``), and the candidate's residual (``lacks_R_C``), scaled (Sherman
+    and Morrison, 1950).
     """
 
     def __init__(self, labelled: Rows, sample: Rows, candidates: Rows):
@@ -97,10 +99,11 @@ class Ridge:
 
 
 def _labelled_rows(view: LabelledView, *parts: Tensor) -> list[Rows]:
-    """Rows of what is labelled, then of the candidates at each of ``parts``, on one scale.
+    """Rows of the labelled images, then of the candidates at each of ``parts``, on one scale.
 
-    Features are moved by the candidates' mean, and divided by the root of the mean squared length
-    that is left, unless none is. A class that none of them has needs no column.
+    The candidates' mean is subtracted from the features, which are then divided by the root mean
+    square length of the centred candidates, unless it is 0. Classes above the highest label that
+    occurs get no column.
     """
     points_N_D, points_M_D = view.embeddings_N_D, view.labelled_embeddings_M_D
     variance_D, mean_D = torch.var_mean(points_N_D, 0, correction=0)

@@ -1,4 +1,4 @@
-"""The strategies by arm, and how a user adds one."""
+"""The strategy of each arm, and how users add their own."""
 
 import inspect
 import sys
@@ -21,15 +21,16 @@ Strategy = Callable[[PoolView, int, torch.Generator], Tensor]
 
 
 class BrokenContract(ParameterError):
-    """A strategy returned something else than the positions that it was asked for."""
+    """A strategy returned something other than the positions that it was asked for."""
 
 
 def checked_positions(
     positions: Tensor | np.ndarray, budget: int, candidates: int, arm: str
 ) -> Tensor:
-    """What a strategy returned, as int64 (budget,) on the CPU.
+    """Check what a strategy returned, and return it as int64 (budget,) on the CPU.
 
-    Raises ``BrokenContract`` unless it kept its contract. A NumPy array of integers is taken too.
+    A NumPy array of integers is accepted too. Raises ``BrokenContract`` unless these are ``budget``
+    different positions in [0, ``candidates``).
     """
     given = positions
     if isinstance(given, np.ndarray) and given.dtype.kind in "iu" and given.ndim == 1:
@@ -55,9 +56,9 @@ def checked_positions(
 
 
 def _imported(function: str) -> Strategy:
-    """The strategy that lies in this room as ``MODULE.NAME``.
+    """Import the strategy ``MODULE.NAME`` from ``alutils.strategies``.
 
-    It raises ``ValueError`` where it is asked for more candidates than there are.
+    The strategy raises ``ValueError`` if it is asked for more candidates than there are.
     """
     module, _, name = function.rpartition(".")
     strategy = getattr(import_module(f"alutils.strategies.{module}"), name)
@@ -78,10 +79,10 @@ STRATEGIES: dict[str, Strategy] = {name: _imported(arm.function) for name, arm i
 def choose(
     arm: str, custom: dict[str, bytes], view: PoolView, budget: int, rng: torch.Generator
 ) -> Tensor:
-    """Indices of the candidates that an arm asks for, int64 (budget,), the ones it prefers first.
+    """Indices of the candidates that an arm picks, int64 (budget,), most preferred first.
 
-    ``custom`` are strategies of a user by arm, packed (``packed``). Raises ``BrokenContract`` where
-    a strategy breaks its contract, ``StrategyFailed`` where one of a user raises an error.
+    ``custom`` has a user's strategies by arm, as ``packed`` returns them. Raises ``BrokenContract``
+    if a strategy breaks its contract, and ``StrategyFailed`` if a user's strategy raises an error.
     """
     if arm in custom:
         positions = ask(custom[arm], arm, view, budget, rng)
@@ -93,37 +94,39 @@ def choose(
 def register(name: str, strategy: Strategy) -> None:
     """Make a user's strategy an arm of the study.
 
-    A hash of its source, and of all that this uses, enters its record's name (``StrategySource``).
-    Modules that are not installed travel to the workers with it. ``ValueError`` for a name that is
-    taken or is no name, for what is not a function, and where a change could not be noticed. Taken
-    are the names of the study's arms and what figures call them, in whatever case.
+    A hash of its source, and of everything that the source uses, becomes part of its records' names
+    (``StrategySource``). Modules that are not installed are sent to the workers with it. Raises
+    ``ValueError`` if the name is taken or invalid, if ``strategy`` is not a function, or if a
+    change of its code could go unnoticed. The study's arm names and their titles in figures are
+    taken, regardless of case.
     """
     taken = {each.lower() for each in (*ARM_TITLE, *ARM_TITLE.values(), "sequence")}
     if name.lower() in taken:
-        raise ValueError(f"{name!r} is a name of the study: choose another one")
+        raise ValueError(f"{name!r} is already a name in the study: choose another one")
     if not name.replace("_", "").replace("-", "").isalnum():
-        raise ValueError(f"{name!r} is no name: use letters, digits, '-' and '_'")
+        raise ValueError(f"{name!r} is not a valid name: use letters, digits, '-' and '_'")
     if not inspect.isfunction(strategy):
         raise ValueError(
             f"{name!r} is a {type(strategy).__name__}: give a function (view, budget, rng)"
         )
     source = StrategySource(strategy)
-    for module in source.modules - {"__main__"}:  # that of a notebook always travels
+    for module in source.modules - {"__main__"}:  # a notebook's own is always sent
         cloudpickle.register_pickle_by_value(sys.modules[module])
     STRATEGIES[name] = strategy
     CUSTOM_ARMS[name] = source.digest
 
 
 def packed(arms: Iterable[str]) -> dict[str, bytes]:
-    """The arms that a user registered, each pickled with all that it uses.
+    """Pickle those of the arms that a user registered, each with everything that it uses.
 
-    ``ValueError`` where a strategy, or what it uses, was changed since it was registered.
+    Raises ``ValueError`` if a strategy, or anything that it uses, has changed since it was
+    registered.
     """
     registered = {name: STRATEGIES[name] for name in CUSTOM_ARMS if name in arms}
     for name, strategy in registered.items():
         if StrategySource(strategy).digest != CUSTOM_ARMS[name]:
             raise ValueError(
-                f"what {name!r} takes from around it changed since it was registered: register it "
-                "again, and make the study after that"
+                f"what {name!r} uses has changed since it was registered: register it again, then "
+                "create the study"
             )
     return {name: cloudpickle.dumps(strategy) for name, strategy in registered.items()}

@@ -1,4 +1,4 @@
-"""What may be labelled, and what is."""
+"""The pool: which images may be labelled, and which are."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from torch import Tensor
 class Pool:
     """Two masks over one training set; only here are positions mapped to dataset indices.
 
-    ``kept``, a mask (N,) over the training set, has the images that take part; the held-out share
-    is drawn from these. Raises ``ValueError`` when an index is labelled twice, or may not be.
+    ``kept``, a mask (N,) over the training set, marks the images that take part; the held-out share
+    is drawn from these. Raises ``ValueError`` if an index is labelled twice or may not be labelled.
     """
 
     def __init__(self, kept: Tensor, heldout_fraction: float, rng: torch.Generator):
@@ -44,7 +44,7 @@ class Pool:
 
 
 def some_of(indices: Tensor, count: int, rng: torch.Generator) -> Tensor:
-    """``count`` of ascending indices at random, ascending; all where that is 0 or too many."""
+    """``count`` random ones of ascending indices, ascending; all if ``count`` is 0 or too large."""
     if not 0 < count < len(indices):
         return indices
     return indices[torch.randperm(len(indices), generator=rng)[:count]].sort().values

@@ -1,4 +1,4 @@
-"""ProbCover: points that cover most of what is not covered."""
+"""ProbCover: points whose balls cover the most candidates not covered yet."""
 
 import torch
 from torch import Tensor
@@ -10,17 +10,17 @@ from alutils.strategies.ranking import highest
 from alutils.strategies.view import PoolView
 
 PURITY = 0.95
-"""Share of ProbCover's balls that hold one cluster alone, as in its paper."""
+"""Share of ProbCover's balls that hold points of one cluster only, as in its paper."""
 SAMPLE = 1000
-"""Balls by which that share is judged."""
+"""Balls on which that share is estimated."""
 
 
 def probcover(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """Always the candidate whose ball holds the most candidates that no ball holds yet.
 
-    Yehuda et al., arXiv 2205.11320; labelled images have balls too. The radius is ``radius``'s.
-    A candidate's count is kept and lowered as others are covered, so that every pair is looked at
-    at most twice and no graph is held: time grows with the square of the pool, memory does not.
+    Yehuda et al., arXiv 2205.11320; labelled images have balls too. The radius is from ``radius``.
+    A candidate's count is stored, and decreased as others are covered, so every pair is evaluated
+    at most twice and no graph is stored: time grows with the square of the pool, memory does not.
     """
     points = Points(view.embeddings_N_D)
     reach = radius(points, view.probs_N_C.shape[1], rng) ** 2
@@ -48,11 +48,11 @@ def _count(points: Points, marked_N: Tensor, reach: float) -> Tensor:
 
 
 def radius(points: Points, classes: int, rng: torch.Generator) -> float:
-    """The largest radius at which ``PURITY`` of the balls hold one cluster alone.
+    """The largest radius at which a share ``PURITY`` of the balls hold points of one cluster only.
 
-    The paper's rule, with as many K-means clusters as classes. A ball is pure up to its centre's
-    distance to the nearest point of another cluster, so the radius is a quantile of these
-    distances, here over ``SAMPLE`` random centres.
+    This is the paper's rule, with as many K-means clusters as classes. A ball is pure up to the
+    distance from its centre to the nearest point of another cluster, so the radius is a quantile of
+    these distances, here over ``SAMPLE`` random centres.
     """
     cluster_N = clusters(points.rows_N_D, classes, rng).to(points.rows_N_D.device)
     centres = torch.randperm(len(points), generator=rng)[:SAMPLE].to(cluster_N.device)

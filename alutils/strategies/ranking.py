@@ -1,4 +1,4 @@
-"""From scores to positions: the best first, ties by the random generator, never by order."""
+"""From scores to positions: best first, with ties broken at random, never by order."""
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ def smallest(scores_N: Tensor, budget: int, rng: torch.Generator) -> Tensor:
 
 
 def highest(scores_N: Tensor, rng: torch.Generator) -> int:
-    """Position of the highest score; one of them drawn from ``rng`` where several are equal.
+    """Position of the highest score; ties are broken with ``rng``.
 
     ``scores_N`` is (N,) on any device. Raises ``ValueError`` where a score is NaN.
     """
@@ -29,5 +29,5 @@ def highest(scores_N: Tensor, rng: torch.Generator) -> int:
 
 
 def drawn(weights_N: Tensor, rng: torch.Generator) -> int:
-    """A position drawn from ``rng`` in proportion to its weight, 0 or more."""
+    """A position drawn with ``rng`` in proportion to its weight, which is 0 or more."""
     return int(torch.multinomial(weights_N.cpu().double(), 1, generator=rng))

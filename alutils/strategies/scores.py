@@ -11,7 +11,7 @@ def entropies(probs: Tensor) -> Tensor:
 
 
 def mutual_information(probs_T_N_C: Tensor) -> Tensor:
-    """Between label and weights (N,): entropy of the mean prediction minus the passes' mean one."""
+    """Of label and weights (N,): entropy of the mean prediction minus the passes' mean entropy."""
     return entropies(probs_T_N_C.mean(0)) - entropies(probs_T_N_C).mean(0)
 
 

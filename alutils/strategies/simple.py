@@ -1,4 +1,4 @@
-"""The poster's scores of single predictions, and the random baseline."""
+"""The poster's per-candidate scores, with entropy as a control, and the random baseline."""
 
 import torch
 from torch import Tensor
@@ -26,9 +26,9 @@ def margin(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
 def bayesian(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The highest entropy of the mean prediction over MC-dropout passes (arXiv 1703.02910).
 
-    With ``mc_score = "mutual-information"`` that entropy minus the mean entropy of the passes
-    (Houlsby et al., arXiv 1112.5745). It is zero up to rounding where the passes are equal, as
-    they are without dropout.
+    With ``mc_score = "mutual-information"``, that entropy minus the mean entropy of the passes
+    (Houlsby et al., arXiv 1112.5745), which is zero up to rounding if the passes are equal, as they
+    are without dropout.
     """
     if view.mc_score == "mutual-information":
         return smallest(-mutual_information(view.mc_probs_T_N_C), budget, rng)

@@ -1,9 +1,10 @@
-"""The hash of a user's strategy: equal in every process, and another one where the code is changed.
+"""The hash of a user's strategy: the same in every process, and different if the code changes.
 
-Hashed are its source and all that this names outside of itself. Functions and constants of the
-notebook, and of modules that are not installed, are followed into their own source; what is
-installed counts by its module and name. A strategy that uses something whose change could not be
-noticed in this way is refused with ``ValueError``, which names the remedy.
+It covers the strategy's source and everything outside that the source names. Functions of the
+notebook, and of modules that are not installed, are followed into their own source, and constants
+count by their value; what is installed counts by its module and name. A strategy that uses
+something whose change would go unnoticed in this way is refused with a ``ValueError`` that names
+the remedy.
 """
 
 import ast
@@ -29,7 +30,7 @@ PLAIN = {
 }  # fmt: skip
 """Types of constants whose ``repr`` is all there is to them."""
 RUNNING_TEXT = {"eval", "exec", "compile", "globals", "__import__"}
-"""Functions of Python that use code which the source doesn't name."""
+"""Built-in functions that may use code which the source doesn't name."""
 LOADING = {"importlib", "runpy", "builtins"}
 """Modules that have such functions."""
 STANDARD_LIBRARY = Path(os.__file__).parent
@@ -52,7 +53,7 @@ class StrategySource:
         self.digest = _hash("\n".join(self._texts).encode())[:12]
 
     def _function(self, function: FunctionType) -> str:
-        """A function's number; when it is first met, its text and what that names are noted."""
+        """A function's number; on first use, its text and everything that it names are recorded."""
         if function not in self._numbers:
             self._numbers[function] = number = len(self._numbers)
             self.modules.add(_module(function))
@@ -66,7 +67,7 @@ class StrategySource:
         return f"function {self._numbers[function]}"
 
     def _looked_up(self, names: list[str], known: dict[str, object]) -> tuple[str, object]:
-        """Name and value of dotted names; they are followed through modules not installed alone."""
+        """Name and value of a dotted name, followed only through modules that are not installed."""
         value, length = known[names[0]], 1
         while isinstance(value, ModuleType) and not installed(value.__name__):
             self.modules.add(value.__name__)
@@ -76,7 +77,7 @@ class StrategySource:
         return ".".join(names[:length]), value
 
     def _words(self, name: str, value: object) -> str:
-        """A value in words that are the same in every process, and differ where it does."""
+        """A value as text that is the same in every process and differs if the value does."""
         if type(value) in PLAIN:
             return repr(value)
         if type(value) in (list, tuple, set, frozenset):
@@ -102,16 +103,16 @@ class StrategySource:
 
 
 def installed(name: str) -> bool:
-    """Whether workers elsewhere can import a module: it is Python's, this study's or a package's.
+    """Whether workers elsewhere can import a module, as part of Python, this study or a package.
 
-    A notebook's module, and files of the user, are not.
+    They can't import a notebook's module or the user's own files.
     """
     top = name.partition(".")[0]
     if top in ("alutils", "__main__"):
         return top == "alutils"
     try:
         spec = importlib.util.find_spec(top)
-    except ValueError:  # a notebook's, and one made by hand, have none
+    except ValueError:  # a notebook's module, and one made by hand, have no spec
         return False
     if spec is None:
         return False
@@ -139,14 +140,14 @@ def _defaults(function: FunctionType) -> dict[str, object]:
 
 
 def _around(function: FunctionType) -> dict[str, object]:
-    """All that a function can name outside of itself, by name."""
+    """Everything outside a function that it can refer to, by name."""
     cells = function.__closure__ or ()
     closed = zip(function.__code__.co_freevars, cells, strict=True)
     return function.__globals__ | {name: cell.cell_contents for name, cell in closed}
 
 
 def _text(function: FunctionType) -> str:
-    """A function's source; ``ValueError`` where its file has changed since it was loaded."""
+    """A function's source; raises ``ValueError`` if its file has changed since it was loaded."""
     code, name = function.__code__, function.__name__
     linecache.checkcache(code.co_filename)
     lines = linecache.getlines(code.co_filename, function.__globals__)
@@ -187,7 +188,7 @@ def _as_compiled(code: CodeType) -> CodeType:
 
 
 def _named(text: str) -> list[list[str]]:
-    """The dotted names with which a function and its decorators use what lies outside of it."""
+    """The dotted names by which a function and its decorators refer to things outside it."""
     tree = _parsed(text)
     _check_imports(tree)
     outer = {names[0] for decorator in _decorators(tree) for names in _dotted(decorator)}
@@ -200,8 +201,8 @@ def _parsed(text: str) -> ast.Module:
         return ast.parse(text)
     except SyntaxError:
         raise ValueError(
-            f"where the function begins and ends can't be told in {text.strip().splitlines()[0]!r}:"
-            " write it with def, on lines of its own"
+            "can't find where the function begins and ends in "
+            f"{text.strip().splitlines()[0]!r}: write it with def, on lines of its own"
         ) from None
 
 
@@ -210,13 +211,13 @@ def _decorators(tree: ast.Module) -> list[ast.expr]:
 
 
 def _globals(table: symtable.SymbolTable) -> set[str]:
-    """Names that a function, or one within it, takes from around it."""
+    """Names from outside that a function, or one nested in it, uses."""
     names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_global()}
     return names.union(*map(_globals, table.get_children()))
 
 
 def _dotted(tree: ast.AST) -> Iterator[list[str]]:
-    """Names with the attributes that follow them, each as long as it goes."""
+    """Names with all the attributes that follow them."""
     within = set()
     for node in ast.walk(tree):
         attributes, base = [], node
@@ -229,14 +230,14 @@ def _dotted(tree: ast.AST) -> Iterator[list[str]]:
 
 
 def _check_builtins(text: str, known: dict[str, object]) -> None:
-    """Refuse functions of Python that use code which the source doesn't name."""
+    """Refuse built-in functions that may use code which the source doesn't name."""
     for names in _named(text):
         if names[0] in RUNNING_TEXT - known.keys():
             raise _unseen(names[0])
 
 
 def _loads(value: object) -> bool:
-    """Whether a module, function or class of the library may use code that no source names."""
+    """Whether a standard-library module, function or class may use code that no source names."""
     home = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
     if str(home).partition(".")[0] in LOADING - {"builtins"} or value is builtins:
         return True
@@ -245,13 +246,13 @@ def _loads(value: object) -> bool:
 
 def _unseen(name: str) -> ValueError:
     return ValueError(
-        f"{name} may use code that the source doesn't name, whose change could not be told: import "
-        "what is used above, and name it in the function"
+        f"{name} may use code that the source doesn't name, so a change would go unnoticed: import "
+        "what is used above the function, and name it there"
     )
 
 
 def _check_imports(tree: ast.AST) -> None:
-    """Refuse imports within a function that workers elsewhere could not make, or that hide code."""
+    """Refuse imports within a function that would fail on workers elsewhere, or that hide code."""
     if ["sys", "modules"] in [names[:2] for names in _dotted(tree)]:
         raise _unseen("sys.modules")
     for node in ast.walk(tree):
@@ -269,7 +270,7 @@ def _check_imports(tree: ast.AST) -> None:
 
 
 def _unwrapped(name: str, value: object) -> FunctionType | None:
-    """A function that is not installed, without installed decorators, which its source names."""
+    """The user's function without installed decorators, which its source names; else None."""
     layers = 0
     while not (isinstance(value, FunctionType) and not installed(_module(value))):
         if not hasattr(value, "__wrapped__"):
@@ -277,8 +278,8 @@ def _unwrapped(name: str, value: object) -> FunctionType | None:
         value, layers = value.__wrapped__, layers + 1
     if layers > len(_decorators(_parsed(_text(value)))):
         raise ValueError(
-            f"{name} is decorated elsewhere than where it is defined, and a change of that could "
-            "not be told: put the decorator above its def"
+            f"{name} is decorated elsewhere than where it is defined, so a change of its decorator "
+            "would go unnoticed: put the decorator above its def"
         )
     return value
 
@@ -287,7 +288,7 @@ def _imported(value: object) -> str:
     """Kind, module and name of a module, class or function that is installed; empty for others."""
     if isinstance(value, ModuleType):
         return f"module {value.__name__}" if installed(value.__name__) else ""
-    if isinstance(value, np.ufunc):  # one made of a Python function takes objects alone
+    if isinstance(value, np.ufunc):  # one made from a Python function takes only objects
         return "" if value.types == ["O->O"] else f"{value} of {value.types}"
     owner = getattr(value, "__self__", None)
     bound = not isinstance(owner, type | ModuleType | None)
@@ -303,8 +304,8 @@ def _imported(value: object) -> str:
 def _remedy(value: object) -> str:
     """Why a value is refused, and what to do."""
     if isinstance(value, ModuleType):
-        return "what of it is used could not be told: name that, as in MODULE.NAME"
-    could_not = "a change of it could not be told"
+        return "what is used of it can't be determined: name that, as in MODULE.NAME"
+    could_not = "changes to it would go unnoticed"
     if isinstance(value, type):
         return f"{could_not}: use functions, or import it from an installed package"
     return (

@@ -16,10 +16,11 @@ MOST_CLUSTERS, SMALL_CLUSTER, NEIGHBOURS = 500, 5, 20
 def typiclust(view: PoolView, budget: int, rng: torch.Generator) -> Tensor:
     """The most typical candidates of clusters without labels, the largest clusters first.
 
-    Hacohen et al., arXiv 2202.02794: as many K-means clusters of candidates and labelled images as
-    there will be labels, at most ``MOST_CLUSTERS``. Always the cluster with the fewest labelled or
-    picked, then the largest; those of up to ``SMALL_CLUSTER`` images come last. Typical is a small
-    mean distance to the ``NEIGHBOURS`` nearest candidates of the cluster, ranked once a cluster.
+    Hacohen et al., arXiv 2202.02794: candidates and labelled images are grouped into as many
+    K-means clusters as there will be labels, at most ``MOST_CLUSTERS``. Each pick comes from the
+    cluster with the fewest images labelled or picked, the largest of these first; clusters of up to
+    ``SMALL_CLUSTER`` images come last. A typical candidate has a small mean distance to its
+    ``NEIGHBOURS`` nearest candidates in the cluster; candidates are ranked once per cluster.
     """
     features = [view.embeddings_N_D, view.labelled_embeddings_M_D]
     count = min(len(features[1]) + budget, MOST_CLUSTERS)
@@ -54,6 +55,6 @@ def mean_distance(features_N_D: Tensor) -> Tensor:
     neighbours = min(NEIGHBOURS, len(features_N_D) - 1)
     if not neighbours:
         return torch.zeros(1)
-    centred_N_D = features_N_D - features_N_D.mean(0)  # scikit-learn squares norms, which rounds
+    centred_N_D = features_N_D - features_N_D.mean(0)  # small norms round less when squared
     fit = NearestNeighbors(n_neighbors=neighbours).fit(centred_N_D.cpu().numpy())
     return torch.from_numpy(fit.kneighbors()[0].mean(1))

@@ -1,4 +1,4 @@
-"""What the model says about the candidates, computed when it is asked for."""
+"""What the model says about the candidates, computed on demand."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -17,19 +17,19 @@ from alutils.learning.scoring import SCORING_BATCH, chunks
 from alutils.learning.training import dropout_mask
 
 KEPT_FEATURES = 2**16
-"""Candidates up to which one pass through the trunk serves all quantities (of ResNet-18 128 MB).
+"""Pool size up to which the trunk runs once and its features are kept (128 MB for ResNet-18).
 
-In a larger pool features are kept only for a strategy that asks for them; all else is computed
-chunk by chunk, in memory that doesn't grow with the pool.
+In a larger pool, features are kept only for a strategy that asks for them; everything else is
+computed chunk by chunk, in memory that doesn't grow with the pool.
 """
 
 
 class PoolView:
     """What the model says about N candidates: all that a strategy gets to see.
 
-    Each quantity is computed at its first use, once. Scoring is in eval mode, never augments and
-    never drops a candidate; stochastic passes switch on dropout alone. C is the number of classes,
-    T of passes, D of features (512 of ResNet-18).
+    Each quantity is computed once, at its first use. Scoring is in eval mode, never augments and
+    never leaves out a candidate; stochastic passes switch on only dropout. C is the number of
+    classes, T that of passes, and D that of features (512 for ResNet-18).
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class PoolView:
     mc_passes, dropout : T, and the probability that a pass drops a feature
     clusters, mc_score : settings of the K-means and of the Bayesian arm
     rng : draws the masks of the passes
-    scoring : gives a context that is entered around all that the network computes
+    scoring : returns a context manager that is entered around everything the network computes
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class PoolView:
     def mc_mean_N_C(self) -> Tensor:
         """Mean class probabilities, float32 (N, C), of T stochastic passes, on the CPU.
 
-        The passes (Gal and Ghahramani, arXiv 1506.02142) differ in their dropout alone, which
-        stands before the last layer. A pass keeps its mask for all candidates, as in BatchBALD
-        (arXiv 1906.08158): it thins the last layer's weights, the trunk runs once for all passes,
-        and the T thinned layers are one matrix product.
+        The passes (Gal and Ghahramani, arXiv 1506.02142) differ only in their dropout, which is
+        applied before the last layer. A pass uses one mask for all candidates, as in BatchBALD
+        (arXiv 1906.08158): the mask is applied to the last layer's weights, the trunk runs once for
+        all passes, and the T masked layers are one matrix product.
         """
         return self._of_features(lambda x: self._passes(x).mean(1).cpu())
 
@@ -97,10 +97,10 @@ class PoolView:
         return self._of_features(lambda x: self._passes(x).cpu()).transpose(0, 1)
 
     def over_passes(self, score: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
-        """``score`` of the stochastic passes (N, ...), on the CPU, in memory that is bounded.
+        """``score`` of the stochastic passes (N, ...), on the CPU, in bounded memory.
 
-        ``score`` is given their probabilities chunk by chunk, (T, B, C), and returns one value or
-        row a candidate, or ``rows`` at most in all; so memory doesn't grow with T * N.
+        ``score`` gets their probabilities chunk by chunk, (T, B, C), and returns one value or row
+        per candidate, or at most ``rows`` in total, so memory doesn't grow with T * N.
         """
         return self._of_features(lambda x: score(self._passes(x).cpu().transpose(0, 1)), rows)
 
@@ -127,17 +127,17 @@ class PoolView:
         return self._pass_logits(features_B_D).softmax(2)
 
     def _features(self) -> Iterable[Tensor]:
-        """Features chunk by chunk: those that are kept, or a pass through the trunk."""
+        """Features chunk by chunk: those kept, or else from a new pass through the trunk."""
         if len(self) <= KEPT_FEATURES or "embeddings_N_D" in self.__dict__:
             return self.embeddings_N_D.split(SCORING_BATCH)
         return chunks(self.net, self.images, self.candidates)
 
     def _of_features(self, function: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
-        """``function`` of the candidates' features, a row each, or so many at most in all."""
+        """``function`` of the candidates' features: one row each, or at most ``rows`` in total."""
         return self._whole(map(function, self._features()), len(self) if rows is None else rows)
 
     def _whole(self, parts: Iterable[Tensor], rows: int) -> Tensor:
-        """The parts in one tensor, of so many rows at most; computed here, each freed at once."""
+        """Concatenate the parts, at most ``rows`` rows; each is computed here and freed at once."""
         filled = 0
         with self.scoring(), torch.inference_mode():
             for part in parts:
@@ -149,9 +149,9 @@ class PoolView:
 
 
 class GivenView:
-    """A view of arrays that come from elsewhere, for a strategy in code of one's own.
+    """A view of arrays that come from elsewhere, for using the strategies in your own code.
 
-    Where a strategy asks for an array that was not given, ``AttributeError`` names it.
+    If a strategy needs an array that was not given, an ``AttributeError`` names it.
 
     Parameters
     ----------
@@ -160,10 +160,10 @@ class GivenView:
     labelled_embeddings_M_D : features (M, D) of what is labelled, ``embeddings_N_D[:0]`` for none
     mc_probs_T_N_C : class probabilities (T, N, C) of stochastic passes
     clusters, mc_score : settings of the K-means and of the Bayesian arm
-    labels_N, labelled_labels_M : classes, from 0, for the oracle, which is no strategy
+    labels_N, labelled_labels_M : classes, from 0, for the oracle, which is not a strategy
 
-    Tensors, or what can become one: taken as float32, classes as int64, on the CPU. Raises
-    ``ValueError`` where their shapes don't fit together.
+    Anything that converts to a tensor is accepted, and stored as float32, classes as int64, on the
+    CPU. Raises ``ValueError`` if the shapes don't fit together.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class GivenView:
         if wanted not in GivenView.__init__.__annotations__:
             raise AttributeError(f"a GivenView has no {name!r}")
         raise AttributeError(
-            f"{wanted} is asked for and was not given: give it to GivenView, an array of shape "
+            f"{wanted} is needed but was not given: pass it to GivenView, an array of shape "
             f"({', '.join(_letters(wanted))})"
         )
 
@@ -204,7 +204,7 @@ class GivenView:
         return torch.cat([score(part) for part in self.mc_probs_T_N_C.split(SCORING_BATCH, 1)])
 
     def _take(self, name: str, given: ArrayLike | None, dtype: torch.dtype = torch.float32) -> None:
-        """Keep an array, whose name says its shape, if its sizes are those of the others."""
+        """Store an array, whose name gives its shape, if its sizes match those of the others."""
         if given is None:
             return
         array = torch.as_tensor(given, dtype=dtype, device="cpu").detach().clone()
@@ -222,14 +222,14 @@ class GivenView:
 
 
 def _letters(name: str) -> list[str]:
-    """The capitals in an array's name, one a dimension."""
+    """The capital letters in an array's name, one per dimension."""
     return [part for part in name.split("_") if part.isupper()]
 
 
 class LabelledView:
-    """A view with the true labels, for an arm that is no strategy; all else is the shared view's.
+    """A view with the true labels, for an oracle; everything else comes from the shared view.
 
-    The shared view holds no labels, so that a strategy can't ask for them.
+    The shared view holds no labels, so a strategy can't ask for them.
 
     Attributes
     ----------
@@ -249,11 +249,11 @@ class LabelledView:
 
 
 class PrivateView:
-    """A view for one strategy alone, which may change in place whatever it is given.
+    """A view for a single strategy, which may change in place whatever it gets.
 
-    All quantities are those of a view that several arms share, which computes each once; what is
-    asked for is copied, and the copy goes with this view. They are computed with the settings that
-    PyTorch has when this view is made, whatever the strategy sets.
+    All quantities come from a view that several arms share, which computes each once; what is asked
+    for is copied, and the copy is freed with this view. They are computed with the settings that
+    PyTorch has when this view is created, whatever the strategy sets.
     """
 
     def __init__(self, shared: PoolView):
@@ -270,6 +270,6 @@ class PrivateView:
         return copied
 
     def over_passes(self, score: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
-        """The same as the shared view's, in a copy, as all that this view gives."""
+        """As in the shared view, but copied, like everything that this view returns."""
         with settings.under(self._settings):
             return self._shared.over_passes(score, rows).clone()  # out of inference mode

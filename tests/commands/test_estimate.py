@@ -159,7 +159,7 @@ def test_a_run_whose_steps_can_not_be_timed_is_told_without_hours(
     estimate.estimate("smoke")
     told = capsys.readouterr().out
     assert "digits, bf16, 7x7, batch 64: can't be timed, as the few steps timed diverge" in told
-    assert "0.0 hours of one worker in total, 0.0 left, without choosing" in told
+    assert "0.0 hours of one worker in total, 0.0 left, without the time for choosing" in told
 
 
 def diverging(cell, device):

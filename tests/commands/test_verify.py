@@ -228,7 +228,7 @@ def test_a_damaged_file_is_named_and_left_where_it_is(made, monkeypatch):
     monkeypatch.setattr(verify, "RECOMPUTED", 0)
     store, cells = made
     store.path(cells[0]).write_text("{}")
-    with pytest.raises(NotVerified, match=f"{cells[0].name}: its checksum does not hold"):
+    with pytest.raises(NotVerified, match=f"{cells[0].name}: its checksum does not match"):
         verify.verify("test")
     assert store.path(cells[0]).exists()
 

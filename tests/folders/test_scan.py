@@ -214,8 +214,9 @@ def test_a_file_that_can_not_be_forgotten_is_told_of(tmp_path, cache, looks, cap
         other.execute("BEGIN EXCLUSIVE")
         capsys.readouterr()
         scan.forget("cat/0.png")
-        told = f"'cat/0.png' counts as before, as {database} can't be changed (database is locked)"
-        assert capsys.readouterr().err == f"{told}: remove that file first\n"
+        why = f"{database} can't be changed (database is locked)"
+        told = f"'cat/0.png' will not be opened again, as {why}: remove that database first\n"
+        assert capsys.readouterr().err == told
     looks.clear()
     (cache / "scan-cut-off.sqlite").touch()
     scan.forget("cat/1.png")
@@ -368,7 +369,7 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     (tmp_path / "notes.txt").touch()
     refused(tmp_path / "notes.txt", "it is neither a folder nor a CSV or Parquet file")
     one = plain_folder(tmp_path / "one", ("cat",))
-    refused(one, "two classes at least are needed, and it has one, 'cat'; for images without")
+    refused(one, "at least two classes are needed, and it has one, 'cat'; for images without")
     few = plain_folder(tmp_path / "few")
     (few / "rare").mkdir()
     Image.fromarray(noise(3000)).save(few / "rare/0.png")
@@ -378,7 +379,7 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     tables = [table.read_text() for table in cache.glob("scan-*.left-out.csv")]
     assert "file,problem\nrare,an empty class folder\n" in tables
     half = plain_folder(tmp_path / "half/train").parent
-    refused(half, "it has train/ and no test/ with class folders: add that, or name the folder of")
+    refused(half, "it has train/ but no test/ with class folders: add it, or give the folder that")
     parts = plain_folder(tmp_path / "parts", ("Testing", "Training"))
     refused(parts, "its folders Testing, Training would be its classes: if they are parts, name")
     plain_folder(tmp_path / "stl", ("train", "test", "unlabelled"))
@@ -391,9 +392,9 @@ def test_what_is_no_dataset_is_refused(tmp_path, cache):
     (tmp_path / "list.csv").write_text("path,label\na.png,b\n")
     refused(tmp_path / "list.csv", "it lacks the column file: it has path, label")
     (tmp_path / "list.csv").write_text("file,Label,LABEL\na.png,b,c\n")
-    refused(tmp_path / "list.csv", "its columns Label, LABEL may all be label: call one of them")
+    refused(tmp_path / "list.csv", "its columns Label, LABEL may all be label: give only one of")
     (tmp_path / "list.csv").write_text("file,label,label\nx/1.png,cat,dog\n")
-    refused(tmp_path / "list.csv", "its columns label, label may all be label: call one of them")
+    refused(tmp_path / "list.csv", "its columns label, label may all be label: give only one of")
 
 
 def test_a_path_that_can_not_be_looked_at_is_refused_in_a_line(tmp_path, monkeypatch):
@@ -426,7 +427,7 @@ def test_a_class_s_name_in_two_forms_of_unicode_is_refused(tmp_path, capsys):
         scanned(root)
     cases = scanned(plain_folder(tmp_path / "letters", ("a", "A")))
     assert index.facts(cases).classes == ("A", "a")
-    told = "letters: classes 'A' and 'a' are two, though they differ in case alone"
+    told = "letters: classes 'A' and 'a' are two classes, though only their case differs"
     assert told in capsys.readouterr().err
 
 

@@ -247,7 +247,7 @@ def test_a_cache_that_cannot_be_read_is_one_clear_error(cache, monkeypatch):
     load()
     monkeypatch.setattr(np, "load", refuse(EACCES))
     with pytest.raises(
-        DataUnavailable, match="can't be read.*Permission denied.*change its rights"
+        DataUnavailable, match="can't be read.*Permission denied.*change its permissions"
     ):
         load()
 

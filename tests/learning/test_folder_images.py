@@ -117,7 +117,7 @@ def test_a_file_that_changed_since_the_scan_is_said(cache, tmp_path):
     root = plain_folder(tmp_path / "pets")
     name = scan(root)
     Image.fromarray(noise(9000)).save(root / "dog/4.png")
-    with pytest.raises(DataUnavailable, match="'dog/4.png' of .*: changed since it was looked at"):
+    with pytest.raises(DataUnavailable, match="'dog/4.png' of .*: changed since it was scanned"):
         load_folder(name)
     (root / "dog/4.png").unlink()
     with pytest.raises(DataUnavailable, match="'dog/4.png' of .*: No such file or directory"):

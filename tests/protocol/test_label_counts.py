@@ -43,6 +43,6 @@ def test_labels_a_round_end_near_the_last_ones_or_at_the_pool_s_end():
     assert last_counts(**sizes, last_labels=610) == [500, 700]
     assert last_counts(**sizes, last_labels=5000) == [1100, 1294]
     with pytest.raises(
-        ValueError, match="acquisition_size = 900 leads nowhere between 100 and 400"
+        ValueError, match="acquisition_size = 900 gives no label count nearer to 400 than the first"
     ):
         last_counts(first_labels=100, acquisition_size=900, last_labels=400)

@@ -167,8 +167,8 @@ BAD = [
     (
         {"schedule": "one-cycle", "dataset": "digits", "first_labels": 64, "batch_size": 64}
         | {"epochs": 1, "rounds": 2, "acquisition_fraction": 0.05},
-        "batch_size = 64 and epochs = 1 make one step of the first 64 labels of digits, and "
-        "schedule = 'one-cycle' begins at rate 0, so nothing would be trained: raise epochs, or",
+        "batch_size = 64 and epochs = 1 give a single step on the first 64 labels of digits, and "
+        "schedule = 'one-cycle' begins at learning rate 0, so nothing would be trained: raise ep",
     ),
     ({"rounds": 9000}, "lower rounds"),
     (
@@ -210,7 +210,7 @@ BAD = [
         "clusters: lower it",
     ),
     ({"dropout": 1.0}, "dropout = 1.0"),
-    ({"learning_rate": "5e-4"}, "valid number, not text: YAML takes 5.0e-4, with a point"),
+    ({"learning_rate": "5e-4"}, "valid number, not text: YAML reads 5.0e-4, with a decimal"),
     ({"schedule": "linear"}, "schedule = 'linear'"),
     ({"optimiser": "adamw"}, "optimiser = 'adamw'"),
     ({"weight_decay": -1e-4}, "weight_decay = -0.0001"),
@@ -224,13 +224,13 @@ BAD = [
     ({"device": "tpu"}, "device = 'tpu'"),
     (
         {"profile": "../escape"},
-        "profile = '../escape' is not allowed: it should be of small letters",
+        "profile = '../escape' is not allowed: it should be lower-case letters",
     ),
-    ({"profile": "-mine"}, "digits and hyphens, and begin with no hyphen"),
+    ({"profile": "-mine"}, "digits and hyphens, and not begin with a hyphen"),
     (
         {"profile": 2026},
         "profile = 2026 is not allowed: it should be text, in quotes; papermill's -p "
-        "made a number of it: use -r profile",
+        "turned it into a number: use -r profile",
     ),
     ({"workers": -2}, "workers = -2"),
     ({"live_taps": "yes"}, "live_taps = 'yes'"),
@@ -259,7 +259,7 @@ BAD = [
     (
         {"imbalance": 5001},
         "imbalance = 5001.0 leaves the rarest class of cifar10 without an image, as the most "
-        "frequent one has 5000: lower it to that or less",
+        "frequent one has 5000: lower it to at most that",
     ),
     (
         {"imbalance": 100, "first_labels": 12_000},
@@ -514,7 +514,7 @@ def test_an_injected_name_is_mended_without_a_new_kernel():
 
 
 def test_a_list_that_arrives_as_text_names_the_option_that_takes_lists():
-    with pytest.raises(ParameterError, match=r"seeds = '\[0, 1\]' .*give it -y 'seeds: \[0, 1\]'"):
+    with pytest.raises(ParameterError, match=r"seeds = '\[0, 1\]' .*use -y 'seeds: \[0, 1\]'"):
         ActiveLearningStudy.parse({"seeds": "[0, 1]"})
     assert papermill("smoke", ARMS_NOTEBOOK, yaml.safe_load("seeds: [0, 1]")).seeds == (0, 1)
 
@@ -525,7 +525,7 @@ def test_a_list_of_names_is_shown_as_one():
         ActiveLearningStudy.parse({"arms": "margin"})
     assert str(refused.value) == (
         f"parameters: arms = 'margin' is not allowed: it should be a list, as in {example}; "
-        f"papermill's -p gives text, so give it -y 'arms: {example}'"
+        f"papermill's -p passes text, so use -y 'arms: {example}'"
     )
     assert papermill("smoke", ARMS_NOTEBOOK, yaml.safe_load(f"arms: {example}")).arms == (
         "random", "uncertainty",

@@ -118,7 +118,7 @@ def test_a_damaged_record_is_set_aside_and_its_sound_rounds_kept(stored, damage,
     assert store.recover(cell)["rounds"] == record["rounds"]
     (aside,) = store.folder.glob("*.damaged")
     assert aside.read_text() == changed
-    assert f"going on after {kept} sound rounds" in capsys.readouterr().err
+    assert f"continuing after {kept} intact rounds" in capsys.readouterr().err
     assert (
         store.path(cell).exists() == bool(kept) and store.load(cell)["rounds"] == record["rounds"]
     )
@@ -416,7 +416,7 @@ def test_on_a_full_disk_room_is_what_helps(outputs, monkeypatch, error):
     monkeypatch.setattr(*patched, full)
     with pytest.raises(error, match="No space left on device.*make room") as raised:
         Store("test").prepare()
-    assert "rights" not in str(raised.value) and "no locks" not in str(raised.value)
+    assert "permissions" not in str(raised.value) and "no locks" not in str(raised.value)
 
 
 def test_what_killed_writers_left_is_removed_and_what_is_written_now_is_not(outputs):

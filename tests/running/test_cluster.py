@@ -92,8 +92,8 @@ def test_a_wait_is_announced_every_minute_and_ends(clock):
 @pytest.mark.parametrize(
     ("scheduler", "limit", "message"),
     [
-        ("", 300, "no local worker is left: waiting up to 5 minutes for one to come; free memory"),
-        (ADDRESS, 3600, "no worker is left: waiting up to 60 minutes for one to come; start some"),
+        ("", 300, "no local worker is left: waiting up to 5 minutes for one to join; free memory"),
+        (ADDRESS, 3600, "no worker is left: waiting up to 60 minutes for one to join; start some"),
     ],
 )
 def test_a_run_without_a_worker_says_so_and_ends(clock, scheduler, limit, message):
@@ -104,7 +104,7 @@ def test_a_run_without_a_worker_says_so_and_ends(clock, scheduler, limit, messag
         assert checked.slots() == {}
         clock(20)
     assert len(lines) == limit // 60 and all(line.startswith(message) for line in lines)
-    with pytest.raises(StudyError, match="has come for .* all finished rounds are kept: .* again"):
+    with pytest.raises(StudyError, match="has joined for .* finished rounds are kept: .* again"):
         checked.slots()
     client.joined["a"] = left
     assert checked.slots() == {"a": 1}

@@ -152,7 +152,7 @@ def test_a_head_goes_on_from_the_round_before(encoded_cell, start):
 def test_what_frozen_features_would_ignore_is_refused(key, value):
     cell = a_cell("cifar10", encoder="efficientnet-lite0")
     check(cell)
-    with pytest.raises(ValueError, match=f"{key} = .*does nothing where encoder = .*encoder none"):
+    with pytest.raises(ValueError, match=f"{key} = .*has no effect with encoder = .*encoder none"):
         check(cell.model_copy(update={key: value}))
 
 

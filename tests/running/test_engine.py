@@ -182,7 +182,7 @@ def test_who_holds_the_cells_that_a_run_waits_for_is_named(digits_cell, store):
     (announced,) = [line for line in lines if "another run" in line]
     who = f"{cells[0].name} (process {os.getpid()} on {platform.node()}, since 20"
     assert (
-        announced.startswith(f"waiting for what another run holds: {who}")
+        announced.startswith(f"waiting for cells held by another run: {who}")
         and ", and 1 more; " in announced
     )
     assert all(map(store.finished, cells))

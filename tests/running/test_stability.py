@@ -119,6 +119,6 @@ def test_what_stopping_rules_read_is_counted_as_work(digits_cell):
 
 @pytest.mark.parametrize("size", [1, 144])
 def test_a_stop_set_is_held_out(digits_cell, size):
-    with pytest.raises(ValueError, match=rf"stop_set = {size} takes .* of the 143 held-out images"):
+    with pytest.raises(ValueError, match=f"stop_set = {size} is not .* the 143 held-out images"):
         check(digits_cell(stop_set=size))
     check(digits_cell(stop_set=143))

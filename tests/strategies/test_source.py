@@ -270,7 +270,7 @@ def test_what_only_looks_like_a_name_from_outside_is_not_taken(monkeypatch):
 
 
 class _Scorer:
-    """What a strategy may not use: a change of it could not be told."""
+    """What a strategy may not use: changes to it would go unnoticed."""
 
 
 def _scored(view, budget, rng):
@@ -288,8 +288,8 @@ def _naming_a_module(view, budget, rng):
 
 
 REFUSED = {
-    "object": (_of(object()), "default of shift is a object, and a change of it could not be told"),
-    "network": (_of([torch.nn.Linear(1, 1)]), "is a Linear, and a change of it could not be told"),
+    "object": (_of(object()), "default of shift is a object, and changes to it would go unnoticed"),
+    "network": (_of([torch.nn.Linear(1, 1)]), "is a Linear, and changes to it would go unnoticed"),
     "partial": (_of(partial(torch.amax, dim=1)), "is a partial"),
     "generator": (_of(np.random.default_rng(0).random), "is a method, .*as in MODULE.NAME"),
     "object ufunc": (_of(np.frompyfunc(lambda x: x, 1, 1)), "is a ufunc"),
@@ -300,7 +300,7 @@ REFUSED = {
     ),
     "import within": (_loading, "tests is imported within a function.*: import it above"),
     "lambdas": (_of(dict(f=(lambda x: x), g=(
-        lambda x: x))), "can't be told in .*: write it with def, on lines of its own"),
+        lambda x: x))), "begins and ends in .*: write it with def, on lines of its own"),
 }  # fmt: skip
 
 
@@ -346,7 +346,7 @@ def test_what_can_not_be_told_apart_is_refused(case):
 
 def test_a_module_of_ones_own_is_followed_by_what_is_named_of_it(monkeypatch):
     monkeypatch.setitem(globals(), "strategies_of_a_user", sys.modules[__name__])
-    with pytest.raises(ValueError, match="what of it is used could not be told: name that, as in"):
+    with pytest.raises(ValueError, match="what is used of it can't be determined: name that"):
         digest(_naming_a_module)
 
 

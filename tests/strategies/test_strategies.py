@@ -181,7 +181,7 @@ def test_a_strategy_that_is_not_what_was_registered_is_not_sent(registers):
     assert sent.keys() == {"shifted"}
     assert pickle.loads(sent["shifted"])(None, 2, None).tolist() == [1, 2]
     offset = 2
-    with pytest.raises(ValueError, match="'shifted' takes .* changed since .*: register it again"):
+    with pytest.raises(ValueError, match="'shifted' uses has changed since .*: register it again"):
         packed(["random", "shifted"])
 
 

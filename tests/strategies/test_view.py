@@ -200,9 +200,9 @@ def test_given_arrays_are_chosen_from_as_a_network_s(view, name):
     ("name", "lacks"),
     [
         ("coreset", r"embeddings_N_D .*GivenView, an array of shape \(N, D\)"),
-        ("bald", r"mc_probs_T_N_C is asked for and was not given: .* \(T, N, C\)"),
-        ("bayesian", r"mc_probs_T_N_C is asked for"),
-        ("oracle", r"labels_N is asked for|embeddings_N_D is asked for"),
+        ("bald", r"mc_probs_T_N_C is needed but was not given: .* \(T, N, C\)"),
+        ("bayesian", r"mc_probs_T_N_C is needed"),
+        ("oracle", r"labels_N is needed|embeddings_N_D is needed"),
     ],
 )
 def test_a_strategy_that_asks_for_what_was_not_given_says_so(name, lacks):

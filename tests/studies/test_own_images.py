@@ -85,7 +85,7 @@ class TestPlan:
             "weight_decay = 1.0 is a linear head's, and encoder = 'none' .*: set it to 0, with",
             pets, encoder="none",
         )  # fmt: skip
-        self.refused("precision = 'bf16' does nothing where encoder", pets, precision="bf16")
+        self.refused("precision = 'bf16' has no effect with encoder", pets, precision="bf16")
         self.refused(
             "diagnostics = true with test = false .*: set test true, or diagnostics false",
             pets, test=False, heldout_every=1, reported="heldout-last",

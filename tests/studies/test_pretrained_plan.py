@@ -92,11 +92,11 @@ def test_the_arms_of_both_parts_hold_the_oracle_and_random():
         ({"scratch_seeds": [1, 1]}, "scratch_seeds = .* holds duplicates"),
         ({"head_counts": [500, 100]}, r"head_counts = \[500, 100\] must increase"),
         ({"scratch_counts": [540, 540]}, r"scratch_counts = \[540, 540\] must increase"),
-        ({"stop_set": 2000}, "stop_set = 2000 takes so many of the 1240 held-out images"),
+        ({"stop_set": 2000}, "stop_set = 2000 is not possible with the 1240 held-out images"),
         ({"few_batch_size": 20}, "few_batch_size = 20 is larger than few_first = 10"),
         ({"few_last": 15}, "few_last = 15 is not few_size = 10 or more above few_first = 10"),
         ({"few_last": 2_000_000}, "few_last = 2000000 is not allowed"),
-        ({"acquisition_size": 4000}, "acquisition_size = 4000 leads nowhere between 200 and"),
+        ({"acquisition_size": 4000}, "acquisition_size = 4000 gives no label count nearer to"),
         ({"last_labels": 200}, "last_labels = 200 is not above first_labels = 200"),
         ({"scratch_batch_size": 600}, "scratch_batch_size = 600 is larger than the first of"),
         ({"scratch_heldout_every": 101}, "= 101 is more than scratch_epochs = 100"),
@@ -105,7 +105,7 @@ def test_the_arms_of_both_parts_hold_the_oracle_and_random():
             "reported = 'heldout-last' needs scratch_heldout_every above 0",
         ),
         ({"reported": "heldout-best", "heldout_every": 5}, "use test or heldout-last"),
-        ({"precision": "bf16"}, "precision = 'bf16' does nothing where encoder"),
+        ({"precision": "bf16"}, "precision = 'bf16' has no effect with encoder"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_compared_is_refused(values, message):

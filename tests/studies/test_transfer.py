@@ -152,7 +152,7 @@ def test_nothing_starts_before_the_source_is_finished(outputs):
     with pytest.raises(SourceNotFinished, match="has 0 of 2 rounds: .* a run of the profile 'smo"):
         run.run(study, print)
     store.path(source).write_text(store.path(source).read_text().replace("running", "finished"))
-    with pytest.raises(SourceNotFinished, match="is damaged .its checksum does not hold"):
+    with pytest.raises(SourceNotFinished, match="is damaged .its checksum does not match"):
         run.run(study, print)
     assert not list(Store("transfer").folder.glob("*.json"))
 
@@ -171,7 +171,7 @@ def test_seeds_whose_sources_are_not_finished_are_left_out_and_told(sources):
     [
         ({"heldout_fraction": 0.2}, "has heldout_fraction = 0.1, and this cell 0.2"),
         ({"imbalance": 2.0}, "has imbalance = 1.0, and this cell 2.0"),
-        ({"label_counts": (128, 150)}, r"has 150, which is no label count of .*\[128, 186\]"),
+        ({"label_counts": (128, 150)}, r"has 150, which is not a label count of .*\[128, 186\]"),
     ],
 )
 def test_a_source_of_another_pool_or_other_label_counts_is_refused(sources, changes, told):

@@ -80,7 +80,7 @@ def table(results: pd.DataFrame, timed: bool = False) -> HTML | Markdown:
             "random labels": f"{labels:,}",
             "recipe": title[rung],
             "accuracy": interval(estimate(curves[rung].loc[gain.index, labels]), "%"),
-            "difference to this report's recipe (points)": points(estimate(gain[labels]), ""),
+            "difference from this report's recipe (points)": points(estimate(gain[labels]), ""),
             "labels that this report's recipe needs for it": _needed(
                 labels_of(results, rung, labels), curves["own"].columns
             ),

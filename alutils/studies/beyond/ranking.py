@@ -54,7 +54,7 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     every, tested = standing.standings(areas, dataset), len(areas) >= FEWEST_SEEDS
     wide = standing.too_wide(every, dataset) if tested else ""
     note = wide or (standing.reaches_past(every, dataset) if tested else "")
-    title = f"difference to random{', simultaneous interval' if tested else ''} (points)"
+    title = f"difference from random{', simultaneous interval' if tested else ''} (points)"
     entries = []
     for rank, arm in enumerate(areas.columns, 1):
         others = [estimate(areas[arm] - areas[other]) for other in areas.columns.drop(arm)]

@@ -154,7 +154,7 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
         {
             "dataset": dataset_title(effect.dataset),
             "labels": f"{effect.labels:,}",
-            "switch": effect.what,
+            "change": effect.what,
             "effect (points)": points(effect.estimate, ""),
         }
         for effect in effects(results)

@@ -248,7 +248,7 @@ def claim_in_full(claims: list[Claim], key: str) -> HTML:
                 "finding": finding.what,
                 "mean (95 % interval)": _mean_and_interval(finding.estimate, claim.unit),
                 "simultaneous interval": _ends(finding.simultaneous),
-                "90 % interval, which decides": _ends(finding.judged),
+                "90 % interval (decides)": _ends(finding.judged),
                 "verdict": finding.verdict,
                 STAYS: "{} of {}".format(*finding.stays) if finding.stays else "",
                 "note": finding.note,

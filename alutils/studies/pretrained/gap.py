@@ -95,8 +95,8 @@ def table(found: list[Gap]) -> HTML | Markdown:
         {
             "dataset": part_title(gap.part, gap.dataset, gap.imbalance),
             "arm with the largest mean area": arm_title(gap.best),
-            "its difference to random (points)": points(gap.best_gain, ""),
-            "the oracle's difference to random (points)": points(gap.oracle_gain, ""),
+            "its difference from random (points)": points(gap.best_gain, ""),
+            "the oracle's difference from random (points)": points(gap.oracle_gain, ""),
             "oracle minus that arm (points)": points(gap.gap, ""),
             "that arm's share of the oracle's gain": _share(gap),
         }

@@ -47,10 +47,10 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
         {
             "dataset": dataset_title(start.dataset),
             "arm": arm_title(start.arm),
-            "difference to random, simultaneous interval (points)": points(
+            "difference from random, simultaneous interval (points)": points(
                 start.to_random.difference, ""
             ),
-            "difference to margin, not corrected (points)": points(start.to_margin, ""),
+            "difference from margin, not corrected (points)": points(start.to_margin, ""),
         }
         for start in starts(results)
     ]
