@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered(
+def parallel_map(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     initializer: Callable[[], None] | None = None,

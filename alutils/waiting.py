@@ -52,7 +52,7 @@ class Waiting:
 
 
 @contextmanager
-def alone(lock_file: Path, waiting: str) -> Iterator[None]:
+def exclusive_lock(lock_file: Path, waiting: str) -> Iterator[None]:
     """Hold a lock; ``waiting`` is said every minute while another process has it.
 
     Raises ``OSError``, also on a file system without locks.

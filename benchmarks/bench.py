@@ -31,7 +31,7 @@ from alutils.learning.devices import pick_device
 from alutils.paths import ROOT, outputs
 from alutils.protocol.arms import ARMS, CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Cell
-from alutils.records.files import write_whole
+from alutils.records.files import write_atomically
 from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.cluster import cluster
@@ -129,7 +129,7 @@ class Bench:
         file = outputs() / "bench" / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         whole = self.rows | {"missing": self.missing, "provenance": facts}
-        write_whole(file, (json.dumps(whole, indent=1) + "\n").encode())
+        write_atomically(file, (json.dumps(whole, indent=1) + "\n").encode())
         return file
 
     def compare(self, work: str, dataset: str, counts: dict[str, int], label: str) -> None:
@@ -376,7 +376,7 @@ def measure(bench: Bench) -> None:
     bench.growth("cifar10", pools)
     budgets = dict.fromkeys((*POSTER_ARMS, *CONTROLS, *FURTHER), 450)
     bench.selection(45_000, budgets | {"batchbald": 50})
-    large = [name for name in budgets if ARMS[name].a_million]
+    large = [name for name in budgets if ARMS[name].scales_to_million]
     bench.selection(1_000_000, dict.fromkeys(large, 100))
 
 

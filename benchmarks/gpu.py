@@ -136,7 +136,7 @@ def sharing(bench: Bench, dataset: str, precision: str) -> None:
 
 def share(dataset: str, precision: str) -> None:
     """One of these processes: trains for some seconds when told to."""
-    devices.settle("cuda")
+    devices.make_deterministic("cuda")
     loop = Training(dataset, precision=precision)
     loop.step_ms()
     print("ready", flush=True)
@@ -178,7 +178,7 @@ def measure(bench: Bench) -> None:
     sharing(bench, "cifar10", "fp32")
     budgets = dict.fromkeys((*POSTER_ARMS, *CONTROLS, *FURTHER), 450)
     selection(bench, 45_000, budgets | {"batchbald": 50})
-    large = [name for name in budgets if ARMS[name].a_million]
+    large = [name for name in budgets if ARMS[name].scales_to_million]
     selection(bench, 1_000_000, dict.fromkeys(large, 100))
     for precision in ("fp32", "bf16"):
         compiled(bench, precision)
@@ -186,7 +186,7 @@ def measure(bench: Bench) -> None:
 
 def main() -> None:
     """Measure, and write the results with what they were measured on."""
-    start, device = time.monotonic(), devices.settle("cuda")
+    start, device = time.monotonic(), devices.make_deterministic("cuda")
     bench = Bench(REPEATS)
     measure(bench)
     bench.write("gpu", device, time.monotonic() - start)

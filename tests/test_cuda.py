@@ -20,7 +20,7 @@ CUDA = torch.device("cuda")
 
 @pytest.fixture(autouse=True)
 def settled():
-    devices.settle("cuda")
+    devices.make_deterministic("cuda")
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -117,7 +117,7 @@ def test_where_the_gpus_memory_ends_a_chunk_is_halved():
     room = torch.cuda.memory_reserved(CUDA) + 200 * 2**20
     torch.cuda.set_per_process_memory_fraction(room / total)
     try:
-        sizes = [len(part) for part in scoring.chunks(net, images)]
+        sizes = [len(part) for part in scoring.feature_batches(net, images)]
         assert max(sizes) < scoring.SCORING_BATCH and sum(sizes) == 600
         assert torch.allclose(scoring.predict(net, images), whole, atol=1e-4)
     finally:

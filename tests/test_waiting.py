@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from alutils.waiting import alone, bar
+from alutils.waiting import bar, exclusive_lock
 
 
 @pytest.mark.parametrize(("notebook", "shown"), [("/my/notebook.ipynb", True), (None, False)])
@@ -23,5 +23,5 @@ def test_nothing_is_done_alone_on_a_file_system_without_locks(monkeypatch, tmp_p
     missing = OSError(errno.ENOSYS, "Function not implemented")
     monkeypatch.setattr(fcntl, "flock", Mock(side_effect=missing))
     with pytest.raises(OSError, match="Function not implemented"):
-        with alone(tmp_path / "a.lock", ""):
+        with exclusive_lock(tmp_path / "a.lock", ""):
             raise AssertionError

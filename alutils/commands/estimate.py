@@ -12,7 +12,7 @@ from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.reporting.markdown import markdown_table
 from alutils.reporting.prose import count
-from alutils.running.outlook import NOT_COUNTED, measure
+from alutils.running.time_estimate import NOT_COUNTED, measure
 from alutils.running.workload import by_cost, step_cost, work
 from alutils.studies import profiles
 
@@ -26,7 +26,7 @@ def estimate(profile: str, step_ms: str = "") -> None:
     store, speeds, hours, left_hours = Store(profile), {}, 0.0, 0.0
     counted: set[str] = set()
     studies = named_studies(profile)
-    first_cells.tell(profile)
+    first_cells.warn_if_edited(profile)
     for name, study in studies:
         if not isinstance(study, Study):
             continue

@@ -16,7 +16,7 @@ from alutils.records.store import Store
 from alutils.studies.claims.ablation import AblationStudy
 from alutils.studies.claims.plan import ClaimsStudy
 
-NO_PART = {"workers", "cells_per_gpu", "scheduler", "train"}
+EXCLUDED_PARAMETERS = {"workers", "cells_per_gpu", "scheduler", "train"}
 """Parameters that don't affect a report."""
 
 
@@ -58,12 +58,12 @@ def sources(name: str, study: Parameters) -> str:
     count.
     """
     digest = hashlib.sha256()
-    code = reached(NOTEBOOKS / f"{name}.ipynb")
+    code = imported_files(NOTEBOOKS / f"{name}.ipynb")
     for file in [*code, *sorted(NOTEBOOKS.glob("**/*.py"))]:
         digest.update(file.read_bytes())
     digest.update((NOTEBOOKS / f"{name}.ipynb").read_bytes())
     for each in (study, *study.related()):
-        digest.update(each.model_dump_json(exclude=NO_PART).encode())
+        digest.update(each.model_dump_json(exclude=EXCLUDED_PARAMETERS).encode())
     if PACKAGE / "studies" / "overlap.py" in code:
         from alutils.studies import overlap
 
@@ -72,7 +72,7 @@ def sources(name: str, study: Parameters) -> str:
     return digest.hexdigest()
 
 
-def reached(notebook: Path) -> list[Path]:
+def imported_files(notebook: Path) -> list[Path]:
     """Files of the package that a notebook imports, directly or not, sorted by name.
 
     With ``strategies/own.py``, every strategy is among them, as that imports them by name.

@@ -8,7 +8,7 @@ from alutils.studies import profiles
 from alutils.studies.parameter_files import defaults, read_file, values_in
 
 
-def tell(profile: str, notebook: str = "") -> None:
+def warn_if_edited(profile: str, notebook: str = "") -> None:
     """Print which first cells make a profile another study than at the last commit, one per line.
 
     Those of all its notebooks, or of one; nothing for a profile without notebooks.

@@ -16,9 +16,15 @@ from typing import Any
 from alutils.commands import first_cells, overview
 from alutils.commands.fingerprints import all_else, fingerprint, is_current
 from alutils.paths import NOTEBOOKS, ROOT, outputs
-from alutils.protocol.parameters import ParameterError, Parameters, StudyError, cells_of, known
+from alutils.protocol.parameters import (
+    ParameterError,
+    Parameters,
+    StudyError,
+    cells_of,
+    check_choice,
+)
 from alutils.protocol.study import Study
-from alutils.records.files import CanNotWrite, write_whole
+from alutils.records.files import CanNotWrite, write_atomically
 from alutils.records.store import Store
 from alutils.reporting import page
 from alutils.studies import profiles
@@ -44,7 +50,7 @@ def make_reports(
     overrides = _overrides(workers, scheduler, train)
     every = profiles.studies(profile)
     studies = _one_of(every, notebook) if notebook else every
-    first_cells.tell(profile, notebook)
+    first_cells.warn_if_edited(profile, notebook)
     stale = {name: study for name, study in studies.items() if not is_current(name, study)}
     left_out = _left_out(stale) if train == "no" else {}
     if studies.keys() <= left_out.keys():
@@ -84,7 +90,7 @@ def make_reports(
 
 def _one_of(studies: dict[str, Parameters], notebook: str) -> dict[str, Parameters]:
     """Only the study of one notebook; raises ``ParameterError`` if there is none."""
-    known("NOTEBOOK", notebook, studies, ParameterError)
+    check_choice("NOTEBOOK", notebook, studies, ParameterError)
     return {notebook: studies[notebook]}
 
 
@@ -209,7 +215,7 @@ def _check_machine(training: list[Study]) -> None:
 
     clusters = [study for study in training if study.scheduler and _unfinished(study)]
     for scheduler in dict.fromkeys(study.scheduler for study in clusters):
-        cluster.reach(scheduler)
+        cluster.check_scheduler(scheduler)
     for device in {study.device for study in training if not study.scheduler}:
         pick_device(device)
     for dataset in dict.fromkeys(cell.dataset for study in training for cell in study.cells()):
@@ -230,7 +236,7 @@ def _check_encoders(training: list[Study], to_run: Iterable[Parameters]) -> None
             encoded = [cell for cell in study.cells() if cell.encoder != "none"]
             unfinished = Store(study.profile).unfinished(encoded)
             wanted |= {(cell.dataset, cell.encoder) for cell in unfinished}
-    for encoder in sorted({pair[1] for pair in wanted if not features.at_hand(*pair)}):
+    for encoder in sorted({pair[1] for pair in wanted if not features.is_cached(*pair)}):
         encoders.weights_file(encoder)
 
 
@@ -284,7 +290,7 @@ def _left_out(studies: dict[str, Parameters]) -> dict[str, str]:
 
 def _write(file: Path, content: str | bytes) -> None:
     """Write a file completely or not at all."""
-    write_whole(file, content.encode() if isinstance(content, str) else content)
+    write_atomically(file, content.encode() if isinstance(content, str) else content)
 
 
 def _text(notebook: Any) -> str:

@@ -11,7 +11,7 @@ from alutils.paths import outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import Parameters, cells_of
 from alutils.protocol.study import Study
-from alutils.records.files import write_whole
+from alutils.records.files import write_atomically
 from alutils.records.store import Store
 from alutils.records.tidy import table
 from alutils.reporting import page
@@ -39,7 +39,7 @@ def write(profile: str, studies: dict[str, Parameters]) -> None:
     reports = {name: kept for name in studies if (kept := kept_report(folder / f"{name}.ipynb"))}
     failed = [name for name in studies if (folder / f"{name}.failed.html").exists()]
     facts = facts or effort(profile, cells_of(studies.values()))
-    write_whole(folder / "index.html", page.index(profile, reports, failed, facts).encode())
+    write_atomically(folder / "index.html", page.index(profile, reports, failed, facts).encode())
 
 
 def _write_changed(file: Path, content: bytes) -> None:
@@ -47,7 +47,7 @@ def _write_changed(file: Path, content: bytes) -> None:
     with suppress(OSError):
         if file.read_bytes() == content:
             return
-    write_whole(file, content)
+    write_atomically(file, content)
 
 
 def _results(profile: str, studies: list[Study]) -> pd.DataFrame | None:

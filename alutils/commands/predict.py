@@ -10,7 +10,7 @@ from pathlib import Path
 from alutils.folders import listing
 from alutils.folders.csv_rows import csv_writer
 from alutils.protocol.encoders import ENCODERS
-from alutils.protocol.parameters import ParameterError, StudyError, known
+from alutils.protocol.parameters import ParameterError, StudyError, check_choice
 from alutils.records.files import CanNotWrite
 from alutils.waiting import bar
 
@@ -34,7 +34,7 @@ def predict(head: str, images: list[str]) -> None:
     if not files:
         raise ParameterError(f"IMAGES = {', '.join(images)} has no file: give other paths")
     saved = load_head(Path(head))
-    known("encoder of the head", saved.encoder, ENCODERS, ParameterError)
+    check_choice("encoder of the head", saved.encoder, ENCODERS, ParameterError)
     classes, left_out = saved.head.classes, 0
     sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     writer = csv_writer(sys.stdout)

@@ -15,19 +15,19 @@ from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import StudyError, cells_of
 from alutils.protocol.study import Study
 from alutils.records import tidy
-from alutils.records.files import write_whole
-from alutils.reporting import figures, standing, statistics, tables
+from alutils.records.files import write_atomically
+from alutils.reporting import arm_comparison, figures, statistics, tables
+from alutils.reporting.arm_comparison import EQUIVALENCE_MARGIN
 from alutils.reporting.markdown import markdown_table
 from alutils.reporting.prose import count, join, paired_seeds, seed_range, verb
 from alutils.reporting.record_facts import effort, interim
-from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, enough_seeds, estimate
 from alutils.studies import overlap, profiles
-from alutils.studies.beyond import in_short as beyond
+from alutils.studies.beyond import readme_text as beyond
 from alutils.studies.claims import first_seeds, judging, page, rules
-from alutils.studies.pretrained import in_short as pretrained
+from alutils.studies.pretrained import readme_text as pretrained
 from alutils.studies.recipes import TITLES, recipe_of
-from alutils.studies.reductions import in_short as reductions
+from alutils.studies.reductions import readme_text as reductions
 from alutils.studies.training_size import ceiling
 
 WIDTH = 100
@@ -40,7 +40,7 @@ VERDICTS = (
     "supported*: the opposite is shown; *undecided*: neither is shown."
 )
 """Above the table of claims."""
-APART = "09-pretrained-features"
+FEATURES_NOTEBOOK = "09-pretrained-features"
 """The notebook on features, whose runs the table of results and its notes leave out."""
 
 
@@ -61,7 +61,7 @@ def update(profile: str) -> None:
                 f"neither README.md nor docs has the markers of {name!r}: nothing was written"
             )
     for file, text in texts.items():
-        write_whole(file, text.encode())
+        write_atomically(file, text.encode())
 
 
 def blocks(profile: str) -> dict[str, str]:
@@ -80,13 +80,15 @@ def blocks(profile: str) -> dict[str, str]:
         raise StudyError(f"no seed of {profile!r} has every cell of Figures 3 and 4 yet")
     by_dataset = {dataset: ours for (_, dataset), ours in arms.groupby(["figure", "dataset"])}
     claims = rules.with_seeds_left_out(results, rules.judge(results))
-    further, encoded = studies.get("07-beyond-the-poster"), studies.get(APART)
+    further, encoded = studies.get("07-beyond-the-poster"), studies.get(FEATURES_NOTEBOOK)
     others = tidy.read_settings(further) if further else pd.DataFrame()
     whole = pretrained.whole_seeds(encoded) if encoded else pd.DataFrame()
     on_features = pretrained.short(encoded, whole, others) if encoded else ""
     texts = {
         "found": _found(studies, by_dataset, claims, on_features),
-        "answer": _answer(studies, by_dataset, claims, first_seeds.told(results, profile).data),
+        "answer": _answer(
+            studies, by_dataset, claims, first_seeds.verdict_changes(results, profile).data
+        ),
         "results": _results(profile, studies, by_dataset),
         "interim": run_states.interim_reports(profile),
         "states": _folded(run_states.states()),
@@ -124,7 +126,7 @@ def _claims(claims: list[rules.Claim]) -> str:
     for claim in claims:
         verdict = f"{claim.verdict} ({claim.seeds})" if claim.seeds else claim.verdict
         nearest, wanted = claim.change, ""
-        if claim.findings and not claim.lacking:
+        if claim.findings and not claim.missing_runs:
             nearest, wanted = page.measured(claim, claim.nearest), claim.nearest.wanted
         rows.append([f"{claim.key}: {page.SHORT[claim.key]}", verdict, nearest, wanted])
     head = ["claim", "verdict (seeds)", "closest call (interval, 95 % unless noted)", "needed"]
@@ -135,9 +137,11 @@ def _on_few_seeds(claims: list[rules.Claim]) -> list[str]:
     """Which verdicts depend on single seeds, and which on the number of seeds, in sentences."""
     by_outcome: dict[str, list[str]] = {}
     for claim in claims:
-        verdicts = Counter(verdict for _, verdict in claim.without if verdict != claim.verdict)
+        verdicts = Counter(
+            verdict for _, verdict in claim.leave_one_out if verdict != claim.verdict
+        )
         for verdict, sets in verdicts.items():
-            outcome = f"{verdict} in {sets} of {len(claim.without)} sets"
+            outcome = f"{verdict} in {sets} of {len(claim.leave_one_out)} sets"
             by_outcome.setdefault(outcome, []).append(claim.key)
     sentences = []
     if by_outcome:
@@ -168,8 +172,8 @@ def _answer(
         on_first_seeds,
     ]
     if reduced := studies.get("08-reductions"):
-        paragraphs += reductions.told(reduced)
-        paragraphs.append(reductions.reach(reduced, cells_of(_curves(studies))))
+        paragraphs += reductions.recipe_paragraphs(reduced)
+        paragraphs.append(reductions.scope_bullets(reduced, cells_of(_curves(studies))))
     shared = (
         overlap.sentence(studies[name], name).data
         for name in ("07-beyond-the-poster", "08-reductions")
@@ -182,7 +186,7 @@ def _answer(
 def _results(profile: str, studies: dict[str, Study], by_dataset: dict[str, pd.DataFrame]) -> str:
     """The table of results, what it shows, and what its numbers rest on."""
     arms = pd.concat(by_dataset.values())
-    told = (study for name, study in studies.items() if name != APART)
+    told = (study for name, study in studies.items() if name != FEATURES_NOTEBOOK)
     seeds = seed_range(arms.groupby("dataset")["seed"].nunique())
     of_table = (
         f"{_profile(profile)}: {figures.reported(arms)}, mean over {seeds}. Area: mean accuracy "
@@ -224,7 +228,7 @@ def _normality(by_dataset: dict[str, pd.DataFrame]) -> str:
     lacking: dict[str, set[int]] = {}
     for dataset, ours in by_dataset.items():
         areas = statistics.areas(ours)
-        for what in standing.beyond_sign_flips(areas, dataset):
+        for what in arm_comparison.beyond_sign_flips(areas, dataset):
             lacking.setdefault(what, set()).add(len(areas))
     shown: dict[str, list[str]] = {}
     for what, counts in lacking.items():
@@ -264,24 +268,24 @@ def _in_short(ours: pd.DataFrame, dataset: str) -> str:
     areas, low, high = statistics.areas(ours), ours["labels"].min(), ours["labels"].max()
     if len(areas) < FEWEST_SEEDS:
         return tables.answer(ours).data
-    standings = standing.standings(areas, dataset)
-    by_arm, number = list(standings.values()), len(standings)
+    comparisons = arm_comparison.compare_with_random(areas, dataset)
+    by_arm, number = list(comparisons.values()), len(comparisons)
     trained = f"{dataset_title(dataset)}, {figures.trained(ours)}"
     within = f"On {trained}, averaged over {low:,} to {high:,} labels,"
     gains = [arm.difference.mean for arm in by_arm]
     seeds, fewer = paired_seeds(len(areas)), _fewer(areas, dataset)
     if all(arm.equivalent for arm in by_arm):
         return (
-            f"{within} all {number} strategies are within {standing.margin_points(dataset)} "
+            f"{within} all {number} strategies are within {arm_comparison.margin_points(dataset)} "
             f"of random labels ({seeds}; a test added after results of the reduced recipe were "
-            f"known){_sides(standings)}.{fewer}"
+            f"known){_sides(comparisons)}.{fewer}"
         )
     if all(arm.side == "above" for arm in by_arm):
         return (
             f"{within} all {number} strategies beat random labels, by {min(gains):.2f} "
             f"to {max(gains):.2f} points{_saved(ours)} ({seeds}).{fewer}"
         )
-    return f"{within} {standing.sentence(areas, dataset)} ({seeds}).{fewer}"
+    return f"{within} {arm_comparison.sentence(areas, dataset)} ({seeds}).{fewer}"
 
 
 def _saved(ours: pd.DataFrame) -> str:
@@ -293,11 +297,11 @@ def _saved(ours: pd.DataFrame) -> str:
     return f", and reach random's last accuracy with {share} of its labels"
 
 
-def _sides(standings: dict[str, standing.Standing]) -> str:
+def _sides(comparisons: dict[str, arm_comparison.ArmComparison]) -> str:
     """Which ways of choosing within the margin are shown to lie above or below random."""
     phrases = []
     for where in ("above", "below"):
-        if shown := [arm_title(arm) for arm, each in standings.items() if each.side == where]:
+        if shown := [arm_title(arm) for arm, each in comparisons.items() if each.side == where]:
             phrases.append(f"{join(shown)} {verb(shown)} {where} random")
     return f"; within that margin, {join(phrases)}" if phrases else ""
 
@@ -309,15 +313,19 @@ def _fewer(areas: pd.DataFrame, dataset: str) -> str:
     """
     if len(areas) <= FEWEST_SEEDS:
         return ""
-    again = [standing.standings(areas.drop(index=seed), dataset) for seed in areas.index]
+    again = [
+        arm_comparison.compare_with_random(areas.drop(index=seed), dataset) for seed in areas.index
+    ]
     sets: dict[str, dict[str, int]] = {}
-    for arm, each in standing.standings(areas, dataset).items():
+    for arm, each in arm_comparison.compare_with_random(areas, dataset).items():
         if each.side:
             kept = sum(others[arm].side == each.side for others in again)
             sets.setdefault(f"{each.side} random", {})[arm_title(arm)] = kept
         if each.equivalent:
             kept = sum(others[arm].equivalent for others in again)
-            sets.setdefault(f"within {standing.margin_points(dataset)}", {})[arm_title(arm)] = kept
+            sets.setdefault(f"within {arm_comparison.margin_points(dataset)}", {})[
+                arm_title(arm)
+            ] = kept
     parts = []
     for where, by_arm in sets.items():
         if fewer := {arm: kept for arm, kept in by_arm.items() if kept < len(again)}:
@@ -359,7 +367,9 @@ def _folded(text: str) -> str:
 def _table(by_dataset: Iterable[pd.DataFrame], ceilings: list[Any]) -> str:
     """The table of results: a row for each dataset and arm, and one for all labels, if trained."""
     rows = [row for ours in by_dataset for row in (*_rows(ours), *_on_all_labels(ours, ceilings))]
-    margins = join([f"{margin:g} ({dataset_title(name)})" for name, margin in MARGIN.items()])
+    margins = join(
+        [f"{margin:g} ({dataset_title(name)})" for name, margin in EQUIVALENCE_MARGIN.items()]
+    )
     head = ["dataset", "arm", "last accuracy (%)", "area, difference from random (points)"]
     head += ["different (p)", f"equivalent within {margins} (p)", "label saving (times)"]
     return markdown_table(head, rows)
@@ -368,14 +378,15 @@ def _table(by_dataset: Iterable[pd.DataFrame], ceilings: list[Any]) -> str:
 def _rows(ours: pd.DataFrame) -> list[list[str]]:
     """The rows of one dataset."""
     dataset, areas, last = ours["dataset"].iloc[0], statistics.areas(ours), statistics.final(ours)
-    by_arm, saved = standing.standings(areas, dataset), statistics.label_savings(ours)
+    by_arm = arm_comparison.compare_with_random(areas, dataset)
+    saved = statistics.label_savings(ours)
     rows = []
     for arm in areas.columns:
         cells = [dataset_title(dataset), arm_title(arm), f"{last[arm].mean():.2f}"]
         if arm not in by_arm:
             cells += [f"baseline, {count(len(areas), 'seed')}", "", "", ""]
         else:
-            tests = [*standing.columns(by_arm[arm], dataset).values(), ""][:2]
+            tests = [*arm_comparison.columns(by_arm[arm], dataset).values(), ""][:2]
             tests = tests if len(areas) >= FEWEST_SEEDS else ["", ""]
             cells += [_mean(by_arm[arm].difference, "+"), *tests, _times(saved[arm])]
         rows.append(cells)

@@ -2,12 +2,12 @@
 
 from alutils.records.store import Store
 from alutils.reporting.prose import join
-from alutils.reporting.record_facts import to_come
+from alutils.reporting.record_facts import has_pending_runs
 from alutils.studies import profiles
 
 ALSO = ("sensitivity",)
 """Profiles whose reports README lists beside those of the profile that it is made from."""
-ANYONE_S = ("quick", "smoke")
+UNREPORTED_PROFILES = ("quick", "smoke")
 """Profiles for anyone to run, on whose runs nothing is reported."""
 
 
@@ -17,7 +17,7 @@ def interim_reports(profile: str) -> str:
         notebook[:2]
         for name in (profile, *ALSO)
         for notebook, study in profiles.studies(name).items()
-        if to_come(study, *study.related())
+        if has_pending_runs(study, *study.related())
     )
     if not lacking:
         return ""
@@ -29,11 +29,11 @@ def states() -> str:
     """Which profiles have no run yet, and which lack some, in a sentence or two."""
     none, some = [], []
     for name in profiles.profiles():
-        if name not in ANYONE_S:
+        if name not in UNREPORTED_PROFILES:
             studies = profiles.studies(name).values()
             if not any(Store(name).path(c).exists() for each in studies for c in each.cells()):
                 none.append(f"`{name}`")
-            elif to_come(*studies):
+            elif has_pending_runs(*studies):
                 some.append(f"`{name}`")
     parts = [f"Some runs of {join(some)} are still to come."] if some else []
     return " ".join([*parts, *([f"No run of {join(none)} is committed yet."] if none else [])])

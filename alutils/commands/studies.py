@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import NamedTuple
 
-from alutils.protocol.parameters import ParameterError, Parameters, known
+from alutils.protocol.parameters import ParameterError, Parameters, check_choice
 from alutils.studies import profiles
 
 
@@ -37,7 +37,7 @@ def named_studies(profile: str) -> list[tuple[str, Parameters]]:
     """The studies of a profile, each named after its notebook, or after the profile without one."""
     if profile in RUNS:
         return [(profile, study) for study in run_module(profile).studies()]
-    known("PROFILE", profile, [*profiles.profiles(), *RUNS], ParameterError)
+    check_choice("PROFILE", profile, [*profiles.profiles(), *RUNS], ParameterError)
     return list(profiles.studies(profile).items())
 
 

@@ -14,15 +14,15 @@ from scipy.stats import mannwhitneyu
 from alutils.commands import first_cells
 from alutils.commands.studies import studies_of, what_makes
 from alutils.learning import data
-from alutils.learning.devices import settle
-from alutils.learning.features import at_hand, features_digest
+from alutils.learning.devices import make_deterministic
+from alutils.learning.features import features_digest, is_cached
 from alutils.learning.streams import stream
 from alutils.protocol.arms import ARMS, BUILT_IN, COPIED
 from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError, cells_of
 from alutils.records.copied import copied_labels
-from alutils.records.record import Record, diverged, lasting, place_of
+from alutils.records.record import Record, diverged, place_of, without_times
 from alutils.records.store import Store
 from alutils.reporting.prose import count
 from alutils.running.provenance import provenance
@@ -55,7 +55,7 @@ def verify(profile: str) -> None:
     """
     store = Store(profile)
     cells = cells_of(studies_of(profile))
-    first_cells.tell(profile)
+    first_cells.warn_if_edited(profile)
     read = [(cell, *store.read(cell)) for cell in cells if store.path(cell).exists()]
     others = {path.stem for path in store.folder.glob("*.json")} - {cell.name for cell in cells}
     wrong = [f"{cell.name}: {damage}" for cell, _, damage in read if damage]
@@ -172,13 +172,13 @@ def sample(records: list[tuple[Cell, Record]]) -> list[tuple[Cell, Record]]:
     able = [
         (cell, record)
         for cell, record in records
-        if not cell.trains_on and record["rounds"] and record["rounds"][0]["picks"]
+        if not cell.continues_training and record["rounds"] and record["rounds"][0]["picks"]
         and set(cell.arms) <= {*BUILT_IN, COPIED}
     ]  # fmt: skip
     left = [(cell, record) for cell, record in able if cell.arm != "random"] or able
     taken: list[tuple[Cell, Record]] = []
     inputs = {(cell.dataset, cell.encoder) for cell, _ in left}
-    ready = {key for key in inputs if key[1] == "none" or at_hand(*key)}
+    ready = {key for key in inputs if key[1] == "none" or is_cached(*key)}
 
     def used(candidate: tuple[Cell, Record]) -> list[int]:
         """Whether its features are missing; cells taken with the same arm, dataset and seed."""
@@ -203,7 +203,7 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     """
     number = 1 if len(record["rounds"]) > 1 and record["rounds"][1]["picks"] else 0
     past, kept, then = record["rounds"][:number], record["rounds"][number], record["provenance"]
-    device = settle("auto")
+    device = make_deterministic("auto")
     copied = copied_labels(cell) if cell.labels_of else []
     by_record = {cell.labels_of: copied}
     here = provenance(device) | features_digest(cell)
@@ -217,7 +217,7 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     if place_of(done_here) != place_of(then):  # memory ran out here, or did there
         return _elsewhere(CurrentRound(cell, past, device, copied), kept, records)
     equal = len(set(again["picks"]) & set(kept["picks"]))
-    other = [key for key, value in lasting(kept).items() if again.get(key) != value]
+    other = [key for key, value in without_times(kept).items() if again.get(key) != value]
     comparison = (
         f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal on the same processor "
         "type and versions"
@@ -230,14 +230,14 @@ def _elsewhere(
 ) -> tuple[str, bool]:
     """``recompute`` for a record made with another processor type or other versions."""
     trained = current.train(None)
-    accuracy = _accuracy(current.judge() | {"heldout_accuracy": trained.heldout_accuracy})
+    accuracy = _accuracy(current.evaluate() | {"heldout_accuracy": trained.heldout_accuracy})
     allowed = max(DEVIATIONS * math.sqrt(2) * _spread(current.cell, current.number, records), LEAST)
     comparison = (
         f"round {current.number + 1}, recorded elsewhere: accuracy {100 * accuracy:.2f} % here, "
         f"{100 * _accuracy(kept):.2f} % there, up to {100 * allowed:.2f} points apart allowed"
     )
     near = abs(accuracy - _accuracy(kept)) <= allowed
-    if current.arm not in ARMS or not ARMS[current.arm].by_score:
+    if current.arm not in ARMS or not ARMS[current.arm].ranks_by_score:
         return comparison, near
     rank, p = _mean_rank(current, kept["picks"])
     return (

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from alutils.paths import data_cache
-from alutils.waiting import alone
+from alutils.waiting import exclusive_lock
 
 NAME = "example-digits"
 IMAGES = range(96, 16, -8)
@@ -31,7 +31,9 @@ def example_folder() -> Path:
     try:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            with alone(folder.with_suffix(".lock"), f"waiting for another process to make {NAME}"):
+            with exclusive_lock(
+                folder.with_suffix(".lock"), f"waiting for another process to make {NAME}"
+            ):
                 if not folder.is_dir():
                     _make(folder)
     except OSError as error:

@@ -25,8 +25,8 @@ from alutils.folders import index, listing, pictures
 from alutils.folders.csv_rows import csv_writer
 from alutils.folders.index import LEFT_OUT
 from alutils.paths import data_cache
-from alutils.threads import ordered
-from alutils.waiting import alone, bar
+from alutils.threads import parallel_map
+from alutils.waiting import bar, exclusive_lock
 
 TEST_SHARE = 0.2
 """Share of every class used for testing if a dataset has no split; at least one image."""
@@ -86,7 +86,7 @@ def scan(path: Path) -> str:
     try:
         database.parent.mkdir(parents=True, exist_ok=True)
         waiting = f"{path.name}: waiting for another process to scan its images"
-        with alone(database.with_suffix(".lock"), waiting):
+        with exclusive_lock(database.with_suffix(".lock"), waiting):
             return _scanned(path, database)
     except csv.Error as error:
         raise ValueError(f"the table can't be read ({error})") from error
@@ -97,7 +97,7 @@ def scan(path: Path) -> str:
         ) from error
 
 
-def forget(file: str) -> None:
+def invalidate(file: str) -> None:
     """Make the next scan open a file again, in every folder that has it.
 
     Meant for a file whose content changed since it was scanned, though its size and time did not.
@@ -180,7 +180,7 @@ def _look(known: sqlite3.Connection, path: Path) -> None:
     batches = iter(lambda: files.fetchmany(BATCH), [])
     with warnings.catch_warnings(), bar(total, " images") as shown:
         warnings.simplefilter("ignore")  # Pillow's warnings about odd files
-        for looked in ordered(lambda batch: [_looked(folder, *new) for new in batch], batches):
+        for looked in parallel_map(lambda batch: [_looked(folder, *new) for new in batch], batches):
             known.executemany("INSERT OR REPLACE INTO looked VALUES (?, ?, ?, ?, ?)", looked)
             known.commit()
             shown.update(len(looked))

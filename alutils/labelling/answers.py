@@ -12,7 +12,7 @@ from alutils.labelling.entries import (
     TAKEN_OVER,
     UNDO,
     Entry,
-    alike,
+    folded_name,
 )
 from alutils.labelling.session import SKIPPED, Session
 from alutils.labelling.settings import Settings
@@ -30,18 +30,18 @@ def answer_from(labels: Mapping[str, str], session: Session, count: int) -> int:
     """Give up to ``count`` answers from known labels, by image; returns how many were given.
 
     An image without a label is skipped, and one whose class the session lacks (names compared by
-    ``alike``) is answered as none of these. Each training is waited for, so that the same seed asks
-    for the same images.
+    ``folded_name``) is answered as none of these. Each training is waited for, so that the same
+    seed asks for the same images.
     """
     for done in range(count):
         asked = session.ask(model=session.due)
         if not asked or asked[0].asked == SKIPPED:
             return done
         image = asked[0].image
-        classes = {alike(name): name for name in session.classes}
+        classes = {folded_name(name): name for name in session.classes}
         if image not in labels:
             session.skip(image)
-        elif name := classes.get(alike(labels[image])):
+        elif name := classes.get(folded_name(labels[image])):
             session.label(image, name)
         else:
             session.none_of_these(image)

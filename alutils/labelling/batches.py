@@ -70,7 +70,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingResult:
     """The result of a training.
 
     Attributes
@@ -139,7 +139,9 @@ def train_head(pool: FeaturePool, settings: Settings, now: Snapshot) -> Head:
     return Head(net, now.classes, labels)
 
 
-def compute(pool: FeaturePool, settings: Settings, now: Snapshot, choose: bool = True) -> Batch:
+def train_and_choose(
+    pool: FeaturePool, settings: Settings, now: Snapshot, choose: bool = True
+) -> TrainingResult:
     """Train on a snapshot, predict the stop set, and choose what to ask for next.
 
     Without ``choose`` nothing is chosen, as for a training whose batch is long over.
@@ -149,12 +151,12 @@ def compute(pool: FeaturePool, settings: Settings, now: Snapshot, choose: bool =
         net = FeatureNet(pool.mean, pool.std, max(1, len(now.classes)))
         view = _view(pool, settings, now, net)
         picks = _choose(BY_TYPICALITY, settings, now.number, view) if choose else ()
-        return Batch(now.number, asked, picks)
+        return TrainingResult(now.number, asked, picks)
     head = train_head(pool, settings, now)
     view = _view(pool, settings, now, head.net)
     picks = _choose(settings.arm, settings, now.number, view) if choose else ()
     stop = stop_set(pool, settings)
-    return Batch(
+    return TrainingResult(
         now.number, settings.arm, picks, head, predict(head.net, pool.rows, stop).numpy(),
         torch.isin(stop, now.unanswered).numpy(),
         mean_entropy(view.probs_N_C) if len(view) else float("nan"),

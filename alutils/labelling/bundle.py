@@ -55,7 +55,7 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Export:
     Images whose files have changed are only in ``labels.csv``, as another picture now has their
     name. Classes without a label, such as a mistyped one, are in none of the files. A file
     ``NO_IMAGES`` makes datasets skip the folder if it lies beside the images. Raises
-    ``ParameterError`` if nothing is labelled, and as ``export.whole_folder``.
+    ``ParameterError`` if nothing is labelled, and as ``export.atomic_folder``.
     """
     answers, classes = session.answers, session.answers.labelled_classes
     if not answers.labels:
@@ -65,7 +65,7 @@ def write_all(place: Path, session: Session, images: FolderImages) -> Export:
     without = class_folders.without_file(answers.labels, images.folder, images.digests)
     changed = {image for image, problem in without.items() if problem == CHANGED}
     sizes = images.sizes(answers.labels.keys() - without.keys())
-    with export.whole_folder(target) as folder:
+    with export.atomic_folder(target) as folder:
         export.write_file(folder / NO_IMAGES, b"")
         export.write_csv(folder / "labels.csv", answers)
         unlinked = _link(folder / "classes", answers, images.folder, without)

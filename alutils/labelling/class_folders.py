@@ -7,7 +7,7 @@ from pathlib import Path
 
 from alutils.folders.listing import IGNORED, PARTS
 from alutils.labelling.entries import Answers
-from alutils.labelling.export import whole_folder
+from alutils.labelling.export import atomic_folder
 
 GONE, CHANGED = "the file is gone", "the file has changed"
 """Why an image can't be linked."""
@@ -45,7 +45,7 @@ def write_folders(folder: Path, answers: Answers, root: Path, without: Collectio
     file system without links.
     """
     root = Path(root).resolve()
-    with whole_folder(folder) as part:
+    with atomic_folder(folder) as part:
         for image, label in answers.labels.items():
             if image not in without:
                 inside = ("%2E%2E" if name == ".." else name for name in Path(image).parts)

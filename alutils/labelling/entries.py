@@ -49,7 +49,7 @@ class Entry:
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def said(self) -> str:
+    def answer_text(self) -> str:
         """An answer as it is shown: its class, or what was done instead of naming one."""
         return {SKIP: "skipped", NONE: "none of these"}.get(self.action, self.label)
 
@@ -113,7 +113,7 @@ class Answers:
     def refusal(self, entry: Entry) -> str:
         """Why a line can't follow those so far, in one sentence; empty if it can.
 
-        Class names may be ``alike`` here, as older ledgers accepted such names.
+        Class names may have the same ``folded_name`` here, as older ledgers accepted that.
         """
         action, label = entry.action, entry.label
         if action == LABEL and label not in self.classes:
@@ -167,7 +167,7 @@ class Answers:
         return image in self.given and self.given[image][-1].action == LABEL
 
 
-def alike(name: str) -> str:
+def folded_name(name: str) -> str:
     """A form that class names share if they differ only in case or Unicode normalisation.
 
     On some file systems these would share a folder.
@@ -179,5 +179,5 @@ def class_refusal(name: str, classes: Iterable[str]) -> str:
     """Why a name can't be given to a further class; empty if it can."""
     if not name.strip() or name != name.strip() or not name.isprintable():
         return f"class {name!r} is not a name: use printable characters and no space at the ends"
-    same = [other for other in classes if alike(other) == alike(name)]
+    same = [other for other in classes if folded_name(other) == folded_name(name)]
     return f"class {name!r} already exists as {same[0]!r}: use that" if same else ""

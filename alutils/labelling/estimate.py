@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-from alutils.labelling.batches import Batch
+from alutils.labelling.batches import TrainingResult
 from alutils.labelling.entries import LABEL, RANDOM_SHARE, Answers
 from alutils.reporting.forecast import (
     FEWEST_ROUNDS,
-    CannotTell,
     Forecast,
+    NoForecast,
     forecast,
     standard_errors,
 )
@@ -41,7 +41,7 @@ LATELY = 30
 """Latest random images, whose share of correct guesses lags less behind the head."""
 
 SHOWING = 100
-"""Minimum number of latest random images that show whether a target is reached (``enough``)."""
+"""Fewest latest random images that show whether a target is reached (see ``images_needed``)."""
 
 
 @dataclass(frozen=True)
@@ -175,21 +175,21 @@ def curve(guessed: Sequence[Guess]) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def more_labels(
     guessed: Sequence[Guess], labels: int, target: float, rng: np.random.Generator
-) -> Forecast | Reached | CannotTell:
+) -> Forecast | Reached | NoForecast:
     """Labels that a target (%) needs beyond the current ``labels``, or why that is unknown.
 
     A target counts as reached if Wilson's interval for the latest random images lies above it: for
-    the latest ``enough`` of them, whatever they show, or for all if there are fewer. The interval
-    holds for a single look, and this one is repeated after every training, so it will occasionally
-    call a target reached when the accuracy is just below it. The forecast is that of
+    the latest ``images_needed`` of them, whatever they show, or for all if there are fewer. The
+    interval holds for a single look, and this one is repeated after every training, so it will
+    occasionally call a target reached when the accuracy is just below it. The forecast is that of
     ``reporting.forecast`` on ``curve``, minus the labels given since its last point.
     """
-    latest = running_accuracy(guessed[-enough(target) :])
+    latest = running_accuracy(guessed[-images_needed(target) :])
     if latest and latest.low >= target:
         return Reached(latest)
     counts, right, images = curve(guessed)
     if len(counts) < FEWEST_ROUNDS:
-        return CannotTell(
+        return NoForecast(
             "rounds",
             f"a forecast needs {FEWEST_ROUNDS} points of at least {MERGED} random images each; "
             f"so far it has {len(counts)}, from {len(guessed)} images",
@@ -198,19 +198,19 @@ def more_labels(
     interval = f"{latest.accuracy:.1f} %, {latest.low:.1f} to {latest.high:.1f}"
     if latest.accuracy >= target:
         reason = f"the last {latest.images} random images reach it, but are too few to show it"
-        return CannotTell("rounds", f"{reason} ({interval})")
+        return NoForecast("rounds", f"{reason} ({interval})")
     if accuracy[-1] >= target:
         reason = f"the last {images[-1]} random images reach it, too few to show it; the last"
-        return CannotTell("rounds", f"{reason} {latest.images} do not ({interval})")
+        return NoForecast("rounds", f"{reason} {latest.images} do not ({interval})")
     errors = [standard_errors(a, n) for a, n in zip(accuracy, images, strict=True)]
     told = forecast(counts, accuracy, target, rng, errors=errors)
-    if isinstance(told, CannotTell):
+    if isinstance(told, NoForecast):
         return told
     since = labels - int(counts[-1])
     return replace(told, **{key: max(0, more - since) for key, more in vars(told).items()})
 
 
-def enough(target: float) -> int:
+def images_needed(target: float) -> int:
     """Number of images whose Wilson interval can show a target (%) as reached despite some errors.
 
     Twice as many as are needed if every guess is correct, and at least ``SHOWING``.
@@ -220,9 +220,9 @@ def enough(target: float) -> int:
     return max(SHOWING, 2 * math.ceil(square * share / max(1 - share, 1e-9)))
 
 
-def forecast_sentence(told: Forecast | Reached | CannotTell, target: float) -> str:
+def forecast_sentence(told: Forecast | Reached | NoForecast, target: float) -> str:
     """A forecast in words."""
-    if isinstance(told, CannotTell):
+    if isinstance(told, NoForecast):
         return f"not known yet for {target:g} %: {told.reason}"
     if isinstance(told, Reached):
         by = told.latest
@@ -243,7 +243,7 @@ RULES = {
 """Rules of ``reporting.stopping`` by what they find, with their source."""
 
 
-def stopping(trainings: Sequence[Batch]) -> dict[str, np.ndarray]:
+def stopping(trainings: Sequence[TrainingResult]) -> dict[str, np.ndarray]:
     """Whether each rule says stop after each of the trainings, at least one, bool (T,).
 
     The rules use no labels, so they need no random images. They read how the head's predictions
@@ -265,7 +265,7 @@ def stopping(trainings: Sequence[Batch]) -> dict[str, np.ndarray]:
     return dict(zip(RULES, says, strict=True))
 
 
-def _step(before: Batch, now: Batch) -> dict[str, float]:
+def _step(before: TrainingResult, now: TrainingResult) -> dict[str, float]:
     """The change in predictions between two consecutive trainings, or NaN."""
     rows = now.unanswered_S
     if now.number != before.number + 1 or rows.sum() < 2:
@@ -275,7 +275,7 @@ def _step(before: Batch, now: Batch) -> dict[str, float]:
     return stability.changes(earlier[rows], now.stop_probs_S_C[rows])
 
 
-def stopping_sentence(trainings: Sequence[Batch]) -> str:
+def stopping_sentence(trainings: Sequence[TrainingResult]) -> str:
     """What the rules say, in words."""
     if len(trainings) < 2:
         return "not known yet: a rule needs at least two trainings"
@@ -297,7 +297,7 @@ def _said(says: np.ndarray, labels: Sequence[int]) -> str:
 
 
 def advice(
-    guessed: Sequence[Guess], trainings: Sequence[Batch], labels: int, target: float
+    guessed: Sequence[Guess], trainings: Sequence[TrainingResult], labels: int, target: float
 ) -> dict[str, str]:
     """How good the head is, how many more labels a target (%) needs, and whether to stop."""
     accuracy = running_accuracy(guessed)

@@ -20,7 +20,7 @@ from xml.sax.saxutils import quoteattr
 from alutils.folders.csv_rows import csv_writer
 from alutils.labelling.entries import NONE, Answers
 from alutils.protocol.parameters import ParameterError
-from alutils.records.files import CanNotWrite, sync, whole_file, write_whole
+from alutils.records.files import CanNotWrite, atomic_file, sync, write_atomically
 from alutils.records.store import ABANDONED_S
 
 COLUMNS = ("image", "action", "label", "time", "asked", "guess", "shown", "model", "session")
@@ -123,11 +123,11 @@ def prediction_row(image: str, classes: Sequence[str], probs_C: Any) -> list[str
 def write_file(path: Path, content: bytes) -> None:
     """Write a file atomically; raises ``CanNotWrite``."""
     _clear(path)
-    write_whole(Path(path), content)
+    write_atomically(Path(path), content)
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which gets its name once it is complete and on disk.
 
     Raises ``ParameterError`` if that name is taken, and ``CanNotWrite``.
@@ -196,7 +196,7 @@ def _labels(answers: Answers, without: Collection[str]) -> list[tuple[str, str]]
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table row by row, but atomically; raises ``CanNotWrite``."""
     _clear(path)
-    with whole_file(Path(path)) as file:
+    with atomic_file(Path(path)) as file:
         text = io.TextIOWrapper(file, "utf-8", "surrogateescape", newline="")
         table = csv_writer(text)
         table.writerow(columns)

@@ -11,7 +11,7 @@ import torch
 
 from alutils.folders import index, pictures
 from alutils.labelling.batches import Head
-from alutils.labelling.entries import alike
+from alutils.labelling.entries import folded_name
 from alutils.labelling.pool import FeaturePool, digest_of_contents
 from alutils.learning import data
 from alutils.learning.features import load_features
@@ -88,10 +88,10 @@ class FolderImages:
 
         None if the folder has no labelled test part or the head knows none of its classes. An image
         whose class the head doesn't know counts as wrong. Class names are the same if they are
-        ``alike``.
+        ``folded_name``.
         """
-        code = {alike(name): i for i, name in enumerate(head.classes)}
-        true_K = torch.tensor([code.get(alike(name), -1) for name in self.classes])
+        code = {folded_name(name): i for i, name in enumerate(head.classes)}
+        true_K = torch.tensor([code.get(folded_name(name), -1) for name in self.classes])
         if not len(self.test_labels) or (true_K < 0).all():
             return None
         guessed = predict(head.net, self.test_rows).argmax(1)

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from alutils.labelling.chain import Contents, LedgerDamaged, as_line, check_of, parse
 from alutils.labelling.entries import (
     ADD_CLASS,
     REMOVE_CLASS,
@@ -26,13 +25,14 @@ from alutils.labelling.entries import (
     UNDO,
     Answers,
     Entry,
-    alike,
     class_refusal,
+    folded_name,
 )
+from alutils.labelling.hash_chain import Contents, LedgerDamaged, as_line, check_of, parse
 from alutils.labelling.settings import NEUTRAL
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import locks
-from alutils.records.files import CanNotWrite, sync, to_disk, unused, write_whole
+from alutils.records.files import CanNotWrite, flush_to_disk, sync, unused, write_atomically
 
 VERSION = 1
 """Version of the ledger's format, in its first line."""
@@ -42,7 +42,7 @@ CONTENTS = "image_contents"
 """Another such fact; a ledger lacks it if it was started without knowing the files."""
 
 
-class LedgerHeld(StudyError):
+class LedgerLocked(StudyError):
     """Somebody else is writing the ledger; the message says who."""
 
 
@@ -72,7 +72,7 @@ class Ledger:
         facts : what else is fixed for the whole ledger, as JSON values
         say : called with a message about what was set aside
 
-        Raises ``ParameterError`` if it was started with other classes or facts, ``LedgerHeld``
+        Raises ``ParameterError`` if it was started with other classes or facts, ``LedgerLocked``
         while somebody else writes it, ``LedgerDamaged``, ``CanNotLock`` and ``CanNotWrite``.
         """
         self.path, self.say = Path(path).resolve(), say
@@ -158,13 +158,13 @@ class Ledger:
 
         Class names may differ from those here in Unicode normalisation. Raises as ``append``.
         """
-        called = {alike(name): name for name in reversed(self.answers.classes)}
+        called = {folded_name(name): name for name in reversed(self.answers.classes)}
         called |= {name: name for name in self.answers.classes}
         self._append(
             {
                 "action": entry.action,
                 "image": image,
-                "label": called.get(entry.label, called.get(alike(entry.label), entry.label)),
+                "label": called.get(entry.label, called.get(folded_name(entry.label), entry.label)),
                 "asked": TAKEN_OVER,
             }
             for image, entry in answers
@@ -216,7 +216,7 @@ class Ledger:
         try:
             if os.write(self._file, line) < len(line):
                 raise OSError(ENOSPC, os.strerror(ENOSPC))
-            to_disk(self._file)
+            flush_to_disk(self._file)
         except OSError as error:
             with suppress(OSError):
                 os.ftruncate(self._file, self._end)
@@ -242,10 +242,10 @@ class Ledger:
     def _set_aside(self, torn: bytes) -> None:
         """Copy an unfinished line to a file beside the ledger, then truncate it."""
         aside = unused(self.path.with_name(f"{self.path.name}.torn"))
-        write_whole(aside, torn)
+        write_atomically(aside, torn)
         try:
             os.ftruncate(self._file, self._end)
-            to_disk(self._file)
+            flush_to_disk(self._file)
         except OSError as error:
             raise _can_not_write(self.path, error) from error
         self.say(
@@ -298,12 +298,12 @@ def _check_classes(classes: list[str]) -> None:
 
 
 def locked(path: Path) -> FileLock:
-    """Acquire a ledger's lock, released when the process ends. Raises ``LedgerHeld``."""
+    """Acquire a ledger's lock, released when the process ends. Raises ``LedgerLocked``."""
     file = path.with_name(f".{path.name}.lock")
     remedy = "create that folder, change its permissions, or keep the ledger elsewhere"
-    if lock := locks.hold(file, f"{path.name} can't be locked in {path.parent}", remedy):
+    if lock := locks.try_lock(file, f"{path.name} can't be locked in {path.parent}", remedy):
         return lock
-    raise LedgerHeld(
+    raise LedgerLocked(
         f"{path.name} is being written by {locks.holder(file)}: close it there, or name another "
         "ledger"
     )

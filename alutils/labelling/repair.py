@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from alutils.labelling.chain import as_line, check_of, holds
 from alutils.labelling.entries import (
     ADD_CLASS,
     ANSWERS,
@@ -19,9 +18,10 @@ from alutils.labelling.entries import (
     Entry,
     class_refusal,
 )
+from alutils.labelling.hash_chain import as_line, check_of, is_intact
 from alutils.labelling.ledger import locked
 from alutils.protocol.parameters import ParameterError
-from alutils.records.files import unused, write_whole
+from alutils.records.files import unused, write_atomically
 
 
 def repair(path: Path) -> tuple[int, int]:
@@ -32,7 +32,7 @@ def repair(path: Path) -> tuple[int, int]:
     lowered to those that the kept lines suffice for. Returns how many lines were kept, and how many
     were not. From there on, the new ledger may ask for other images than the old one did.
 
-    Raises ``ParameterError`` if the first line, with the classes, is lost, and ``LedgerHeld``.
+    Raises ``ParameterError`` if the first line, with the classes, is lost, and ``LedgerLocked``.
     """
     path = Path(path).resolve()
     lock = locked(path)
@@ -45,8 +45,8 @@ def repair(path: Path) -> tuple[int, int]:
                 f"{path.name} has lost its first line, which says what it belongs to: put a copy "
                 "of the file in its place"
             )
-        write_whole(unused(path.with_name(f"{path.name}.damaged")), content)
-        write_whole(path, text)
+        write_atomically(unused(path.with_name(f"{path.name}.damaged")), content)
+        write_atomically(path, text)
     finally:
         lock.release()
     return kept, len(lines) - kept
@@ -128,7 +128,7 @@ def _whole_entries(lines: list[bytes]) -> list[Entry]:
     """The lines that are as they were written, judged by the check in the line before each."""
     before, entries = b'{"check":""}', []
     for line in lines:
-        if holds(line, before):
+        if is_intact(line, before):
             content = json.loads(line)
             del content["check"]
             entries.append(Entry(**content))

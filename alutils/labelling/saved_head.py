@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 
 from alutils.folders.pictures import PREPARATION
 from alutils.labelling.batches import Head
-from alutils.labelling.export import whole_folder, write_file
+from alutils.labelling.export import atomic_folder, write_file
 from alutils.learning.head import FeatureNet
 from alutils.protocol.encoders import ENCODERS
 from alutils.protocol.parameters import StudyError
@@ -69,7 +69,7 @@ def save_head(folder: Path, head: Head, encoder: str) -> None:
     ``head.safetensors`` has ``weight`` (C, D), ``bias`` (C,), and ``mean`` and ``std`` (D,) of the
     features, all float32; ``head.json`` the classes in the order of the outputs, the encoder, what
     its features depend on (``prepared``), the number of labels, and the SHA-256 of the weights'
-    file. Raises as ``whole_folder``.
+    file. Raises as ``atomic_folder``.
     """
     net = head.net
     tensors = {"weight": net.head.weight, "bias": net.head.bias, "mean": net.mean, "std": net.std}
@@ -83,7 +83,7 @@ def save_head(folder: Path, head: Head, encoder: str) -> None:
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     example = USE.format(features=net.head.in_features, encoder=encoder or "the encoder")
-    with whole_folder(folder) as part:
+    with atomic_folder(folder) as part:
         write_file(part / WEIGHTS, weights)
         write_file(part / FACTS, (json.dumps(facts, indent=1) + "\n").encode())
         write_file(part / EXAMPLE, example.encode())

@@ -13,7 +13,7 @@ from typing import Self
 
 import torch
 
-from alutils.labelling.batches import Batch, Head, snapshot, train_head
+from alutils.labelling.batches import Head, TrainingResult, snapshot, train_head
 from alutils.labelling.entries import (
     CHANGE,
     LABEL,
@@ -86,7 +86,7 @@ class Session:
         self.pool, self.settings, self.say = pool, settings, say
         self.ledger = Ledger(path, classes, pool.facts | settings.facts, say)
         self._trainings = Trainings(pool, settings, self.ledger.entries, say)
-        self._batch: Batch | None = None
+        self._batch: TrainingResult | None = None
         self._asked: dict[str, Question] = {}
         self._said_skipped = False
         order = torch.randperm(len(pool), generator=stream(settings.seed, "random share"))
@@ -187,7 +187,7 @@ class Session:
         now = snapshot(self.pool, self.settings, self.ledger.entries)
         return train_head(self.pool, self.settings, now)
 
-    def least_sure(self, count: int) -> tuple[list[str], list[str], list[float]]:
+    def least_confident(self, count: int) -> tuple[list[str], list[str], list[float]]:
         """At most ``count`` unanswered images that the head trained on all labels is least sure of.
 
         Returns their names, likeliest classes, and the probabilities of these, in ascending order.
@@ -202,7 +202,7 @@ class Session:
         guesses = [head.classes[int(guess_N[i])] for i in chosen]
         return names, guesses, confidence_N[chosen].tolist()
 
-    def trainings(self) -> list[Batch]:
+    def trainings(self) -> list[TrainingResult]:
         """The trainings finished so far, by number, for stopping rules.
 
         When a ledger is reopened, earlier ones are computed again, one by one, in the background.

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from alutils.protocol.arms import ARMS, BUILT_IN, CUSTOM_ARMS, LARGEST_BATCHBALD, ORACLES
-from alutils.protocol.parameters import ParameterError, known
+from alutils.protocol.parameters import ParameterError, check_choice
 
 LARGEST_PAGE = 60
 """Maximum number of images that are shown at once."""
@@ -37,7 +37,7 @@ class Settings:
 
     def __post_init__(self):
         arms = [arm for arm in (*BUILT_IN, *CUSTOM_ARMS) if arm not in ORACLES]
-        known("arm", self.arm, arms, ParameterError)
+        check_choice("arm", self.arm, arms, ParameterError)
         if not 0 <= self.share < 1:
             raise ParameterError(f"share = {self.share} is no share: give 0 to below 1")
         if self.batch < 1:
@@ -47,7 +47,7 @@ class Settings:
                 f"batch = {self.batch} is more than the {LARGEST_BATCHBALD} images that the "
                 "batchbald arm can choose at once: lower it, or use power-bald"
             )
-        if self.arm in ARMS and ARMS[self.arm].from_passes and self.mc_passes < 2:
+        if self.arm in ARMS and ARMS[self.arm].needs_mc_passes and self.mc_passes < 2:
             raise ParameterError(
                 f"mc_passes = {self.mc_passes} gives the {self.arm} arm nothing to compare: raise "
                 "it"

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import torch
 
-from alutils.labelling.batches import Batch, compute, snapshot
+from alutils.labelling.batches import TrainingResult, snapshot, train_and_choose
 from alutils.labelling.entries import TAKEN_OVER, TURNS, Entry
 from alutils.labelling.pool import FeaturePool
 from alutils.labelling.settings import Settings
@@ -34,11 +34,11 @@ class Trainings:
     ):
         self.pool, self.settings, self.entries, self.say = pool, settings, entries, say
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="training")
-        self._batches: dict[int, Future[Batch]] = {}
-        self._looks: dict[int, Future[Batch]] = {}
+        self._batches: dict[int, Future[TrainingResult]] = {}
+        self._looks: dict[int, Future[TrainingResult]] = {}
         self._failed: set[int] = set()
 
-    def start(self, number: int) -> Future[Batch]:
+    def start(self, number: int) -> Future[TrainingResult]:
         """The training of that number, started if it was not before."""
         if number not in self._batches:
             self._batches[number] = self._worker.submit(self._compute, number, True)
@@ -55,7 +55,7 @@ class Trainings:
         """Have the worker import what a process's first optimiser needs, which takes seconds."""
         self._worker.submit(torch.optim.Adam, [torch.zeros(1)])
 
-    def get(self, number: int) -> Batch:
+    def get(self, number: int) -> TrainingResult:
         """Wait for a training and return its result; raises what it raised."""
         return self.start(number).result()
 
@@ -63,7 +63,7 @@ class Trainings:
         """Whether the training of that number was started and is not finished."""
         return number in self._batches and not self._batches[number].done()
 
-    def latest(self, due: int, above: int = -1, wait: bool = False) -> Batch | None:
+    def latest(self, due: int, above: int = -1, wait: bool = False) -> TrainingResult | None:
         """The latest finished training with a number above ``above`` and up to ``due``, or None.
 
         With ``wait``, unfinished ones are waited for. A failed one is reported once.
@@ -90,7 +90,7 @@ class Trainings:
                     self._looks[number] = self._worker.submit(self._look, number)
                 return
 
-    def known(self) -> list[Batch]:
+    def known(self) -> list[TrainingResult]:
         """The finished trainings that have a head, by number."""
         futures = self._looks | self._batches
         done = [futures[i] for i in sorted(futures) if futures[i].done()]
@@ -122,18 +122,18 @@ class Trainings:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             self.say(f"training {number} failed ({reason}): the previous model stays in use")
 
-    def _look(self, number: int) -> Batch:
+    def _look(self, number: int) -> TrainingResult:
         try:
             return self._compute(number, False)
         finally:
             self.look_back()  # before this one is over, so that ``wait`` sees the next
 
-    def _compute(self, number: int, choose: bool) -> Batch:
+    def _compute(self, number: int, choose: bool) -> TrainingResult:
         entries = tuple(self.entries)
         now = snapshot(self.pool, self.settings, entries, number)
-        return compute(self.pool, self.settings, now, choose)
+        return train_and_choose(self.pool, self.settings, now, choose)
 
 
-def _fails(future: Future[Batch]) -> bool:
+def _fails(future: Future[TrainingResult]) -> bool:
     """Whether a finished training has no result."""
     return future.cancelled() or future.exception() is not None

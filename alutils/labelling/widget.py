@@ -1,4 +1,4 @@
-"""The desk as a JupyterLab widget; ``static/labelling.js`` shows its state, sends requests."""
+"""The page as a JupyterLab widget; ``static/labelling.js`` shows its state, sends requests."""
 
 from pathlib import Path
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from alutils.labelling.desk import Desk
 from alutils.labelling.images import FolderImages
+from alutils.labelling.page import LabellingPage
 
 STATIC = Path(__file__).parent / "static"
 LARGEST_SIDE = 2048
@@ -19,7 +19,7 @@ class LabellingWidget(anywidget.AnyWidget):
 
     Attributes
     ----------
-    state : as ``Desk.state``, updated after every request
+    state : as ``LabellingPage.state``, updated after every request
 
     Pictures are sent as separate messages, in WebP, on request by name. In a file's name, bytes
     that are not UTF-8 are replaced by backslash escapes.
@@ -29,9 +29,9 @@ class LabellingWidget(anywidget.AnyWidget):
     _css = STATIC / "labelling.css"
     state = traitlets.Dict().tag(sync=True)
 
-    def __init__(self, desk: Desk, images: FolderImages):
-        super().__init__(state=_in_utf8(desk.state))
-        self.desk, self.images = desk, images
+    def __init__(self, page: LabellingPage, images: FolderImages):
+        super().__init__(state=_in_utf8(page.state))
+        self.page, self.images = page, images
         self._names = {_in_utf8(name): name for name in images.pool.names if not name.isascii()}
         self.on_msg(self._received)
 
@@ -44,9 +44,9 @@ class LabellingWidget(anywidget.AnyWidget):
             told = {"picture": request["image"], "side": request["side"]}
             self.send(told, buffers=[content])
             return
-        with self.desk.turn:  # so that an older state does not come after this one
-            self.desk.handle(request | {"image": image})
-            state = _in_utf8(self.desk.state)
+        with self.page.lock:  # so that an older state does not come after this one
+            self.page.handle(request | {"image": image})
+            state = _in_utf8(self.page.state)
             if state == self.state:
                 self.send_state("state")  # the page may lack it if a message was lost
             self.state = state

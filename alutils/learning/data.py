@@ -30,7 +30,7 @@ from alutils.folders import index
 from alutils.paths import data_cache
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import StudyError
-from alutils.waiting import alone, bar
+from alutils.waiting import bar, exclusive_lock
 
 MNIST_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -69,7 +69,7 @@ REMEDIES = {
     "fashion-mnist": f"install Debian's package {FASHION_PACKAGE} (`apt install`)",
 }
 """How a user can make another source of a dataset available, for datasets with such a source."""
-BROKEN = (
+FETCH_ERRORS = (
     OSError, RuntimeError, ValueError, EOFError, KeyError, HTTPException,
     subprocess.SubprocessError, tarfile.TarError, zlib.error,
 )  # fmt: skip
@@ -81,7 +81,7 @@ class DataUnavailable(StudyError):
     """No source provided the dataset; the message says what was tried and what to do."""
 
 
-class Corrupt(ValueError):
+class ChecksumMismatch(ValueError):
     """The bytes don't match the official checksum."""
 
 
@@ -152,7 +152,7 @@ def _fetched(file: Path, name: str) -> Arrays | None:
     """Fetch the arrays, unless another process has done so in the meantime, and return them."""
     file.parent.mkdir(parents=True, exist_ok=True)
     waiting = f"{dataset_title(name)}: waiting for another process to fetch it"
-    with alone(file.with_suffix(".lock"), waiting):
+    with exclusive_lock(file.with_suffix(".lock"), waiting):
         if (arrays := _read(file, name)) is None:
             _sweep(name)
             fetched, expected = fetch(name), DATASETS[name].checksum
@@ -213,7 +213,7 @@ def fetch(name: str) -> Arrays:
             try:
                 print(f"{dataset_title(name)}: fetching from {title}", file=sys.stderr)
                 return route(Path(folder))
-            except BROKEN as error:
+            except FETCH_ERRORS as error:
                 reason = str(error).strip().splitlines() or [type(error).__name__]
                 tried.append(f"{title} ({reason[-1][:200]})")
     raise DataUnavailable(
@@ -325,7 +325,7 @@ def _verify(files: dict[str, bytes], md5: dict[str, str]) -> None:
     for name, expected in md5.items():
         actual = hashlib.md5(files[name]).hexdigest()
         if actual != expected:
-            raise Corrupt(f"{name} has MD5 {actual}, the official file {expected}")
+            raise ChecksumMismatch(f"{name} has MD5 {actual}, the official file {expected}")
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def visible_gpus() -> tuple[str, ...]:
     return tuple(name.strip() for name in named.split(",")[:count])
 
 
-def settle(name: str) -> torch.device:
+def make_deterministic(name: str) -> torch.device:
     """Make this process compute reproducibly on a device: one thread, deterministic kernels.
 
     ``name`` is as in ``pick_device``.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alutils.learning.data import BROKEN, socket_timeout
+from alutils.learning.data import FETCH_ERRORS, socket_timeout
 from alutils.paths import data_cache
 from alutils.protocol.encoders import ENCODERS, EncoderFacts
 from alutils.protocol.parameters import StudyError
@@ -113,7 +113,7 @@ def _resnet18_file(facts: EncoderFacts) -> Path:
                     ResNet18_Weights.IMAGENET1K_V1.url, str(part), facts.sha256, progress=False
                 )
             part.replace(file)
-        except BROKEN as error:
+        except FETCH_ERRORS as error:
             raise EncoderUnavailable(
                 f"encoder = 'resnet18': its weights could not be fetched "
                 f"({getattr(error, 'reason', None) or error}): connect to the internet, copy "

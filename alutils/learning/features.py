@@ -28,7 +28,7 @@ from alutils.paths import data_cache
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.encoders import ENCODERS, encoder_title
-from alutils.threads import Item, Result, ordered
+from alutils.threads import Item, Result, parallel_map
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def load_features(name: str, encoder: str) -> Features:
     return Features(features, mean, std, hashlib.sha256(digests.encode()).hexdigest()[:16])
 
 
-def at_hand(name: str, encoder: str) -> bool:
+def is_cached(name: str, encoder: str) -> bool:
     """Whether all features of a dataset by an encoder are in the data cache already."""
     return not _row_file(name, encoder).read().missing
 
@@ -132,7 +132,7 @@ def on_all_cores(function: Callable[[Item], Result], items: Iterable[Item]) -> I
     """
     before = torch.get_num_threads()
     try:
-        yield from ordered(function, items, lambda: torch.set_num_threads(1))
+        yield from parallel_map(function, items, lambda: torch.set_num_threads(1))
     finally:
         torch.set_num_threads(before)
 

@@ -20,7 +20,7 @@ from alutils.learning import data
 from alutils.learning.data import DataUnavailable
 from alutils.learning.row_file import CHUNK_ROWS, RowFile
 from alutils.paths import data_cache
-from alutils.threads import ordered
+from alutils.threads import parallel_map
 
 
 def load_folder(name: str) -> dict[str, Tensor]:
@@ -81,7 +81,7 @@ def _decoded(name: str, folder: Path, missing: list[int]) -> Iterator[np.ndarray
     def decode(rows: list[Row]) -> np.ndarray:
         return np.stack([_picture(folder, row) for row in rows])
 
-    return ordered(decode, _chunks(index.rows(name), set(missing)))
+    return parallel_map(decode, _chunks(index.rows(name), set(missing)))
 
 
 def _chunks(rows: Iterable[Row], missing: set[int]) -> Iterator[list[Row]]:
@@ -107,7 +107,7 @@ def _picture(folder: Path, row: Row) -> np.ndarray:
             reason = "changed since it was scanned"
     except (OSError, pictures.Unusable) as error:
         reason = getattr(error, "strerror", None) or str(error)
-    scan.forget(row.file)
+    scan.invalidate(row.file)
     raise DataUnavailable(
         f"{row.file!r} of {folder}: {reason}: put it back, or give the folder's path again"
     )

@@ -14,10 +14,10 @@ def kept_mask(cell: Cell, labels_N: Tensor) -> Tensor:
     """Mask (N,) of the training images that a cell's protocol keeps; with imbalance 1, all."""
     if cell.imbalance == 1:
         return torch.ones(len(labels_N), dtype=torch.bool)
-    return thinned(labels_N, DATASETS[cell.dataset].long_tail(cell.imbalance), cell.seed)
+    return long_tail_mask(labels_N, DATASETS[cell.dataset].long_tail(cell.imbalance), cell.seed)
 
 
-def thinned(labels_N: Tensor, counts: Sequence[int], seed: int) -> Tensor:
+def long_tail_mask(labels_N: Tensor, counts: Sequence[int], seed: int) -> Tensor:
     """Mask (N,) that keeps ``counts`` images per class, with the counts assigned at random.
 
     The seed determines which class gets which count, so that no class is the rare one for all

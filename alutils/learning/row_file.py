@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from alutils.learning.data import DataUnavailable
-from alutils.waiting import alone, bar
+from alutils.waiting import bar, exclusive_lock
 
 CHUNK_ROWS = 128
 """Rows per chunk. A thread encodes this many images at a time, which takes about 250 MB."""
@@ -179,7 +179,7 @@ class RowFile:
         with ExitStack() as stack:
             with self._writing():
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(alone(self.path.with_suffix(".lock"), waiting))
+                stack.enter_context(exclusive_lock(self.path.with_suffix(".lock"), waiting))
             yield
 
     def create(self, notes: dict[str, Any]) -> None:

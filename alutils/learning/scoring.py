@@ -15,7 +15,9 @@ BINS = 15
 """Number of equal-width confidence bins, for the calibration error and the diagnostics."""
 
 
-def chunks(net: Classifier, images: Tensor, indices: Tensor | None = None) -> Iterator[Tensor]:
+def feature_batches(
+    net: Classifier, images: Tensor, indices: Tensor | None = None
+) -> Iterator[Tensor]:
     """Features (at most ``SCORING_BATCH``, D) of the images, in their order, in eval mode.
 
     If memory runs out, the chunk is halved and retried; ``net.halved_to`` then holds the smallest
@@ -53,7 +55,10 @@ def predict(net: Classifier, images: Tensor, indices: Tensor | None = None) -> T
     """Class probabilities (N, C) of one deterministic pass, dropout off, on the CPU."""
     with torch.inference_mode():
         return torch.cat(
-            [net.head(features).softmax(1).cpu() for features in chunks(net, images, indices)]
+            [
+                net.head(features).softmax(1).cpu()
+                for features in feature_batches(net, images, indices)
+            ]
         )
 
 
@@ -89,7 +94,7 @@ def reliability(probs_N_C: Tensor, labels_N: Tensor) -> Reliability:
     )
 
 
-def judge(probs_N_C: Tensor, labels_N: Tensor) -> dict[str, float]:
+def evaluate(probs_N_C: Tensor, labels_N: Tensor) -> dict[str, float]:
     """Accuracy, mean negative log-likelihood (nats) and expected calibration error."""
     labels_N = labels_N.cpu()
     return {

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alutils.learning.augmentation import crop_flip
-from alutils.learning.carried import unpack
+from alutils.learning.carried_state import unpack
 from alutils.learning.network import Classifier
 from alutils.learning.scoring import accuracy, predict
 from alutils.learning.streams import stream

@@ -26,11 +26,11 @@ class Arm:
     """
     control: str = ""
     """Name of the arm that lacks only the one thing that this arm adds."""
-    from_passes: bool = False
+    needs_mc_passes: bool = False
     """Whether it compares MC passes, and so needs several passes and dropout above 0."""
     clusters: bool = False
     """Whether it forms ``clusters`` clusters, and so needs at least as many candidates."""
-    by_score: bool = False
+    ranks_by_score: bool = False
     """Whether its picks have the highest scores, and so rank high on any other processor.
 
     ``verify`` requires this of a record from another processor. Variation ratios are left out,
@@ -40,40 +40,42 @@ class Arm:
     at 42 %). The K-means arms are left out too, as their scores depend on clusters that start at
     random.
     """
-    a_million: bool = True
+    scales_to_million: bool = True
     """Whether it chooses among a million candidates in minutes."""
 
 
 ARMS = {
     "random": Arm("simple.random", "#555555", "o", group="poster"),
-    "uncertainty": Arm("simple.uncertainty", "#0173B2", "s", group="poster", by_score=True),
-    "margin": Arm("simple.margin", "#DE8F05", "^", group="poster", by_score=True),
+    "uncertainty": Arm("simple.uncertainty", "#0173B2", "s", group="poster", ranks_by_score=True),
+    "margin": Arm("simple.margin", "#DE8F05", "^", group="poster", ranks_by_score=True),
     "kmeans": Arm(
         "kmeans.kmeans", "#029E73", "D", "K-means", "poster", "kmeans-centre", clusters=True,
-        a_million=False,
+        scales_to_million=False,
     ),
     "bayesian": Arm(
-        "simple.bayesian", "#CC78BC", "v", "Bayesian", "poster", "entropy", by_score=True
+        "simple.bayesian", "#CC78BC", "v", "Bayesian", "poster", "entropy", ranks_by_score=True
     ),
-    "entropy": Arm("simple.entropy", "#CA9161", "P", group="control", by_score=True),
-    "bald": Arm("bald.bald", "#FBAFE4", "<", "BALD", from_passes=True, by_score=True),
-    "power-bald": Arm("bald.power_bald", "#949494", ">", "power-BALD", from_passes=True),
+    "entropy": Arm("simple.entropy", "#CA9161", "P", group="control", ranks_by_score=True),
+    "bald": Arm("bald.bald", "#FBAFE4", "<", "BALD", needs_mc_passes=True, ranks_by_score=True),
+    "power-bald": Arm("bald.power_bald", "#949494", ">", "power-BALD", needs_mc_passes=True),
     "batchbald": Arm(
-        "batchbald.batchbald", "#ECE133", "d", "BatchBALD", from_passes=True, a_million=False
+        "batchbald.batchbald", "#ECE133", "d", "BatchBALD",
+        needs_mc_passes=True, scales_to_million=False,
     ),
     "variation-ratios": Arm(
-        "bald.variation_ratios", "#56B4E9", "p", "variation ratios", from_passes=True
+        "bald.variation_ratios", "#56B4E9", "p", "variation ratios", needs_mc_passes=True
     ),
     "coreset": Arm("coreset.coreset", "#D55E00", "h", "CoreSet"),
     "badge": Arm("badge.badge", "#000000", "H", "BADGE"),
-    "probcover": Arm("probcover.probcover", "#001C7F", "X", "ProbCover", a_million=False),
-    "typiclust": Arm("typiclust.typiclust", "#B1400D", "*", "TypiClust", a_million=False),
+    "probcover": Arm("probcover.probcover", "#001C7F", "X", "ProbCover", scales_to_million=False),
+    "typiclust": Arm("typiclust.typiclust", "#B1400D", "*", "TypiClust", scales_to_million=False),
     "cluster-margin": Arm("cluster_margin.cluster_margin", "#12711C", "8", "Cluster-Margin"),
     "kmeans-centre": Arm(
-        "kmeans.kmeans_centre", "#591E71", "s", "K-means centres", clusters=True, a_million=False
+        "kmeans.kmeans_centre", "#591E71", "s", "K-means centres",
+        clusters=True, scales_to_million=False,
     ),
-    "epig": Arm("epig.epig", "#A23582", "h", "EPIG", from_passes=True, by_score=True),
-    "dropquery": Arm("dropquery.dropquery", "#8FB800", "p", "DropQuery", from_passes=True),
+    "epig": Arm("epig.epig", "#A23582", "h", "EPIG", needs_mc_passes=True, ranks_by_score=True),
+    "dropquery": Arm("dropquery.dropquery", "#8FB800", "p", "DropQuery", needs_mc_passes=True),
     "max-herding": Arm("herding.max_herding", "#006374", "<", "MaxHerding"),
     "uherding": Arm("herding.uherding", "#592F0D", "d", "UHerding"),
     "oracle": Arm("oracle.oracle", "#7A7A00", "X", "oracle (sees labels)", "oracle"),

@@ -58,14 +58,14 @@ class Protocol(BaseModel):
     diagnostics: bool = False
 
     @property
-    def trains_on(self) -> bool:
+    def continues_training(self) -> bool:
         """Whether training in a round continues from something that the previous round left."""
         return self.adam_state != "fresh" or self.start != "cold"
 
     @property
     def carries_state(self) -> bool:
         """Whether a round takes anything over from the previous one besides what is recorded."""
-        return self.trains_on or self.stop_set > 0
+        return self.continues_training or self.stop_set > 0
 
     def heldout_size(self, dataset: str) -> int:
         """Number of held-out images: a share of the training images that the imbalance leaves."""
@@ -119,7 +119,7 @@ class Cell(Protocol):
         return f"{self.dataset}-{self.arm}-seed{self.seed}-{digest}"
 
     @property
-    def twin(self) -> Self:
+    def without_arm(self) -> Self:
         """The same cell without its arm: cells with equal twins share their first round."""
         return self.model_copy(update={"arm": "random", "strategy_source": ""})
 

@@ -99,7 +99,7 @@ def dataset_title(name: str) -> str:
     return DATASETS[name].title
 
 
-def named(value: str) -> str:
+def resolve_dataset(value: str) -> str:
     """Return the name of the dataset that a parameter gives by name, or by path (folder or table).
 
     A value is a path if it contains a separator, ends like a table, begins with ``~``, or is a
@@ -130,5 +130,5 @@ def _is_path(value: str) -> bool:
     )
 
 
-DatasetName = Annotated[str, AfterValidator(named)]
+DatasetName = Annotated[str, AfterValidator(resolve_dataset)]
 """A dataset's name; a parameter of this type may be a path, which becomes the name."""

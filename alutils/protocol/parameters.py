@@ -90,7 +90,7 @@ def cells_of(studies: Iterable[Parameters]) -> list[Cell]:
     return list({cell.name: cell for study in studies for cell in study.cells()}.values())
 
 
-def known(
+def check_choice(
     key: str, name: str, allowed: Any, error: type[ValueError] = ValueError, or_else: str = ""
 ) -> None:
     """Refuse a name that is not allowed, and suggest the nearest one."""
@@ -101,13 +101,13 @@ def known(
         raise error(f"{key} = {name!r} is unknown: {hint}allowed are {names}")
 
 
-def no_duplicates(key: str, values: tuple) -> None:
+def check_unique(key: str, values: tuple) -> None:
     """Refuse duplicate values."""
     if len(set(values)) < len(values):
         raise ValueError(f"{key} = {list(values)} holds duplicates: list each value once")
 
 
-def increasing(key: str, values: tuple) -> None:
+def check_increasing(key: str, values: tuple) -> None:
     """Refuse values that are not strictly increasing."""
     if list(values) != sorted(set(values)):
         raise ValueError(f"{key} = {list(values)} must increase")

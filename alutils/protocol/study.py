@@ -12,8 +12,8 @@ from pydantic import Field, model_validator
 from alutils.protocol.arms import CUSTOM_ARMS
 from alutils.protocol.cell import MOST_ROUNDS, Cell, Protocol
 from alutils.protocol.datasets import DATASETS
-from alutils.protocol.parameters import Parameters, known, no_duplicates
-from alutils.protocol.refusals import check, check_first
+from alutils.protocol.parameters import Parameters, check_choice, check_unique
+from alutils.protocol.validation import check_cell, check_first
 
 RUNTIME = ("profile", "device", "workers", "cells_per_gpu", "scheduler", "train")
 """Parameters that say where a study runs, not what it is."""
@@ -36,10 +36,10 @@ class Study(Protocol, Parameters):
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        no_duplicates("seeds", self.seeds)
+        check_unique("seeds", self.seeds)
         _check_judging(self)
         for cell in self.cells():
-            check(cell)
+            check_cell(cell)
         return self
 
     def measured_on(self, dataset: str) -> int:
@@ -60,9 +60,9 @@ class Study(Protocol, Parameters):
 
 def check_datasets(key: str, names: tuple[str, ...]) -> None:
     """Refuse datasets that are unknown, named twice, or without labels."""
-    no_duplicates(key, names)
+    check_unique(key, names)
     for name in names:
-        known(key, name, DATASETS, or_else="the path of a folder of images")
+        check_choice(key, name, DATASETS, or_else="the path of a folder of images")
         if not DATASETS[name].classes:
             raise ValueError(
                 f"{key} = {name!r} has no labels, which a study needs: give them in the notebook "
@@ -85,7 +85,7 @@ Levels = Annotated[tuple[Level, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True)
-class Setting:
+class FactorLevel:
     """A cell, the factor that a study varies with it, and the factor's level in it."""
 
     factor: str
@@ -93,10 +93,10 @@ class Setting:
     cell: Cell
 
 
-class SettingsStudy(Study):
+class FactorStudy(Study):
     """A study that varies factors; a cell may serve as a level of several of them."""
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[FactorLevel]:
         """Every cell, once for each factor that it serves."""
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records.store import Store
 
-OF_THE_POOL = ("dataset", "seed", "heldout_fraction", "imbalance")
+POOL_FIELDS = ("dataset", "seed", "heldout_fraction", "imbalance")
 """Fields that decide which images may be labelled."""
 
 
@@ -33,7 +33,7 @@ def copied_labels(cell: Cell) -> list[int]:
 
 
 def _check_source(cell: Cell, source: Cell) -> None:
-    for key in OF_THE_POOL:
+    for key in POOL_FIELDS:
         if (theirs := getattr(source, key)) != (ours := getattr(cell, key)):
             raise ParameterError(
                 f"labels_of = {cell.labels_of!r} has {key} = {theirs!r}, and this cell {ours!r}, "

@@ -20,14 +20,14 @@ class CanNotWrite(StudyError):
     """A file can't be written, for lack of space or permissions."""
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all (see ``whole_file``)."""
-    with whole_file(path) as file:
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file completely or not at all (see ``atomic_file``)."""
+    with atomic_file(path) as file:
         file.write(content)
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing: a temporary one, flushed to the disk, then renamed.
 
     Raises ``CanNotWrite`` if that fails. After this or any other error, the previous file is kept.
@@ -37,7 +37,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         with open(part, "wb") as file:
             yield file
             file.flush()
-            to_disk(file.fileno())
+            flush_to_disk(file.fileno())
         part.replace(path)
     except OSError as error:
         _remove(part)
@@ -61,7 +61,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def to_disk(descriptor: int) -> None:
+def flush_to_disk(descriptor: int) -> None:
     """Wait until what was written is on the disk; raises ``OSError`` if that fails.
 
     On macOS, ``fsync`` leaves it in the disk's cache. ``F_FULLFSYNC`` flushes that too, on file
@@ -79,7 +79,7 @@ def sync(path: Path) -> None:
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            to_disk(descriptor)
+            flush_to_disk(descriptor)
         finally:
             os.close(descriptor)
 

@@ -16,7 +16,7 @@ class CanNotLock(StudyError):
     """A lock can't be acquired, so two processes could write the same file."""
 
 
-def hold(file: Path, refusal: str, remedy: str) -> FileLock | None:
+def try_lock(file: Path, refusal: str, remedy: str) -> FileLock | None:
     """Acquire a lock and note that this process holds it; None if somebody else does.
 
     Raises ``CanNotLock`` with ``refusal``, the reason in brackets, and ``remedy`` (on a full disk:

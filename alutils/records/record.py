@@ -39,12 +39,12 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def chained(done: dict[str, Any], before: str) -> str:
+def chained_digest(done: dict[str, Any], before: str) -> str:
     """Digest of a round, chained to the digest ``before``; times are not part of it."""
-    return hashlib.sha256((before + canonical(lasting(done))).encode()).hexdigest()[:16]
+    return hashlib.sha256((before + canonical(without_times(done))).encode()).hexdigest()[:16]
 
 
-def lasting(done: dict[str, Any]) -> dict[str, Any]:
+def without_times(done: dict[str, Any]) -> dict[str, Any]:
     """What a round computed: the round without its times and its digest."""
     return {k: v for k, v in done.items() if k != "digest" and not k.startswith("seconds_")}
 
@@ -151,13 +151,13 @@ def cell_of(record: Record) -> Cell:
     return Cell(**{key: tuple(v) if isinstance(v, list) else v for key, v in known.items()})
 
 
-KEPT = {"status": str, "rounds": list, "final": dict, "provenance": dict}
+REQUIRED_ENTRIES = {"status": str, "rounds": list, "final": dict, "provenance": dict}
 """A record's entries besides its cell, with their types."""
 
 
 def unsound_reason(record: Record, cell: Cell) -> str:
     """What is wrong with a record whose checksum matches (empty if nothing is)."""
-    wrong = [key for key, kind in KEPT.items() if not isinstance(record.get(key), kind)]
+    wrong = [key for key, kind in REQUIRED_ENTRIES.items() if not isinstance(record.get(key), kind)]
     if wrong:
         return f"it lacks {wrong[0]}"
     if len(sound_rounds(record)) < len(record["rounds"]):
@@ -174,7 +174,7 @@ def sound_rounds(record: Record) -> list[dict[str, Any]]:
     rounds = record.get("rounds")
     for done in rounds if isinstance(rounds, list) else []:
         before = sound[-1]["digest"] if sound else ""
-        if not isinstance(done, dict) or done.get("digest") != chained(done, before):
+        if not isinstance(done, dict) or done.get("digest") != chained_digest(done, before):
             break
         sound.append({k: v for k, v in done.items() if not k.startswith("seconds_")})
     return sound

@@ -16,7 +16,7 @@ from alutils.paths import outputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError, StudyError
 from alutils.records import locks
-from alutils.records.files import remedy_for, unused, write_whole
+from alutils.records.files import remedy_for, unused, write_atomically
 from alutils.records.record import (
     Record,
     as_text,
@@ -158,7 +158,9 @@ class Store:
             "its file system has no locks, or another user runs the same cells; name a folder of "
             "your own in ALUTILS_OUTPUTS"
         )
-        return locks.hold(self._lock_file(name), f"cells can't be locked in {self.folder}", remedy)
+        return locks.try_lock(
+            self._lock_file(name), f"cells can't be locked in {self.folder}", remedy
+        )
 
     def load(self, cell: Cell) -> Record:
         """The cell's record, or an empty one; from a damaged file, the part that is intact."""
@@ -188,7 +190,7 @@ class Store:
             record = empty_record(cell) | {"rounds": sound_rounds(record)[: cell.length]}
             if len(record["rounds"]) == cell.length:
                 record |= {"status": "finished", "final": final(record)}
-        if cell.trains_on and self._lacks_state(cell, record):
+        if cell.continues_training and self._lacks_state(cell, record):
             if self._moved_on(cell, text):
                 return self.read(cell)
             lost = "its last weights are" if cell.start != "cold" else "its optimiser's state is"
@@ -211,7 +213,7 @@ class Store:
                 record["status"], len(record["rounds"]), record.get("checksum", ""), damage,
                 json.dumps(rest),
             )  # fmt: skip
-            if version and (facts.status == "finished" or not cell.trains_on):
+            if version and (facts.status == "finished" or not cell.continues_training):
                 _remembered[path] = version, facts
         return facts
 
@@ -226,7 +228,7 @@ class Store:
         path = self.path(cell)
         aside = unused(path.with_suffix(".damaged"))
         if kept := len(record["rounds"]):  # the file stays until what is sound in it is written
-            write_whole(aside, path.read_bytes())
+            write_atomically(aside, path.read_bytes())
             self.save(cell, record)
         else:
             path.replace(aside)
@@ -240,7 +242,7 @@ class Store:
     def save(self, cell: Cell, record: Record) -> None:
         """Write the complete record, with its checksum, through a temporary file and a rename."""
         record["checksum"] = checksum(record)
-        write_whole(self.path(cell), as_text(record).encode())
+        write_atomically(self.path(cell), as_text(record).encode())
 
     def load_state(self, cell: Cell, record: Record) -> bytes | None:
         """The state that the record's last round passed on.
@@ -251,7 +253,7 @@ class Store:
         if not cell.carries_state or not record["rounds"]:
             return None
         if self._lacks_state(cell, record):
-            if cell.trains_on:
+            if cell.continues_training:
                 raise StateLost(
                     f"what round {len(record['rounds'])} of {cell.name} handed on is lost since "
                     "this run began: run the same command again, and the cell starts over"
@@ -262,7 +264,7 @@ class Store:
     def save_state(self, cell: Cell, record: Record, state: bytes | None) -> None:
         """Save the state that the next round continues from; call this before ``save``."""
         if state:
-            write_whole(self._state(cell, record["rounds"][-1]), state)
+            write_atomically(self._state(cell, record["rounds"][-1]), state)
 
     def drop_states(self, cell: Cell, record: Record) -> None:
         """Remove the states that no round will continue from; call this after ``save``."""
@@ -301,14 +303,14 @@ class Store:
         """Whether the cell has all its rounds."""
         return self.facts(cell).status == "finished"
 
-    def sound(self, cell: Cell) -> bool:
+    def is_complete(self, cell: Cell) -> bool:
         """Whether the cell has all its rounds, in an undamaged file."""
         facts = self.facts(cell)
         return facts.status == "finished" and not facts.damage
 
     def unfinished(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The cells that still have to be computed: those that are not ``sound``."""
-        return [cell for cell in cells if not self.sound(cell)]
+        """The cells that still have to be computed: those that are not ``is_complete``."""
+        return [cell for cell in cells if not self.is_complete(cell)]
 
 
 def finished_records(store: Store, cells: Iterable[Cell]) -> Iterator[tuple[Cell, Record]]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import Parameters
-from alutils.protocol.study import Setting, SettingsStudy
+from alutils.protocol.study import FactorLevel, FactorStudy
 from alutils.records.store import Store, finished_records, rounds
 
 COLUMNS = ["figure", "dataset", "arm", "seed", "round", "labels", "accuracy", "reported", "record"]
@@ -37,7 +37,7 @@ def table(store: Store, cells: Iterable[Cell], reported: str = "test") -> pd.Dat
     return results
 
 
-def by_setting(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
+def by_setting(results: pd.DataFrame, settings: Iterable[FactorLevel]) -> pd.DataFrame:
     """The rows, once per setting that uses their record, with ``factor`` and ``level``."""
     served = [{"record": s.cell.name, "factor": s.factor, "level": s.level} for s in settings]
     return results.merge(pd.DataFrame(served), on="record")
@@ -48,7 +48,7 @@ def complete(results: pd.DataFrame, cells: Iterable[Cell]) -> pd.DataFrame:
     return _without_gaps(results, results["figure"], ((str(cell.figure), cell) for cell in cells))
 
 
-def complete_seeds(results: pd.DataFrame, settings: Iterable[Setting]) -> pd.DataFrame:
+def complete_seeds(results: pd.DataFrame, settings: Iterable[FactorLevel]) -> pd.DataFrame:
     """The rows of the seeds that have finished every cell of their factor, level and dataset.
 
     ``results`` and ``settings`` are as in ``by_setting``. If a factor compares arms, a seed thus
@@ -80,7 +80,7 @@ def read(parameters: Parameters) -> pd.DataFrame:
     return complete(table(Store(parameters.profile), cells, parameters.reported), cells)
 
 
-def read_settings(study: SettingsStudy) -> pd.DataFrame:
+def read_settings(study: FactorStudy) -> pd.DataFrame:
     """A row per setting and round of the cells that are finished (see ``by_setting``)."""
     rows = table(Store(study.profile), study.cells(), study.reported)
     return by_setting(rows, study.settings())

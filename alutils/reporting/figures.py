@@ -131,7 +131,7 @@ def limits(accuracies: Iterable[float]) -> tuple[float, float]:
     return low - pad, min(high + pad, 100)
 
 
-def hollow(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
+def draw_published(axes: Axes, points: pd.DataFrame, style: tuple) -> None:
     """Draw the authors' points, hollow and without a line."""
     axes.plot(
         points["labels"], points["accuracy"], linestyle="", marker=style[1], markersize=6,
@@ -202,7 +202,7 @@ def training_size(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -> 
         ours = results[results["dataset"] == dataset]
         style = DATASETS[dataset].colour, DATASETS[dataset].marker
         curve(panel, ours, style, "random labels, ours")
-        hollow(panel, published_sizes(ours), style)
+        draw_published(panel, published_sizes(ours), style)
         ceiling_line(panel, ceiling[ceiling["dataset"] == dataset])
         finish(panel, dataset_title(dataset), reported(results))
     return figure
@@ -226,7 +226,7 @@ def learning_curves(results: pd.DataFrame, ceiling: pd.DataFrame = NO_CEILING) -
         last, spread = arm == "random", arm in with_spread(arms)
         curve(axes[0, 0], of_arm, style, arm_title(arm), above=last, spread=spread)
     for arm in arms:
-        hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
+        draw_published(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm, arms))
     ceiling_line(axes[0, 0], ceiling)
     finish(axes[0, 0], f"Active learning on {dataset_title(dataset)}", reported(results))
     return figure
@@ -247,7 +247,7 @@ def area_differences(areas: pd.DataFrame, title: str) -> Figure:
     intervals(panel, [(arm_title(arm), differences[arm], styles[arm]) for arm in arms])
     for row, arm in enumerate(arms):
         if len(arms) > 1 and len(areas) >= FEWEST_SEEDS:
-            thin(panel, row, wide[arm], styles[arm][0])
+            simultaneous_interval(panel, row, wide[arm], styles[arm][0])
         dots(panel, row, areas[arm] - areas["random"], styles[arm][0])
     panel.axvline(0, color="black", linewidth=0.8)
     panel.set(title=title, xlabel="difference in area from random (points of accuracy)")
@@ -300,7 +300,9 @@ def dots(axes: Axes, at: float, by_seed: pd.Series, colour: object, upright: boo
         axes.plot(*xy, ".", color=colour, alpha=0.7)
 
 
-def thin(axes: Axes, at: float, estimate: statistics.Estimate, colour: str) -> None:
+def simultaneous_interval(
+    axes: Axes, at: float, estimate: statistics.Estimate, colour: str
+) -> None:
     """Draw an interval without its mean at y = ``at``, as a thin line with end caps."""
     ends = [estimate.low, estimate.high]
     axes.plot(ends, [at, at], color=colour, linewidth=0.8, marker="|", markersize=7)

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from alutils.reporting.powerlaw import Laws, fit, reach
+from alutils.reporting.powerlaw import Laws, fit, labels_at_accuracy
 from alutils.reporting.statistics import LEVEL
 
 FEWEST_ROUNDS = 5
@@ -43,7 +43,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class CannotTell:
+class NoForecast:
     """No forecast is given; ``reason`` says why, worded to follow "no forecast: "."""
 
     kind: Kind
@@ -58,7 +58,7 @@ def forecast(
     *,
     size: int | None = None,
     errors: Sequence[float] | np.ndarray | None = None,
-) -> Forecast | CannotTell:
+) -> Forecast | NoForecast:
     """Labels that a target accuracy needs beyond the last round's, or why that can't be forecast.
 
     A target that the last accuracy already meets needs none. The 95 % interval is for the fitted
@@ -87,7 +87,7 @@ def forecasts(
     *,
     size: int | None = None,
     errors: Sequence[float] | np.ndarray | None = None,
-) -> list[Forecast | CannotTell]:
+) -> list[Forecast | NoForecast]:
     """``forecast`` for several targets, from the same resamples."""
     labels, accuracy = np.asarray(labels, dtype=float), np.asarray(accuracy, dtype=float)
     errors = _errors(accuracy, size, errors)
@@ -112,29 +112,29 @@ def standard_errors(accuracy: np.ndarray, size: int) -> np.ndarray:
     return 100 * np.sqrt(share * (1 - share) / size)
 
 
-def _from_laws(laws: Laws, target: float) -> Forecast | CannotTell:
+def _from_laws(laws: Laws, target: float) -> Forecast | NoForecast:
     """The forecast for a target that is not reached yet."""
-    fitted = reach(laws.law[None], target)[0]
-    resampled = reach(laws.laws_S_3, target)
+    fitted = labels_at_accuracy(laws.law[None], target)[0]
+    resampled = labels_at_accuracy(laws.laws_S_3, target)
     never = float(np.isinf(resampled).mean())
     below = f"levels off below {target:.4g} %"
     share = f"{below} in {100 * never:.0f} % of the resampled fits"
     if np.isinf(fitted):
-        return CannotTell("asymptote", f"the fitted curve {below}")
+        return NoForecast("asymptote", f"the fitted curve {below}")
     if never > 0.5:
-        return CannotTell("asymptote", f"the curve {share}")
+        return NoForecast("asymptote", f"the curve {share}")
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
     if np.isinf(high):
-        return CannotTell("no end", f"the interval has no upper end: the curve {share}")
+        return NoForecast("no end", f"the interval has no upper end: the curve {share}")
     if max(fitted, high) > MOST_TIMES:
         reason = f"it may take more than {MOST_TIMES} times the {laws.labels:,} labels so far"
-        return CannotTell("far", reason)
+        return NoForecast("far", reason)
     low, high = min(low, fitted), max(high, fitted)
     counts = np.ceil(laws.labels * (np.array([fitted, low, high]) - 1))
     return Forecast(*(max(0, int(count)) for count in counts))
 
 
-def _problem(labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray) -> CannotTell | None:
+def _problem(labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray) -> NoForecast | None:
     """Why no law can be fitted; None if one can.
 
     A curve counts as rising if its slope on log labels is above zero in a one-sided test at 5 %
@@ -142,15 +142,15 @@ def _problem(labels: np.ndarray, accuracy: np.ndarray, errors: np.ndarray) -> Ca
     """
     if len(labels) < FEWEST_ROUNDS:
         rounds = f"{len(labels)} round{'s are' if len(labels) != 1 else ' is'} available"
-        return CannotTell("rounds", f"{rounds}, and a forecast needs {FEWEST_ROUNDS}")
+        return NoForecast("rounds", f"{rounds}, and a forecast needs {FEWEST_ROUNDS}")
     weights, x = errors**-2, np.log(labels)
     x = x - np.average(x, weights=weights)
     slope = (weights * x * accuracy).sum() / math.sqrt((weights * x**2).sum())
     if slope < stats.norm.ppf(0.05):
-        return CannotTell("falling", "the accuracy falls as labels are added")
+        return NoForecast("falling", "the accuracy falls as labels are added")
     if slope < stats.norm.ppf(0.95):
         reason = "the accuracy does not rise by more than its measurement error"
-        return CannotTell("constant", reason)
+        return NoForecast("constant", reason)
     return None
 
 

@@ -115,7 +115,7 @@ def laws_on_grid(ratio_R: np.ndarray, errors_S_R: np.ndarray, weights_R: np.ndar
     return np.stack([a[rows, best], EXPONENTS[best], c[rows, best]], axis=1)
 
 
-def reach(laws_S_3: np.ndarray, target: float) -> np.ndarray:
+def labels_at_accuracy(laws_S_3: np.ndarray, target: float) -> np.ndarray:
     """Label counts, in units of the last one, at which laws reach an accuracy (%).
 
     Infinite if a law never does.

@@ -109,7 +109,7 @@ def capital(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-def literal(name: str) -> str:
+def escape_markdown(name: str) -> str:
     """A user-given name with its Markdown characters escaped."""
     return re.sub(r"([\\`*_{}\[\]<>#+\-!|$~&])", r"\\\1", name)
 

@@ -11,7 +11,7 @@ from alutils.protocol.arms import BASELINE
 from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.parameters import Parameters
-from alutils.protocol.study import SettingsStudy
+from alutils.protocol.study import FactorStudy
 from alutils.records.record import Record
 from alutils.records.store import Store
 from alutils.reporting.figures import REPORTED
@@ -30,7 +30,7 @@ BF16 = {
 """How a processor multiplies bfloat16 numbers (``convolutions.BF16_PRODUCTS``)."""
 
 
-def to_come(*studies: Parameters) -> bool:
+def has_pending_runs(*studies: Parameters) -> bool:
     """Whether any cell of these studies is neither finished nor failed and can still be run.
 
     Seeds whose labels are copied from a failed record cannot.
@@ -51,7 +51,7 @@ def _source_failed(cell: Cell) -> bool:
     return source is not None and Store(profile).facts(source).status == "failed"
 
 
-def cells(study: Parameters) -> HTML | Markdown:
+def run_status(study: Parameters) -> HTML | Markdown:
     """How many cells are finished, which failed and why, and where processor types differ.
 
     The text calls a cell a run.
@@ -65,8 +65,9 @@ def cells(study: Parameters) -> HTML | Markdown:
     if len(done) == len(every):
         return Markdown(f"All {are}.{processors}")
     text = (
-        f"{'Interim: ' if to_come(study) else ''}{len(done):,} of {are}; what is shown below rests "
-        f"on these, and comparisons of arms on the seeds that have every arm.{processors}"
+        f"{'Interim: ' if has_pending_runs(study) else ''}{len(done):,} of {are}; what is shown "
+        "below rests on these, and comparisons of arms on the seeds that have every arm."
+        f"{processors}"
     )
     failed = [
         {"failed run": name, "why": record["final"]["error"]}
@@ -122,12 +123,12 @@ def _compared(study: Parameters) -> list[tuple[str, Cell]]:
     The factor is empty unless the study varies settings. A cell of several factors is listed for
     each.
     """
-    if isinstance(study, SettingsStudy):
+    if isinstance(study, FactorStudy):
         return [(f" ({setting.factor})", setting.cell) for setting in study.settings()]
     return [("", cell) for cell in study.cells()]
 
 
-def one_processor(study: SettingsStudy, factor: str) -> bool:
+def one_processor(study: FactorStudy, factor: str) -> bool:
     """Whether a single type of processor computed all of a factor's finished cells.
 
     Only then can their times be compared.
@@ -167,7 +168,7 @@ def interim(study: Parameters) -> str:
     every, store = study.cells(), Store(study.profile)
     status = {cell.name: store.facts(cell).status for cell in every}
     notes = []
-    if to_come(study):
+    if has_pending_runs(study):
         finished = sum(each == "finished" for each in status.values())
         notes.append(
             f" Interim, with {finished:,} of {len(every):,} runs finished: only the results of all "

@@ -20,8 +20,8 @@ import pandas as pd
 from alutils.protocol.datasets import DATASETS
 from alutils.reporting.forecast import (
     FEWEST_ROUNDS,
-    CannotTell,
     Forecast,
+    NoForecast,
     forecasts,
     standard_errors,
 )
@@ -31,7 +31,7 @@ from alutils.reporting.stopping import (
     TOLERANCE,
     UNCERTAINTY,
     error_difference,
-    first,
+    first_stop,
     gain_limits,
     mean_agreement,
     overall_uncertainty,
@@ -134,7 +134,7 @@ def _future(
             yield float(target), truth, int(np.argmax(fit >= target)) - known + 1
 
 
-def _judged(answer: Forecast | CannotTell, truth: float) -> dict[str, object]:
+def _judged(answer: Forecast | NoForecast, truth: float) -> dict[str, object]:
     """The columns of a forecast: its numbers, and whether its interval holds the truth."""
     if isinstance(answer, Forecast):
         return {**vars(answer), "kind": "", "covered": answer.low <= truth <= answer.high}
@@ -195,7 +195,7 @@ def replay_stopping(
                 continue
             classes = {"classes": len(facts.classes)} if rule.by_classes else {}
             values = curve[rule.column].to_numpy(dtype=float)
-            at = first(rule.says(values, **classes))
+            at = first_stop(rule.says(values, **classes))
             judged = rule.judged(values, **classes)
             nearest = rule.nearest(judged[~np.isnan(judged)], default=math.nan)
             end = len(labels) - 1 if at is None else at

@@ -19,7 +19,7 @@ LEVEL, POWER = 0.95, 0.8
 FEWEST_SEEDS = 3
 """Minimum number of seeds for a test or a verdict; with fewer, none is given."""
 MOST_SEEDS = 1000
-"""Number of seeds beyond which ``seeds_to_show`` and ``seeds_to_equal`` look no further."""
+"""Most seeds that ``seeds_for_difference`` and ``seeds_for_equivalence`` consider."""
 FIT = "isotonic regression, interpolated linearly between label counts"
 """How ``labels_to_reach`` reads a label count off a curve, in words."""
 OWN_SPREAD_SEEDS = 10
@@ -38,7 +38,7 @@ class Estimate:
     """Standard deviation of the underlying values."""
 
     @property
-    def decided(self) -> bool:
+    def differs_from_zero(self) -> bool:
         """Whether the interval excludes zero; two seeds decide nothing."""
         return self.seeds >= FEWEST_SEEDS and (self.low > 0 or self.high < 0)
 
@@ -58,7 +58,7 @@ def estimate(values: np.ndarray | list[float], level: float = LEVEL) -> Estimate
     return Estimate(mean, mean - half, mean + half, count, float(values.std(ddof=1)))
 
 
-def one_more(values: np.ndarray | list[float]) -> Estimate:
+def prediction_interval(values: np.ndarray | list[float]) -> Estimate:
     """Mean of independent replications, with the prediction interval for one more."""
     mean = estimate(values)
     half = stats.t.ppf((1 + LEVEL) / 2, mean.seeds - 1) * mean.spread * (1 + 1 / mean.seeds) ** 0.5
@@ -74,7 +74,7 @@ def ratio(values: np.ndarray | list[float], of: np.ndarray | list[float]) -> Est
     """
     values, of = np.asarray(values, dtype=float), np.asarray(of, dtype=float)
     top, bottom, pairs = float(values.mean()), float(of.mean()), len(values)
-    if not estimate(of).decided:
+    if not estimate(of).differs_from_zero:
         return Estimate(top / bottom, math.nan, math.nan, pairs)
     (var_top, both), (_, var_bottom) = np.cov(values, of) * (
         stats.t.ppf((1 + LEVEL) / 2, pairs - 1) ** 2 / pairs
@@ -120,7 +120,7 @@ def holm(p_values: list[float]) -> list[float]:
     return multipletests(known, method="holm")[1].tolist() if len(known) else []
 
 
-def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:
+def tost_p_value(values: np.ndarray | list[float], margin: float) -> float:
     """p-value of the null that the mean is ``margin`` or more from zero (Schuirmann, 1987).
 
     Below 0.05 the values are equivalent to zero, just as if their 90 % interval lay within the
@@ -137,7 +137,7 @@ def two_one_sided(values: np.ndarray | list[float], margin: float) -> float:
     return float(DescrStatsW(values).ttost_mean(-margin, margin)[0])
 
 
-def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
+def detectable_difference(spread: float, seeds: int, level: float = LEVEL) -> float:
     """Smallest true mean difference that ``seeds`` pairs would show with ``POWER``.
 
     ``spread`` is the standard deviation of the paired differences; two-sided paired t test. NaN
@@ -159,7 +159,7 @@ def detectable(spread: float, seeds: int, level: float = LEVEL) -> float:
     return spread * float(optimize.brentq(lacking, 0, high))
 
 
-def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int | None:
+def seeds_for_difference(difference: float, spread: float, level: float = LEVEL) -> int | None:
     """Seeds for a two-sided paired t test to show, with ``POWER``, that a mean is above zero.
 
     ``difference`` and ``spread`` (standard deviation) are the true ones. None if the mean is not
@@ -177,7 +177,7 @@ def seeds_to_show(difference: float, spread: float, level: float = LEVEL) -> int
     return _fewest(enough)
 
 
-def seeds_to_equal(mean: float, spread: float, margin: float) -> int | None:
+def seeds_for_equivalence(mean: float, spread: float, margin: float) -> int | None:
     """Seeds for two one-sided tests to show, with ``POWER``, that a mean is within ``margin``.
 
     ``mean`` and ``spread`` (standard deviation) are the true ones. The joint power of both tests is
@@ -302,7 +302,7 @@ def gains(results: pd.DataFrame) -> pd.DataFrame:
     return arms.assign(accuracy=arms["accuracy"] - beside)
 
 
-def adjusted(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
+def holm_p_values(by_seed: pd.DataFrame, reference: str = "random") -> dict[str, float]:
     """Holm-corrected p-values of every arm's paired difference from ``reference``."""
     return _holm_of_arms(by_seed, reference, p_value)
 
@@ -312,7 +312,7 @@ def equivalence(by_seed: pd.DataFrame, margin: float) -> dict[str, float]:
 
     From two one-sided tests of the paired differences; below 0.05 the arm is equivalent to random.
     """
-    return _holm_of_arms(by_seed, "random", lambda values: two_one_sided(values, margin))
+    return _holm_of_arms(by_seed, "random", lambda values: tost_p_value(values, margin))
 
 
 def _holm_of_arms(
@@ -439,7 +439,7 @@ def win_matrix(results: pd.DataFrame) -> pd.DataFrame:
     for arm in arms:
         for other in arms:
             gains = [estimate(size[arm] - size[other]) for size in sizes]
-            beats = [gain.decided and gain.mean > 0 for gain in gains]
+            beats = [gain.differs_from_zero and gain.mean > 0 for gain in gains]
             wins.loc[arm, other] = float(np.mean(beats))
     return wins
 

@@ -93,6 +93,6 @@ def gain_limits(accuracy_R: np.ndarray, errors_R: np.ndarray) -> np.ndarray:
     return limits
 
 
-def first(says_R: np.ndarray) -> int | None:
+def first_stop(says_R: np.ndarray) -> int | None:
     """Position (from 0) of the first round after which a rule says stop; None if it never does."""
     return int(np.argmax(says_R)) if says_R.any() else None

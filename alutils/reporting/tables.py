@@ -11,7 +11,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import BASELINE, arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.reporting import figures, published, standing, statistics
+from alutils.reporting import arm_comparison, figures, published, statistics
 from alutils.reporting.prose import (
     count,
     interval,
@@ -111,8 +111,8 @@ def answer(results: pd.DataFrame, interim: str = "") -> Markdown:
         )
     return Markdown(
         f"On {title}, from {low:,} to {high:,} labels, over {paired_seeds(seeds)}, judged by area "
-        f"under the budget curve ({standing.tests(areas, dataset)}): "
-        f"{standing.sentence(areas, dataset)}.{interim}"
+        f"under the budget curve ({arm_comparison.tests(areas, dataset)}): "
+        f"{arm_comparison.sentence(areas, dataset)}.{interim}"
     )
 
 

@@ -33,7 +33,7 @@ def cluster(placement: Placement, say: Callable[[str], None] = print) -> Iterato
         yield Workers(client, placement, say)
 
 
-def reach(scheduler: str) -> None:
+def check_scheduler(scheduler: str) -> None:
     """Raise ``ParameterError`` if no Dask scheduler answers at the address.
 
     The wait is bounded, whatever answers: Dask's client would wait forever for the handshake of
@@ -95,5 +95,5 @@ def _client(placement: Placement, stack: ExitStack) -> Client:
 
 
 def _connected(scheduler: str) -> Client:
-    reach(scheduler)
+    check_scheduler(scheduler)
     return Client(scheduler, timeout=CONNECT_S)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from alutils.learning.network import Classifier
-from alutils.learning.scoring import chunks, predict, reliability
+from alutils.learning.scoring import feature_batches, predict, reliability
 
 GALLERY = 20
 """Picks of a round that are described one by one."""
@@ -59,7 +59,9 @@ class PoolMap:
         }
 
     def _features(self, indices: Tensor) -> np.ndarray:
-        return torch.cat(list(chunks(self.net, self.images, indices))).cpu().double().numpy()
+        return (
+            torch.cat(list(feature_batches(self.net, self.images, indices))).cpu().double().numpy()
+        )
 
     def _project(self, features_N_D: np.ndarray) -> tuple[list, list]:
         coordinates_N_2 = self.fit.transform(features_N_D)

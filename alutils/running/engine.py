@@ -31,9 +31,9 @@ from alutils.strategies.custom import StrategyFailed
 from alutils.strategies.own import BrokenContract
 from alutils.waiting import Waiting
 
-DEATHS = 3
+MAX_WORKER_DEATHS = 3
 """Worker deaths that a cell may have in one round; one more, and it fails."""
-PATIENCE = 3
+MAX_MISSED_CHECKS = 3
 """Checks in a row at which a job's worker may be missing before another gets the job."""
 POLL_S = 1.0
 """Seconds between checks whether another run has released a cell, or workers have joined."""
@@ -41,9 +41,9 @@ FETCH_S = 60.0
 """Seconds to wait for a finished round to arrive, before checking on its worker."""
 FETCHES = 10
 """Waits in a row for one round, from a worker that is there, before its cell fails."""
-OF_THE_CELL = (ArithmeticError, BrokenContract, SelfCheckFailed, StrategyFailed)
+CELL_ERRORS = (ArithmeticError, BrokenContract, SelfCheckFailed, StrategyFailed)
 """Errors of a round that another worker would raise as well."""
-LOST = (CancelledError, CommClosedError, ClosedClientError)
+CONNECTION_ERRORS = (CancelledError, CommClosedError, ClosedClientError)
 """What Dask raises when the scheduler is gone."""
 Task = Callable[..., tuple[list[dict[str, Any]], dict[str, Any], bytes | None]]
 
@@ -153,7 +153,7 @@ def run(
         with cluster(placement, say) as workers:
             study_run = Run(workers, task, store, code, progress, unfinished)
             study_run.to_the_end()
-    except LOST as error:
+    except CONNECTION_ERRORS as error:
         raise StudyError(
             "the scheduler is gone; all finished rounds are kept: run the same command again"
         ) from error
@@ -201,7 +201,7 @@ class Run:
         finally:
             for job in [*self.running.values(), *self.waiting]:
                 job.release()
-            with suppress(*LOST, OSError, TimeoutError):
+            with suppress(*CONNECTION_ERRORS, OSError, TimeoutError):
                 self.workers.client.cancel(list(self.running), force=True)
 
     def _submit(self) -> None:
@@ -276,7 +276,7 @@ class Run:
         """Give jobs whose worker has disappeared to another one."""
         for future, job in list(self.running.items()):
             job.missed = 0 if job.worker in self.slots or future.done() else job.missed + 1
-            if job.missed > PATIENCE:
+            if job.missed > MAX_MISSED_CHECKS:
                 future.cancel(force=True)
                 self._died(job)
                 del self.running[future]
@@ -296,7 +296,7 @@ class Run:
         """
         try:
             rounds, provenance, state = future.result(timeout=FETCH_S)
-        except LOST:
+        except CONNECTION_ERRORS:
             raise
         except KilledWorker:
             self._died(job)
@@ -335,10 +335,12 @@ class Run:
         """Count a worker's death; the job is tried again, or fails after too many deaths."""
         job.deaths += 1
         self.looked = -POLL_S  # its worker is still among the slots
-        if job.deaths > DEATHS:
+        if job.deaths > MAX_WORKER_DEATHS:
             self._fail(job, f"{job.deaths} workers died on it")
         else:
-            self.progress.death(job.cells[0], job.records[0], f"{job.deaths} of {DEATHS}")
+            self.progress.death(
+                job.cells[0], job.records[0], f"{job.deaths} of {MAX_WORKER_DEATHS}"
+            )
             self._queue([job])
 
     def _refused(self, job: Job, error: Exception) -> None:
@@ -350,7 +352,7 @@ class Run:
         job.tried.add(job.worker)
         job.without.add(job.worker)
         others = self._able() - job.tried
-        if isinstance(error, OF_THE_CELL) or len(job.tried) > 1 or not others:
+        if isinstance(error, CELL_ERRORS) or len(job.tried) > 1 or not others:
             self._fail(job, reason)
             return
         name, number = job.cells[0].name, len(job.records[0]["rounds"]) + 1
@@ -386,7 +388,7 @@ def _jobs(cells: list[Cell], store: Store) -> list[Job]:
     """One job for cells without a round that differ only in their arm, one per other cell."""
     jobs: dict[str, Job] = {}
     for cell in cells:
-        key = cell.name if store.facts(cell).rounds else cell.twin.name
+        key = cell.name if store.facts(cell).rounds else cell.without_arm.name
         jobs.setdefault(key, Job([])).cells.append(cell)
     return list(jobs.values())
 

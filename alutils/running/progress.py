@@ -19,7 +19,7 @@ SHOWN = 8
 
 
 @contextmanager
-def telling(say: Say | None) -> Iterator[Say]:
+def progress_reporter(say: Say | None) -> Iterator[Say]:
     """The function that a run reports its lines with.
 
     That is ``say`` if given; else, in JupyterLab, a display that is updated in place, and otherwise
@@ -65,7 +65,7 @@ class Progress:
     def __init__(self, cells: list[Cell], store: Store, say: Say):
         self.say = say
         self.total = len(cells)
-        self.finished = sum(map(store.sound, cells))
+        self.finished = sum(map(store.is_complete, cells))
         groups = by_cost(cells).values()
         self.left = sum(step_cost(group[0]) * work(group, store).steps for group in groups)
         self.each = {cell.name: step_cost(cell) * work([cell], store).steps for cell in cells}

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from alutils.learning import carried, data, scoring, training
-from alutils.learning.carried import restart
+from alutils.learning import carried_state, data, scoring, training
+from alutils.learning.carried_state import warm_start
 from alutils.learning.data import Dataset
-from alutils.learning.devices import settle
+from alutils.learning.devices import make_deterministic
 from alutils.learning.features import features_digest, inputs
 from alutils.learning.imbalance import kept_mask
 from alutils.learning.network import Classifier, build
@@ -21,8 +21,8 @@ from alutils.learning.streams import stream
 from alutils.learning.training import Training
 from alutils.protocol.arms import ORACLES
 from alutils.protocol.cell import Cell
-from alutils.records.copied import OF_THE_POOL
-from alutils.records.record import chained, state_digest
+from alutils.records.copied import POOL_FIELDS
+from alutils.records.record import chained_digest, state_digest
 from alutils.running import checks, diagnostics, stability
 from alutils.running.provenance import provenance
 from alutils.strategies.own import choose
@@ -137,7 +137,7 @@ class CurrentRound:
         images, labels = self.images[chosen], self.labels[chosen]
         cell, number = self.cell, self.number
         if state and cell.start != "cold":
-            restart(self.net, state, cell, number)
+            warm_start(self.net, state, cell, number)
         return training.train(self.net, images, labels, cell, number, judges, state)
 
     def hand_on(self, trained: Training) -> bytes | None:
@@ -146,7 +146,9 @@ class CurrentRound:
             return None
         optimiser = trained.optimiser if self.cell.adam_state != "fresh" else None
         net = self.net if self.cell.start != "cold" else None
-        return carried.pack(optimiser, net, self.stop_probs_N_C if self.cell.stop_set else None)
+        return carried_state.pack(
+            optimiser, net, self.stop_probs_N_C if self.cell.stop_set else None
+        )
 
     @cached_property
     def stop_probs_N_C(self) -> Tensor:
@@ -164,7 +166,9 @@ class CurrentRound:
         if len(self.view):
             facts["pool_entropy"] = stability.mean_entropy(self.view.probs_N_C)
         if self.number:
-            before = carried.predictions(state) if state else self._trained_before().stop_probs_N_C
+            before = (
+                carried_state.predictions(state) if state else self._trained_before().stop_probs_N_C
+            )
             facts |= stability.changes(before.numpy(), self.stop_probs_N_C.numpy())
         return facts
 
@@ -179,11 +183,11 @@ class CurrentRound:
         """Class probabilities of the test images."""
         return scoring.predict(self.net, self.dataset.test_images.to(self.device))
 
-    def judge(self) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float]:
         """Accuracy, likelihood and calibration on the test set, if the protocol has it."""
         if not self.cell.test:
             return {}
-        return scoring.judge(self.test_probs_N_C, self.dataset.test_labels)
+        return scoring.evaluate(self.test_probs_N_C, self.dataset.test_labels)
 
     def class_counts(self) -> list[int]:
         """Labelled images of every class."""
@@ -273,7 +277,7 @@ def new_pool(cell: Cell) -> Pool:
 
 def _pool_alone(cell: Cell) -> Cell:
     """A cell with only the fields of the pool: equal for all cells that have the same pool."""
-    fields = {key: getattr(cell, key) for key in OF_THE_POOL}
+    fields = {key: getattr(cell, key) for key in POOL_FIELDS}
     return Cell(arm="random", first_labels=1, **fields)
 
 
@@ -332,14 +336,14 @@ def run_round(
     ``StrategyFailed`` if a user's strategy raises an error.
     """
     labels = (copied or {}).get(cells[0].labels_of, [])
-    current = CurrentRound(cells[0], history, settle(device), labels)
+    current = CurrentRound(cells[0], history, make_deterministic(device), labels)
     clock = current.clock
     checked = current.check_start()
     with clock("seconds_train"):
         trained = current.train(state)
     with checks.buffers_unchanged(current.net):
         with clock("seconds_test"):
-            judged = current.judge()
+            judged = current.evaluate()
         with clock("seconds_diagnose"):
             checked["mc_passes_differ"] = checks.scoring(
                 current.net, current.images, current.pool, current.cell, current.number
@@ -368,7 +372,7 @@ def run_round(
             with clock("seconds_diagnose"):
                 looks = current.looks(picks)
             whole = done | {"picks": picks.tolist()} | looks | clock.seconds
-            rounds.append(whole | {"digest": chained(whole, before)})
+            rounds.append(whole | {"digest": chained_digest(whole, before)})
     facts = provenance(current.device) | features_digest(cells[0]) | {"checks": checked}
     if halved_to := getattr(current.net, "halved_to", 0):
         facts["scoring_batch"] = halved_to

@@ -8,14 +8,14 @@ from alutils.learning.devices import pick_device, visible_gpus
 from alutils.learning.features import inputs
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import StudyError
-from alutils.protocol.study import SettingsStudy, Study
+from alutils.protocol.study import FactorStudy, Study
 from alutils.records.copied import copied_labels
 from alutils.records.record import diverged
 from alutils.records.store import Store
 from alutils.records.tidy import by_setting, complete, read, table
-from alutils.running import engine, outlook
+from alutils.running import engine, time_estimate
 from alutils.running.placement import Placement
-from alutils.running.progress import Say, telling
+from alutils.running.progress import Say, progress_reporter
 from alutils.running.provenance import commit
 from alutils.running.round import round_task
 from alutils.strategies.own import packed
@@ -34,7 +34,7 @@ def run(study: Study, say: Say | None = None) -> pd.DataFrame:
     """
     if not study.train:
         return _finished(study)
-    with telling(say) as tell:
+    with progress_reporter(say) as tell:
         return _run(study, tell)
 
 
@@ -51,7 +51,7 @@ def _run(study: Study, say: Say) -> pd.DataFrame:
     task = round_task(study.device, packed({cell.arm for cell in cells}), copied)
     if unfinished:
         processes = 0 if study.scheduler else placement.processes
-        say(outlook.outlook(cells, store, study.device, processes))
+        say(time_estimate.remaining_work(cells, store, study.device, processes))
     try:
         engine.run(cells, task, store, commit(), placement, say)
     except engine.RunFailed as error:
@@ -68,7 +68,7 @@ def _results(study: Study) -> pd.DataFrame:
     cells = study.cells()
     rows = table(Store(study.profile), cells, study.reported)
     whole = complete(rows, cells)
-    if whole.empty or not isinstance(study, SettingsStudy):
+    if whole.empty or not isinstance(study, FactorStudy):
         return whole
     return by_setting(rows, study.settings())
 

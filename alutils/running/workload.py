@@ -58,7 +58,7 @@ def work(cells: Iterable[Cell], store: Store | None = None) -> Work:
         number += bool(each)
         rounds += len(each)
         if not done:
-            shared = cell.twin.name
+            shared = cell.without_arm.name
             first[shared] = max(each.pop(0), first.get(shared, (0, 0)))
         rest += each
     every = [*first.values(), *rest]

@@ -13,7 +13,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from alutils.learning import settings
+from alutils.learning import process_settings
 from alutils.learning.streams import derived
 from alutils.strategies.source import installed
 from alutils.strategies.view import PoolView, PrivateView
@@ -51,7 +51,11 @@ def ask(packed: bytes, arm: str, view: PoolView, budget: int, rng: torch.Generat
     ``StrategyFailed`` if the strategy raises an error.
     """
     device = view.images.device
-    with settings.kept(), threadpool_limits(1), _seeded(rng.initial_seed(), device):
+    with (
+        process_settings.restored_afterwards(),
+        threadpool_limits(1),
+        _seeded(rng.initial_seed(), device),
+    ):
         try:
             return cloudpickle.loads(packed)(PrivateView(view), budget, rng)
         except (Exception, SystemExit) as error:

@@ -15,7 +15,7 @@ from 0.01 to 0.3 give the head the same accuracy within the spread over seeds; 3
 points less. Choosing among the 30 best by squared error with cross-entropy or 0/1 error instead
 shows no gain either.
 """
-LOOKED_AT = 1000
+CANDIDATE_SAMPLE = 1000
 """Candidates among which a round chooses; all of them in a pool up to this size."""
 SAMPLE = 1000
 """Candidates on which the error is measured; all of them in a pool up to this size.
@@ -34,11 +34,12 @@ def oracle(view: LabelledView, budget: int, rng: torch.Generator) -> Tensor:
     reduction (Roy and McCallum, ICML 2001) with the true labels in place of the model's
     expectations. The model is ridge regression on one-hot labels, which can be refitted with one
     more label in closed form, and the error is its squared error, measured on ``SAMPLE``
-    candidates. The picks come from ``LOOKED_AT`` candidates, or ``budget`` if that is more. Both
-    sets are drawn with ``rng``, separately, so that memory doesn't grow with the pool: K candidates
-    to pick from take (``SAMPLE`` + K) * K float64 numbers, 0.9 GB for a ``budget`` of 10,000.
+    candidates. The picks come from ``CANDIDATE_SAMPLE`` candidates, or ``budget`` if that is more.
+    Both sets are drawn with ``rng``, separately, so that memory doesn't grow with the pool: K
+    candidates to pick from take (``SAMPLE`` + K) * K float64 numbers, 0.9 GB for a ``budget`` of
+    10,000.
     """
-    looked_at = torch.randperm(len(view), generator=rng)[: max(LOOKED_AT, budget)]
+    looked_at = torch.randperm(len(view), generator=rng)[: max(CANDIDATE_SAMPLE, budget)]
     sample = torch.randperm(len(view), generator=rng)[:SAMPLE]
     ridge = Ridge(*_labelled_rows(view, sample, looked_at))
     picks: list[int] = []

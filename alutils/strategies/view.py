@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from alutils.learning import settings
+from alutils.learning import process_settings
 from alutils.learning.network import Classifier
-from alutils.learning.scoring import SCORING_BATCH, chunks
+from alutils.learning.scoring import SCORING_BATCH, feature_batches
 from alutils.learning.training import dropout_mask
 
 KEPT_FEATURES = 2**16
@@ -66,14 +66,16 @@ class PoolView:
     @cached_property
     def embeddings_N_D(self) -> Tensor:
         """Features before the last layer, float32 (N, D), on the network's device."""
-        return self._whole(chunks(self.net, self.images, self.candidates), len(self))
+        return self._whole(feature_batches(self.net, self.images, self.candidates), len(self))
 
     @cached_property
     def labelled_embeddings_M_D(self) -> Tensor:
         """Features of the M labelled images, float32 (M, D), on the network's device."""
         if not len(self.labelled):
             return self.embeddings_N_D[:0]
-        return self._whole(chunks(self.net, self.images, self.labelled), len(self.labelled))
+        return self._whole(
+            feature_batches(self.net, self.images, self.labelled), len(self.labelled)
+        )
 
     @cached_property
     def probs_N_C(self) -> Tensor:
@@ -130,7 +132,7 @@ class PoolView:
         """Features chunk by chunk: those kept, or else from a new pass through the trunk."""
         if len(self) <= KEPT_FEATURES or "embeddings_N_D" in self.__dict__:
             return self.embeddings_N_D.split(SCORING_BATCH)
-        return chunks(self.net, self.images, self.candidates)
+        return feature_batches(self.net, self.images, self.candidates)
 
     def _of_features(self, function: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
         """``function`` of the candidates' features: one row each, or at most ``rows`` in total."""
@@ -257,13 +259,13 @@ class PrivateView:
     """
 
     def __init__(self, shared: PoolView):
-        self._shared, self._settings = shared, settings.read()
+        self._shared, self._settings = shared, process_settings.read()
 
     def __len__(self) -> int:
         return len(self._shared)
 
     def __getattr__(self, name: str) -> Any:
-        with settings.under(self._settings):
+        with process_settings.applied(self._settings):
             value = getattr(self._shared, name)
         copied = value.clone() if isinstance(value, Tensor) else copy.deepcopy(value)
         setattr(self, name, copied)
@@ -271,5 +273,5 @@ class PrivateView:
 
     def over_passes(self, score: Callable[[Tensor], Tensor], rows: int | None = None) -> Tensor:
         """As in the shared view, but copied, like everything that this view returns."""
-        with settings.under(self._settings):
+        with process_settings.applied(self._settings):
             return self._shared.over_passes(score, rows).clone()  # out of inference mode

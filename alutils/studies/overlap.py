@@ -10,20 +10,20 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.study import Study
 from alutils.reporting.prose import count
 from alutils.studies import profiles
-from alutils.studies.recipes import CHOSEN_UNDER
+from alutils.studies.recipes import PROFILE_OF_RECIPE
 from alutils.studies.setup import OBSERVED
 
-RECIPES = "08-reductions"
+REDUCTIONS = "08-reductions"
 """The notebook that compares the recipes of Figures 3 and 4."""
 COMPARED = (
     *profiles.FIGURES,
     "06-sensitivity",
     "07-beyond-the-poster",
-    RECIPES,
+    REDUCTIONS,
     "09-pretrained-features",
 )
 """The notebooks on built-in arms with at least some networks trained from scratch."""
-NO_PART = {"figure", "rounds", "label_counts", *OBSERVED}
+IGNORED_FIELDS = {"figure", "rounds", "label_counts", *OBSERVED}
 """Fields of a cell that do not affect any single training."""
 REPEATED = (
     "they have the same seed and settings, and so are not independent, though not identical if "
@@ -67,10 +67,10 @@ def others(profile: str, notebook: str) -> dict[str, list[Cell]]:
         return {}
     own = [name for name in profiles.notebooks(profile) if name in COMPARED]
     studies = {(profile, name): _number(name) for name in own if name != notebook}
-    if profile in CHOSEN_UNDER.values() or notebook == RECIPES:
+    if profile in PROFILE_OF_RECIPE.values() or notebook == REDUCTIONS:
         studies |= {
             (other, name): f"{_number(name)} of `{other}`"
-            for other in CHOSEN_UNDER.values()
+            for other in PROFILE_OF_RECIPE.values()
             for name in profiles.notebooks(other)
             if other != profile and name in COMPARED[1:]
         }
@@ -96,7 +96,7 @@ def common(cells: list[Cell], others: list[Cell], notebook: str) -> Overlap:
 
 def _training(cell: Cell) -> str:
     """What determines a cell's trainings apart from its label counts."""
-    fields = cell.model_dump(mode="json", exclude=NO_PART)
+    fields = cell.model_dump(mode="json", exclude=IGNORED_FIELDS)
     return json.dumps([fields, bool(cell.label_counts)], sort_keys=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from alutils import paths
 from alutils.protocol.cell import Protocol
-from alutils.protocol.parameters import ParameterError, Parameters, known
+from alutils.protocol.parameters import ParameterError, Parameters, check_choice
 from alutils.studies.parameter_files import defaults, read_file
 
 FIGURES = ("01-training-size", "02-cifar10-active-learning", "03-mnist-active-learning")
@@ -40,7 +40,7 @@ def profiles() -> list[str]:
 
 def notebooks(profile: str) -> list[str]:
     """Names of the notebooks of a profile, in order; raises if it has none."""
-    known("PROFILE", profile, profiles(), ParameterError)
+    check_choice("PROFILE", profile, profiles(), ParameterError)
     folder = paths.PARAMS / profile
     if other := sorted(file.name for file in folder.glob("*.yml")):
         raise ParameterError(
@@ -56,7 +56,7 @@ def notebooks(profile: str) -> list[str]:
 
 def params_file(profile: str, notebook: str) -> Path:
     """Parameter file of one notebook in one profile."""
-    known("NOTEBOOK", notebook, notebooks(profile), ParameterError)
+    check_choice("NOTEBOOK", notebook, notebooks(profile), ParameterError)
     return paths.PARAMS / profile / f"{notebook}.yaml"
 
 
@@ -67,7 +67,7 @@ def load_study(profile: str, notebook: str) -> Parameters:
     """
     file = params_file(profile, notebook)
     source = f"params/{profile}/{file.name}"
-    known(f"{source}: notebook", notebook, STUDIES, ParameterError)
+    check_choice(f"{source}: notebook", notebook, STUDIES, ParameterError)
     values = defaults(notebook) | read_file(file, source)
     both = f"{source} and the first cell of notebooks/{notebook}.ipynb"
     study = study_class(notebook).parse(values, both)

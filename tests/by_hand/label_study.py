@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Page
 
-from alutils.labelling import chain
+from alutils.labelling import hash_chain
 from alutils.labelling.entries import LABEL, SKIP, UNDO, Answers
 from tests.by_hand.lab import ERROR, lab, put_notebook, run_all
 
@@ -54,7 +54,7 @@ class Labeller:
             return focused.get_attribute("data-image")
 
     def lines(self) -> int:
-        return len(chain.read(self.ledger))
+        return len(hash_chain.read(self.ledger))
 
     def press(self, key: str, action: str, image: str, label: str = "") -> None:
         """One answer, waited for until the ledger has it."""
@@ -90,7 +90,7 @@ def study(page: Page, ledger: Path, pictures: Path) -> list[tuple[str, str, str]
         me.label()
     me.see("2 twelve labels")
     for _ in range(3):
-        me.press("Backspace", UNDO, Answers(chain.read(ledger)).last)
+        me.press("Backspace", UNDO, Answers(hash_chain.read(ledger)).last)
     me.see("3 three taken back")
     for _ in range(2):
         me.press(" ", SKIP, me.image())
@@ -100,7 +100,7 @@ def study(page: Page, ledger: Path, pictures: Path) -> list[tuple[str, str, str]
     me.see("5 a new class")
     page.keyboard.press("Enter")
     page.get_by_role("button", name="blot").wait_for()
-    while len(Answers(chain.read(ledger)).labels) < KILLED_AT:
+    while len(Answers(hash_chain.read(ledger)).labels) < KILLED_AT:
         me.label()
     page.keyboard.press("?")
     me.see("6 the guess")
@@ -113,13 +113,17 @@ def study(page: Page, ledger: Path, pictures: Path) -> list[tuple[str, str, str]
     kill_kernel()
     me.see("8 the kernel was killed")
     page.get_by_role("button", name="Ok", exact=True).click(timeout=60_000)
-    kept = [(e.action, e.image, e.label) for e in chain.read(ledger)][-1] == (LABEL, image, digit)
+    kept = [(e.action, e.image, e.label) for e in hash_chain.read(ledger)][-1] == (
+        LABEL,
+        image,
+        digit,
+    )
     me.pressed += [(LABEL, image, digit)] * kept
     print(f"killed in mid-answer: the ledger {'has' if kept else 'does not have'} it")
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
     me.begin()
     me.see("9 goes on")
-    while len(Answers(chain.read(ledger)).labels) < LAST:
+    while len(Answers(hash_chain.read(ledger)).labels) < LAST:
         me.label()
     me.see("10 forty labels")
     page.get_by_role("button", name="Export", exact=True).click()
@@ -130,7 +134,7 @@ def study(page: Page, ledger: Path, pictures: Path) -> list[tuple[str, str, str]
 
 def check(ledger: Path, pressed: list[tuple[str, str, str]]) -> None:
     """Every answer is in the ledger once, in its order, and the export equals it."""
-    entries = chain.read(ledger)
+    entries = hash_chain.read(ledger)
     said = [(e.action, e.image, e.label) for e in entries if e.action in (LABEL, SKIP, UNDO)]
     assert said == pressed, (said, pressed)
     export = next(ledger.parent.glob("export*"))

@@ -25,7 +25,7 @@ def opening(folder: str, ledger: Path) -> tuple[float, by_hand.Labelling]:
     began = time.perf_counter()
     study = OwnLabelsStudy.parse({"dataset": folder, "ledger": str(ledger)})
     labelling = by_hand.open_ledger(study)
-    widget = LabellingWidget(labelling.desk, labelling.images)
+    widget = LabellingWidget(labelling.page, labelling.images)
     for tile in widget.state["tiles"]:
         labelling.images.preview(tile["image"], 320)
     return time.perf_counter() - began, labelling
@@ -33,17 +33,17 @@ def opening(folder: str, ledger: Path) -> tuple[float, by_hand.Labelling]:
 
 def answering(labelling: by_hand.Labelling) -> dict[str, list[float]]:
     """Seconds of every answer, by whether a training ran, and of every training."""
-    session, desk = labelling.session, labelling.desk
+    session, page = labelling.session, labelling.page
     took: dict[str, list[float]] = {"alone": [], "beside a training": [], "a batch": []}
     for number in range(ANSWERS):
-        if desk.state["complete"]:
-            desk.handle({"do": "next", "id": f"next {number}"})
-        tile = next(tile for tile in desk.state["tiles"] if not tile["answer"])
+        if page.state["complete"]:
+            page.handle({"do": "next", "id": f"next {number}"})
+        tile = next(tile for tile in page.state["tiles"] if not tile["answer"])
         label = labelling.images.labels[tile["image"]]
         kind = "beside a training" if session.is_training else "alone"
         began = time.perf_counter()
-        desk.handle({"do": "label", "image": tile["image"], "label": label, "id": str(number)})
-        desk.state  # noqa: B018  what the answer waits for, too
+        page.handle({"do": "label", "image": tile["image"], "label": label, "id": str(number)})
+        page.state  # noqa: B018  what the answer waits for, too
         took[kind].append(time.perf_counter() - began)
         if number % 20 == 9:
             began = time.perf_counter()

@@ -9,7 +9,7 @@ from alutils.learning.training import NotFinite
 from alutils.paths import PARAMS
 from alutils.protocol.parameters import ParameterError
 from alutils.records.store import Store
-from alutils.running import outlook, round
+from alutils.running import round, time_estimate
 from alutils.running.workload import Work, step_cost, work
 from alutils.studies import parameter_files, profiles
 from tests.records.test_records import rounds
@@ -129,22 +129,22 @@ def test_hours_are_steps_and_images_at_their_speed():
 def test_a_device_is_timed_and_the_process_left_as_it_was(digits_cell):
     """A notebook's kernel computes with more threads afterwards, and has its memory."""
     torch.set_num_threads(2)
-    step, image = outlook.measure(digits_cell(arm="margin"), "cpu")
+    step, image = time_estimate.measure(digits_cell(arm="margin"), "cpu")
     assert 0 < image < step < 10
     assert torch.get_num_threads() == 2 and round._images_on_device.cache_info().currsize == 0
 
 
 def test_a_long_run_says_how_long_it_will_take(digits_cell, outputs, monkeypatch):
     cells, store = [digits_cell(), digits_cell(seed=1)], Store("test")
-    told = outlook.outlook(cells, store, "cpu", 2)
+    told = time_estimate.remaining_work(cells, store, "cpu", 2)
     assert told == f"to do: 2 cells, 6 rounds, {2 * sum(cells[0].steps())} steps"
-    monkeypatch.setattr(outlook, "LONG", 1)
-    monkeypatch.setattr(outlook, "measure", lambda cell, device: (3600.0, 0.0))
+    monkeypatch.setattr(time_estimate, "LONG", 1)
+    monkeypatch.setattr(time_estimate, "measure", lambda cell, device: (3600.0, 0.0))
     hours = sum(cells[0].steps())
-    assert outlook.outlook(cells, store, "cpu", 2) == (
-        f"{told}; about {hours} h 00 min with 2 workers, {outlook.NOT_COUNTED}"
+    assert time_estimate.remaining_work(cells, store, "cpu", 2) == (
+        f"{told}; about {hours} h 00 min with 2 workers, {time_estimate.NOT_COUNTED}"
     )
-    assert outlook.outlook(cells, store, "cpu", 0) == told
+    assert time_estimate.remaining_work(cells, store, "cpu", 0) == told
 
 
 def test_a_run_whose_steps_can_not_be_timed_is_told_without_hours(
@@ -152,9 +152,9 @@ def test_a_run_whose_steps_can_not_be_timed_is_told_without_hours(
 ):
     """The few steps that are timed are of a shorter schedule, which may diverge alone."""
     cells = [digits_cell(arm="margin", optimiser="sgd", learning_rate=1.0, stem="3x3")]
-    monkeypatch.setattr(outlook, "LONG", 1)
-    monkeypatch.setattr(outlook, "_measure", diverging)
-    told = outlook.outlook(cells, Store("test"), "cpu", 2)
+    monkeypatch.setattr(time_estimate, "LONG", 1)
+    monkeypatch.setattr(time_estimate, "_measure", diverging)
+    told = time_estimate.remaining_work(cells, Store("test"), "cpu", 2)
     assert told == f"to do: 1 cells, 3 rounds, {sum(cells[0].steps())} steps"
     estimate.estimate("smoke")
     told = capsys.readouterr().out
@@ -168,11 +168,13 @@ def diverging(cell, device):
 
 def test_each_kind_of_cell_is_timed_by_itself(digits_cell, outputs, monkeypatch):
     hours = {"7x7": 1, "3x3": 9}
-    monkeypatch.setattr(outlook, "LONG", 1)
-    monkeypatch.setattr(outlook, "measure", lambda cell, device: (3600.0 * hours[cell.stem], 0.0))
+    monkeypatch.setattr(time_estimate, "LONG", 1)
+    monkeypatch.setattr(
+        time_estimate, "measure", lambda cell, device: (3600.0 * hours[cell.stem], 0.0)
+    )
     cells = [digits_cell(), digits_cell(seed=1, stem="3x3")]
-    assert outlook.outlook(cells, Store("test"), "cpu", 1).endswith(
-        f"; about {10 * sum(cells[0].steps())} h 00 min with 1 worker, {outlook.NOT_COUNTED}"
+    assert time_estimate.remaining_work(cells, Store("test"), "cpu", 1).endswith(
+        f"; about {10 * sum(cells[0].steps())} h 00 min with 1 worker, {time_estimate.NOT_COUNTED}"
     )
 
 
@@ -193,7 +195,7 @@ def test_the_3x3_stem_is_timed_by_few_steps_and_images(
 
     monkeypatch.setattr(training, "train", trained)
     monkeypatch.setattr(scoring, "predict", predicted)
-    outlook.measure(digits_cell(stem=stem), "cpu")
+    time_estimate.measure(digits_cell(stem=stem), "cpu")
     assert [done.steps for done in seen[:2]] == [steps, steps] and len(seen[2]) == images
 
 

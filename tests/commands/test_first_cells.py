@@ -63,20 +63,20 @@ def test_what_a_profile_takes_from_an_edited_first_cell_is_told_by_every_command
         notebooks.make_reports("mine", notebook)
         assert capsys.readouterr().out.startswith(f"{LINE}{ARMS_NOTEBOOK}: unchanged\n")
     subprocess.run(["git", "-C", str(paths.ROOT), "checkout", "-q", "HEAD", FILE], check=True)
-    first_cells.tell("mine")
+    first_cells.warn_if_edited("mine")
     assert capsys.readouterr().out == ""
 
 
 def test_without_a_commit_or_without_git_nothing_is_told(edit, monkeypatch, capsys):
     edit(epochs=2)
-    first_cells.tell("mine")
+    first_cells.warn_if_edited("mine")
     commit()
     edit(epochs=3)
     monkeypatch.setenv("PATH", "")
-    first_cells.tell("mine")
+    first_cells.warn_if_edited("mine")
     assert capsys.readouterr().out == ""
 
 
 def test_runs_without_a_notebook_have_no_first_cell(edit, capsys):
-    first_cells.tell("ablation")
+    first_cells.warn_if_edited("ablation")
     assert capsys.readouterr().out == ""

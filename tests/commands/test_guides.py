@@ -4,7 +4,7 @@ import re
 from contextlib import chdir
 
 from alutils.labelling import estimate
-from alutils.labelling.chain import read
+from alutils.labelling.hash_chain import read
 from alutils.paths import ROOT
 from tests.folders.messy import plain_folder
 
@@ -27,9 +27,9 @@ def test_labelling_from_a_script(tmp_path, stub_encoder):
 def test_what_a_target_costs_in_answers_is_as_told():
     text = " ".join((ROOT / "docs/labelling.md").read_text(encoding="utf-8").split())
     fewest = next(n for n in range(1, 1000) if estimate.wilson(n, n)[0] >= 95)
-    images = estimate.enough(95)
+    images = estimate.images_needed(95)
     right = next(n for n in range(images) if estimate.wilson(n, images)[0] >= 95)
-    assert f"({images} for 95 %, {estimate.enough(99)} for 99 %)" in text
+    assert f"({images} for 95 %, {estimate.images_needed(99)} for 99 %)" in text
     assert (
         f"95 % takes {fewest} random images that are all guessed right, or {right} of {images}: "
         f"with a `share` of a fifth, that is {5 * fewest} or {5 * images} answers, once" in text

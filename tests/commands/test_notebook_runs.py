@@ -141,7 +141,7 @@ def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch)
         looks.append(scheduler)
         raise ParameterError("nothing answers")
 
-    monkeypatch.setattr(cluster, "reach", reach)
+    monkeypatch.setattr(cluster, "check_scheduler", reach)
     monkeypatch.setattr(notebooks, "execute", lambda name, *_: pytest.fail(name))
     with pytest.raises(ParameterError, match="nothing answers"):
         notebooks.make_reports("smoke", scheduler="tcp://nowhere:8786")
@@ -149,7 +149,7 @@ def test_a_scheduler_is_looked_at_once_before_any_notebook(outputs, monkeypatch)
 
 
 def test_finished_cells_need_no_scheduler(copy, monkeypatch):
-    monkeypatch.setattr(cluster, "reach", pytest.fail)
+    monkeypatch.setattr(cluster, "check_scheduler", pytest.fail)
     study = profiles.load_study("smoke", NOTEBOOK)
     notebooks._check_machine([study.model_copy(update={"scheduler": "tcp://nowhere:8786"})])
 
@@ -240,7 +240,7 @@ def test_what_a_cell_below_a_magic_imports_is_a_part_of_its_report(tmp_path):
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code) for code in cells])
     nbformat.write(notebook, tmp_path / "mine.ipynb")
-    files = fingerprints.reached(tmp_path / "mine.ipynb")
+    files = fingerprints.imported_files(tmp_path / "mine.ipynb")
     assert PACKAGE / "labelling" / "repair.py" in files
 
 

@@ -18,7 +18,7 @@ from alutils.reporting import page
 from alutils.running import cluster
 from alutils.studies import parameter_files, profiles
 from alutils.studies.beyond.plan import BeyondStudy
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10
+from alutils.studies.recipes import CIFAR10, PROFILE_OF_RECIPE
 from tests.processes import ARMS_NOTEBOOK, NOTEBOOK
 from tests.studies.made_up import save_finished
 
@@ -133,18 +133,18 @@ def test_weights_are_looked_for_before_anything_runs_where_features_are_missing(
     executed = []
     monkeypatch.setattr(encoders, "weights_file", not_there)
     monkeypatch.setattr(notebooks, "execute", lambda name, *_: executed.append(name))
-    monkeypatch.setattr(features, "at_hand", lambda *_: False)
+    monkeypatch.setattr(features, "is_cached", lambda *_: False)
     with pytest.raises(EncoderUnavailable, match="encoder = 'efficientnet-lite0': not there"):
         notebooks.make_reports("smoke", notebook)
     assert executed == []
-    monkeypatch.setattr(features, "at_hand", lambda *_: True)
+    monkeypatch.setattr(features, "is_cached", lambda *_: True)
     study = profiles.load_study("smoke", notebook)
     notebooks._check_encoders([study] if isinstance(study, Study) else [], [study])
 
 
 def test_weights_are_looked_for_for_what_is_to_be_trained_here_alone(outputs, monkeypatch):
     monkeypatch.setattr(encoders, "weights_file", pytest.fail)
-    monkeypatch.setattr(features, "at_hand", lambda *_: False)
+    monkeypatch.setattr(features, "is_cached", lambda *_: False)
     study = profiles.load_study("smoke", FEATURES)
     for studies in ([study.model_copy(update={"scheduler": "tcp://elsewhere:8786"})],
                     finish(FEATURES).values()):  # fmt: skip
@@ -156,7 +156,7 @@ def test_what_is_only_shown_needs_no_device_data_workers_or_weights(outputs, mon
     for module, name in ((devices, "pick_device"), (data, "load"), (cluster, "shared"),
                          (encoders, "weights_file")):  # fmt: skip
         monkeypatch.setattr(module, name, pytest.fail)
-    monkeypatch.setattr(features, "at_hand", lambda *_: False)
+    monkeypatch.setattr(features, "is_cached", lambda *_: False)
     monkeypatch.setattr(notebooks, "execute", lambda name, *_: executed.append(name))
     cells = finish(FEATURES)[FEATURES].cells()
     Store("smoke").path([cell for cell in cells if cell.seed == 1][-1]).unlink()
@@ -188,7 +188,7 @@ def test_a_report_is_out_of_date_once_parameters_change_that_it_tells_of(tmp_pat
 
     by_heldout = "reported: heldout-last\nheldout_every: 1\n"
     assert changed_by("smoke", NOTEBOOK, by_heldout) == names[:3]
-    assert changed_by(CHOSEN_UNDER["reduced"], CIFAR10, by_heldout) == ["08-reductions"]
+    assert changed_by(PROFILE_OF_RECIPE["reduced"], CIFAR10, by_heldout) == ["08-reductions"]
     assert changed_by("smoke", FEATURES, "mc_passes: 10\n") == [FEATURES]
 
 

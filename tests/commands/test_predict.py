@@ -37,8 +37,8 @@ def export(pets, stub_encoder, monkeypatch) -> Path:
     study = OwnLabelsStudy.parse({"dataset": str(pets), "answers": "labels", "answer_count": 20})
     labelling = by_hand.open_ledger(study)
     by_hand.label(labelling)
-    labelling.desk.export()
-    labelling.desk.close()
+    labelling.page.export()
+    labelling.page.close()
     return study.folder / "export"
 
 

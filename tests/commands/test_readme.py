@@ -19,7 +19,7 @@ from alutils.reporting.statistics import Estimate
 from alutils.strategies.own import STRATEGIES
 from alutils.studies import profiles
 from alutils.studies.claims.findings import Claim, Finding
-from alutils.studies.recipes import CHOSEN_UNDER, TITLES
+from alutils.studies.recipes import PROFILE_OF_RECIPE, TITLES
 from tests.reporting.test_statistics import results
 
 FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,7 +33,7 @@ def block(name: str) -> str:
     return text.split(f"<!-- {name} -->")[1].split(f"<!-- end of {name} -->")[0].strip()
 
 
-READ = sorted({*profiles.profiles(), "ceiling", "transfer"} - set(run_states.ANYONE_S))
+READ = sorted({*profiles.profiles(), "ceiling", "transfer"} - set(run_states.UNREPORTED_PROFILES))
 """Profiles whose records the texts are made from."""
 
 
@@ -138,7 +138,7 @@ def test_every_claim_has_its_verdict_and_the_finding_that_comes_nearest():
     claims = [
         Claim("C1", "", "", findings=(found("supported", 7.0),)),
         Claim("C4", "", "", findings=(far, near, found("supported", 0.1))),
-        Claim("C6", "", "", lacking="MNIST"),
+        Claim("C6", "", "", missing_runs="MNIST"),
     ]
     *_, first, second, third = readme._claims(claims).splitlines()
     assert first == (
@@ -157,9 +157,11 @@ def test_every_claim_has_its_verdict_and_the_finding_that_comes_nearest():
 def test_what_hangs_on_few_seeds_is_named():
     c1 = ((0, "undecided"), (1, "undecided"), (2, "supported"))
     claims = [
-        Claim("C1", "", "", findings=(found("supported"),), without=c1),
-        Claim("C3", "", "", findings=(found("not supported"),), without=((0, "not supported"),)),
-        Claim("C4", "", "", without=((0, "supported"),)),
+        Claim("C1", "", "", findings=(found("supported"),), leave_one_out=c1),
+        Claim(
+            "C3", "", "", findings=(found("not supported"),), leave_one_out=((0, "not supported"),)
+        ),
+        Claim("C4", "", "", leave_one_out=((0, "supported"),)),
         Claim("C5", "", "", findings=(found("supported", 1.05),)),
     ]
     assert readme._on_few_seeds(claims) == [
@@ -178,7 +180,7 @@ def found(verdict: str, mean: float = 7.0) -> Finding:
 
 def test_the_table_names_its_profile_and_recipe():
     pages = {"reduced": "docs/recipe.md", "poster": "docs/plan.md#what-is-run"}
-    for recipe, profile in CHOSEN_UNDER.items():
+    for recipe, profile in PROFILE_OF_RECIPE.items():
         told = f"Profile `{profile}`, [{TITLES[recipe]}]({pages[recipe]})"
         assert readme._profile(profile) == told
     assert readme._profile("quick") == "Profile `quick`"

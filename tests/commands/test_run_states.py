@@ -22,12 +22,12 @@ def alone(outputs, monkeypatch) -> None:
 
 def test_a_report_is_interim_until_nothing_of_it_is_to_come(alone):
     study, store = load_study(PROFILE, CIFAR10), Store(PROFILE)
-    assert record_facts.to_come(study)
+    assert record_facts.has_pending_runs(study)
     told = "02 is interim: some of its runs are still to come."
     assert run_states.interim_reports(PROFILE) == told
     assert run_states.states() == f"No run of `poster-rounds` and `{PROFILE}` is committed yet."
     save(PROFILE, CIFAR10, {})
-    assert not record_facts.to_come(study) and run_states.interim_reports(PROFILE) == ""
+    assert not record_facts.has_pending_runs(study) and run_states.interim_reports(PROFILE) == ""
     assert run_states.states() == "No run of `poster-rounds` is committed yet."
     cell = study.cells()[0]
     record = store.load(cell)
@@ -35,7 +35,7 @@ def test_a_report_is_interim_until_nothing_of_it_is_to_come(alone):
     assert run_states.interim_reports(PROFILE) == told
     assert run_states.states().startswith(f"Some runs of `{PROFILE}` are still to come. No run of")
     store.save(cell, record | {"status": "failed", "rounds": [], "final": {"error": "nan"}})
-    assert not record_facts.to_come(study)
+    assert not record_facts.has_pending_runs(study)
 
 
 def test_a_report_that_tells_of_other_profiles_waits_for_theirs(alone, monkeypatch):
@@ -57,6 +57,6 @@ def test_a_seed_whose_source_failed_is_not_waited_for(outputs):
             source_store.save(source, source_store.load(source) | failed)
         elif source.seed != 1:
             save_finished(store, cell, lambda *_: {"test_accuracy": 0.9})
-    assert not run_states.to_come(copying)
+    assert not run_states.has_pending_runs(copying)
     store.path(copying.cells()[0]).unlink()
-    assert run_states.to_come(copying)
+    assert run_states.has_pending_runs(copying)

@@ -8,13 +8,13 @@ import torch
 from alutils.commands import verify
 from alutils.commands.verify import NotVerified
 from alutils.learning import data
-from alutils.learning.devices import settle
+from alutils.learning.devices import make_deterministic
 from alutils.learning.features import load_features
 from alutils.learning.network import Net
 from alutils.learning.streams import stream
 from alutils.paths import ROOT
 from alutils.protocol import parameters
-from alutils.records.record import chained
+from alutils.records.record import chained_digest
 from alutils.records.store import Store
 from alutils.running import round
 from alutils.running.round import CurrentRound, run_round
@@ -60,7 +60,7 @@ def change(store, cell, edit) -> None:
     edit(record)
     before = ""
     for done in record["rounds"]:
-        done["digest"] = before = chained(done, before)
+        done["digest"] = before = chained_digest(done, before)
     store.save(cell, record)
 
 
@@ -277,7 +277,7 @@ def test_elsewhere_picks_of_a_ranking_arm_must_be_more_than_chance(made):
 
 
 def test_picks_are_told_from_draws_by_their_places_in_the_whole_ranking(digits_cell):
-    current = CurrentRound(digits_cell(arm="margin"), [], settle("cpu"))
+    current = CurrentRound(digits_cell(arm="margin"), [], make_deterministic("cpu"))
     front = current.acquire(current.cell, {}).tolist()
     rank, p = verify._mean_rank(current, front)
     assert rank == pytest.approx(len(front) / 2 / len(current.view)) and p < verify.CHANCE

@@ -213,14 +213,14 @@ def test_a_file_that_can_not_be_forgotten_is_told_of(tmp_path, cache, looks, cap
     with closing(sqlite3.connect(database)) as other:
         other.execute("BEGIN EXCLUSIVE")
         capsys.readouterr()
-        scan.forget("cat/0.png")
+        scan.invalidate("cat/0.png")
         why = f"{database} can't be changed (database is locked)"
         told = f"'cat/0.png' will not be opened again, as {why}: remove that database first\n"
         assert capsys.readouterr().err == told
     looks.clear()
     (cache / "scan-cut-off.sqlite").touch()
-    scan.forget("cat/1.png")
-    scan.forget("cat/none.png")
+    scan.invalidate("cat/1.png")
+    scan.invalidate("cat/none.png")
     assert not capsys.readouterr().err
     scanned(root)
     assert looks == ["1.png"] and not capsys.readouterr().out

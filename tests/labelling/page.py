@@ -1,4 +1,4 @@
-"""The labelling widget on a page of its own, without JupyterLab; its desk is in this process."""
+"""The labelling widget alone on a page, without JupyterLab; its Python side is in this process."""
 
 import base64
 import json

@@ -5,7 +5,7 @@ import pytest
 
 from alutils.labelling import trainings
 from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, replay
-from alutils.labelling.chain import read
+from alutils.labelling.hash_chain import read
 from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import ParameterError
 from tests.labelling.blobs import CLASSES, a_session, blobs, said
@@ -24,13 +24,13 @@ def test_the_same_seed_asks_for_the_same_and_another_seed_for_other_images(tmp_p
 @pytest.fixture
 def gate(monkeypatch):
     """Trainings wait until it is set."""
-    gate, real = threading.Event(), trainings.compute
+    gate, real = threading.Event(), trainings.train_and_choose
 
     def gated(pool, settings, now, choose=True):
         assert gate.wait(60) or not now.number
         return real(pool, settings, now, choose)
 
-    monkeypatch.setattr(trainings, "compute", gated)
+    monkeypatch.setattr(trainings, "train_and_choose", gated)
     gate.set()
     yield gate
     gate.set()

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from alutils.labelling import estimate
-from alutils.labelling.batches import Batch, Head
+from alutils.labelling.batches import Head, TrainingResult
 from alutils.labelling.entries import Answers, Entry
 from alutils.labelling.estimate import Guess, Reached
-from alutils.reporting.forecast import CannotTell, Forecast, forecast, standard_errors
+from alutils.reporting.forecast import Forecast, NoForecast, forecast, standard_errors
 from alutils.running import stability
 
 
@@ -126,7 +126,7 @@ def test_what_can_not_be_told_says_why():
     )
     assert estimate.more_labels([], 0, 95.0, rng).kind == "rounds"
     unsure = estimate.more_labels(rising(), 80, 83.0, rng)
-    assert unsure == CannotTell(
+    assert unsure == NoForecast(
         "rounds",
         "the last 100 random images reach it, but are too few to show it (84.0 %, 75.6 to 89.9)",
     )
@@ -145,8 +145,12 @@ def two_a_training(trainings: int, wrong: tuple[int, ...] = (), early: int = 15)
 def test_a_target_is_reached_once_enough_of_the_latest_images_show_it():
     """Two images at random a training, as with the defaults; the first thirty are wrong."""
     rng = np.random.default_rng(0)
-    assert (estimate.enough(95), estimate.enough(99), estimate.enough(50)) == (146, 762, 100)
-    assert estimate.enough(100) > 10**9
+    assert (estimate.images_needed(95), estimate.images_needed(99), estimate.images_needed(50)) == (
+        146,
+        762,
+        100,
+    )
+    assert estimate.images_needed(100) > 10**9
     says = [
         estimate.more_labels(two_a_training(count), 10 * count, 95.0, rng)
         for count in range(80, 90)
@@ -164,12 +168,12 @@ def test_a_target_that_a_lucky_stretch_alone_reaches_is_not_reached():
     late = two_a_training(150, wrong=tuple(range(280, 300, 4)))
     before = estimate.more_labels(late[:280], 1400, 95.0, rng)
     assert isinstance(before, Reached)
-    assert estimate.more_labels(late, 1500, 95.0, rng) == CannotTell(
+    assert estimate.more_labels(late, 1500, 95.0, rng) == NoForecast(
         "rounds",
         "the last 146 random images reach it, but are too few to show it (96.6 %, 92.2 to 98.5)",
     )
     lucky = two_a_training(80, wrong=tuple(range(60, 150, 3)))
-    assert estimate.more_labels(lucky, 800, 95.0, rng) == CannotTell(
+    assert estimate.more_labels(lucky, 800, 95.0, rng) == NoForecast(
         "rounds",
         "the last 10 random images reach it, too few to show it; the last 146 do not (68.5 %, 60.6 "
         "to 75.5)",
@@ -191,9 +195,13 @@ def test_a_guess_of_a_training_that_a_repair_left_too_few_turns_for_is_left_out(
     assert estimate.guesses(skips, batch=2) == []
 
 
-def training(number: int, probs: list, unanswered: list, entropy: float, classes: int = 2) -> Batch:
+def training(
+    number: int, probs: list, unanswered: list, entropy: float, classes: int = 2
+) -> TrainingResult:
     head = Head(None, ("ant", "bee", "cat")[:classes], 10 * number)
-    return Batch(number, "margin", (), head, np.array(probs), np.array(unanswered), entropy)
+    return TrainingResult(
+        number, "margin", (), head, np.array(probs), np.array(unanswered), entropy
+    )
 
 
 def test_stopping_rules_read_what_has_no_answer_and_what_follows_each_other():
@@ -241,7 +249,7 @@ def test_a_target_that_few_images_show_to_be_reached_needs_no_forecast():
     guessed = two_a_training(20, early=0)
     told = estimate.more_labels(guessed, 200, 80.0, np.random.default_rng(0))
     assert isinstance(told, Reached) and told.latest.images == 40
-    assert isinstance(estimate.more_labels([], 0, 80.0, np.random.default_rng(0)), CannotTell)
+    assert isinstance(estimate.more_labels([], 0, 80.0, np.random.default_rng(0)), NoForecast)
 
 
 def test_a_class_that_was_added_between_two_trainings_had_no_probability():

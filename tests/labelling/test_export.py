@@ -243,7 +243,7 @@ def test_what_a_killed_export_left_goes_with_the_next_one_once_it_is_old(answers
     for name in ("labels.csv.1.part", "other.csv.1.part", "head.1.part"):
         os.utime(tmp_path / name, (old, old))
     export.write_csv(tmp_path / "labels.csv", answers)
-    with export.whole_folder(tmp_path / "head"):
+    with export.atomic_folder(tmp_path / "head"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "head", "labels.csv", "labels.csv.2.part", "other.csv.1.part",

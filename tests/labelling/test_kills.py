@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from alutils.labelling.chain import read
 from alutils.labelling.entries import Answers
-from alutils.labelling.ledger import Ledger, LedgerHeld
+from alutils.labelling.hash_chain import read
+from alutils.labelling.ledger import Ledger, LedgerLocked
 from alutils.labelling.saved_head import load_head
 from tests.labelling.blobs import CLASSES, blobs
 from tests.labelling.labeller import MANY, acknowledged, label_until_killed
@@ -126,7 +126,7 @@ def test_a_ledger_that_another_process_writes_is_refused_until_that_is_killed(pr
         mine.recv()
         path = folder / "ledger.jsonl"
         facts = read(path)[0].facts
-        with pytest.raises(LedgerHeld, match=f"is being written by process {labeller.pid} on "):
+        with pytest.raises(LedgerLocked, match=f"is being written by process {labeller.pid} on "):
             Ledger(path, CLASSES, facts)
         assert len(read(path)) > 1
     finally:

@@ -9,9 +9,9 @@ from filelock import FileLock
 
 from alutils.labelling import ledger as ledger_module
 from alutils.labelling.answers import recorded
-from alutils.labelling.chain import LedgerDamaged, read
 from alutils.labelling.entries import Answers
-from alutils.labelling.ledger import Ledger, LedgerHeld
+from alutils.labelling.hash_chain import LedgerDamaged, read
+from alutils.labelling.ledger import Ledger, LedgerLocked
 from alutils.labelling.repair import repair
 from alutils.labelling.settings import Settings
 from alutils.protocol.parameters import ParameterError
@@ -132,9 +132,11 @@ def test_a_setting_that_came_after_a_ledger_was_begun_is_neutral_there(path):
 
 def test_a_second_writer_is_refused_with_who_holds_it_and_reading_goes_on(written):
     with Ledger(written, CLASSES) as ledger:
-        with pytest.raises(LedgerHeld, match=f"being written by process {os.getpid()} on .*since"):
+        with pytest.raises(
+            LedgerLocked, match=f"being written by process {os.getpid()} on .*since"
+        ):
             Ledger(written, CLASSES)
-        with pytest.raises(LedgerHeld):
+        with pytest.raises(LedgerLocked):
             repair(written)
         ledger.append("skip", image="e.png")
         assert read(written) == ledger.entries

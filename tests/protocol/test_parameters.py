@@ -18,8 +18,8 @@ from alutils.protocol.arms import CONTROLS, FURTHER, POSTER_ARMS
 from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, Parameters
-from alutils.protocol.refusals import check
 from alutils.protocol.study import Study
+from alutils.protocol.validation import check_cell
 from alutils.studies import parameter_files, profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.beyond.plan import BeyondStudy
@@ -150,7 +150,7 @@ def test_a_new_option_with_a_neutral_default_keeps_names_and_a_changed_value_doe
 def test_cells_that_differ_in_their_arm_alone_are_twins():
     cells = ActiveLearningStudy(seeds=(0, 1)).cells()
     assert len({cell.name for cell in cells}) == 2 * len(POSTER_ARMS)
-    assert len({cell.twin.name for cell in cells}) == 2
+    assert len({cell.without_arm.name for cell in cells}) == 2
 
 
 BAD = [
@@ -290,7 +290,7 @@ def test_one_step_is_refused_where_its_rate_is_zero_alone(change):
     fields = {"dataset": "digits", "arm": "random", "seed": 0, "first_labels": 64, "rounds": 2}
     fields |= {"schedule": "one-cycle", "batch_size": 64, "epochs": 1, "acquisition_fraction": 0.05}
     cell = Cell(**fields | change)
-    check(cell)
+    check_cell(cell)
     steps = cell.steps()[0]
     assert max(learning_rate(cell, step, steps) for step in range(steps)) > 0
 

@@ -25,7 +25,7 @@ from alutils.records.record import (
     NEXT,
     belongs_to,
     canonical,
-    chained,
+    chained_digest,
     diverged,
     parse,
     state_digest,
@@ -48,7 +48,7 @@ def rounds(count: int) -> list[dict]:
             "heldout_accuracy": [0.2, 0.5, 0.4],
             "seconds_train": 1.5,
         }
-        before = chained(plain, before)
+        before = chained_digest(plain, before)
         done.append(plain | {"digest": before})
     return done
 
@@ -59,7 +59,7 @@ def picked() -> list[dict]:
     for number in range(3):
         plain = {k: v for k, v in rounds(3)[number].items() if k != "digest"}
         plain["picks"] = list(range(number + 1)) if number < 2 else [7, 9]
-        before = chained(plain, before)
+        before = chained_digest(plain, before)
         done.append(plain | {"digest": before})
     return done
 
@@ -89,16 +89,16 @@ def test_picks_that_the_next_round_repeats_are_written_once(stored):
     store.save(cell, store.load(cell) | {"rounds": done})
     text = store.path(cell).read_text()
     assert text.count(f'"picks": "{NEXT}"') == 2 and '"picks": [7, 9]' in text
-    assert store.load(cell)["rounds"] == done and store.sound(cell)
+    assert store.load(cell)["rounds"] == done and store.is_complete(cell)
     store.path(cell).write_text(text.replace('"labelled": [0, 1]', '"labelled": [0, 2]'))
     assert [kept_round["picks"] for kept_round in store.load(cell)["rounds"]] == [[0]]
 
 
 def test_the_digest_ignores_times_and_nothing_else():
     done = rounds(1)[0]
-    assert chained(done | {"seconds_train": 9.0}, "") == done["digest"]
-    assert chained(done | {"labels": 5}, "") != done["digest"]
-    assert chained(done, "x") != done["digest"]
+    assert chained_digest(done | {"seconds_train": 9.0}, "") == done["digest"]
+    assert chained_digest(done | {"labels": 5}, "") != done["digest"]
+    assert chained_digest(done, "x") != done["digest"]
 
 
 @pytest.mark.parametrize(("damage", "kept"), [("labels", 1), ("cut", 2), ("status", 3)])
@@ -113,7 +113,7 @@ def test_a_damaged_record_is_set_aside_and_its_sound_rounds_kept(stored, damage,
     store.path(cell).write_text(changed)
     record = store.load(cell)
     assert store.path(cell).read_text() == changed, "readers change nothing"
-    assert len(record["rounds"]) == kept and not store.sound(cell)
+    assert len(record["rounds"]) == kept and not store.is_complete(cell)
     assert record["status"] == ("finished" if kept == 3 else "running")
     assert store.recover(cell)["rounds"] == record["rounds"]
     (aside,) = store.folder.glob("*.damaged")
@@ -210,7 +210,7 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
     store, cell = stored
     changed = store.path(cell).read_text().replace('"labels": 130', '"labels": 131')
     store.path(cell).write_text(changed)
-    write, full = records_store.write_whole, CanNotWrite("full")
+    write, full = records_store.write_atomically, CanNotWrite("full")
     for allowed in (0, 1):
         left = iter([write] * allowed)
 
@@ -220,7 +220,7 @@ def test_a_record_that_can_not_be_mended_is_left_as_it_was(stored, monkeypatch):
             next_write(path, content)
 
         with monkeypatch.context() as patched:
-            patched.setattr(records_store, "write_whole", until_full)
+            patched.setattr(records_store, "write_atomically", until_full)
             with pytest.raises(CanNotWrite):
                 store.recover(cell)
         assert store.path(cell).read_text() == changed
@@ -260,9 +260,9 @@ def test_a_mac_s_disk_is_told_to_empty_its_cache_where_that_can_be_done(tmp_path
     monkeypatch.setattr(files, "fcntl", fcntl, raising=False)
     monkeypatch.setattr(files.os, "fsync", asked.append)
     with (tmp_path / "a").open("wb") as file:
-        files.to_disk(file.fileno())
+        files.flush_to_disk(file.fileno())
         assert asked == [51]
-        files.to_disk(file.fileno())
+        files.flush_to_disk(file.fileno())
         assert asked == [51, 51, file.fileno()]
 
 
@@ -294,7 +294,7 @@ def test_a_record_with_the_right_checksum_of_unsound_content_is_damaged(
     store.save(cell, wrong)
     record, damage = store.read(cell)
     assert damage and record["rounds"] == [] and record["status"] == "running"
-    assert not store.sound(cell)
+    assert not store.is_complete(cell)
 
 
 def test_a_record_that_is_not_json_or_a_folder_is_damaged(digits_cell, outputs):
@@ -349,7 +349,7 @@ def test_a_record_is_read_once_while_its_file_stays(stored, read_files):
     assert (facts.status, facts.rounds, facts.damage) == ("finished", 3, "")
     assert facts.checksum == store.load(cell)["checksum"]
     read_files.clear()
-    assert Store("test").finished(cell) and store.sound(cell) and store.facts(cell) is facts
+    assert Store("test").finished(cell) and store.is_complete(cell) and store.facts(cell) is facts
     facts.record["provenance"].clear()
     assert "dataset_checksum" in facts.record["provenance"], "nobody else has what one changed"
     assert read_files == []
@@ -361,11 +361,11 @@ def test_a_record_that_was_written_just_now_is_read_each_time(stored, monkeypatc
     """Files of one moment and size could not be told from each other."""
     monkeypatch.setattr(records_store, "SETTLED_S", 3600)  # however slow this is
     store, cell = stored
-    assert store.sound(cell)
+    assert store.is_complete(cell)
     text, written = store.path(cell).read_text(), store.path(cell).stat()
     store.path(cell).write_text(text.replace('"labels": 129', '"labels": 130'))
     os.utime(store.path(cell), ns=(written.st_atime_ns, written.st_mtime_ns))
-    assert not store.sound(cell) and store.facts(cell).checksum == ""
+    assert not store.is_complete(cell) and store.facts(cell).checksum == ""
 
 
 def test_a_state_that_gets_lost_is_noticed_beside_an_unchanged_record(outputs, digits_cell):
@@ -385,7 +385,7 @@ def test_what_reports_say_of_a_study_s_records_reads_them_once(outputs, read_fil
         save_finished(store, cell, lambda _, n: {"test_accuracy": 0.5})
         settle(store.path(cell), 60)
     read_files.clear()
-    assert "rests on these, and comparisons" in record_facts.cells(study).data
+    assert "rests on these, and comparisons" in record_facts.run_status(study).data
     assert "Interim" in record_facts.interim(study)
     assert f"{len(study.cells()) - 1} finished runs" in record_facts.provenance(study).data
     assert f"{len(study.cells()) - 1} finished" in record_facts.effort("smoke", study.cells())
@@ -479,7 +479,7 @@ def go_on(store: Store, cell: Cell, record: dict, number: int) -> None:
     before = record["rounds"][-1]["digest"] if record["rounds"] else ""
     done = rounds(number)[-1] | {"state_digest": state_digest(b"state %d" % number)}
     del done["digest"]
-    record["rounds"].append(done | {"digest": chained(done, before)})
+    record["rounds"].append(done | {"digest": chained_digest(done, before)})
     store.save_state(cell, record, b"state %d" % number)
     store.save(cell, record)
 

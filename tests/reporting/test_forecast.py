@@ -8,13 +8,13 @@ from alutils.reporting.forecast import (
     FEWEST_ROUNDS,
     KINDS,
     MOST_TIMES,
-    CannotTell,
     Forecast,
+    NoForecast,
     forecast,
     forecasts,
     standard_errors,
 )
-from alutils.reporting.powerlaw import errors_at, fit, law_of, laws_on_grid, reach
+from alutils.reporting.powerlaw import errors_at, fit, labels_at_accuracy, law_of, laws_on_grid
 
 LABELS = np.array([450, 890, 1320, 1750, 2170, 2590, 3000, 3410])
 SIZE = 10_000
@@ -97,10 +97,10 @@ def test_a_target_that_most_resampled_fits_never_reach_is_not_forecast():
     """The fit itself does, after more labels than there are."""
     accuracy = truth(LABELS) + np.array([0.0, 0.5, -0.5, -1.5, -0.5, -1.5, 0.0, 2.0])
     laws = fit(LABELS, accuracy, standard_errors(accuracy, SIZE), np.random.default_rng(0))
-    assert np.isfinite(reach(laws.law[None], 99.8)).all()
-    assert 0.6 < np.isinf(reach(laws.laws_S_3, 99.8)).mean() < 0.9
+    assert np.isfinite(labels_at_accuracy(laws.law[None], 99.8)).all()
+    assert 0.6 < np.isinf(labels_at_accuracy(laws.laws_S_3, 99.8)).mean() < 0.9
     answer = forecast_of(LABELS, accuracy, 99.8)
-    assert isinstance(answer, CannotTell) and answer.kind == "asymptote"
+    assert isinstance(answer, NoForecast) and answer.kind == "asymptote"
     assert answer.reason.endswith("% of the resampled fits")
 
 
@@ -152,7 +152,7 @@ def test_a_target_that_is_reached_needs_no_more():
 )
 def test_a_curve_without_a_forecast_gives_the_reason(accuracy, target, kind, words):
     answer = forecast_of(LABELS[: len(accuracy)], accuracy, target)
-    assert isinstance(answer, CannotTell)
+    assert isinstance(answer, NoForecast)
     assert answer.kind == kind and kind in KINDS
     assert words in answer.reason
 
@@ -161,20 +161,20 @@ def test_the_fewest_rounds_are_enough():
     few = LABELS[:FEWEST_ROUNDS]
     assert isinstance(forecast_of(few, truth(few), truth(2500)), Forecast)
     answer = forecast_of(few[:-1], truth(few[:-1]), truth(2500))
-    assert isinstance(answer, CannotTell) and answer.kind == "rounds"
+    assert isinstance(answer, NoForecast) and answer.kind == "rounds"
 
 
 def test_no_forecast_reaches_beyond_the_stated_multiple():
     for target in np.arange(60, 80):
         answer = forecast_of(LABELS, truth(LABELS), target)
-        assert isinstance(answer, CannotTell) or answer.high <= (MOST_TIMES - 1) * LABELS[-1]
+        assert isinstance(answer, NoForecast) or answer.high <= (MOST_TIMES - 1) * LABELS[-1]
 
 
 def test_a_law_reaches_a_target_where_its_error_is_the_targets():
     laws = np.array([[0.2, 0.5, 0.1], [0.2, 0.5, 0.4], [0.2, 0.01, 0.0]])
-    assert reach(laws, 80)[0] == pytest.approx(4)  # 0.2 / sqrt(4) + 0.1 = 0.2
-    assert np.isinf(reach(laws, 80)[1]) and np.isinf(reach(laws, 90)[0])
-    assert np.isfinite(reach(laws, 99.99)[2])  # far, but not never
+    assert labels_at_accuracy(laws, 80)[0] == pytest.approx(4)  # 0.2 / sqrt(4) + 0.1 = 0.2
+    assert np.isinf(labels_at_accuracy(laws, 80)[1]) and np.isinf(labels_at_accuracy(laws, 90)[0])
+    assert np.isfinite(labels_at_accuracy(laws, 99.99)[2])  # far, but not never
 
 
 def test_errors_are_binomial_and_never_zero():

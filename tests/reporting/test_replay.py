@@ -8,7 +8,7 @@ from sklearn.isotonic import isotonic_regression
 
 from alutils.protocol.datasets import DATASETS
 from alutils.reporting import replay
-from alutils.reporting.forecast import CannotTell, forecast
+from alutils.reporting.forecast import NoForecast, forecast
 from alutils.reporting.replay import Rule
 from alutils.reporting.statistics import labels_to_reach
 
@@ -57,7 +57,7 @@ def test_forecasts_are_those_of_every_round_by_brute_force():
     ):
         assert (row.arm, row.round, row.labels, row.ahead) == (arm, known, labels_then, ahead)
         assert (row.target, row.truth) == pytest.approx((target, truth))
-        if isinstance(answer, CannotTell):
+        if isinstance(answer, NoForecast):
             assert row.kind == answer.kind and math.isnan(row.more) and not row.covered
         else:
             assert (row.kind, row.more, row.low, row.high) == (

@@ -27,18 +27,18 @@ def test_the_interval_is_scipys():
     estimate = statistics.estimate(values)
     low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
     assert (estimate.low, estimate.high) == pytest.approx((low, high), rel=1e-12)
-    assert estimate.seeds == 4 and estimate.decided
+    assert estimate.seeds == 4 and estimate.differs_from_zero
 
 
 def test_one_seed_has_no_interval():
     estimate = statistics.estimate([5.0])
-    assert math.isnan(estimate.low) and math.isnan(estimate.high) and not estimate.decided
+    assert math.isnan(estimate.low) and math.isnan(estimate.high) and not estimate.differs_from_zero
 
 
 def test_two_seeds_decide_nothing_however_near_they_are():
     two = statistics.estimate([1.0, 1.01])
-    assert two.low > 0 and not two.decided
-    assert statistics.estimate([1.0, 1.01, 1.02]).decided
+    assert two.low > 0 and not two.differs_from_zero
+    assert statistics.estimate([1.0, 1.01, 1.02]).differs_from_zero
     assert math.isnan(statistics.ratio([1.0, 1.1], [2.0, 2.01]).low)
     assert not math.isnan(statistics.ratio([1.0, 1.1, 1.0], [2.0, 2.01, 2.0]).low)
 
@@ -112,7 +112,7 @@ def test_holm_by_hand():
 
 def test_two_one_sided_agrees_with_its_interval():
     values = np.array([0.12, -0.05, 0.20, 0.08, -0.11])
-    p = statistics.two_one_sided(values, 0.3)
+    p = statistics.tost_p_value(values, 0.3)
     sem = stats.sem(values)
     by_hand = max(
         stats.t.sf((values.mean() + 0.3) / sem, 4), stats.t.cdf((values.mean() - 0.3) / sem, 4)
@@ -121,24 +121,24 @@ def test_two_one_sided_agrees_with_its_interval():
     within = statistics.estimate(values, 0.90)
     assert (p < 0.05) == (-0.3 < within.low and within.high < 0.3)
     edge = max(abs(within.low), abs(within.high))
-    assert statistics.two_one_sided(values, edge) == pytest.approx(0.05, rel=1e-9)
+    assert statistics.tost_p_value(values, edge) == pytest.approx(0.05, rel=1e-9)
 
 
 def test_the_detectable_difference_has_its_power():
     """G*Power's example: effect 0.5, alpha 0.05 two-sided, power 0.8 needs 34 pairs."""
-    assert statistics.detectable(1.0, 34) == pytest.approx(0.4949, abs=5e-4)
-    difference = statistics.detectable(2.0, 5)
+    assert statistics.detectable_difference(1.0, 34) == pytest.approx(0.4949, abs=5e-4)
+    difference = statistics.detectable_difference(2.0, 5)
     shift, critical = difference / 2 * math.sqrt(5), stats.t.ppf(0.975, 4)
     power = stats.nct.sf(critical, 4, shift) + stats.nct.cdf(-critical, 4, shift)
     assert power == pytest.approx(0.8, abs=1e-6)
-    assert math.isnan(statistics.detectable(1.0, 1))
+    assert math.isnan(statistics.detectable_difference(1.0, 1))
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_the_detectable_difference_has_its_power_after_a_correction(seeds):
     """Power by integrating over the spread that is drawn, not by a noncentral t."""
     level = 1 - 0.05 / 14
-    difference, df = statistics.detectable(1.0, seeds, level=level), seeds - 1
+    difference, df = statistics.detectable_difference(1.0, seeds, level=level), seeds - 1
     critical = stats.t.ppf((1 + level) / 2, df)
     power, _ = integrate.quad(
         lambda v: stats.chi2.pdf(v, df)
@@ -151,7 +151,7 @@ def test_the_detectable_difference_has_its_power_after_a_correction(seeds):
 @pytest.mark.parametrize("mean", [0.0, 0.3, -0.6])
 def test_the_seeds_that_show_equivalence_have_its_power(mean):
     """By simulation, within its error; with two seeds less they have not."""
-    seeds = statistics.seeds_to_equal(mean, 0.7, 1.0)
+    seeds = statistics.seeds_for_equivalence(mean, 0.7, 1.0)
     rng = np.random.default_rng(0)
 
     def power(count: int) -> float:
@@ -163,7 +163,7 @@ def test_the_seeds_that_show_equivalence_have_its_power(mean):
 
 
 def test_the_seeds_that_show_a_difference_have_the_power_and_one_less_has_not():
-    seeds = statistics.seeds_to_show(0.5, 0.7, level=1 - 0.05 / 8)
+    seeds = statistics.seeds_for_difference(0.5, 0.7, level=1 - 0.05 / 8)
     rng = np.random.default_rng(0)
 
     def power(count: int) -> float:
@@ -172,19 +172,21 @@ def test_the_seeds_that_show_a_difference_have_the_power_and_one_less_has_not():
         return float((drawn.mean(axis=1) > half).mean())
 
     assert power(seeds) > 0.795 and power(seeds - 1) < 0.8
-    assert statistics.seeds_to_show(0.5, 0.7) < seeds
-    assert statistics.seeds_to_show(0.0, 0.7) is None
-    assert statistics.seeds_to_show(0.001, 0.7) is None
-    assert statistics.seeds_to_show(0.5, 0.0) == 2
-    assert statistics.seeds_to_show(15.0, 1.0) == 2  # SciPy has no number for some
+    assert statistics.seeds_for_difference(0.5, 0.7) < seeds
+    assert statistics.seeds_for_difference(0.0, 0.7) is None
+    assert statistics.seeds_for_difference(0.001, 0.7) is None
+    assert statistics.seeds_for_difference(0.5, 0.0) == 2
+    assert statistics.seeds_for_difference(15.0, 1.0) == 2  # SciPy has no number for some
 
 
 def test_the_seeds_that_show_equivalence_are_none_out_of_reach_and_two_without_spread():
-    assert statistics.seeds_to_equal(1.0, 0.7, 1.0) is None
-    assert statistics.seeds_to_equal(0.99, 0.7, 1.0) is None
-    assert statistics.seeds_to_equal(0.99, 0.0, 1.0) == 2
+    assert statistics.seeds_for_equivalence(1.0, 0.7, 1.0) is None
+    assert statistics.seeds_for_equivalence(0.99, 0.7, 1.0) is None
+    assert statistics.seeds_for_equivalence(0.99, 0.0, 1.0) == 2
     assert (
-        statistics.seeds_to_equal(0.1, 0.05, 1.0) == statistics.seeds_to_equal(0.1, 0.03, 0.3) == 2
+        statistics.seeds_for_equivalence(0.1, 0.05, 1.0)
+        == statistics.seeds_for_equivalence(0.1, 0.03, 0.3)
+        == 2
     )
 
 
@@ -244,7 +246,7 @@ def test_the_win_matrix_counts_label_counts_won():
 
 def test_differences_are_corrected_for_the_number_of_arms():
     areas = pd.DataFrame({"random": [50.0, 51, 52], "a": [51.0, 52.1, 53], "b": [50.5, 51, 53]})
-    p = statistics.adjusted(areas)
+    p = statistics.holm_p_values(areas)
     alone = {arm: statistics.p_value(areas[arm] - areas["random"]) for arm in "ab"}
     assert p == pytest.approx({"a": 2 * alone["a"], "b": alone["b"]})
 
@@ -259,7 +261,7 @@ def test_simultaneous_intervals_are_bonferronis():
 
 def test_equivalence_is_corrected_for_the_number_of_arms():
     areas = pd.DataFrame({"random": [50.0, 51, 52], "a": [50.1, 51.2, 52], "b": [50.5, 51, 53]})
-    alone = [statistics.two_one_sided(areas[arm] - areas["random"], 1.0) for arm in "ab"]
+    alone = [statistics.tost_p_value(areas[arm] - areas["random"], 1.0) for arm in "ab"]
     expected = dict(zip("ab", statistics.holm(alone), strict=True))
     assert statistics.equivalence(areas, 1.0) == pytest.approx(expected)
     assert min(alone) < min(expected.values())

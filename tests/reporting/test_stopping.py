@@ -8,7 +8,7 @@ from scipy import stats
 
 from alutils.reporting.stopping import (
     error_difference,
-    first,
+    first_stop,
     gain_limits,
     overall_uncertainty,
     stabilising_predictions,
@@ -23,7 +23,7 @@ RULES = {
 
 def at(rule, values, **options) -> int | None:
     """The first round after which the rule says stop."""
-    return first(rule(values, **options))
+    return first_stop(rule(values, **options))
 
 
 def test_predictions_are_stable_once_the_mean_of_three_agreements_is_high():

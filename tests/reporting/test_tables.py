@@ -11,6 +11,7 @@ from alutils.protocol.arms import BUILT_IN, CONTROLS, FURTHER, ORACLES, POSTER_A
 from alutils.protocol.datasets import DATASETS
 from alutils.records.store import Store
 from alutils.reporting import (
+    arm_comparison,
     captions,
     charts,
     figures,
@@ -18,7 +19,6 @@ from alutils.reporting import (
     prose,
     published,
     record_facts,
-    standing,
     statistics,
     tables,
 )
@@ -57,7 +57,7 @@ NOISE = np.array([-0.02, -0.01, 0.0, 0.01, 0.02])
 def test_no_difference_never_stands_alone_where_equivalence_is_shown():
     by_seed = areas(margin=NOISE, kmeans=0.4 + NOISE, bayesian=-0.4 + NOISE,
                     uncertainty=40 * NOISE, entropy=3 + NOISE)  # fmt: skip
-    sentence = standing.sentence(by_seed, "cifar10")
+    sentence = arm_comparison.sentence(by_seed, "cifar10")
     assert sentence == (
         "entropy lies above random; "
         "K-means lies above random, by less than the margin of 1 point; "
@@ -65,16 +65,18 @@ def test_no_difference_never_stands_alone_where_equivalence_is_shown():
         "margin and uncertainty are equivalent to random within 1 point"
     )
     wide = 50 + 200 * NOISE
-    wider = standing.sentence(by_seed.assign(uncertainty=wide), "cifar10")
+    wider = arm_comparison.sentence(by_seed.assign(uncertainty=wide), "cifar10")
     assert "; margin is equivalent to random within 1 point; neither a difference" in wider
     assert "K-means and entropy lie above random; Bayesian lies below random; margin is" in (
-        standing.sentence(by_seed, "mnist")
+        arm_comparison.sentence(by_seed, "mnist")
     )
-    assert "margin is equivalent to random within 0.3 points" in standing.sentence(by_seed, "mnist")
-    digits = standing.sentence(by_seed, "digits")
+    assert "margin is equivalent to random within 0.3 points" in arm_comparison.sentence(
+        by_seed, "mnist"
+    )
+    digits = arm_comparison.sentence(by_seed, "digits")
     three = by_seed[["random", "uncertainty"]].assign(b=wide, c=wide)
     expected = "neither a difference nor equivalence within 1 point is shown for any of the 3 arms"
-    assert standing.sentence(three.assign(uncertainty=wide), "cifar10") == expected
+    assert arm_comparison.sentence(three.assign(uncertainty=wide), "cifar10") == expected
     assert digits.endswith("no difference is shown for margin and uncertainty")
 
 
@@ -82,18 +84,20 @@ def test_a_decision_beside_an_interval_over_zero_is_explained():
     """Of four arms three have tiny p-values; the fourth's, 0.03, is corrected no more by Holm."""
     clear = {arm: 3 + NOISE for arm in ("margin", "kmeans", "bayesian")}
     by_seed = areas(**clear, uncertainty=[0.2, 0.5, 1.0, 1.5, 1.8])
-    verdict = standing.standings(by_seed, "cifar10")["uncertainty"]
+    verdict = arm_comparison.compare_with_random(by_seed, "cifar10")["uncertainty"]
     assert verdict.differs and 0.0125 < verdict.p < 0.05
     assert verdict.difference.low < 0 < statistics.estimate(by_seed["uncertainty"] - 50).low
-    sentence = standing.sentence(by_seed, "cifar10")
+    sentence = arm_comparison.sentence(by_seed, "cifar10")
     assert "; the simultaneous interval of uncertainty reaches zero, but Holm's test" in sentence
-    assert "reaches zero" not in standing.sentence(by_seed.drop(columns="uncertainty"), "cifar10")
+    assert "reaches zero" not in arm_comparison.sentence(
+        by_seed.drop(columns="uncertainty"), "cifar10"
+    )
 
 
 def test_the_table_of_tests_has_what_was_tested():
     table = results(ABOVE)
-    html = standing.table(table).data
-    verdicts = standing.standings(statistics.areas(table), "mnist")
+    html = arm_comparison.table(table).data
+    verdicts = arm_comparison.compare_with_random(statistics.areas(table), "mnist")
     for arm, verdict in verdicts.items():
         (row,) = (row for row in html.split("<tr>") if f"<td>{arm_title(arm)}</td>" in row)
         assert prose.points(verdict.difference, "") in row
@@ -101,8 +105,8 @@ def test_the_table_of_tests_has_what_was_tested():
             assert f"<td>{'yes' if shown else 'not shown'} ({prose.p_value(p)})</td>" in row
         assert f"<td>{statistics.dunnett(statistics.areas(table))[arm]:.3f}</td>" in row
     assert "equivalent within 0.3 points (p)" in html and "after Holm's correction for 3" in html
-    assert "equivalent" not in standing.table(table.assign(dataset="digits")).data
-    assert "nothing is tested" in standing.table(table[table["seed"] < 2]).data
+    assert "equivalent" not in arm_comparison.table(table.assign(dataset="digits")).data
+    assert "nothing is tested" in arm_comparison.table(table[table["seed"] < 2]).data
 
 
 def test_what_a_test_without_normality_could_show_is_told():
@@ -114,7 +118,7 @@ def test_what_a_test_without_normality_could_show_is_told():
         "for 4 tests none below 0.05: what is shown here assumes that differences are "
         "approximately normal."
     )
-    assert text in standing.table(five_seeds()).data
+    assert text in arm_comparison.table(five_seeds()).data
     single = told_of_normality(5, 1)
     assert "below 0.0625 (2/2^5) for a difference: what" in single and "Holm" not in single
     assert told_of_normality(2, 4) == told_of_normality(6, 1) == told_of_normality(50, 16) == ""
@@ -125,7 +129,7 @@ def test_what_a_test_without_normality_could_show_is_told():
 def told_of_normality(seeds: int, arms: int, dataset: str = "mnist") -> str:
     """What is told of so many arms beside random."""
     areas = pd.DataFrame(0.0, index=range(seeds), columns=["random", *range(arms)])
-    return standing.normality(areas, dataset)
+    return arm_comparison.normality(areas, dataset)
 
 
 def five_seeds() -> pd.DataFrame:
@@ -145,16 +149,16 @@ def test_the_margin_is_told_in_labels_of_random_at_its_end():
     """Two fits gain 10 points by the last 200 labels; one is flat there, and gains 5 by 100."""
     table = results({"random": [[0.5, 0.6, 0.7], [0.6, 0.7, 0.6], [0.4, 0.4, 0.5]]})
     assert statistics.labels_before(table, 0.3).tolist() == pytest.approx([6, 206, 6])
-    text = standing.margin_in_labels(table)
+    text = arm_comparison.margin_in_labels(table)
     assert text == (
         "At random's last label count, 0.3 points of accuracy are worth about 70 labels (on "
         "monotone fits; 10 to 210 by seed)."
     )
     margin = table.assign(arm="margin", accuracy=table["accuracy"] + table["seed"])
-    assert text in standing.table(pd.concat([table, margin])).data
+    assert text in arm_comparison.table(pd.concat([table, margin])).data
     level = results({"random": [[0.5, 0.5, 0.5]] * 3})
-    assert standing.margin_in_labels(level) == ""
-    assert standing.margin_in_labels(table.assign(dataset="digits")) == ""
+    assert arm_comparison.margin_in_labels(level) == ""
+    assert arm_comparison.margin_in_labels(table.assign(dataset="digits")) == ""
 
 
 def test_a_spread_pooled_over_arms_stands_beside_intervals():
@@ -162,7 +166,7 @@ def test_a_spread_pooled_over_arms_stands_beside_intervals():
     by_seed = areas(margin=[1.0, -1.0, 0.0], kmeans=[-1.0, 1.0, 0.0])
     error = np.sqrt(2 * (4 / 4) / 3)  # residuals of margin and K-means alone: 4, with 2 * 2 freedom
     half, wide = (error * stats.t.ppf(1 - alpha / 2, 4) for alpha in (0.05, 0.025))
-    text = standing.pooled(by_seed)
+    text = arm_comparison.pooled(by_seed)
     assert text == (
         f"With a spread pooled over all 3 arms (4 degrees of freedom), every interval would be ± "
         f"{half:.2f} points, or ± {wide:.2f} if simultaneous (with few seeds, a much narrower "
@@ -171,13 +175,17 @@ def test_a_spread_pooled_over_arms_stands_beside_intervals():
     )
     narrow = areas(margin=3 + NOISE[:3], kmeans=-3 + NOISE[:3], bayesian=NOISE[:3])
     told = "put margin above random, K-means below random and Bayesian on neither side;"
-    assert told in standing.pooled(narrow)
+    assert told in arm_comparison.pooled(narrow)
     more = narrow.assign(**{f"arm {i}": narrow["margin"] for i in range(2)})
     told = "put K-means below random, Bayesian on neither side and all others above random;"
-    assert told in standing.pooled(more)
-    assert standing.pooled(by_seed[["random", "margin"]]) == "" == standing.pooled(by_seed[:1])
+    assert told in arm_comparison.pooled(more)
+    assert (
+        arm_comparison.pooled(by_seed[["random", "margin"]])
+        == ""
+        == arm_comparison.pooled(by_seed[:1])
+    )
     enough = pd.concat([by_seed, by_seed, by_seed, by_seed], ignore_index=True)
-    assert standing.pooled(enough[:10]) == "" != standing.pooled(enough[:9])
+    assert arm_comparison.pooled(enough[:10]) == "" != arm_comparison.pooled(enough[:9])
 
 
 def test_the_figure_of_differences_has_both_intervals():
@@ -192,7 +200,10 @@ def test_the_figure_of_differences_has_both_intervals():
     assert "not corrected; thin: the simultaneous interval for 3 arms (Bonferroni); dots" in html
     margin = wide["margin"]
     assert f"simultaneous {margin.low:+.2f} to {margin.high:+.2f}; K-means" in html
-    assert "spread" not in html and standing.pooled(areas_of_arms) in standing.table(table).data
+    assert (
+        "spread" not in html
+        and arm_comparison.pooled(areas_of_arms) in arm_comparison.table(table).data
+    )
 
 
 @pytest.mark.parametrize(("seeds", "lines"), [(1, 0), (2, 0), (3, 2)])
@@ -287,20 +298,26 @@ def test_one_seed_that_misses_takes_no_saving_away():
 def test_why_an_interval_reaches_past_the_margin_is_told_where_one_does():
     """Three arms: 98.33 % intervals are wider than the 90 % ones that Holm's first test goes by."""
     past, within = 0.75 + 10 * NOISE, NOISE
-    by_arm = standing.standings(areas(margin=past, kmeans=within, bayesian=within), "cifar10")
+    by_arm = arm_comparison.compare_with_random(
+        areas(margin=past, kmeans=within, bayesian=within), "cifar10"
+    )
     assert by_arm["margin"].equivalent and by_arm["margin"].difference.high > 1
-    assert standing.reaches_past(by_arm, "cifar10") == (
+    assert arm_comparison.reaches_past(by_arm, "cifar10") == (
         "The interval of margin extends beyond 1 point because it is two-sided at 98.33 %; "
         "equivalence is decided by two one-sided tests at 5 %, Holm-corrected."
     )
-    assert standing.reaches_past({"kmeans": by_arm["kmeans"]}, "cifar10") == ""
-    clear = standing.standings(areas(margin=5 + within), "digits")
-    assert standing.reaches_past(clear, "digits") == "" == standing.too_wide(clear, "digits")
+    assert arm_comparison.reaches_past({"kmeans": by_arm["kmeans"]}, "cifar10") == ""
+    clear = arm_comparison.compare_with_random(areas(margin=5 + within), "digits")
+    assert (
+        arm_comparison.reaches_past(clear, "digits")
+        == ""
+        == arm_comparison.too_wide(clear, "digits")
+    )
 
 
 def test_what_is_shown_of_an_arm_is_told_in_a_few_words():
     arms = areas(margin=NOISE, kmeans=-0.4 + NOISE, bayesian=3 + NOISE, entropy=200 * NOISE)
-    by_arm = standing.standings(arms, "cifar10")
+    by_arm = arm_comparison.compare_with_random(arms, "cifar10")
     assert [each.word("cifar10") for each in by_arm.values()] == [
         "equivalent to random", "below random by less than the margin of 1 point", "above random",
         "not shown to differ from random",
@@ -466,7 +483,7 @@ def test_a_failed_training_leaves_its_seed_out_and_nothing_to_wait_for(outputs):
         store.save(cell, store.load(cell) | (failed if wrong else whole))
         note = record_facts.interim(study)
         assert ("Interim" in note) == (not wrong)
-        text = record_facts.cells(study).data
+        text = record_facts.run_status(study).data
         assert text.startswith("**Interim: ") == (not wrong)
         assert "of 4 runs (one arm, dataset and seed each) are finished" in text
     assert note.endswith("and not replaced, if a training of one failed: CIFAR-10 seed 3.")

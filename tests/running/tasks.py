@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from alutils.protocol.cell import Cell
-from alutils.records.record import chained, state_digest
+from alutils.records.record import chained_digest, state_digest
 
 
 def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
@@ -27,7 +27,7 @@ def stub(cells: list[Cell], history: list[dict], state=None) -> tuple:
             "steps": 1,
             "seconds_train": 0.01,
         }
-        done.append(plain | {"digest": chained(plain, before)})
+        done.append(plain | {"digest": chained_digest(plain, before)})
     return done, {"device": "stub"}, None
 
 
@@ -37,7 +37,7 @@ def hands_on(cells: list[Cell], history: list[dict], state=None) -> tuple:
     before = history[-1]["digest"] if history else ""
     for each in done:
         each["state_digest"] = state_digest(b"state")
-        each["digest"] = chained({k: v for k, v in each.items() if k != "digest"}, before)
+        each["digest"] = chained_digest({k: v for k, v in each.items() if k != "digest"}, before)
     return done, facts, b"state"
 
 

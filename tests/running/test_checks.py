@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from alutils.learning import data
-from alutils.learning.devices import settle
+from alutils.learning.devices import make_deterministic
 from alutils.running import checks, round
 from alutils.running.checks import SelfCheckFailed
 from alutils.running.round import CurrentRound, run_round
@@ -13,7 +13,7 @@ from alutils.strategies.own import STRATEGIES
 
 @pytest.fixture
 def started(digits_cell) -> CurrentRound:
-    return CurrentRound(digits_cell(), [], settle("cpu"))
+    return CurrentRound(digits_cell(), [], make_deterministic("cpu"))
 
 
 def scoring(now: CurrentRound, **changes) -> str:

@@ -61,7 +61,7 @@ def service(request) -> Iterator[str]:
 @pytest.mark.soak
 def test_another_service_at_the_schedulers_address_is_one_error(service, monkeypatch):
     monkeypatch.setattr(cluster, "CONNECT_S", 1)
-    for look in (cluster.reach, cluster._connected):
+    for look in (cluster.check_scheduler, cluster._connected):
         with pytest.raises(ParameterError, match=f"scheduler = '{service}' can't be reached"):
             look(service)
 

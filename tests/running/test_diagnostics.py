@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from alutils.learning.devices import settle
+from alutils.learning.devices import make_deterministic
 from alutils.learning.streams import stream
 from alutils.running import diagnostics
 from alutils.running.round import CurrentRound, run_round
@@ -65,7 +65,7 @@ def test_a_gallery_describes_the_picks_in_their_order(diagnosed):
         first, second = gallery["likeliest_probability"], gallery["second_probability"]
         assert all(a >= b for a, b in zip(first, second, strict=True))
         assert gallery["likeliest"] != gallery["second"]
-    labels = CurrentRound(cell, [], settle("cpu")).labels
+    labels = CurrentRound(cell, [], make_deterministic("cpu")).labels
     assert history[0]["gallery"]["truth"] == labels[history[0]["picks"][:20]].tolist()
     assert "gallery" not in history[2]
 

@@ -9,14 +9,14 @@ import torch
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 
 from alutils.learning import data, scoring, training
-from alutils.learning.devices import settle
+from alutils.learning.devices import make_deterministic
 from alutils.learning.features import load_features
 from alutils.learning.network import build
 from alutils.paths import PACKAGE
 from alutils.protocol.arms import BUILT_IN
 from alutils.protocol.cell import Protocol
 from alutils.protocol.encoders import ENCODERS
-from alutils.protocol.refusals import check
+from alutils.protocol.validation import check_cell
 from alutils.records.record import place_of
 from alutils.running.round import CurrentRound, run_round
 from alutils.strategies.custom import StrategyFailed
@@ -84,7 +84,7 @@ def test_golden_head(encoded_cell):
 
 
 def test_the_strategies_see_standardised_features(encoded_cell):
-    current = CurrentRound(encoded_cell(), [], settle("cpu"))
+    current = CurrentRound(encoded_cell(), [], make_deterministic("cpu"))
     view, features = current.view, load_features("digits", "efficientnet-lite0")
     rows = features.dataset.train_images[view.candidates].float()
     assert torch.equal(view.embeddings_N_D, (rows - features.mean) / features.std)
@@ -151,9 +151,9 @@ def test_a_head_goes_on_from_the_round_before(encoded_cell, start):
 )
 def test_what_frozen_features_would_ignore_is_refused(key, value):
     cell = a_cell("cifar10", encoder="efficientnet-lite0")
-    check(cell)
+    check_cell(cell)
     with pytest.raises(ValueError, match=f"{key} = .*has no effect with encoder = .*encoder none"):
-        check(cell.model_copy(update={key: value}))
+        check_cell(cell.model_copy(update={key: value}))
 
 
 def asking(view, budget, rng):
@@ -168,7 +168,7 @@ def test_only_the_oracle_is_given_the_labels(encoded_cell, monkeypatch):
             STRATEGIES, arm,
             lambda view, budget, rng, arm=arm: seen.update({arm: view}) or torch.arange(budget),
         )  # fmt: skip
-        current = CurrentRound(encoded_cell(arm=arm), [], settle("cpu"))
+        current = CurrentRound(encoded_cell(arm=arm), [], make_deterministic("cpu"))
         current.acquire(current.cell, {})
     labels = data.load("digits").train_labels
     assert torch.equal(seen["oracle"].labels_N, labels[current.pool.unlabelled])
@@ -183,7 +183,7 @@ def test_only_the_oracle_is_given_the_labels(encoded_cell, monkeypatch):
 def test_the_oracle_s_picks_leave_less_error_than_random_ones(encoded_cell):
     """Of scikit-learn's classifier, on held-out images that it did not see."""
     cell = encoded_cell(first_labels=10, batch_size=10, acquisition_fraction=0.02)
-    current = CurrentRound(cell, [], settle("cpu"))
+    current = CurrentRound(cell, [], make_deterministic("cpu"))
     rows, labels = current.net.features(current.images), current.labels
     right = {}
     for arm in ("random", "oracle"):

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from alutils.records.files import CanNotWrite
 from alutils.records.locks import CanNotLock
-from alutils.records.record import chained
+from alutils.records.record import chained_digest
 from alutils.records.store import Store
 from alutils.running import engine
 from alutils.running.placement import Placement
@@ -240,7 +240,7 @@ def test_cells_that_another_run_gave_a_round_meanwhile_go_on_each_by_itself(digi
     for number, cell in enumerate(cells[:2]):
         (done,), _, _ = stub([cell], [])
         done |= {"picks": [number]}
-        done["digest"] = chained(done, "")
+        done["digest"] = chained_digest(done, "")
         store.save(cell, store.load(cell) | {"rounds": [done]})
     assert job.lock(store) == cells[:2] and job.cells == cells[2:]
     job.release()
@@ -460,7 +460,7 @@ def test_a_cell_that_can_not_be_written_as_failed_is_unlocked(digits_cell, store
     engine_run.workers = Mock(**{"slots.return_value": {}})
     job = engine_run.waiting.pop(0)
     job.lock(store)
-    job.worker, job.deaths, job.missed = "gone", engine.DEATHS, engine.PATIENCE
+    job.worker, job.deaths, job.missed = "gone", engine.MAX_WORKER_DEATHS, engine.MAX_MISSED_CHECKS
     engine_run.running[Mock(**{"done.return_value": False})] = job
 
     def full(*_):

@@ -69,7 +69,7 @@ def test_an_arm_at_fault_in_a_shared_round_does_not_take_the_others_along(digits
 def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits_cell):
     cell = digits_cell(epochs=1, first_labels=128).model_copy(update={"learning_rate": 1e38})
     with pytest.raises(training.NotFinite, match="weights are not finite after 2 steps"):
-        round.CurrentRound(cell, [], devices.settle("cpu")).train(None)
+        round.CurrentRound(cell, [], devices.make_deterministic("cpu")).train(None)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_weights_that_leave_the_real_numbers_in_the_last_step_are_refused(digits
     ids=["python", "cuda", "cpu", "mps", "cudnn"],
 )
 def test_scoring_that_runs_out_of_memory_halves_its_chunk(digits_cell, monkeypatch, error):
-    now = round.CurrentRound(digits_cell(), [], devices.settle("cpu"))
+    now = round.CurrentRound(digits_cell(), [], devices.make_deterministic("cpu"))
     whole, features, sizes = scoring.predict(now.net, now.images[:300]), now.net.features, []
 
     def limited(images):
@@ -115,7 +115,7 @@ def test_a_round_whose_scoring_was_halved_says_so(digits_cell, monkeypatch):
 
 
 def test_an_error_that_is_not_about_memory_is_not_swallowed(digits_cell, monkeypatch):
-    now = round.CurrentRound(digits_cell(), [], devices.settle("cpu"))
+    now = round.CurrentRound(digits_cell(), [], devices.make_deterministic("cpu"))
 
     def broken(images):
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
@@ -135,7 +135,7 @@ def test_a_report_is_made_of_the_seeds_that_are_whole(outputs, shared_worker, mo
     results = run.run(study, lines.append)
     assert set(results["seed"]) == {0} and set(results["arm"]) == {"random", "margin"}
     assert lines[-1].startswith("error: 1 of 4 cells failed: digits-margin-seed1")
-    html = record_facts.cells(study).data
+    html = record_facts.run_status(study).data
     assert "digits-margin-seed1" in html and "ArithmeticError: no number" in html
     with pytest.raises(RunFailed, match="1 of 4 cells failed"):
         run.finish(study)

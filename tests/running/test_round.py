@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from alutils.learning import devices
-from alutils.learning.devices import settle
+from alutils.learning.devices import make_deterministic
 from alutils.learning.scoring import predict
 from alutils.learning.streams import stream
 from alutils.learning.training import bernoulli_is_uniform
 from alutils.protocol.arms import POSTER_ARMS
-from alutils.records.record import chained
+from alutils.records.record import chained_digest
 from alutils.running.cluster import cluster
 from alutils.running.placement import Placement
 from alutils.running.round import Clock, CurrentRound, new_pool, round_task, run_round
@@ -30,7 +30,7 @@ def one_round(cell, history=()):
 
 
 def current(cell) -> CurrentRound:
-    return CurrentRound(cell, [], settle("cpu"))
+    return CurrentRound(cell, [], make_deterministic("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_fp32_on_a_gpu_is_fp32(monkeypatch):
     monkeypatch.setattr(devices, "pick_device", torch.device)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     try:
-        settle("cuda")
+        make_deterministic("cuda")
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
     finally:
@@ -88,7 +88,7 @@ def test_rounds_chain_and_the_ledger_adds_up(digits_cell):
     heldout = set(new_pool(cell).heldout.tolist())
     assert not heldout & set(everything)
     for before, done in zip([None, *history], history, strict=False):
-        assert done["digest"] == chained(done, before["digest"] if before else "")
+        assert done["digest"] == chained_digest(done, before["digest"] if before else "")
 
 
 def test_figure_2_sets_are_nested_beginnings_of_one_permutation(digits_cell):
@@ -164,7 +164,7 @@ def test_every_round_draws_from_streams_of_its_own(digits_cell, monkeypatch):
 
 def test_a_strategy_sees_all_that_is_labelled_not_the_last_picks_alone(digits_cell):
     cell = digits_cell(arm="coreset")
-    second = CurrentRound(cell, [one_round(cell)], settle("cpu"))
+    second = CurrentRound(cell, [one_round(cell)], make_deterministic("cpu"))
     assert len(second.new) < len(second.pool.labelled) == cell.schedule_of_labels()[1]
     assert second.view.labelled.tolist() == second.pool.labelled.tolist()
 
@@ -186,7 +186,7 @@ def test_a_clock_shares_what_was_spent_together_and_books_a_phase_within_another
 
 def test_what_the_network_says_of_the_pool_goes_with_its_round(digits_cell):
     """It is hundreds of MB, which would wait for the garbage collector if it held the round."""
-    current = CurrentRound(digits_cell(arm="margin"), [], settle("cpu"))
+    current = CurrentRound(digits_cell(arm="margin"), [], make_deterministic("cpu"))
     current.acquire(current.cell, {})
     view = weakref.ref(current.view)
     gc.disable()

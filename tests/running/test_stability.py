@@ -10,8 +10,8 @@ from sklearn.metrics import cohen_kappa_score
 
 from alutils.learning import scoring
 from alutils.learning.streams import stream
-from alutils.protocol.refusals import check
-from alutils.records.record import lasting
+from alutils.protocol.validation import check_cell
+from alutils.records.record import without_times
 from alutils.records.store import Store
 from alutils.running.round import CurrentRound, run_round
 from alutils.running.stability import changes, error_bound, kappa, mean_entropy
@@ -106,7 +106,7 @@ def test_a_record_goes_on_the_same_where_what_a_round_handed_on_is_lost(
     assert store.load_state(cell, again) is None
     (kept,), _, _ = run_round([cell], history, state, "cpu", {})
     (rebuilt,), _, _ = run_round([cell], history, None, "cpu", {})
-    assert lasting(rebuilt) == lasting(kept)
+    assert without_times(rebuilt) == without_times(kept)
 
 
 def test_what_stopping_rules_read_is_counted_as_work(digits_cell):
@@ -120,5 +120,5 @@ def test_what_stopping_rules_read_is_counted_as_work(digits_cell):
 @pytest.mark.parametrize("size", [1, 144])
 def test_a_stop_set_is_held_out(digits_cell, size):
     with pytest.raises(ValueError, match=f"stop_set = {size} is not .* the 143 held-out images"):
-        check(digits_cell(stop_set=size))
-    check(digits_cell(stop_set=143))
+        check_cell(digits_cell(stop_set=size))
+    check_cell(digits_cell(stop_set=143))

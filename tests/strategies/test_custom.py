@@ -14,8 +14,8 @@ import pytest
 import torch
 from sklearn import get_config, set_config
 
-from alutils.learning import settings
-from alutils.learning.devices import settle
+from alutils.learning import process_settings
+from alutils.learning.devices import make_deterministic
 from alutils.learning.network import build
 from alutils.learning.streams import stream
 from alutils.running import engine
@@ -101,14 +101,14 @@ def setting(view, budget, rng, name, fails=False):
 
 def facts() -> list:
     """What the settings are, by what they do where nothing else tells."""
-    kept = [value for _, value in settings.read()]
+    kept = [value for _, value in process_settings.read()]
     tiny = float(torch.tensor(1e-310, dtype=torch.float64) * 1)
     return [kept, torch.empty(0).device, tiny, np.geterr(), get_config(), warnings.filters[:]]
 
 
 @pytest.mark.parametrize("name", SETTERS)
 def test_what_a_strategy_sets_for_its_process_is_put_back(name, view):
-    settle("cpu")
+    make_deterministic("cpu")
     before = facts()
     ask(cloudpickle.dumps(partial(setting, name=name)), "mine", view, 2, stream(0, "own"))
     assert facts() == before
@@ -157,7 +157,7 @@ def test_only_what_is_asked_for_is_copied_and_only_while_it_is_asked(view):
 
 def test_an_arm_of_the_study_gets_the_shared_view_itself(digits_cell, monkeypatch):
     views = []
-    current = CurrentRound(digits_cell(arm="seeing"), [], settle("cpu"))
+    current = CurrentRound(digits_cell(arm="seeing"), [], make_deterministic("cpu"))
     monkeypatch.setitem(
         STRATEGIES, "seeing",
         lambda view, budget, rng: views.append(view) or torch.arange(budget),

@@ -47,7 +47,7 @@ def error_of(view, picks: list[int], sample: list[int]) -> float:
 def test_every_pick_leaves_the_least_error_of_all_refitted_regressions(
     labelled, looked_at, sampled, monkeypatch
 ):
-    monkeypatch.setattr(module, "LOOKED_AT", looked_at)
+    monkeypatch.setattr(module, "CANDIDATE_SAMPLE", looked_at)
     monkeypatch.setattr(module, "SAMPLE", sampled)
     view, drawn = labelled_view(labelled=labelled), rng()
     looked_at = torch.randperm(40, generator=drawn)[:looked_at].tolist()
@@ -85,7 +85,7 @@ def test_it_reaches_no_error_with_one_label_of_each_cluster():
 
 def test_the_same_generator_gives_the_same_picks_and_another_looks_elsewhere(monkeypatch):
     view = labelled_view(200)
-    monkeypatch.setattr(module, "LOOKED_AT", 20)
+    monkeypatch.setattr(module, "CANDIDATE_SAMPLE", 20)
     assert torch.equal(oracle(view, 6, rng()), oracle(view, 6, rng()))
     assert set(oracle(view, 6, rng(1)).tolist()) != set(oracle(view, 6, rng()).tolist())
     assert len(oracle(view, 30, rng()).unique()) == 30

@@ -30,7 +30,7 @@ PROBS = torch.tensor(
 
 def test_the_arms_of_the_study_are_the_strategies_there_are():
     assert set(STRATEGIES) == {*POSTER_ARMS, *CONTROLS, *FURTHER, *ORACLES}
-    assert {name for name, arm in ARMS.items() if arm.from_passes} <= set(FURTHER)
+    assert {name for name, arm in ARMS.items() if arm.needs_mc_passes} <= set(FURTHER)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

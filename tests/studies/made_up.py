@@ -8,16 +8,16 @@ import pandas as pd
 import pytest
 
 from alutils.protocol.cell import Cell
-from alutils.protocol.study import SettingsStudy
+from alutils.protocol.study import FactorStudy
 from alutils.records import tidy
-from alutils.records.record import chained
+from alutils.records.record import chained_digest
 from alutils.records.store import Store
 
 Measured = Callable[[Cell, int], dict[str, Any]]
 
 
 def made_up(
-    study: SettingsStudy, tmp_path_factory: pytest.TempPathFactory, measured: Measured
+    study: FactorStudy, tmp_path_factory: pytest.TempPathFactory, measured: Measured
 ) -> pd.DataFrame:
     """The table of a study whose cells are finished: ``measured`` gives a round's accuracies."""
     with pytest.MonkeyPatch.context() as patch:
@@ -36,7 +36,7 @@ def save_finished(store: Store, cell: Cell, measured: Measured) -> None:
         done = {"labels": labels, "epochs": cell.epochs, "heldout_accuracy": []}
         done |= measured(cell, labels)
         before = rounds[-1]["digest"] if rounds else ""
-        rounds.append(done | {"digest": chained(done, before)})
+        rounds.append(done | {"digest": chained_digest(done, before)})
     store.save(cell, store.load(cell) | {"status": "finished", "rounds": rounds})
 
 

@@ -7,9 +7,9 @@ from alutils.protocol.arms import CUSTOM_ARMS
 from alutils.protocol.cell import Cell
 from alutils.protocol.parameters import ParameterError
 from alutils.records import tidy
-from alutils.reporting import standing, statistics
+from alutils.reporting import arm_comparison, statistics
 from alutils.reporting.prose import points
-from alutils.studies.beyond import in_short, ladder, ranking
+from alutils.studies.beyond import ladder, ranking, readme_text
 from alutils.studies.beyond.plan import LADDER, BeyondStudy
 from tests.studies.made_up import made_up
 
@@ -173,7 +173,7 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(results):
     margin = wider["arm"] == "margin"
     wider.loc[margin, "accuracy"] += 2 * (wider.loc[margin, "seed"] - 1)
     areas = statistics.areas(ranking.ranked_rows(wider, "ranking", "cifar10"))
-    expected = statistics.detectable((areas["margin"] - areas["random"]).std(), 3)
+    expected = statistics.detectable_difference((areas["margin"] - areas["random"]).std(), 3)
     text = ranking.sentences(wider).data
     assert "uncertainty lies above random" in text  # so that one test is left
     assert (
@@ -185,7 +185,7 @@ def test_what_could_have_been_shown_of_undecided_arms_is_told(results):
 @pytest.mark.parametrize(
     "arms, sentence",
     [
-        (("margin",), f"true difference of {statistics.detectable(0.5, 3):.2f} points."),
+        (("margin",), f"true difference of {statistics.detectable_difference(0.5, 3):.2f} points."),
         (("margin", "coreset"), " to over 100 points, by arm."),
         (("coreset",), "For these, 3 seeds can hardly show any difference."),
     ],
@@ -258,12 +258,12 @@ def test_an_arm_that_is_asked_for_and_nowhere_finished_leaves_no_ranking(results
 
 def test_the_ranking_in_short_says_where_arms_are_shown_to_lie_and_no_more(results, monkeypatch):
     monkeypatch.setattr(tidy, "read_settings", lambda study: results)
-    monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
-    first, _, *lines = in_short.text(STUDY).split("\n")
+    monkeypatch.setattr(readme_text, "interim", lambda study: " Interim.")
+    first, _, *lines = readme_text.text(STUDY).split("\n")
     assert "[Its report](../outputs/smoke/07-beyond-the-poster.ipynb)" in first
     assert first.endswith(". Interim.")
     expected = [
-        f"- **{title}, 3 paired seeds: {standing.sentence(statistics.areas(rows), name)}."
+        f"- **{title}, 3 paired seeds: {arm_comparison.sentence(statistics.areas(rows), name)}."
         for title, name, rows in (
             ("CIFAR-10**, 540 to 1,406 labels", "cifar10", results[results["factor"] == "ranking"]),
             (
@@ -275,7 +275,7 @@ def test_the_ranking_in_short_says_where_arms_are_shown_to_lie_and_no_more(resul
     ]
     assert lines == expected
     monkeypatch.setattr(tidy, "read_settings", lambda study: results[results["seed"] == 0])
-    assert in_short.text(STUDY).endswith("\nA test needs 3 seeds with every arm.")
+    assert readme_text.text(STUDY).endswith("\nA test needs 3 seeds with every arm.")
 
 
 def test_seeds_without_every_arm_are_left_out(results):

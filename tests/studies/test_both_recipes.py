@@ -2,10 +2,10 @@ import pandas as pd
 import pytest
 
 from alutils.records.store import Store
+from alutils.reporting.arm_comparison import compare_with_random
 from alutils.reporting.prose import points
-from alutils.reporting.standing import standings
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
+from alutils.studies.recipes import CIFAR10, DATASET_OF, MNIST, PROFILE_OF_RECIPE
 from alutils.studies.reductions import both_recipes
 from tests.studies.made_up import save_finished
 from tests.studies.test_other_profiles import save
@@ -17,7 +17,7 @@ CLEAR = dict.fromkeys(ABOVE, 2.0)
 
 def run(notebook: str, seeds: int = 99, **gains: dict[str, float]) -> None:
     """Finished records under either recipe: points over random by arm, the reduced first."""
-    for recipe, profile in CHOSEN_UNDER.items():
+    for recipe, profile in PROFILE_OF_RECIPE.items():
         save(profile, notebook, gains.get(recipe, {}), seeds if recipe == "poster" else 99)
 
 
@@ -56,7 +56,7 @@ def test_a_difference_that_one_recipe_alone_shows_need_be_none_between_them(outp
         )
         for name, gains in kmeans.items()
     }
-    told = both_recipes.compared(both_recipes.Both({MNIST: rows}, {}), MNIST)
+    told = both_recipes.compared(both_recipes.BothRecipes({MNIST: rows}, {}), MNIST)
     assert "come out differently for K-means" in told
     assert told.endswith("the recipes are thus not shown to differ for K-means")
 
@@ -69,9 +69,9 @@ def test_only_the_seeds_of_both_are_compared_and_the_rest_is_interim(outputs):
     table = both_recipes.table(both_recipes.read()).data
     assert "4 seeds)" in table and "5 seeds)" not in table
     for seed in (1, 2, 3):
-        for cell in load_study(CHOSEN_UNDER["poster"], CIFAR10).cells():
+        for cell in load_study(PROFILE_OF_RECIPE["poster"], CIFAR10).cells():
             if cell.seed == seed:
-                Store(CHOSEN_UNDER["poster"]).path(cell).unlink()
+                Store(PROFILE_OF_RECIPE["poster"]).path(cell).unlink()
     assert (
         "1 seed under both recipes: nothing is tested with"
         in both_recipes.sentences(both_recipes.read()).data
@@ -94,7 +94,7 @@ def test_the_figure_has_an_interval_an_arm_and_recipe_of_every_dataset_with_seed
     shown = both_recipes.figure(both)
     assert "interval over 4 paired seeds, simultaneous" in shown.caption
     for name, title in (("poster", "the poster's recipe"), ("reduced", "the reduced recipe")):
-        margin = standings(both.areas(CIFAR10)[name], "cifar10")["margin"].difference
+        margin = compare_with_random(both.areas(CIFAR10)[name], "cifar10")["margin"].difference
         assert f"CIFAR-10, margin, {title}: {points(margin)}; " in shown.alt
     assert shown.alt.count("4 seeds)") == 8 and "MNIST" not in shown.alt
     run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
@@ -143,7 +143,7 @@ def test_a_verdict_that_all_seeds_of_a_recipe_change_is_told_beside_it(outputs):
     """Seed 3 of the reduced recipe has K-means far below random."""
     for notebook in DATASET_OF:
         run(notebook, seeds=3, reduced=CLEAR, poster=CLEAR)
-    profile = CHOSEN_UNDER["reduced"]
+    profile = PROFILE_OF_RECIPE["reduced"]
     for cell in load_study(profile, MNIST).cells():
         if (cell.arm, cell.seed) == ("kmeans", 3):
             save_finished(Store(profile), cell, lambda *_: {"test_accuracy": 0.3})
@@ -154,5 +154,5 @@ def test_a_verdict_that_all_seeds_of_a_recipe_change_is_told_beside_it(outputs):
 
 def test_without_a_seed_of_both_there_is_nothing(outputs):
     for notebook in DATASET_OF:
-        save(CHOSEN_UNDER["reduced"], notebook, ABOVE)
+        save(PROFILE_OF_RECIPE["reduced"], notebook, ABOVE)
     assert both_recipes.parts() == []

@@ -11,7 +11,7 @@ from alutils.records.store import Store
 from alutils.reporting import captions, charts, figures
 from alutils.running.round import new_pool, run_round
 from alutils.studies.profiles import FIGURES, load_study
-from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF
+from alutils.studies.recipes import DATASET_OF, PROFILE_OF_RECIPE
 from alutils.studies.training_size import ceiling, ceiling_runs
 from alutils.studies.training_size.ceiling import CeilingStudy
 from tests.studies.made_up import save_finished
@@ -19,7 +19,7 @@ from tests.studies.made_up import save_finished
 SMOKE = [("smoke", "01-training-size"), ("smoke", "02-cifar10-active-learning")]
 KEPT = [
     ("desktop", "01-training-size"),
-    *((profile, name) for profile in CHOSEN_UNDER.values() for name in DATASET_OF),
+    *((profile, name) for profile in PROFILE_OF_RECIPE.values() for name in DATASET_OF),
 ]  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_every_kept_figure_has_a_ceiling_of_its_recipe(profile, notebook):
 
 def test_the_reports_of_the_figures_are_not_made_from_what_runs_the_ceiling():
     for notebook in FIGURES:
-        names = {file.name for file in fingerprints.reached(NOTEBOOKS / f"{notebook}.ipynb")}
+        names = {file.name for file in fingerprints.imported_files(NOTEBOOKS / f"{notebook}.ipynb")}
         assert "ceiling.py" in names and "ceiling_runs.py" not in names
 
 

@@ -13,7 +13,7 @@ from alutils.studies.claims import first_seeds, judging, page, rules
 from alutils.studies.claims.findings import Claim, Finding
 from alutils.studies.claims.rules import APPROACHES, judge
 from alutils.studies.profiles import FIGURES, load_study
-from alutils.studies.recipes import CHOSEN_UNDER
+from alutils.studies.recipes import PROFILE_OF_RECIPE
 
 SIZES = [540, 1490, 2990, 5490]
 LABELS = {"cifar10": [450, 2000, 4000, 6549], "mnist": [540, 2500, 5000, 7875]}
@@ -109,7 +109,7 @@ CASES = {
 def test_the_verdict_is_the_rules(key, expected, rows):
     claim = judged(rows, key)
     assert claim.verdict == expected
-    assert not claim.lacking and claim.findings and claim.change
+    assert not claim.missing_runs and claim.findings and claim.change
 
 
 def gained(cifar10: float, mnist: float) -> list[dict]:
@@ -182,7 +182,7 @@ def check_range(dataset: str, counts: list[int], verdict: str) -> None:
     """The verdict where one dataset alone has these label counts, and what it says is lacking."""
     claim = judged(arms(all_arms(2.0, 0.8), last=LABELS | {dataset: counts}), "C3")
     assert claim.verdict == verdict
-    assert claim.lacking == ("" if verdict == "supported" else WANTED[dataset])
+    assert claim.missing_runs == ("" if verdict == "supported" else WANTED[dataset])
 
 
 @pytest.mark.parametrize("key", CASES)
@@ -217,7 +217,9 @@ def test_sizes_that_miss_an_end_of_the_range_describe_and_decide_nothing_on_c1(m
     rows = [entry for entry in CASES["C1"]["supported"] if entry["labels"] != missing]
     claim = judged(rows, "C1")
     assert claim.verdict == "undecided" and len(claim.findings) == 2
-    assert claim.lacking == "CIFAR-10 from 540 to 5,490 labels and MNIST from 540 to 5,490 labels"
+    assert (
+        claim.missing_runs == "CIFAR-10 from 540 to 5,490 labels and MNIST from 540 to 5,490 labels"
+    )
 
 
 def test_without_runs_every_claim_is_undecided_and_says_what_it_needs():
@@ -261,7 +263,7 @@ def test_what_more_seeds_would_show_is_told_where_a_difference_is_looked_for():
         pd.DataFrame([entry for entry in rows if entry["dataset"] == "cifar10"])
     )
     gains = last.drop(columns="random").sub(last["random"], axis=0)
-    shown = statistics.detectable(gains[gains.mean().idxmax()].std(), 5)
+    shown = statistics.detectable_difference(gains[gains.mean().idxmax()].std(), 5)
     needed = f"80 % power needs a true value of {4 - shown:.2f} points or less for “CIFAR-10"
     assert f"with 5, {needed}" in judged(rows, "C5").change
 
@@ -271,7 +273,7 @@ def test_how_many_seeds_would_show_equivalence_is_told():
     undecided = [finding for finding in claim.findings if finding.verdict == "undecided"]
     values = areas_of(CASES["C4"]["undecided"], "cifar10")
     difference = values["uncertainty"] - values["margin"]
-    seeds = statistics.seeds_to_equal(difference.mean(), difference.std(), 1.0)
+    seeds = statistics.seeds_for_equivalence(difference.mean(), difference.std(), 1.0)
     assert claim.change.startswith("More seeds than 5: if the true differences were those found, ")
     assert claim.change.count("“") == len(undecided)
     assert f" {seeds} seeds for “CIFAR-10, uncertainty minus margin”" in claim.change
@@ -290,7 +292,7 @@ NEVER = " If the true values were those found, no number of seeds up to 1,000 wo
 def test_how_many_seeds_would_support_what_is_undecided_is_told():
     """Values 0.5, 1 and -1 points beyond a line, with a spread of 1 over 4 seeds."""
     claim = Claim("C2", "words", "rule", findings=(beyond("x", 0.5), beyond("y", 1.0)))
-    seeds = [statistics.seeds_to_show(mean, 1.0) for mean in (1.0, 0.5)]
+    seeds = [statistics.seeds_for_difference(mean, 1.0) for mean in (1.0, 0.5)]
     told = "If the true values were those found, that power needs"
     assert claim.change.endswith(f" {told} {seeds[0]} to {seeds[1]} seeds by finding.")
     claim = Claim("C2", "words", "rule", findings=(beyond("x", 0.5), beyond("y", -1.0)))
@@ -315,7 +317,7 @@ def test_thresholds_of_few_findings_are_told_one_by_one():
         Finding("MNIST", what, estimate, (2.0,), "undecided", above=above)
         for what, above in (("x", True), ("y", False))
     )
-    shown = statistics.detectable(1.0, 4)
+    shown = statistics.detectable_difference(1.0, 4)
     change = Claim("C2", "words", "rule", findings=findings).change
     assert change.removesuffix(NEVER).endswith(
         f"a true value of {2 + shown:.2f} points or more for “MNIST, x”, of {2 - shown:.2f} "
@@ -327,17 +329,17 @@ def test_thresholds_of_few_findings_are_told_one_by_one():
 
 def test_c2_is_described_by_the_best_held_out_evaluation_where_there_is_one():
     rows = pd.DataFrame(CASES["C2"]["supported"])
-    assert rules.c2(rows).aside == ""
+    assert rules.c2(rows).remark == ""
     best = rows.assign(heldout_best=(rows["accuracy"] + rows["labels"] / 1000) / 100)
     claim = rules.c2(best)
     for finding in claim.findings:
         name, _, span = finding.what.partition(", gain from ")
         low, high = (int(part.split()[0].replace(",", "")) for part in span.split(" to "))
         mean = finding.estimate.mean + (high - low) / 1000
-        assert f"{finding.what} {mean:.2f} points" in claim.aside
+        assert f"{finding.what} {mean:.2f} points" in claim.remark
     assert claim.verdict == rules.c2(rows).verdict
     partly = best.assign(heldout_best=best["heldout_best"].where(best["dataset"] == "mnist"))
-    assert rules.c2(partly).aside == "" == rules.c2(best.assign(heldout_best=float("nan"))).aside
+    assert rules.c2(partly).remark == "" == rules.c2(best.assign(heldout_best=float("nan"))).remark
 
 
 def areas_of(rows: list[dict], dataset: str) -> pd.DataFrame:
@@ -350,7 +352,7 @@ def test_what_more_seeds_would_show_is_after_the_correction():
     both = [areas_of(rows, dataset) for dataset in ("cifar10", "mnist")]
     spreads = [(areas[arm] - areas["random"]).std() for areas in both for arm in APPROACHES]
     low, high = (
-        statistics.detectable(spread, 5, level=1 - 0.05 / 8)
+        statistics.detectable_difference(spread, 5, level=1 - 0.05 / 8)
         for spread in (min(spreads), max(spreads))
     )
     assert (
@@ -363,7 +365,7 @@ def test_what_more_seeds_would_show_is_after_the_correction():
 @pytest.mark.parametrize("key", ["C3", "C4"])
 def test_fewer_than_three_seeds_have_neither_interval_nor_p(key, seeds):
     claim = judged(arms(UNEQUAL, seeds=seeds), key)
-    assert claim.lacking and all(f.interval is f.estimate for f in claim.findings)
+    assert claim.missing_runs and all(f.interval is f.estimate for f in claim.findings)
     assert not any(finding.note for finding in claim.findings)
     told = page.claim_in_full([claim], key).data
     assert "nan to" not in told and "p = " not in told and "90 % interval" not in told
@@ -381,8 +383,8 @@ def test_c4_shows_the_interval_that_it_goes_by(expected):
     """Within the lines where the two tests reject, and across one of them where they don't."""
     claim = judged(CASES["C4"][expected], "C4")
     for finding in claim.findings:
-        low, high = finding.lines
-        within = low < finding.judged.low and finding.judged.high < high
+        low, high = finding.thresholds
+        within = low < finding.tost_interval.low and finding.tost_interval.high < high
         assert within == (finding.verdict == "supported")
     assert "thick: the 90 % interval" in page._forest_text(claim)[0]
     assert "thick" not in page._forest_text(judged(CASES["C5"][expected], "C5"))[0]
@@ -391,12 +393,13 @@ def test_c4_shows_the_interval_that_it_goes_by(expected):
 def test_arms_that_are_alike_to_random_too_are_told():
     """Gains of 2 points on CIFAR-10 lie beyond its margin; none on MNIST lies within 0.3."""
     apart = judged(CASES["C4"]["supported"], "C4")
-    assert "equivalent to 0 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in apart.aside
+    assert "equivalent to 0 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in apart.remark
     level = judged(arms(all_arms(0.5, 0.8)), "C4")
-    assert "equivalent to 4 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in level.aside
-    assert level.aside in page.claim_in_full([level], "C4").data
+    assert "equivalent to 4 of the 4 on CIFAR-10 and 0 of the 4 on MNIST:" in level.remark
+    assert level.remark in page.claim_in_full([level], "C4").data
     assert (
-        judged([entry for entry in CASES["C4"]["supported"] if entry["seed"] < 2], "C4").aside == ""
+        judged([entry for entry in CASES["C4"]["supported"] if entry["seed"] < 2], "C4").remark
+        == ""
     )
 
 
@@ -412,7 +415,7 @@ def test_every_claim_stands_beside_the_published_numbers():
 
 
 def test_the_recipes_that_the_claims_rest_on_are_told():
-    profiles = ("desktop", CHOSEN_UNDER["reduced"], CHOSEN_UNDER["reduced"])
+    profiles = ("desktop", PROFILE_OF_RECIPE["reduced"], PROFILE_OF_RECIPE["reduced"])
     studies = map(load_study, profiles, FIGURES)
     text = page.protocols([cell for study in studies for cell in study.cells()]).data
     assert text.startswith(
@@ -481,9 +484,9 @@ def test_c5_tells_the_largest_bound_over_all_label_counts():
             entry["accuracy"] += 3.0
     claim = judged(rows, "C5")
     told = "largest upper bound, not corrected, is 5.00 points (margin at 2,000 labels)."
-    assert claim.verdict == "supported" and claim.aside.endswith(told)
+    assert claim.verdict == "supported" and claim.remark.endswith(told)
     assert told in page.claim_in_full([claim], "C5").data
-    assert judged([entry for entry in rows if entry["seed"] < 2], "C5").aside == ""
+    assert judged([entry for entry in rows if entry["seed"] < 2], "C5").remark == ""
 
 
 def test_what_would_change_a_claim_is_its_nearest_finding():
@@ -587,7 +590,7 @@ def test_random_is_called_alike_where_the_claim_may_be_judged_alone():
         judged(arms(all_arms(0.1, 0.1), last=last), "C4")
         for last in (LABELS, {"cifar10": [450, 900], "mnist": [540, 1000]})
     )
-    assert whole.aside and not short.aside
+    assert whole.remark and not short.remark
 
 
 def test_a_users_own_arm_is_not_judged():
@@ -655,7 +658,7 @@ def test_a_seed_that_a_finding_has_not_is_none_that_it_could_lose():
     assert {f.what.split(",")[0]: f.stays for f in claims["C3"].findings} == {
         "CIFAR-10": (5, 5), "MNIST": (3, 3),
     }  # fmt: skip
-    assert claims["C1"].lacking and not claims["C1"].findings
+    assert claims["C1"].missing_runs and not claims["C1"].findings
     short = rules.with_seeds_left_out(rows, judge(rows[rows["seed"] < 2]))
     assert all(finding.stays is None for claim in short for finding in claim.findings)
 
@@ -665,7 +668,9 @@ def claim(key: str, verdict: str, *without: str, lacking: str = "") -> Claim:
     finding = Finding(
         "MNIST", "x", Estimate(1.0, 0.5, 1.5, len(without) or 5, 0.1), (0.0,), verdict
     )
-    return Claim(key, "", "", findings=(finding,), lacking=lacking, without=(*enumerate(without),))
+    return Claim(
+        key, "", "", findings=(finding,), missing_runs=lacking, leave_one_out=(*enumerate(without),)
+    )
 
 
 def test_verdicts_that_hang_on_a_seed_are_told_with_it():
@@ -700,7 +705,7 @@ def test_what_one_seed_fewer_alone_changes_is_told():
         "C6": Finding("MNIST", "x", None, (2.0,), "not supported", unmeasured=3),
     }
     claims = [
-        Claim(key, "", "", findings=(finding,), without=((0, finding.verdict),))
+        Claim(key, "", "", findings=(finding,), leave_one_out=((0, finding.verdict),))
         for key, finding in findings.items()
     ]
     assert page.left_out(claims).data.endswith(
@@ -736,7 +741,7 @@ def test_c3_hangs_on_a_seed_without_which_holms_test_does_not_reject():
         for seed in range(5)
     )
     assert (
-        after.without
+        after.leave_one_out
         == expected
         == ((0, "not supported"), *((s, "undecided") for s in range(1, 5)))
     )
@@ -750,8 +755,8 @@ def test_seeds_that_are_not_a_claims_own_are_none_that_it_could_lose():
     rows = pd.DataFrame([*CASES["C1"]["supported"], *CASES["C3"]["supported"]])
     rows = rows[(rows["figure"] != 2) | (rows["seed"] < 3)]
     claims = {each.key: each for each in rules.with_seeds_left_out(rows, judge(rows))}
-    assert [seed for seed, _ in claims["C1"].without] == [0, 1, 2]
-    assert [seed for seed, _ in claims["C3"].without] == [0, 1, 2, 3, 4]
+    assert [seed for seed, _ in claims["C1"].leave_one_out] == [0, 1, 2]
+    assert [seed for seed, _ in claims["C3"].leave_one_out] == [0, 1, 2, 3, 4]
 
 
 def test_what_rests_on_normal_differences_is_told_by_claim():
@@ -782,7 +787,7 @@ def test_what_rests_on_seeds_is_told_by_finding():
     rows = rows[(rows["dataset"] == "cifar10") | (rows["seed"] < 3)]
     claims = {claim.key: claim for claim in judge(rows)}
     detectable = [
-        statistics.detectable(finding.estimate.spread, seeds, level=1 - 0.05 / 8)
+        statistics.detectable_difference(finding.estimate.spread, seeds, level=1 - 0.05 / 8)
         for finding, seeds in zip(claims["C3"].findings, [*4 * [5], *4 * [3]], strict=True)
     ]
     assert claims["C3"].change.startswith(
@@ -816,12 +821,12 @@ def test_a_seed_that_c6_hangs_on_is_told_to_be_the_one_in_which_random_ends_high
             entry["accuracy"] -= 2.5 * (540 < entry["labels"] < 7875)
     results = pd.DataFrame(rows)
     (claim,) = (c for c in rules.with_seeds_left_out(results, judge(results)) if c.key == "C6")
-    assert [seed for seed, verdict in claim.without if verdict != claim.verdict] == [3]
+    assert [seed for seed, verdict in claim.leave_one_out if verdict != claim.verdict] == [3]
     remark = (
         "Seed 3, without which C6 would be supported, is the one in which random's fit ends "
         "highest: there, an arm has to reach a higher accuracy."
     )
-    assert claim.aside.endswith(remark) == told
+    assert claim.remark.endswith(remark) == told
 
 
 @pytest.mark.parametrize(
@@ -832,7 +837,7 @@ def test_what_claims_were_before_seeds_were_added_is_told(rise, outcome):
     rows = pd.DataFrame(CASES["C2"]["supported"])
     late = (rows["seed"] > 2) & (rows["dataset"] == "mnist") & (rows["labels"] > 5000)
     rows.loc[late, "accuracy"] += rise
-    told = first_seeds.told(rows, "desktop").data
+    told = first_seeds.verdict_changes(rows, "desktop").data
     c2 = rules.c2(rows[rows["seed"] < 3])
     assert told.startswith("On seeds 0, 1 and 2, C1 was supported (")
     assert f" and C2 was supported ({page.measured(c2, c2.nearest)}). Seeds 3 and 4 of" in told
@@ -840,8 +845,12 @@ def test_what_claims_were_before_seeds_were_added_is_told(rise, outcome):
     both = f"With all of them, {outcome} ({page.measured(now, now.nearest)})."
     assert told.endswith(f"less than 95 %. {both}") == bool(rise)
     assert outcome in told
-    assert first_seeds.told(rows[rows["seed"] < 3], "desktop").data == ""
-    assert first_seeds.told(rows, "quick").data == first_seeds.told(rows[:0], "desktop").data == ""
+    assert first_seeds.verdict_changes(rows[rows["seed"] < 3], "desktop").data == ""
+    assert (
+        first_seeds.verdict_changes(rows, "quick").data
+        == first_seeds.verdict_changes(rows[:0], "desktop").data
+        == ""
+    )
 
 
 def test_profiles_whose_first_seeds_were_seen_run_more():
@@ -851,8 +860,8 @@ def test_profiles_whose_first_seeds_were_seen_run_more():
 
 def test_c6_says_which_of_its_clauses_were_added_after_results():
     plain = judged(CASES["C6"]["supported"], "C6")
-    assert plain.aside.startswith("Two clauses of this rule were added after results were known.")
-    assert plain.aside.endswith("Neither applies to a finding here.")
-    assert plain.aside in page.claim_in_full([plain], "C6").data.replace("&#x27;", "'")
+    assert plain.remark.startswith("Two clauses of this rule were added after results were known.")
+    assert plain.remark.endswith("Neither applies to a finding here.")
+    assert plain.remark in page.claim_in_full([plain], "C6").data.replace("&#x27;", "'")
     never = arms({**all_arms(2.0, 1.5), "mnist": {"kmeans": -1.0, **dict.fromkeys(OTHERS, 1.5)}})
-    assert "Neither applies" not in judged(never, "C6").aside
+    assert "Neither applies" not in judged(never, "C6").remark

@@ -18,8 +18,8 @@ def test_a_section_is_shown_once_it_has_runs(outputs):
     assert "the same is shown of every arm under both" in page and "<td>C3</td>" in page
     later = page.split("Still to come: ")[1]
     assert "verdict" not in later and "Training or picking?" in later
-    save(other_profiles.STRONG, CIFAR10, {"margin": 2.0})
-    save(other_profiles.ROUNDS, MNIST, {"margin": 2.0})
+    save(other_profiles.STRONG_PROFILE, CIFAR10, {"margin": 2.0})
+    save(other_profiles.ROUNDS_PROFILE, MNIST, {"margin": 2.0})
     page = further_runs.sections().data
     assert "### Choosing under a strong recipe" in page and "margin lies above random" in page
     assert "### The poster's 150 rounds" in page and "**MNIST**, 150 rounds, 1 seed" in page

@@ -7,7 +7,7 @@ from alutils.commands import fingerprints
 from alutils.records.store import Store
 from alutils.reporting import statistics
 from alutils.studies.profiles import load_study
-from alutils.studies.reductions import in_short, other_profiles
+from alutils.studies.reductions import other_profiles, readme_text
 from tests.studies.made_up import save_finished
 
 NOTEBOOKS = (other_profiles.CIFAR10, other_profiles.MNIST)
@@ -32,7 +32,7 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
     assert "margin lies above random; BADGE lies below random" in told
     assert "margin +2.00 (+1.64 to +2.36, 3 seeds); BADGE -3.00 (" in told
     assert "(not tested): +1.50 points (+1.50 to +1.50, 3 seeds). With 3 seeds a sign-flip" in told
-    paragraphs = in_short.told(load_study("desktop", "08-reductions"))
+    paragraphs = readme_text.recipe_paragraphs(load_study("desktop", "08-reductions"))
     assert paragraphs[-1].startswith(
         "Choosing under a stronger recipe (random, margin and BADGE with crops and flips, 30 "
         "epochs; profile `strong-recipe`, [08](../outputs/desktop/08-reductions.ipynb)): on CIFAR"
@@ -42,8 +42,8 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
         " With crops and flips (30 epochs, to 5,018 labels, 3 seeds), margin lies above random; "
         "BADGE lies below random."
     )
-    assert in_short.strong_in_short("cifar10") == short
-    assert in_short.strong_in_short("mnist") == ""
+    assert readme_text.strong_in_short("cifar10") == short
+    assert readme_text.strong_in_short("mnist") == ""
 
 
 def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
@@ -51,12 +51,12 @@ def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
     (text,) = other_profiles.strong_recipe()
     told = text.data
     assert "with fewer than 3 paired seeds; these runs have 2. Interim, " in told
-    assert in_short.strong_in_short("cifar10") == ""
+    assert readme_text.strong_in_short("cifar10") == ""
 
 
 def test_what_is_equivalent_under_a_strong_recipe_is_said(outputs):
     save("strong-recipe", NOTEBOOKS[0], {"margin": 0.05, "badge": -3.0})
-    assert in_short.strong_in_short("cifar10") == (
+    assert readme_text.strong_in_short("cifar10") == (
         " With crops and flips (30 epochs, to 5,018 labels, 3 seeds), BADGE lies below random; "
         "margin is equivalent to random within 1 point."
     )
@@ -128,6 +128,6 @@ def test_one_more_replication_lies_in_its_interval_as_often_as_stated():
     inside = 0
     for _ in range(2000):
         *values, one = rng.normal(3, 2, 6)
-        interval = statistics.one_more(values)
+        interval = statistics.prediction_interval(values)
         inside += interval.low <= one <= interval.high
     assert inside / 2000 == pytest.approx(0.95, abs=0.015)

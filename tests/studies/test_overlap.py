@@ -4,7 +4,7 @@ import pytest
 
 from alutils.protocol.cell import Cell
 from alutils.studies import overlap, profiles
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST
+from alutils.studies.recipes import CIFAR10, MNIST, PROFILE_OF_RECIPE
 
 
 def cell(**changes) -> Cell:
@@ -63,18 +63,18 @@ def test_figure_4_tells_what_it_shares_under_either_recipe():
 
     Whichever profiles these lie in.
     """
-    reduced, poster = (told(CHOSEN_UNDER[recipe], MNIST) for recipe in ("reduced", "poster"))
+    reduced, poster = (told(PROFILE_OF_RECIPE[recipe], MNIST) for recipe in ("reduced", "poster"))
     assert reduced.startswith("15 of 03's 25 runs repeat 45 trainings of 07")
     assert ", 9 repeat 27 trainings of 08" in reduced and reduced.endswith(f": {overlap.REPEATED}.")
     assert poster.startswith("6 of 03's ") and " repeat 18 trainings of 08" in poster
-    assert told(CHOSEN_UNDER["reduced"], CIFAR10) == (
+    assert told(PROFILE_OF_RECIPE["reduced"], CIFAR10) == (
         "02 repeats no training of another report on networks trained from scratch."
     )
 
 
 def test_what_compares_the_recipes_names_the_profile_of_a_figure_that_is_not_its_own():
-    (profile,) = (p for p in CHOSEN_UNDER.values() if "08-reductions" in profiles.notebooks(p))
-    (other,) = set(CHOSEN_UNDER.values()) - {profile}
+    (profile,) = (p for p in PROFILE_OF_RECIPE.values() if "08-reductions" in profiles.notebooks(p))
+    (other,) = set(PROFILE_OF_RECIPE.values()) - {profile}
     text = told(profile, "08-reductions")
     assert text.startswith("6 of 08's 44 runs are also records of 01, ")
     assert {f" of 03 of `{other}`", " of 03", " of 07"} <= {

@@ -18,7 +18,7 @@ from alutils.reporting.prose import interval
 from alutils.reporting.statistics import estimate, label_savings
 from alutils.studies import parameter_files, profiles, setup
 from alutils.studies.active_learning.diagnosed_rounds import DiagnosedRound
-from alutils.studies.own_images import contents, mistakes, requests, savings, wanted
+from alutils.studies.own_images import class_shares, contents, labels_for_targets, mistakes, savings
 from alutils.studies.own_images.plan import OwnImagesStudy
 from tests.folders.messy import plain_folder
 
@@ -280,7 +280,7 @@ class TestWanted:
         ],
     )  # fmt: skip
     def test_a_target_is_read_off_the_curve_or_not_told(self, target, expected):
-        assert wanted.needed(self.MEAN, target, 360) == expected
+        assert labels_for_targets.needed(self.MEAN, target, 360) == expected
 
     def test_a_forecast_is_told_with_its_interval(self, monkeypatch):
         asked = []
@@ -289,19 +289,19 @@ class TestWanted:
             asked.append((list(labels), list(accuracy), target, size))
             return Forecast(1234, 100, 5000)
 
-        monkeypatch.setattr(wanted, "forecast", forecast)
-        assert wanted.needed(self.MEAN, 90, 360) == "1,234 more than 400 (100 to 5,000)"
+        monkeypatch.setattr(labels_for_targets, "forecast", forecast)
+        assert labels_for_targets.needed(self.MEAN, 90, 360) == "1,234 more than 400 (100 to 5,000)"
         assert asked == [(list(LABELS), [50, 60, 70, 80], 90, 360)]
 
     def test_every_arm_has_a_column_and_every_target_a_row(self):
         curves = {arm: CURVES[arm] for arm in ("random", "margin")}
-        page = wanted.table(results_of(curves), [65.0, 80.0], 40).data
+        page = labels_for_targets.table(results_of(curves), [65.0, 80.0], 40).data
         assert rows_of(page) == [["65", "250", "175"], ["80", "400", "300"]]
 
 
-def shares_of(picks: list[list[float]], pool: list[float], names: list[str]) -> requests.Shares:
+def shares_of(picks: list[list[float]], pool: list[float], names: list[str]) -> class_shares.Shares:
     frames = (pd.DataFrame(rows, columns=names) for rows in (picks, [pool] * len(picks)))
-    return requests.Shares(*frames)
+    return class_shares.Shares(*frames)
 
 
 class TestRequests:
@@ -309,7 +309,7 @@ class TestRequests:
 
     def test_the_class_asked_for_beyond_its_share_and_the_rarest_are_told(self):
         margin = shares_of([[50, 40, 10], [50, 38, 12]], [60, 30, 10], self.NAMES)
-        page = requests.table({"margin": margin}).data
+        page = class_shares.table({"margin": margin}).data
         half = [12.706205 * 2**0.5 / 2**0.5] * 2
         assert rows_of(page) == [
             ["margin", "bee", f"39.00 ± {half[0]:.2f}", "30.00", f"11.00 ± {half[1]:.2f}", "10.00"]
@@ -318,11 +318,11 @@ class TestRequests:
 
     def test_where_classes_are_about_equal_there_is_no_rarest(self):
         even = shares_of([[30, 30, 40]], [34, 36, 30], self.NAMES)
-        page = requests.table({"random": even}).data
+        page = class_shares.table({"random": even}).data
         assert rows_of(page) == [["random", "cow", "40.00", "30.00"]] and "rarest" not in page
 
     def test_nothing_asked_for_is_said(self):
-        assert requests.table({}).data == "No arm has selected any images yet."
+        assert class_shares.table({}).data == "No arm has selected any images yet."
 
 
 def ended(confusion: list[list[int]], seed: int, arm: str = "margin") -> DiagnosedRound:

@@ -11,7 +11,7 @@ from alutils.learning import data, features
 from alutils.running import cluster, run
 from alutils.studies import parameter_files
 from alutils.studies.active_learning import diagnosed_rounds, evidence, picks
-from alutils.studies.own_images import contents, mistakes, requests
+from alutils.studies.own_images import class_shares, contents, mistakes
 from alutils.studies.own_images.plan import OwnImagesStudy
 from tests.cells import StubEncoder
 from tests.folders.messy import plain_folder
@@ -61,11 +61,11 @@ def test_what_the_notebook_shows_is_of_its_classes(finished, classes, unpainted)
     assert f"{total} usable images in {classes} classes" in contents.sentence(images).data
     assert contents.classes(images).data == "All classes have the same number of images."
     assert contents.left_out(study.dataset).data == "Every file of the folder is used."
-    shares = requests.shares(study, results, images)
+    shares = class_shares.shares(study, results, images)
     assert list(shares) == ["random", "margin", "typiclust"]
     assert all(each.picks.shape == (2, classes) for each in shares.values())
     assert np.allclose(shares["margin"].picks.sum(axis=1), 100)
-    assert requests.table(shares).data.count("<tr>") == 3
+    assert class_shares.table(shares).data.count("<tr>") == 3
     assert mistakes.table(diagnosed, images.classes).data.count("<td>margin</td>") >= 1
     assert "Selected at 10 labels" in picks.gallery(diagnosed, images).data
     assert "taken for kind" in evidence.confusion(diagnosed, images.classes).data

@@ -12,10 +12,10 @@ import pytest
 from IPython.display import HTML, Markdown
 
 from alutils.commands.fingerprints import fingerprint
-from alutils.labelling import chain, estimate
+from alutils.labelling import estimate, hash_chain
 from alutils.labelling.entries import LABEL, NONE, Answers
 from alutils.labelling.estimate import wilson
-from alutils.labelling.ledger import LedgerHeld
+from alutils.labelling.ledger import LedgerLocked
 from alutils.labelling.widget import LabellingWidget
 from alutils.learning.scoring import predict
 from alutils.paths import ROOT
@@ -46,7 +46,7 @@ def opened():
 
     yield made
     for labelling in every:
-        labelling.desk.close()
+        labelling.page.close()
     by_hand._open.clear()
 
 
@@ -115,9 +115,9 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
         progress.sentences, progress.curve, progress.asked_for, galleries.asked_for,
         galleries.unsure, exports.overview,
     ):  # fmt: skip
-        with patch.object(first.desk, "turn") as turn:  # no answer comes amid a report
+        with patch.object(first.page, "lock") as lock:  # no answer comes amid a report
             assert isinstance(shown(first), Markdown)
-        assert turn.__enter__.called and turn.__exit__.called
+        assert lock.__enter__.called and lock.__exit__.called
     image = widget.state["tiles"][0]["image"]
     widget._received(widget, {"do": LABEL, "image": image, "label": "cat", "id": "1"}, [])
     assert widget.state["labels"] == 1
@@ -126,7 +126,7 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
     none = widget.state["tiles"][1]["image"]
     widget._received(widget, {"do": NONE, "image": none, "id": "n"}, [])
     exec(code, {"labelling": first, "by_hand": by_hand})
-    assert [tile["image"] for tile in first.desk.state["tiles"]] == [none]
+    assert [tile["image"] for tile in first.page.state["tiles"]] == [none]
     first.session.undo()
     second = opened(dataset=str(pets))  # the cell runs again, in the same kernel
     assert "continuing ledger.jsonl: 1 label, 0 skipped, 0 of no class" in capsys.readouterr().out
@@ -134,7 +134,7 @@ def test_a_person_gets_the_widget_and_goes_on_where_the_ledger_stands(pets, open
     widget._received(widget, {"do": LABEL, "image": image, "label": "dog", "id": "2"}, [])
     assert "is closed: open it again" in widget.state["problem"]
     told = "continuing ledger.jsonl: 1 label, 0 skipped, 0 of no class"
-    assert second.desk.state["notes"][-1] == told
+    assert second.page.state["notes"][-1] == told
 
 
 def test_folders_that_are_no_classes_are_told_of_and_a_table_asks_for_all(
@@ -189,7 +189,7 @@ def test_a_ledger_s_new_folder_is_no_class_of_the_folder_that_it_lies_in(pets, o
     ledger = pets / "labels" / "anna" / "pets.jsonl"
     first = opened(dataset=str(pets), ledger=str(ledger))
     first.session.label(first.session.ask(1)[0].image, "cat")
-    first.desk.close()
+    first.page.close()
     again = opened(dataset=str(pets), ledger=str(ledger))
     assert len(again.session.answers.labels) == 1
     assert again.images.classes == ("cat", "dog")
@@ -208,7 +208,7 @@ def test_two_runs_in_batch_do_not_share_their_folder(pets, opened, monkeypatch):
     first = opened(dataset=str(pets), answers="labels")
     monkeypatch.setattr(by_hand, "_open", {})  # as another process sees it
     with pytest.raises(
-        LedgerHeld, match="another batch run is using .*batch .*is being written by process"
+        LedgerLocked, match="another batch run is using .*batch .*is being written by process"
     ):
         opened(dataset=str(pets), answers="labels")
     assert first.study.ledger_path.exists()
@@ -221,7 +221,7 @@ def test_a_run_in_batch_that_is_just_opening_keeps_its_folder(pets, opened, monk
     def session(path: Path, *rest) -> by_hand.Session:
         monkeypatch.setattr(by_hand, "Session", real)
         (path.parent / "mine").touch()
-        with pytest.raises(LedgerHeld, match="another batch run is using .*/batch .*by process"):
+        with pytest.raises(LedgerLocked, match="another batch run is using .*/batch .*by process"):
             by_hand.open_ledger(study_of(**values))
         assert (path.parent / "mine").exists()
         return real(path, *rest)
@@ -231,7 +231,7 @@ def test_a_run_in_batch_that_is_just_opening_keeps_its_folder(pets, opened, monk
 
 
 def test_an_interrupt_while_a_ledger_opens_leaves_it_free(pets, opened):
-    with patch.object(by_hand, "Desk", side_effect=KeyboardInterrupt):
+    with patch.object(by_hand, "LabellingPage", side_effect=KeyboardInterrupt):
         with pytest.raises(KeyboardInterrupt):
             opened(dataset=str(pets))
     assert opened(dataset=str(pets)).session.answers.labels == {}
@@ -268,7 +268,7 @@ def test_a_recorded_ledger_answers(pets, opened, tmp_path):
     kept.write_bytes(recorded.study.ledger_path.read_bytes())
     again = opened(dataset=str(pets), answers=str(kept))
     assert "with the same images asked for as then: 12 labels" in by_hand.label(again).data
-    said = [[(e.image, e.label, e.asked, e.guess) for e in chain.read(path)]
+    said = [[(e.image, e.label, e.asked, e.guess) for e in hash_chain.read(path)]
             for path in (kept, again.study.ledger_path)]  # fmt: skip
     assert said[0] == said[1] and again.session.settings.seed == 3
 
@@ -281,7 +281,7 @@ def test_a_ledger_that_can_not_be_replayed_gives_its_labels(pets, opened, tmp_pa
     (pets / "cat/0.png").unlink()
     again = opened(dataset=str(pets), answers=str(kept))
     text = by_hand.label(again).data
-    labels = Answers(chain.read(kept)).labels
+    labels = Answers(hash_chain.read(kept)).labels
     given = again.session.answers
     assert f"{len(given.labels)} of its {len(labels)} labels, as other images are asked" in text
     assert given.labels and given.labels == {image: labels[image] for image in given.labels}
@@ -306,12 +306,12 @@ def test_everything_is_exported_into_a_folder_of_its_own(pets, opened):
     for image, label in labels.items():
         link = folder / "classes" / label / image
         assert link.is_symlink() and link.read_bytes() == (pets / image).read_bytes()
-    labelling.desk.handle({"do": "export", "id": "1"})
-    assert labelling.desk.state["told"] == f"exported to {labelling.study.folder / 'export-2'}"
+    labelling.page.handle({"do": "export", "id": "1"})
+    assert labelling.page.state["told"] == f"exported to {labelling.study.folder / 'export-2'}"
     gone = next(iter(labels))
     (pets / gone).unlink()
-    labelling.desk.handle({"do": "export", "id": "2"})
-    assert labelling.desk.state["told"] == (
+    labelling.page.handle({"do": "export", "id": "2"})
+    assert labelling.page.state["told"] == (
         f"exported to {labelling.study.folder / 'export-3'}; 1 image without a link, as the file "
         f"is gone or has changed (the first: {gone})"
     )

@@ -9,7 +9,14 @@ from alutils.reporting.prose import share_of_labels
 from alutils.reporting.statistics import estimate
 from alutils.studies.beyond import ranking
 from alutils.studies.class_balance import ClassBalance
-from alutils.studies.pretrained import balance, foresight, gap, in_short, starters, worth
+from alutils.studies.pretrained import (
+    balance,
+    gap,
+    low_budget_arms,
+    readme_text,
+    replayed_forecasts,
+    scratch_comparison,
+)
 from alutils.studies.pretrained.plan import PretrainedStudy
 from tests.studies.made_up import made_up
 
@@ -74,7 +81,7 @@ def changed(results: pd.DataFrame, by: float, **keys: object) -> pd.DataFrame:
 
 
 def short(results: pd.DataFrame, others: pd.DataFrame | None = None) -> str:
-    return in_short.short(STUDY, results, pd.DataFrame() if others is None else others)
+    return readme_text.short(STUDY, results, pd.DataFrame() if others is None else others)
 
 
 SCRATCH = (
@@ -92,27 +99,28 @@ def few_and_many() -> tuple[str, str]:
 
 class TestInShort:
     def test_arms_stand_by_rank_with_where_they_are_shown_to_lie(self, results, monkeypatch):
-        monkeypatch.setattr(in_short, "interim", lambda study: " Interim.")
-        text, table = in_short.text(STUDY, results).split("\n\n")
+        monkeypatch.setattr(readme_text, "interim", lambda study: " Interim.")
+        text, table = readme_text.text(STUDY, results).split("\n\n")
         assert (
             "EfficientNet-Lite0, all classes complete, 3 paired seeds; few labels are 10 to 40 and "
             "many labels are 100 to 400, with 3 arms and 2 arms, including random." in text
         )
         link = "(../outputs/smoke/09-pretrained-features.ipynb) says by how much, and what there is"
-        assert text.endswith(f"{link} to gain.{in_short.leads(results)} Interim.")
+        assert text.endswith(f"{link} to gain.{readme_text.leads(results)} Interim.")
         assert table.split("\n") == [
             "| arm | CIFAR-10, few | many |", "|---|---|---|", "| margin | 1 + | 1 + |",
             "| random | 2 | 2 |", "| TypiClust | 3 - |  |",
         ]  # fmt: skip
 
     def test_one_seed_has_ranks_and_no_marks(self, results):
-        table = in_short.table(results[results["seed"] == 0])
+        table = readme_text.table(results[results["seed"] == 0])
         assert "| margin | 1 | 1 |" in table and "+" not in table
 
     def test_without_a_whole_seed_that_is_said(self, results):
         none = results.iloc[:0]
         assert (
-            in_short.text(STUDY, none) == "No seed of the profile `smoke` has every arm of 09 yet."
+            readme_text.text(STUDY, none)
+            == "No seed of the profile `smoke` has every arm of 09 yet."
         )
         assert short(none) == short(results[results["seed"] < 2]) == ""
 
@@ -128,23 +136,23 @@ class TestInShort:
             "3 paired seeds, margin lies above random "
             "([ranks](docs/strategies.md#how-they-rank))."
         )
-        assert in_short.leads(results) == (
+        assert readme_text.leads(results) == (
             " With few labels, the arm with the largest mean gain over random (points of area), "
             f"picked after seeing the results, is margin on CIFAR-10 ({gain:+.2f})."
         )
-        assert in_short.leads(changed(results, -2.2, arm="margin")) == ""
-        assert in_short.leads(results) in in_short.text(STUDY, results)
-        assert in_short.leads(results[results["seed"] < 2]) == ""
+        assert readme_text.leads(changed(results, -2.2, arm="margin")) == ""
+        assert readme_text.leads(results) in readme_text.text(STUDY, results)
+        assert readme_text.leads(results[results["seed"] < 2]) == ""
 
     def test_an_arm_that_is_not_told_from_the_first_stands_beside_it(self, results):
         """Here TypiClust is margin less 0.3 points in one seed, and plus 0.1 in two."""
         margin = results[results["arm"] == "margin"]
         twin = changed(changed(margin, -0.4, seed=0), 0.1).assign(arm="typiclust")
-        told = in_short.leads(pd.concat([results[results["arm"] != "typiclust"], twin]))
+        told = readme_text.leads(pd.concat([results[results["arm"] != "typiclust"], twin]))
         second = "not shown to differ from TypiClust, +1.80"
         assert f"is margin on CIFAR-10 (+1.83; {second})." in told
         worse = pd.concat([results[results["arm"] != "typiclust"], changed(twin, -0.8)])
-        assert "is margin on CIFAR-10 (+1.83)." in in_short.leads(worse)
+        assert "is margin on CIFAR-10 (+1.83)." in readme_text.leads(worse)
 
     def test_the_poster_s_arms_that_lie_on_one_side_everywhere_are_named(self, results):
         two = pd.concat([results, results.assign(dataset="mnist")])
@@ -161,11 +169,14 @@ class TestInShort:
         weak = changed(results, -20, factor="head")
         told = "needs 500 random labels of CIFAR-10 for 51.00 % (from scratch: 1,000)."
         assert told in short(weak)
-        assert "reaches 51.00 % (48.52 to 53.48, 3 seeds) with 500." in worth.sentences(weak).data
+        assert (
+            "reaches 51.00 % (48.52 to 53.48, 3 seeds) with 500."
+            in scratch_comparison.sentences(weak).data
+        )
         weak = changed(weak, 5 * 3 / 1000, factor="head", seed=0)  # a mean of 51.005
-        rounded = f"{worth.beside_scratch(weak, 'cifar10').head.mean:.2f} %"
+        rounded = f"{scratch_comparison.head_vs_scratch(weak, 'cifar10').head.mean:.2f} %"
         assert f"of CIFAR-10 for {rounded}" in short(weak)
-        assert f"reaches {rounded} (" in worth.sentences(weak).data
+        assert f"reaches {rounded} (" in scratch_comparison.sentences(weak).data
 
     def test_the_network_from_scratch_stands_beside_its_best_recipe(self, results):
         rungs = {"own": {990: 41, 4990: 60, 20_000: 79}, "3x3 stem": {990: 52, 4990: 77}}
@@ -186,7 +197,7 @@ class TestWorth:
         best = (
             "margin has the largest mean area of the arms other than random, and reaches random's"
         )
-        assert worth.sentences(results, " Interim.", STUDY.scratch_recipe).data == (
+        assert scratch_comparison.sentences(results, " Interim.", STUDY.scratch_recipe).data == (
             f"- **CIFAR-10**: {SCRATCH}; a linear head on frozen features reaches 67.00 % (64.52 "
             f"to 69.48, 3 seeds) with 100, the fewest of its series; with the recipe of the part "
             f"with few labels, 10 or fewer random labels are enough for 61.00 %, as read off its "
@@ -204,18 +215,20 @@ class TestWorth:
         lower = results.copy()
         lower.loc[lower["factor"] == "few", "accuracy"] -= 5.25  # of 66.1 to 66.4 %
         told = "about 25 random labels are enough for 61.00 %, as read off its mean curve."
-        assert told in worth.sentences(lower).data
+        assert told in scratch_comparison.sentences(lower).data
         lower.loc[lower["factor"] == "few", "accuracy"] -= 5
-        assert "with 100, the fewest of its series. From" in worth.sentences(lower).data
+        assert (
+            "with 100, the fewest of its series. From" in scratch_comparison.sentences(lower).data
+        )
 
     def test_a_saving_that_random_s_own_fit_has_is_told(self, results):
         flat = results.copy()
         random = (flat["factor"] == "few") & (flat["arm"] == "random")
-        assert "own fit" not in worth.sentences(flat).data
+        assert "own fit" not in scratch_comparison.sentences(flat).data
         flat.loc[random & flat["labels"].isin([30, 40]), "accuracy"] = 60
         flat.loc[random & (flat["labels"] < 30), "accuracy"] = 50
         told = "\n\nRandom's own fits reach its last accuracy at 75 to 100 % of its labels."
-        assert worth.sentences(flat).data.endswith(told)
+        assert scratch_comparison.sentences(flat).data.endswith(told)
 
     @pytest.mark.parametrize(
         ("change", "expected"),
@@ -229,7 +242,7 @@ class TestWorth:
     ):
         worse = results.copy()
         worse.loc[worse["factor"] == "head", "accuracy"] += change
-        text = worth.sentences(worse, recipe=STUDY.scratch_recipe).data
+        text = scratch_comparison.sentences(worse, recipe=STUDY.scratch_recipe).data
         assert f"{SCRATCH}; a linear head on frozen features {expected} From 10 to 40" in text
 
     @pytest.mark.parametrize(
@@ -243,7 +256,7 @@ class TestWorth:
     def test_without_a_run_to_compare_the_encoder_s_worth_is_not_told(
         self, results, factors, lacking
     ):
-        text = worth.sentences(results[~results["factor"].isin(factors)]).data
+        text = scratch_comparison.sentences(results[~results["factor"].isin(factors)]).data
         assert text.startswith(
             f"- **CIFAR-10**: {lacking} on it, so the encoder's worth is not known. From 10 to 40 "
             "labels,"
@@ -256,34 +269,34 @@ class TestWorth:
         reaches = "and reaches random's last accuracy in"
         assert (  # seed 0 needs 200 labels, seed 2 fewer
             f"{reaches} 2 of 3 seeds (median 50 %, 200 labels; seeds that miss it ranked last)."
-        ) in worth.sentences(worse).data
+        ) in scratch_comparison.sentences(worse).data
         worse.loc[margin, "accuracy"] -= 20
-        assert f"{reaches} none of 3 seeds." in worth.sentences(worse).data
+        assert f"{reaches} none of 3 seeds." in scratch_comparison.sentences(worse).data
 
     def test_what_choosing_is_worth_needs_three_seeds(self, results):
         for seeds, told in (
             ((0, 1), "reaches 60.50 % (2 seeds, no interval) with 2,000 random labels"),
             ((0,), "reaches 60.00 % (one seed, no interval) with 2,000 random labels"),
         ):
-            text = worth.sentences(results[results["seed"].isin(seeds)]).data
+            text = scratch_comparison.sentences(results[results["seed"].isin(seeds)]).data
             assert told in text and text.endswith("%, as read off its mean curve.")
 
     def test_the_table_bounds_the_labels_that_the_network_from_scratch_needs(self, results):
         def needed(change: float) -> list[str]:
             rows = results.copy()
             rows.loc[rows["factor"] == "head", "accuracy"] += change
-            lines = worth.head_table(rows).data.split("<tr>")[1:]
+            lines = scratch_comparison.head_table(rows).data.split("<tr>")[1:]
             return [line.rsplit("<td>", 1)[1].split("</td>")[0] for line in lines]
 
         assert needed(0) == 2 * ["more than 2,000 (61.00 % there)"]
         assert needed(-16) == ["1,000", "1,400"]
         assert needed(-24) == ["500 or fewer", "600"]
-        lines = worth.head_table(less(results, factor="scratch")).data
+        lines = scratch_comparison.head_table(less(results, factor="scratch")).data
         assert lines.count("<td>not trained</td>") == 2
         assert "<td>67.00 (64.52 to 69.48, 3 seeds)</td>" in lines
 
     def test_the_figure_shows_what_there_is(self, unpainted, results):
-        picture = worth.figure(results)
+        picture = scratch_comparison.figure(results)
         assert picture.caption.endswith(
             "and for the network trained from scratch on random labels; the parts with few and "
             "with many labels have recipes and labels of their own. Mean, 95 % t interval (clipped "
@@ -294,8 +307,10 @@ class TestWorth:
             "40; CIFAR-10, many labels: the head on random labels ends at 70.0 % with 400."
         )
         short = results[~((results["factor"] == "few") & (results["seed"] == 2))]
-        assert "individual lines of 2 to 3 paired seeds." in worth.figure(short).caption
-        without = worth.figure(less(less(results, factor="scratch"), factor="many"))
+        assert (
+            "individual lines of 2 to 3 paired seeds." in scratch_comparison.figure(short).caption
+        )
+        without = scratch_comparison.figure(less(less(results, factor="scratch"), factor="many"))
         assert "scratch" not in without.caption
         assert without.alt == (
             "Learning curves. CIFAR-10, few labels: the head on random labels ends at 66.4 % with "
@@ -303,7 +318,7 @@ class TestWorth:
         )
 
     def test_arms_have_the_colours_of_every_figure_and_one_entry_in_the_legend(self, results):
-        (panel,) = worth._drawn(results, ["cifar10"]).axes
+        (panel,) = scratch_comparison._drawn(results, ["cifar10"]).axes
         legend = panel.get_legend()
         assert [text.get_text() for text in legend.get_texts()] == [
             "from scratch, random labels", "frozen features, random labels",
@@ -316,8 +331,12 @@ class TestWorth:
     def test_rare_classes_and_nothing_at_all_are_no_ranking(self, results):
         rare = results[results["level"] == 10.0]
         for rows in (rare, results.iloc[:0]):
-            assert worth.figure(rows).data == worth.sentences(rows).data == worth.NO_SEED
-        assert worth.head_table(rare).data == "The head has no finished run yet."
+            assert (
+                scratch_comparison.figure(rows).data
+                == scratch_comparison.sentences(rows).data
+                == scratch_comparison.NO_SEED
+            )
+        assert scratch_comparison.head_table(rare).data == "The head has no finished run yet."
 
 
 class TestGap:
@@ -341,13 +360,13 @@ class TestGap:
         assert "<td>CIFAR-10, many labels, 1 : 10</td>" in page
 
     def test_a_share_is_told_only_where_the_oracle_is_shown_to_gain(self, results):
-        unsure = worth.as_they_are(results).copy()
+        unsure = scratch_comparison.without_imbalance(results).copy()
         oracle = (unsure["factor"] == "few") & (unsure["arm"] == "oracle")
         unsure.loc[oracle & (unsure["seed"] == 0), "accuracy"] -= 8
         rows = gap.table(gap.gaps(unsure)).data.split("<tr>")[1:]
         told = ["is not shown to gain" in row for row in rows]
         assert told == [True, False] and "40.00 %" in rows[1]
-        beaten = worth.as_they_are(results).copy()
+        beaten = scratch_comparison.without_imbalance(results).copy()
         chosen = (beaten["factor"] == "few") & (beaten["arm"] == "margin")
         beaten.loc[chosen, "accuracy"] += 10
         rows = gap.table(gap.gaps(beaten)).data.split("<tr>")[1:]
@@ -369,7 +388,10 @@ class TestGap:
     def test_the_oracle_is_in_no_test(self, results):
         without = less(results, arm="oracle")
         for part in ("few", "many"):
-            assert worth.best_arm(worth.rows_of(results, part, "cifar10")) == "margin"
+            assert (
+                scratch_comparison.best_arm(scratch_comparison.rows_of(results, part, "cifar10"))
+                == "margin"
+            )
             assert ranking.sentences(results[results["level"] == 1.0], part).data == (
                 ranking.sentences(without[without["level"] == 1.0], part).data
             )
@@ -456,7 +478,7 @@ def forecast(reach: int, kind: str, covered: bool, part: str = "few", **changes)
     numbers = {"more": 12.0, "low": 5.0 if covered else 11.0, "high": 15.0}
     row = dict.fromkeys(replay.FORECASTS, 0) | numbers | {"dataset": "mnist", "part": part}
     row |= {"ahead": reach, "truth": 10.0, "kind": kind, "covered": covered and not kind}
-    row["reach"] = list(foresight.AHEAD)[(reach > 1) + (reach > 3)]
+    row["reach"] = list(replayed_forecasts.AHEAD)[(reach > 1) + (reach > 3)]
     return row | changes
 
 
@@ -464,7 +486,7 @@ class TestForesight:
     def test_forecasts_are_grouped_by_how_far_ahead_they_look(self, monkeypatch):
         ahead = pd.DataFrame({"ahead": [1, 2, 3, 4, 30], "factor": 3 * ["few"] + 2 * ["many"]})
         monkeypatch.setattr(replay, "replay_forecasts", lambda rows, *_: rows)
-        replayed = foresight.forecasts(ahead, STUDY.measured_on)
+        replayed = replayed_forecasts.forecasts(ahead, STUDY.measured_on)
         assert replayed["part"].tolist() == 3 * ["few"] + 2 * ["many"]
         assert replayed["reach"].tolist() == [
             "in the next round", *2 * ["2 or 3 rounds ahead"], *2 * ["4 or more rounds ahead"],
@@ -476,8 +498,8 @@ class TestForesight:
         longer = longer[longer["arm"] == "random"]
         further = longer[longer["factor"] == "many"]
         further = further.assign(labels=further["labels"] + 400, accuracy=further["accuracy"] + 4)
-        replayed = foresight.forecasts(
-            foresight.judged(pd.concat([longer, further]), ("random", "margin")),
+        replayed = replayed_forecasts.forecasts(
+            replayed_forecasts.replayable_rows(pd.concat([longer, further]), ("random", "margin")),
             STUDY.measured_on,
         )
         assert set(replayed["part"]) == {"many"} and len(replayed) == 3 * (3 + 2 + 1)
@@ -487,15 +509,17 @@ class TestForesight:
 
     def test_a_study_without_parts_names_none(self, results):
         held = [forecast(1, "", True, part="", seed=i, record=i) for i in range(3)]
-        text = foresight.coverage_sentence(pd.DataFrame(held)).data
+        text = replayed_forecasts.coverage_sentence(pd.DataFrame(held)).data
         assert "contain the truth this often: 100 % on MNIST (median width 1.0 times" in text
-        assert "<th>labels</th>" not in foresight.coverage_table(pd.DataFrame(held)).data
+        assert "<th>labels</th>" not in replayed_forecasts.coverage_table(pd.DataFrame(held)).data
         one = results[results["factor"] == "few"].assign(factor="")
-        page = foresight.stopping_table(foresight.stops(one, STUDY.measured_on)).data
+        page = replayed_forecasts.stopping_table(
+            replayed_forecasts.stops(one, STUDY.measured_on)
+        ).data
         assert "<th>labels</th>" not in page and "<td>measured gain</td>" in page
 
     def test_replayed_are_some_arms_with_the_classes_as_they_are(self, results):
-        rows = foresight.judged(results, ("random", "margin"))
+        rows = replayed_forecasts.replayable_rows(results, ("random", "margin"))
         assert set(rows["factor"]) == {"few", "many"} and set(rows["level"]) == {1.0}
         assert set(rows["arm"]) == {"random", "margin"} and len(rows) == 2 * 2 * 3 * 4
 
@@ -503,7 +527,7 @@ class TestForesight:
         held = [forecast(1, "", True, seed=i % 3, record=i % 3) for i in range(9)]
         held += [forecast(2, "", False)]
         refused = [forecast(5, "far", False), forecast(1, "far", False, "many")]
-        text = foresight.coverage_sentence(pd.DataFrame(held + refused)).data
+        text = replayed_forecasts.coverage_sentence(pd.DataFrame(held + refused)).data
         assert text == (
             "Of 12 requested forecasts, 10 were given as a number, on 3 runs of 3 seeds. Their "
             "95 % intervals contain the truth this often: 90 % on MNIST with few labels (median "
@@ -512,18 +536,18 @@ class TestForesight:
             "are runs of one seed."
         )
         short = [forecast(1, "", False, "many")]
-        text = foresight.coverage_sentence(pd.DataFrame(held + refused + short)).data
+        text = replayed_forecasts.coverage_sentence(pd.DataFrame(held + refused + short)).data
         assert "91 % of those requested were given) and 0 % on MNIST with many labels (" in text
         assert "Coverage falls short on MNIST with many labels. Forecasts" in text
         wide = [row for row in held if row["covered"]]
-        told = foresight.coverage_sentence(pd.DataFrame(wide)).data
+        told = replayed_forecasts.coverage_sentence(pd.DataFrame(wide)).data
         assert " Intervals are wider than 95 % requires on MNIST with few labels. F" in told
         wide += [row | {"dataset": "cifar10"} for row in wide]
-        told = foresight.coverage_sentence(pd.DataFrame(wide + short)).data
+        told = replayed_forecasts.coverage_sentence(pd.DataFrame(wide + short)).data
         assert "Coverage falls short on MNIST with many labels. Intervals are wider" in told
         assert " Intervals are wider than 95 % requires with few labels. F" in told
         one_seed = pd.DataFrame(held + refused + short).assign(seed=0)
-        assert "A verdict needs 3 seeds." in foresight.coverage_sentence(one_seed).data
+        assert "A verdict needs 3 seeds." in replayed_forecasts.coverage_sentence(one_seed).data
 
     @pytest.mark.parametrize(
         ("rows", "expected"),
@@ -535,11 +559,11 @@ class TestForesight:
     )  # fmt: skip
     def test_few_forecasts_are_counted_in_words_that_fit(self, rows, expected):
         replayed = pd.DataFrame(rows, columns=[*replay.FORECASTS, "part", "reach"])
-        assert foresight.coverage_sentence(replayed).data.startswith(expected)
+        assert replayed_forecasts.coverage_sentence(replayed).data.startswith(expected)
 
     def test_the_table_of_forecasts_leaves_blank_what_was_not_given(self):
         rows = [forecast(1, "", True), forecast(1, "", False), forecast(2, "far", False)]
-        page = foresight.coverage_table(pd.DataFrame(rows)).data
+        page = replayed_forecasts.coverage_table(pd.DataFrame(rows)).data
         lines = [[cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
                  for row in page.split("<tr>")[1:]]  # fmt: skip
         assert lines == [
@@ -548,15 +572,18 @@ class TestForesight:
         ]
 
     def test_without_results_nothing_is_replayed(self, results):
-        none = foresight.judged(results.iloc[:0], ("random",))
-        replayed = foresight.forecasts(none, STUDY.measured_on)
+        none = replayed_forecasts.replayable_rows(results.iloc[:0], ("random",))
+        replayed = replayed_forecasts.forecasts(none, STUDY.measured_on)
         assert list(replayed.columns) == [*replay.FORECASTS, "part", "reach"] and replayed.empty
-        assert foresight.coverage_table(replayed).data == "No run is long enough for a forecast."
-        stops = foresight.stops(none, STUDY.measured_on)
-        assert foresight.stopping_table(stops).data == "There is no run to be stopped."
+        assert (
+            replayed_forecasts.coverage_table(replayed).data
+            == "No run is long enough for a forecast."
+        )
+        stops = replayed_forecasts.stops(none, STUDY.measured_on)
+        assert replayed_forecasts.stopping_table(stops).data == "There is no run to be stopped."
         told = (
-            foresight.coverage_sentence(replayed, "Now."),
-            foresight.stopping_sentence(stops, "Now."),
+            replayed_forecasts.coverage_sentence(replayed, "Now."),
+            replayed_forecasts.stopping_sentence(stops, "Now."),
         )
         assert [each.data for each in told] == [
             "No run is long enough for a forecast.\n\nNow.",
@@ -569,8 +596,10 @@ class TestForesight:
         facts = results.assign(kappa=1.0, pool_entropy=1.0, error_bound=9.0)
         facts.loc[first, ["kappa", "error_bound"]] = float("nan")
         facts.loc[last, "pool_entropy"] = 0.0
-        stops = foresight.stops(foresight.judged(facts, ("random", "margin")), STUDY.measured_on)
-        page = foresight.stopping_table(stops).data
+        stops = replayed_forecasts.stops(
+            replayed_forecasts.replayable_rows(facts, ("random", "margin")), STUDY.measured_on
+        )
+        page = replayed_forecasts.stopping_table(stops).data
         rows = {}
         for row in page.split("<tr>")[1:]:
             part, _, rule, *values = [cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
@@ -579,9 +608,11 @@ class TestForesight:
         assert rows["many", "overall uncertainty"] == ["6", "100", "0", "100", "0.00"]
         assert {rule for _, rule in rows} == set(replay.RULES) - {"expected-error difference"}
         assert len(rows) == 2 * 3 and rows["many", "measured gain"] == ["6", "0", "0", "", ""]
-        none = foresight.stopping_table(stops[stops["rule"] == "expected-error difference"])
+        none = replayed_forecasts.stopping_table(
+            stops[stops["rule"] == "expected-error difference"]
+        )
         assert none.data == "No rule stops a run."
-        told = foresight.stopping_sentence(stops, "Now.")
+        told = replayed_forecasts.stopping_sentence(stops, "Now.")
         assert told.data.startswith(
             "Of 12 runs, stabilising predictions stops 100 %; overall uncertainty stops 100 %; "
             "measured gain stops 25 %; expected-error difference (lowest bound 9.0 points, needs "
@@ -590,18 +621,20 @@ class TestForesight:
         assert told.data.endswith("counts as stopped at its end.\n\nNow.")
         unsure = results.assign(kappa=0.98, pool_entropy=0.5)
         unsure.loc[first, "kappa"] = float("nan")
-        none = foresight.stopping_sentence(foresight.stops(unsure, STUDY.measured_on)).data
+        none = replayed_forecasts.stopping_sentence(
+            replayed_forecasts.stops(unsure, STUDY.measured_on)
+        ).data
         assert "stabilising predictions (largest mean kappa of 3 rounds 0.980, needs 0.99)" in none
         assert "(lowest 0.217 of a uniform guess's entropy, needs below 0.05)" in none
 
 
 class TestStarters:
     def test_they_are_held_against_random_and_margin(self, results):
-        assert starters.sentences(results).data == (
+        assert low_budget_arms.sentences(results).data == (
             "- **CIFAR-10**, 3 paired seeds: TypiClust is below random (corrected for all arms); "
             "TypiClust is below margin (95 % intervals, not corrected)."
         )
-        (typiclust,) = starters.starts(results)
+        (typiclust,) = low_budget_arms.starts(results)
         assert typiclust.to_random.difference.mean == pytest.approx(-1.1 * 2.5 / 3)
         assert typiclust.to_margin.mean == pytest.approx(-3.3 * 2.5 / 3)
 
@@ -611,9 +644,11 @@ class TestStarters:
         noisy = results.assign(
             accuracy=results["accuracy"].where(~arm, results["accuracy"] + noise)
         )
-        assert "TypiClust is not shown to differ from random" in starters.sentences(noisy).data
+        assert (
+            "TypiClust is not shown to differ from random" in low_budget_arms.sentences(noisy).data
+        )
 
     def test_without_margin_or_seeds_nothing_is_said(self, results):
-        assert starters.sentences(less(results, arm="margin")).data == starters.NONE
+        assert low_budget_arms.sentences(less(results, arm="margin")).data == low_budget_arms.NONE
         two = less(results, seed=2)
-        assert starters.sentences(two).data == "A test needs 3 seeds with every arm."
+        assert low_budget_arms.sentences(two).data == "A test needs 3 seeds with every arm."

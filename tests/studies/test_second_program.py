@@ -13,14 +13,14 @@ from scipy.optimize import isotonic_regression
 from alutils.paths import outputs
 from alutils.protocol.arms import POSTER_ARMS
 from alutils.records import tidy
-from alutils.reporting import standing, statistics
+from alutils.reporting import arm_comparison, statistics
 from alutils.studies.claims import rules
 from alutils.studies.claims.findings import Claim
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CHOSEN_UNDER
+from alutils.studies.recipes import PROFILE_OF_RECIPE
 from tests import second_program as second
 
-KEPT = sorted({"desktop", *CHOSEN_UNDER.values()})
+KEPT = sorted({"desktop", *PROFILE_OF_RECIPE.values()})
 """Profiles that have an audit and whose records are kept."""
 SIZES, LABELS = (540, 1490, 2990, 5490), {"cifar10": (450, 2000, 6549), "mnist": (540, 3000, 7875)}
 MADE_UP = 60
@@ -55,7 +55,7 @@ def hold_claims_against(theirs: dict[str, second.Row], ours: list[Claim]) -> Non
     assert {claim.key: claim.verdict for claim in ours} == {
         key: claim["verdict"] for key, claim in theirs.items()
     }
-    for claim in (claim for claim in ours if not claim.lacking):
+    for claim in (claim for claim in ours if not claim.missing_runs):
         pairs = list(zip(claim.findings, theirs[claim.key]["findings"], strict=True))
         for mine, other in pairs:
             assert mine.verdict == other["verdict"], (mine.what, other["key"])
@@ -88,7 +88,7 @@ def test_both_find_the_same_of_every_arm(kept, dataset):
         pytest.skip("no seed is whole")
     areas, last = statistics.areas(ours), statistics.final(ours)
     saved = statistics.label_savings(ours)
-    beside = standing.standings(areas, dataset)
+    beside = arm_comparison.compare_with_random(areas, dataset)
     assert {"random", *beside} == set(POSTER_ARMS) == set(theirs["arms"][dataset])
     for arm, row in theirs["arms"][dataset].items():
         assert same(areas[arm], row["areas"]) and same(last[arm], row["lasts"])

@@ -11,9 +11,9 @@ from alutils.commands.verify import NotVerified
 from alutils.learning import data
 from alutils.protocol.arms import COPIED
 from alutils.protocol.parameters import ParameterError
-from alutils.protocol.refusals import check
+from alutils.protocol.validation import check_cell
 from alutils.records.copied import SourceNotFinished, copied_labels
-from alutils.records.record import chained
+from alutils.records.record import chained_digest
 from alutils.records.store import Store
 from alutils.running import cluster, run
 from alutils.running.checks import SelfCheckFailed
@@ -68,7 +68,7 @@ def edit(profile: str, cell, change) -> None:
         labels += done["labelled"]
         counts = data.load("digits").train_labels[labels].bincount(minlength=10)
         done["class_counts"] = counts.tolist()
-        done["digest"] = before = chained(done, before)
+        done["digest"] = before = chained_digest(done, before)
     store.save(cell, record)
 
 
@@ -182,10 +182,10 @@ def test_a_source_of_another_pool_or_other_label_counts_is_refused(sources, chan
 def test_a_source_of_several_arms_is_refused(outputs, digits_cell):
     source = digits_cell(arm="sequence", sequence=("margin", "entropy"), rounds=1)
     done = {"labelled": list(range(128)), "labels": 128, "heldout_accuracy": []}
-    first = done | {"digest": chained(done, "")}
+    first = done | {"digest": chained_digest(done, "")}
     store = Store("test")
     store.prepare()
-    rounds = [first, done | {"digest": chained(done, first["digest"])}]
+    rounds = [first, done | {"digest": chained_digest(done, first["digest"])}]
     store.save(source, store.load(source) | {"rounds": rounds, "status": "finished"})
     cell = digits_cell(arm=COPIED, labels_of=f"test/{source.name}", label_counts=(128,), rounds=1)
     with pytest.raises(ParameterError, match="several arms, one after another"):
@@ -207,9 +207,9 @@ def test_a_source_of_several_arms_is_refused(outputs, digits_cell):
 )
 def test_a_cell_that_can_not_copy_what_it_names_is_refused(digits_cell, changes, told):
     copying = {"arm": COPIED, "labels_of": f"x/{SOURCE}", "label_counts": (128,), "rounds": 1}
-    check(digits_cell(**copying))
+    check_cell(digits_cell(**copying))
     with pytest.raises(ValueError, match=told):
-        check(digits_cell(**copying | changes))
+        check_cell(digits_cell(**copying | changes))
 
 
 def test_what_the_source_study_does_not_run_is_refused():

@@ -3,9 +3,9 @@ import pytest
 
 from alutils.protocol.arms import COPIED
 from alutils.records.store import Store
-from alutils.reporting.standing import standings
+from alutils.reporting.arm_comparison import compare_with_random
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CHOSEN_UNDER, MNIST
+from alutils.studies.recipes import MNIST, PROFILE_OF_RECIPE
 from alutils.studies.transfer import effects, page, plan
 from tests.studies.made_up import save_finished
 
@@ -29,15 +29,15 @@ def made(outputs) -> None:
 
     def save(profile, cell, chosen_under, trained_by, arm):
         def measured(cell, labels):
-            looked_at = labels in plan.SETS[MNIST].label_counts
+            looked_at = labels in plan.LABEL_SETS[MNIST].label_counts
             base = 90 + cell.seed + labels / 10_000 if looked_at else 10
             return {"test_accuracy": (base + gain(chosen_under, trained_by, arm)) / 100}
 
         save_finished(Store(profile), cell, measured)
 
-    for profile in (*CHOSEN_UNDER.values(), "transfer"):
+    for profile in (*PROFILE_OF_RECIPE.values(), "transfer"):
         Store(profile).prepare()
-    for recipe, profile in CHOSEN_UNDER.items():
+    for recipe, profile in PROFILE_OF_RECIPE.items():
         for cell in load_study(profile, MNIST).cells():
             save(profile, cell, recipe, recipe, cell.arm)
     for notebook, chosen_under, trained_by in plan.transfers():
@@ -48,10 +48,10 @@ def made(outputs) -> None:
 
 def test_picks_and_training_come_apart_as_they_were_put_together(made):
     gains = effects.gains(MNIST)
-    assert set(gains) == {(s, t) for s in CHOSEN_UNDER for t in TRAINING}
+    assert set(gains) == {(s, t) for s in PROFILE_OF_RECIPE for t in TRAINING}
     for (chosen_under, trained_by), by_seed in gains.items():
         assert by_seed.index.tolist() == [0, 1, 2]
-        expected = {arm: gain(chosen_under, trained_by, arm) for arm in plan.SETS[MNIST].arms}
+        expected = {arm: gain(chosen_under, trained_by, arm) for arm in plan.LABEL_SETS[MNIST].arms}
         assert by_seed.mean().to_dict() == pytest.approx(expected)
     picks, training = effects.picks_and_training(gains)
     by_arm = {"random": 0, "margin": 0.4, "kmeans": -0.4}
@@ -60,7 +60,7 @@ def test_picks_and_training_come_apart_as_they_were_put_together(made):
     assert training.mean.mean().to_dict() == pytest.approx(by_arm)
     whole = gains["poster", "poster"] - gains["reduced", "reduced"]
     pd.testing.assert_frame_equal(picks.mean + training.mean, whole)
-    assert set(standings(picks.mean, "mnist")) == {"margin", "kmeans"}
+    assert set(compare_with_random(picks.mean, "mnist")) == {"margin", "kmeans"}
 
 
 def test_a_seed_that_lacks_an_arm_is_in_no_effect(made):
@@ -140,8 +140,8 @@ def test_what_lacks_seeds_is_interim_and_not_tested_below_three(made):
 
 
 def test_a_seed_whose_training_failed_is_not_waited_for(made):
-    store = Store(CHOSEN_UNDER["reduced"])
-    cells = load_study(CHOSEN_UNDER["reduced"], MNIST).cells()
+    store = Store(PROFILE_OF_RECIPE["reduced"])
+    cells = load_study(PROFILE_OF_RECIPE["reduced"], MNIST).cells()
     (margin,) = [cell for cell in cells if (cell.arm, cell.seed) == ("margin", 1)]
     failed = {"status": "failed", "rounds": [], "final": {"error": "the loss is nan"}}
     store.save(margin, store.load(margin) | failed)

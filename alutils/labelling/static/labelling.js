@@ -1,4 +1,4 @@
-// Images to label, as the desk in Python has them: shows its state, sends requests.
+// Images to label, as the page object in Python has them: shows its state, sends requests.
 // Nothing counts as saved before the state names the request among those that are answered.
 
 const LATE_MS = 4000; // after which an answer that is not saved is told of
@@ -608,7 +608,7 @@ class View {
   tick() {
     this.tell_problem();
     this.pictures.ask_again();
-    ask_again(this.model, this.pending.values()); // the desk does nothing twice
+    ask_again(this.model, this.pending.values()); // Python handles no request twice
     if (this.pending.size) return;
     if (this.state.training || this.state.advising) this.send({ do: "look" });
   }

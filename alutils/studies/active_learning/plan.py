@@ -8,7 +8,7 @@ from pydantic import Field
 from alutils.protocol.arms import BASELINE, BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Rounds, Share
 from alutils.protocol.datasets import DATASETS, DatasetName
-from alutils.protocol.parameters import known, no_duplicates
+from alutils.protocol.parameters import check_choice, check_unique
 from alutils.protocol.study import Study, check_datasets
 
 
@@ -75,9 +75,9 @@ class ActiveLearningStudy(Study):
 
     def _check_arms(self) -> None:
         check_datasets("dataset", (self.dataset,))
-        no_duplicates("arms", self.arms)
+        check_unique("arms", self.arms)
         for arm in self.arms:
-            known("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])
+            check_choice("arms", arm, [*BUILT_IN, *CUSTOM_ARMS])
         if "random" not in self.arms:
             raise ValueError(f"arms = {list(self.arms)} lacks random, the baseline: add it")
         if len(set(self.arms) - set(ORACLES)) < 2:

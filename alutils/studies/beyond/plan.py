@@ -7,12 +7,12 @@ from pydantic import Field
 from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, FURTHER, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Count, Share
 from alutils.protocol.datasets import DATASETS, DatasetName
-from alutils.protocol.parameters import increasing, known, no_duplicates
+from alutils.protocol.parameters import check_choice, check_increasing, check_unique
 from alutils.protocol.study import (
+    FactorLevel,
+    FactorStudy,
     Levels,
     Seeds,
-    Setting,
-    SettingsStudy,
     check_datasets,
     refuse_best,
 )
@@ -32,7 +32,7 @@ and to train the stem with Adam, were decided on held-out data (``choices.recipe
 """
 
 
-class BeyondStudy(SettingsStudy):
+class BeyondStudy(FactorStudy):
     """Strategies and recipes beyond the poster's.
 
     Every arm from ``first_labels`` to about ``last_labels`` (``ranking``); other recipes on random
@@ -58,10 +58,10 @@ class BeyondStudy(SettingsStudy):
     start_batch_size: Annotated[int, Field(ge=2)] = 10
     start_epochs: Count = 50
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[FactorLevel]:
         """Every cell with what is varied in it, the ranking first."""
         self._check()
-        every: list[Setting] = []
+        every: list[FactorLevel] = []
         for seed in self.seeds:
             every += [self._ranked(name, arm, seed) for name in self.datasets for arm in self.arms]
         for seed in self.recipe_seeds:
@@ -70,16 +70,16 @@ class BeyondStudy(SettingsStudy):
             every += [self._started(arm, seed) for arm in self.start_arms]
         return every
 
-    def _ranked(self, dataset: str, arm: str, seed: int) -> Setting:
+    def _ranked(self, dataset: str, arm: str, seed: int) -> FactorLevel:
         cell = self._arm_cell(
             "beyond", dataset, arm, seed, self.first_labels, self.last_labels,
             acquisition_fraction=self.acquisition_fraction,
         )  # fmt: skip
-        return Setting("ranking", "", cell)
+        return FactorLevel("ranking", "", cell)
 
-    def _recipes(self, seed: int) -> list[Setting]:
+    def _recipes(self, seed: int) -> list[FactorLevel]:
         own = self._sizes_cell("beyond", self.recipes_dataset, seed, self.own_counts)
-        rungs = [Setting("recipe", "own", own)]
+        rungs = [FactorLevel("recipe", "own", own)]
         for name, changes in LADDER.items():
             if not DATASETS[self.recipes_dataset].crops:
                 if changes == CROPS:
@@ -89,10 +89,10 @@ class BeyondStudy(SettingsStudy):
                 "beyond", self.recipes_dataset, seed, self.recipe_counts,
                 epochs=self.recipe_epochs, **changes,
             )  # fmt: skip
-            rungs.append(Setting("recipe", name, cell))
+            rungs.append(FactorLevel("recipe", name, cell))
         return rungs
 
-    def _started(self, arm: str, seed: int) -> Setting:
+    def _started(self, arm: str, seed: int) -> FactorLevel:
         unlabelled = self.pool_size(self.start_dataset) - self.start_first
         share = (self.start_step + 0.5) / unlabelled
         small = {"batch_size": self.start_batch_size, "epochs": self.start_epochs}
@@ -100,18 +100,18 @@ class BeyondStudy(SettingsStudy):
             "start", self.start_dataset, arm, seed, self.start_first, self.start_last,
             acquisition_fraction=share, **small,
         )  # fmt: skip
-        return Setting("start", "", cell)
+        return FactorLevel("start", "", cell)
 
     def _check(self) -> None:
         refuse_best(self)
         for key in ("arms", "start_arms", "recipe_seeds"):
-            no_duplicates(key, getattr(self, key))
+            check_unique(key, getattr(self, key))
         check_datasets("datasets", self.datasets)
         check_datasets("recipes_dataset", (self.recipes_dataset,))
         check_datasets("start_dataset", (self.start_dataset,))
         for key in ("arms", "start_arms"):
             for arm in getattr(self, key):
-                known(key, arm, [*BUILT_IN, *CUSTOM_ARMS])
+                check_choice(key, arm, [*BUILT_IN, *CUSTOM_ARMS])
             strategies = set(getattr(self, key)) - set(ORACLES)
             if "random" not in strategies or len(strategies) < 2:
                 raise ValueError(
@@ -119,7 +119,7 @@ class BeyondStudy(SettingsStudy):
                     "strategy to hold against it: add what is missing"
                 )
         for key in ("recipe_counts", "own_counts"):
-            increasing(key, getattr(self, key))
+            check_increasing(key, getattr(self, key))
         if lacking := set(self.recipe_counts) - set(self.own_counts):
             raise ValueError(
                 f"recipe_counts = {list(self.recipe_counts)} has {min(lacking)}, which own_counts "

@@ -6,7 +6,7 @@ from IPython.display import HTML, Markdown
 from alutils.protocol.arms import ARMS, POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.records import tidy
-from alutils.reporting import captions, prose, standing, statistics
+from alutils.reporting import arm_comparison, captions, prose, statistics
 from alutils.reporting.picture import Chart
 from alutils.reporting.prose import count, join, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
@@ -51,9 +51,9 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
     if rows.empty:
         return _no_seed_yet(dataset)
     areas = statistics.areas(rows)
-    every, tested = standing.standings(areas, dataset), len(areas) >= FEWEST_SEEDS
-    wide = standing.too_wide(every, dataset) if tested else ""
-    note = wide or (standing.reaches_past(every, dataset) if tested else "")
+    every, tested = arm_comparison.compare_with_random(areas, dataset), len(areas) >= FEWEST_SEEDS
+    wide = arm_comparison.too_wide(every, dataset) if tested else ""
+    note = wide or (arm_comparison.reaches_past(every, dataset) if tested else "")
     title = f"difference from random{', simultaneous interval' if tested else ''} (points)"
     entries = []
     for rank, arm in enumerate(areas.columns, 1):
@@ -65,7 +65,7 @@ def table(results: pd.DataFrame, factor: str, dataset: str) -> HTML | Markdown:
             title: points(every[arm].difference, "") if arm in every else "baseline",
         }
         if tested:
-            entry |= standing.columns(every[arm], dataset, not wide) if arm in every else {}
+            entry |= arm_comparison.columns(every[arm], dataset, not wide) if arm in every else {}
             entry |= {
                 "pairs won (uncorrected)": sum(margin.low > 0 for margin in others),
                 "pairs lost (uncorrected)": sum(margin.high < 0 for margin in others),
@@ -92,11 +92,11 @@ def sentences(results: pd.DataFrame, factor: str = "ranking", interim: str = "")
         span = f"{rows['labels'].min():,} to {rows['labels'].max():,} labels"
         lines.append(
             f"- **{dataset_title(dataset)}**, {span}, {paired_seeds(len(areas))}: by area "
-            f"({standing.tests(areas, dataset)}), {standing.sentence(areas, dataset)}."
-            f"{standing.power(areas, dataset)} {_first(areas)}"
+            f"({arm_comparison.tests(areas, dataset)}), {arm_comparison.sentence(areas, dataset)}."
+            f"{arm_comparison.power(areas, dataset)} {_first(areas)}"
         )
         if factor == most:
-            notes.append(standing.normality(areas, dataset))
+            notes.append(arm_comparison.normality(areas, dataset))
     text = "\n".join(lines) or f"A test needs {FEWEST_SEEDS} seeds with every arm."
     return prose.paragraphs(text, *notes, interim)
 
@@ -111,7 +111,7 @@ def secondary(results: pd.DataFrame, factor: str = "ranking") -> Markdown:
         rows = ranked_rows(results, factor, dataset)
         if statistics.enough_seeds(rows):
             areas = statistics.areas(rows)
-            told = " ".join(filter(None, (_controls(areas), standing.pooled(areas))))
+            told = " ".join(filter(None, (_controls(areas), arm_comparison.pooled(areas))))
             lines += [f"- **{dataset_title(dataset)}**: {told}"] if told else []
     return prose.paragraphs("In addition to these tests:" if lines else "", "\n".join(lines))
 
@@ -126,7 +126,7 @@ def _first(areas: pd.DataFrame) -> str:
     poster = [arm for arm in areas.columns[1:] if arm in POSTER_ARMS[1:]]
     if not poster:
         return f"{text}."
-    p = statistics.adjusted(areas[[first, *poster]], first)
+    p = statistics.holm_p_values(areas[[first, *poster]], first)
     beaten = [arm_title(arm) for arm in poster if p[arm] < 1 - LEVEL]
     shown = f"is shown to beat {join(beaten)}" if beaten else "isn't shown to beat any"
     return (

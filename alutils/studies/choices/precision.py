@@ -1,15 +1,15 @@
 """Whether bf16 trains as well as fp32, on held-out data: ``python -m alutils precision``.
 
 Two one-sided tests per dataset: paired by seed, the difference is averaged over the sizes, and its
-90 % t interval must lie within ``MARGIN``. The margins and sizes were fixed before the runs.
-Nothing is judged on the test set, and the seeds are not those of kept runs.
+90 % t interval must lie within ``EQUIVALENCE_MARGIN``. The margins and sizes were fixed before the
+runs. Nothing is judged on the test set, and the seeds are not those of kept runs.
 """
 
 import pandas as pd
 
 from alutils.protocol.datasets import dataset_title
+from alutils.reporting.arm_comparison import EQUIVALENCE_MARGIN
 from alutils.reporting.markdown import markdown_table
-from alutils.reporting.standing import MARGIN
 from alutils.reporting.statistics import Estimate, estimate
 from alutils.running import run
 from alutils.studies.choices.documents import write
@@ -61,12 +61,15 @@ def differences(accuracy: pd.DataFrame) -> dict[tuple[str, int | None], Estimate
 
 def equivalent(difference: Estimate, dataset: str) -> bool:
     """Whether the whole interval lies within the dataset's margin."""
-    return -MARGIN[dataset] < difference.low and difference.high < MARGIN[dataset]
+    return (
+        -EQUIVALENCE_MARGIN[dataset] < difference.low
+        and difference.high < EQUIVALENCE_MARGIN[dataset]
+    )
 
 
 def verdict(difference: Estimate, dataset: str) -> str:
     """What the interval shows, in a sentence."""
-    title, margin = dataset_title(dataset), MARGIN[dataset]
+    title, margin = dataset_title(dataset), EQUIVALENCE_MARGIN[dataset]
     if equivalent(difference, dataset):
         return f"{title}: equivalent within {margin} points."
     if difference.low > -margin:

@@ -19,8 +19,8 @@ from typing import Any
 import pandas as pd
 
 from alutils.protocol.datasets import dataset_title
+from alutils.reporting.arm_comparison import EQUIVALENCE_MARGIN
 from alutils.reporting.markdown import markdown_table
-from alutils.reporting.standing import MARGIN
 from alutils.running import run
 from alutils.running.engine import RunFailed
 from alutils.studies.beyond.plan import CROPS, LADDER
@@ -28,7 +28,7 @@ from alutils.studies.choices.documents import write
 from alutils.studies.training_size.plan import TrainingSizeStudy
 
 CANDIDATES = [(10, 1e-3), (10, 2e-3), (20, 2e-3)]
-TOLERANCE = MARGIN
+TOLERANCE = EQUIVALENCE_MARGIN
 """Percentage points that a cheaper recipe may lose."""
 SGD_RATES = (0.005, 0.01, 0.02, 0.05)
 """The lowest was added because 0.01, the lowest tried before, was the best."""

@@ -41,7 +41,7 @@ def _shown(shares: list[tuple[str, Estimate]]) -> str:
     """Which of the contributions are shown to differ from zero."""
     if shares[0][1].seeds < FEWEST_SEEDS:
         return ""
-    shown = [what for what, share in shares if share.decided]
+    shown = [what for what, share in shares if share.differs_from_zero]
     return f" Of these, shown to differ from zero, not corrected: {join(shown or ['none'])}."
 
 
@@ -57,7 +57,7 @@ def _changes_alone(results: pd.DataFrame, dataset: str) -> str:
     decided = [
         f"{effect.what} at {effect.labels:,} labels {points(effect.estimate, '')}"
         for effect in every
-        if effect.estimate.decided
+        if effect.estimate.differs_from_zero
     ]
     listed = f": {join(decided)}" if decided else ""
     by_chance = 100 * (1 - LEVEL ** len(every))
@@ -130,7 +130,7 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
     pad = 0.03 * (high - low)
     for axis, panel in zip(axes[:, 0], panels, strict=True):
         shown = [e for e in every if (e.dataset, e.labels) == panel]
-        colours = ["#1f6fa8" if e.estimate.decided else "#8a8a8a" for e in shown]
+        colours = ["#1f6fa8" if e.estimate.differs_from_zero else "#8a8a8a" for e in shown]
         figures.intervals(
             axis, [(e.what, e.estimate, (c, "o")) for e, c in zip(shown, colours, strict=True)]
         )

@@ -17,18 +17,18 @@ class Finding:
     """One test of a claim: what was compared, its interval, its thresholds and the verdict.
 
     ``dataset`` is a title, and ``compared`` what was compared on it.
-    ``lines`` are the thresholds: one, or the two ends of a margin. ``judged`` is the 90 % interval
-    of two one-sided tests at 5 %, if that decides rather than the 95 % one of ``estimate``.
+    ``thresholds`` holds one, or the two ends of a margin. ``tost_interval`` is the 90 % interval of
+    two one-sided tests at 5 %, if that decides rather than the 95 % one of ``estimate``.
     """
 
     dataset: str
     compared: str
     estimate: Estimate | None
-    lines: tuple[float, ...]
+    thresholds: tuple[float, ...]
     verdict: Verdict
     p: float = math.nan
     note: str = ""
-    judged: Estimate | None = None
+    tost_interval: Estimate | None = None
     above: bool = True
     """With a single line: whether values above it support the claim, or values below it."""
     unmeasured: int = 0
@@ -53,21 +53,21 @@ class Finding:
     @property
     def interval(self) -> Estimate | None:
         """The interval that decides: of two one-sided tests, of corrected ones, or its own."""
-        return self.judged or self.simultaneous or self.estimate
+        return self.tost_interval or self.simultaneous or self.estimate
 
     def gap(self) -> float:
         """Distance of the interval's ends from the nearest line; infinite without an interval."""
         interval = self.interval
         if interval is None or math.isnan(interval.low):
             return math.inf
-        return min(_distance(interval, line) for line in self.lines)
+        return min(_distance(interval, line) for line in self.thresholds)
 
     @property
     def wanted(self) -> str:
         """Where the claim wants the true value: above 0, below 4, or within 1."""
-        if len(self.lines) > 1:
-            return f"within {self.lines[-1]:g}"
-        return f"{'above' if self.above else 'below'} {self.lines[0]:g}"
+        if len(self.thresholds) > 1:
+            return f"within {self.thresholds[-1]:g}"
+        return f"{'above' if self.above else 'below'} {self.thresholds[0]:g}"
 
     def change(self, unit: str, tests: int) -> str:
         """What would change this finding's verdict, if it is one of ``tests`` corrected ones."""
@@ -75,8 +75,8 @@ class Finding:
             return f"a value of “{self.what}” in some seed"
         if tests > 1:
             return f"a corrected p of {1 - LEVEL:.2g} or more for “{self.what}”"
-        line = min(self.lines, key=lambda line: _distance(self.interval, line))
-        kind = "a 90 %" if self.judged else "an"
+        line = min(self.thresholds, key=lambda line: _distance(self.interval, line))
+        kind = "a 90 %" if self.tost_interval else "an"
         return f"{kind} interval of “{self.what}” that reaches {line:g}{unit}"
 
 
@@ -89,8 +89,8 @@ def _distance(interval: Estimate, line: float) -> float:
 class Claim:
     """A claim of the poster, the rule that judges it, and the findings.
 
-    ``lacking`` says which runs are missing, ``tests`` how many tests the verdicts are corrected
-    for, and ``aside`` is a remark that decides nothing.
+    ``missing_runs`` is empty if there are none, ``tests`` is how many tests the verdicts are
+    corrected for, and ``remark`` decides nothing.
     """
 
     key: str
@@ -98,17 +98,17 @@ class Claim:
     rule: str
     unit: str = " points"
     findings: tuple[Finding, ...] = ()
-    lacking: str = ""
+    missing_runs: str = ""
     tests: int = 1
-    aside: str = ""
-    without: tuple[tuple[int, Verdict], ...] = ()
+    remark: str = ""
+    leave_one_out: tuple[tuple[int, Verdict], ...] = ()
     """By seed left out, the verdict on the others; for information only."""
 
     @property
     def verdict(self) -> Verdict:
         """Supported when every finding is; not supported when the opposite of one is shown."""
         verdicts = {finding.verdict for finding in self.findings}
-        if self.lacking or not verdicts:
+        if self.missing_runs or not verdicts:
             return "undecided"
         if "not supported" in verdicts:
             return "not supported"
@@ -136,8 +136,8 @@ class Claim:
     @property
     def change(self) -> str:
         """What would change the verdict."""
-        if self.lacking:
-            return f"It needs runs on {self.lacking}."
+        if self.missing_runs:
+            return f"It needs runs on {self.missing_runs}."
         if self.verdict == "undecided":
             return self._change_of_undecided()
         deciding = sum(finding.verdict == self.verdict for finding in self.findings)
@@ -150,7 +150,7 @@ class Claim:
         undecided = [f for f in self.findings if f.verdict == "undecided"]
         measured = [f for f in undecided if f.estimate and not f.bounded]
         needed = []
-        if measured and any(len(finding.lines) > 1 for finding in self.findings):
+        if measured and any(len(finding.thresholds) > 1 for finding in self.findings):
             needed.append(self._seeds_for_equivalence(measured))
         elif measured:
             needed.append(self._detectable_values(measured))
@@ -167,7 +167,7 @@ class Claim:
         tests = max(1, self.tests - decided)
         level = statistics.simultaneous_level(tests)  # Holm's level for the tests that are left
         detectable = [
-            statistics.detectable(finding.estimate.spread, finding.seeds, level=level)
+            statistics.detectable_difference(finding.estimate.spread, finding.seeds, level=level)
             for finding in undecided
         ]
         seeds = span(finding.seeds for finding in undecided)
@@ -175,7 +175,7 @@ class Claim:
             return f"More seeds than {seeds}."
         corrected = f" and corrected for {count(tests, 'test')}" if self.tests > 1 else ""
         ends = [
-            finding.lines[0] + (difference if finding.above else -difference)
+            finding.thresholds[0] + (difference if finding.above else -difference)
             for finding, difference in zip(undecided, detectable, strict=True)
         ]
         below_zero = any(
@@ -192,8 +192,8 @@ class Claim:
     def _seeds_to_support(self, undecided: list[Finding], level: float) -> str:
         """How many seeds would support the undecided findings, if the true values were as found."""
         needed = {
-            finding.what: statistics.seeds_to_show(
-                (finding.estimate.mean - finding.lines[0]) * (1 if finding.above else -1),
+            finding.what: statistics.seeds_for_difference(
+                (finding.estimate.mean - finding.thresholds[0]) * (1 if finding.above else -1),
                 finding.estimate.spread,
                 level,
             )
@@ -214,7 +214,7 @@ class Claim:
     def _values(self, undecided: list[Finding], ends: list[float]) -> str:
         """Each finding's value, or their range if many are judged by the same line."""
         sides = ["or more" if finding.above else "or less" for finding in undecided]
-        if len({(f.lines[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
+        if len({(f.thresholds[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
             return f"{min(ends):.2f} to {max(ends):.2f}{self.unit} {sides[0]}, by finding"
         return ", of ".join(
             f"{end:.2f}{self.unit} {side} for “{finding.what}”"
@@ -226,7 +226,7 @@ class Claim:
         needed = []
         for finding in undecided:
             mean, spread = finding.estimate.mean, finding.estimate.spread
-            enough = statistics.seeds_to_equal(mean, spread, finding.lines[1])
+            enough = statistics.seeds_for_equivalence(mean, spread, finding.thresholds[1])
             number = f"{enough:,}" if enough else f"more than {statistics.MOST_SEEDS:,}"
             needed.append(f"{number} seeds for “{finding.what}”")
         alone = ", each on its own" if len(needed) > 1 else ""

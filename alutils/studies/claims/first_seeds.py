@@ -13,7 +13,7 @@ KEYS = tuple(key for key, (figures, _) in rules.RULES.items() if figures == ("2"
 """The claims that are judged on that figure."""
 
 
-def told(results: pd.DataFrame, profile: str) -> Markdown:
+def verdict_changes(results: pd.DataFrame, profile: str) -> Markdown:
     """Verdicts and intervals on the seeds that were seen first, and which verdicts changed since.
 
     Empty if the profile has no such seeds, or none beyond them.

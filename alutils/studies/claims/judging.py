@@ -24,7 +24,7 @@ SLACK = 0.05
 """Share by which a run may miss either end of such a range."""
 
 
-class Lacking(LookupError):
+class MissingRuns(LookupError):
     """The runs don't cover what a claim is about; the message says which are missing."""
 
 
@@ -43,7 +43,7 @@ def on_sizes(
         rows = sizes[sizes["dataset"] == dataset]
         curves = rows.pivot_table(index="seed", columns="labels", values="accuracy")
         if curves.shape[1] < 2:
-            raise Lacking(f"{dataset_title(dataset)} at two sizes or more")
+            raise MissingRuns(f"{dataset_title(dataset)} at two sizes or more")
         findings = test(dataset, curves)
         _check_range(dataset, curves.columns, SIZES, lacking)
         _check_seeds(dataset, curves, lacking, fewest)
@@ -65,7 +65,7 @@ def on_arms(
         rows = poster_rows(arms, dataset)
         if missing := set(POSTER_ARMS) - set(rows["arm"]):
             names = ", ".join(arm_title(arm) for arm in POSTER_ARMS if arm in missing)
-            raise Lacking(f"{dataset_title(dataset)} with the arms {names}")
+            raise MissingRuns(f"{dataset_title(dataset)} with the arms {names}")
         ends = rows.groupby(["arm", "seed"])["labels"].agg(["min", "max"])
         shared = (ends["min"].max(), ends["max"].min())
         _check_range(dataset, shared, RANGE[dataset], lacking)
@@ -87,18 +87,18 @@ def _collect(
     """The claim with its findings; if runs are missing, they only describe and decide nothing.
 
     ``of_dataset`` adds missing runs to its second argument if its findings can still be computed,
-    and raises ``Lacking`` if they can't.
+    and raises ``MissingRuns`` if they can't.
     """
     findings: list[Finding] = []
     lacking: list[str] = []
     for dataset in datasets:
         try:
             findings += of_dataset(dataset, lacking)
-        except Lacking as error:
+        except MissingRuns as error:
             lacking.append(str(error))
     if lacking:
         findings = [replace(finding, verdict="undecided") for finding in findings]
-    return replace(claim, findings=tuple(findings), lacking=" and ".join(lacking))
+    return replace(claim, findings=tuple(findings), missing_runs=" and ".join(lacking))
 
 
 def _check_range(
@@ -111,7 +111,7 @@ def _check_range(
 
 def _check_seeds(dataset: str, by_seed: pd.DataFrame, lacking: list[str], fewest: int) -> None:
     if by_seed.isna().any(axis=None):
-        raise Lacking(f"{dataset_title(dataset)} with the same seeds throughout")
+        raise MissingRuns(f"{dataset_title(dataset)} with the same seeds throughout")
     if len(by_seed) < fewest:
         lacking.append(f"{dataset_title(dataset)} with at least {fewest} seeds")
 
@@ -179,7 +179,7 @@ def _corrected(finding: Finding, p: float, tests: int) -> Finding:
     if wide.seeds < FEWEST_SEEDS:
         return replace(finding, verdict=verdict)
     note = f"{_p(p)} after Holm's correction for {tests} tests"
-    if verdict != "undecided" and not wide.decided:
+    if verdict != "undecided" and not wide.differs_from_zero:
         note += ", which decides"
     return replace(finding, verdict=verdict, note=note, simultaneous=wide)
 
@@ -202,9 +202,9 @@ def _with_one_seed_fewer(finding: Finding) -> Finding:
         return finding
     even = np.linspace(-1, 1, finding.seeds - 1)
     values = finding.estimate.mean + finding.estimate.spread * even / even.std(ddof=1)
-    interval, line = estimate(values), finding.lines[-1]
-    if len(finding.lines) > 1:
-        verdict = _within(interval, statistics.two_one_sided(values, line), line)
+    interval, line = estimate(values), finding.thresholds[-1]
+    if len(finding.thresholds) > 1:
+        verdict = _within(interval, statistics.tost_p_value(values, line), line)
     else:
         verdict = (above if finding.above else below)(interval, line)
     return replace(finding, estimate=interval, p=statistics.p_value(values), verdict=verdict)
@@ -215,12 +215,12 @@ def equivalence(dataset: str, values: pd.Series, what: str, margin: float) -> Fi
 
     The opposite is shown if the whole 95 % interval lies beyond the margin.
     """
-    interval, p = estimate(values), statistics.two_one_sided(values, margin)
+    interval, p = estimate(values), statistics.tost_p_value(values, margin)
     narrow = estimate(values, 2 * LEVEL - 1)  # the two tests are this interval
     verdict = _within(interval, p, margin)
     few = interval.seeds < FEWEST_SEEDS
     note = "" if few else f"{_p(p)} against a difference of {margin:g} or more"
-    if note and verdict == "supported" and interval.decided:
+    if note and verdict == "supported" and interval.differs_from_zero:
         note += "; its uncorrected 95 % interval excludes zero"
     judged = None if few or verdict == "not supported" else narrow
     ends = (-margin, margin)

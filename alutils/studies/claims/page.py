@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from alutils.protocol.cell import Cell, Protocol
-from alutils.reporting import figures, standing
+from alutils.reporting import arm_comparison, figures
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import count, join, plain, seed_range, show, table
 from alutils.reporting.published import ON_CLAIMS
@@ -57,7 +57,7 @@ def answer(claims: list[Claim], interim: str = "") -> Markdown:
         if names:
             number = f"{len(names)} {'is' if len(names) == 1 else 'are'}"
             parts.append(f"{number} {verdict}: {join(names)}")
-    lacking = [claim.key for claim in claims if claim.lacking]
+    lacking = [claim.key for claim in claims if claim.missing_runs]
     note = f" Runs are missing for {join(lacking)}." if lacking else ""
     return Markdown(
         f"Of the poster's {len(claims)} claims, {'; '.join(parts)}.{note}{_seeds(claims)}{interim}"
@@ -69,7 +69,7 @@ def left_out(claims: list[Claim]) -> Markdown:
 
     A claim with missing runs is passed over.
     """
-    judged = [claim for claim in claims if claim.without]
+    judged = [claim for claim in claims if claim.leave_one_out]
     changed = {claim.key: text for claim in judged if (text := _without(claim))}
     stay = [claim.key for claim in judged if claim.key not in changed]
     parts = [f"{key} {text}" for key, text in changed.items()]
@@ -99,13 +99,14 @@ def _one_seed_fewer(claims: list[Claim]) -> str:
 def _without(claim: Claim) -> str:
     """Other verdicts of a claim without some seed, in words; empty if there are none."""
     seeds: dict[Verdict, list[str]] = {}
-    for seed, verdict in claim.without:
+    for seed, verdict in claim.leave_one_out:
         seeds.setdefault(verdict, []).append(str(seed))
     kept = len(seeds.pop(claim.verdict, []))
     others = [f"{verdict} without seed {join(left, 'or')}" for verdict, left in seeds.items()]
     if not others:
         return ""
-    return f"would be {join(others)} (stays {claim.verdict} in {kept} of {len(claim.without)} sets)"
+    sets = f"{kept} of {len(claim.leave_one_out)} sets"
+    return f"would be {join(others)} (stays {claim.verdict} in {sets})"
 
 
 def normality(claims: list[Claim]) -> Markdown:
@@ -115,11 +116,11 @@ def normality(claims: list[Claim]) -> Markdown:
     """
     families: dict[str, list[str]] = {}
     normal: list[str] = []
-    for claim in (claim for claim in claims if not claim.lacking):
-        one_sided = any(len(finding.lines) > 1 for finding in claim.findings)
+    for claim in (claim for claim in claims if not claim.missing_runs):
+        one_sided = any(len(finding.thresholds) > 1 for finding in claim.findings)
         side = "each one-sided test of " if one_sided else ""
         for seeds in claim.seed_counts:
-            least, rejects = standing.sign_flip(seeds, claim.tests, one_sided)
+            least, rejects = arm_comparison.sign_flip(seeds, claim.tests, one_sided)
             alone = len(claim.seed_counts) == 1
             key = claim.key if alone else f"{claim.key} with {count(seeds, 'seed')}"
             families.setdefault(f"{least} for {side}", []).append(key)
@@ -248,7 +249,7 @@ def claim_in_full(claims: list[Claim], key: str) -> HTML:
                 "finding": finding.what,
                 "mean (95 % interval)": _mean_and_interval(finding.estimate, claim.unit),
                 "simultaneous interval": _ends(finding.simultaneous),
-                "90 % interval (decides)": _ends(finding.judged),
+                "90 % interval (decides)": _ends(finding.tost_interval),
                 "verdict": finding.verdict,
                 STAYS: "{} of {}".format(*finding.stays) if finding.stays else "",
                 "note": finding.note,
@@ -257,8 +258,8 @@ def claim_in_full(claims: list[Claim], key: str) -> HTML:
         ]
         columns = pd.DataFrame(rows)
         parts.append(table(columns.loc[:, (columns != "").any()]))
-    if claim.aside:
-        parts.append(HTML(f"<p>{escape(claim.aside)}</p>"))
+    if claim.remark:
+        parts.append(HTML(f"<p>{escape(claim.remark)}</p>"))
     return Several(*parts)
 
 
@@ -268,11 +269,11 @@ def forest(claim: Claim) -> Figure:
     drawn = [finding for finding in claim.findings if finding.estimate]
     figure, ((axes,),) = figures.grid(size=(8, 0.9 + 0.36 * len(drawn)))
     for row, finding in enumerate(drawn):
-        axes.vlines(finding.lines, row - 0.45, row + 0.45, color="black", linewidth=1.2)
+        axes.vlines(finding.thresholds, row - 0.45, row + 0.45, color="black", linewidth=1.2)
         if finding.simultaneous:
-            figures.thin(axes, row, finding.simultaneous, COLOUR[finding.verdict])
-        if finding.judged:
-            ends = finding.judged.low, finding.judged.high
+            figures.simultaneous_interval(axes, row, finding.simultaneous, COLOUR[finding.verdict])
+        if finding.tost_interval:
+            ends = finding.tost_interval.low, finding.tost_interval.high
             axes.hlines(row, *ends, color=COLOUR[finding.verdict], linewidth=4)
     styles = [(COLOUR[finding.verdict], MARKER[finding.verdict]) for finding in drawn]
     figures.intervals(
@@ -291,7 +292,7 @@ def _forest_text(claim: Claim) -> tuple[str, str]:
     )
     counts = {finding.estimate.seeds for finding in measured}
     spread = "" if max(counts) < FEWEST_SEEDS else " with its 95 % interval"
-    if spread and any(finding.judged for finding in claim.findings):
+    if spread and any(finding.tost_interval for finding in claim.findings):
         spread += "; thick: the 90 % interval of two one-sided tests at 5 %"
     if spread and claim.tests > 1:
         spread += f", not corrected; thin: the simultaneous interval for {claim.tests} tests"
@@ -345,7 +346,7 @@ def measured(claim: Claim, finding: Finding) -> str:
         text += f" (simultaneous interval {_ends(finding.simultaneous)})"
         return f"{finding.what}: {text}"
     text = _mean_and_interval(finding.interval, claim.unit)
-    if finding.judged:
+    if finding.tost_interval:
         text = f"{text.removesuffix(')')}, 90 %)"
     return f"{finding.what}: {text}"
 

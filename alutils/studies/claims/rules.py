@@ -15,11 +15,11 @@ import pandas as pd
 from alutils.protocol.arms import POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import statistics
-from alutils.reporting.standing import MARGIN
+from alutils.reporting.arm_comparison import EQUIVALENCE_MARGIN
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, estimate
 from alutils.studies.claims import judging
 from alutils.studies.claims.findings import Claim, Finding
-from alutils.studies.claims.judging import RANGE, Lacking, above, below, on_arms, on_sizes
+from alutils.studies.claims.judging import RANGE, MissingRuns, above, below, on_arms, on_sizes
 
 APPROACHES = POSTER_ARMS[1:]
 """The poster's four; users' own arms are not judged."""
@@ -52,7 +52,7 @@ def with_seeds_left_out(results: pd.DataFrame, claims: list[Claim]) -> list[Clai
     again = {int(seed): judge(results[results["seed"] != seed], 2) for seed in seeds}
     left_out = (
         claim
-        if claim.lacking
+        if claim.missing_runs
         else _left_out(claim, {seed: others[index] for seed, others in again.items()})
         for index, claim in enumerate(claims)
     )
@@ -61,15 +61,15 @@ def with_seeds_left_out(results: pd.DataFrame, claims: list[Claim]) -> list[Clai
 
 def _by_random(claim: Claim, results: pd.DataFrame) -> Claim:
     """C6, with a remark if it depends on the seed in which random ends highest."""
-    if not claim.without:
+    if not claim.leave_one_out:
         return claim
     arms = results[results["figure"].astype(str).isin(RULES["C6"][0])]
     seed = statistics.random_ends(judging.poster_rows(arms, "mnist")).idxmax()
-    if (verdict := dict(claim.without).get(seed, claim.verdict)) == claim.verdict:
+    if (verdict := dict(claim.leave_one_out).get(seed, claim.verdict)) == claim.verdict:
         return claim
     return replace(
         claim,
-        aside=f"{claim.aside} Seed {seed}, without which C6 would be {verdict}, is the one in "
+        remark=f"{claim.remark} Seed {seed}, without which C6 would be {verdict}, is the one in "
         "which random's fit ends highest: there, an arm has to reach a higher accuracy.",
     )
 
@@ -89,7 +89,7 @@ def _left_out(claim: Claim, again: dict[int, Claim]) -> Claim:
         findings.append(replace(finding, stays=(kept, len(verdicts))))
         fewer |= verdicts.keys()
     without = tuple((seed, again[seed].verdict) for seed in sorted(fewer))
-    return replace(claim, findings=tuple(findings), without=without)
+    return replace(claim, findings=tuple(findings), leave_one_out=without)
 
 
 def c1(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
@@ -120,15 +120,15 @@ def c2(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     def test(dataset: str, curves: pd.DataFrame) -> list[Finding]:
         low, high = (judging.nearest_count(curves.columns, count) for count in (1500, 5500))
         if low is None or high is None:
-            raise Lacking(f"{dataset_title(dataset)} at 1,500 and 5,500 labels")
+            raise MissingRuns(f"{dataset_title(dataset)} at 1,500 and 5,500 labels")
         line, side = {"mnist": (1.5, below), "cifar10": (5.0, above)}[dataset]
         return [judging.gain(dataset, curves, low, high, line, side)]
 
     claim = on_sizes(claim, sizes, test, fewest)
-    if claim.lacking or "heldout_best" not in sizes:
+    if claim.missing_runs or "heldout_best" not in sizes:
         return claim
     best = on_sizes(claim, sizes.assign(accuracy=100 * sizes["heldout_best"]), test, fewest)
-    if best.lacking:
+    if best.missing_runs:
         return claim
     gains = [
         f"{finding.what} {gain.mean:.2f}{claim.unit} ({gain.low:.2f} to {gain.high:.2f})"
@@ -137,7 +137,7 @@ def c2(sizes: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     ]
     return replace(
         claim,
-        aside="For description only, as a training may end in a dip: by the best evaluation on "
+        remark="For description only, as a training may end in a dip: by the best evaluation on "
         f"held-out images, {'; '.join(gains)}; seeds: {claim.seeds}. Such a best favours the size "
         "at which accuracy fluctuates more.",
     )
@@ -180,13 +180,13 @@ def c4(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
                 dataset,
                 areas[first] - areas[second],
                 f"{arm_title(first)} minus {arm_title(second)}",
-                MARGIN[dataset],
+                EQUIVALENCE_MARGIN[dataset],
             )
             for first, second in combinations(APPROACHES, 2)
         ]
 
     claim = on_arms(claim, arms, test, fewest)
-    if claim.lacking:
+    if claim.missing_runs:
         return claim
     alike = [
         f"{_as_random(arms, name)} of the {len(APPROACHES)} on {dataset_title(name)}"
@@ -196,13 +196,15 @@ def c4(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
         f"By such tests, Holm-corrected, random labels are equivalent to {' and '.join(alike)}: "
         "where they are, the similarity of the four says nothing about the benefit of choosing."
     )
-    return replace(claim, aside=aside)
+    return replace(claim, remark=aside)
 
 
 def _as_random(arms: pd.DataFrame, dataset: str) -> int:
     """How many of the four approaches are equivalent to random labels, by their areas."""
     areas = statistics.areas(judging.poster_rows(arms, dataset))
-    return sum(p < 1 - LEVEL for p in statistics.equivalence(areas, MARGIN[dataset]).values())
+    return sum(
+        p < 1 - LEVEL for p in statistics.equivalence(areas, EQUIVALENCE_MARGIN[dataset]).values()
+    )
 
 
 def c5(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
@@ -228,7 +230,7 @@ def c5(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
         return [finding if math.isnan(finding.p) else replace(finding, note=note)]
 
     claim = on_arms(claim, arms, test, fewest, ["cifar10"])
-    if claim.lacking:
+    if claim.missing_runs:
         return claim
     gains = statistics.gains(judging.poster_rows(arms, "cifar10"))
     by_count = gains.groupby(["arm", "labels"])["accuracy"]
@@ -236,7 +238,7 @@ def c5(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
     arm, labels = bounds.idxmax()
     return replace(
         claim,
-        aside="The claim is about every size, its rule only about the last label count. Over all "
+        remark="The claim is about every size, its rule only about the last label count. Over all "
         "label counts and arms, the largest upper bound, not corrected, is "
         f"{bounds.max():.2f} points "
         f"({arm_title(arm)} at {labels:,} labels).",
@@ -253,7 +255,7 @@ def c6(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
         "last label count divided by the count at which the arm reaches random's last accuracy, on "
         f"monotone fits per seed ({statistics.FIT}).",
         " times",
-        aside="Two clauses of this rule were added after results were known. An arm that reaches "
+        remark="Two clauses of this rule were added after results were known. An arm that reaches "
         "random's last accuracy in no seed opposes the claim only if its own last accuracy is "
         "shown to lie below random's, and is undecided otherwise. An arm that has this accuracy "
         "from the first label count on in some seed is undecided, as the saving is only bounded "
@@ -270,7 +272,7 @@ def c6(arms: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> Claim:
 
     claim = on_arms(claim, arms, test, fewest, ["mnist"])
     if claim.findings and not any(finding.note for finding in claim.findings):
-        claim = replace(claim, aside=f"{claim.aside} Neither applies to a finding here.")
+        claim = replace(claim, remark=f"{claim.remark} Neither applies to a finding here.")
     return claim
 
 

@@ -11,7 +11,7 @@ from IPython.display import HTML, Markdown
 from alutils.folders.index import PREFIX, left_out_file
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose
-from alutils.reporting.prose import count, literal
+from alutils.reporting.prose import count, escape_markdown
 
 LISTED = 10
 """Maximum number of classes at either end, and of kinds of left-out files, in a table."""
@@ -38,14 +38,15 @@ def sentence(dataset: Any) -> Markdown:
     each = sizes(dataset)
     train, test = int(each["train"].sum()), int(each["test"].sum())
     text = (
-        f"**{literal(dataset_title(dataset.name))}** has {count(train + test, 'usable image')} in "
-        f"{len(each)} classes: {train:,} for training and {test:,} for the test set. "
+        f"**{escape_markdown(dataset_title(dataset.name))}** has "
+        f"{count(train + test, 'usable image')} in {len(each)} classes: {train:,} for training and "
+        f"{test:,} for the test set. "
     )
     if len(set(each["train"])) == 1:
         text += f"Every class has {count(int(each['train'].iloc[0]), 'training image')}. "
     else:
         most, least = each.iloc[0], each.iloc[-1]
-        first, last = literal(most.name), literal(least.name)
+        first, last = escape_markdown(most.name), escape_markdown(least.name)
         text += (
             f"The most frequent class, {first}, has {count(int(most['train']), 'training image')}, "
             f"and the rarest, {last}, has {least['train']:,}. "

@@ -8,7 +8,7 @@ from pydantic import Field
 from alutils.folders import index
 from alutils.protocol.cell import Cell, Count, Rounds, Share
 from alutils.protocol.encoders import EncoderName
-from alutils.protocol.parameters import increasing
+from alutils.protocol.parameters import check_increasing
 from alutils.studies.active_learning.plan import ActiveLearningStudy
 from alutils.studies.own_images.dataset import NameOrExample
 
@@ -43,7 +43,7 @@ class OwnImagesStudy(ActiveLearningStudy):
 
     def cells(self) -> list[Cell]:
         """One cell per seed and arm, as in ``ActiveLearningStudy``."""
-        increasing("targets", self.targets)
+        check_increasing("targets", self.targets)
         self._check_recipe()
         return super().cells()
 

@@ -6,7 +6,7 @@ from scipy import stats
 
 from alutils.protocol.arms import BASELINE, arm_title
 from alutils.protocol.datasets import DATASETS, dataset_title
-from alutils.reporting import figures, standing, statistics, tables
+from alutils.reporting import arm_comparison, figures, statistics, tables
 from alutils.reporting.forecast import standard_errors
 from alutils.reporting.prose import capital, count, interval, join, paired_seeds
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, Estimate, estimate
@@ -50,7 +50,7 @@ def _saving(labels: pd.Series, savings: pd.Series, last: int) -> str:
     if labels.isna().any():
         return f"gets there {tables.reached(savings, last)}."
     saved = estimate(labels)
-    if not saved.decided:
+    if not saved.differs_from_zero:
         return f"is not shown to save or to cost labels: {_labels(saved, '+')}."
     if saved.mean > 0:
         return f"would have saved {_labels(saved, '')}."
@@ -96,10 +96,10 @@ def certainty(results: pd.DataFrame) -> Markdown:
     if len(areas) < FEWEST_SEEDS:
         text += f" A test needs {FEWEST_SEEDS}: with these, differences may be due to chance."
     else:
-        by_arm = standing.standings(areas, dataset)
-        if left := standing.undecided(by_arm):
+        by_arm = arm_comparison.compare_with_random(areas, dataset)
+        if left := arm_comparison.undecided(by_arm):
             arms = join([arm_title(arm) for arm in left])
-            text += f" They leave {arms} undecided.{standing.power(areas, dataset)}"
+            text += f" They leave {arms} undecided.{arm_comparison.power(areas, dataset)}"
         elif all(arm.differs for arm in by_arm.values()):
             text += " They show for every arm on which side of random it lies."
         else:

@@ -12,12 +12,12 @@ from filelock import FileLock
 from IPython.display import Markdown
 
 from alutils.folders.listing import NO_IMAGES
-from alutils.labelling import bundle, chain, older
+from alutils.labelling import bundle, hash_chain, older_answers
 from alutils.labelling.answers import ReplayDiffers, answer_from, recorded, replay
-from alutils.labelling.desk import Desk
-from alutils.labelling.entries import Answers, Entry, alike
+from alutils.labelling.entries import Answers, Entry, folded_name
 from alutils.labelling.images import FolderImages
-from alutils.labelling.ledger import Ledger, LedgerHeld, locked
+from alutils.labelling.ledger import Ledger, LedgerLocked, locked
+from alutils.labelling.page import LabellingPage
 from alutils.labelling.session import Session, describe
 from alutils.labelling.widget import LabellingWidget
 from alutils.protocol.parameters import ParameterError
@@ -33,17 +33,17 @@ class Labelling:
     Attributes
     ----------
     study, images : the parameters, and the folder
-    desk : the page of images, with its session
+    page : the page of images, with its session
     """
 
     study: OwnLabelsStudy
     images: FolderImages
-    desk: Desk
+    page: LabellingPage
 
     @property
     def session(self) -> Session:
         """The answers, and what to ask for next."""
-        return self.desk.session
+        return self.page.session
 
 
 Shown = TypeVar("Shown")
@@ -54,7 +54,7 @@ def undisturbed(report: Callable[[Labelling], Shown]) -> Callable[[Labelling], S
 
     @wraps(report)
     def alone(labelling: Labelling) -> Shown:
-        with labelling.desk.turn:
+        with labelling.page.lock:
             return report(labelling)
 
     return alone
@@ -68,13 +68,13 @@ _open: dict[Path, Labelling] = {}
 def open_ledger(study: OwnLabelsStudy) -> Labelling:
     """Start the study's ledger or continue it; in batch, start a new one.
 
-    Raises as ``Session``; ``LedgerHeld`` if another process labels into it; ``ParameterError`` if a
-    recorded ledger is of other images; ``CanNotWrite`` if the folder can't be made.
+    Raises as ``Session``; ``LedgerLocked`` if another process labels into it; ``ParameterError`` if
+    a recorded ledger is of other images; ``CanNotWrite`` if the folder can't be made.
     """
     images = FolderImages(study.dataset, study.encoder)
     path = study.ledger_path.resolve()
     if before := _open.pop(path, None):
-        before.desk.close()
+        before.page.close()
     classes, settings = study.classes or images.classes, study.settings
     if study.answers not in (PERSON, LABELS):
         classes, settings = recorded(_recorded_entries(study, images))
@@ -84,24 +84,26 @@ def open_ledger(study: OwnLabelsStudy) -> Labelling:
         notes.append(line)
         print(line)
 
-    if images.classes and set(map(alike, images.classes)).isdisjoint(map(alike, classes)):
+    if images.classes and set(map(folded_name, images.classes)).isdisjoint(
+        map(folded_name, classes)
+    ):
         say(_no_classes(images))
     if study.answers == PERSON and study.page > study.largest_page:
         say(_much_at_random(study))
-    older_answers = _older_answers(study, images, classes, say)
+    older = _older_answers(study, images, classes, say)
     with _folder_made(study):
-        if older_answers:
+        if older:
             with Ledger(path, classes, images.pool.facts | settings.facts, say) as ledger:
-                if done := older.take_over(ledger, older_answers):
+                if done := older_answers.take_over(ledger, older):
                     say(done)
         session = Session(path, images.pool, classes, settings, say)
     try:
-        desk = Desk(session, study.target, study.page, notes)
+        page = LabellingPage(session, study.target, study.page, notes)
     except BaseException:  # an interrupt too: the cell can run again
         session.close()
         raise
-    labelling = Labelling(study, images, desk)
-    desk.export = lambda: _export(labelling)
+    labelling = Labelling(study, images, page)
+    page.export = lambda: _export(labelling)
     _open[path] = labelling
     return labelling
 
@@ -128,7 +130,7 @@ def _no_classes(images: FolderImages) -> str:
 
 def _recorded_entries(study: OwnLabelsStudy, images: FolderImages) -> list[Entry]:
     """The lines of the recorded ledger; refuses one of other images."""
-    entries = chain.read(Path(study.answers))
+    entries = hash_chain.read(Path(study.answers))
     if entries and images.pool.position.keys().isdisjoint(Answers(entries).current):
         raise ParameterError(
             f"answers = {study.answers!r} answers none of the images of {images.folder}: give the "
@@ -142,12 +144,12 @@ def _older_answers(
     images: FolderImages,
     classes: Sequence[str],
     say: Callable[[str], None],
-) -> older.Older | None:
+) -> older_answers.OlderAnswers | None:
     """The answers of the older ledger that is named; if none is, ``say`` may suggest one."""
     if study.older_ledger:
-        return older.read(Path(study.older_ledger), images, classes)
+        return older_answers.read(Path(study.older_ledger), images, classes)
     if study.answers == PERSON and not study.ledger:
-        if hint := older.hint(study.ledger_path, images, classes):
+        if hint := older_answers.hint(study.ledger_path, images, classes):
             say(hint)
     return None
 
@@ -183,8 +185,8 @@ def _refuse_two_runs(path: Path, study: OwnLabelsStudy) -> FileLock:
     """Acquire the lock of a path; raises if another run in batch has it."""
     try:
         return locked(path)
-    except LedgerHeld as error:
-        raise LedgerHeld(
+    except LedgerLocked as error:
+        raise LedgerLocked(
             f"another batch run is using {study.folder} ({error}): wait for it, close its "
             "notebook's kernel, or use another profile"
         ) from error
@@ -215,7 +217,7 @@ def label(labelling: Labelling) -> LabellingWidget | Markdown:
     """The widget for a person; in batch, give the answers and report that."""
     study, session = labelling.study, labelling.session
     if study.answers == PERSON:
-        return LabellingWidget(labelling.desk, labelling.images)
+        return LabellingWidget(labelling.page, labelling.images)
     if study.answers == LABELS:
         given = answer_from(labelling.images.labels, session, study.answer_count)
         session.wait()
@@ -223,7 +225,7 @@ def label(labelling: Labelling) -> LabellingWidget | Markdown:
             f"{count(given, 'answer')} came from the folder's own labels, as a person would have "
             'given them. In JupyterLab, with `answers = "person"`, this cell shows the images.'
         )
-    entries = chain.read(Path(study.answers))
+    entries = hash_chain.read(Path(study.answers))
     said = "with the same images asked for as then"
     try:
         replay(session, entries)

@@ -41,7 +41,7 @@ def asked_for(labelling: Labelling) -> HTML | Markdown:
 
 def _batch(labelling: Labelling, entries: Sequence[Entry]) -> Picture:
     first = labelling.session.answers.first  # a later answer may be a change
-    texts = [(each.said, reason(first[each.image].asked)) for each in entries]
+    texts = [(each.answer_text, reason(first[each.image].asked)) for each in entries]
     caption = "Under each image its answer, and what asked for it."
     return _grid(labelling, [entry.image for entry in entries], texts, caption)
 
@@ -52,7 +52,7 @@ def unsure(labelling: Labelling) -> HTML | Markdown:
     session = labelling.session
     if len(set(session.answers.labels.values())) < 2:
         return Markdown("There is no head yet: it needs labels of two classes.")
-    names, guesses, probabilities = session.least_sure(SHOWN)
+    names, guesses, probabilities = session.least_confident(SHOWN)
     if not names:
         return Markdown("Every image has an answer.")
     texts = [(guess, f"{100 * p:.0f} %") for guess, p in zip(guesses, probabilities, strict=True)]

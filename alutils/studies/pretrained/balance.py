@@ -8,7 +8,7 @@ from IPython.display import HTML, Markdown
 from torch import Tensor
 
 from alutils.protocol.arms import ORACLES, arm_title
-from alutils.protocol.study import Setting
+from alutils.protocol.study import FactorLevel
 from alutils.records.store import Store, finished_records
 from alutils.reporting import prose, statistics
 from alutils.reporting.prose import join, paired_seeds, percent
@@ -64,7 +64,7 @@ def balances(study: PretrainedStudy, labels: dict[str, Tensor]) -> list[Balance]
     return [balance for balance in every if len(balance.shares)]
 
 
-def _row(setting: Setting, balance: ClassBalance) -> dict[str, object]:
+def _row(setting: FactorLevel, balance: ClassBalance) -> dict[str, object]:
     """One arm of one seed: shares (%) of the rarest classes in its picks and in its pool."""
     cell = setting.cell
     keys = {"part": setting.factor, "dataset": cell.dataset, "ratio": setting.level}
@@ -106,7 +106,7 @@ def sentences(every: Iterable[Balance], interim: str = "") -> Markdown:
 def _sentence(shares: pd.DataFrame) -> str:
     """The tests of one part, from its shares by seed and arm."""
     shares = shares.drop(columns=list(ORACLES), errors="ignore")
-    p, means = statistics.adjusted(shares), shares.mean()
+    p, means = statistics.holm_p_values(shares), shares.mean()
     which = f"images of the {RAREST} rarest classes"
     phrases = []
     for words, sign in (("more", 1), ("less", -1)):

@@ -10,7 +10,7 @@ from alutils.reporting import prose, statistics
 from alutils.reporting.prose import interval, points
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
 from alutils.studies.pretrained.plan import PARTS, part_title
-from alutils.studies.pretrained.worth import best_arm
+from alutils.studies.pretrained.scratch_comparison import best_arm
 
 
 class Gap(NamedTuple):

@@ -8,11 +8,11 @@ from alutils.protocol.arms import BUILT_IN, CUSTOM_ARMS, ORACLES, POSTER_ARMS
 from alutils.protocol.cell import Cell, Count, Protocol
 from alutils.protocol.datasets import DatasetName, dataset_title
 from alutils.protocol.encoders import EncoderName
-from alutils.protocol.parameters import increasing, known, no_duplicates
+from alutils.protocol.parameters import check_choice, check_increasing, check_unique
 from alutils.protocol.study import (
+    FactorLevel,
+    FactorStudy,
     Levels,
-    Setting,
-    SettingsStudy,
     check_datasets,
     refuse_best,
 )
@@ -36,7 +36,7 @@ def part_title(part: str, dataset: str, imbalance: float = 1.0) -> str:
     return f"{dataset_title(dataset)}, {part} labels{ratio}"
 
 
-class PretrainedStudy(SettingsStudy):
+class PretrainedStudy(FactorStudy):
     """Frozen features: what they are worth, and what choosing is worth on them.
 
     Arms with few labels, from ``few_first`` to ``few_last``, and with many, from ``first_labels``
@@ -72,11 +72,11 @@ class PretrainedStudy(SettingsStudy):
     scratch_precision: Literal["fp32", "bf16"] = "bf16"
     scratch_heldout_every: Annotated[int, Field(ge=0)] = 10
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[FactorLevel]:
         """Every cell with what is varied in it, seed by seed; the network from scratch first."""
         self._check()
         every = [
-            Setting("scratch", "", self._scratch(name, seed))
+            FactorLevel("scratch", "", self._scratch(name, seed))
             for seed in self.scratch_seeds
             for name in self.scratch_datasets
         ]
@@ -102,7 +102,7 @@ class PretrainedStudy(SettingsStudy):
 
     def _ranking(
         self, datasets: tuple[str, ...], seed: int, imbalance: float = 1.0
-    ) -> list[Setting]:
+    ) -> list[FactorLevel]:
         """One seed of both parts."""
         return [
             self._ranked(part, name, arm, seed, imbalance)
@@ -111,7 +111,9 @@ class PretrainedStudy(SettingsStudy):
             for arm in self.arms_of(part)
         ]
 
-    def _ranked(self, part: str, dataset: str, arm: str, seed: int, imbalance: float) -> Setting:
+    def _ranked(
+        self, part: str, dataset: str, arm: str, seed: int, imbalance: float
+    ) -> FactorLevel:
         """One arm of one part of the ranking."""
         if part == "few":
             first, size, last = self.few_first, self.few_size, self.few_last
@@ -125,11 +127,11 @@ class PretrainedStudy(SettingsStudy):
             changes = {}
         changes |= {"acquisition_size": size, "imbalance": imbalance}
         cell = self._arm_cell("pretrained", dataset, arm, seed, first, last, **changes)
-        return Setting(part, imbalance, cell)
+        return FactorLevel(part, imbalance, cell)
 
-    def _head(self, dataset: str, seed: int) -> Setting:
+    def _head(self, dataset: str, seed: int) -> FactorLevel:
         cell = self._sizes_cell("pretrained", dataset, seed, self.head_counts, stop_set=0)
-        return Setting("head", "", cell)
+        return FactorLevel("head", "", cell)
 
     def _scratch(self, dataset: str, seed: int) -> Cell:
         """The network from scratch: a cell of Figure 2, so that the two share a record."""
@@ -152,9 +154,9 @@ class PretrainedStudy(SettingsStudy):
         check_datasets("scratch_datasets", self.scratch_datasets)
         keys = ("few_arms", "many_arms", "imbalances", "imbalanced_seeds", "scratch_seeds")
         for key in keys:
-            no_duplicates(key, getattr(self, key))
+            check_unique(key, getattr(self, key))
         for key in ("head_counts", "scratch_counts"):
-            increasing(key, getattr(self, key))
+            check_increasing(key, getattr(self, key))
         for key in ("few_arms", "many_arms"):
             self._check_arms(key)
         self._check_few()
@@ -168,7 +170,7 @@ class PretrainedStudy(SettingsStudy):
     def _check_arms(self, key: str) -> None:
         arms = getattr(self, key)
         for arm in arms:
-            known(key, arm, [*BUILT_IN, *CUSTOM_ARMS])
+            check_choice(key, arm, [*BUILT_IN, *CUSTOM_ARMS])
         if "random" not in arms or len(set(arms) - set(ORACLES)) < 2:
             raise ValueError(
                 f"{key} = {list(arms)} must have random, the baseline, and a strategy to hold "

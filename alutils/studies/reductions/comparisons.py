@@ -19,7 +19,7 @@ QUOTED_LABELS = 1500
 TITLES = {
     "fresh": "fresh Adam",
     "carried": "carried Adam",
-    **{name: recipes.TITLES[name] for name in ("poster", "reduced")},
+    **{name: recipes.TITLES[name] for name in recipes.RECIPES},
 }
 STYLES = dict(zip(TITLES, figures.OTHER_STYLES[:2] * 2, strict=True))
 """Colours and markers of recipes and states, different from those of arms."""
@@ -67,10 +67,10 @@ def recipe_sentences(results: pd.DataFrame) -> Markdown:
         if gains.size:
             tested = len(gains) >= FEWEST_SEEDS
             if tested:
-                shown = matters if estimate(gains.mean(axis=1)).decided else open_
+                shown = matters if estimate(gains.mean(axis=1)).differs_from_zero else open_
                 shown.append(dataset_title(dataset))
             each = {size: estimate(gains[size]) for size in gains.columns}
-            apart = [f"{size:,}" for size, gain in each.items() if gain.decided]
+            apart = [f"{size:,}" for size, gain in each.items() if gain.differs_from_zero]
             where = "; at no size does the interval exclude zero" if tested else ""
             if apart:
                 where = f"; the interval excludes zero at {join(apart)} labels (not corrected)"
@@ -100,7 +100,7 @@ def pick_gains(
     On the seeds that both recipes have, if there are any. In points of ``column``.
     """
     gains = {}
-    for level in ("poster", "reduced"):
+    for level in recipes.RECIPES:
         margin, random = (
             by_size(results, column, factor="picks", level=level, dataset=dataset, arm=arm)
             for arm in ("margin", "random")
@@ -180,7 +180,7 @@ def _under(gains: dict[str, pd.Series]) -> str:
     """A gain by seed under either recipe, and the difference, in words."""
     values = [f"{points(estimate(gain))} under {TITLES[name]}" for name, gain in gains.items()]
     more = estimate(gains["reduced"] - gains["poster"])
-    shown = "" if more.seeds < FEWEST_SEEDS or more.decided else ", undecided"
+    shown = "" if more.seeds < FEWEST_SEEDS or more.differs_from_zero else ", undecided"
     return f"{join(values)}, a difference of {points(more)}{shown}"
 
 

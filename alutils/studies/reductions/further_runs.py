@@ -7,7 +7,7 @@ from IPython.display import HTML, Markdown
 
 from alutils.reporting.picture import Several
 from alutils.reporting.prose import join
-from alutils.studies.recipes import CHOSEN_UNDER, ROUNDS, STRONG
+from alutils.studies.recipes import PROFILE_OF_RECIPE, ROUNDS_PROFILE, STRONG_PROFILE
 from alutils.studies.reductions import both_recipes, other_profiles
 from alutils.studies.transfer import page as transfer
 
@@ -38,7 +38,7 @@ SECTIONS = (
         "is tested under each recipe as in 02 and 03; the paired difference of the two is "
         "descriptive. The claims that rest on these figures are judged by the rules of 04 on the "
         "same seeds. No verdict is withdrawn if the other recipe disagrees: both are reported.",
-        f"make study PROFILE={CHOSEN_UNDER['poster']}",
+        f"make study PROFILE={PROFILE_OF_RECIPE['poster']}",
         both_recipes.parts,
     ),
     Section(
@@ -61,18 +61,19 @@ SECTIONS = (
         "Choosing under a strong recipe",
         "Better training may leave less or more to gain by choosing. Random, margin and BADGE are "
         "run on CIFAR-10 with crops and flips, trained longer; the report of 02 in the profile "
-        f"`{STRONG}` has the curves.",
-        f"make study PROFILE={STRONG}",
+        f"`{STRONG_PROFILE}` has the curves.",
+        f"make study PROFILE={STRONG_PROFILE}",
         other_profiles.strong_recipe,
     ),
     Section(
         "The poster's 150 rounds",
         "All arms are run with one seed, acquiring 0.1 % of the pool at a time, each round trained "
-        f"with the recipe of `quick`; the reports of 02 and 03 in the profile `{ROUNDS}` have the "
-        "curves. One seed is no test. Each arm's difference in area is given with the interval in "
-        "which one more seed would lie in 95 % of cases under the reduced recipe with 1 % at a "
-        "time; a value outside it says that recipe, rounds or chance make a difference, not which.",
-        f"make study PROFILE={ROUNDS}",
+        f"with the recipe of `quick`; the reports of 02 and 03 in the profile `{ROUNDS_PROFILE}` "
+        "have the curves. One seed is no test. Each arm's difference in area is given with the "
+        "interval in which one more seed would lie in 95 % of cases under the reduced recipe with "
+        "1 % at a time; a value outside it says that recipe, rounds or chance make a difference, "
+        "not which.",
+        f"make study PROFILE={ROUNDS_PROFILE}",
         other_profiles.poster_rounds,
     ),
 )

@@ -10,21 +10,27 @@ from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.study import Study
 from alutils.records import tidy
-from alutils.reporting import record_facts, standing, statistics
+from alutils.reporting import arm_comparison, record_facts, statistics
 from alutils.reporting.prose import count, paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST, ROUNDS, STRONG
+from alutils.studies.recipes import (
+    CIFAR10,
+    MNIST,
+    PROFILE_OF_RECIPE,
+    ROUNDS_PROFILE,
+    STRONG_PROFILE,
+)
 
-REDUCED = CHOSEN_UNDER["reduced"]
+REDUCED = PROFILE_OF_RECIPE["reduced"]
 """The profile of the reduced recipe, with which these runs are compared."""
 
 
 def studies_read() -> list[Study]:
     """The studies whose records are read here."""
     return [
-        load_study(STRONG, CIFAR10),
-        *(load_study(p, name) for p in (ROUNDS, REDUCED) for name in (CIFAR10, MNIST)),
+        load_study(STRONG_PROFILE, CIFAR10),
+        *(load_study(p, name) for p in (ROUNDS_PROFILE, REDUCED) for name in (CIFAR10, MNIST)),
     ]
 
 
@@ -33,7 +39,7 @@ def strong_recipe() -> list[Markdown]:
 
     Empty if no seed is complete.
     """
-    study = load_study(STRONG, CIFAR10)
+    study = load_study(STRONG_PROFILE, CIFAR10)
     results = tidy.read(study)
     if results.empty:
         return []
@@ -47,13 +53,14 @@ def strong_recipe() -> list[Markdown]:
         return [Markdown(few)]
     by_arm = "; ".join(
         f"{arm_title(arm)} {points(each.difference, '')}"
-        for arm, each in standing.standings(areas, study.dataset).items()
+        for arm, each in arm_comparison.compare_with_random(areas, study.dataset).items()
     )
-    rests_on = standing.normality(areas, study.dataset)
+    rests_on = arm_comparison.normality(areas, study.dataset)
     text = (
         f"On {title}, from {results['labels'].min():,} to {results['labels'].max():,} labels, over "
-        f"{seeds}, judged by area under the budget curve ({standing.tests(areas, study.dataset)}): "
-        f"{standing.sentence(areas, study.dataset)}. In points, with simultaneous intervals: "
+        f"{seeds}, judged by area under the budget curve "
+        f"({arm_comparison.tests(areas, study.dataset)}): "
+        f"{arm_comparison.sentence(areas, study.dataset)}. In points, with simultaneous intervals: "
         f"{by_arm}.{_more_than_reduced(results)} {rests_on}{interim}"
     )
     return [Markdown(text)]
@@ -82,7 +89,7 @@ def poster_rounds() -> list[Markdown]:
     """
     lines = []
     for notebook in (CIFAR10, MNIST):
-        study = load_study(ROUNDS, notebook)
+        study = load_study(ROUNDS_PROFILE, notebook)
         fine = statistics.areas(tidy.read(study))
         coarse = statistics.areas(tidy.read(load_study(REDUCED, notebook)))
         coarse = coarse.drop(index=fine.index, errors="ignore")
@@ -106,7 +113,7 @@ def _beside(fine: pd.DataFrame, coarse: pd.DataFrame) -> str:
         if len(coarse) < FEWEST_SEEDS:
             parts.append(f"{arm_title(arm)} {difference:+.2f} points over random")
             continue
-        seeds = statistics.one_more(coarse[arm] - coarse["random"])
+        seeds = statistics.prediction_interval(coarse[arm] - coarse["random"])
         inside = "within" if seeds.low <= difference <= seeds.high else "outside"
         parts.append(
             f"{arm_title(arm)} {difference:+.2f} points over random, {inside} the prediction "

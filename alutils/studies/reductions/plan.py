@@ -6,12 +6,12 @@ from pydantic import Field
 
 from alutils.protocol.cell import Cell, Count, Share
 from alutils.protocol.datasets import DatasetName
-from alutils.protocol.parameters import increasing, no_duplicates
+from alutils.protocol.parameters import check_increasing, check_unique
 from alutils.protocol.study import (
+    FactorLevel,
+    FactorStudy,
     Levels,
     Seeds,
-    Setting,
-    SettingsStudy,
     Study,
     check_datasets,
     refuse_best,
@@ -28,7 +28,7 @@ REPLICA_ARMS = ("uncertainty", "random")
 """Uncertainty ran first in the authors' code, so it has no other arm's state; random is ours."""
 
 
-class ReductionsStudy(SettingsStudy):
+class ReductionsStudy(FactorStudy):
     """What each reduction is worth, compared with the poster's own value, all else being equal.
 
     The study's own protocol is the poster's. On nested random labels (``label_counts``): Adam's
@@ -50,7 +50,7 @@ class ReductionsStudy(SettingsStudy):
     reduced_learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-3
     replica_seeds: Seeds = (42,)
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[FactorLevel]:
         """Every cell with what is varied in it; within a seed, random labels come first."""
         self._check()
         sized = [
@@ -74,19 +74,19 @@ class ReductionsStudy(SettingsStudy):
             "learning_rate": self.reduced_learning_rate,
         }
 
-    def _sized(self, dataset: str, seed: int) -> list[Setting]:
+    def _sized(self, dataset: str, seed: int) -> list[FactorLevel]:
         sizes = self.label_counts
         poster = self._sizes_cell(2, dataset, seed, sizes)
         carried = self._sizes_cell("reductions", dataset, seed, sizes, adam_state="rounds")
         reduced = self._sizes_cell("reductions", dataset, seed, sizes, **self.reduced_recipe)
         return [
-            Setting("optimiser", "fresh", poster),
-            Setting("optimiser", "carried", carried),
-            Setting("recipe", "poster", poster),
-            Setting("recipe", "reduced", reduced),
+            FactorLevel("optimiser", "fresh", poster),
+            FactorLevel("optimiser", "carried", carried),
+            FactorLevel("recipe", "poster", poster),
+            FactorLevel("recipe", "reduced", reduced),
         ]
 
-    def _by_arm(self, seed: int) -> list[Setting]:
+    def _by_arm(self, seed: int) -> list[FactorLevel]:
         coarse, fine, reduced = self.acquisition_fraction, self.fine_fraction, self.reduced_recipe
         varied: list[tuple[str, float | str, float, dict[str, Any], tuple[str, ...]]] = [
             ("picks", "poster", coarse, {}, ("random", "margin")),
@@ -95,14 +95,14 @@ class ReductionsStudy(SettingsStudy):
             ("acquisition", fine, fine, reduced, ("random", "margin", "uncertainty")),
         ]
         return [
-            Setting(factor, level, self._cell(arm, seed, share, changes))
+            FactorLevel(factor, level, self._cell(arm, seed, share, changes))
             for factor, level, share, changes, arms in varied
             for arm in arms
         ]
 
-    def _replica(self) -> list[Setting]:
+    def _replica(self) -> list[FactorLevel]:
         return [
-            Setting("replica", "", self._cell(arm, seed, self.fine_fraction, REPLICA))
+            FactorLevel("replica", "", self._cell(arm, seed, self.fine_fraction, REPLICA))
             for seed in self.replica_seeds
             for arm in REPLICA_ARMS
         ]
@@ -115,10 +115,10 @@ class ReductionsStudy(SettingsStudy):
         )  # fmt: skip
 
     def _check(self) -> None:
-        no_duplicates("replica_seeds", self.replica_seeds)
+        check_unique("replica_seeds", self.replica_seeds)
         check_datasets("datasets", self.datasets)
         check_datasets("arms_dataset", (self.arms_dataset,))
-        increasing("label_counts", self.label_counts)
+        check_increasing("label_counts", self.label_counts)
         refuse_best(self)
         if not self.heldout_every:
             raise ValueError(

@@ -127,7 +127,7 @@ def figure(results: pd.DataFrame) -> HTML | Markdown:
         for level, rows in shown.groupby("level"):
             figures.curve(panel, rows, STYLES[level], TITLES[level])
         published_points = theirs[theirs["dataset"] == dataset]
-        figures.hollow(panel, figures.near(published_points, shown), ("#555555", "o"))
+        figures.draw_published(panel, figures.near(published_points, shown), ("#555555", "o"))
         figures.finish(panel, dataset_title(dataset), figures.REPORTED["heldout-best"])
         curves += [
             f"{dataset_title(dataset)}, {TITLES[level]}" for level in shown["level"].unique()
@@ -155,7 +155,7 @@ def replica_figure(results: pd.DataFrame) -> HTML | Markdown:
     theirs = figures.near(published.active_learning(datasets[0]), shown)
     for arm, rows in shown.groupby("arm", sort=False):
         figures.curve(axes[0, 0], rows, arm_style(arm), arm_title(arm))
-        figures.hollow(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm))
+        figures.draw_published(axes[0, 0], theirs[theirs["arm"] == arm], arm_style(arm))
     title = f"The authors' protocol on {dataset_title(datasets[0])}"
     figures.finish(axes[0, 0], title, figures.REPORTED["heldout-best"])
     caption = (

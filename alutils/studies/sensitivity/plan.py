@@ -6,11 +6,11 @@ from pydantic import Field
 
 from alutils.protocol.cell import Cell, Count, Share
 from alutils.protocol.datasets import DatasetName
-from alutils.protocol.parameters import no_duplicates
-from alutils.protocol.study import Levels, Setting, SettingsStudy, check_datasets
+from alutils.protocol.parameters import check_unique
+from alutils.protocol.study import FactorLevel, FactorStudy, Levels, check_datasets
 
 
-class SensitivityStudy(SettingsStudy):
+class SensitivityStudy(FactorStudy):
     """What the arms' own settings are worth: one varied at a time, to about ``last_labels``."""
 
     datasets: Levels[DatasetName] = ("mnist", "cifar10")
@@ -22,13 +22,13 @@ class SensitivityStudy(SettingsStudy):
     first_labels: Count = 540
     last_labels: Count = 2700
 
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[FactorLevel]:
         """Every cell with what is varied in it; a cell may serve several settings.
 
         The acquisition size comes last, from the coarsest to the finest, as that costs the most.
         """
         for key in ("dropouts", "passes", "cluster_counts", "acquisition_fractions"):
-            no_duplicates(key, getattr(self, key))
+            check_unique(key, getattr(self, key))
         check_datasets("datasets", self.datasets)
         step = self.acquisition_fraction
         varied: list[tuple[str, float | str, str, float, dict[str, Any]]] = []
@@ -45,7 +45,7 @@ class SensitivityStudy(SettingsStudy):
             for arm in ("random", "margin"):
                 varied.append(("acquisition", share, arm, share, {}))
         return [
-            Setting(factor, level, self._cell(dataset, seed, arm, share, changes))
+            FactorLevel(factor, level, self._cell(dataset, seed, arm, share, changes))
             for factor, level, arm, share, changes in varied
             for seed in self.seeds
             for dataset in self.datasets

@@ -48,7 +48,7 @@ def cells_of_recipe(study: Study) -> list[Cell]:
     None for a study that reports held-out accuracy, as these trainings are judged on the test set,
     or whose trainings continue from one another.
     """
-    if study.reported != "test" or study.trains_on:
+    if study.reported != "test" or study.continues_training:
         return []
     datasets = tuple(dict.fromkeys(cell.dataset for cell in study.cells()))
     values = {"datasets": datasets} | without_acquisitions(study)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from alutils.protocol.cell import Cell, Count
 from alutils.protocol.datasets import DatasetName
-from alutils.protocol.parameters import increasing
+from alutils.protocol.parameters import check_increasing
 from alutils.protocol.study import Study, check_datasets
 
 
@@ -22,7 +22,7 @@ class TrainingSizeStudy(Study):
     def cells(self) -> list[Cell]:
         """One cell per seed and dataset; its rounds are the sizes."""
         check_datasets("datasets", self.datasets)
-        increasing("label_counts", self.label_counts)
+        check_increasing("label_counts", self.label_counts)
         return [
             self._sizes_cell(2, dataset, seed, self.label_counts)
             for seed in self.seeds

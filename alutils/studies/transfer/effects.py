@@ -1,7 +1,8 @@
 """What picks and training each contribute to an arm's gain, and whether picks travel.
 
-Tables have one row per seed and one column per arm, including random, as ``standing.standings``
-expects: it tests every arm against random. What is concluded is fixed in ``docs/plan.md``.
+Tables have one row per seed and one column per arm, including random, as expected by
+``arm_comparison.compare_with_random``, which tests every arm against random. What is concluded is
+fixed in ``docs/plan.md``.
 """
 
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from alutils.protocol.study import Study
 from alutils.records.store import Store
 from alutils.records.tidy import table
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CHOSEN_UNDER
-from alutils.studies.transfer.plan import SETS, studies, transfer_study, transfers
+from alutils.studies.recipes import PROFILE_OF_RECIPE
+from alutils.studies.transfer.plan import LABEL_SETS, studies, transfer_study, transfers
 
 Gains = dict[tuple[str, str], pd.DataFrame]
 """By recipe under which the arms chose, and recipe that trained on their labels."""
@@ -23,17 +24,17 @@ Gains = dict[tuple[str, str], pd.DataFrame]
 def gains(notebook: str, label_counts: tuple[int, ...] = ()) -> Gains:
     """Every arm's mean accuracy (%) over label counts, minus random's of the same seed.
 
-    Label counts are those of ``SETS`` unless given, seeds those that have finished every arm. If
-    both recipes are the same, the arm's own rounds at these label counts are used.
+    Label counts are those of ``LABEL_SETS`` unless given, seeds those that have finished every arm.
+    If both recipes are the same, the arm's own rounds at these label counts are used.
     """
-    counts = label_counts or SETS[notebook].label_counts
+    counts = label_counts or LABEL_SETS[notebook].label_counts
     return {
         recipes: _gains(notebook, profile, cells, counts)
         for recipes, (profile, cells) in _compared(notebook).items()
     }
 
 
-def ended(notebook: str) -> bool:
+def is_complete(notebook: str) -> bool:
     """Whether no runs are to come of the cells that ``gains`` compares.
 
     Then all cells of a seed are finished, or one of them failed, which leaves the seed out.
@@ -49,8 +50,8 @@ def ended(notebook: str) -> bool:
 
 def _compared(notebook: str) -> dict[tuple[str, str], tuple[str, list[tuple[str, Cell]]]]:
     """By recipes as in ``Gains``: the profile, and the cells of the set's seeds with their arms."""
-    sets, every = SETS[notebook], {}
-    for recipe, profile in CHOSEN_UNDER.items():
+    sets, every = LABEL_SETS[notebook], {}
+    for recipe, profile in PROFILE_OF_RECIPE.items():
         cells = [(cell.arm, cell) for cell in load_study(profile, notebook).cells()]
         every[recipe, recipe] = profile, cells
     for name, chosen_under, trained_by in transfers():
@@ -66,7 +67,7 @@ def _compared(notebook: str) -> dict[tuple[str, str], tuple[str, list[tuple[str,
 
 def studies_read() -> list[Study]:
     """The studies whose records ``gains`` reads."""
-    chosen = (load_study(p, name) for p in CHOSEN_UNDER.values() for name in SETS)
+    chosen = (load_study(p, name) for p in PROFILE_OF_RECIPE.values() for name in LABEL_SETS)
     return [*chosen, *studies()]
 
 
@@ -94,7 +95,7 @@ def picks_and_training(gains: Gains) -> tuple[Effect, Effect]:
     On the seeds that have all four gains. The two means add up to the gain under the poster's
     recipe minus that under the reduced one.
     """
-    pairs = [(s, t) for s in CHOSEN_UNDER for t in CHOSEN_UNDER]
+    pairs = [(s, t) for s in PROFILE_OF_RECIPE for t in PROFILE_OF_RECIPE]
     seeds = set.intersection(*(set(gains[pair].index) for pair in pairs))
     d = {pair: gains[pair].loc[sorted(seeds)] for pair in pairs}
     p, r = "poster", "reduced"
@@ -110,5 +111,5 @@ def _gains(
     rows = rows[rows["labels"].isin(counts)]
     arms = rows["record"].map({cell.name: arm for arm, cell in cells})
     means = rows.groupby([rows["seed"], arms.rename("arm")])["accuracy"].mean().unstack("arm")
-    means = means.reindex(columns=SETS[notebook].arms).dropna()
+    means = means.reindex(columns=LABEL_SETS[notebook].arms).dropna()
     return means.sub(means["random"], axis=0)

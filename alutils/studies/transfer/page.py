@@ -6,12 +6,12 @@ from IPython.display import HTML, Markdown
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.reporting import prose
+from alutils.reporting.arm_comparison import ArmComparison, compare_with_random, normality
 from alutils.reporting.prose import paired_seeds, points
-from alutils.reporting.standing import Standing, normality, standings
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
-from alutils.studies.recipes import CHOSEN_UNDER, DATASET_OF, TITLES
-from alutils.studies.transfer.effects import Effect, Gains, ended, gains, picks_and_training
-from alutils.studies.transfer.plan import SETS
+from alutils.studies.recipes import DATASET_OF, PROFILE_OF_RECIPE, TITLES
+from alutils.studies.transfer.effects import Effect, Gains, gains, is_complete, picks_and_training
+from alutils.studies.transfer.plan import LABEL_SETS
 
 NOTHING = (
     "The outputs folder has these runs for no dataset: `.venv/bin/python -m alutils transfer` "
@@ -55,18 +55,19 @@ def _page(lines: list[str], notes: list[str]) -> Markdown:
 
 def _seeds(notebook: str, seeds: int) -> str:
     """How many seeds there are, and why fewer than planned: to come, or a training failed."""
-    planned = len(SETS[notebook].seeds)
+    planned = len(LABEL_SETS[notebook].seeds)
     few = f"; a test needs {FEWEST_SEEDS}" if seeds < FEWEST_SEEDS else ""
     if seeds == planned:
         return paired_seeds(seeds)
-    why = "a training failed in the others" if ended(notebook) else "interim"
+    why = "a training failed in the others" if is_complete(notebook) else "interim"
     return f"{paired_seeds(seeds)} of {planned} ({why}{few})"
 
 
 def _parts(picks: Effect, training: Effect, dataset: str) -> list[str]:
     """One sentence per arm: by how much its gain differs, and which part of that is shown."""
     whole = picks.mean + training.mean
-    by_picks, by_training = standings(picks.mean, dataset), standings(training.mean, dataset)
+    by_picks = compare_with_random(picks.mean, dataset)
+    by_training = compare_with_random(training.mean, dataset)
     lines = []
     for arm in by_picks:
         by_its_picks, by_the_training = by_picks[arm], by_training[arm]
@@ -88,14 +89,14 @@ def _both(effect: Effect, arm: str) -> str:
     return f"{points(first, '')}, the reduced {points(second, '')}, not corrected"
 
 
-def _verdict(standing: Standing, sentences: tuple[str, str, str]) -> str:
+def _verdict(comparison: ArmComparison, sentences: tuple[str, str, str]) -> str:
     """What is concluded about a part of a gain, by the plan's rule."""
-    if standing.difference.seeds < FEWEST_SEEDS:
+    if comparison.difference.seeds < FEWEST_SEEDS:
         return "not tested"
-    if standing.differs:
-        small = ", by too little to matter" if standing.equivalent else ""
-        return f"{sentences[standing.difference.mean < 0]}{small}"
-    return sentences[2] if standing.equivalent else "undecided"
+    if comparison.differs:
+        small = ", by too little to matter" if comparison.equivalent else ""
+        return f"{sentences[comparison.difference.mean < 0]}{small}"
+    return sentences[2] if comparison.equivalent else "undecided"
 
 
 def travel() -> Markdown:
@@ -104,7 +105,7 @@ def travel() -> Markdown:
     for notebook, dataset in DATASET_OF.items():
         every = gains(notebook)
         for (chosen_under, trained_by), moved in every.items():
-            if trained_by not in CHOSEN_UNDER and len(moved):
+            if trained_by not in PROFILE_OF_RECIPE and len(moved):
                 lines.append(
                     f"- **{dataset_title(dataset)}**, chosen under {TITLES[chosen_under]}, "
                     f"trained with {TITLES[trained_by]}, {_seeds(notebook, len(moved))}: "
@@ -115,7 +116,7 @@ def travel() -> Markdown:
 
 
 def _travel(own: pd.DataFrame, moved: pd.DataFrame, dataset: str) -> str:
-    at_home, elsewhere = standings(own, dataset), standings(moved, dataset)
+    at_home, elsewhere = compare_with_random(own, dataset), compare_with_random(moved, dataset)
     parts = []
     for arm, there in elsewhere.items():
         change = points(estimate((moved[arm] - own[arm]).dropna()), "")
@@ -126,7 +127,7 @@ def _travel(own: pd.DataFrame, moved: pd.DataFrame, dataset: str) -> str:
     return "; ".join(parts)
 
 
-def _travels(own: Standing, moved: Standing) -> str:
+def _travels(own: ArmComparison, moved: ArmComparison) -> str:
     """Whether an arm's picks travel, by the plan's rule."""
     if min(own.difference.seeds, moved.difference.seeds) < FEWEST_SEEDS:
         return "not tested"
@@ -150,7 +151,7 @@ def table() -> HTML | None:
 
 
 def _rows(notebook: str) -> list[dict[str, str]]:
-    whole, last = gains(notebook), gains(notebook, SETS[notebook].label_counts[-1:])
+    whole, last = gains(notebook), gains(notebook, LABEL_SETS[notebook].label_counts[-1:])
     return [
         {
             "dataset": dataset_title(DATASET_OF[notebook]),

@@ -15,11 +15,11 @@ from alutils.records.copied import SourceNotFinished, copied_labels
 from alutils.running import run
 from alutils.running.progress import Say
 from alutils.studies.profiles import load_study, protocol_of
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, MNIST, STRONG
+from alutils.studies.recipes import CIFAR10, MNIST, PROFILE_OF_RECIPE, STRONG_PROFILE
 
 
 @dataclass(frozen=True)
-class Sets:
+class LabelSets:
     """Which label sets of a notebook's records are trained on."""
 
     arms: tuple[str, ...]
@@ -27,9 +27,11 @@ class Sets:
     label_counts: tuple[int, ...]
 
 
-SETS = {
-    CIFAR10: Sets(("random", "margin", "bayesian", "kmeans"), (0, 1, 2, 3, 4), (2588, 4623, 6560)),
-    MNIST: Sets(("random", "margin", "kmeans"), (0, 1, 2), (3105, 5548, 7874)),
+LABEL_SETS = {
+    CIFAR10: LabelSets(
+        ("random", "margin", "bayesian", "kmeans"), (0, 1, 2, 3, 4), (2588, 4623, 6560)
+    ),
+    MNIST: LabelSets(("random", "margin", "kmeans"), (0, 1, 2), (3105, 5548, 7874)),
 }
 """By notebook; the label counts are those of its rounds 6, 11 and 16, the last one."""
 
@@ -38,12 +40,12 @@ class TransferStudy(Study):
     """The label sets of another study's arms, trained on by this study's own recipe."""
 
     profile: str = "transfer"
-    source: str = CHOSEN_UNDER["reduced"]
+    source: str = PROFILE_OF_RECIPE["reduced"]
     """Profile of the records that hold the label sets."""
     notebook: str = CIFAR10
     """Notebook that these records are of."""
-    arms: Levels[str] = SETS[CIFAR10].arms
-    label_counts: Levels[Count] = SETS[CIFAR10].label_counts
+    arms: Levels[str] = LABEL_SETS[CIFAR10].arms
+    label_counts: Levels[Count] = LABEL_SETS[CIFAR10].label_counts
 
     def cells(self) -> list[Cell]:
         """One cell per seed and arm; its rounds are the label counts."""
@@ -74,15 +76,15 @@ def recipe(name: str, notebook: str) -> dict[str, Any]:
     if name == "head":
         return protocol_of("desktop", "09-pretrained-features")
     if name == "strong":
-        return protocol_of(STRONG, CIFAR10)
-    return protocol_of(CHOSEN_UNDER[name], notebook)
+        return protocol_of(STRONG_PROFILE, CIFAR10)
+    return protocol_of(PROFILE_OF_RECIPE[name], notebook)
 
 
 def transfer_study(notebook: str, chosen_under: str, trained_by: str) -> TransferStudy:
     """The study of label sets that were chosen under one recipe, trained on by another."""
-    sets = SETS[notebook]
+    sets = LABEL_SETS[notebook]
     values = {
-        "source": CHOSEN_UNDER[chosen_under],
+        "source": PROFILE_OF_RECIPE[chosen_under],
         "notebook": notebook,
         "arms": sets.arms,
         "seeds": sets.seeds,
@@ -99,8 +101,8 @@ def transfers() -> list[tuple[str, str, str]]:
     return [
         (notebook, chosen_under, trained_by)
         for trained_by in ("head", "strong", "poster", "reduced")
-        for notebook in SETS
-        for chosen_under in CHOSEN_UNDER
+        for notebook in LABEL_SETS
+        for chosen_under in PROFILE_OF_RECIPE
         if trained_by != chosen_under and (trained_by, notebook) != ("strong", MNIST)
     ]
 

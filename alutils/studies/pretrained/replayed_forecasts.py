@@ -22,7 +22,7 @@ SEED = 0
 """Seed of the resamples; the same table gives the same answers."""
 
 
-def judged(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
+def replayable_rows(results: pd.DataFrame, arms: tuple[str, ...]) -> pd.DataFrame:
     """The rows of both parts that are replayed: of some arms, with classes not made rare."""
     rows = results[results["factor"].isin(PARTS) & (results["level"] == 1.0)]
     return rows[rows["arm"].isin(arms)]

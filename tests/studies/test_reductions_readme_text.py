@@ -4,8 +4,8 @@ import pytest
 
 from alutils.protocol.cell import Cell
 from alutils.studies.profiles import load_study
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, MNIST
-from alutils.studies.reductions import both_recipes, in_short
+from alutils.studies.recipes import CIFAR10, DATASET_OF, MNIST, PROFILE_OF_RECIPE
+from alutils.studies.reductions import both_recipes, readme_text
 from alutils.studies.reductions.plan import ReductionsStudy
 from tests.studies.test_both_recipes import ABOVE, CLEAR, run
 
@@ -13,12 +13,12 @@ from tests.studies.test_both_recipes import ABOVE, CLEAR, run
 @pytest.fixture
 def study() -> ReductionsStudy:
     """As if 08 were of the profile that has the reduced recipe."""
-    reduced = {"profile": CHOSEN_UNDER["reduced"]}
+    reduced = {"profile": PROFILE_OF_RECIPE["reduced"]}
     return load_study("desktop", "08-reductions").model_copy(update=reduced)
 
 
 def arms(recipe: str) -> list[Cell]:
-    return load_study(CHOSEN_UNDER[recipe], CIFAR10).cells()
+    return load_study(PROFILE_OF_RECIPE[recipe], CIFAR10).cells()
 
 
 def run_both(seeds: int, poster: dict[str, float]) -> None:
@@ -27,24 +27,26 @@ def run_both(seeds: int, poster: dict[str, float]) -> None:
 
 
 def test_without_runs_under_the_poster_s_recipe_the_verdicts_are_open(outputs, study):
-    (told,) = in_short.told(study)
+    (told,) = readme_text.recipe_paragraphs(study)
     assert told.startswith("02 and 03, on which C3 to C6 are judged, use the reduced")
     open_ = "verdicts on C3, C4, C5 and C6 depend on the recipe is open until 3 seeds are complete"
     assert f"{open_} under both on CIFAR-10 and MNIST ([plan]" in told
-    assert in_short.on_recipe(arms("reduced")) == (
+    assert readme_text.on_recipe(arms("reduced")) == (
         "All verdicts rest on bf16 (poster: fp32), C3 to C6 also on 20 epochs per training with a "
         "one-cycle schedule (poster: 100, constant) and 16 trainings per arm (poster: 150)."
     )
     in_fp32 = [cell.model_copy(update={"precision": "fp32"}) for cell in arms("reduced")]
-    assert in_short.on_recipe(in_fp32).startswith("C3 to C6 rest on 20 epochs")
-    assert in_short.told(study.model_copy(update={"profile": "quick"})) == []
-    (told,) = in_short.told(study.model_copy(update={"profile": CHOSEN_UNDER["poster"]}))
+    assert readme_text.on_recipe(in_fp32).startswith("C3 to C6 rest on 20 epochs")
+    assert readme_text.recipe_paragraphs(study.model_copy(update={"profile": "quick"})) == []
+    (told,) = readme_text.recipe_paragraphs(
+        study.model_copy(update={"profile": PROFILE_OF_RECIPE["poster"]})
+    )
     assert told.startswith("02 and 03, on which C3 to C6 are judged, use the poster's r")
 
 
 def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study):
     run(MNIST, seeds=3, reduced=ABOVE, poster=ABOVE)
-    (told,) = in_short.told(study)
+    (told,) = readme_text.recipe_paragraphs(study)
     assert "on MNIST, on the 3 seeds that are complete under both, the same is shown of" in told
     assert "complete under both on CIFAR-10 ([plan]" in told and "Does a verdict" not in told
     assert "Whether the verdicts on C3, C4 and C5 depend on the recipe is open" in told
@@ -59,15 +61,15 @@ def test_one_dataset_alone_tells_of_its_curves_and_of_no_verdict(outputs, study)
 )
 def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster, differ, c3):
     run_both(3, poster)
-    _, sentence, table = in_short.told(study)
+    _, sentence, table = readme_text.recipe_paragraphs(study)
     agree = both_recipes.agreement(both_recipes.read())
     assert f"complete under both, {agree}. C1 and C2 rest on 01" in sentence
-    assert sentence.endswith(in_short.INTERIM)  # CIFAR-10 ends with five seeds
+    assert sentence.endswith(readme_text.INTERIM)  # CIFAR-10 ends with five seeds
     head, _, first, *_ = table.splitlines()
     assert head == "| claim | under the poster's recipe | seeds | under the reduced recipe |"
     assert first.startswith(f"| C3 | {c3}: CIFAR-10, ")
     assert " points, p " in first and "| 3 | supported: CIFAR-10, " in first
-    assert in_short.on_recipe(arms("reduced")).endswith(
+    assert readme_text.on_recipe(arms("reduced")).endswith(
         f"; on the seeds of both recipes {differ} the recipe so far ([results](docs/results.md))."
     )
 
@@ -75,9 +77,9 @@ def test_verdicts_stand_side_by_side_from_three_seeds_on(outputs, study, poster,
 def test_at_the_planned_end_nothing_is_interim(outputs, study):
     """Which is five seeds on CIFAR-10 and three on MNIST."""
     run_both(5, CLEAR)
-    told = in_short.told(study)
-    assert in_short.INTERIM not in " ".join(told)
-    assert in_short.on_recipe(arms("reduced")).endswith(
+    told = readme_text.recipe_paragraphs(study)
+    assert readme_text.INTERIM not in " ".join(told)
+    assert readme_text.on_recipe(arms("reduced")).endswith(
         "; on the seeds of both recipes none depends on the recipe ([results](docs/results.md))."
     )
 
@@ -89,22 +91,22 @@ def test_the_seeds_on_which_the_recipes_are_compared_are_told(outputs, study):
         start = (
             f"Over the whole range of labels on {told}, on the 3 seeds that are complete under both"
         )
-        assert f"{start}, the same is shown" in in_short.told(study)[0]
-    assert "; on the seeds of both recipes" in in_short.on_recipe(arms("reduced"))
+        assert f"{start}, the same is shown" in readme_text.recipe_paragraphs(study)[0]
+    assert "; on the seeds of both recipes" in readme_text.on_recipe(arms("reduced"))
 
 
 def test_two_seeds_judge_nothing(outputs, study):
     run_both(2, CLEAR)
-    assert len(in_short.told(study)) == 1
+    assert len(readme_text.recipe_paragraphs(study)) == 1
 
 
 def test_what_the_runs_have_less_than_the_poster_s_is_computed(outputs, study):
-    (bullet,) = in_short.reach(study, arms("reduced")).splitlines()
+    (bullet,) = readme_text.scope_bullets(study, arms("reduced")).splitlines()
     assert bullet == (
         "- Scope of C3 to C6: 02 and 03 have 20 epochs per training with a one-cycle schedule "
         "(poster: 100, constant), 16 trainings per arm (poster: 150), bf16 (poster: fp32) and "
         "0.98 % of the remaining pool labelled per round (poster: 0.1 %)."
     )
-    assert "epochs" not in in_short.reach(study, arms("poster"))
+    assert "epochs" not in readme_text.scope_bullets(study, arms("poster"))
     whole = load_study("poster", CIFAR10).cells()
-    assert in_short.reach(study, whole) == in_short.on_recipe(whole) == ""
+    assert readme_text.scope_bullets(study, whole) == readme_text.on_recipe(whole) == ""

@@ -8,13 +8,13 @@ from IPython.display import HTML, Markdown
 
 from alutils.protocol.arms import arm_title
 from alutils.protocol.datasets import dataset_title
-from alutils.reporting import prose, standing, statistics
+from alutils.reporting import arm_comparison, prose, statistics
+from alutils.reporting.arm_comparison import ArmComparison
 from alutils.reporting.prose import join, paired_seeds, points
-from alutils.reporting.standing import Standing
 from alutils.reporting.statistics import FEWEST_SEEDS, Estimate, estimate
-from alutils.studies.pretrained.worth import ranked_datasets, rows_of
+from alutils.studies.pretrained.scratch_comparison import ranked_datasets, rows_of
 
-STARTERS = ("typiclust", "probcover", "kmeans-centre")
+LOW_BUDGET_ARMS = ("typiclust", "probcover", "kmeans-centre")
 """TypiClust, ProbCover, and K-means centres: typical or covering images, whatever their labels."""
 
 NONE = "No seed has margin and one of these arms yet."
@@ -25,7 +25,7 @@ class Start(NamedTuple):
 
     dataset: str
     arm: str
-    to_random: Standing
+    to_random: ArmComparison
     to_margin: Estimate
 
 
@@ -36,8 +36,8 @@ def starts(results: pd.DataFrame) -> Iterator[Start]:
         if "margin" not in set(rows["arm"]):
             continue
         areas = statistics.areas(rows)
-        by_arm = standing.standings(areas, dataset)
-        for arm in (arm for arm in STARTERS if arm in by_arm):
+        by_arm = arm_comparison.compare_with_random(areas, dataset)
+        for arm in (arm for arm in LOW_BUDGET_ARMS if arm in by_arm):
             yield Start(dataset, arm, by_arm[arm], estimate(areas[arm] - areas["margin"]))
 
 
@@ -81,7 +81,7 @@ def sentences(results: pd.DataFrame, interim: str = "") -> Markdown:
 
 
 def _margin(difference: Estimate) -> str:
-    if not difference.decided:
+    if not difference.differs_from_zero:
         return "not shown to differ from margin"
     return f"{'above' if difference.mean > 0 else 'below'} margin"
 

@@ -12,12 +12,12 @@ from alutils.reporting import prose, statistics
 from alutils.reporting.prose import count, join, points, verb
 from alutils.reporting.statistics import FEWEST_SEEDS, LEVEL, OWN_SPREAD_SEEDS, POWER, Estimate
 
-MARGIN = {"mnist": 0.3, "cifar10": 1.0}
+EQUIVALENCE_MARGIN = {"mnist": 0.3, "cifar10": 1.0}
 """Points of area within which two arms count as equal."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class ArmComparison:
     """An arm's difference from random in area, and what two families of tests show about it.
 
     ``difference`` has the simultaneous interval. ``p`` is the p-value of the paired t test and
@@ -60,25 +60,25 @@ class Standing:
         return "equivalent" if self.equivalent else "open"
 
 
-def standings(areas: pd.DataFrame, dataset: str) -> dict[str, Standing]:
+def compare_with_random(areas: pd.DataFrame, dataset: str) -> dict[str, ArmComparison]:
     """Every arm compared with random, from a dataset's areas by seed (rows) and arm (columns)."""
     differences = statistics.paired_differences(areas, tests=len(areas.columns) - 1)
-    p, margin = statistics.adjusted(areas), MARGIN.get(dataset)
+    p, margin = statistics.holm_p_values(areas), EQUIVALENCE_MARGIN.get(dataset)
     equal = statistics.equivalence(areas, margin) if margin else dict.fromkeys(p, float("nan"))
-    return {arm: Standing(differences[arm], p[arm], equal[arm]) for arm in differences}
+    return {arm: ArmComparison(differences[arm], p[arm], equal[arm]) for arm in differences}
 
 
 def tests(areas: pd.DataFrame, dataset: str) -> str:
     """The tests by which arms are compared with random, in words."""
     number = len(areas.columns) - 1
-    equal = " and two one-sided tests of equivalence" if dataset in MARGIN else ""
+    equal = " and two one-sided tests of equivalence" if dataset in EQUIVALENCE_MARGIN else ""
     corrected = f", Holm-corrected for {number} arms" if number > 1 else ""
     return f"paired t tests{equal} at 5 %{corrected}"
 
 
 def sentence(areas: pd.DataFrame, dataset: str) -> str:
     """Which arms differ from random, which are equivalent to it, and for which neither is shown."""
-    by_arm = standings(areas, dataset)
+    by_arm = compare_with_random(areas, dataset)
     parts = []
     for small in (False, True):
         shown = {a: s for a, s in by_arm.items() if s.equivalent == small}
@@ -92,13 +92,15 @@ def sentence(areas: pd.DataFrame, dataset: str) -> str:
             f"{join(same)} {'is' if len(same) == 1 else 'are'} equivalent to random within "
             f"{margin_points(dataset)}"
         )
-    if zero := [arm_title(a) for a, s in by_arm.items() if s.differs and not s.difference.decided]:
+    if zero := [
+        arm_title(a) for a, s in by_arm.items() if s.differs and not s.difference.differs_from_zero
+    ]:
         parts.append(
             f"the simultaneous interval of {join(zero)} reaches zero, but Holm's test decides"
         )
     if left := [arm_title(arm) for arm in undecided(by_arm)]:
         neither = "no difference"
-        if dataset in MARGIN:
+        if dataset in EQUIVALENCE_MARGIN:
             neither = f"neither a difference nor equivalence within {margin_points(dataset)}"
         arms = f"any of the {len(left)} arms" if len(left) == len(by_arm) > 1 else join(left)
         parts.append(f"{neither} is shown for {arms}")
@@ -131,7 +133,9 @@ def beyond_sign_flips(areas: pd.DataFrame, dataset: str) -> dict[str, str]:
     """
     if len(areas) < FEWEST_SEEDS:
         return {}
-    one_sided = {"difference": False} | ({"equivalence": True} if dataset in MARGIN else {})
+    one_sided = {"difference": False} | (
+        {"equivalence": True} if dataset in EQUIVALENCE_MARGIN else {}
+    )
     flips = {
         what: sign_flip(len(areas), len(areas.columns) - 1, side)
         for what, side in one_sided.items()
@@ -181,21 +185,21 @@ def _sides(areas: pd.DataFrame, half: float) -> str:
     return join([*(f"{join(names)} {where}" for where, names in few), f"{rest} {most}"])
 
 
-def undecided(by_arm: dict[str, Standing]) -> list[str]:
+def undecided(by_arm: dict[str, ArmComparison]) -> list[str]:
     """The arms that are shown neither to differ from random nor to be equivalent to it."""
     return [arm for arm, s in by_arm.items() if not (s.differs or s.equivalent)]
 
 
 def power(areas: pd.DataFrame, dataset: str) -> str:
     """The true difference from random that ``POWER`` needs, for the undecided arms."""
-    every, seeds = standings(areas, dataset), len(areas)
+    every, seeds = compare_with_random(areas, dataset), len(areas)
     if not (left := undecided(every)):
         return ""
     number = sum(not arm.differs for arm in every.values())
     level = statistics.simultaneous_level(number)  # Holm's level for the arms that are left
     corrected = f" and corrected for {number} tests" if number > 1 else ""
     shown = [
-        statistics.detectable((areas[arm] - areas["random"]).std(), seeds, level=level)
+        statistics.detectable_difference((areas[arm] - areas["random"]).std(), seeds, level=level)
         for arm in left
     ]
     if min(shown) > 100:
@@ -214,17 +218,17 @@ def table(results: pd.DataFrame) -> HTML | Markdown:
     areas, dataset = statistics.areas(results), results["dataset"].iloc[0]
     if len(areas) < FEWEST_SEEDS:
         return Markdown(f"With fewer than {FEWEST_SEEDS} paired seeds nothing is tested.")
-    by_arm, dunnett = standings(areas, dataset), statistics.dunnett(areas)
+    by_arm, dunnett = compare_with_random(areas, dataset), statistics.dunnett(areas)
     rows = [
         {
             dataset_title(dataset): arm_title(arm),
             "difference from random, simultaneous interval (points)": points(
-                standing.difference, ""
+                comparison.difference, ""
             ),
-            **columns(standing, dataset),
+            **columns(comparison, dataset),
             "p by pooled variance (Dunnett)": _dunnett_p(dunnett[arm]),
         }
-        for arm, standing in by_arm.items()
+        for arm, comparison in by_arm.items()
     ]
     tested = prose.table(pd.DataFrame(rows)).data
     number = count(len(by_arm), "arm")
@@ -246,7 +250,7 @@ def margin_in_labels(results: pd.DataFrame) -> str:
 
     Empty for a dataset without a margin, or if some seed's complete curve lies within it.
     """
-    margin = MARGIN.get(dataset := results["dataset"].iloc[0])
+    margin = EQUIVALENCE_MARGIN.get(dataset := results["dataset"].iloc[0])
     labels = statistics.labels_before(results, margin) if margin else []
     if not len(labels) or np.isnan(labels).any():
         return ""
@@ -260,12 +264,12 @@ def margin_in_labels(results: pd.DataFrame) -> str:
     )
 
 
-def too_wide(by_arm: dict[str, Standing], dataset: str) -> str:
+def too_wide(by_arm: dict[str, ArmComparison], dataset: str) -> str:
     """A note that no arm is shown equivalent as every interval is wider than the margin, or none.
 
     An interval is wider if its half-width exceeds the margin.
     """
-    margin = MARGIN.get(dataset)
+    margin = EQUIVALENCE_MARGIN.get(dataset)
     halves = [arm.difference.high - arm.difference.mean for arm in by_arm.values()]
     if margin is None or any(arm.equivalent for arm in by_arm.values()) or min(halves) <= margin:
         return ""
@@ -275,15 +279,15 @@ def too_wide(by_arm: dict[str, Standing], dataset: str) -> str:
     )
 
 
-def columns(standing: Standing, dataset: str, equal: bool = True) -> dict[str, str]:
+def columns(comparison: ArmComparison, dataset: str, equal: bool = True) -> dict[str, str]:
     """An arm's test results by column title: different from random, and equivalent to it.
 
     The second is left out for a dataset without a margin, or if ``equal`` is false.
     """
-    results = {"different (p)": _test_result(standing.differs, standing.p)}
-    if equal and dataset in MARGIN:
+    results = {"different (p)": _test_result(comparison.differs, comparison.p)}
+    if equal and dataset in EQUIVALENCE_MARGIN:
         title = f"equivalent within {margin_points(dataset)} (p)"
-        results[title] = _test_result(standing.equivalent, standing.p_equal)
+        results[title] = _test_result(comparison.equivalent, comparison.p_equal)
     return results
 
 
@@ -297,12 +301,13 @@ def _dunnett_p(p: float) -> str:
     return f"{p:.3f}" if p >= 0.001 else "below 0.001"
 
 
-def reaches_past(by_arm: dict[str, Standing], dataset: str) -> str:
+def reaches_past(by_arm: dict[str, ArmComparison], dataset: str) -> str:
     """Why an arm is equivalent though its interval reaches past the margin; no text if none is."""
     past = [
         arm_title(arm)
         for arm, each in by_arm.items()
-        if each.equivalent and max(-each.difference.low, each.difference.high) >= MARGIN[dataset]
+        if each.equivalent
+        and max(-each.difference.low, each.difference.high) >= EQUIVALENCE_MARGIN[dataset]
     ]
     if not past:
         return ""
@@ -321,5 +326,5 @@ def by_less(dataset: str) -> str:
 
 def margin_points(dataset: str) -> str:
     """The margin of a dataset in words: 1 point."""
-    margin = MARGIN[dataset]
+    margin = EQUIVALENCE_MARGIN[dataset]
     return f"{margin:g} point{'' if margin == 1 else 's'}"

@@ -70,7 +70,7 @@ def read() -> _Values:
     return settings
 
 
-def put_back(settings: _Values) -> None:
+def restore(settings: _Values) -> None:
     """Restore PyTorch's settings to what ``read`` returned.
 
     Two that this study never changes are set to PyTorch's defaults: no default device, and
@@ -83,7 +83,7 @@ def put_back(settings: _Values) -> None:
 
 
 @contextmanager
-def kept() -> Iterator[None]:
+def restored_afterwards() -> Iterator[None]:
     """Context that restores all settings at its end, whatever was set within it."""
     from sklearn import config_context
 
@@ -92,10 +92,10 @@ def kept() -> Iterator[None]:
 
 
 @contextmanager
-def under(settings: _Values) -> Iterator[None]:
+def applied(settings: _Values) -> Iterator[None]:
     """Context in which everything is computed with these PyTorch settings."""
     with _torch_kept():
-        put_back(settings)
+        restore(settings)
         yield
 
 
@@ -105,4 +105,4 @@ def _torch_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        put_back(settings)
+        restore(settings)

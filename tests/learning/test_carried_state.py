@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from alutils.learning import carried
-from alutils.learning.carried import restart, weights
-from alutils.learning.devices import settle
+from alutils.learning import carried_state
+from alutils.learning.carried_state import warm_start, weights
+from alutils.learning.devices import make_deterministic
 from alutils.learning.network import build
 from alutils.running.round import CurrentRound, run_round
 from tests.learning.test_replica import finish, interrupted, rounds
@@ -16,7 +16,7 @@ CARRIED = ["warm", "shrink-perturb"]
 
 
 def trained(cell) -> CurrentRound:
-    now = CurrentRound(cell, [], settle("cpu"))
+    now = CurrentRound(cell, [], make_deterministic("cpu"))
     now.train(None)
     return now
 
@@ -32,7 +32,7 @@ def test_a_cold_start_hands_nothing_on(digits_cell):
 def test_a_warm_start_has_all_of_the_last_weights(digits_cell):
     cell = digits_cell(start="warm")
     before, net = trained(cell).net, new(cell)
-    restart(net, carried.pack(None, before), cell, 1)
+    warm_start(net, carried_state.pack(None, before), cell, 1)
     assert all(map(torch.equal, net.state_dict().values(), before.state_dict().values()))
 
 
@@ -43,7 +43,7 @@ def test_shrink_and_perturb_mixes_last_and_new_weights_and_forgets_statistics(
     cell = digits_cell(start="shrink-perturb", live_taps=live_taps)
     before, net = trained(cell).net, new(cell)
     noise = new(cell, ("perturbation", 1))
-    restart(net, carried.pack(None, before), cell, 1)
+    warm_start(net, carried_state.pack(None, before), cell, 1)
     for mixed, last, drawn in zip(
         net.parameters(), before.parameters(), noise.parameters(), strict=True
     ):
@@ -57,7 +57,7 @@ def test_what_is_added_is_drawn_anew_every_round_and_is_no_initial_weight(digits
     before = trained(cell).net
     nets = [new(cell) for _ in range(2)]
     for number, net in enumerate(nets, 1):
-        restart(net, carried.pack(None, before), cell, number)
+        warm_start(net, carried_state.pack(None, before), cell, number)
     first_noise, second_noise = (net.head.weight - 0.4 * before.head.weight for net in nets)
     assert not torch.allclose(first_noise, second_noise)
     assert not torch.allclose(first_noise, 0.1 * new(cell).head.weight)
@@ -70,7 +70,7 @@ def test_the_first_round_is_the_same_and_later_ones_go_on(digits_cell, start):
     assert went_on[0]["test_nll"] == cold[0]["test_nll"]
     assert went_on[1]["labelled"] == cold[1]["labelled"]
     assert went_on[1]["test_nll"] != cold[1]["test_nll"]
-    assert all(states) and not any("exp_avg" in key for key in carried.load(states[0]))
+    assert all(states) and not any("exp_avg" in key for key in carried_state.load(states[0]))
     assert went_on[1]["state_digest"] != went_on[0]["state_digest"]
 
 
@@ -89,7 +89,7 @@ def test_arms_still_share_their_first_round_and_its_weights(digits_cell):
 def test_weights_and_adam_are_carried_side_by_side(digits_cell):
     cell = digits_cell(rounds=2, start="warm", adam_state="rounds")
     history, states = rounds(cell, 2)
-    tensors = carried.load(states[1])
+    tensors = carried_state.load(states[1])
     assert tensors["0.step"] == 4 and "weights.head.weight" in tensors
     weights_alone, _ = rounds(digits_cell(rounds=2, start="warm"), 2)
     assert history[0]["test_nll"] == weights_alone[0]["test_nll"]

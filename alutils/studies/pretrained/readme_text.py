@@ -6,15 +6,15 @@ from alutils.protocol.arms import POSTER_ARMS, arm_title
 from alutils.protocol.datasets import dataset_title
 from alutils.protocol.encoders import encoder_title
 from alutils.records import tidy
-from alutils.reporting import standing, statistics
+from alutils.reporting import arm_comparison, statistics
 from alutils.reporting.markdown import markdown_table
 from alutils.reporting.prose import join, seed_range, verb
 from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
-from alutils.studies.beyond.in_short import best_recipe
+from alutils.studies.beyond.readme_text import best_recipe
 from alutils.studies.pretrained.plan import PARTS, PretrainedStudy
-from alutils.studies.pretrained.worth import (
-    beside_scratch,
+from alutils.studies.pretrained.scratch_comparison import (
+    head_vs_scratch,
     needed,
     ranked_datasets,
     rows_of,
@@ -51,7 +51,7 @@ def _worth(
     """The head compared with the network from scratch, by dataset, in a sentence."""
     better, worse = [], []
     for name in datasets:
-        if not (beside := beside_scratch(results, name)):
+        if not (beside := head_vs_scratch(results, name)):
             continue
         title, accuracy = dataset_title(name), f"{beside.head.mean:.2f} %"
         if not beside.reached:
@@ -87,12 +87,12 @@ def leads(results: pd.DataFrame) -> str:
     gains: dict[str, list[str]] = {}
     for name, rows in _with_few_labels(results).items():
         areas = statistics.areas(rows)
-        arms = standing.standings(areas, name)
+        arms = arm_comparison.compare_with_random(areas, name)
         arm, *others = areas.mean().drop("random").sort_values(ascending=False).index
         if arms[arm].side != "above":
             continue
         gain = f"{arms[arm].difference.mean:+.2f}"
-        if others and not estimate(areas[arm] - areas[others[0]]).decided:
+        if others and not estimate(areas[arm] - areas[others[0]]).differs_from_zero:
             next_one = arms[others[0]].difference.mean
             gain += f"; not shown to differ from {arm_title(others[0])}, {next_one:+.2f}"
         gains.setdefault(arm_title(arm), []).append(f"{dataset_title(name)} ({gain})")
@@ -107,7 +107,10 @@ def leads(results: pd.DataFrame) -> str:
 
 def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     """Which of the poster's arms are shown to lie on one side of random on every dataset."""
-    by_dataset = [standing.standings(statistics.areas(rows), name) for name, rows in few.items()]
+    by_dataset = [
+        arm_comparison.compare_with_random(statistics.areas(rows), name)
+        for name, rows in few.items()
+    ]
     every, phrases = f" on all {len(few)} datasets" if len(few) > 1 else "", []
     for side in ("above", "below"):
         of_side = [{arm for arm, each in arms.items() if each.side == side} for arms in by_dataset]
@@ -177,6 +180,8 @@ def table(results: pd.DataFrame) -> str:
 
 def _shown(areas: pd.DataFrame, ranks: pd.Series, dataset: str) -> dict[str, str]:
     """Ranks by arm, each marked if the arm is shown to lie above or below random."""
-    tested = standing.standings(areas, dataset) if len(areas) >= FEWEST_SEEDS else {}
+    tested = (
+        arm_comparison.compare_with_random(areas, dataset) if len(areas) >= FEWEST_SEEDS else {}
+    )
     side = {arm: SIDE[each.side] for arm, each in tested.items()}
     return {arm: f"{ranks[arm]:g}{side.get(arm, '')}" for arm in areas.columns}

@@ -4,7 +4,7 @@ import pandas as pd
 
 from alutils.protocol.datasets import dataset_title
 from alutils.records import tidy
-from alutils.reporting import standing, statistics
+from alutils.reporting import arm_comparison, statistics
 from alutils.reporting.prose import paired_seeds
 from alutils.reporting.record_facts import interim
 from alutils.reporting.statistics import FEWEST_SEEDS
@@ -42,7 +42,7 @@ def _lines(results: pd.DataFrame, factor: str) -> list[str]:
             lines.append(
                 f"- **{dataset_title(dataset)}{start}**, {rows['labels'].min():,} to "
                 f"{rows['labels'].max():,} labels, {paired_seeds(len(areas))}: "
-                f"{standing.sentence(areas, dataset)}."
+                f"{arm_comparison.sentence(areas, dataset)}."
             )
     return lines
 

@@ -7,29 +7,36 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS, dataset_title
 from alutils.protocol.parameters import Parameters
 from alutils.records import tidy
-from alutils.reporting import standing, statistics
+from alutils.reporting import arm_comparison, statistics
 from alutils.reporting.markdown import markdown_table
 from alutils.reporting.prose import count, join, points
-from alutils.reporting.record_facts import to_come
+from alutils.reporting.record_facts import has_pending_runs
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies import profiles
 from alutils.studies.active_learning.plan import ActiveLearningStudy
-from alutils.studies.recipes import CHOSEN_UNDER, CIFAR10, DATASET_OF, STRONG, TITLES, recipe_of
+from alutils.studies.recipes import (
+    CIFAR10,
+    DATASET_OF,
+    PROFILE_OF_RECIPE,
+    STRONG_PROFILE,
+    TITLES,
+    recipe_of,
+)
 from alutils.studies.reductions import (
     both_recipes,
     comparisons,
     other_profiles,
     published_curves,
 )
-from alutils.studies.reductions.both_recipes import ON_ARMS, Both
+from alutils.studies.reductions.both_recipes import ACTIVE_LEARNING_CLAIMS, BothRecipes
 from alutils.studies.reductions.plan import ReductionsStudy
 
-FIRST, LAST = ON_ARMS[0], ON_ARMS[-1]
+FIRST, LAST = ACTIVE_LEARNING_CLAIMS[0], ACTIVE_LEARNING_CLAIMS[-1]
 """The first and last of the claims on choosing."""
 INTERIM = "Interim: some of these runs are still to come."
 
 
-def told(study: ReductionsStudy) -> list[str]:
+def recipe_paragraphs(study: ReductionsStudy) -> list[str]:
     """Paragraphs on the recipe of Figures 3 and 4, the verdicts under both, and a strong recipe.
 
     Empty if the study's profile holds neither recipe.
@@ -51,7 +58,7 @@ def told(study: ReductionsStudy) -> list[str]:
 
 def _strong(study: ReductionsStudy) -> list[str]:
     """What choosing is worth with better training; empty without runs."""
-    strong = profiles.load_study(STRONG, CIFAR10)
+    strong = profiles.load_study(STRONG_PROFILE, CIFAR10)
     trained = (
         f"Choosing under a stronger recipe ({join([arm_title(arm) for arm in strong.arms])} with "
         f"crops and flips, {strong.epochs} epochs; profile `{strong.profile}`, {link(study)})"
@@ -62,14 +69,14 @@ def _strong(study: ReductionsStudy) -> list[str]:
 
 def strong_in_short(dataset: str) -> str:
     """What is shown about arms with better training, after a space; empty with too few seeds."""
-    study = profiles.load_study(STRONG, CIFAR10)
+    study = profiles.load_study(STRONG_PROFILE, CIFAR10)
     results = tidy.read(study) if study.dataset == dataset else pd.DataFrame()
     areas = statistics.areas(results) if len(results) else results
     if len(areas) < FEWEST_SEEDS:
         return ""
     runs = f"{study.epochs} epochs, up to {results['labels'].max():,} labels"
     runs += f", {count(len(areas), 'seed')}"
-    return f" With crops and flips ({runs}), {standing.sentence(areas, dataset)}."
+    return f" With crops and flips ({runs}), {arm_comparison.sentence(areas, dataset)}."
 
 
 def _gains(study: ReductionsStudy) -> dict[str, pd.DataFrame]:
@@ -91,7 +98,7 @@ def _recipe_gain(title: str, gains: pd.DataFrame) -> str:
     )
 
 
-def _whole_curves(both: Both) -> str:
+def _whole_curves(both: BothRecipes) -> str:
     """What is shown under both recipes over the whole range, by dataset, or that it is open."""
     sentences, open_ = [], []
     for notebook, dataset in DATASET_OF.items():
@@ -104,7 +111,7 @@ def _whole_curves(both: Both) -> str:
         else:
             open_.append(dataset_title(dataset))
     if open_:
-        keys = sorted(sum(both_recipes.lacking(both).values(), []))
+        keys = sorted(sum(both_recipes.missing_runs(both).values(), []))
         sentences.append(
             f"Whether the verdicts on {join(keys)} depend on the recipe is open until "
             f"{FEWEST_SEEDS} seeds are complete under both on {join(open_)} ([plan](plan.md)); "
@@ -115,10 +122,10 @@ def _whole_curves(both: Both) -> str:
 
 def _interim(notebook: str) -> bool:
     """Whether runs of a figure are to come under either recipe."""
-    return to_come(*(profiles.load_study(p, notebook) for p in CHOSEN_UNDER.values()))
+    return has_pending_runs(*(profiles.load_study(p, notebook) for p in PROFILE_OF_RECIPE.values()))
 
 
-def _verdicts(both: Both) -> list[str]:
+def _verdicts(both: BothRecipes) -> list[str]:
     """The claims on choosing under either recipe, as a sentence and a table; none if too few."""
     if not both_recipes.enough_for_claims(both):
         return []
@@ -174,7 +181,7 @@ def _reductions(arms: list[Cell]) -> list[str]:
     return phrases
 
 
-def reach(study: ReductionsStudy, arms: list[Cell]) -> str:
+def scope_bullets(study: ReductionsStudy, arms: list[Cell]) -> str:
     """Bullets of the guide: how runs fall short of the poster's, and the published curves."""
     bullets, share = [], arms[0].acquisition_fraction
     if less := list(filter(None, [*_reductions(arms), _precision(arms)])):

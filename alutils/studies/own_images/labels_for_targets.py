@@ -8,7 +8,7 @@ from IPython.display import HTML
 
 from alutils.protocol.arms import arm_title
 from alutils.reporting import prose, statistics
-from alutils.reporting.forecast import KINDS, CannotTell, forecast
+from alutils.reporting.forecast import KINDS, NoForecast, forecast
 
 SEED = 0
 """Seed of the resamples; the same table gives the same answers."""
@@ -38,6 +38,6 @@ def needed(mean: pd.Series, target: float, images: int) -> str:
     if not np.isnan(reached):
         return f"{np.ceil(reached):,.0f}"
     answer = forecast(labels, accuracy, target, np.random.default_rng(SEED), size=images)
-    if isinstance(answer, CannotTell):
+    if isinstance(answer, NoForecast):
         return f"no forecast: {KINDS[answer.kind]}"
     return f"{answer.more:,} more than {labels[-1]:,} ({answer.low:,} to {answer.high:,})"

@@ -22,7 +22,7 @@ SCRATCH_STYLE = figures.OTHER_STYLES[0]
 NO_SEED = "No seed has every arm yet."
 
 
-def as_they_are(results: pd.DataFrame) -> pd.DataFrame:
+def without_imbalance(results: pd.DataFrame) -> pd.DataFrame:
     """The rows of runs whose classes were not made rare."""
     return results[results["level"].isin(["", 1.0])]
 
@@ -30,7 +30,7 @@ def as_they_are(results: pd.DataFrame) -> pd.DataFrame:
 def rows_of(results: pd.DataFrame, factor: str, dataset: str) -> pd.DataFrame:
     """The rows of a factor on a dataset whose classes were not made rare."""
     rows = results[(results["factor"] == factor) & (results["dataset"] == dataset)]
-    return as_they_are(rows)
+    return without_imbalance(rows)
 
 
 def ranked_datasets(results: pd.DataFrame) -> list[str]:
@@ -44,7 +44,7 @@ def best_arm(rows: pd.DataFrame) -> str:
     return str(statistics.areas(rows).drop(columns="random").mean().idxmax())
 
 
-class Beside(NamedTuple):
+class HeadVsScratch(NamedTuple):
     """The head compared with the network from scratch, on random labels: accuracies in percent.
 
     The network is taken at its last label count, the head at the first at which it is as good, or
@@ -63,7 +63,7 @@ class Beside(NamedTuple):
         return self.head.mean >= self.scratch.mean
 
 
-def beside_scratch(results: pd.DataFrame, dataset: str) -> Beside | None:
+def head_vs_scratch(results: pd.DataFrame, dataset: str) -> HeadVsScratch | None:
     """The head beside the network from scratch on a dataset; None if either has no run."""
     head, scratch = rows_of(results, "head", dataset), rows_of(results, "scratch", dataset)
     if head.empty or scratch.empty:
@@ -73,7 +73,7 @@ def beside_scratch(results: pd.DataFrame, dataset: str) -> Beside | None:
     by_labels = {int(n): estimate(group) for n, group in head.groupby("labels")["accuracy"]}
     enough = [labels for labels, each in by_labels.items() if each.mean >= at_last.mean]
     labels = min(enough, default=max(by_labels))
-    return Beside(last, at_last, labels, by_labels[labels], labels == min(by_labels))
+    return HeadVsScratch(last, at_last, labels, by_labels[labels], labels == min(by_labels))
 
 
 def figure(results: pd.DataFrame) -> Picture | Markdown:
@@ -192,7 +192,7 @@ def sentences(
 
 def _encoder(results: pd.DataFrame, dataset: str, recipe: str) -> str:
     """The network from scratch at its last label count, and the head where it is as good."""
-    if not (beside := beside_scratch(results, dataset)):
+    if not (beside := head_vs_scratch(results, dataset)):
         lacks = "run of the head is finished"
         if rows_of(results, "scratch", dataset).empty:
             lacks = "network was trained from scratch"

@@ -30,7 +30,7 @@ from alutils.protocol.parameters import ParameterError, StudyError
 LOOK = "look"
 """Action that only asks for the state."""
 MANY = 12
-"""Images per page by default, also for a desk that began with one at a time."""
+"""Images per page by default, also for one that began with one at a time."""
 REMEMBERED = 200
 """Maximum number of answered requests that the state lists."""
 
@@ -49,7 +49,7 @@ class Tile:
     guess_visible: bool = False
 
 
-class Desk:
+class LabellingPage:
     """A session's page of images.
 
     Threads take turns, as JupyterLab's messages arrive while cells run.
@@ -94,12 +94,12 @@ class Desk:
         self._adviser = ThreadPoolExecutor(1, thread_name_prefix="advice")
         self._advising: Future[dict[str, str]] | None = None
         self._closed = False
-        self.turn = threading.RLock()
+        self.lock = threading.RLock()
         self._turn_page()
 
     def close(self) -> None:
         """Take no more requests, and let somebody else write the ledger."""
-        with self.turn:
+        with self.lock:
             self._closed = True
             self._adviser.shutdown(wait=True, cancel_futures=True)
             self.session.close()
@@ -111,7 +111,7 @@ class Desk:
         them at its next request. Raises ``ParameterError`` if an image has no answer or no image is
         given.
         """
-        with self.turn:
+        with self.lock:
             images, given = list(images), self.session.answers.given
             if without := [image for image in images if image not in given] or not images:
                 told = f"image = {without[0]!r} has no answer" if images else "there is no image"
@@ -127,7 +127,7 @@ class Desk:
         ``LOOK`` comes.
         """
         number, action = str(request.get("id", "")), str(request.get("do", ""))
-        with self.turn:
+        with self.lock:
             if number not in self._done:
                 self._done.add(number)
                 self._take(action, request)
@@ -155,7 +155,7 @@ class Desk:
 
         If that fails, it is the previous state with the requests answered since, and says so.
         """
-        with self.turn:
+        with self.lock:
             try:
                 self._latest = self._facts()
             except Exception as error:
@@ -233,7 +233,7 @@ class Desk:
             entry = self.session.skip(image, seen)
         else:
             entry = self.session.none_of_these(image, seen)
-        self._focus, self._told = "", entry.said
+        self._focus, self._told = "", entry.answer_text
         if self._page == 1 and not self._open_tiles():
             self._turn_page()
 
@@ -245,7 +245,7 @@ class Desk:
             return
         image = self._focus = entry.image
         before = self.session.answers.given.get(image)
-        self._told = f"taken back: it is {before[-1].said} again" if before else "taken back"
+        self._told = f"taken back: it is {before[-1].answer_text} again" if before else "taken back"
         question = self.session.to_change(image) if before else self.session.ask(1)[0]
         tiles = {tile.question.image: tile for tile in self._tiles}
         if image not in tiles:

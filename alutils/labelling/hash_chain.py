@@ -111,7 +111,7 @@ def _damage(name: str, lines: list[bytes], at: int, problem: str) -> str:
     if not at:
         return f"{name} is not a ledger (line 1: {problem}): give another file, or restore a copy"
     after = len(lines) - at - 1
-    later = sum(holds(line, before) for before, line in pairwise(lines[at:]))
+    later = sum(is_intact(line, before) for before, line in pairwise(lines[at:]))
     return (
         f"{name} is damaged in line {at + 1} of {len(lines)} ({problem}); lines 1 to {at} are "
         f"intact, and {later} of the {after} after it. Nothing was changed: put a copy of the file "
@@ -120,7 +120,7 @@ def _damage(name: str, lines: list[bytes], at: int, problem: str) -> str:
     )
 
 
-def holds(line: bytes, before: bytes) -> bool:
+def is_intact(line: bytes, before: bytes) -> bool:
     """Whether a line is as it was written, judged by the check of the line before it."""
     try:
         content, earlier = json.loads(line), json.loads(before)

@@ -9,14 +9,14 @@ import pytest
 from PIL import Image
 
 from alutils.folders import index
-from alutils.labelling import chain, estimate, older
+from alutils.labelling import estimate, hash_chain, older_answers
 from alutils.labelling.answers import replay
 from alutils.labelling.entries import TAKEN_OVER, Answers
 from alutils.labelling.export import write_csv
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import Ledger
 from alutils.labelling.session import Session
-from alutils.protocol.datasets import named
+from alutils.protocol.datasets import resolve_dataset
 from alutils.protocol.parameters import ParameterError
 from alutils.studies.own_labels import by_hand, progress
 from alutils.studies.own_labels.plan import OwnLabelsStudy
@@ -49,7 +49,7 @@ def opened():
 
     yield made
     for labelling in by_hand._open.values():
-        labelling.desk.close()
+        labelling.page.close()
     by_hand._open.clear()
 
 
@@ -67,12 +67,15 @@ def begun(photos, opened) -> Path:
             session.label(question.image, ("cat", "dog")[i % 2])
     session.add_class("bird")
     session.label(next(iter(session.answers.labels)), "bird")
-    labelling.desk.close()
+    labelling.page.close()
     return labelling.study.ledger_path
 
 
 def said(ledger: Path) -> dict[str, str]:
-    return {image: entry.said for image, entry in Answers(chain.read(ledger)).current.items()}
+    return {
+        image: entry.answer_text
+        for image, entry in Answers(hash_chain.read(ledger)).current.items()
+    }
 
 
 def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun, opened, capsys):
@@ -86,7 +89,7 @@ def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun,
     path = labelling.study.ledger_path
     assert path != begun and labelling.session.answers.labels == {}
     assert f"older_ledger = {str(begun)!r} takes over 7 earlier answers" in capsys.readouterr().out
-    labelling.desk.close()
+    labelling.page.close()
     path.unlink()
 
     labelling = opened(photos, older_ledger=str(begun))
@@ -96,7 +99,7 @@ def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun,
     assert said(path) == expected and session.classes == ["cat", "dog", "bird"]
     assert (
         f"taken over from {begun}: 7, for images matched by content; 1 more are for"
-        in (labelling.desk.state["notes"][0])
+        in (labelling.page.state["notes"][0])
     )
     assert session.due == 1 and session.ask(1)[0].model == 1  # a model is there at once
     assert set(session.answers.skipped) == {i for i, a in before.items() if a == "skipped"}
@@ -109,7 +112,7 @@ def test_a_folder_that_grew_keeps_its_answers_under_new_names_too(photos, begun,
 def test_it_goes_on_after_a_kill_and_adds_nothing_twice(photos, begun, opened, monkeypatch):
     """Killed before the second of two writes."""
     add(photos, 100)
-    monkeypatch.setattr(older, "AT_ONCE", 5)
+    monkeypatch.setattr(older_answers, "AT_ONCE", 5)
     take_over, blocks = Ledger.take_over, []
 
     def killed(self, answers):
@@ -144,7 +147,7 @@ def test_labels_of_a_table_are_taken_over(photos, opened, header):
     assert session.answers.labels == {"0.png": "cat", "1.png": "owl", "2.png": "dog"}
     assert session.classes == ["cat", "dog", "owl"]
     told = f"answers taken over from {table}: 3, for images matched by name only; 1 more are for"
-    assert told in labelling.desk.state["notes"][0]
+    assert told in labelling.page.state["notes"][0]
     assert {e.asked for e in session.ledger.entries if e.image} == {TAKEN_OVER}
 
 
@@ -167,12 +170,14 @@ def test_what_was_of_no_class_is_asked_for_again_where_there_are_more(photos, be
         image: answer for image, answer in before.items() if image != of_none
     }
     told = "not here; 1 of no class are asked for again, as there are more classes now"
-    assert any(note.endswith(told) for note in labelling.desk.state["notes"])
-    mine = FolderImages(named(str(photos)), "efficientnet-lite0")
-    found = older.read(begun, mine)
+    assert any(note.endswith(told) for note in labelling.page.state["notes"])
+    mine = FolderImages(resolve_dataset(str(photos)), "efficientnet-lite0")
+    found = older_answers.read(begun, mine)
     alone = replace(found, answers={of_none: found.answers[of_none]})
     with Ledger(photos.parent / "new.jsonl", ["fish"]) as ledger:
-        assert older.take_over(ledger, alone).startswith("1 of no class are asked for again")
+        assert older_answers.take_over(ledger, alone).startswith(
+            "1 of no class are asked for again"
+        )
         assert not ledger.answers.first
 
 
@@ -202,14 +207,14 @@ def test_trainings_that_nobody_was_asked_by_are_not_made_again(photos, opened):
     assert [batch.number for batch in session.trainings()] == [3]  # the one that asks
     for question in session.ask(3):
         session.label(question.image, "c")
-    labelling.desk.close()
+    labelling.page.close()
     session = opened(photos, **given).session
     session.wait()
     assert [batch.number for batch in session.trainings()] == [3, 4, 5]
 
 
 def test_the_labels_of_an_export_are_taken_over(photos, begun, opened, tmp_path):
-    answers = Answers(chain.read(begun))
+    answers = Answers(hash_chain.read(begun))
     write_csv(tmp_path / "labels.csv", answers)
     labelling = opened(
         photos, ledger=str(tmp_path / "a.jsonl"), older_ledger=str(tmp_path / "labels.csv")
@@ -221,23 +226,23 @@ def test_a_folder_that_was_renamed_or_another_profile_is_told_of_its_ledger(
     photos, begun, opened, capsys
 ):
     told = f"older_ledger = {str(begun)!r} takes over 8 earlier answers"
-    opened(photos, profile="other").desk.close()
+    opened(photos, profile="other").page.close()
     assert told in capsys.readouterr().out
     photos.rename(moved := photos.with_name("pictures"))
     add(moved, 100)
-    opened(moved).desk.close()
+    opened(moved).page.close()
     assert told in capsys.readouterr().out
     add(photos.with_name("misc"), 0, 1, *range(200, 220))  # later, and with few of the images
     labelling = opened(photos.with_name("misc"), batch=22)
     for question in labelling.session.ask(22):
         labelling.session.label(question.image, "cat")
-    labelling.desk.close()
+    labelling.page.close()
     capsys.readouterr()
     moved.rename(again := photos.with_name("again"))
     add(again, 101)
-    opened(again).desk.close()
+    opened(again).page.close()
     assert told in capsys.readouterr().out
-    opened(again, classes=["indoors", "outdoors"], profile="indoors").desk.close()
+    opened(again, classes=["indoors", "outdoors"], profile="indoors").page.close()
     add(photos.with_name("strange"), 0, 1, *range(300, 310))
     opened(photos.with_name("strange"))
     assert "older_ledger" not in capsys.readouterr().out
@@ -269,10 +274,10 @@ def test_labels_of_the_test_part_are_passed_over_unread(photos, opened, tmp_path
     files = sorted((tmp_path / "pets").rglob("*.png"))
     rows = [f"{file.relative_to(tmp_path)},{file.parent.name}" for file in files]
     (tmp_path / "known.csv").write_text("\n".join(["file,label", *rows]))
-    monkeypatch.setattr(older, "_digest", None)
+    monkeypatch.setattr(older_answers, "_digest", None)
     labelling = opened(tmp_path / "pets", older_ledger=str(tmp_path / "known.csv"))
     assert len(labelling.session.answers.labels) == 16
-    assert "16, for images matched by name only; 4 more" in labelling.desk.state["notes"][0]
+    assert "16, for images matched by name only; 4 more" in labelling.page.state["notes"][0]
 
 
 def test_an_export_s_table_reads_back_whatever_files_are_called(photos, opened, tmp_path):
@@ -340,14 +345,14 @@ def test_files_that_were_only_renamed_are_told_by_content_too(photos, begun, ope
     ledger = tmp_path / "renamed.jsonl"
     labelling = opened(photos, ledger=str(ledger), older_ledger=str(begun))
     assert said(ledger) == {f"photo-{image}": answer for image, answer in said(begun).items()}
-    assert "matched by content; 0 more" in labelling.desk.state["notes"][0]
+    assert "matched by content; 0 more" in labelling.page.state["notes"][0]
 
 
 def test_a_class_in_another_form_of_unicode_takes_the_older_answers(photos, opened, tmp_path):
     labelling = opened(photos, classes=["cat", "Ka\u0308fer"])
     image = labelling.session.ask(1)[0].image
     labelling.session.label(image, "Ka\u0308fer")
-    labelling.desk.close()
+    labelling.page.close()
     values = {"ledger": str(tmp_path / "new.jsonl"), "classes": ["cat", "K\xe4fer"]}
     again = opened(photos, older_ledger=str(labelling.study.ledger_path), **values)
     assert again.session.classes == ["cat", "K\xe4fer"]
@@ -355,11 +360,11 @@ def test_a_class_in_another_form_of_unicode_takes_the_older_answers(photos, open
 
 
 def test_images_are_told_by_name_where_the_list_of_their_contents_is_gone(photos, begun, opened):
-    index._file(named(str(photos)), ".facts.json").unlink()
+    index._file(resolve_dataset(str(photos)), ".facts.json").unlink()
     add(photos, 100)
     labelling = opened(photos, older_ledger=str(begun))
     assert said(labelling.study.ledger_path) == said(begun)
-    assert "matched by name only; 0 more" in labelling.desk.state["notes"][0]
+    assert "matched by name only; 0 more" in labelling.page.state["notes"][0]
 
 
 def test_a_ledger_with_answers_taken_over_can_be_given_again(photos, begun, opened, tmp_path):
@@ -367,8 +372,8 @@ def test_a_ledger_with_answers_taken_over_can_be_given_again(photos, begun, open
     labelling = opened(photos, older_ledger=str(begun))
     for question in labelling.session.ask(3):
         labelling.session.label(question.image, "dog")
-    labelling.desk.close()
-    entries = chain.read(labelling.study.ledger_path)
+    labelling.page.close()
+    entries = hash_chain.read(labelling.study.ledger_path)
     study = labelling.study
     with Session(
         tmp_path / "again.jsonl", labelling.images.pool, study.classes, study.settings, print
@@ -437,8 +442,8 @@ def replaced(photos: Path, image: str, ledger: Path) -> FolderImages:
     """
     for seed in range(300, 400):
         Image.fromarray(noise(seed)).save(photos / image)
-        images = FolderImages(named(str(photos)), "efficientnet-lite0")
-        if images.pool.facts["image_names"] == chain.read(ledger)[0].facts["image_names"]:
+        images = FolderImages(resolve_dataset(str(photos)), "efficientnet-lite0")
+        if images.pool.facts["image_names"] == hash_chain.read(ledger)[0].facts["image_names"]:
             return images
     pytest.fail("no picture left the order as it was")
 
@@ -449,13 +454,13 @@ def test_another_picture_under_an_old_name_has_no_answer(photos, begun, opened, 
     image = next(iter(said(begun)))
     images = replaced(photos, image, begun)
     for path in (begun, ledger):
-        assert image not in older.read(path, images).answers
-        assert len(older.read(path, images).answers) == len(said(begun)) - 1
+        assert image not in older_answers.read(path, images).answers
+        assert len(older_answers.read(path, images).answers) == len(said(begun)) - 1
 
 
 def without_contents(ledger: Path, path: Path) -> Path:
     """A ledger with the same answers, begun when no digest of the contents was kept."""
-    first, *entries = chain.read(ledger)
+    first, *entries = hash_chain.read(ledger)
     facts = {k: v for k, v in first.facts.items() if k not in ("image_contents", "classes")}
     with Ledger(path, first.facts["classes"], facts) as older_form:
         for entry in entries:
@@ -468,7 +473,7 @@ def test_a_ledger_is_not_gone_on_with_where_an_image_is_another_picture(
 ):
     ledger = tmp_path / "elsewhere.jsonl"
     shutil.copy(begun, ledger)
-    opened(photos, ledger=str(ledger)).desk.close()
+    opened(photos, ledger=str(ledger)).page.close()
     before = without_contents(begun, tmp_path / "before.jsonl")
     replaced(photos, next(iter(said(begun))), begun)
     with pytest.raises(ParameterError, match="other images, .*12 then, 12 now.*as older_ledger"):
@@ -486,8 +491,8 @@ def test_contents_tell_which_of_two_lists_of_the_same_names_a_ledger_was_begun_w
     content = (photos / image).read_bytes()
     replaced(photos, image, begun)
     (photos / "back.png").write_bytes(content)
-    images = FolderImages(named(str(photos)), "efficientnet-lite0")
-    assert older.read(ledger, images).answers["back.png"].said == said(begun)[image]
+    images = FolderImages(resolve_dataset(str(photos)), "efficientnet-lite0")
+    assert older_answers.read(ledger, images).answers["back.png"].answer_text == said(begun)[image]
 
 
 def test_a_hint_is_of_ledgers_that_have_answers_for_the_folder(photos, begun, opened, capsys):
@@ -510,13 +515,13 @@ def test_a_hint_is_of_ledgers_that_have_answers_for_the_folder(photos, begun, op
 
 def test_a_copy_that_takes_the_place_of_its_original_has_its_answer(tmp_path):
     add(tmp_path / "twice", 1, 2)
-    images = FolderImages(named(str(tmp_path / "twice")), "efficientnet-lite0")
+    images = FolderImages(resolve_dataset(str(tmp_path / "twice")), "efficientnet-lite0")
     with Session(
         tmp_path / "ledger.jsonl", images.pool, ["cat"], OwnLabelsStudy.parse({}).settings, print
     ) as session:
         for question in session.ask(2):
             session.label(question.image, "cat")
     shutil.copy(tmp_path / "twice" / "1.png", tmp_path / "twice" / "0.png")
-    again = FolderImages(named(str(tmp_path / "twice")), "efficientnet-lite0")
-    answers = older.read(tmp_path / "ledger.jsonl", again).answers
+    again = FolderImages(resolve_dataset(str(tmp_path / "twice")), "efficientnet-lite0")
+    answers = older_answers.read(tmp_path / "ledger.jsonl", again).answers
     assert set(again.pool.names) == set(answers) == {"0.png", "2.png"}  # the first of two is kept

@@ -8,7 +8,7 @@ from alutils.protocol.cell import Cell
 from alutils.protocol.datasets import DATASETS
 
 
-def check(cell: Cell) -> None:
+def check_cell(cell: Cell) -> None:
     """Raise ``ValueError`` with key, value and remedy unless the cell can be trained as it is."""
     counts = cell.schedule_of_labels()
     if cell.heldout_every > cell.epochs:
@@ -76,7 +76,7 @@ def _check_recipe(cell: Cell) -> None:
         )
 
 
-OF_THE_NETWORK = {
+NETWORK_ONLY_FIELDS = {
     "stem": "7x7", "precision": "fp32", "live_taps": True, "compiled": False,
     "augmentation": "none",
 }  # fmt: skip
@@ -87,7 +87,7 @@ def _check_encoder(cell: Cell) -> None:
     """Refuse what a linear head on frozen features would ignore."""
     if cell.encoder == "none":
         return
-    for key, neutral in OF_THE_NETWORK.items():
+    for key, neutral in NETWORK_ONLY_FIELDS.items():
         if (value := getattr(cell, key)) != neutral:
             raise ValueError(
                 f"{key} = {value!r} has no effect with encoder = {cell.encoder!r}, whose frozen "
@@ -178,7 +178,7 @@ def _check_passes(cell: Cell) -> None:
             "raise dropout, take the entropy arm, or set mc_score to mutual-information, which "
             "is then zero up to rounding as in the authors' code"
         )
-    arms = [arm for arm in cell.arms if arm in ARMS and ARMS[arm].from_passes]
+    arms = [arm for arm in cell.arms if arm in ARMS and ARMS[arm].needs_mc_passes]
     if arms and cell.dropout == 0:
         raise ValueError(
             f"dropout = 0.0 makes all MC passes equal, so the {arms[0]} arm would choose at "

@@ -13,9 +13,9 @@ from pathlib import Path
 from unicodedata import normalize
 
 from alutils.folders import index, listing
-from alutils.labelling import chain
-from alutils.labelling.chain import LedgerDamaged
-from alutils.labelling.entries import LABEL, NONE, START, Answers, Entry, alike, class_refusal
+from alutils.labelling import hash_chain
+from alutils.labelling.entries import LABEL, NONE, START, Answers, Entry, class_refusal, folded_name
+from alutils.labelling.hash_chain import LedgerDamaged
 from alutils.labelling.images import FolderImages
 from alutils.labelling.ledger import CONTENTS, OF_IMAGES, Ledger
 from alutils.labelling.pool import digest_of_contents, digest_of_names
@@ -28,7 +28,7 @@ unlikely to leave a gap among them."""
 
 
 @dataclass(frozen=True)
-class Older:
+class OlderAnswers:
     """What an older ledger, or a table of labels, says about a folder's current images.
 
     Attributes
@@ -47,7 +47,7 @@ class Older:
     by_content: bool
 
 
-def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older:
+def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> OlderAnswers:
     """Read an older ledger or a table (``listing.labels``), for a ledger with ``classes``.
 
     A ledger's images are matched by content if the data cache still has the list of files that it
@@ -59,7 +59,7 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
     key = f"older_ledger = {str(path)!r}"
     is_table = path.suffix.lower() in listing.TABLES
     try:
-        entries = _rows_of_table(path, images) if is_table else chain.read(path)
+        entries = _rows_of_table(path, images) if is_table else hash_chain.read(path)
     except (LedgerDamaged, OSError, ValueError, csv.Error) as error:
         raise ParameterError(f"{key} can't be read: {error}") from error
     if not entries:
@@ -80,15 +80,15 @@ def read(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> Older
     if is_table:  # a table for many folders also has their classes
         here = {entry.label for entry in answers.values()}
         others = [name for name in others if name in here]
-    known = {alike(name): name for name in classes}
+    known = {folded_name(name): name for name in classes}
     for name in others:
-        mine = known.get(alike(name), name)
+        mine = known.get(folded_name(name), name)
         if normalize("NFC", mine) != normalize("NFC", name):
             raise ParameterError(
                 f"classes has {mine!r}, and {key} has {name!r}: use the same spelling in classes"
             )
     gone = len(given.current) - len(answers)
-    return Older(path, others, answers, gone, by_content)
+    return OlderAnswers(path, others, answers, gone, by_content)
 
 
 def _rows_of_table(path: Path, images: FolderImages) -> list[Entry]:
@@ -195,7 +195,7 @@ def _contents(rows: Sequence[index.Row]) -> str:
     return digest_of_contents({row.file: row.sha256 for row in rows})
 
 
-def take_over(ledger: Ledger, older: Older) -> str:
+def take_over(ledger: Ledger, older: OlderAnswers) -> str:
     """Add an older ledger's answers for images that were never answered here.
 
     Returns what was done; an empty string if nothing. Nobody is asked for these answers and no
@@ -210,7 +210,7 @@ def take_over(ledger: Ledger, older: Older) -> str:
     if not left:
         return _again(open_) if open_ and not first else ""
     for name in older.classes:
-        if alike(name) not in map(alike, ledger.answers.classes):
+        if folded_name(name) not in map(folded_name, ledger.answers.classes):
             ledger.add_class(name)
     with bar(len(left), " answers") as shown:
         answers = list(left.items())
@@ -235,7 +235,7 @@ def _of_no_class(
     answers: Mapping[str, Entry], before: Sequence[str], now: Sequence[str]
 ) -> set[str]:
     """Images that were of none of the classes then, if there are new classes now."""
-    if set(map(alike, now)) <= set(map(alike, before)):
+    if set(map(folded_name, now)) <= set(map(folded_name, before)):
         return set()
     return {image for image, entry in answers.items() if entry.action == NONE}
 
@@ -253,14 +253,14 @@ def hint(path: Path, images: FolderImages, classes: Sequence[str] = ()) -> str:
     others = [file for file in path.parents[3].glob(pattern) if file != path]
     namesakes = {file: file.parent.name.rpartition("-")[0] == stem for file in others}
     with suppress(LedgerDamaged, OSError):  # in this folder's ledger: reported when it is opened
-        if path.exists() and Answers(chain.read(path)).first:
+        if path.exists() and Answers(hash_chain.read(path)).first:
             return ""
-    mine, usable = set(map(alike, classes)), []
+    mine, usable = set(map(folded_name, classes)), []
     for file in others:
         with suppress(ParameterError):
             found = read(file, images, classes)
             same = found.by_content and len(found.answers) > found.gone
-            if (namesakes[file] or same) and not mine.isdisjoint(map(alike, found.classes)):
+            if (namesakes[file] or same) and not mine.isdisjoint(map(folded_name, found.classes)):
                 usable.append(found)
     if not usable:
         return ""

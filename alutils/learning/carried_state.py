@@ -14,11 +14,11 @@ PREFIX = "weights."
 
 
 def weights(net: Classifier) -> dict[str, Tensor]:
-    """A network's weights and batch-norm statistics under the names that ``restart`` reads."""
+    """A network's weights and batch-norm statistics under the names that ``warm_start`` reads."""
     return {PREFIX + key: value.contiguous() for key, value in net.state_dict().items()}
 
 
-def restart(net: Classifier, state: bytes, cell: Cell, round_: int) -> None:
+def warm_start(net: Classifier, state: bytes, cell: Cell, round_: int) -> None:
     """Set the initial weights of a new ``net``, in place.
 
     ``state`` comes from the previous round (see ``pack``). A warm start copies its weights and

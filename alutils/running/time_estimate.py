@@ -22,12 +22,12 @@ def measure(cell: Cell, device: str) -> tuple[float, float] | None:
     None if the cell's training diverges in the few steps that are timed, which have a shorter
     schedule than its own. This process's settings and memory are left as they were.
     """
-    from alutils.learning import settings
+    from alutils.learning import process_settings
     from alutils.learning.training import NotFinite
     from alutils.running.round import forget_images
 
     try:
-        with settings.kept():
+        with process_settings.restored_afterwards():
             return _measure(cell, device)
     except NotFinite:
         return None
@@ -37,7 +37,7 @@ def measure(cell: Cell, device: str) -> tuple[float, float] | None:
 
 def _measure(cell: Cell, device: str) -> tuple[float, float]:
     from alutils.learning import scoring
-    from alutils.learning.devices import settle
+    from alutils.learning.devices import make_deterministic
     from alutils.running.round import CurrentRound
 
     cost = max(1, step_cost(cell))
@@ -47,7 +47,7 @@ def _measure(cell: Cell, device: str) -> tuple[float, float]:
     fields |= {"first_labels": first, "rounds": 1}
     per_epoch = first // cell.batch_size
     timed = cell.model_copy(update=fields | {"epochs": -(-steps // per_epoch), "heldout_every": 0})
-    current = CurrentRound(timed, [], settle(device))
+    current = CurrentRound(timed, [], make_deterministic(device))
     current.train(None)
     begin = time.perf_counter()
     steps = current.train(None).steps
@@ -57,7 +57,7 @@ def _measure(cell: Cell, device: str) -> tuple[float, float]:
     return (middle - begin) / steps, (time.perf_counter() - middle) / images
 
 
-def outlook(cells: Iterable[Cell], store: Store, device: str, processes: int) -> str:
+def remaining_work(cells: Iterable[Cell], store: Store, device: str, processes: int) -> str:
     """What is left of a run, in one line, with its hours if it is long and computed here.
 
     ``processes`` local workers share it; 0 if it is computed elsewhere. The hours are left out if
