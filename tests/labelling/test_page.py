@@ -134,18 +134,18 @@ def test_an_undo_on_the_page_opens_its_image_and_puts_the_focus_there(a_page):
     assert state["focus"] == "" and said(state)[1] == (LABEL, "cat")
 
 
-@pytest.mark.parametrize("page", [1, 3])
-def test_an_undo_of_an_earlier_page_brings_its_image_back(a_page, page):
-    page = a_page(page)
+@pytest.mark.parametrize("size", [1, 3])
+def test_an_undo_of_an_earlier_page_brings_its_image_back(a_page, size):
+    page = a_page(size)
     do, first = Hands(page), images(page.state)
     for image in first:
         do(LABEL, image, label="ant")
     second = images(do("next"))
     state = do(UNDO)
-    assert images(state) == ([first[-1]] if page == 1 else [first[-1], *second])
+    assert images(state) == ([first[-1]] if size == 1 else [first[-1], *second])
     state = do(LABEL, first[-1], label="bee")
     assert page.session.answers.labels[first[-1]] == "bee"
-    assert page > 1 or images(state) == second
+    assert size > 1 or images(state) == second
 
 
 def test_an_answer_can_be_changed_and_the_change_be_taken_back(a_page):
@@ -158,9 +158,9 @@ def test_an_answer_can_be_changed_and_the_change_be_taken_back(a_page):
     assert [entry.asked for entry in page.session.ledger.entries[1:3]] == ["first batch", "change"]
 
 
-@pytest.mark.parametrize("page", [1, 2])
-def test_answers_of_earlier_pages_are_shown_again_and_changed(a_page, page):
-    page = a_page(page)
+@pytest.mark.parametrize("size", [1, 2])
+def test_answers_of_earlier_pages_are_shown_again_and_changed(a_page, size):
+    page = a_page(size)
     do, first = Hands(page), []
     while len(first) < 6:
         for image in images(do("next")):
@@ -169,27 +169,27 @@ def test_answers_of_earlier_pages_are_shown_again_and_changed(a_page, page):
     open_ones = images(do("next"))
     page.again(image for image, label in page.session.answers.labels.items() if label == "ant")
     ants = [first[0], *first[2:]]
-    for start in range(0, 5, page):
+    for start in range(0, 5, size):
         state = page.state
-        shown = ants[start : start + page]
+        shown = ants[start : start + size]
         assert images(state) == shown and state["complete"]
-        assert state["focus"] == (shown[0] if page == 1 else "")
+        assert state["focus"] == (shown[0] if size == 1 else "")
         assert said(state) == [(LABEL, "ant")] * len(shown)
         do(LABEL, shown[0], label="bee")
-        if page > 1:
+        if size > 1:
             assert said(page.state)[0] == (LABEL, "bee")
             do("next")
     assert images(page.state)[: len(open_ones)] == open_ones and not page.state["complete"]
     labels = page.session.answers.labels
-    assert {labels[image] for image in ants[::page]} == {"bee"} and labels.keys() == set(ants)
+    assert {labels[image] for image in ants[::size]} == {"bee"} and labels.keys() == set(ants)
     assert [e.asked for e in page.session.ledger.entries if e.label == "bee"] == ["change"] * (
-        5 if page == 1 else 3
+        5 if size == 1 else 3
     )
 
 
-@pytest.mark.parametrize("page", [1, 2])
-def test_a_change_on_an_earlier_page_that_is_taken_back_has_its_image_shown(a_page, page):
-    page = a_page(page)
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_change_on_an_earlier_page_that_is_taken_back_has_its_image_shown(a_page, size):
+    page = a_page(size)
     do, first = Hands(page), []
     while len(first) < 4:
         for image in images(page.state):

@@ -236,7 +236,7 @@ def test_what_a_read_only_folder_lacks_is_one_clear_error(cache, read_only, stub
     journal.write_text("\n".join(journal.read_text().splitlines()[:-1]))
     read_only()
     with pytest.raises(
-        DataUnavailable, match="can't be written.*Permission denied.*change its rig"
+        DataUnavailable, match="can't be written.*Permission denied.*change its permissions"
     ):
         load()
     assert stub_encoder.seen == 0

@@ -226,7 +226,7 @@ def test_ctrl_c_says_what_is_kept_and_leaves_no_process(tmp_path):
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 130
     assert re.match("stopped: [01] of 2 cells finished, ", stderr.splitlines()[-1])
-    assert "Traceback" not in stderr and "the same command goes on from there" in stderr
+    assert "Traceback" not in stderr and "run the same command again to continue" in stderr
     gone_within(tmp_path)
     assert not list(tmp_path.rglob("*.failed.*")) and not list(tmp_path.rglob("*.partial.*"))
 

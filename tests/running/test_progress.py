@@ -7,8 +7,8 @@ from alutils.running.progress import Progress, duration
 from tests.records.test_records import rounds
 
 TALK = """
-from alutils.running.progress import Live, telling
-with telling(None) as say:
+from alutils.running.progress import Live, progress_reporter
+with progress_reporter(None) as say:
     for i in range(20):
         say(f"line {i}")
     if isinstance(say, Live):

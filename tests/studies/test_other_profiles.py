@@ -39,7 +39,7 @@ def test_a_strong_recipe_is_judged_and_held_against_the_reduced_one(outputs):
     )
     assert paragraphs[-1].endswith(told[2:])
     short = (
-        " With crops and flips (30 epochs, to 5,018 labels, 3 seeds), margin lies above random; "
+        " With crops and flips (30 epochs, up to 5,018 labels, 3 seeds), margin lies above random; "
         "BADGE lies below random."
     )
     assert readme_text.strong_in_short("cifar10") == short
@@ -57,7 +57,7 @@ def test_two_seeds_of_a_strong_recipe_are_not_judged(outputs):
 def test_what_is_equivalent_under_a_strong_recipe_is_said(outputs):
     save("strong-recipe", NOTEBOOKS[0], {"margin": 0.05, "badge": -3.0})
     assert readme_text.strong_in_short("cifar10") == (
-        " With crops and flips (30 epochs, to 5,018 labels, 3 seeds), BADGE lies below random; "
+        " With crops and flips (30 epochs, up to 5,018 labels, 3 seeds), BADGE lies below random; "
         "margin is equivalent to random within 1 point."
     )
 

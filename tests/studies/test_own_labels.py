@@ -258,7 +258,9 @@ def test_another_process_s_ledger_is_refused(pets, opened, tmp_path):
     code += "Ledger(pathlib.Path(sys.argv[1]), ['cat', 'dog'])"
     other = subprocess.run([sys.executable, "-c", code, ledger], capture_output=True, text=True)
     *_, told = other.stderr.splitlines()
-    assert "LedgerHeld: ledger.jsonl is being written by process" in told and other.returncode == 1
+    assert (
+        "LedgerLocked: ledger.jsonl is being written by process" in told and other.returncode == 1
+    )
 
 
 def test_a_recorded_ledger_answers(pets, opened, tmp_path):

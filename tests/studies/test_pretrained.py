@@ -11,10 +11,10 @@ from alutils.studies.beyond import ranking
 from alutils.studies.class_balance import ClassBalance
 from alutils.studies.pretrained import (
     balance,
+    forecast_replay,
     gap,
-    low_budget_arms,
+    low_budget,
     readme_text,
-    replayed_forecasts,
     scratch_comparison,
 )
 from alutils.studies.pretrained.plan import PretrainedStudy
@@ -478,7 +478,7 @@ def forecast(reach: int, kind: str, covered: bool, part: str = "few", **changes)
     numbers = {"more": 12.0, "low": 5.0 if covered else 11.0, "high": 15.0}
     row = dict.fromkeys(replay.FORECASTS, 0) | numbers | {"dataset": "mnist", "part": part}
     row |= {"ahead": reach, "truth": 10.0, "kind": kind, "covered": covered and not kind}
-    row["reach"] = list(replayed_forecasts.AHEAD)[(reach > 1) + (reach > 3)]
+    row["reach"] = list(forecast_replay.AHEAD)[(reach > 1) + (reach > 3)]
     return row | changes
 
 
@@ -486,7 +486,7 @@ class TestForesight:
     def test_forecasts_are_grouped_by_how_far_ahead_they_look(self, monkeypatch):
         ahead = pd.DataFrame({"ahead": [1, 2, 3, 4, 30], "factor": 3 * ["few"] + 2 * ["many"]})
         monkeypatch.setattr(replay, "replay_forecasts", lambda rows, *_: rows)
-        replayed = replayed_forecasts.forecasts(ahead, STUDY.measured_on)
+        replayed = forecast_replay.forecasts(ahead, STUDY.measured_on)
         assert replayed["part"].tolist() == 3 * ["few"] + 2 * ["many"]
         assert replayed["reach"].tolist() == [
             "in the next round", *2 * ["2 or 3 rounds ahead"], *2 * ["4 or more rounds ahead"],
@@ -498,8 +498,8 @@ class TestForesight:
         longer = longer[longer["arm"] == "random"]
         further = longer[longer["factor"] == "many"]
         further = further.assign(labels=further["labels"] + 400, accuracy=further["accuracy"] + 4)
-        replayed = replayed_forecasts.forecasts(
-            replayed_forecasts.replayable_rows(pd.concat([longer, further]), ("random", "margin")),
+        replayed = forecast_replay.forecasts(
+            forecast_replay.replayable_rows(pd.concat([longer, further]), ("random", "margin")),
             STUDY.measured_on,
         )
         assert set(replayed["part"]) == {"many"} and len(replayed) == 3 * (3 + 2 + 1)
@@ -509,17 +509,15 @@ class TestForesight:
 
     def test_a_study_without_parts_names_none(self, results):
         held = [forecast(1, "", True, part="", seed=i, record=i) for i in range(3)]
-        text = replayed_forecasts.coverage_sentence(pd.DataFrame(held)).data
+        text = forecast_replay.coverage_sentence(pd.DataFrame(held)).data
         assert "contain the truth this often: 100 % on MNIST (median width 1.0 times" in text
-        assert "<th>labels</th>" not in replayed_forecasts.coverage_table(pd.DataFrame(held)).data
+        assert "<th>labels</th>" not in forecast_replay.coverage_table(pd.DataFrame(held)).data
         one = results[results["factor"] == "few"].assign(factor="")
-        page = replayed_forecasts.stopping_table(
-            replayed_forecasts.stops(one, STUDY.measured_on)
-        ).data
+        page = forecast_replay.stopping_table(forecast_replay.stops(one, STUDY.measured_on)).data
         assert "<th>labels</th>" not in page and "<td>measured gain</td>" in page
 
     def test_replayed_are_some_arms_with_the_classes_as_they_are(self, results):
-        rows = replayed_forecasts.replayable_rows(results, ("random", "margin"))
+        rows = forecast_replay.replayable_rows(results, ("random", "margin"))
         assert set(rows["factor"]) == {"few", "many"} and set(rows["level"]) == {1.0}
         assert set(rows["arm"]) == {"random", "margin"} and len(rows) == 2 * 2 * 3 * 4
 
@@ -527,7 +525,7 @@ class TestForesight:
         held = [forecast(1, "", True, seed=i % 3, record=i % 3) for i in range(9)]
         held += [forecast(2, "", False)]
         refused = [forecast(5, "far", False), forecast(1, "far", False, "many")]
-        text = replayed_forecasts.coverage_sentence(pd.DataFrame(held + refused)).data
+        text = forecast_replay.coverage_sentence(pd.DataFrame(held + refused)).data
         assert text == (
             "Of 12 requested forecasts, 10 were given as a number, on 3 runs of 3 seeds. Their "
             "95 % intervals contain the truth this often: 90 % on MNIST with few labels (median "
@@ -536,18 +534,18 @@ class TestForesight:
             "are runs of one seed."
         )
         short = [forecast(1, "", False, "many")]
-        text = replayed_forecasts.coverage_sentence(pd.DataFrame(held + refused + short)).data
+        text = forecast_replay.coverage_sentence(pd.DataFrame(held + refused + short)).data
         assert "91 % of those requested were given) and 0 % on MNIST with many labels (" in text
         assert "Coverage falls short on MNIST with many labels. Forecasts" in text
         wide = [row for row in held if row["covered"]]
-        told = replayed_forecasts.coverage_sentence(pd.DataFrame(wide)).data
+        told = forecast_replay.coverage_sentence(pd.DataFrame(wide)).data
         assert " Intervals are wider than 95 % requires on MNIST with few labels. F" in told
         wide += [row | {"dataset": "cifar10"} for row in wide]
-        told = replayed_forecasts.coverage_sentence(pd.DataFrame(wide + short)).data
+        told = forecast_replay.coverage_sentence(pd.DataFrame(wide + short)).data
         assert "Coverage falls short on MNIST with many labels. Intervals are wider" in told
         assert " Intervals are wider than 95 % requires with few labels. F" in told
         one_seed = pd.DataFrame(held + refused + short).assign(seed=0)
-        assert "A verdict needs 3 seeds." in replayed_forecasts.coverage_sentence(one_seed).data
+        assert "A verdict needs 3 seeds." in forecast_replay.coverage_sentence(one_seed).data
 
     @pytest.mark.parametrize(
         ("rows", "expected"),
@@ -559,11 +557,11 @@ class TestForesight:
     )  # fmt: skip
     def test_few_forecasts_are_counted_in_words_that_fit(self, rows, expected):
         replayed = pd.DataFrame(rows, columns=[*replay.FORECASTS, "part", "reach"])
-        assert replayed_forecasts.coverage_sentence(replayed).data.startswith(expected)
+        assert forecast_replay.coverage_sentence(replayed).data.startswith(expected)
 
     def test_the_table_of_forecasts_leaves_blank_what_was_not_given(self):
         rows = [forecast(1, "", True), forecast(1, "", False), forecast(2, "far", False)]
-        page = replayed_forecasts.coverage_table(pd.DataFrame(rows)).data
+        page = forecast_replay.coverage_table(pd.DataFrame(rows)).data
         lines = [[cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
                  for row in page.split("<tr>")[1:]]  # fmt: skip
         assert lines == [
@@ -572,18 +570,17 @@ class TestForesight:
         ]
 
     def test_without_results_nothing_is_replayed(self, results):
-        none = replayed_forecasts.replayable_rows(results.iloc[:0], ("random",))
-        replayed = replayed_forecasts.forecasts(none, STUDY.measured_on)
+        none = forecast_replay.replayable_rows(results.iloc[:0], ("random",))
+        replayed = forecast_replay.forecasts(none, STUDY.measured_on)
         assert list(replayed.columns) == [*replay.FORECASTS, "part", "reach"] and replayed.empty
         assert (
-            replayed_forecasts.coverage_table(replayed).data
-            == "No run is long enough for a forecast."
+            forecast_replay.coverage_table(replayed).data == "No run is long enough for a forecast."
         )
-        stops = replayed_forecasts.stops(none, STUDY.measured_on)
-        assert replayed_forecasts.stopping_table(stops).data == "There is no run to be stopped."
+        stops = forecast_replay.stops(none, STUDY.measured_on)
+        assert forecast_replay.stopping_table(stops).data == "There is no run to be stopped."
         told = (
-            replayed_forecasts.coverage_sentence(replayed, "Now."),
-            replayed_forecasts.stopping_sentence(stops, "Now."),
+            forecast_replay.coverage_sentence(replayed, "Now."),
+            forecast_replay.stopping_sentence(stops, "Now."),
         )
         assert [each.data for each in told] == [
             "No run is long enough for a forecast.\n\nNow.",
@@ -596,10 +593,10 @@ class TestForesight:
         facts = results.assign(kappa=1.0, pool_entropy=1.0, error_bound=9.0)
         facts.loc[first, ["kappa", "error_bound"]] = float("nan")
         facts.loc[last, "pool_entropy"] = 0.0
-        stops = replayed_forecasts.stops(
-            replayed_forecasts.replayable_rows(facts, ("random", "margin")), STUDY.measured_on
+        stops = forecast_replay.stops(
+            forecast_replay.replayable_rows(facts, ("random", "margin")), STUDY.measured_on
         )
-        page = replayed_forecasts.stopping_table(stops).data
+        page = forecast_replay.stopping_table(stops).data
         rows = {}
         for row in page.split("<tr>")[1:]:
             part, _, rule, *values = [cell.split("</td>")[0] for cell in row.split("<td>")[1:]]
@@ -608,11 +605,9 @@ class TestForesight:
         assert rows["many", "overall uncertainty"] == ["6", "100", "0", "100", "0.00"]
         assert {rule for _, rule in rows} == set(replay.RULES) - {"expected-error difference"}
         assert len(rows) == 2 * 3 and rows["many", "measured gain"] == ["6", "0", "0", "", ""]
-        none = replayed_forecasts.stopping_table(
-            stops[stops["rule"] == "expected-error difference"]
-        )
+        none = forecast_replay.stopping_table(stops[stops["rule"] == "expected-error difference"])
         assert none.data == "No rule stops a run."
-        told = replayed_forecasts.stopping_sentence(stops, "Now.")
+        told = forecast_replay.stopping_sentence(stops, "Now.")
         assert told.data.startswith(
             "Of 12 runs, stabilising predictions stops 100 %; overall uncertainty stops 100 %; "
             "measured gain stops 25 %; expected-error difference (lowest bound 9.0 points, needs "
@@ -621,8 +616,8 @@ class TestForesight:
         assert told.data.endswith("counts as stopped at its end.\n\nNow.")
         unsure = results.assign(kappa=0.98, pool_entropy=0.5)
         unsure.loc[first, "kappa"] = float("nan")
-        none = replayed_forecasts.stopping_sentence(
-            replayed_forecasts.stops(unsure, STUDY.measured_on)
+        none = forecast_replay.stopping_sentence(
+            forecast_replay.stops(unsure, STUDY.measured_on)
         ).data
         assert "stabilising predictions (largest mean kappa of 3 rounds 0.980, needs 0.99)" in none
         assert "(lowest 0.217 of a uniform guess's entropy, needs below 0.05)" in none
@@ -630,11 +625,11 @@ class TestForesight:
 
 class TestStarters:
     def test_they_are_held_against_random_and_margin(self, results):
-        assert low_budget_arms.sentences(results).data == (
+        assert low_budget.sentences(results).data == (
             "- **CIFAR-10**, 3 paired seeds: TypiClust is below random (corrected for all arms); "
             "TypiClust is below margin (95 % intervals, not corrected)."
         )
-        (typiclust,) = low_budget_arms.starts(results)
+        (typiclust,) = low_budget.starts(results)
         assert typiclust.to_random.difference.mean == pytest.approx(-1.1 * 2.5 / 3)
         assert typiclust.to_margin.mean == pytest.approx(-3.3 * 2.5 / 3)
 
@@ -644,11 +639,9 @@ class TestStarters:
         noisy = results.assign(
             accuracy=results["accuracy"].where(~arm, results["accuracy"] + noise)
         )
-        assert (
-            "TypiClust is not shown to differ from random" in low_budget_arms.sentences(noisy).data
-        )
+        assert "TypiClust is not shown to differ from random" in low_budget.sentences(noisy).data
 
     def test_without_margin_or_seeds_nothing_is_said(self, results):
-        assert low_budget_arms.sentences(less(results, arm="margin")).data == low_budget_arms.NONE
+        assert low_budget.sentences(less(results, arm="margin")).data == low_budget.NONE
         two = less(results, seed=2)
-        assert low_budget_arms.sentences(two).data == "A test needs 3 seeds with every arm."
+        assert low_budget.sentences(two).data == "A test needs 3 seeds with every arm."
