@@ -36,8 +36,9 @@ LONG = ("desktop", "poster", "replica")
 STEP_MS = (75, 10)
 """Milliseconds per step for which it shows them."""
 VERDICTS = (
-    "The claims are judged by rules fixed before the runs (except two clauses of C6). *Not "
-    "supported*: the opposite is shown; *undecided*: neither is shown."
+    "The claims are judged by rules fixed before the runs (except two clauses of C6; Figure 2 got "
+    "two more seeds after a look at three). *Not supported*: the opposite of a finding is shown; "
+    "*undecided*: neither is shown."
 )
 """Above the table of claims."""
 FEATURES_NOTEBOOK = "09-pretrained-features"
@@ -124,12 +125,19 @@ def _claims(claims: list[rules.Claim]) -> str:
     """A table of the claims: verdict, seeds, and the finding nearest to its threshold."""
     rows = []
     for claim in claims:
-        verdict = f"{claim.verdict} ({claim.seeds})" if claim.seeds else claim.verdict
+        shown = sum(finding.verdict == "supported" for finding in claim.findings)
+        counts = f"{shown} of {len(claim.findings)}; {claim.seeds}"
+        verdict = f"{claim.verdict} ({counts})" if claim.seeds else claim.verdict
         nearest, wanted = claim.change, ""
         if claim.findings and not claim.missing_runs:
             nearest, wanted = page.measured(claim, claim.nearest), claim.nearest.wanted
         rows.append([f"{claim.key}: {page.SHORT[claim.key]}", verdict, nearest, wanted])
-    head = ["claim", "verdict (seeds)", "closest call (interval, 95 % unless noted)", "needed"]
+    head = [
+        "claim",
+        "verdict (findings for it; seeds)",
+        "closest call (interval, 95 % unless noted)",
+        "needed",
+    ]
     return markdown_table(head, rows)
 
 

@@ -1,4 +1,4 @@
-"""Checks of a profile's records: checksums, digests, ledger of labels, random draws.
+"""Checks of a profile's records: checksums, digests, label lists, random draws.
 
 A few rounds are also computed again.
 """
@@ -22,7 +22,7 @@ from alutils.protocol.cell import Cell, Protocol
 from alutils.protocol.datasets import DATASETS
 from alutils.protocol.parameters import ParameterError, StudyError, cells_of
 from alutils.records.copied import copied_labels
-from alutils.records.record import Record, diverged, place_of, without_times
+from alutils.records.record import Record, computed_part, diverged, place_of
 from alutils.records.store import Store
 from alutils.reporting.prose import count
 from alutils.running.provenance import provenance
@@ -217,7 +217,7 @@ def recompute(cell: Cell, record: Record, records: list[tuple[Cell, Record]]) ->
     if place_of(done_here) != place_of(then):  # memory ran out here, or did there
         return _elsewhere(CurrentRound(cell, past, device, copied), kept, records)
     equal = len(set(again["picks"]) & set(kept["picks"]))
-    other = [key for key, value in without_times(kept).items() if again.get(key) != value]
+    other = [key for key, value in computed_part(kept).items() if again.get(key) != value]
     comparison = (
         f"round {number + 1}, {equal} of {len(kept['picks'])} picks equal on the same processor "
         "type and versions"

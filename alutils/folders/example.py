@@ -45,7 +45,7 @@ def example_folder() -> Path:
 
 
 def _make(folder: Path) -> None:
-    """Write the class folders under a temporary name, and rename it once it is complete."""
+    """Write the class folders into a temporary folder, and rename that once it is complete."""
     from sklearn.datasets import load_digits
 
     for left in folder.parent.glob(f".{NAME}-*"):

@@ -3,7 +3,7 @@
 Both are kept in the data cache under the dataset's name, ``folder-NAME-CHECKSUM``, so that a record
 or a worker needs only this name. The checksum covers the classes, the labels and contents in their
 order, and how images are prepared, but not file names: a changed folder is another dataset, while
-renaming its files changes nothing.
+with renamed files it is the same one.
 """
 
 import filecmp

@@ -87,8 +87,8 @@ class FolderImages:
         """Accuracy (%) of a head on the test part.
 
         None if the folder has no labelled test part or the head knows none of its classes. An image
-        whose class the head doesn't know counts as wrong. Class names are the same if they are
-        ``folded_name``.
+        whose class the head doesn't know counts as wrong. Class names are the same if their
+        ``folded_name`` is.
         """
         code = {folded_name(name): i for i, name in enumerate(head.classes)}
         true_K = torch.tensor([code.get(folded_name(name), -1) for name in self.classes])

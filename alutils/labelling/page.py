@@ -30,7 +30,7 @@ from alutils.protocol.parameters import ParameterError, StudyError
 LOOK = "look"
 """Action that only asks for the state."""
 MANY = 12
-"""Images per page by default, also for one that began with one at a time."""
+"""Images per page by default, and those that a page of one image is switched to."""
 REMEMBERED = 200
 """Maximum number of answered requests that the state lists."""
 
@@ -57,7 +57,7 @@ class LabellingPage:
     Attributes
     ----------
     session : whose images they are
-    turn : lock held during every action here, and by anyone who reads the session elsewhere
+    lock : held during every action here, and by anyone who reads the session elsewhere
     notes : messages of the session, the latest last
     """
 

@@ -19,13 +19,13 @@ def weights(net: Classifier) -> dict[str, Tensor]:
 
 
 def warm_start(net: Classifier, state: bytes, cell: Cell, round_: int) -> None:
-    """Set the initial weights of a new ``net``, in place.
+    """Set the initial weights of a new ``net`` from the previous round's, in place.
 
-    ``state`` comes from the previous round (see ``pack``). A warm start copies its weights and
-    batch-norm statistics. Shrink and perturb (Ash and Adams, arXiv 1910.08475) multiplies each
-    parameter by ``SHRINK`` and adds ``PERTURB`` times that of another network; batch-norm
-    statistics start afresh, as in the authors' code. The other network is drawn again every round,
-    the same one for every arm.
+    ``state`` comes from that round (see ``pack``). If ``cell.start`` is "warm", its weights and
+    batch-norm statistics are copied. Otherwise, it is "shrink-perturb" (Ash and Adams, arXiv
+    1910.08475), which multiplies each parameter by ``SHRINK`` and adds ``PERTURB`` times that of
+    another network; batch-norm statistics start afresh, as in the authors' code. The other network
+    is drawn again every round, the same one for every arm.
     """
     before = {
         key.removeprefix(PREFIX): value

@@ -20,7 +20,7 @@ def feature_batches(
 ) -> Iterator[Tensor]:
     """Features (at most ``SCORING_BATCH``, D) of the images, in their order, in eval mode.
 
-    If memory runs out, the chunk is halved and retried; ``net.halved_to`` then holds the smallest
+    If memory runs out, the batch is halved and retried; ``net.halved_to`` then holds the smallest
     size used, because the last bits of the results may depend on it.
     """
     net.eval()

@@ -20,7 +20,7 @@ Rounds = Annotated[int, Field(ge=1, le=MOST_ROUNDS)]
 
 
 class Protocol(BaseModel):
-    """How a network is trained and evaluated; the defaults are the poster's protocol."""
+    """How a network is trained and evaluated; the defaults are those of the profile ``poster``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -120,7 +120,7 @@ class Cell(Protocol):
 
     @property
     def without_arm(self) -> Self:
-        """The same cell without its arm: cells with equal twins share their first round."""
+        """The same cell without its arm: cells for which this is equal share their first round."""
         return self.model_copy(update={"arm": "random", "strategy_source": ""})
 
     @property

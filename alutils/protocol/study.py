@@ -1,4 +1,4 @@
-"""What all studies that run cells share: their parameters, and cells listed by what they vary.
+"""What all studies that run cells share: their parameters, and cells by the factors they vary.
 
 Nothing here imports torch, so that a wrong parameter is refused within a second.
 """

@@ -19,7 +19,8 @@ def check_cell(cell: Cell) -> None:
     if cell.heldout_every and not cell.heldout_size(cell.dataset):
         raise ValueError(
             f"heldout_fraction = {cell.heldout_fraction} holds out no image of {cell.dataset}, but "
-            f"heldout_every = {cell.heldout_every} needs some: raise it, or set heldout_every to 0"
+            f"heldout_every = {cell.heldout_every} needs some: raise heldout_fraction, or set "
+            "heldout_every to 0"
         )
     _check_imbalance(cell)
     _check_stop_set(cell)
@@ -54,7 +55,8 @@ def _check_stop_set(cell: Cell) -> None:
     if cell.stop_set and not 2 <= cell.stop_set <= heldout:
         raise ValueError(
             f"stop_set = {cell.stop_set} is not possible with the {heldout} held-out images of "
-            f"{cell.dataset}, as their spread needs at least 2: set 2 to {heldout}, or 0 for none"
+            f"{cell.dataset}, as it takes at least 2 of them and at most all: set 2 to {heldout}, "
+            "or 0 for none"
         )
 
 

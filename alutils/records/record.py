@@ -41,10 +41,10 @@ def canonical(value: Any) -> str:
 
 def chained_digest(done: dict[str, Any], before: str) -> str:
     """Digest of a round, chained to the digest ``before``; times are not part of it."""
-    return hashlib.sha256((before + canonical(without_times(done))).encode()).hexdigest()[:16]
+    return hashlib.sha256((before + canonical(computed_part(done))).encode()).hexdigest()[:16]
 
 
-def without_times(done: dict[str, Any]) -> dict[str, Any]:
+def computed_part(done: dict[str, Any]) -> dict[str, Any]:
     """What a round computed: the round without its times and its digest."""
     return {k: v for k, v in done.items() if k != "digest" and not k.startswith("seconds_")}
 

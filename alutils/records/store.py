@@ -309,7 +309,7 @@ class Store:
         return facts.status == "finished" and not facts.damage
 
     def unfinished(self, cells: Iterable[Cell]) -> list[Cell]:
-        """The cells that still have to be computed: those that are not ``is_complete``."""
+        """The cells that still have to be computed: those for which ``is_complete`` is false."""
         return [cell for cell in cells if not self.is_complete(cell)]
 
 

@@ -34,13 +34,13 @@ def buffers_unchanged(net: Classifier) -> Iterator[None]:
         raise SelfCheckFailed("scoring changed the network's batch-norm statistics")
 
 
-def ledger(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> None:
+def label_lists(cell: Cell, number: int, pool: Pool, labelled: list[list[int]]) -> None:
     """Raise if the rounds' label lists repeat an index or don't add up to the schedule."""
     everything = [index for added in labelled for index in added]
     expected = cell.schedule_of_labels()[number]
     if not len(set(everything)) == len(everything) == len(pool.labelled) == expected:
         raise SelfCheckFailed(
-            f"{len(everything)} labels in the ledger, {len(set(everything))} of them different, "
+            f"{len(everything)} labels in the rounds, {len(set(everything))} of them different, "
             f"{len(pool.labelled)} in the pool; the protocol has {expected}"
         )
 

@@ -24,7 +24,8 @@ def cluster(placement: Placement, say: Callable[[str], None] = print) -> Iterato
     """The workers of a scheduler, or of a local cluster of one-thread worker processes.
 
     The local cluster is that of ``shared`` if a parent process has one for this placement.
-    Raises ``StudyError`` if there is no scheduler or no suitable worker.
+    Raises ``ParameterError`` if no scheduler answers, and ``StudyError`` if the local cluster can't
+    start or no worker is suitable.
     """
     with dask_settings(placement), ExitStack() as stack:
         client = stack.enter_context(_client(placement, stack))

@@ -131,9 +131,10 @@ def run(
 ) -> None:
     """Finish every cell's record; raise ``RunFailed`` if some cells fail.
 
-    Raises ``StudyError`` if there is no scheduler or no suitable worker, if the scheduler is lost,
-    or if there has been no worker for long; ``CanNotWrite`` if a record can't be written, and
-    ``CanNotLock`` if a cell can't be locked. What was finished is kept.
+    Raises ``ParameterError`` if no scheduler answers; ``StudyError`` if local workers can't start,
+    if no worker is suitable, if the scheduler is lost, or if there has been no worker for long;
+    ``CanNotWrite`` if a record can't be written, and ``CanNotLock`` if a cell can't be locked. What
+    was finished is kept.
 
     Parameters
     ----------
@@ -273,7 +274,7 @@ class Run:
         self.running[future] = job
 
     def _take_back(self) -> None:
-        """Give jobs whose worker has disappeared to another one."""
+        """Take back jobs whose worker has disappeared: another worker gets them (see ``_died``)."""
         for future, job in list(self.running.items()):
             job.missed = 0 if job.worker in self.slots or future.done() else job.missed + 1
             if job.missed > MAX_MISSED_CHECKS:
@@ -385,7 +386,7 @@ def _allow_files() -> None:
 
 
 def _jobs(cells: list[Cell], store: Store) -> list[Job]:
-    """One job for cells without a round that differ only in their arm, one per other cell."""
+    """A job per group of cells without a round that differ only in the arm, and per other cell."""
     jobs: dict[str, Job] = {}
     for cell in cells:
         key = cell.name if store.facts(cell).rounds else cell.without_arm.name

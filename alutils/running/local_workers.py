@@ -96,7 +96,7 @@ def _keep_up(cluster: SpecCluster) -> None:
 
 @contextmanager
 def _started(placement: Placement) -> Iterator[SpecCluster]:
-    """A new cluster: one process per core, or one per cell that a GPU takes.
+    """A new cluster of ``placement.processes`` one-thread worker processes.
 
     The workers notice when this process is gone, however it ended, and end too (Dask's own pipe).
     """

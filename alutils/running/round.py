@@ -119,7 +119,7 @@ class CurrentRound:
     def check_start(self) -> dict[str, str]:
         """Check the ledger; returns hashes of what all arms of a seed have in common."""
         labelled = [*(done["labelled"] for done in self.past), self.new.tolist()]
-        checks.ledger(self.cell, self.number, self.pool, labelled)
+        checks.label_lists(self.cell, self.number, self.pool, labelled)
         if self.cell.labels_of:
             checks.copied(self.cell, self.order.tolist(), labelled)
         return {

@@ -79,7 +79,7 @@ class Workers:
     def submit(self, worker: str, task: Callable, *arguments: Any) -> Future:
         """Have a worker call ``task``.
 
-        It is sent pickled, as Dask's scheduler would have to import torch to unpickle it.
+        It is sent as pickled bytes: else Dask's scheduler would unpickle it and import torch.
         """
         return self.client.submit(
             _call, cloudpickle.dumps(task), *arguments, key=f"{funcname(task)}-{uuid.uuid4()}",

@@ -29,8 +29,8 @@ def checked_positions(
 ) -> Tensor:
     """Check what a strategy returned, and return it as int64 (budget,) on the CPU.
 
-    A NumPy array of integers is accepted too. Raises ``BrokenContract`` unless these are ``budget``
-    different positions in [0, ``candidates``).
+    Raises ``BrokenContract`` unless it is ``budget`` different positions in [0, ``candidates``), as
+    int64; a NumPy array of any integer type is accepted too.
     """
     given = positions
     if isinstance(given, np.ndarray) and given.dtype.kind in "iu" and given.ndim == 1:

@@ -247,7 +247,7 @@ def _loads(value: object) -> bool:
 def _unseen(name: str) -> ValueError:
     return ValueError(
         f"{name} may use code that the source doesn't name, so a change would go unnoticed: import "
-        "what is used above the function, and name it there"
+        "what it uses before the function, and name that within the function"
     )
 
 

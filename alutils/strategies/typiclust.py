@@ -55,6 +55,6 @@ def mean_distance(features_N_D: Tensor) -> Tensor:
     neighbours = min(NEIGHBOURS, len(features_N_D) - 1)
     if not neighbours:
         return torch.zeros(1)
-    centred_N_D = features_N_D - features_N_D.mean(0)  # small norms round less when squared
+    centred_N_D = features_N_D - features_N_D.mean(0)  # scikit-learn squares norms: keep them small
     fit = NearestNeighbors(n_neighbors=neighbours).fit(centred_N_D.cpu().numpy())
     return torch.from_numpy(fit.kneighbors()[0].mean(1))

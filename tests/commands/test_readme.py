@@ -142,12 +142,12 @@ def test_every_claim_has_its_verdict_and_the_finding_that_comes_nearest():
     ]
     *_, first, second, third = readme._claims(claims).splitlines()
     assert first == (
-        "| C1: more labels, better accuracy | supported (5) | MNIST, x: 7.00 points (6.00 to 8.00) "
-        "| above 0 |"
+        "| C1: more labels, better accuracy | supported (1 of 1; 5) | MNIST, x: 7.00 points "
+        "(6.00 to 8.00) | above 0 |"
     )
     assert second == (
-        "| C4: the four approaches are similar | undecided (5) | MNIST, x: 1.00 points (0.00 to "
-        "2.00) | above 0 |"
+        "| C4: the four approaches are similar | undecided (1 of 3; 5) | MNIST, x: 1.00 points "
+        "(0.00 to 2.00) | above 0 |"
     )
     assert third == (
         "| C6: a much smaller set is enough on MNIST | undecided | It needs runs on MNIST. |  |"

@@ -64,10 +64,10 @@ def test_scoring_that_depends_on_when_it_is_done_is_refused(started, monkeypatch
 
 def test_a_ledger_that_does_not_add_up_is_refused(started):
     first = started.new.tolist()
-    checks.ledger(started.cell, 0, started.pool, [first])
+    checks.label_lists(started.cell, 0, started.pool, [first])
     for wrong in ([first, first[:1]], [first[1:]], [first[:-1], first[:1]]):
         with pytest.raises(SelfCheckFailed, match="the protocol has 128"):
-            checks.ledger(started.cell, 0, started.pool, wrong)
+            checks.label_lists(started.cell, 0, started.pool, wrong)
 
 
 def test_the_provenance_says_what_arms_of_a_seed_have_in_common(digits_cell):

@@ -30,7 +30,7 @@ class Finding:
     note: str = ""
     tost_interval: Estimate | None = None
     above: bool = True
-    """With a single line: whether values above it support the claim, or values below it."""
+    """With a single threshold: whether values above it support the claim, or values below it."""
     unmeasured: int = 0
     """Seeds of a finding without an estimate."""
     bounded: bool = False
@@ -56,11 +56,11 @@ class Finding:
         return self.tost_interval or self.simultaneous or self.estimate
 
     def gap(self) -> float:
-        """Distance of the interval's ends from the nearest line; infinite without an interval."""
+        """Distance of the interval from the nearest threshold; infinite without an interval."""
         interval = self.interval
         if interval is None or math.isnan(interval.low):
             return math.inf
-        return min(_distance(interval, line) for line in self.thresholds)
+        return min(_distance(interval, threshold) for threshold in self.thresholds)
 
     @property
     def wanted(self) -> str:
@@ -75,22 +75,22 @@ class Finding:
             return f"a value of “{self.what}” in some seed"
         if tests > 1:
             return f"a corrected p of {1 - LEVEL:.2g} or more for “{self.what}”"
-        line = min(self.thresholds, key=lambda line: _distance(self.interval, line))
+        threshold = min(self.thresholds, key=lambda threshold: _distance(self.interval, threshold))
         kind = "a 90 %" if self.tost_interval else "an"
-        return f"{kind} interval of “{self.what}” that reaches {line:g}{unit}"
+        return f"{kind} interval of “{self.what}” that reaches {threshold:g}{unit}"
 
 
-def _distance(interval: Estimate, line: float) -> float:
-    """How far the nearer end of an interval lies from a line."""
-    return min(abs(interval.low - line), abs(interval.high - line))
+def _distance(interval: Estimate, threshold: float) -> float:
+    """How far the nearer end of an interval lies from a threshold."""
+    return min(abs(interval.low - threshold), abs(interval.high - threshold))
 
 
 @dataclass(frozen=True)
 class Claim:
     """A claim of the poster, the rule that judges it, and the findings.
 
-    ``missing_runs`` is empty if there are none, ``tests`` is how many tests the verdicts are
-    corrected for, and ``remark`` decides nothing.
+    ``missing_runs`` names the runs that are missing, empty if there are none; ``tests`` is how many
+    tests the verdicts are corrected for, and ``remark`` decides nothing.
     """
 
     key: str
@@ -212,7 +212,7 @@ class Claim:
         return f"{told}, and {NEVER} would be enough for {few}."
 
     def _values(self, undecided: list[Finding], ends: list[float]) -> str:
-        """Each finding's value, or their range if many are judged by the same line."""
+        """Each finding's value, or their range if many are judged by the same threshold."""
         sides = ["or more" if finding.above else "or less" for finding in undecided]
         if len({(f.thresholds[0], f.above) for f in undecided}) == 1 and len(undecided) > 3:
             return f"{min(ends):.2f} to {max(ends):.2f}{self.unit} {sides[0]}, by finding"

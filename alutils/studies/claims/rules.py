@@ -1,8 +1,9 @@
 """The audit of the poster's claims, from a results table; nothing here trains.
 
-The rules were fixed before the runs. Intervals are 95 % t intervals over paired seeds. A claim is
-supported when its test says so, not supported when the opposite is shown, and undecided otherwise.
-It is also undecided if the runs don't span the poster's label range or have under three seeds.
+The rules were fixed before the runs, except two clauses of C6 (see ``c6``). Intervals are 95 % t
+intervals over paired seeds. A claim is supported when its test says so, not supported when the
+opposite is shown, and undecided otherwise. It is also undecided if the runs don't span the poster's
+label range or have under three seeds.
 """
 
 import math
@@ -42,7 +43,7 @@ def judge_claim(key: str, results: pd.DataFrame, fewest: int = FEWEST_SEEDS) -> 
 
 
 def with_seeds_left_out(results: pd.DataFrame, claims: list[Claim]) -> list[Claim]:
-    """The claims of ``judge``, each judged again ``without`` each of its seeds.
+    """The claims of ``judge``, each judged again without each of its seeds (``leave_one_out``).
 
     Each finding says how often it ``stays``. This changes no verdict. Two seeds are enough to
     compute a finding again, though not to decide one by the rules; if runs are missing, nothing is

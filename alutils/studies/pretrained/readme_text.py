@@ -56,8 +56,7 @@ def _worth(
         title, accuracy = dataset_title(name), f"{beside.head.mean:.2f} %"
         if not beside.reached:
             scratch = needed(results, name, beside.head.mean)
-            needs = f"{beside.labels:,} random labels of {title} for {accuracy}"
-            worse.append(f"{needs} (from scratch: {scratch})")
+            worse.append(f"{accuracy} on {title} with {beside.labels:,} ({scratch} from scratch)")
             continue
         by = "" if better else f" by {study.scratch_recipe}"
         scratch = f"{beside.scratch.mean:.2f} % with {beside.scratch_labels:,}{by}"
@@ -71,7 +70,7 @@ def _worth(
         return ""
     known = " (which has nearly all CIFAR-10 classes)" if "cifar10" in datasets else ""
     has = [f"reaches {join(better)}"] if better else []
-    has += [f"needs {join(worse)}"] if worse else []
+    has += [f"reaches only {join(worse)}"] if worse else []
     return (
         f"A linear layer on frozen features of an encoder trained on ImageNet{known} "
         f"{'; it '.join(has)}."
@@ -105,13 +104,31 @@ def leads(results: pd.DataFrame) -> str:
     )
 
 
+def _always_above(results: pd.DataFrame) -> str:
+    """Which arms are shown to lie above random in every column of the table that has them.
+
+    A sentence with a space before it. An arm counts if it was run with few labels and with many.
+    """
+    sides: dict[str, list[str]] = {}
+    for (name, _), areas in areas_by_part(results).items():
+        if len(areas) >= FEWEST_SEEDS:
+            for arm, each in arm_comparison.compare_with_random(areas, name).items():
+                sides.setdefault(arm, []).append(each.side)
+    most = max(map(len, sides.values()), default=0)
+    shown = [arm for arm, each in sides.items() if each == most * ["above"]]
+    if not shown or most < 2:
+        return ""
+    arms = join([arm_title(arm) for arm in shown])
+    return f" Shown to lie above random in every column: {arms} (of the arms that are in all)."
+
+
 def _of_poster(few: dict[str, pd.DataFrame]) -> str:
     """Which of the poster's arms are shown to lie on one side of random on every dataset."""
     by_dataset = [
         arm_comparison.compare_with_random(statistics.areas(rows), name)
         for name, rows in few.items()
     ]
-    every, phrases = f" on all {len(few)} datasets" if len(few) > 1 else "", []
+    every, phrases = f" on {join([dataset_title(name) for name in few])}", []
     for side in ("above", "below"):
         of_side = [{arm for arm, each in arms.items() if each.side == side} for arms in by_dataset]
         if shown := [arm_title(a) for a in POSTER_ARMS if a in set.intersection(*of_side)]:
@@ -146,7 +163,7 @@ def text(study: PretrainedStudy, results: pd.DataFrame) -> str:
         "shown to lie above (+) or below (-) random are marked (paired t tests at 5 %, "
         f"Holm-corrected within a column). [Its report](../outputs/{study.profile}/"
         "09-pretrained-features.ipynb) says by how much, and what there is to gain."
-        f"{leads(results)}{interim(study)}"
+        f"{leads(results)}{_always_above(results)}{interim(study)}"
     )
     return f"{sentence}\n\n{table(results)}"
 

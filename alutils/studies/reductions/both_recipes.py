@@ -234,7 +234,7 @@ def _rows(areas: dict[str, pd.DataFrame], dataset: str) -> list[dict[str, str]]:
 
 
 def _judged(rows: Rows) -> dict[str, list[Claim]]:
-    """The claims on these figures, judged by either recipe on part of ``BothRecipes``."""
+    """The claims on these figures by recipe, judged on ``shared`` or ``whole`` rows."""
     by_recipe = {name: [each[name] for each in rows.values()] for name in PROFILE_OF_RECIPE}
     results = {
         name: pd.concat([each for each in tables if len(each)] or tables[:1])

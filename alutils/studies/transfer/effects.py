@@ -34,7 +34,7 @@ def gains(notebook: str, label_counts: tuple[int, ...] = ()) -> Gains:
     }
 
 
-def is_complete(notebook: str) -> bool:
+def has_ended(notebook: str) -> bool:
     """Whether no runs are to come of the cells that ``gains`` compares.
 
     Then all cells of a seed are finished, or one of them failed, which leaves the seed out.

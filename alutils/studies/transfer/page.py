@@ -10,7 +10,7 @@ from alutils.reporting.arm_comparison import ArmComparison, compare_with_random,
 from alutils.reporting.prose import paired_seeds, points
 from alutils.reporting.statistics import FEWEST_SEEDS, estimate
 from alutils.studies.recipes import DATASET_OF, PROFILE_OF_RECIPE, TITLES
-from alutils.studies.transfer.effects import Effect, Gains, gains, is_complete, picks_and_training
+from alutils.studies.transfer.effects import Effect, Gains, gains, has_ended, picks_and_training
 from alutils.studies.transfer.plan import LABEL_SETS
 
 NOTHING = (
@@ -59,7 +59,7 @@ def _seeds(notebook: str, seeds: int) -> str:
     few = f"; a test needs {FEWEST_SEEDS}" if seeds < FEWEST_SEEDS else ""
     if seeds == planned:
         return paired_seeds(seeds)
-    why = "a training failed in the others" if is_complete(notebook) else "interim"
+    why = "a training failed in the others" if has_ended(notebook) else "interim"
     return f"{paired_seeds(seeds)} of {planned} ({why}{few})"
 
 
