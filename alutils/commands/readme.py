@@ -35,12 +35,6 @@ LONG = ("desktop", "poster", "replica")
 """Profiles whose hours the guide on machines shows."""
 STEP_MS = (75, 10)
 """Milliseconds per step for which it shows them."""
-VERDICTS = (
-    "The claims are judged by rules fixed before the runs (except two clauses of C6; Figure 2 got "
-    "two more seeds after a look at three). *Not supported*: the opposite of a finding is shown; "
-    "*undecided*: neither is shown."
-)
-"""Above the table of claims."""
 FEATURES_NOTEBOOK = "09-pretrained-features"
 """The notebook on features, whose runs the table of results and its notes leave out."""
 
@@ -109,7 +103,7 @@ def _found(
     on_features: str,
 ) -> str:
     """A sentence for each dataset, the findings of 09, the verdicts and what they rest on."""
-    reduced = studies.get("08-reductions")
+    reduced, profile = studies.get("08-reductions"), studies["04-claims"].profile
     rest_on = reductions.on_recipe(studies["04-claims"].cells()) if reduced else ""
     strong = {name: reductions.strong_in_short(name) if reduced else "" for name in by_dataset}
     lines = [
@@ -117,8 +111,20 @@ def _found(
         *([f"- {on_features}"] if on_features else []),
     ]
     hang = " ".join(filter(None, [*_on_few_seeds(claims), rest_on]))
-    texts = ["\n".join(lines), VERDICTS, _claims(claims), hang]
+    texts = ["\n".join(lines), _rules(claims, profile), _claims(claims), hang]
     return "\n\n".join(_folded(text) for text in texts if text)
+
+
+def _rules(claims: list[rules.Claim], profile: str) -> str:
+    """How the claims are judged, and what was known before; stands above their table."""
+    seen = len(first_seeds.SEEN.get(profile, ()))
+    sizes = [each for claim in claims if claim.key in first_seeds.KEYS for each in claim.findings]
+    added = max((each.seeds for each in sizes), default=0) - seen
+    more = f"; Figure 2 got {added} more seeds after a look at {seen}" if seen and added > 0 else ""
+    return (
+        f"The claims are judged by rules fixed before the runs (except two clauses of C6{more}). "
+        "*Not supported*: the opposite of a finding is shown; *undecided*: neither is shown."
+    )
 
 
 def _claims(claims: list[rules.Claim]) -> str:

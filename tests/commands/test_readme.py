@@ -178,6 +178,14 @@ def found(verdict: str, mean: float = 7.0) -> Finding:
     return Finding("MNIST", "x", Estimate(mean, mean - 1, mean + 1, 5, spread), (0.0,), verdict)
 
 
+def test_seeds_that_came_after_a_look_at_the_first_are_told_above_the_claims():
+    claims = [Claim("C1", "", "", findings=(found("supported"),))]
+    assert "of C6; Figure 2 got 2 more seeds after a look at 3). *Not" in readme._rules(
+        claims, "desktop"
+    )
+    assert "two clauses of C6). *Not" in readme._rules(claims, "quick")
+
+
 def test_the_table_names_its_profile_and_recipe():
     pages = {"reduced": "docs/recipe.md", "poster": "docs/plan.md#what-is-run"}
     for recipe, profile in PROFILE_OF_RECIPE.items():

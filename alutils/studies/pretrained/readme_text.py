@@ -111,9 +111,8 @@ def _always_above(results: pd.DataFrame) -> str:
     """
     sides: dict[str, list[str]] = {}
     for (name, _), areas in areas_by_part(results).items():
-        if len(areas) >= FEWEST_SEEDS:
-            for arm, each in arm_comparison.compare_with_random(areas, name).items():
-                sides.setdefault(arm, []).append(each.side)
+        for arm, side in _sides(areas, name).items():
+            sides.setdefault(arm, []).append(side)
     most = max(map(len, sides.values()), default=0)
     shown = [arm for arm, each in sides.items() if each == most * ["above"]]
     if not shown or most < 2:
@@ -197,8 +196,13 @@ def table(results: pd.DataFrame) -> str:
 
 def _shown(areas: pd.DataFrame, ranks: pd.Series, dataset: str) -> dict[str, str]:
     """Ranks by arm, each marked if the arm is shown to lie above or below random."""
-    tested = (
-        arm_comparison.compare_with_random(areas, dataset) if len(areas) >= FEWEST_SEEDS else {}
-    )
-    side = {arm: SIDE[each.side] for arm, each in tested.items()}
-    return {arm: f"{ranks[arm]:g}{side.get(arm, '')}" for arm in areas.columns}
+    marks = {arm: SIDE[side] for arm, side in _sides(areas, dataset).items()}
+    return {arm: f"{ranks[arm]:g}{marks.get(arm, '')}" for arm in areas.columns}
+
+
+def _sides(areas: pd.DataFrame, dataset: str) -> dict[str, str]:
+    """By arm, where it is shown to lie relative to random; empty without enough seeds."""
+    if len(areas) < FEWEST_SEEDS:
+        return {}
+    by_arm = arm_comparison.compare_with_random(areas, dataset)
+    return {arm: each.side for arm, each in by_arm.items()}
